@@ -1,0 +1,770 @@
+<?php
+
+/**
+ * Sprocket: a native WebSocket server for PHP.
+ *
+ * This file is the reference manual of the extension, and what IDEs and static analysers read.
+ * It declares what the extension provides and is never loaded beside it. A test compares it with
+ * Reflection, both ways.
+ *
+ * Durations are seconds, sizes are bytes. One PHP thread runs every callback, one at a time and
+ * never nested; the sockets are served by threads of the extension, so that pings are answered
+ * and handshakes finished while a callback is busy.
+ */
+
+namespace Sprocket;
+
+/**
+ * A WebSocket server (RFC 6455) that also answers plain HTTP requests on the same port.
+ *
+ * Set the callbacks, then either call {@see run()}, which blocks until {@see stop()}, or let an
+ * event loop of yours drive the server through {@see stream()} and {@see poll()}.
+ *
+ * Whatever a callback throws goes to {@see onError()}; the server lives on.
+ *
+ * ```php
+ * $server = new Sprocket\Server('ws://127.0.0.1:8080');
+ * $server->onMessage(function (Sprocket\Connection $c, string $payload, bool $binary): void {
+ *     $c->send($payload, $binary);
+ * });
+ * $server->run();
+ * ```
+ */
+final class Server implements \Countable
+{
+    /**
+     * Checks the addresses; nothing is opened before {@see start()}.
+     *
+     * An address is one of
+     * - `ws://HOST:PORT`, where HOST is an IPv4 address, an IPv6 address in brackets, or a name
+     *   such as `localhost`. Port 0 lets the kernel choose: see {@see addresses()}.
+     * - `unix:///path/to.sock`: a Unix socket. A stale file is replaced, a live one is an error.
+     * - `fd://3`: a listening socket inherited as descriptor 3 (systemd socket activation).
+     * - a listening socket: a stream of `stream_socket_server()`, or a `\Socket`. It is
+     *   duplicated and may be closed afterwards.
+     *
+     * @param string|resource|\Socket|non-empty-list<string|resource|\Socket> $listen
+     *        An address, or several.
+     * @param Options|null $options Limits, timeouts and policies; the defaults if null.
+     *
+     * @throws InvalidOption If an address is malformed; its option is `listen`.
+     */
+    public function __construct(mixed $listen, ?Options $options = null) {}
+
+    /**
+     * Sets what decides about handshakes. It runs before the 101 and must accept or reject, at
+     * once or in a later callback; see {@see Handshake}.
+     *
+     * Without it every well-formed handshake that passes {@see Options::$origins} is accepted
+     * by the I/O threads, also while PHP is busy.
+     *
+     * If the callback throws, or returns without an answer and keeps no reference to the
+     * handshake, the client gets a 500.
+     *
+     * @param (callable(Handshake): void)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onUpgrade(?callable $callback): static {}
+
+    /**
+     * Sets what runs once when a connection is open. What it sends follows the 101.
+     *
+     * @param (callable(Connection): void)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onOpen(?callable $callback): static {}
+
+    /**
+     * Sets what runs for each whole message, in the order in which the peer sent them.
+     *
+     * A text message (`$binary` false) is valid UTF-8: others close the connection with 1007
+     * and are not delivered. Nothing is delivered after {@see Connection::close()}.
+     *
+     * @param (callable(Connection, string, bool): void)|null $callback
+     *        `function (Connection $connection, string $payload, bool $binary): void`.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onMessage(?callable $callback): static {}
+
+    /**
+     * Sets what runs exactly once when a connection that was open is over, whoever ended it.
+     *
+     * The code is that of the peer's close frame, or 1005 if the frame had none, or 1006 if the
+     * connection ended without one (RFC 6455 section 7.1.5); a timeout or a limit is told with
+     * its own code and reason.
+     *
+     * @param (callable(Connection, int, string): void)|null $callback
+     *        `function (Connection $connection, int $code, string $reason): void`.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onClose(?callable $callback): static {}
+
+    /**
+     * Sets what runs when all that waited for a peer has been written, after at least a quarter
+     * of {@see Options::$sendBufferLimit} had gathered. The place to go on with a large transfer.
+     *
+     * @param (callable(Connection): void)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onDrain(?callable $callback): static {}
+
+    /**
+     * Sets what runs for each pong that is not the answer to the server's own keep-alive ping;
+     * see {@see Connection::ping()}.
+     *
+     * @param (callable(Connection, string): void)|null $callback
+     *        `function (Connection $connection, string $payload): void`.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onPong(?callable $callback): static {}
+
+    /**
+     * Sets what answers plain HTTP requests. Without it they get a 426 that asks for a
+     * WebSocket handshake, but for {@see Options::$healthPath}.
+     *
+     * If the callback throws, or returns anything but a Response, the client gets a 500.
+     *
+     * @param (callable(Request): Response)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onRequest(?callable $callback): static {}
+
+    /**
+     * Sets what is told of each exception or error that another callback did not catch. The
+     * connection stays open: close it if it is of no use any more.
+     *
+     * Without this callback each is reported as a warning, and its connection is closed with
+     * 1011. What this callback itself throws is reported as a warning.
+     *
+     * @param (callable(\Throwable, ?Connection): void)|null $callback
+     *        `function (\Throwable $error, ?Connection $connection): void`; the connection is
+     *        null for handshakes, requests and timers.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onError(?callable $callback): static {}
+
+    /**
+     * Binds, starts the I/O threads, and listens. Does nothing on a running server. After
+     * {@see stop()} has come to its end the server may be started again.
+     *
+     * Fork before, not after: see {@see ForkException}.
+     *
+     * @throws BindException If an address can't be listened on; nothing is left open.
+     * @throws StateException If the server is still stopping.
+     */
+    public function start(): void {}
+
+    /**
+     * Serves until {@see stop()}: waits for events, runs callbacks and timers. Calls
+     * {@see start()} if need be.
+     *
+     * While idle it runs signal handlers (with `pcntl_async_signals(true)`, or those which
+     * other extensions set) and honours `set_time_limit()`, within a tenth of a second. If
+     * SIGINT or SIGTERM has no handler when run() is called, that signal stops the server like
+     * {@see stop()}; a second one cuts at once.
+     *
+     * `exit()` and fatal errors in a callback close all sockets and end the script as usual.
+     *
+     * @throws BindException If an address can't be listened on.
+     * @throws StateException If called from a callback, or elsewhere than in the CLI.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function run(): void {}
+
+    /**
+     * Runs the callbacks of events that wait, and of timers that are due, for use with a loop of
+     * yours: call it when {@see stream()} is readable.
+     *
+     * ```php
+     * $server->start();
+     * Revolt\EventLoop::onReadable($server->stream(), function () use ($server): void {
+     *     $server->poll();
+     * });
+     * ```
+     *
+     * @param float $timeout Seconds to wait if nothing is there; 0 returns at once.
+     * @param int $maxEvents After so many it returns; the stream stays readable if more wait.
+     *
+     * @return int<0, max> How many events and timers were dispatched.
+     *
+     * @throws StateException If called from a callback, or before {@see start()}.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If an argument is out of range.
+     */
+    public function poll(float $timeout = 0.0, int $maxEvents = 1024): int {}
+
+    /**
+     * A stream that is readable while events wait or timers are due, for `stream_select()` and
+     * event loops. Never read from it and never close it: call {@see poll()}. It is the same
+     * stream each time until the server is stopped; remove it from the loop once
+     * {@see isRunning()} is false.
+     *
+     * @return resource
+     *
+     * @throws StateException Before {@see start()}.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function stream() {}
+
+    /**
+     * Stops: accepts no more connections, closes all with 1001 (Going Away), and cuts what is
+     * left after the grace period. Returns at once; the callbacks of the connections that end
+     * run as usual, then {@see run()} returns. With {@see poll()}, go on until
+     * {@see isRunning()} is false. Does nothing on a server that does not run.
+     *
+     * @param float $grace Seconds; 0 cuts at once. Called again, the earlier end counts.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the grace period is negative or not finite.
+     */
+    public function stop(float $grace = 5.0): void {}
+
+    /** Whether the server was started and has not come to the end of {@see stop()}. */
+    public function isRunning(): bool {}
+
+    /**
+     * Where the server listens, in the order given to the constructor, with the port that the
+     * kernel chose: `ws://127.0.0.1:41873`, `ws://[::1]:8080`, `unix:///run/app.sock`.
+     *
+     * @return list<string> Empty when the server does not run.
+     */
+    public function addresses(): array {}
+
+    /**
+     * How many connections are open, as told by onOpen and onClose.
+     *
+     * @return int<0, max>
+     */
+    public function count(): int {}
+
+    /**
+     * The open connections by id. An array of its own: connections may open and close while
+     * you go through it.
+     *
+     * @return array<int, Connection>
+     */
+    public function connections(): array {}
+
+    /** The open connection of this id, or null. */
+    public function connection(int $id): ?Connection {}
+
+    /**
+     * Counters, totals since {@see start()} unless said otherwise.
+     *
+     * - `connections`: open WebSocket connections now
+     * - `accepted`: sockets accepted
+     * - `acceptErrors`: failed accepts (no descriptors left, mostly)
+     * - `opened`: handshakes answered with 101
+     * - `closed`: connections that ended after they were open
+     * - `refusedConnections`: handshakes refused for maxConnections (503)
+     * - `refusedPerIp`: handshakes refused for maxConnectionsPerIp (429)
+     * - `refusedOrigin`: handshakes refused for their Origin (403)
+     * - `rejected`: handshakes rejected by onUpgrade
+     * - `badRequests`: malformed requests (400, 405, 426, 431, …)
+     * - `handshakeTimeouts`: handshakes not complete within handshakeTimeout
+     * - `httpRequests`: plain HTTP requests answered
+     * - `messagesIn`, `messagesOut`: messages received, and handed to the kernel
+     * - `bytesIn`: payload bytes of messages received
+     * - `bytesOut`: bytes written to sockets after the handshake, framing included
+     * - `pings`: keep-alive pings sent
+     * - `pingTimeouts`: connections ended because a ping was not answered in time
+     * - `closeTimeouts`: connections cut because a close frame was not answered in time
+     * - `slowClosed`: connections closed with 1013 for reading too slowly
+     * - `slowDropped`: messages dropped because the peer reads too slowly
+     * - `tooBig`: connections closed with 1009 for a message over maxMessageSize
+     * - `protocolErrors`: connections closed with 1002 or 1007
+     * - `abnormal`: connections that ended without a close frame
+     * - `paused`: times a socket was not read because its messages waited for PHP
+     *
+     * @return array<string, int> Empty before {@see start()}; the last reading after the stop.
+     */
+    public function stats(): array {}
+
+    /**
+     * Runs a callback once. Timers run while {@see run()} or {@see poll()} does; they make
+     * {@see stream()} readable when they are due.
+     *
+     * @param float $seconds From now; 0 is the next turn.
+     * @param callable(): void $callback
+     *
+     * @return int<1, max> For {@see cancel()}.
+     *
+     * @throws \ValueError If the time is negative or not finite.
+     */
+    public function after(float $seconds, callable $callback): int {}
+
+    /**
+     * Runs a callback again and again. The period does not drift; turns that were missed while
+     * a callback was busy are left out, not made up for.
+     *
+     * @param float $seconds Period, and time to the first call; at least 0.001.
+     * @param callable(): void $callback
+     *
+     * @return int<1, max> For {@see cancel()}.
+     *
+     * @throws \ValueError If the period is less than a millisecond or not finite.
+     */
+    public function every(float $seconds, callable $callback): int {}
+
+    /**
+     * Takes back a timer.
+     *
+     * @return bool False if there is none of this number: it ran already, or was cancelled.
+     */
+    public function cancel(int $timer): bool {}
+}
+
+/**
+ * Limits, timeouts and policies of a server. Immutable; use named arguments.
+ *
+ * ```php
+ * $options = new Sprocket\Options(
+ *     maxMessageSize: 64 * 1024,
+ *     origins: ['https://example.com'],
+ * );
+ * ```
+ */
+final class Options
+{
+    /** WebSocket connections at once; further handshakes get a 503. Null: as many as the descriptor limit allows. */
+    public readonly ?int $maxConnections;
+
+    /** WebSocket connections at once from one IP address; further ones get a 429. 0: no limit. */
+    public readonly int $maxConnectionsPerIp;
+
+    /** Bytes of one incoming message over all its fragments; a larger one closes with 1009. */
+    public readonly int $maxMessageSize;
+
+    /** Bytes of the head of an HTTP request; a larger one is answered with 431. */
+    public readonly int $maxHeaderSize;
+
+    /** Bytes of the body of a plain HTTP request; a larger one is answered with 413. */
+    public readonly int $maxBodySize;
+
+    /** Seconds from the TCP connection to the end of the handshake, onUpgrade included. */
+    public readonly float $handshakeTimeout;
+
+    /** Seconds without anything received until the server sends a ping. 0: never. */
+    public readonly float $pingInterval;
+
+    /** Seconds after such a ping within which something must be received; else the connection ends with 1006. */
+    public readonly float $pingTimeout;
+
+    /** Seconds that a peer has to answer a close frame before the socket is cut. */
+    public readonly float $closeTimeout;
+
+    /** Bytes that may wait for one slow peer before {@see $slowConsumer} acts. */
+    public readonly int $sendBufferLimit;
+
+    /** What happens to a peer that reads too slowly. */
+    public readonly SlowConsumer $slowConsumer;
+
+    /** Messages of one connection that may wait for PHP before its socket is no longer read. */
+    public readonly int $maxPendingMessages;
+
+    /** Bytes of one connection that may wait for PHP before its socket is no longer read. */
+    public readonly int $maxPendingBytes;
+
+    /**
+     * Admitted values of the `Origin` header, by which browsers tell what page they act for.
+     * Null: the page must come from the host and port that the request names as `Host`.
+     * `['*']`: any. Requests without Origin, which are not from browsers, always pass.
+     *
+     * @var list<string>|null
+     */
+    public readonly ?array $origins;
+
+    /**
+     * Subprotocols of the server, most wanted first; the first one that the client offers is chosen.
+     *
+     * @var list<string>
+     */
+    public readonly array $subprotocols;
+
+    /** Refuse clients (400) that offer subprotocols of which we have none, instead of going on without. */
+    public readonly bool $strictSubprotocols;
+
+    /** Path that is answered with 200 without asking PHP, such as `/healthz`. Null: none. */
+    public readonly ?string $healthPath;
+
+    /** Threads that serve sockets. One does for most servers: PHP is busy long before it. */
+    public readonly int $ioThreads;
+
+    /** Length of the kernel's queue of connections that are not accepted yet. */
+    public readonly int $backlog;
+
+    /**
+     * Every argument is optional and has the name of its property.
+     *
+     * @param int|null $maxConnections At least 1, or null.
+     * @param int $maxConnectionsPerIp At least 0.
+     * @param int $maxMessageSize Bytes, 1 to 2147483647.
+     * @param int $maxHeaderSize Bytes, 8192 to 1048576.
+     * @param int $maxBodySize Bytes, 0 to 2147483647.
+     * @param float $handshakeTimeout Seconds, 0.001 to 86400.
+     * @param float $pingInterval Seconds, 0.001 to 86400, or 0 for no pings.
+     * @param float $pingTimeout Seconds, 0.001 to 86400.
+     * @param float $closeTimeout Seconds, 0.001 to 86400.
+     * @param int $sendBufferLimit Bytes, 1 to 2147483647.
+     * @param int $maxPendingMessages 1 to 1000000.
+     * @param int $maxPendingBytes Bytes, 1 to 2147483647.
+     * @param list<string>|null $origins Origins such as `https://example.com` or
+     *        `http://localhost:3000`, or bare hosts such as `example.com`; null, or `['*']`.
+     * @param list<string> $subprotocols Tokens (RFC 9110 section 5.6.2), each once.
+     * @param string|null $healthPath Begins with a slash; null for none.
+     * @param int $ioThreads 1 to 256.
+     * @param int $backlog 1 to 65535.
+     *
+     * @throws InvalidOption If a value is not allowed.
+     */
+    public function __construct(
+        ?int $maxConnections = null,
+        int $maxConnectionsPerIp = 0,
+        int $maxMessageSize = 1048576,
+        int $maxHeaderSize = 16384,
+        int $maxBodySize = 1048576,
+        float $handshakeTimeout = 10.0,
+        float $pingInterval = 25.0,
+        float $pingTimeout = 20.0,
+        float $closeTimeout = 3.0,
+        int $sendBufferLimit = 1048576,
+        SlowConsumer $slowConsumer = SlowConsumer::Close,
+        int $maxPendingMessages = 256,
+        int $maxPendingBytes = 4194304,
+        ?array $origins = null,
+        array $subprotocols = [],
+        bool $strictSubprotocols = false,
+        ?string $healthPath = null,
+        int $ioThreads = 1,
+        int $backlog = 4096,
+    ) {}
+}
+
+/** What happens when more than {@see Options::$sendBufferLimit} bytes wait for a peer. */
+enum SlowConsumer: string
+{
+    /** The connection is closed with 1013 (Try Again Later). */
+    case Close = 'close';
+
+    /** The new message is dropped and counted, and send() returns false. */
+    case Drop = 'drop';
+}
+
+/**
+ * An open WebSocket connection. Made by the server; the same object in every callback.
+ *
+ * It may be kept beyond its end, and beyond its server: then it is not open, and what is sent is
+ * refused. Two connections are never equal, and it is a good key for `SplObjectStorage` and `WeakMap`.
+ *
+ * ```php
+ * $server->onOpen(function (Sprocket\Connection $c): void {
+ *     $c->data = ['since' => time()];
+ *     $c->send("Welcome, number {$c->id}");
+ * });
+ * ```
+ */
+final class Connection
+{
+    /** Number of the connection, unique in the process and never used again. */
+    public readonly int $id;
+
+    /** The request of the handshake. */
+    public readonly Request $request;
+
+    /** IP address of the peer; empty on a Unix socket. */
+    public readonly string $remoteAddress;
+
+    /** Port of the peer; 0 on a Unix socket. */
+    public readonly int $remotePort;
+
+    /** The subprotocol agreed on in the handshake, or null. */
+    public readonly ?string $subprotocol;
+
+    /** Yours: any value, kept with the connection. At first what {@see Handshake::accept()} was given. */
+    public mixed $data = null;
+
+    private function __construct() {}
+
+    /**
+     * Sends a message. Never blocks: what the peer can't take yet is kept, up to
+     * {@see Options::$sendBufferLimit}; then {@see Options::$slowConsumer} acts.
+     *
+     * Messages of one turn of callbacks leave together when the turn is over.
+     *
+     * @param string $payload UTF-8 unless binary (RFC 6455 section 5.6).
+     * @param bool $binary Send a binary message, of any bytes.
+     *
+     * @return bool False if the connection is closed or closing, or the message was dropped.
+     *
+     * @throws InvalidPayload If a text message is not valid UTF-8.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function send(string $payload, bool $binary = false): bool {}
+
+    /**
+     * Sends a ping; the answer goes to {@see Server::onPong()}. Not needed to notice dead
+     * peers: see {@see Options::$pingInterval}.
+     *
+     * @param string $payload At most 125 bytes (RFC 6455 section 5.5).
+     *
+     * @return bool False if the connection is closed or closing.
+     *
+     * @throws \ValueError If the payload is too long.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function ping(string $payload = ''): bool {}
+
+    /**
+     * Starts the closing handshake after all that was sent before. No message is delivered
+     * any more; onClose follows when the peer has answered, or after
+     * {@see Options::$closeTimeout}. Does nothing on a connection that is closed or closing.
+     *
+     * @param int $code 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
+     * @param string $reason UTF-8, at most 123 bytes.
+     *
+     * @throws \ValueError If the code may not be sent, or the reason is too long or not UTF-8.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function close(int $code = 1000, string $reason = ''): void {}
+
+    /**
+     * Cuts the connection without a closing handshake; onClose follows with 1006. Does nothing
+     * on a closed connection.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function terminate(): void {}
+
+    /** False as soon as close() or terminate() was called, or the peer's end was noticed. */
+    public function isOpen(): bool {}
+
+    /**
+     * Bytes that were accepted by send() and not yet taken by the kernel, framing included.
+     *
+     * @return int<0, max>
+     */
+    public function bufferedAmount(): int {}
+}
+
+/**
+ * A handshake that waits for the decision of {@see Server::onUpgrade()}.
+ *
+ * Answer it in the callback, or keep it and answer from a later one, a timer's for instance:
+ * until {@see Options::$handshakeTimeout}, after which the client gets a 503. A handshake that is
+ * let go without an answer is answered with 500.
+ *
+ * ```php
+ * $server->onUpgrade(function (Sprocket\Handshake $h): void {
+ *     $user = find_user($h->request->cookies()['session'] ?? '');
+ *     $user === null ? $h->reject(401) : $h->accept(data: $user);
+ * });
+ * ```
+ */
+final class Handshake
+{
+    /** What the client asks for. */
+    public readonly Request $request;
+
+    private function __construct() {}
+
+    /**
+     * Accepts: answers 101. onOpen follows.
+     *
+     * @param string|null $subprotocol One of {@see Request::subprotocols()}; null leaves the
+     *        choice to {@see Options::$subprotocols}.
+     * @param array<string, string|list<string>> $headers Further headers of the answer.
+     * @param mixed $data For {@see Connection::$data}.
+     *
+     * @return bool False if it is too late: the client went away or the time was up.
+     *
+     * @throws StateException If the handshake was answered before.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the client did not offer the subprotocol, or a header is not allowed.
+     */
+    public function accept(?string $subprotocol = null, array $headers = [], mixed $data = null): bool {}
+
+    /**
+     * Rejects with an HTTP response.
+     *
+     * @param int $status 300 to 599.
+     * @param string $body Plain text unless a `Content-Type` header says otherwise; if empty,
+     *        the name of the status is sent.
+     * @param array<string, string|list<string>> $headers Further headers of the answer.
+     *
+     * @return bool False if it is too late: the client went away or the time was up.
+     *
+     * @throws StateException If the handshake was answered before.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the status or a header is not allowed.
+     */
+    public function reject(int $status = 403, string $body = '', array $headers = []): bool {}
+
+    /** Whether the client still waits for an answer. */
+    public function isPending(): bool {}
+}
+
+/**
+ * An HTTP request: of a handshake, or a plain one for {@see Server::onRequest()}. Immutable;
+ * parsed when asked.
+ *
+ * ```php
+ * $room = $connection->request->query()['room'] ?? 'lobby';
+ * $agent = $connection->request->header('User-Agent');
+ * ```
+ */
+final class Request
+{
+    private function __construct() {}
+
+    /** `GET`, `POST`, …, as sent. */
+    public function method(): string {}
+
+    /** Path and query as sent: `/caf%C3%A9?room=1`. */
+    public function target(): string {}
+
+    /** The target before the question mark, still percent-encoded: `/caf%C3%A9`. */
+    public function path(): string {}
+
+    /**
+     * The parameters of the query, decoded and nested as in `$_GET`.
+     *
+     * @return array<int|string, mixed>
+     */
+    public function query(): array {}
+
+    /** The target after the question mark, still encoded; empty without one. */
+    public function queryString(): string {}
+
+    /**
+     * A header by its name, whatever its case; null if there is none. Repeated headers are
+     * joined by `, `, cookies by `; `.
+     */
+    public function header(string $name): ?string {}
+
+    /**
+     * All headers, names in lower case. Repeated headers are joined as by {@see header()}.
+     *
+     * @return array<string, string>
+     */
+    public function headers(): array {}
+
+    /**
+     * The cookies: names as sent, values percent-decoded as in `$_COOKIE`. The first of a name counts.
+     *
+     * @return array<int|string, string>
+     */
+    public function cookies(): array {}
+
+    /** IP address of the client; empty on a Unix socket. */
+    public function remoteAddress(): string {}
+
+    /** Port of the client; 0 on a Unix socket. */
+    public function remotePort(): int {}
+
+    /** IP address that the client connected to; empty on a Unix socket. */
+    public function localAddress(): string {}
+
+    /** Port that the client connected to; 0 on a Unix socket. */
+    public function localPort(): int {}
+
+    /** `ws` or `wss` for handshakes, `http` or `https` for plain requests. */
+    public function scheme(): string {}
+
+    /** Whether the connection is encrypted. */
+    public function isSecure(): bool {}
+
+    /**
+     * The subprotocols that the client offers, its favourite first (RFC 6455 section 4.1).
+     *
+     * @return list<string>
+     */
+    public function subprotocols(): array {}
+
+    /** The body of a plain request; empty for a handshake. */
+    public function body(): string {}
+}
+
+/**
+ * The answer to a plain HTTP request, returned by the callback of {@see Server::onRequest()}.
+ *
+ * ```php
+ * $server->onRequest(fn (Sprocket\Request $r) => match ($r->path()) {
+ *     '/' => new Sprocket\Response(200, $page, ['Content-Type' => 'text/html; charset=utf-8']),
+ *     default => new Sprocket\Response(404, 'Not Found'),
+ * });
+ * ```
+ */
+final class Response
+{
+    /** Status code. */
+    public readonly int $status;
+
+    /** The whole body. */
+    public readonly string $body;
+
+    /**
+     * Headers as given.
+     *
+     * @var array<string, string|list<string>>
+     */
+    public readonly array $headers;
+
+    /**
+     * `Content-Length`, `Connection` and the like are set by the server. Without a
+     * `Content-Type` a body is sent as `text/plain; charset=utf-8`.
+     *
+     * @param int $status 200 to 599.
+     * @param array<string, string|list<string>> $headers Name to value, or to several values.
+     *
+     * @throws \ValueError If the status or a header is not allowed.
+     */
+    public function __construct(int $status = 200, string $body = '', array $headers = []) {}
+}
+
+/**
+ * What every exception class of the extension implements. Wrong arguments throw PHP's own
+ * `\TypeError` and `\ValueError`, as with functions of PHP itself.
+ *
+ * ```php
+ * try {
+ *     $server->run();
+ * } catch (Sprocket\Exception $e) {
+ *     fwrite(STDERR, $e->getMessage() . "\n");
+ * }
+ * ```
+ */
+interface Exception extends \Throwable
+{
+}
+
+/** An option, or an address, is not allowed. The message names it, its value, and what is allowed. */
+final class InvalidOption extends \InvalidArgumentException implements Exception
+{
+    /** Name of the option: `maxMessageSize`, …, or `listen`. */
+    public readonly string $option;
+
+    /** The value that was refused. */
+    public readonly mixed $value;
+
+    /** What is allowed, in words. */
+    public readonly string $allowed;
+}
+
+/** A text message is not valid UTF-8. Send it as binary, or convert it. */
+final class InvalidPayload extends \InvalidArgumentException implements Exception
+{
+}
+
+/** The server can't listen. The message names the address and the reason, the code is the errno. */
+final class BindException extends \RuntimeException implements Exception
+{
+}
+
+/**
+ * The server belongs to the parent of this process: threads don't survive a fork. The message
+ * names both process ids. Create a server in the child, or fork before the start.
+ */
+final class ForkException extends \RuntimeException implements Exception
+{
+}
+
+/** A call that does not fit the state of the server: a nested run(), an answer given twice. */
+final class StateException extends \LogicException implements Exception
+{
+}
