@@ -1,0 +1,56 @@
+dnl Sprocket is built by cargo, not by phpize's own rules, so there is no PHP_NEW_EXTENSION:
+dnl the module is named to make, and Makefile.frag says how to make it.
+
+PHP_ARG_ENABLE([sprocket],
+  [whether to enable Sprocket],
+  [AS_HELP_STRING([--enable-sprocket], [Enable Sprocket, the native WebSocket server])],
+  [yes])
+
+PHP_ARG_ENABLE([sprocket-debug],
+  [whether to build Sprocket without optimisation],
+  [AS_HELP_STRING([--enable-sprocket-debug], [Build Sprocket without optimisation (quick to compile, slow to run)])],
+  [no], [no])
+
+if test "$PHP_SPROCKET" != "no"; then
+  dnl The absolute path, because "sudo make install" may run with another PATH.
+  SPROCKET_CARGO=`command -v "${CARGO:-cargo}"`
+  if test -z "$SPROCKET_CARGO" && test -z "$CARGO" && test -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo"; then
+    SPROCKET_CARGO=${CARGO_HOME:-$HOME/.cargo}/bin/cargo
+  fi
+  dnl php-config may have been given as a name or as a relative path; cargo's build scripts run elsewhere.
+  AS_CASE([$PHP_CONFIG],
+    [/*], [SPROCKET_PHP_CONFIG=$PHP_CONFIG],
+    [*/*], [SPROCKET_PHP_CONFIG=`cd \`dirname "$PHP_CONFIG"\` && pwd`/`basename "$PHP_CONFIG"`],
+    [SPROCKET_PHP_CONFIG=`command -v "$PHP_CONFIG"`])
+
+  AC_MSG_CHECKING([for what a build of Sprocket needs])
+  sprocket_missing=`CARGO=${SPROCKET_CARGO:-${CARGO:-cargo}} PHP_CONFIG=$SPROCKET_PHP_CONFIG PHP= sh "$abs_srcdir/bin/build" --check 2>&1`
+  if test $? -ne 0; then
+    AC_MSG_RESULT([something is missing])
+    AC_MSG_ERROR([
+$sprocket_missing])
+  fi
+  AC_MSG_RESULT([found])
+
+  SPROCKET_SOURCES=`find "$abs_srcdir/src" -name '*.rs' -o -name Cargo.toml`
+  for sprocket_file in Cargo.toml Cargo.lock build.rs .cargo/config.toml bin/build; do
+    test ! -f "$abs_srcdir/$sprocket_file" || SPROCKET_SOURCES="$SPROCKET_SOURCES $abs_srcdir/$sprocket_file"
+  done
+  SPROCKET_BUILD_FLAGS=
+  test "$PHP_SPROCKET_DEBUG" = "no" || SPROCKET_BUILD_FLAGS=--debug
+
+  PHP_SUBST([SPROCKET_CARGO])
+  PHP_SUBST([SPROCKET_PHP_CONFIG])
+  PHP_SUBST([SPROCKET_SOURCES])
+  PHP_SUBST([SPROCKET_BUILD_FLAGS])
+  PHP_MODULES="$PHP_MODULES \$(phplibdir)/sprocket.la"
+  PHP_ADD_BUILD_DIR([$abs_builddir/modules])
+  PHP_ADD_MAKEFILE_FRAGMENT([$abs_srcdir/Makefile.frag], [$abs_srcdir], [$abs_builddir])
+
+  dnl The stock "make clean" deletes every .o, .a and .so below this folder. Cargo's cache is
+  dnl full of them and takes minutes to fill, so the search leaves it out.
+  AC_CONFIG_COMMANDS([sprocket-clean], [
+    tab=`printf '\t'`
+    sed -e '/-prune/!s#^\('"$tab"'find \.\) \(.*\)| *xargs#\1 -path ./target -prune -o \\( \2 \\) -print | xargs#' Makefile > Makefile.sprocket && mv Makefile.sprocket Makefile
+  ])
+fi

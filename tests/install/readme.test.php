@@ -1,0 +1,69 @@
+<?php
+/**
+ * The README's first server runs as printed, but for the port, and answers a real client; every
+ * other example in it is PHP.
+ */
+
+declare(strict_types=1);
+
+require __DIR__ . '/client.php';
+
+$root = dirname(__DIR__, 2);
+$so = getenv('SPROCKET_SO') ?: exit("not ok - SPROCKET_SO is set - it is the path of the built extension\n");
+$scratch = sys_get_temp_dir() . '/sprocket-readme-' . getmypid();
+mkdir($scratch);
+register_shutdown_function(function () use ($scratch): void {
+    array_map('unlink', glob("$scratch/*"));
+    rmdir($scratch);
+});
+
+$failed = false;
+function check(string $name, bool $good, string $why = ''): void
+{
+    global $failed;
+    echo $good ? "ok - $name\n" : "not ok - $name - $why\n";
+    $failed = $failed || !$good;
+}
+
+preg_match_all('/^```php\n(.*?)^```$/ms', file_get_contents("$root/README.md"), $found);
+$examples = $found[1];
+check('the README has examples', count($examples) > 2, count($examples) . ' found');
+
+foreach ($examples as $i => $code) {
+    $file = "$scratch/example$i.php";
+    file_put_contents($file, str_starts_with($code, '<?php') ? $code : "<?php\n$code");
+    $said = shell_exec(escapeshellarg(PHP_BINARY) . ' -n -l ' . escapeshellarg($file) . ' 2>&1');
+    check("example $i is PHP", str_contains($said, 'No syntax errors'), strtok($said, "\n"));
+}
+
+$server = $examples[0];
+check('the first server has at most 15 lines', substr_count($server, "\n") <= 15);
+file_put_contents("$scratch/server.php", str_replace(':8080', ':0', $server, $ports));
+check('the first server names its port once', $ports === 1);
+
+$process = proc_open(
+    [PHP_BINARY, '-d', "extension=$so", "$scratch/server.php"],
+    [['file', '/dev/null', 'r'], ['pipe', 'w'], ['redirect', 1]],
+    $pipes,
+);
+try {
+    stream_set_timeout($pipes[1], 10);
+    $line = (string) fgets($pipes[1]);
+    check('it says where it listens', preg_match('#ws://(127\.0\.0\.1:\d+)#', $line, $address) === 1, trim($line));
+    $one = new Client($address[1]);
+    $two = new Client($address[1]);
+    $one->send('hello, "everybody" ✓');
+    check('everybody hears it', $two->receive() === 'hello, "everybody" ✓');
+    check('so does who said it', $one->receive() === 'hello, "everybody" ✓');
+    $two->send('hello yourself');
+    check('the other way, too', $one->receive() === 'hello yourself');
+} catch (Throwable $error) {
+    check('the first server serves', false, $error->getMessage());
+} finally {
+    proc_terminate($process); // SIGTERM
+    $rest = stream_get_contents($pipes[1]);
+    check('it reports nothing else', $rest === '', trim((string) $rest));
+    check('SIGTERM ends it well', proc_close($process) === 0);
+}
+
+exit($failed ? 1 : 0);

@@ -1,0 +1,47 @@
+# Collects what the rings find out, one line a test, and adds it up. Sourced by bin/test.
+#
+# A line of $results is KIND<TAB>RING<TAB>NAME<TAB>WHY, with KIND ok, fail or skip. It is a
+# file, so that subshells and killed rings lose nothing.
+
+work=$root/target/test
+results=$work/results
+ring=setup
+
+report_begin() {
+    mkdir -p "$work"
+    : >"$results"
+}
+
+say() { printf '\n== %s\n' "$*"; }
+note() { printf '   %s\n' "$*"; }
+
+# record KIND NAME [WHY]
+record() {
+    local kind=$1 name=${2//[$'\t\n']/ } why=${3:-}
+    printf '%s\t%s\t%s\t%s\n' "$kind" "$ring" "$name" "${why//[$'\t\n']/ }" >>"$results"
+}
+ok() { record ok "$1"; printf 'ok - %s\n' "$1"; }
+fail() { record fail "$@"; printf 'not ok - %s%s\n' "$1" "${2:+ - $2}"; }
+skip() { record skip "$@"; printf 'skip - %s - %s\n' "$1" "$2"; }
+
+# count KIND [RING]
+count() { awk -F '\t' -v kind="$1" -v ring="${2:-}" '$1 == kind && (ring == "" || $2 == ring)' "$results" | wc -l; }
+
+# Lists what failed and what was skipped, prints the closing line, returns 1 if anything failed.
+report_end() {
+    local passed failed skipped
+    passed=$(count ok) failed=$(count fail) skipped=$(count skip)
+    if [ "$skipped" -gt 0 ]; then
+        say "SKIPPED"
+        awk -F '\t' '$1 == "skip" { printf "   %s: %s (%s)\n", $2, $3, $4 }' "$results"
+    fi
+    if [ "$failed" -gt 0 ]; then
+        say "FAILED"
+        awk -F '\t' '$1 == "fail" { printf "   %s: %s%s\n", $2, $3, $4 == "" ? "" : " (" $4 ")" }' "$results"
+        note "logs: $work"
+    fi
+    printf '\n%s passed, %s failed' "$passed" "$failed"
+    [ "$skipped" -eq 0 ] || printf ', %s skipped' "$skipped"
+    printf '\n'
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}

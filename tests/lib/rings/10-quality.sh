@@ -1,0 +1,65 @@
+# Formatting, lints, documentation, licences of the dependencies, PHP syntax
+
+ring_needs() { :; }
+
+# cargo-deny comes from Rust's registry; it is compiled once and kept with the build.
+cargo_deny() {
+    if has cargo-deny; then return; fi
+    PATH=$PATH:$root/target/tools/bin
+    if has cargo-deny; then return; fi
+    note "installing cargo-deny (once, takes some minutes)"
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$root/target/tools/build \
+        bounded 900 "$work/$ring/cargo-deny-install.log" \
+        cargo install --locked --debug --quiet --root "$root/target/tools" cargo-deny && rm -rf "$root/target/tools/build"
+}
+
+php_syntax() {
+    local file bad=0
+    while IFS= read -r file; do
+        "$PHP" -n -l "$file" >/dev/null || bad=1
+    done < <(find . \( -name target -o -name node_modules -o -name vendor -o -name .git \) -prune -o \
+        -name '*.php' -type f -print)
+    return "$bad"
+}
+
+shell_syntax() {
+    local file
+    for file in bin/test bin/demo .ci/run tests/lib/*.sh tests/lib/rings/*.sh tests/install/*.sh tests/conformance/*.sh; do
+        bash -n "$file" || return 1
+    done
+    sh -n bin/build
+}
+
+ring_run() {
+    local advisories
+    if cargo fmt --version >/dev/null 2>&1; then
+        step "rustfmt" 120 cargo fmt --all --check
+    else
+        skip "rustfmt" "not part of this Rust toolchain"
+    fi
+    if cargo clippy --version >/dev/null 2>&1; then
+        step "clippy" 900 cargo clippy --locked --workspace --all-targets -- -D warnings
+    else
+        skip "clippy" "not part of this Rust toolchain"
+    fi
+    RUSTDOCFLAGS="-D warnings" step "rustdoc" 900 cargo doc --locked --workspace --no-deps
+
+    if cargo_deny; then
+        step "licences, sources and bans of dependencies" 300 cargo deny check --hide-inclusion-graph licenses sources bans
+        # Known vulnerabilities are looked up in a git repository, which not every machine reaches.
+        advisories=$work/$ring/advisories.log
+        if bounded 300 "$advisories" cargo deny check --hide-inclusion-graph advisories; then
+            ok "advisories"
+        elif grep -q 'failed to fetch advisory database' "$advisories"; then
+            skip "advisories" "the advisory database can't be reached from here"
+        else
+            fail "advisories" "a dependency has a known vulnerability"
+        fi
+    else
+        fail "cargo-deny" "it could not be installed"
+    fi
+
+    export -f php_syntax shell_syntax
+    step "PHP syntax" 120 bash -c php_syntax
+    step "shell syntax" 60 bash -c shell_syntax
+}

@@ -1,0 +1,53 @@
+# The extension in PHP's own test runner, plain and under opcache
+
+ring_needs() { "${PHP:-php}" -n -d zend_extension=opcache -m 2>/dev/null | grep -qi opcache || want php-opcache; }
+
+# phpize knows where PHP keeps its test runner.
+find_run_tests() {
+    local config file
+    config=${PHP_CONFIG:-php-config}
+    for file in "$("$config" --extension-dir)/build" "$("$config" --prefix)/lib/php/build" \
+        "$("$config" --prefix)/lib64/php/build" "$("$config" --prefix)/lib/php/"*/build; do
+        if [ -f "$file/run-tests.php" ]; then
+            echo "$file/run-tests.php"
+            return
+        fi
+    done
+    return 1
+}
+
+# phpt_run NAME OPTION…: the suite once; each phpt counts.
+phpt_run() {
+    local name=$1 status=0 log line test before failed
+    shift
+    log=$work/$ring/$name.log
+    before=$(count fail "$ring")
+    note "$name"
+    TEST_PHP_EXECUTABLE=$PHP TEST_PHP_SRCDIR=$root NO_INTERACTION=1 REPORT_EXIT_STATUS=1 \
+        bounded 900 "$log" "$PHP" -n "$run_tests" -n -q --no-progress --offline --show-diff --set-timeout 90 \
+        -d "extension=$SPROCKET_SO" "$@" tests/phpt || status=$?
+    while IFS= read -r line; do
+        test=${line%%.phpt]*}
+        test="$name: ${test##*[}"
+        case $line in
+            PASS*) record ok "$test" ;;
+            SKIP*) record skip "$test" "${line##*reason: }" ;;
+            XFAIL*) record skip "$test" "expected to fail" ;;
+            *) record fail "$test" "${line%% *}" ;;
+        esac
+    done < <(grep -aE '^(PASS|FAIL|SKIP|XFAIL|XLEAK|LEAK|BORK|WARN[^ ]*) .*\.phpt\]' "$log")
+    failed=$(($(count fail "$ring") - before))
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php ended with status $status"; fi
+    if ! grep -qaE '^(PASS|FAIL) ' "$log"; then fail "$name" "run-tests.php ran no test"; fi
+}
+
+ring_run() {
+    local run_tests
+    if ! run_tests=$(find_run_tests); then
+        fail "run-tests.php" "not found beside php-config; install PHP's development files"
+        return
+    fi
+    phpt_run plain
+    phpt_run opcache -d zend_extension=opcache -d opcache.enable=1 -d opcache.enable_cli=1 \
+        -d opcache.protect_memory=1 -d opcache.file_update_protection=0
+}

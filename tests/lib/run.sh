@@ -1,0 +1,89 @@
+# Runs programs so that they can't hang and leave nothing behind. Sourced by bin/test.
+
+child=
+follower=
+
+# Ends what is under way; for traps.
+stop_children() {
+    [ -z "$child" ] || kill -- "$child" 2>/dev/null || true # timeout passes it on
+    [ -z "$follower" ] || kill -- "$follower" 2>/dev/null || true
+    [ -z "$child" ] || wait "$child" 2>/dev/null || true
+    child= follower=
+}
+
+# Whether somebody is left in process group $1, zombies apart.
+group_lives() { ps -e -o pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }'; }
+
+# bounded SECONDS LOG COMMAND…: runs it, shows its output and keeps it in LOG. Returns its
+# status, 124 after SECONDS. What it leaves running is ended.
+bounded() {
+    local seconds=$1 log=$2 status=0 group tries
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    : >"$log"
+    # timeout makes a process group of its own, by which stragglers are found.
+    timeout -k 10 "$seconds" "$@" >"$log" 2>&1 </dev/null &
+    child=$!
+    group=$child
+    tail -n +1 -s 0.1 -f --pid="$child" "$log" &
+    follower=$!
+    wait "$child" || status=$?
+    child=
+    wait "$follower" || true
+    follower=
+    for tries in 1 2 3 4 5 6 7 8 9 10; do # helpers of a browser take a moment
+        group_lives "$group" || break
+        sleep 0.2
+    done
+    if group_lives "$group"; then
+        note "left running by $(basename "${1}") ${2:-}, ending it:"
+        ps -e -o pgid=,pid=,args= | awk -v group="$group" '$1 == group' | cut -c1-150
+        kill -TERM -- "-$group" 2>/dev/null || true
+        sleep 1
+        kill -KILL -- "-$group" 2>/dev/null || true
+    fi
+    return "$status"
+}
+
+slug() { printf '%s' "$1" | tr -c 'A-Za-z0-9._-' '-'; }
+
+# step NAME SECONDS COMMAND…: one test, passed if the command is.
+step() {
+    local name=$1 seconds=$2 status=0
+    shift 2
+    bounded "$seconds" "$work/$ring/$(slug "$name").log" "$@" || status=$?
+    case $status in
+        0) ok "$name" ;;
+        124 | 137) fail "$name" "not done after $seconds s" ;;
+        *) fail "$name" "exit status $status" ;;
+    esac
+}
+
+# tap NAME SECONDS COMMAND…: a program that prints a line for each of its tests:
+#   ok - NAME / not ok - NAME - WHY / skip - NAME - REASON
+# and ends with a status other than 0 if one failed. One that dies or says nothing has failed.
+tap() {
+    local name=$1 seconds=$2 status=0 log line before said failed
+    shift 2
+    log=$work/$ring/$(slug "$name").log
+    note "$name"
+    before=$(count fail "$ring")
+    bounded "$seconds" "$log" "$@" || status=$?
+    said=0
+    while IFS= read -r line; do
+        case $line in
+            'ok - '*) record ok "$name: ${line#ok - }" ;;
+            'not ok - '*) record fail "$name: ${line#not ok - }" ;;
+            'skip - '*) line=${line#skip - }
+                record skip "$name: ${line%% - *}" "${line#* - }" ;;
+            *) continue ;;
+        esac
+        said=$((said + 1))
+    done <"$log"
+    failed=$(($(count fail "$ring") - before))
+    case $status in
+        124 | 137) fail "$name" "not done after $seconds s" ;;
+        0) [ "$said" -gt 0 ] || fail "$name" "reported no test" ;;
+        *) [ "$failed" -gt 0 ] || fail "$name" "exit status $status without a failed test" ;;
+    esac
+}
