@@ -21,11 +21,11 @@ bounded() {
     shift 2
     mkdir -p "$(dirname "$log")"
     : >"$log"
-    # timeout makes a process group of its own, by which stragglers are found.
-    timeout -k 10 "$seconds" "$@" >"$log" 2>&1 </dev/null &
+    # timeout makes a process group of its own, by which stragglers are found. (9 is bin/test's lock.)
+    timeout -k 10 "$seconds" "$@" >"$log" 2>&1 </dev/null 9>&- &
     child=$!
     group=$child
-    tail -n +1 -s 0.1 -f --pid="$child" "$log" &
+    tail -n +1 -s 0.1 -f --pid="$child" "$log" 9>&- &
     follower=$!
     wait "$child" || status=$?
     child=
@@ -51,7 +51,7 @@ slug() { printf '%s' "$1" | tr -c 'A-Za-z0-9._-' '-'; }
 step() {
     local name=$1 seconds=$2 status=0
     shift 2
-    bounded "$seconds" "$work/$ring/$(slug "$name").log" "$@" || status=$?
+    bounded "$seconds" "$work/log/$ring/$(slug "$name").log" "$@" || status=$?
     case $status in
         0) ok "$name" ;;
         124 | 137) fail "$name" "not done after $seconds s" ;;
@@ -65,7 +65,7 @@ step() {
 tap() {
     local name=$1 seconds=$2 status=0 log line before said failed
     shift 2
-    log=$work/$ring/$(slug "$name").log
+    log=$work/log/$ring/$(slug "$name").log
     note "$name"
     before=$(count fail "$ring")
     bounded "$seconds" "$log" "$@" || status=$?

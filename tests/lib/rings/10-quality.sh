@@ -9,7 +9,7 @@ cargo_deny() {
     if has cargo-deny; then return; fi
     note "installing cargo-deny (once, takes some minutes)"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$root/target/tools/build \
-        bounded 900 "$work/$ring/cargo-deny-install.log" \
+        bounded 900 "$work/log/$ring/cargo-deny-install.log" \
         cargo install --locked --debug --quiet --root "$root/target/tools" cargo-deny && rm -rf "$root/target/tools/build"
 }
 
@@ -47,7 +47,7 @@ ring_run() {
     if cargo_deny; then
         step "licences, sources and bans of dependencies" 300 cargo deny check --hide-inclusion-graph licenses sources bans
         # Known vulnerabilities are looked up in a git repository, which not every machine reaches.
-        advisories=$work/$ring/advisories.log
+        advisories=$work/log/$ring/advisories.log
         if bounded 300 "$advisories" cargo deny check --hide-inclusion-graph advisories; then
             ok "advisories"
         elif grep -q 'failed to fetch advisory database' "$advisories"; then

@@ -3,7 +3,7 @@
 ring_needs() { :; }
 
 ring_run() {
-    local log=$work/$ring/cargo-test.log status=0 line name failed
+    local log=$work/log/$ring/cargo-test.log status=0 line name failed
     bounded 1200 "$log" cargo test --locked --no-fail-fast || status=$?
     while IFS= read -r line; do
         name=${line#test }

@@ -9,7 +9,7 @@ ring_needs() {
 ring_run() {
     local file
     if [ -f tests/browser/package.json ] && [ ! -d tests/browser/node_modules ]; then
-        bounded 300 "$work/$ring/npm.log" npm --prefix tests/browser ci --no-audit --no-fund || fail "npm ci" "see the log"
+        bounded 300 "$work/log/$ring/npm.log" npm --prefix tests/browser ci --no-audit --no-fund || fail "npm ci" "see the log"
     fi
     for file in tests/browser/*.test.mjs; do
         [ ! -f "$file" ] || tap "$file" 300 node "$file"
