@@ -1,0 +1,26 @@
+--TEST--
+onClose tells the peer's code and reason, 1005 where there was none
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onClose(function ($c, int $code, string $reason) { echo "$code '$reason'\n"; });
+$server->start();
+$frames = [
+    pack('n', 1000), pack('n', 1001) . 'going', pack('n', 4321) . 'größer', '', pack('n', 1000) . str_repeat('x', 123),
+];
+foreach ($frames as $payload) {
+    $client = Client::of($server)->open()->frame(Client::CLOSE, $payload);
+    echo rtrim(substr($client->closeCode(), 0, 4)), ' answered, ';
+    $client->ended();
+    pump($server, fn () => count($server) === 0 && $server->poll() === 0);
+}
+--EXPECTF--
+1000 answered, 1000 ''
+1001 answered, 1001 'going'
+4321 answered, 4321 'größer'
+%d answered, 1005 ''
+1000 answered, 1000 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'

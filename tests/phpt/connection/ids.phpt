@@ -1,0 +1,22 @@
+--TEST--
+A number is never used again
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$ids = [];
+$server->onOpen(function ($c) use (&$ids) { $ids[] = $c->id; });
+foreach ([1, 2] as $round) {
+    $server->start();
+    foreach ([1, 2, 3] as $i) {
+        Client::of($server)->open()->close();
+    }
+    pump($server, fn () => $server->stats()['closed'] === 3);
+    halt($server);
+}
+var_dump(count(array_unique($ids)));
+--EXPECT--
+int(6)

@@ -1,0 +1,20 @@
+--TEST--
+Small messages that leave at once are not worth an onDrain
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onDrain(function () { echo "onDrain\n"; });
+$server->onMessage(fn ($c, $m) => $c->send($m));
+$server->start();
+$client = Client::of($server)->open();
+for ($i = 0; $i < 50; $i++) {
+    $client->send("$i")->message();
+}
+$client->close();
+echo "done\n";
+--EXPECT--
+done

@@ -1,0 +1,37 @@
+--TEST--
+By default a browser's page must come from the same host and port
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onUpgrade(fn ($h) => $h->accept());
+$server->start();
+[, $port] = explode('127.0.0.1:', $server->addresses()[0]);
+$origins = [
+    null, "http://127.0.0.1:$port", "https://127.0.0.1:$port", "http://127.0.0.1:1", 'http://127.0.0.1',
+    "http://localhost:$port", 'http://evil.example', 'null', '', "http://127.0.0.1:$port.evil.example", "127.0.0.1:$port",
+];
+foreach ($origins as $origin) {
+    $client = Client::of($server);
+    $r = $client->raw($client->upgradeRequest($origin === null ? [] : ['Origin' => $origin]))->response();
+    echo str_replace($port, 'PORT', $origin ?? 'none'), ': ', $r->status, "\n";
+}
+echo trim($r->body) !== '' ? "with a body\n" : "without a word\n";
+var_dump($server->stats()['refusedOrigin'] >= 6);
+--EXPECTREGEX--
+none: 101
+http:\/\/127\.0\.0\.1:PORT: 101
+https:\/\/127\.0\.0\.1:PORT: (101|403)
+http:\/\/127\.0\.0\.1:1: 403
+http:\/\/127\.0\.0\.1: 403
+http:\/\/localhost:PORT: 403
+http:\/\/evil\.example: 403
+null: 403
+: 403
+http:\/\/127\.0\.0\.1:PORT\.evil\.example: 403
+127\.0\.0\.1:PORT: 403
+with a body
+bool\(true\)

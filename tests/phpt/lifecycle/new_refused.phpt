@@ -1,0 +1,16 @@
+--TEST--
+Connection, Handshake and Request are made by the server alone
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+foreach (['Connection', 'Handshake', 'Request'] as $class) {
+    $class = "Sprocket\\$class";
+    echo thrown(fn () => new $class()), ' ', thrown(fn () => (new ReflectionClass($class))->newInstance()), "\n";
+}
+--EXPECT--
+Error ReflectionException
+Error ReflectionException
+Error ReflectionException

@@ -1,0 +1,26 @@
+--TEST--
+The smallest and the largest value of each option are accepted
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$good = [
+    'maxConnections' => [1, PHP_INT_MAX, null], 'maxConnectionsPerIp' => [0, PHP_INT_MAX], 'maxMessageSize' => [1, 2147483647],
+    'maxHeaderSize' => [8192, 1048576], 'maxBodySize' => [0, 2147483647], 'handshakeTimeout' => [0.001, 86400.0, 5],
+    'pingInterval' => [0.0, 0.001, 86400.0], 'pingTimeout' => [0.001, 86400.0], 'closeTimeout' => [0.001, 86400.0],
+    'sendBufferLimit' => [1, 2147483647], 'maxPendingMessages' => [1, 1000000], 'maxPendingBytes' => [1, 2147483647],
+    'origins' => [null, [], ['*'], ['http://localhost:3000'], ['example.com', 'https://example.com']],
+    'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
+    'ioThreads' => [1, 256], 'backlog' => [1, 65535],
+];
+foreach ($good as $option => $values) {
+    foreach ($values as $value) {
+        $options = new Sprocket\Options(...[$option => $value]);
+        echo $options->$option == $value ? '' : "$option changed " . json_encode($value) . "\n";
+    }
+}
+echo "done\n";
+--EXPECT--
+done

@@ -1,0 +1,32 @@
+--TEST--
+The defaults, as documented
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Options();
+foreach (get_object_vars($server) as $name => $value) {
+    echo $name, ' ', $value instanceof UnitEnum ? $value->name : json_encode($value), "\n";
+}
+--EXPECT--
+maxConnections null
+maxConnectionsPerIp 0
+maxMessageSize 1048576
+maxHeaderSize 16384
+maxBodySize 1048576
+handshakeTimeout 10
+pingInterval 25
+pingTimeout 20
+closeTimeout 3
+sendBufferLimit 1048576
+slowConsumer Close
+maxPendingMessages 256
+maxPendingBytes 4194304
+origins null
+subprotocols []
+strictSubprotocols false
+healthPath null
+ioThreads 1
+backlog 4096

@@ -1,0 +1,22 @@
+--TEST--
+Each option is kept as given
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$given = [
+    'maxConnections' => 7, 'maxConnectionsPerIp' => 3, 'maxMessageSize' => 100, 'maxHeaderSize' => 8192, 'maxBodySize' => 0,
+    'handshakeTimeout' => 1.5, 'pingInterval' => 0.0, 'pingTimeout' => 2.5, 'closeTimeout' => 0.5, 'sendBufferLimit' => 1000,
+    'slowConsumer' => Sprocket\SlowConsumer::Drop, 'maxPendingMessages' => 1, 'maxPendingBytes' => 2,
+    'origins' => ['https://example.com'], 'subprotocols' => ['a', 'b'], 'strictSubprotocols' => true, 'healthPath' => '/health',
+    'ioThreads' => 2, 'backlog' => 10,
+];
+$options = new Sprocket\Options(...$given);
+var_dump(get_object_vars($options) === $given);
+$options = new Sprocket\Options(...array_values($given));
+var_dump(get_object_vars($options) === $given);
+--EXPECT--
+bool(true)
+bool(true)

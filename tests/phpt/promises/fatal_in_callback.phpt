@@ -1,0 +1,28 @@
+--TEST--
+A fatal error in each callback ends the script as usual, with the sockets closed
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+require __DIR__ . '/../inc/callbacks.inc';
+
+foreach (EVERY_CALLBACK as $callback) {
+    $child = every_callback($callback, 'echo "in the callback\n"; eval("class Twice {} class Twice {}");');
+    $client = provoke($callback, $child->line('/^ws:/'));
+    $status = $child->wait();
+    $client->ended();
+    preg_match_all('/in the callback|shutdown|not reached|Fatal error: \w+ \w+/', $child->output, $said);
+    echo "$callback: $status ", implode(', ', $said[0]), "\n";
+}
+--EXPECT--
+onUpgrade: 255 in the callback, Fatal error: Cannot declare, shutdown
+onOpen: 255 in the callback, Fatal error: Cannot declare, shutdown
+onMessage: 255 in the callback, Fatal error: Cannot declare, shutdown
+onClose: 255 in the callback, Fatal error: Cannot declare, shutdown
+onDrain: 255 in the callback, Fatal error: Cannot declare, shutdown
+onPong: 255 in the callback, Fatal error: Cannot declare, shutdown
+onRequest: 255 in the callback, Fatal error: Cannot declare, shutdown
+onError: 255 in the callback, Fatal error: Cannot declare, shutdown
+timer: 255 in the callback, Fatal error: Cannot declare, shutdown

@@ -1,0 +1,20 @@
+--TEST--
+A callback that was replaced is let go
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+class Witness { public function __destruct() { echo "let go\n"; } }
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$witness = new Witness;
+$server->onOpen(function () use ($witness) {});
+unset($witness);
+echo "set\n";
+$server->onOpen(null);
+echo "removed\n";
+--EXPECT--
+set
+let go
+removed

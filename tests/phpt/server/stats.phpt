@@ -1,0 +1,40 @@
+--TEST--
+stats() counts what happens
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onMessage(fn ($c, $m) => $c->send($m));
+$server->onRequest(fn () => new Sprocket\Response());
+$server->start();
+$client = Client::of($server)->open();
+$client->send('12345')->message();
+$other = Client::of($server)->raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")->response();
+$gone = Client::of($server)->open();
+$gone->close();
+pump($server, fn () => $server->stats()['closed'] === 1);
+
+$stats = $server->stats();
+echo implode(' ', array_keys($stats)), "\n";
+foreach (['connections', 'accepted', 'opened', 'closed', 'httpRequests', 'messagesIn', 'messagesOut', 'bytesIn', 'abnormal'] as $name) {
+    echo "$name $stats[$name]\n";
+}
+var_dump($stats['bytesOut'] >= 7);
+halt($server);
+var_dump($server->stats()['messagesIn']);
+--EXPECT--
+connections accepted acceptErrors opened closed refusedConnections refusedPerIp refusedOrigin rejected badRequests handshakeTimeouts httpRequests messagesIn messagesOut bytesIn bytesOut pings pingTimeouts closeTimeouts slowClosed slowDropped tooBig protocolErrors abnormal paused
+connections 1
+accepted 3
+opened 2
+closed 1
+httpRequests 1
+messagesIn 1
+messagesOut 1
+bytesIn 5
+abnormal 0
+bool(true)
+int(1)

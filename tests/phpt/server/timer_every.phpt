@@ -1,0 +1,24 @@
+--TEST--
+every() runs again and again until it is cancelled, also from inside
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->start();
+$count = 0;
+$timer = $server->every(0.005, function () use ($server, &$timer, &$count) {
+    if (++$count === 3) {
+        var_dump($server->cancel($timer), $server->cancel($timer));
+    }
+});
+$over = false;
+$server->after(0.2, function () use (&$over) { $over = true; });
+pump($server, fn () => $over);
+var_dump($count);
+--EXPECT--
+bool(true)
+bool(false)
+int(3)

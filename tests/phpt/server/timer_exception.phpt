@@ -1,0 +1,21 @@
+--TEST--
+What a timer throws goes to onError, and a repeating one goes on
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$errors = 0;
+$server->onError(function (Throwable $e, $connection) use (&$errors) {
+    if (++$errors < 3) {
+        echo $e->getMessage(), ' ', var_export($connection, true), "\n";
+    }
+});
+$server->start();
+$server->every(0.005, fn () => throw new Exception('tick'));
+pump($server, fn () => $errors >= 2);
+--EXPECT--
+tick NULL
+tick NULL
