@@ -95,6 +95,7 @@ function receive(message) {
       message.history.forEach((said) => showMessage(said));
       show('online', 'Connected');
       $('send').disabled = false;
+      $('empty').textContent = 'Nobody has said anything yet. Be the first!';
       $('me').textContent = name;
       $('join').hidden = true;
       $('composer').hidden = false;
@@ -185,6 +186,7 @@ function append(item, follow = false) {
 function showPeople() {
   if (!joined) return;
   const n = people.size;
+  $('people').hidden = false;
   $('people').textContent = n === 1 ? 'only you' : `${n} people`;
   $('roster').replaceChildren(...[...people].map(([id, who]) =>
     element('li', '', id === me ? `${who} (you)` : who)));
