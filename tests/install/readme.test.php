@@ -21,7 +21,7 @@ $failed = false;
 function check(string $name, bool $good, string $why = ''): void
 {
     global $failed;
-    echo $good ? "ok - $name\n" : "not ok - $name - $why\n";
+    echo $good ? "ok - $name\n" : "not ok - $name - " . strtr(trim($why), "\n", ' ') . "\n";
     $failed = $failed || !$good;
 }
 
@@ -49,7 +49,10 @@ $process = proc_open(
 try {
     stream_set_timeout($pipes[1], 10);
     $line = (string) fgets($pipes[1]);
-    check('it says where it listens', preg_match('#ws://(127\.0\.0\.1:\d+)#', $line, $address) === 1, trim($line));
+    if (preg_match('#ws://(127\.0\.0\.1:\d+)#', $line, $address) !== 1) {
+        throw new RuntimeException("it does not say where it listens, but: $line");
+    }
+    echo "ok - it says where it listens\n";
     $one = new Client($address[1]);
     $two = new Client($address[1]);
     $one->send('hello, "everybody" ✓');
@@ -62,7 +65,7 @@ try {
 } finally {
     proc_terminate($process); // SIGTERM
     $rest = stream_get_contents($pipes[1]);
-    check('it reports nothing else', $rest === '', trim((string) $rest));
+    check('it reports nothing else', $rest === '', (string) $rest);
     check('SIGTERM ends it well', proc_close($process) === 0);
 }
 

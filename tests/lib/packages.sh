@@ -4,7 +4,12 @@
 
 packages_wanted=()
 
-want() { packages_wanted+=("$@"); }
+want() {
+    local package
+    for package; do
+        case " ${packages_wanted[*]} " in *" $package "*) ;; *) packages_wanted+=("$package") ;; esac
+    done
+}
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # What bin/build needs from Debian. The Rust toolchain isn't: bin/build asks for it.
