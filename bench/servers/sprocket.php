@@ -1,0 +1,79 @@
+<?php
+/**
+ * Sprocket itself, for the benchmark. Arguments: PORT echo|fan|chat [loop] [option=value …].
+ *
+ * `fan` sends each message to every connection; `chat` takes a connection's first message as the
+ * name of its room, sends it back, and sends each further one to all in the room. They use topics,
+ * or with `loop` a PHP loop over the members. Options are those of Sprocket\Options, as JSON values.
+ */
+declare(strict_types=1);
+
+use Sprocket\{Connection, Options, Server};
+
+$port = (int) ($argv[1] ?? 0);
+$mode = $argv[2] ?? '';
+$loop = false;
+$options = [];
+foreach (array_slice($argv, 3) as $argument) {
+    if ($argument === 'loop') {
+        $loop = true;
+        continue;
+    }
+    [$name, $value] = explode('=', $argument, 2);
+    $options[$name] = json_decode($value, flags: JSON_THROW_ON_ERROR);
+}
+
+$server = new Server("ws://127.0.0.1:$port", new Options(...$options));
+
+if ($mode === 'echo') {
+    $server->onMessage(static function (Connection $c, string $payload, bool $binary): void {
+        $c->send($payload, $binary);
+    });
+} elseif ($mode === 'fan' && !$loop) {
+    $server->onOpen(static fn (Connection $c) => $c->subscribe('all'));
+    $server->onMessage(static function (Connection $c, string $payload, bool $binary) use ($server): void {
+        $server->publish('all', $payload, $binary);
+    });
+} elseif ($mode === 'fan') {
+    $all = new SplObjectStorage();
+    $server->onOpen(static fn (Connection $c) => $all->attach($c));
+    $server->onClose(static fn (Connection $c) => $all->detach($c));
+    $server->onMessage(static function (Connection $c, string $payload, bool $binary) use ($all): void {
+        foreach ($all as $member) {
+            $member->send($payload, $binary);
+        }
+    });
+} elseif ($mode === 'chat' && !$loop) {
+    $server->onMessage(static function (Connection $c, string $payload, bool $binary) use ($server): void {
+        if ($c->data === null) {
+            $c->data = $payload;
+            $c->subscribe($payload);
+            $c->send($payload, $binary);
+            return;
+        }
+        $server->publish($c->data, $payload, $binary);
+    });
+} elseif ($mode === 'chat') {
+    $rooms = [];
+    $server->onMessage(static function (Connection $c, string $payload, bool $binary) use (&$rooms): void {
+        if ($c->data === null) {
+            $c->data = $payload;
+            $rooms[$payload][$c->id] = $c;
+            $c->send($payload, $binary);
+            return;
+        }
+        foreach ($rooms[$c->data] as $member) {
+            $member->send($payload, $binary);
+        }
+    });
+    $server->onClose(static function (Connection $c) use (&$rooms): void {
+        unset($rooms[$c->data][$c->id]);
+    });
+} else {
+    fwrite(STDERR, "arguments: PORT echo|fan|chat [loop] [option=value ...]\n");
+    exit(2);
+}
+
+$server->start();
+echo 'ready ', parse_url($server->addresses()[0], PHP_URL_PORT), "\n";
+$server->run();

@@ -1,0 +1,48 @@
+//! The benchmark suite: every server under every load, interleaved, in one table and one plot.
+//!
+//! `bench/run` builds what this program starts and then calls it.
+#![forbid(unsafe_code)]
+
+mod machine;
+mod markdown;
+mod options;
+mod process;
+mod results;
+mod rows;
+mod runner;
+mod servers;
+mod slope;
+mod svg;
+
+use anyhow::Result;
+use options::{Command, Options};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False: it ran to the end, but a measurement failed.
+fn run() -> Result<bool> {
+    let options = Options::parse()?;
+    bench_common::sys::raise_descriptor_limit();
+    match options.command {
+        Command::List => {
+            rows::ROWS.iter().for_each(|row| println!("{:<16} {}", row.name, row.title));
+            Ok(true)
+        }
+        Command::Rows => runner::run(&options),
+        Command::Slope => slope::run(&options),
+        Command::Render => {
+            results::Results::load(&options.out)?.write(&options.out)?;
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Starting a server, loading it, ending it.
+
+use crate::servers::{self, Server};
+use anyhow::{Context, Result, bail};
+use bench_common::report::Report;
+use bench_common::sys;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const READY: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A server that listens. Ended when dropped.
+pub(crate) struct Running {
+    child: Child,
+    port: u16,
+}
+
+impl Running {
+    /// Starts it and waits until it is ready. What it says goes to a file in `logs`.
+    pub(crate) fn start(server: &Server, mode: &str, logs: &Path) -> Result<Self> {
+        let log_path = logs.join(format!("{}-{mode}.log", server.name));
+        let log = File::create(&log_path).with_context(|| log_path.display().to_string())?;
+        let mut command = server.command(mode).context("missing")?;
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(log).spawn().with_context(|| format!("{command:?}"))?;
+        let stdout = child.stdout.take().context("no pipe")?;
+        let mut running = Self { child, port: 0 };
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            // Reads on to the end, so that a server never blocks on its output.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let port = line.strip_prefix("ready ").and_then(|port| port.trim().parse().ok());
+                if let Some(port) = port {
+                    // The receiver is gone once the port is known.
+                    let _ = sender.send(port);
+                }
+            }
+        });
+        running.port = receiver.recv_timeout(READY).map_err(|_| {
+            let said = std::fs::read_to_string(&log_path).unwrap_or_default();
+            anyhow::anyhow!("{} did not get ready: {}", server.name, last_line(&said))
+        })?;
+        Ok(running)
+    }
+
+    /// Runs the load generator against it.
+    pub(crate) fn load(&self, args: &[String]) -> Result<Report> {
+        let mut command = Command::new(servers::own_program("wsload"));
+        command.args(args).arg("--json");
+        command.arg("--url").arg(format!("ws://127.0.0.1:{}/", self.port));
+        command.arg("--pid").arg(self.child.id().to_string());
+        let output = command.output().context("wsload")?;
+        // 3: messages were lost or out of order, which the report tells.
+        if !matches!(output.status.code(), Some(0 | 3)) {
+            bail!("{}", last_line(&String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end().lines().last().unwrap_or("it said nothing")
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            sys::terminate(self.child.id());
+        }
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        eprintln!("bench: server {} ignored SIGTERM and is killed", self.child.id());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,191 @@
+//! What a run found, and the figures made of it.
+
+use crate::machine::Machine;
+use crate::options::Options;
+use crate::rows::{Key, Row, Target};
+use crate::servers::Server;
+use crate::{markdown, svg};
+use anyhow::{Context, Result};
+use bench_common::report::Report;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// A whole run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    pub(crate) rounds: usize,
+    /// Measured time of each measurement.
+    pub(crate) seconds: f64,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) rows: Vec<RowResult>,
+}
+
+/// A server of the run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Participant {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) missing: Option<String>,
+}
+
+/// One row of the table.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RowResult {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) key: Key,
+    pub(crate) target: Option<Target>,
+    pub(crate) servers: Vec<Measured>,
+}
+
+/// One server in one row.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) server: String,
+    /// With the number of their round.
+    pub(crate) reports: Vec<(usize, Report)>,
+    pub(crate) failures: Vec<String>,
+}
+
+impl Participant {
+    pub(crate) fn of(server: &Server) -> Self {
+        let missing = server.missing().map(str::to_owned);
+        Self { name: server.name.into(), title: server.title.into(), missing }
+    }
+}
+
+impl Results {
+    pub(crate) fn new(options: &Options, participants: Vec<Participant>) -> Self {
+        Self {
+            machine: Machine::read(),
+            rounds: options.rounds,
+            seconds: options.seconds,
+            participants,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join("results.json");
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Writes the data, the table and the plot.
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join("results.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(dir.join("results.md"), markdown::page(self))?;
+        fs::write(dir.join("results.svg"), svg::plot(self))?;
+        Ok(())
+    }
+}
+
+impl RowResult {
+    pub(crate) fn new(row: &Row, servers: impl Iterator<Item = &'static str>) -> Self {
+        let measured =
+            |server: &str| Measured { server: server.into(), reports: Vec::new(), failures: Vec::new() };
+        Self {
+            name: row.name.into(),
+            title: row.title.into(),
+            key: row.key,
+            target: row.target,
+            servers: servers.map(measured).collect(),
+        }
+    }
+
+    pub(crate) fn of(&self, server: &str) -> Option<&Measured> {
+        self.servers.iter().find(|measured| measured.server == server)
+    }
+
+    /// The median, over the rounds, of this server's figure divided by that of `raw` in the same
+    /// round: what the machine's mood does to both cancels out.
+    pub(crate) fn times_raw(&self, server: &Measured) -> Option<f64> {
+        let raw = self.of("raw")?;
+        let ratio = |(round, report): &(usize, Report)| {
+            let (_, raw) = raw.reports.iter().find(|(of, _)| of == round)?;
+            let raw = self.key.of(raw);
+            // Memory of a few bytes is no unit to count in.
+            (raw > 0.0 && self.key != Key::Memory).then(|| self.key.of(report) / raw)
+        };
+        median(server.reports.iter().filter_map(ratio).collect())
+    }
+
+    /// Whether this server reaches the target.
+    pub(crate) fn reaches_target(&self, server: &Measured) -> Option<bool> {
+        match self.target? {
+            Target::TimesRaw(most) => self.times_raw(server).map(|ratio| ratio <= most),
+            Target::AtMost(most) => server.median(|r| self.key.of(r)).map(|v| v <= most),
+        }
+    }
+}
+
+impl Measured {
+    /// The median of a figure over the rounds.
+    pub(crate) fn median(&self, figure: impl Fn(&Report) -> f64) -> Option<f64> {
+        median(self.reports.iter().map(|(_, report)| figure(report)).collect())
+    }
+}
+
+/// The middle one, or the mean of the two.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(values[n / 2]),
+        _ => Some((values[n / 2 - 1] + values[n / 2]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::rows::ROWS;
+
+    /// A run of one row: `raw` takes 2, 4, 6 µs, `sprocket` 3, 6, 6 µs.
+    pub(crate) fn sample() -> Results {
+        let row = ROWS.iter().find(|row| row.name == "echo-32").expect("a row");
+        let mut result = RowResult::new(row, ["raw", "sprocket"].into_iter());
+        for (server, figures) in [(0, [2.0, 4.0, 6.0]), (1, [3.0, 6.0, 6.0])] {
+            for (round, cpu_us) in figures.into_iter().enumerate() {
+                let report = Report { cpu_us, messages: 1, ..Report::default() };
+                result.servers[server].reports.push((round, report));
+            }
+        }
+        let participant = |name: &str, missing: Option<&str>| Participant {
+            name: name.into(),
+            title: format!("<{name}>"),
+            missing: missing.map(str::to_owned),
+        };
+        Results {
+            machine: Machine::default(),
+            rounds: 3,
+            seconds: 1.0,
+            participants: vec![
+                participant("raw", None),
+                participant("sprocket", None),
+                participant("swoole", Some("not set")),
+            ],
+            rows: vec![result],
+        }
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let results = sample();
+        let row = &results.rows[0];
+        let sprocket = row.of("sprocket").expect("it took part");
+        assert_eq!(row.times_raw(sprocket), Some(1.5));
+        assert_eq!(row.reaches_target(sprocket), Some(false));
+        assert_eq!(sprocket.median(|r| r.cpu_us), Some(6.0));
+    }
+
+    #[test]
+    fn median_of_even_and_none() {
+        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! What is measured: one entry a row of the table.
+
+use bench_common::report::Report;
+use serde::{Deserialize, Serialize};
+
+/// The figure of a report by which servers are compared in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Key {
+    /// CPU time of the server per message.
+    Cpu,
+    /// Median latency.
+    Latency,
+    /// Resident memory that a connection adds.
+    Memory,
+}
+
+/// What Sprocket is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Target {
+    /// At most so many times the figure of `raw` in the same round.
+    TimesRaw(f64),
+    /// At most so much, in the unit of the figure.
+    AtMost(f64),
+}
+
+/// One kind of work.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// How servers are started: `echo`, `fan`, `chat`.
+    pub(crate) mode: &'static str,
+    /// How the load generator is called, without what is common to all.
+    pub(crate) load: &'static str,
+    pub(crate) key: Key,
+    pub(crate) target: Option<Target>,
+    /// Send at half the rate that the same server has just reached.
+    pub(crate) half_load: bool,
+}
+
+const fn row(name: &'static str, title: &'static str, mode: &'static str, load: &'static str) -> Row {
+    Row { name, title, mode, load, key: Key::Cpu, target: None, half_load: false }
+}
+
+const fn times_raw(row: Row, factor: f64) -> Row {
+    Row { target: Some(Target::TimesRaw(factor)), ..row }
+}
+
+/// All rows, in the order of the table.
+pub(crate) const ROWS: &[Row] = &[
+    times_raw(row("echo-32", "Echo, 32 B, 1 in flight, 100 connections", "echo", "echo --window 1"), 1.25),
+    times_raw(
+        row("echo-32-16", "Echo, 32 B, 16 in flight, 100 connections", "echo", "echo --window 16"),
+        2.0,
+    ),
+    row("echo-1k", "Echo, 1 KiB, 1 in flight, 100 connections", "echo", "echo --size 1024"),
+    times_raw(
+        row("echo-16k", "Echo, 16 KiB, 1 in flight, 100 connections", "echo", "echo --size 16384"),
+        1.6,
+    ),
+    Row {
+        key: Key::Latency,
+        target: Some(Target::TimesRaw(2.5)),
+        ..row("latency-1", "One client, one message at a time", "echo", "echo --connections 1")
+    },
+    Row {
+        key: Key::Latency,
+        half_load: true,
+        ..row("latency-half", "Latency at half load: echo, 32 B, 100 connections", "echo", "echo")
+    },
+    row(
+        "active-1pct",
+        "Echo, 32 B, 100 of 10,000 connections active",
+        "echo",
+        "echo --connections 100 --idle 9900",
+    ),
+    times_raw(
+        row("fan-900-64", "Fan-out to 900, 64 B, as fast as it goes", "fan", "fanout --connections 900"),
+        1.3,
+    ),
+    row(
+        "fan-900-64-rate",
+        "Fan-out to 900, 64 B, 50 messages/s",
+        "fan",
+        "fanout --connections 900 --rate 50",
+    ),
+    row(
+        "fan-900-4k",
+        "Fan-out to 900, 4 KiB, as fast as it goes",
+        "fan",
+        "fanout --connections 900 --size 4096",
+    ),
+    row(
+        "fan-900-4k-rate",
+        "Fan-out to 900, 4 KiB, 50 messages/s",
+        "fan",
+        "fanout --connections 900 --size 4096 --rate 50",
+    ),
+    row("fan-5000-64", "Fan-out to 5,000, 64 B, as fast as it goes", "fan", "fanout --connections 5000"),
+    row(
+        "fan-5000-64-rate",
+        "Fan-out to 5,000, 64 B, 10 messages/s",
+        "fan",
+        "fanout --connections 5000 --rate 10",
+    ),
+    row(
+        "fan-5000-4k",
+        "Fan-out to 5,000, 4 KiB, as fast as it goes",
+        "fan",
+        "fanout --connections 5000 --size 4096",
+    ),
+    row(
+        "fan-5000-4k-rate",
+        "Fan-out to 5,000, 4 KiB, 10 messages/s",
+        "fan",
+        "fanout --connections 5000 --size 4096 --rate 10",
+    ),
+    row("chat", "Chat: 1,000 users in 100 rooms, as fast as it goes", "chat", "chat"),
+    row("chat-rate", "Chat: 1,000 users in 100 rooms, 1,000 messages/s", "chat", "chat --rate 1000"),
+    Row {
+        key: Key::Memory,
+        target: Some(Target::AtMost(3.0)),
+        ..row("idle", "10,000 idle connections: memory of each", "echo", "idle --settle 0.5")
+    },
+    Row {
+        target: Some(Target::AtMost(45.0)),
+        ..row("handshakes", "Handshakes of 10,000 connections that stay", "echo", "idle --settle 0.5")
+    },
+    row("visits", "Connections opened and cut, 64 at once", "echo", "handshakes"),
+];
+
+impl Key {
+    /// The figure.
+    pub(crate) fn of(self, report: &Report) -> f64 {
+        match self {
+            Key::Cpu => report.cpu_us,
+            Key::Latency => report.latency.p50,
+            Key::Memory => report.kib_per_connection.unwrap_or(0.0),
+        }
+    }
+
+    /// What it is called, with its unit.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Key::Cpu => "CPU µs per message",
+            Key::Latency => "p50 µs",
+            Key::Memory => "KiB per connection",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for (i, row) in ROWS.iter().enumerate() {
+            assert!(ROWS[..i].iter().all(|other| other.name != row.name), "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Many client connections on one epoll instance.
+
+use crate::options::Options;
+use crate::parser::{Parser, Piece};
+use anyhow::{Context, Result, bail};
+use bench_common::{Histogram, frame, sys};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A fixed key is as good as a random one here, and its answer is known.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Epoll key of the timer; connections have their index.
+const TIMER: u64 = u64::MAX;
+/// After that many connections comes the next source address: one has about 28,000 ports.
+const PER_SOURCE: usize = 10_000;
+const STUCK_NS: u64 = 15_000_000_000;
+
+/// What a kind of load does with what comes.
+pub(crate) trait Load {
+    /// A read of this connection brought bytes.
+    fn begin_read(&mut self, _now: u64) {}
+    /// Part of a message.
+    fn payload(&mut self, _conn: usize, _offset: usize, _data: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    /// A message is complete.
+    fn message(&mut self, _conn: usize, _opcode: u8, _len: usize) -> Result<()> {
+        bail!("a message that nobody asked for")
+    }
+    /// All that one read of this connection brought has been told.
+    fn end_read(&mut self, _conn: usize, _sockets: &mut Sockets) -> Result<()> {
+        Ok(())
+    }
+    /// The timer ran off `count` times.
+    fn timer(&mut self, _count: u64, _sockets: &mut Sockets) -> Result<()> {
+        Ok(())
+    }
+    /// The server has begun or answered the closing handshake, or closed the socket.
+    fn closed(&mut self, conn: usize) -> Result<()> {
+        bail!("the server closed connection {conn}")
+    }
+}
+
+/// Waits through a phase in which nothing is expected but pings.
+pub(crate) struct Quiet;
+impl Load for Quiet {}
+
+struct Socket {
+    stream: TcpStream,
+    /// What the kernel did not take.
+    outbox: Vec<u8>,
+}
+
+/// The sending side of all connections.
+#[derive(Default)]
+pub(crate) struct Sockets(Vec<Socket>);
+
+impl Sockets {
+    /// Sends, and keeps what does not fit for later.
+    pub(crate) fn send(&mut self, conn: usize, data: &[u8]) -> Result<()> {
+        let socket = &mut self.0[conn];
+        let done = match socket.outbox.is_empty() {
+            true => sys::send(socket.stream.as_raw_fd(), data).context("send")?,
+            false => 0,
+        };
+        socket.outbox.extend_from_slice(&data[done..]);
+        Ok(())
+    }
+
+    fn flush(&mut self, conn: usize) -> Result<()> {
+        let socket = &mut self.0[conn];
+        if !socket.outbox.is_empty() {
+            let done = sys::send(socket.stream.as_raw_fd(), &socket.outbox).context("send")?;
+            socket.outbox.drain(..done);
+        }
+        Ok(())
+    }
+}
+
+enum State {
+    Connecting,
+    /// The request is sent; so much of the answer is here.
+    Handshake(Vec<u8>),
+    Open(Parser),
+    /// Closed by us or by the server; the slot is not used again.
+    Gone,
+}
+
+/// All connections.
+pub(crate) struct Client {
+    poll: sys::Poll,
+    target: SocketAddrV4,
+    request: Vec<u8>,
+    pub(crate) sockets: Sockets,
+    states: Vec<State>,
+    started: Vec<u64>,
+    timer: Option<OwnedFd>,
+    buffer: Vec<u8>,
+    open: usize,
+    handshakes: Histogram,
+    /// Pings of the server, all answered.
+    pub(crate) pings: u64,
+}
+
+impl Client {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let (target, path) = (options.target, &options.path);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        Ok(Self {
+            poll: sys::Poll::new()?,
+            target,
+            request: request.into_bytes(),
+            sockets: Sockets::default(),
+            states: Vec::new(),
+            started: Vec::new(),
+            timer: None,
+            buffer: vec![0; 256 * 1024],
+            open: 0,
+            handshakes: Histogram::default(),
+            pings: 0,
+        })
+    }
+
+    /// Lets [`Load::timer`] be called every `ns` nanoseconds.
+    pub(crate) fn set_interval(&mut self, ns: u64) -> Result<()> {
+        let timer = sys::interval(ns)?;
+        self.poll.add(timer.as_raw_fd(), sys::IN, TIMER)?;
+        self.timer = Some(timer);
+        Ok(())
+    }
+
+    /// Opens connections until there are `total`, `concurrency` handshakes at once.
+    pub(crate) fn open(&mut self, total: usize, concurrency: usize) -> Result<()> {
+        let mut progress = (self.open, sys::now_ns());
+        while self.open < total {
+            while self.states.len() < total && self.states.len() - self.open < concurrency {
+                self.start_connection()?;
+            }
+            self.turn(1000, &mut Quiet)?;
+            let now = sys::now_ns();
+            if self.open > progress.0 {
+                progress = (self.open, now);
+            } else if now - progress.1 > STUCK_NS {
+                bail!("handshakes stuck at {} of {total}", self.open);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts `count` handshakes at once.
+    pub(crate) fn start(&mut self, count: usize) -> Result<()> {
+        (0..count).try_for_each(|_| self.start_connection())
+    }
+
+    /// How many connections have finished their handshake.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Latencies of the handshakes since the last call, in nanoseconds.
+    pub(crate) fn take_handshakes(&mut self) -> Histogram {
+        std::mem::take(&mut self.handshakes)
+    }
+
+    /// Cuts all connections and forgets them.
+    pub(crate) fn reset(&mut self) {
+        for socket in self.sockets.0.drain(..) {
+            // A failure leaves the port in TIME_WAIT, which is only untidy.
+            let _ = sys::reset_on_close(&socket.stream);
+        }
+        self.states.clear();
+        self.started.clear();
+        self.open = 0;
+    }
+
+    fn start_connection(&mut self) -> Result<()> {
+        let conn = self.states.len();
+        let source = (conn >= PER_SOURCE)
+            .then(|| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, (1 + conn / PER_SOURCE) as u8), 0));
+        let stream = sys::connect(source, self.target).context("connect")?;
+        self.poll.add(stream.as_raw_fd(), sys::ALL_EDGES, conn as u64)?;
+        self.sockets.0.push(Socket { stream, outbox: Vec::new() });
+        self.states.push(State::Connecting);
+        self.started.push(sys::now_ns());
+        Ok(())
+    }
+
+    /// Waits up to `ms` milliseconds for events and lets `load` handle them.
+    pub(crate) fn turn(&mut self, ms: u64, load: &mut impl Load) -> Result<()> {
+        for i in 0..self.poll.wait(ms as i32) {
+            let (key, events) = self.poll.event(i);
+            if key == TIMER {
+                let count = self.timer.as_ref().map_or(0, sys::expirations);
+                load.timer(count, &mut self.sockets)?;
+                continue;
+            }
+            let conn = key as usize;
+            if events & sys::OUT != 0 {
+                self.writable(conn)?;
+            }
+            if events & sys::READABLE != 0 {
+                self.readable(conn, load)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn writable(&mut self, conn: usize) -> Result<()> {
+        if matches!(self.states[conn], State::Connecting) {
+            if let Some(error) = self.sockets.0[conn].stream.take_error()? {
+                return Err(error).with_context(|| format!("connection {conn}: connect"));
+            }
+            self.states[conn] = State::Handshake(Vec::new());
+            return self.sockets.send(conn, &self.request);
+        }
+        self.sockets.flush(conn)
+    }
+
+    fn readable(&mut self, conn: usize, load: &mut impl Load) -> Result<()> {
+        loop {
+            if matches!(self.states[conn], State::Gone) {
+                return Ok(());
+            }
+            let fd = self.sockets.0[conn].stream.as_raw_fd();
+            let got = sys::receive(fd, &mut self.buffer);
+            match got.with_context(|| format!("connection {conn}: read"))? {
+                None => return Ok(()),
+                Some(0) => {
+                    self.states[conn] = State::Gone;
+                    return load.closed(conn);
+                }
+                Some(n) => {
+                    self.received(conn, n, load)?;
+                    // A short read has emptied the socket: the next edge tells of more.
+                    if n < self.buffer.len() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, conn: usize, n: usize, load: &mut impl Load) -> Result<()> {
+        let now = sys::now_ns();
+        match &mut self.states[conn] {
+            State::Handshake(head) => {
+                head.extend_from_slice(&self.buffer[..n]);
+                let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") else {
+                    return Ok(());
+                };
+                let accepted = head.starts_with(b"HTTP/1.1 101")
+                    && head[..end].windows(ACCEPT.len()).any(|w| w == ACCEPT);
+                if !accepted {
+                    bail!("handshake refused: {}", String::from_utf8_lossy(head));
+                }
+                let rest = head.split_off(end + 4);
+                self.states[conn] = State::Open(Parser::default());
+                self.open += 1;
+                self.handshakes.add(now - self.started[conn]);
+                if rest.is_empty() { Ok(()) } else { self.feed(conn, &rest, now, load) }
+            }
+            State::Open(_) => {
+                let data = std::mem::take(&mut self.buffer);
+                let fed = self.feed(conn, &data[..n], now, load);
+                self.buffer = data;
+                fed
+            }
+            State::Connecting | State::Gone => bail!("connection {conn}: bytes out of turn"),
+        }
+    }
+
+    fn feed(&mut self, conn: usize, data: &[u8], now: u64, load: &mut impl Load) -> Result<()> {
+        load.begin_read(now);
+        let State::Open(parser) = &mut self.states[conn] else {
+            return Ok(());
+        };
+        let (sockets, pings) = (&mut self.sockets, &mut self.pings);
+        let mut closed = false;
+        parser.feed(data, |piece| match piece {
+            Piece::Payload { offset, data } => load.payload(conn, offset, data),
+            Piece::Message { opcode, len } => load.message(conn, opcode, len),
+            Piece::Control { opcode: frame::PING, payload } => {
+                *pings += 1;
+                sockets.send(conn, &frame::masked(frame::PONG, &payload, [1, 2, 3, 4]))
+            }
+            Piece::Control { opcode: frame::CLOSE, .. } => {
+                closed = true;
+                Ok(())
+            }
+            Piece::Control { .. } => Ok(()),
+        })?;
+        if closed {
+            self.states[conn] = State::Gone;
+            return load.closed(conn);
+        }
+        load.end_read(conn, &mut self.sockets)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reset();
+    }
+}

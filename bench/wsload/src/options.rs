@@ -1,0 +1,181 @@
+//! The command line.
+
+use anyhow::{Context, Result, bail};
+use lexopt::prelude::*;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+const USAGE: &str = "\
+usage: wsload MODE --url ws://127.0.0.1:PORT/ [option…]
+
+modes
+  echo        a server that sends each message back
+                --window N     messages in flight on each connection (1)
+                --rate R       instead: R messages a second in all, sent when due, answered or not
+                --idle N       that many further connections which do nothing (0)
+  fanout      a server that sends each message to every connection; the last one publishes
+                --rate R|max   messages a second, or as fast as they are delivered (max)
+                --inflight N   messages under way with `max` (8)
+  chat        a server whose first message from a connection names a room (and is sent back), and
+              that sends each further message to all in the room
+                --rooms N      (100)
+                --rate R|max   messages a second over all rooms; max: one under way in each room
+  idle        opens connections, keeps them, answers pings
+                --settle S     seconds between opening and measuring (1)
+                --close        at last closes them all in the WebSocket way and wants an answer
+  handshakes  opens connections and closes them at once, over and over
+
+common
+  --connections N   --size BYTES   --seconds S   --warmup S   --concurrency N (handshakes at once)
+  --pid P[,P…]      the server's processes; descendants are included
+  --binary          binary messages instead of text
+  --json            the report as JSON on standard output";
+
+/// What to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Echo,
+    Fanout,
+    Chat,
+    Idle,
+    Handshakes,
+}
+
+/// The command line, checked.
+pub(crate) struct Options {
+    pub(crate) mode: Mode,
+    pub(crate) target: SocketAddrV4,
+    pub(crate) path: String,
+    pub(crate) connections: usize,
+    pub(crate) size: usize,
+    pub(crate) measured: Duration,
+    pub(crate) warmup: Duration,
+    pub(crate) settle: Duration,
+    pub(crate) window: usize,
+    /// Messages a second; `None`: as fast as it goes.
+    pub(crate) rate: Option<f64>,
+    pub(crate) inflight: u64,
+    pub(crate) rooms: usize,
+    pub(crate) idle: usize,
+    pub(crate) concurrency: usize,
+    pub(crate) close: bool,
+    pub(crate) pids: Vec<i32>,
+    pub(crate) binary: bool,
+    pub(crate) json: bool,
+}
+
+impl Options {
+    pub(crate) fn parse() -> Result<Self> {
+        let mut args = lexopt::Parser::from_env();
+        let mode = match args.next()? {
+            Some(Value(name)) => match name.string()?.as_str() {
+                "echo" => Mode::Echo,
+                "fanout" => Mode::Fanout,
+                "chat" => Mode::Chat,
+                "idle" => Mode::Idle,
+                "handshakes" => Mode::Handshakes,
+                other => bail!("no mode {other:?}\n{USAGE}"),
+            },
+            _ => bail!("{USAGE}"),
+        };
+        let mut options = Self::defaults(mode);
+        let mut url = None;
+        while let Some(arg) = args.next()? {
+            match arg {
+                Long("url") => url = Some(args.value()?.string()?),
+                Long("connections") => options.connections = args.value()?.parse()?,
+                Long("size") => options.size = args.value()?.parse()?,
+                Long("seconds") => options.measured = seconds(&mut args)?,
+                Long("warmup") => options.warmup = seconds(&mut args)?,
+                Long("settle") => options.settle = seconds(&mut args)?,
+                Long("window") => options.window = args.value()?.parse()?,
+                Long("rate") => options.rate = rate(&args.value()?.string()?)?,
+                Long("inflight") => options.inflight = args.value()?.parse()?,
+                Long("rooms") => options.rooms = args.value()?.parse()?,
+                Long("idle") => options.idle = args.value()?.parse()?,
+                Long("concurrency") => options.concurrency = args.value()?.parse()?,
+                Long("close") => options.close = true,
+                Long("binary") => options.binary = true,
+                Long("json") => options.json = true,
+                Long("pid") => {
+                    let list = args.value()?.string()?;
+                    options.pids = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                }
+                Long("help") => bail!("{USAGE}"),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        options.set_url(&url.context("--url is missing")?)?;
+        options.check()?;
+        Ok(options)
+    }
+
+    fn defaults(mode: Mode) -> Self {
+        let connections = match mode {
+            Mode::Echo => 100,
+            Mode::Fanout | Mode::Chat => 1000,
+            Mode::Idle => 10_000,
+            Mode::Handshakes => 64,
+        };
+        Self {
+            mode,
+            target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            path: "/".into(),
+            connections,
+            size: if mode == Mode::Fanout { 64 } else { 32 },
+            measured: Duration::from_secs(5),
+            warmup: Duration::from_secs(1),
+            settle: Duration::from_secs(1),
+            window: 1,
+            rate: None,
+            inflight: 8,
+            rooms: 100,
+            idle: 0,
+            concurrency: 64,
+            close: false,
+            pids: Vec::new(),
+            binary: false,
+            json: false,
+        }
+    }
+
+    fn set_url(&mut self, url: &str) -> Result<()> {
+        let rest = url.strip_prefix("ws://").context("the URL must begin with ws://")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        self.target = authority.parse().with_context(|| format!("not IPv4:PORT: {authority}"))?;
+        self.path = format!("/{path}");
+        if !self.target.ip().is_loopback() {
+            bail!("load goes to loopback addresses only, not to {}", self.target.ip());
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [self.connections, self.window, self.rooms, self.concurrency];
+        if positive.contains(&0) || self.inflight == 0 {
+            bail!("connections, window, inflight, rooms and concurrency are at least 1");
+        }
+        if self.mode == Mode::Fanout && self.size < crate::groups::STAMP {
+            bail!("a fan-out message has at least {} bytes", crate::groups::STAMP);
+        }
+        if self.inflight > crate::groups::MAX_UNDER_WAY {
+            bail!("at most {} messages under way", crate::groups::MAX_UNDER_WAY);
+        }
+        Ok(())
+    }
+}
+
+fn seconds(args: &mut lexopt::Parser) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(args.value()?.parse()?)?)
+}
+
+fn rate(text: &str) -> Result<Option<f64>> {
+    if text == "max" {
+        return Ok(None);
+    }
+    let rate: f64 = text.parse()?;
+    if !(rate > 0.0 && rate <= 1e6) {
+        bail!("a rate is above 0 and at most a million a second, or max");
+    }
+    Ok(Some(rate))
+}
