@@ -47,10 +47,10 @@ $sprocket_missing])
   PHP_ADD_BUILD_DIR([$abs_builddir/modules])
   PHP_ADD_MAKEFILE_FRAGMENT([$abs_srcdir/Makefile.frag], [$abs_srcdir], [$abs_builddir])
 
-  dnl The stock "make clean" deletes every .o, .a and .so below this folder. Cargo's cache is
-  dnl full of them and takes minutes to fill, so the search leaves it out.
+  dnl The stock "make clean" deletes every .o, .a and .so below this folder. Cargo's caches are
+  dnl full of them and take minutes to fill, so the search leaves them out.
   AC_CONFIG_COMMANDS([sprocket-clean], [
     tab=`printf '\t'`
-    sed -e '/-prune/!s#^\('"$tab"'find \.\) \(.*\)| *xargs#\1 -path ./target -prune -o \\( \2 \\) -print | xargs#' Makefile > Makefile.sprocket && mv Makefile.sprocket Makefile
+    sed -e '/-prune/!s#^\('"$tab"'find \.\) \(.*\)| *xargs#\1 -name target -prune -o \\( \2 \\) -print | xargs#' Makefile > Makefile.sprocket && mv Makefile.sprocket Makefile
   ])
 fi

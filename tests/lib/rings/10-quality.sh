@@ -34,11 +34,14 @@ ring_run() {
     local advisories
     if cargo fmt --version >/dev/null 2>&1; then
         step "rustfmt" 120 cargo fmt --all --check
+        [ ! -f bench/Cargo.toml ] || step "rustfmt of bench" 120 cargo fmt --manifest-path bench/Cargo.toml --all --check
     else
         skip "rustfmt" "not part of this Rust toolchain"
     fi
     if cargo clippy --version >/dev/null 2>&1; then
         step "clippy" 900 cargo clippy --locked --workspace --all-targets -- -D warnings
+        [ ! -f bench/Cargo.toml ] || step "clippy of bench" 900 \
+            cargo clippy --locked --manifest-path bench/Cargo.toml --workspace --all-targets -- -D warnings
     else
         skip "clippy" "not part of this Rust toolchain"
     fi
