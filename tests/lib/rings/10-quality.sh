@@ -1,6 +1,7 @@
 # Formatting, lints, documentation, licences of the dependencies, PHP syntax
 
-ring_needs() { :; }
+ring_uses_extension=no
+ring_needs() { want_build; } # clippy reads the binding, which needs the headers
 
 # cargo-deny comes from Rust's registry; it is compiled once and kept with the build.
 cargo_deny() {
@@ -10,7 +11,7 @@ cargo_deny() {
     note "installing cargo-deny (once, takes some minutes)"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$root/target/tools/build \
         bounded 900 "$work/log/$ring/cargo-deny-install.log" \
-        cargo install --locked --debug --quiet --root "$root/target/tools" cargo-deny && rm -rf "$root/target/tools/build"
+        cargo install --locked --debug --root "$root/target/tools" cargo-deny && rm -rf "$root/target/tools/build"
 }
 
 php_syntax() {

@@ -1,6 +1,7 @@
 # The core crate without PHP: cargo test
 
-ring_needs() { :; }
+ring_uses_extension=no
+ring_needs() { has cc || has gcc || has clang || want gcc libc6-dev; }
 
 ring_run() {
     local log=$work/log/$ring/cargo-test.log status=0 line name failed

@@ -1,6 +1,9 @@
 # The extension in PHP's own test runner, plain and under opcache
 
-ring_needs() { "${PHP:-php}" -n -d zend_extension=opcache -m 2>/dev/null | grep -qi opcache || want php-opcache; }
+ring_needs() { has_opcache || has_opcache -d zend_extension=opcache || want php-opcache; }
+
+# Since PHP 8.5 opcache is part of PHP itself.
+has_opcache() { "${PHP:-php}" -n "$@" -r 'exit(extension_loaded("Zend OPcache") ? 0 : 1);' >/dev/null 2>&1; }
 
 # phpize knows where PHP keeps its test runner.
 find_run_tests() {
@@ -45,12 +48,13 @@ phpt_run() {
 }
 
 ring_run() {
-    local run_tests
+    local run_tests load=(-d zend_extension=opcache)
     if ! run_tests=$(find_run_tests); then
         fail "run-tests.php" "not found beside php-config; install PHP's development files"
         return
     fi
     phpt_run plain
-    phpt_run opcache -d zend_extension=opcache -d opcache.enable=1 -d opcache.enable_cli=1 \
+    if has_opcache; then load=(); fi
+    phpt_run opcache "${load[@]}" -d opcache.enable=1 -d opcache.enable_cli=1 \
         -d opcache.protect_memory=1 -d opcache.file_update_protection=0
 }
