@@ -1,0 +1,106 @@
+//! What a server can be told before it starts. Plain data.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Limits, timeouts and policies of one server. Units are in the types or named here.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// WebSocket connections at once; a further handshake is answered with 503.
+    pub max_connections: usize,
+    /// WebSocket connections at once from one IP address; further ones get 429. 0: no limit.
+    pub max_connections_per_ip: usize,
+    /// Bytes of one incoming message, over all its fragments; a larger one closes with 1009.
+    pub max_message_size: usize,
+    /// Bytes of an HTTP request head; a larger one is answered with 431.
+    pub max_header_size: usize,
+    /// Bytes of the body of a plain HTTP request; a larger one is answered with 413.
+    pub max_body_size: usize,
+    /// From accept to the end of the handshake, a host's decision included.
+    pub handshake_timeout: Duration,
+    /// A ping goes out when nothing was received for this long. `None`: never.
+    pub ping_interval: Option<Duration>,
+    /// How long after a ping something must have been received.
+    pub ping_timeout: Duration,
+    /// How long a peer may take to answer a close frame before the socket is cut.
+    pub close_timeout: Duration,
+    /// Bytes that may wait for a slow peer before [`Config::slow_consumer`] acts.
+    pub send_buffer_limit: usize,
+    /// What happens to a peer that reads too slowly.
+    pub slow_consumer: SlowConsumer,
+    /// Messages of one connection that may wait undelivered before its socket is no longer read.
+    pub max_pending_messages: usize,
+    /// Bytes of one connection that may wait undelivered before its socket is no longer read.
+    pub max_pending_bytes: usize,
+    /// Which `Origin` headers are admitted.
+    pub origins: Origins,
+    /// Subprotocols of the server, most wanted first.
+    pub subprotocols: Vec<String>,
+    /// Refuse a client that offers only subprotocols we don't have (400), instead of going on without one.
+    pub strict_subprotocols: bool,
+    /// I/O threads, at least 1.
+    pub io_threads: usize,
+    /// Length of the kernel's queue of connections not yet accepted.
+    pub backlog: i32,
+    /// A path that is answered with 200 without asking the host.
+    pub health_path: Option<String>,
+}
+
+/// What happens when more than [`Config::send_buffer_limit`] bytes wait for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// Close with 1013 (Try Again Later).
+    Close,
+    /// Drop the new message and count it.
+    Drop,
+}
+
+/// Which `Origin` headers are admitted. A request without `Origin` (not a browser) always is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// The origin's host and port must equal the `Host` header.
+    SameHost,
+    /// Any.
+    Any,
+    /// One of these serialized origins (`https://example.com`), or bare hosts (`example.com`).
+    List(Vec<String>),
+}
+
+/// Where to listen.
+#[derive(Debug)]
+pub enum Bind {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A Unix socket at a path. A stale file is replaced, a live one is an error.
+    Unix(PathBuf),
+    /// A listening stream socket that was made by somebody else, TCP or Unix.
+    Fd(OwnedFd),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: usize::MAX,
+            max_connections_per_ip: 0,
+            max_message_size: 1 << 20,
+            max_header_size: 16 << 10,
+            max_body_size: 1 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Some(Duration::from_secs(25)),
+            ping_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(3),
+            send_buffer_limit: 1 << 20,
+            slow_consumer: SlowConsumer::Close,
+            max_pending_messages: 256,
+            max_pending_bytes: 4 << 20,
+            origins: Origins::SameHost,
+            subprotocols: Vec::new(),
+            strict_subprotocols: false,
+            io_threads: 1,
+            backlog: 4096,
+            health_path: None,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the sessions of one I/O thread share: buffers, pools, the batch of events.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+
+use crate::admission::Limits;
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::conn::{Credit, Shared};
+use crate::event::Interest;
+use crate::io;
+use crate::queue::{Events, Item, Mailbox};
+use crate::stats::Counters;
+use crate::wake::Waker;
+
+/// Events that are published together when the thread doesn't park earlier: the host then works
+/// while the thread goes on.
+const BATCH: usize = 64;
+/// Engines kept for the next message.
+const SPARE_CODECS: usize = 16;
+/// One read. Larger than what a socket usually holds, so that one call empties it.
+const READ_BUFFER: usize = 64 << 10;
+
+/// What all threads of one server share.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) credit: Credit,
+    pub(crate) counters: Counters,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) interest: AtomicU8,
+    pub(crate) events: Events,
+    pub(crate) waker: Waker,
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    pub(crate) next_ticket: AtomicU64,
+    pub(crate) stopping: AtomicBool,
+    /// Threads whose connections are not all closed yet.
+    pub(crate) working: AtomicUsize,
+}
+
+/// What one thread's sessions share.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) server: Arc<State>,
+    pub(crate) index: u16,
+    /// Scratch of reads.
+    pub(crate) read: Box<[u8]>,
+    /// Scratch of writes, empty between them.
+    pub(crate) write: Vec<u8>,
+    /// Coarse clock: advances once per keep-alive scan.
+    pub(crate) tick: u32,
+    // Counted here and added to the shared counters once a batch.
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    events: Vec<Item>,
+    codecs: Vec<Box<Codec>>,
+    keep_alive: Bytes,
+}
+
+impl Env {
+    pub(crate) fn new(server: Arc<State>, index: u16) -> Self {
+        Self {
+            server,
+            index,
+            read: vec![0; READ_BUFFER].into_boxed_slice(),
+            write: Vec::new(),
+            tick: 0,
+            messages_in: 0,
+            messages_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            events: Vec::with_capacity(BATCH),
+            codecs: Vec::new(),
+            keep_alive: crate::session::keep_alive_frame(),
+        }
+    }
+
+    pub(crate) fn wants(&self, interest: Interest) -> bool {
+        self.server.wants(interest)
+    }
+
+    /// Adds to the batch.
+    pub(crate) fn emit(&mut self, item: Item) {
+        self.events.push(item);
+        if self.events.len() >= BATCH {
+            self.publish();
+        }
+    }
+
+    /// Hands the batch to the host.
+    pub(crate) fn publish(&mut self) {
+        self.count();
+        if self.events.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.events, Vec::with_capacity(BATCH));
+        // The receiver lives in the same State, so the channel is never disconnected.
+        let _ = self.server.events.0.send(batch);
+        self.server.waker.wake();
+    }
+
+    fn count(&mut self) {
+        let counters = &self.server.counters;
+        for (local, shared) in [
+            (&mut self.messages_in, &counters.messages_in),
+            (&mut self.messages_out, &counters.messages_out),
+            (&mut self.bytes_in, &counters.bytes_in),
+            (&mut self.bytes_out, &counters.bytes_out),
+        ] {
+            if *local > 0 {
+                Counters::add(shared, std::mem::take(local));
+            }
+        }
+    }
+
+    pub(crate) fn codec(&mut self) -> Box<Codec> {
+        let max = self.server.config.max_message_size;
+        self.codecs.pop().unwrap_or_else(|| Box::new(Codec::new(max)))
+    }
+
+    /// Only an engine that stands between two messages.
+    pub(crate) fn return_codec(&mut self, codec: Box<Codec>) {
+        if self.codecs.len() < SPARE_CODECS {
+            self.codecs.push(codec);
+        }
+    }
+
+    pub(crate) fn keep_alive_frame(&self) -> Bytes {
+        self.keep_alive.clone()
+    }
+
+    /// Cuts the connection when its closing takes longer than the configured time.
+    pub(crate) fn expire_close(&self, conn: &Shared) {
+        let (target, after) = (conn.into(), self.server.config.close_timeout);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            io::with(|io| io.with_session(target, |session, env| session.close_expired(env)));
+        });
+    }
+}
+
+impl State {
+    pub(crate) fn wants(&self, interest: Interest) -> bool {
+        self.interest.load(std::sync::atomic::Ordering::Relaxed) & interest.0 != 0
+    }
+}

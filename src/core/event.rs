@@ -1,0 +1,186 @@
+//! What crosses the threads: events inward, handles and decisions outward. Plain data.
+
+use bytes::Bytes;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::request::Request;
+
+/// Number of a connection, unique in a process and never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Names a handshake or a plain request that waits for the host's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// What happened, in the order in which the host must see it.
+#[derive(Debug)]
+pub enum Event {
+    /// A handshake waits for [`Server::decide`](crate::Server::decide). Only with [`Interest::UPGRADE`].
+    Upgrade {
+        /// To be given back with the decision.
+        ticket: Ticket,
+        /// The request, already found to be a well-formed WebSocket handshake.
+        request: Arc<Request>,
+    },
+    /// The handshake that waited is void: the client went away or the time was up. A decision
+    /// that comes later is ignored.
+    UpgradeGone {
+        /// The ticket of the `Upgrade` event.
+        ticket: Ticket,
+    },
+    /// A connection is open: its 101 is written.
+    Open {
+        /// Handle for sending; also answers `id()`, `buffered_amount()`, ….
+        conn: Connection,
+        /// The ticket of the `Upgrade` event, where there was one.
+        ticket: Option<Ticket>,
+        /// The handshake request.
+        request: Arc<Request>,
+        /// What was negotiated.
+        subprotocol: Option<String>,
+    },
+    /// A whole message.
+    Message {
+        /// From whom.
+        id: ConnId,
+        /// Its bytes; valid UTF-8 unless `binary`.
+        payload: Bytes,
+        /// Opcode 2 instead of 1.
+        binary: bool,
+    },
+    /// A pong that is not the answer to the core's own keep-alive ping. Only with [`Interest::PONG`].
+    Pong {
+        /// From whom.
+        id: ConnId,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// All that waited for a peer is written, after [`Server::send`](crate::Server::send) had
+    /// left at least a quarter of the send buffer limit waiting. Only with [`Interest::DRAIN`].
+    Drain {
+        /// Whose outbox is empty.
+        id: ConnId,
+    },
+    /// The connection is over. Exactly once after `Open`, and the last event of the connection.
+    Close {
+        /// Whose.
+        id: ConnId,
+        /// RFC 6455 section 7.1.5; 1005 and 1006 included.
+        code: u16,
+        /// From the close frame, or the core's own words for an abnormal end.
+        reason: String,
+    },
+    /// A plain HTTP request waits for [`Server::respond`](crate::Server::respond). Only with
+    /// [`Interest::REQUEST`].
+    Request {
+        /// To be given back with the response.
+        ticket: Ticket,
+        /// Method, target, headers.
+        request: Arc<Request>,
+        /// The whole body.
+        body: Bytes,
+    },
+    /// After [`Server::stop`](crate::Server::stop): every connection is closed. The last event.
+    Stopped,
+}
+
+/// The host's answer to an `Upgrade` event.
+#[derive(Debug)]
+pub enum Decision {
+    /// Answer 101.
+    Accept {
+        /// `Sec-WebSocket-Protocol` of the answer. `None`: what [`Config::subprotocols`](crate::Config) yields.
+        subprotocol: Option<String>,
+        /// Further headers, already checked by [`Response::check_header`].
+        headers: Vec<(String, String)>,
+    },
+    /// Answer with this and close.
+    Reject(Response),
+}
+
+/// An HTTP response of the host.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// 200 to 599.
+    pub status: u16,
+    /// In this order; `Content-Length`, `Connection` and `Transfer-Encoding` are the core's.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// Whether a header may be sent: a token as name, no control characters in the value, and
+    /// none of those that frame the message. The error is a sentence for the user.
+    ///
+    /// RFC 9110 sections 5.1 and 5.5.
+    pub fn check_header(name: &str, value: &str) -> Result<(), String> {
+        const OURS: [&str; 7] = [
+            "connection",
+            "content-length",
+            "sec-websocket-accept",
+            "sec-websocket-extensions",
+            "sec-websocket-protocol",
+            "transfer-encoding",
+            "upgrade",
+        ];
+        if http::HeaderName::try_from(name).is_err() {
+            return Err(format!("{name:?} is not a header name"));
+        }
+        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            return Err(format!("header {name} is set by the server"));
+        }
+        if http::HeaderValue::try_from(value).is_err() {
+            return Err(format!("the value of header {name} has a control character"));
+        }
+        Ok(())
+    }
+}
+
+/// Which events the host wants; the core acts by itself where it doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest(pub u8);
+
+impl Interest {
+    /// Handshakes wait for the host's decision.
+    pub const UPGRADE: Interest = Interest(1);
+    /// Plain HTTP requests go to the host.
+    pub const REQUEST: Interest = Interest(2);
+    /// Pongs are delivered.
+    pub const PONG: Interest = Interest(4);
+    /// Emptied outboxes are told.
+    pub const DRAIN: Interest = Interest(8);
+}
+
+/// The host's handle of a connection. Cheap to clone, readable without asking an I/O thread.
+#[derive(Debug, Clone)]
+pub struct Connection(pub(crate) Arc<crate::conn::Shared>);
+
+impl Connection {
+    /// Its number.
+    pub fn id(&self) -> ConnId {
+        self.0.id
+    }
+
+    /// False as soon as the host has closed it or the core has seen its end.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    /// Bytes, framing included, that were accepted by `send` and not yet taken by the kernel.
+    pub fn buffered_amount(&self) -> usize {
+        self.0.buffered()
+    }
+
+    /// The peer's address; `None` on a Unix socket.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.0.remote.map(|a| a.ip())
+    }
+
+    /// The peer's port; 0 on a Unix socket.
+    pub fn remote_port(&self) -> u16 {
+        self.0.remote.map_or(0, |a| a.port())
+    }
+}

@@ -1,0 +1,256 @@
+//! The server's side of the opening handshake (RFC 6455 section 4.2), apart from HTTP itself.
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, ORIGIN, UPGRADE};
+use http::request::Parts;
+use http::{Method, Version};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::config::{Config, Origins};
+use crate::event::Response;
+use crate::request::Request;
+
+/// What a request wants of us.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A WebSocket, with the value for `Sec-WebSocket-Accept`.
+    WebSocket { accept: String },
+    /// An ordinary response.
+    Plain,
+}
+
+/// A refusal, and whether it is for the `Origin`.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) response: Response,
+    pub(crate) origin: bool,
+}
+
+/// A response in plain text that says what is wrong.
+pub(crate) fn refuse(status: u16, body: &str, headers: &[(&str, &str)]) -> Response {
+    let mut all = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+    all.extend(headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    Response { status, headers: all, body: format!("{body}\n").into_bytes().into() }
+}
+
+/// Sorts a request. A malformed handshake, or one from a foreign origin, is refused.
+pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
+    if !has_token(&parts.headers, &UPGRADE, "websocket") {
+        return Ok(Kind::Plain);
+    }
+    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
+    if parts.method != Method::GET {
+        let response = refuse(405, "A WebSocket handshake is a GET request.", &[("Allow", "GET")]);
+        return Err(Refusal { response, origin: false });
+    }
+    if parts.version < Version::HTTP_11 {
+        return no(400, "A WebSocket handshake needs HTTP/1.1.");
+    }
+    if !has_token(&parts.headers, &CONNECTION, "upgrade") {
+        return no(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
+    }
+    if !parts.headers.contains_key(HOST) {
+        return no(400, "The Host header is missing.");
+    }
+    let mut versions = parts.headers.get_all("sec-websocket-version").iter();
+    if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {
+        let headers = [("Sec-WebSocket-Version", "13")];
+        let response = refuse(426, "This server speaks version 13 of the WebSocket protocol.", &headers);
+        return Err(Refusal { response, origin: false });
+    }
+    let mut keys = parts.headers.get_all("sec-websocket-key").iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => key,
+        (None, _) => return no(400, "The Sec-WebSocket-Key header is missing."),
+        _ => return no(400, "The Sec-WebSocket-Key header must be one base64 value of 16 bytes."),
+    };
+    if !origin_admitted(&parts.headers, &config.origins) {
+        let response = refuse(403, "This origin is not admitted.", &[]);
+        return Err(Refusal { response, origin: true });
+    }
+    Ok(Kind::WebSocket { accept: derive_accept_key(key.as_bytes()) })
+}
+
+/// The subprotocol for a client: the server's favourite of those that it offers (RFC 6455
+/// section 4.2.2). `Err`: it offers some, we want one of ours, and there is none in common.
+pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<String>, Response> {
+    let ours = &config.subprotocols;
+    let chosen = ours.iter().find(|ours| request.subprotocols().any(|theirs| theirs == **ours));
+    let offers = || request.subprotocols().next().is_some();
+    if chosen.is_none() && config.strict_subprotocols && offers() {
+        return Err(refuse(400, "None of the offered subprotocols is supported.", &[]));
+    }
+    Ok(chosen.cloned())
+}
+
+/// Whether a list header contains a token, in any case (RFC 9110 section 5.6.1).
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Base64 of 16 bytes: 22 digits, the last of which carries only two bits, and `==`.
+fn is_key(key: &[u8]) -> bool {
+    let Some(digits) = key.strip_suffix(b"==") else { return false };
+    digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
+fn origin_admitted(headers: &HeaderMap, origins: &Origins) -> bool {
+    // Only browsers send it, and they always do.
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return *origins == Origins::Any };
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    match origins {
+        Origins::Any => true,
+        Origins::SameHost => headers.get(HOST).and_then(|h| h.to_str().ok()).is_some_and(|ours| {
+            !host.is_empty() && without_default_port(ours).eq_ignore_ascii_case(without_default_port(host))
+        }),
+        Origins::List(list) => list.iter().any(|admitted| {
+            let whole = admitted.trim_end_matches('/');
+            whole.eq_ignore_ascii_case(origin)
+                || (!whole.contains("://") && !host.is_empty() && host_matches(whole, host))
+        }),
+    }
+}
+
+/// A browser leaves the scheme's own port out of `Origin`, and a proxy may put it into `Host`.
+fn without_default_port(host: &str) -> &str {
+    host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host)
+}
+
+/// A bare host admits each of its ports; with a port, only that.
+fn host_matches(admitted: &str, host: &str) -> bool {
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
+        _ => host,
+    };
+    admitted.eq_ignore_ascii_case(host) || admitted.eq_ignore_ascii_case(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Request::get("/chat");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    const GOOD: [(&str, &str); 5] = [
+        ("host", "example.com:8080"),
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn status(parts: &Parts, config: &Config) -> u16 {
+        match examine(parts, config) {
+            Ok(Kind::WebSocket { .. }) => 101,
+            Ok(Kind::Plain) => 0,
+            Err(refusal) => {
+                assert!(refusal.response.body.len() > 10, "a refusal says why");
+                refusal.response.status
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let Ok(Kind::WebSocket { accept }) = examine(&request(&GOOD), &Config::default()) else {
+            panic!("refused");
+        };
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn each_missing_header_has_its_status() {
+        for (missing, expected) in [
+            ("host", 400),
+            ("upgrade", 0),
+            ("connection", 400),
+            ("sec-websocket-version", 426),
+            ("sec-websocket-key", 400),
+        ] {
+            let rest: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != missing).collect();
+            assert_eq!(status(&request(&rest), &Config::default()), expected, "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_bad_key_version_or_method_is_refused() {
+        for key in
+            ["", "short", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25j!Q==", "dGhlIHNhbXBsZSBub25jZWFi"]
+        {
+            let mut headers = GOOD;
+            headers[4].1 = key;
+            assert_eq!(status(&request(&headers), &Config::default()), 400, "{key}");
+        }
+        let mut headers = GOOD;
+        headers[3].1 = "8";
+        assert_eq!(status(&request(&headers), &Config::default()), 426);
+        let mut post = request(&GOOD);
+        post.method = Method::POST;
+        assert_eq!(status(&post, &Config::default()), 405);
+        let mut old = request(&GOOD);
+        old.version = Version::HTTP_10;
+        assert_eq!(status(&old, &Config::default()), 400);
+    }
+
+    #[test]
+    fn origins() {
+        let list = |l: &[&str]| Origins::List(l.iter().map(|s| (*s).to_owned()).collect());
+        for (origins, origin, admitted) in [
+            (Origins::SameHost, "http://example.com:8080", true),
+            (Origins::SameHost, "http://EXAMPLE.com:8080", true),
+            (Origins::SameHost, "http://example.com", false),
+            (Origins::SameHost, "http://evil.example", false),
+            (Origins::SameHost, "null", false),
+            (Origins::Any, "http://evil.example", true),
+            (list(&["https://a.example"]), "https://a.example", true),
+            (list(&["https://a.example/"]), "https://a.example", true),
+            (list(&["https://a.example"]), "http://a.example", false),
+            (list(&["a.example"]), "https://a.example:444", true),
+            (list(&["a.example:1"]), "https://a.example:444", false),
+            (list(&["a.example"]), "https://a.example.evil.example", false),
+            (list(&[]), "https://a.example", false),
+        ] {
+            let mut headers = GOOD.to_vec();
+            headers.push(("origin", origin));
+            let config = Config { origins, ..Config::default() };
+            let expected = if admitted { 101 } else { 403 };
+            assert_eq!(status(&request(&headers), &config), expected, "{origin} {:?}", config.origins);
+        }
+    }
+
+    #[test]
+    fn a_default_port_may_be_left_out() {
+        let mut headers = GOOD.to_vec();
+        headers[0].1 = "example.com:443";
+        headers.push(("origin", "https://example.com"));
+        assert_eq!(status(&request(&headers), &Config::default()), 101);
+    }
+
+    #[test]
+    fn the_servers_favourite_subprotocol_wins() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("sec-websocket-protocol", "a, b"));
+        let offered = Request::new(&request(&headers), None, None, false);
+        let none = Request::new(&request(&GOOD), None, None, false);
+        let config = |ours: &[&str], strict_subprotocols| Config {
+            subprotocols: ours.iter().map(|s| (*s).to_owned()).collect(),
+            strict_subprotocols,
+            ..Config::default()
+        };
+        assert_eq!(negotiate(&offered, &config(&["b", "a"], true)).unwrap().as_deref(), Some("b"));
+        assert_eq!(negotiate(&offered, &config(&["c"], false)).unwrap(), None);
+        assert_eq!(negotiate(&offered, &config(&["c"], true)).unwrap_err().status, 400);
+        assert_eq!(negotiate(&none, &config(&["c"], true)).unwrap(), None);
+    }
+}

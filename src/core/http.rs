@@ -1,0 +1,351 @@
+//! The HTTP side of a socket (hyper), until it becomes a WebSocket or ends.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioTimer;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+use crate::admission::{Admission, Full as NoPlace};
+use crate::env::State;
+use crate::event::{Decision, Event, Interest, Response, Ticket};
+use crate::handshake::{Kind, examine, negotiate, refuse};
+use crate::http_io::HttpIo;
+use crate::io::{self, Upgraded};
+use crate::queue::Item;
+use crate::request::Request;
+use crate::stats::Counters;
+use crate::stream::Stream;
+
+/// How long the peer may take to notice that an HTTP connection is over.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Begins to serve an accepted socket on this thread.
+pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>) {
+    // An error means that the peer is gone or that memory is short; there is nobody to tell.
+    let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
+    tokio::spawn(serve(state.clone(), stream, remote));
+}
+
+type HttpResponse = http::Response<Full<Bytes>>;
+type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
+
+/// What the last request of a connection got: filled in by the service, taken after the 101.
+#[derive(Debug)]
+struct Accepted {
+    admission: Admission,
+    request: Arc<Request>,
+    subprotocol: Option<String>,
+    ticket: Option<Ticket>,
+}
+
+/// One connection, as its requests see it.
+#[derive(Debug)]
+struct Peer {
+    state: Arc<State>,
+    remote: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    accepted: Mutex<Option<Accepted>>,
+    /// Responses of ours that are to be written; hyper writes others by itself.
+    due: Arc<AtomicUsize>,
+}
+
+/// Keeps the count of HTTP sockets right, however the task ends.
+struct Serving;
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        io::with(|io| io.http_ended());
+    }
+}
+
+async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
+    let Some(mut stop) = io::with(|io| io.http_began()) else { return };
+    let _serving = Serving;
+    let config = &state.config;
+    let due = Arc::new(AtomicUsize::new(0));
+    let peer = Arc::new(Peer {
+        state: state.clone(),
+        remote,
+        local: stream.local_addr(),
+        accepted: Mutex::new(None),
+        due: due.clone(),
+    });
+    let service = {
+        let peer = peer.clone();
+        hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(peer.clone(), request)) })
+    };
+    let mut connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.handshake_timeout)
+        .max_header_size(config.max_header_size)
+        // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
+        .max_buf_size((config.max_header_size + 1024).max(8192))
+        .serve_connection(HttpIo::new(stream, due), service);
+
+    let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if !told && stopped.as_mut().poll(cx).is_ready() {
+            told = true;
+            // An idle connection ends at once, another one with its response.
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.poll_without_shutdown(cx)
+    })
+    .await;
+    let parts = connection.into_parts();
+    let accepted = peer.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let stream = parts.io.into_inner();
+    match (ended, accepted) {
+        (Ok(()), Some(accepted)) => {
+            let upgraded = Upgraded {
+                stream,
+                early: parts.read_buf,
+                admission: accepted.admission,
+                remote,
+                request: accepted.request,
+                subprotocol: accepted.subprotocol,
+                ticket: accepted.ticket,
+            };
+            io::with(|io| io.open(upgraded));
+        }
+        (ended, _) => {
+            if let Err(error) = ended {
+                let counters = &state.counters;
+                if error.is_timeout() {
+                    Counters::one(&counters.handshake_timeouts);
+                } else if error.is_parse() || error.is_parse_too_large() {
+                    Counters::one(&counters.bad_requests);
+                }
+            }
+            linger(stream).await;
+        }
+    }
+}
+
+/// Ends a connection so that the peer can read our last response: closing a socket that has
+/// unread input would reset it.
+async fn linger(mut stream: Stream) {
+    stream.shutdown_write();
+    let mut buffer = [0u8; 4096];
+    let drain = async {
+        for _ in 0..64 {
+            match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+async fn answer(
+    peer: Arc<Peer>,
+    request: http::Request<Incoming>,
+) -> Result<HttpResponse, std::convert::Infallible> {
+    let response = respond(&peer, request).await;
+    peer.due.fetch_add(1, Ordering::Relaxed);
+    Ok(response)
+}
+
+async fn respond(peer: &Peer, request: http::Request<Incoming>) -> HttpResponse {
+    let (parts, body) = request.into_parts();
+    let config = &peer.state.config;
+    let counters = &peer.state.counters;
+    match examine(&parts, config) {
+        Ok(Kind::WebSocket { accept }) => upgrade(peer, &parts, &accept).await,
+        Ok(Kind::Plain) => plain(peer, parts, body).await,
+        Err(refusal) => {
+            let counter = if refusal.origin { &counters.refused_origin } else { &counters.bad_requests };
+            Counters::one(counter);
+            closing(build(refusal.response))
+        }
+    }
+}
+
+/// Answers a well-formed handshake.
+async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> HttpResponse {
+    let state = &peer.state;
+    let counters = &state.counters;
+    if state.stopping.load(Ordering::Relaxed) {
+        return closing(build(refuse(503, "The server is shutting down.", &[])));
+    }
+    let admission = match state.limits.admit(peer.remote.map(|a| a.ip())) {
+        Ok(admission) => admission,
+        Err(NoPlace::Server) => {
+            Counters::one(&counters.refused_connections);
+            let headers = [("Retry-After", "5")];
+            return closing(build(refuse(503, "Too many connections.", &headers)));
+        }
+        Err(NoPlace::Address) => {
+            Counters::one(&counters.refused_per_ip);
+            let headers = [("Retry-After", "5")];
+            return closing(build(refuse(429, "Too many connections from this address.", &headers)));
+        }
+    };
+    let request = Arc::new(Request::new(parts, peer.remote, peer.local, false));
+    let mut subprotocol = match negotiate(&request, &state.config) {
+        Ok(subprotocol) => subprotocol,
+        Err(response) => {
+            Counters::one(&counters.bad_requests);
+            return closing(build(response));
+        }
+    };
+    let mut headers = Vec::new();
+    let mut ticket = None;
+    if state.wants(Interest::UPGRADE) {
+        let asked = Asked::new(state);
+        ticket = Some(asked.ticket);
+        match decision(state, &asked, &request).await {
+            Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
+                subprotocol = chosen.or(subprotocol);
+                headers = more;
+            }
+            Some(Decision::Reject(response)) => {
+                Counters::one(&counters.rejected);
+                return closing(build(response));
+            }
+            None => {
+                Counters::one(&counters.handshake_timeouts);
+                let body = "The server did not decide about this handshake in time.";
+                return closing(build(refuse(503, body, &[])));
+            }
+        }
+        asked.answered();
+    }
+    let mut response = build(Response { status: 101, headers, body: Bytes::new() });
+    let set = |response: &mut HttpResponse, name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    };
+    set(&mut response, "upgrade", "websocket");
+    set(&mut response, "connection", "Upgrade");
+    set(&mut response, "sec-websocket-accept", accept);
+    if let Some(subprotocol) = &subprotocol {
+        set(&mut response, "sec-websocket-protocol", subprotocol);
+    }
+    let accepted = Accepted { admission, request, subprotocol, ticket };
+    *peer.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
+    response
+}
+
+/// A question to the host. When it is dropped unanswered, because the peer went away or the time
+/// is up, the host is told.
+struct Asked {
+    ticket: Ticket,
+    open: bool,
+}
+
+impl Asked {
+    fn new(state: &State) -> Self {
+        Self { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)), open: true }
+    }
+
+    fn answered(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.open {
+            io::with(|io| io.emit(Item::Plain(Event::UpgradeGone { ticket: self.ticket })));
+        }
+    }
+}
+
+/// Waits for the host. `None`: it did not answer in time, or not at all.
+async fn decision(state: &State, asked: &Asked, request: &Arc<Request>) -> Option<Decision> {
+    let (reply, answer) = oneshot::channel();
+    let item = Item::Upgrade { ticket: asked.ticket, request: request.clone(), reply };
+    io::with(|io| io.emit(item));
+    tokio::time::timeout(state.config.handshake_timeout, answer).await.ok()?.ok()
+}
+
+/// Answers a request that is not a handshake.
+async fn plain(peer: &Peer, parts: http::request::Parts, body: Incoming) -> HttpResponse {
+    let state = &peer.state;
+    let counters = &state.counters;
+    let is_read = matches!(parts.method, http::Method::GET | http::Method::HEAD);
+    if is_read && state.config.health_path.as_deref() == Some(parts.uri.path()) {
+        Counters::one(&counters.http_requests);
+        return build(refuse(200, "ok", &[]));
+    }
+    if !state.wants(Interest::REQUEST) {
+        Counters::one(&counters.bad_requests);
+        if !is_read {
+            let headers = [("Allow", "GET")];
+            return closing(build(refuse(405, "Only GET is answered here.", &headers)));
+        }
+        let headers = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
+        let mut response = build(refuse(426, "This is a WebSocket endpoint.", &headers));
+        // RFC 9110 section 7.8: a sender of Upgrade lists it in Connection.
+        response.headers_mut().insert("connection", HeaderValue::from_static("Upgrade, close"));
+        return response;
+    }
+    let limited = Limited::new(body, state.config.max_body_size).collect();
+    let body = match tokio::time::timeout(state.config.handshake_timeout, limited).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) => {
+            Counters::one(&counters.bad_requests);
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                return closing(build(refuse(413, "The body is too large.", &[])));
+            }
+            return closing(build(refuse(400, "The body is malformed or incomplete.", &[])));
+        }
+        Err(_) => {
+            Counters::one(&counters.handshake_timeouts);
+            return closing(build(refuse(408, "The body did not arrive in time.", &[])));
+        }
+    };
+    Counters::one(&counters.http_requests);
+    let request = Arc::new(Request::new(&parts, peer.remote, peer.local, false));
+    let asked = Requested { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)) };
+    let (reply, response) = oneshot::channel();
+    io::with(|io| io.emit(Item::Request { ticket: asked.ticket, request, body, reply }));
+    match tokio::time::timeout(state.config.handshake_timeout, response).await {
+        Ok(Ok(response)) => build(response),
+        // The host has dropped the request: it stops, or it failed to answer.
+        Ok(Err(_)) => closing(build(refuse(500, "The server could not answer.", &[]))),
+        Err(_) => closing(build(refuse(504, "The server did not answer in time.", &[]))),
+    }
+}
+
+/// A plain request that the host knows of, until it is answered or void.
+struct Requested {
+    ticket: Ticket,
+}
+
+impl Drop for Requested {
+    fn drop(&mut self) {
+        io::with(|io| io.emit(Item::RequestGone { ticket: self.ticket }));
+    }
+}
+
+/// The host's headers have been checked; one that hyper doesn't take is left out.
+fn build(response: Response) -> HttpResponse {
+    let mut built = http::Response::new(Full::new(response.body));
+    *built.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in response.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            built.headers_mut().append(name, value);
+        }
+    }
+    built
+}
+
+/// The connection ends with this response.
+fn closing(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+    response
+}

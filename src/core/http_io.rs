@@ -1,0 +1,112 @@
+//! The socket as hyper sees it.
+//!
+//! Hyper answers a head that it can't parse by itself, with an empty body. Those answers are
+//! recognised here (no response of ours is due) and replaced by ones that say what is wrong.
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use crate::stream::Stream;
+
+/// A socket in its HTTP phase.
+pub(crate) struct HttpIo {
+    stream: Stream,
+    /// Responses that our service has given and that were not seen here yet.
+    due: Arc<AtomicUsize>,
+    /// What is written instead of hyper's own answer.
+    instead: Vec<u8>,
+}
+
+impl HttpIo {
+    pub(crate) fn new(stream: Stream, due: Arc<AtomicUsize>) -> Self {
+        Self { stream, due, instead: Vec::new() }
+    }
+
+    pub(crate) fn into_inner(self) -> Stream {
+        self.stream
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.stream.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(cx))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let n = ready!(self.poll_send(cx, &self.instead))?;
+            self.instead.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Read for HttpIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut chunk = [0u8; 4096];
+        let room = chunk.len().min(buf.remaining());
+        let n = ready!(self.stream.poll_read(cx, &mut chunk[..room]))?;
+        buf.put_slice(&chunk[..n]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for HttpIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_instead(cx))?;
+        if buf.starts_with(b"HTTP/1.") && self.due.load(Ordering::Relaxed) == 0 {
+            if let Some(instead) = explained(buf) {
+                self.instead = instead;
+                // Hyper's answer, which it writes in one piece, is swallowed.
+                return Poll::Ready(Ok(buf.len()));
+            }
+        }
+        let n = ready!(self.poll_send(cx, buf))?;
+        if buf.starts_with(b"HTTP/1.") {
+            let _ = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_instead(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        self.stream.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Our answer in place of an empty one that hyper has made (RFC 9110 section 15.5).
+fn explained(answer: &[u8]) -> Option<Vec<u8>> {
+    let status = std::str::from_utf8(answer.get(9..12)?).ok()?;
+    let (line, body) = match status {
+        "400" => ("400 Bad Request", "This is not a well-formed HTTP/1.1 request.\n"),
+        "414" => ("414 URI Too Long", "The request target is too long.\n"),
+        "431" => ("431 Request Header Fields Too Large", "The request head is too large.\n"),
+        _ => return None,
+    };
+    let length = body.len();
+    Some(
+        format!(
+            "HTTP/1.1 {line}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .into_bytes(),
+    )
+}

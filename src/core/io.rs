@@ -1,0 +1,354 @@
+//! An I/O thread: one `current_thread` runtime, the sessions whose sockets it owns, and the
+//! points at which batches are exchanged with the host.
+//!
+//! Sessions live in a table of the thread and not in their tasks: so commands of the host are
+//! carried out, and written to the socket, without waking a task.
+
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::io as std_io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::admission::Admission;
+use crate::conn::Shared;
+use crate::env::{Env, State};
+use crate::event::{ConnId, Connection, Event, Ticket};
+use crate::listener::Listener;
+use crate::queue::{Command, Item, Mailbox, Target};
+use crate::request::Request;
+use crate::session::Session;
+use crate::stats::Counters;
+use crate::stream::Stream;
+
+thread_local! {
+    static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` on the I/O state of this thread. `None` when there is none (any more).
+pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
+    IO.with_borrow_mut(|io| io.as_mut().map(f))
+}
+
+/// State of one I/O thread.
+pub(crate) struct Io {
+    env: Env,
+    sessions: Vec<Option<Box<Session>>>,
+    free: Vec<u32>,
+    /// Sessions with something to write.
+    dirty: Vec<u32>,
+    /// Spare vector that is swapped with the mailbox.
+    inbox: Vec<Command>,
+    /// Sockets that speak HTTP.
+    http: usize,
+    /// Told when a session or an HTTP socket ends.
+    ended: Arc<Notify>,
+    /// Told when the first session comes.
+    first: Arc<Notify>,
+    /// True once the server stops.
+    stop: watch::Sender<bool>,
+    quit: Arc<Notify>,
+    accepting: Vec<AbortHandle>,
+    alarm: Option<AbortHandle>,
+}
+
+/// What a handshake hands over.
+pub(crate) struct Upgraded {
+    pub(crate) stream: Stream,
+    pub(crate) early: Bytes,
+    pub(crate) admission: Admission,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) request: Arc<Request>,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// Body of I/O thread `index`. `ready` is told once sockets can be accepted, or why not.
+pub(crate) fn run(
+    state: Arc<State>,
+    index: u16,
+    listeners: Vec<Listener>,
+    ready: impl FnOnce(std_io::Result<()>),
+) {
+    let (park, unpark) = (state.clone(), state.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
+        .on_thread_unpark(move || {
+            let mailbox = &unpark.mailboxes[index as usize];
+            mailbox.unparked();
+            if mailbox.is_pending() {
+                with(Io::take_commands);
+            }
+        })
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return ready(Err(error)),
+    };
+    let io = Io::new(state.clone(), index);
+    let (first, quit) = (io.first.clone(), io.quit.clone());
+    IO.set(Some(io));
+    runtime.block_on(async {
+        let accepting = listeners.into_iter().map(|l| l.spawn(state.clone()));
+        match accepting.collect::<std_io::Result<Vec<_>>>() {
+            Ok(accepting) => with(|io| io.accepting = accepting),
+            Err(error) => return ready(Err(error)),
+        };
+        ready(Ok(()));
+        tokio::spawn(collect(state.clone(), index));
+        tokio::spawn(keep_alive(state.clone(), first));
+        quit.notified().await;
+    });
+    // Sockets must go while their runtime is there.
+    let io = IO.take();
+    drop(io);
+}
+
+/// Publishes what has gathered, and takes what the host has posted, until there is nothing.
+fn before_park(mailbox: &Mailbox) {
+    loop {
+        with(|io| io.env.publish());
+        if mailbox.may_park() {
+            return;
+        }
+        with(Io::take_commands);
+    }
+}
+
+/// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
+async fn collect(state: Arc<State>, index: u16) {
+    loop {
+        state.mailboxes[index as usize].notify.notified().await;
+        with(Io::take_commands);
+    }
+}
+
+/// Scans the sessions in ticks, as long as there are any.
+async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
+    let Some(interval) = state.config.ping_interval else { return };
+    let timeout = state.config.ping_timeout;
+    let tick = (interval.min(timeout) / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    let ticks =
+        |time: Duration| u32::try_from(time.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX / 2).max(1);
+    let (interval, timeout) = (ticks(interval), ticks(timeout));
+    loop {
+        if with(|io| io.len() == 0).unwrap_or(true) {
+            first.notified().await;
+        }
+        tokio::time::sleep(tick).await;
+        with(|io| {
+            io.env.tick = io.env.tick.wrapping_add(1);
+            for session in io.sessions.iter_mut().flatten() {
+                session.keep_alive(&mut io.env, interval, timeout);
+            }
+        });
+    }
+}
+
+impl Io {
+    fn new(state: Arc<State>, index: u16) -> Self {
+        Self {
+            env: Env::new(state, index),
+            sessions: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            inbox: Vec::new(),
+            http: 0,
+            ended: Arc::default(),
+            first: Arc::default(),
+            stop: watch::Sender::new(false),
+            quit: Arc::default(),
+            accepting: Vec::new(),
+            alarm: None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.sessions.len() - self.free.len()
+    }
+
+    /// An HTTP socket began; it must watch the receiver for the end of the server.
+    pub(crate) fn http_began(&mut self) -> watch::Receiver<bool> {
+        self.http += 1;
+        self.stop.subscribe()
+    }
+
+    pub(crate) fn http_ended(&mut self) {
+        self.http -= 1;
+        self.ended.notify_one();
+    }
+
+    /// Sends an item to the host with the current batch.
+    pub(crate) fn emit(&mut self, item: Item) {
+        self.env.emit(item);
+    }
+
+    /// Makes a session of an upgraded socket.
+    pub(crate) fn open(&mut self, upgraded: Upgraded) {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            (self.sessions.len() - 1) as u32
+        });
+        let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote));
+        Counters::one(&self.env.server.counters.opened);
+        self.env.emit(Item::Plain(Event::Open {
+            conn: Connection(shared.clone()),
+            ticket: upgraded.ticket,
+            request: upgraded.request,
+            subprotocol: upgraded.subprotocol,
+        }));
+        let session =
+            Session::new(shared, upgraded.stream, upgraded.early, upgraded.admission, self.env.tick);
+        self.sessions[slot as usize] = Some(Box::new(session));
+        if self.len() == 1 {
+            self.first.notify_one();
+        }
+        if *self.stop.borrow() {
+            self.close(Target { slot, id }, 1001, STOPPING);
+        }
+        tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
+    }
+
+    pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env)) {
+        if let Some(Some(session)) = self.sessions.get_mut(target.slot as usize)
+            && session.shared.id == target.id
+        {
+            f(session, &mut self.env);
+        }
+    }
+
+    fn close(&mut self, target: Target, code: u16, reason: &str) {
+        self.with_session(target, |session, env| {
+            session.close(env, code, reason);
+            session.flush(env);
+        });
+    }
+
+    /// Carries out what the host has posted, and writes.
+    fn take_commands(&mut self) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
+        for command in inbox.drain(..) {
+            self.carry_out(command);
+        }
+        self.inbox = inbox;
+        for slot in std::mem::take(&mut self.dirty) {
+            if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
+                session.dirty = false;
+                session.flush(&mut self.env);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Send(target, frame) => {
+                self.env.messages_out += 1;
+                self.push(target, frame);
+            }
+            Command::Ping(target, frame) => self.push(target, frame),
+            Command::Close(target, code, reason) => self.close(target, code, &reason),
+            Command::Overflow(target) => self.with_session(target, |session, env| {
+                session.overflow(env);
+                session.flush(env);
+            }),
+            Command::Terminate(target) => {
+                self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
+            }
+            Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
+            // An error means that the client has gone meanwhile.
+            Command::Decide(reply, decision) => drop(reply.send(decision)),
+            Command::Respond(reply, response) => drop(reply.send(response)),
+            Command::Adopt { fd, remote } => {
+                crate::http::spawn(&self.env.server.clone(), fd, remote);
+            }
+            Command::NotifyAt(when) => self.notify_at(when),
+            Command::Stop(grace) => self.stop(grace),
+            Command::Quit => self.quit.notify_one(),
+        }
+    }
+
+    fn push(&mut self, target: Target, frame: Bytes) {
+        let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
+        if session.shared.id == target.id && session.push(frame) && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(target.slot);
+        }
+    }
+
+    fn notify_at(&mut self, when: Option<Instant>) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+        let Some(when) = when else { return };
+        let state = self.env.server.clone();
+        let alarm = tokio::spawn(async move {
+            tokio::time::sleep_until(when.into()).await;
+            state.waker.signal();
+        });
+        self.alarm = Some(alarm.abort_handle());
+    }
+
+    fn stop(&mut self, grace: Duration) {
+        if self.stop.send_replace(true) {
+            return;
+        }
+        for accepting in self.accepting.drain(..) {
+            accepting.abort();
+        }
+        for session in self.sessions.iter_mut().flatten() {
+            session.close(&mut self.env, 1001, STOPPING);
+            session.flush(&mut self.env);
+        }
+        let (state, ended) = (self.env.server.clone(), self.ended.clone());
+        tokio::spawn(async move {
+            let all = async {
+                while with(|io| io.len() + io.http > 0) == Some(true) {
+                    ended.notified().await;
+                }
+            };
+            let _ = tokio::time::timeout(grace, all).await;
+            with(|io| io.finish(&state));
+        });
+    }
+
+    /// Cuts what is left after the grace period; the last thread tells the host.
+    fn finish(&mut self, state: &State) {
+        for session in self.sessions.iter_mut().flatten() {
+            session.terminate(&mut self.env, "the server stopped before the peer answered");
+        }
+        self.env.publish();
+        if state.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.env.emit(Item::Plain(Event::Stopped));
+            self.env.publish();
+        }
+    }
+}
+
+const STOPPING: &str = "the server is shutting down";
+
+/// Body of a session's task.
+fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
+    with(|io| {
+        if io.env.server.mailboxes[io.env.index as usize].is_pending() {
+            io.take_commands();
+        }
+        let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
+        let poll = session.poll(&mut io.env, cx);
+        if poll.is_ready() {
+            io.sessions[slot as usize] = None;
+            io.free.push(slot);
+            io.ended.notify_one();
+        }
+        poll
+    })
+    .unwrap_or(Poll::Ready(()))
+}

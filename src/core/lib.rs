@@ -1,0 +1,48 @@
+//! The WebSocket server core of Sprocket: everything that needs no PHP.
+//!
+//! A host (the PHP binding, a test) calls [`Server::start`], which binds the listeners and
+//! spawns the I/O threads, and then pumps [`Server::next_event`] on one thread of its own.
+//! What the host sends gathers in the facade and reaches the I/O threads with
+//! [`Server::flush`], once a batch.
+//!
+//! ```text
+//! sockets ── I/O threads ── event batches ──▶ host: next_event()
+//!    ▲                                          │ send(), close(), …
+//!    └──────── command batches ◀── flush() ◀────┘
+//! ```
+//!
+//! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod request;
+pub mod server;
+
+pub mod stats;
+
+mod admission;
+mod codec;
+mod conn;
+mod env;
+mod frame;
+mod handshake;
+mod http;
+mod http_io;
+mod io;
+mod listener;
+mod outbox;
+mod queue;
+mod session;
+mod stream;
+mod track;
+mod utf8;
+mod wake;
+
+pub use config::{Bind, Config, Origins, SlowConsumer};
+pub use error::{BindError, ForkError, StartError};
+pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
+pub use request::Request;
+pub use server::{SendOutcome, Server, Wait};
+pub use stats::Stats;

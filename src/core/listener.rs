@@ -1,0 +1,268 @@
+//! Listening sockets: how they are opened, and the loop that accepts.
+
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+
+use crate::config::Bind;
+use crate::env::State;
+use crate::error::BindError;
+use crate::queue::Command;
+use crate::stats::Counters;
+
+/// Sockets accepted before others get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Accepted sockets get numbers from here on: `select(2)`, and so PHP's `stream_select`, can't
+/// handle descriptors over 1023, and PHP's own streams need those below.
+const FIRST_DESCRIPTOR: i32 = 1024;
+/// Pause after `accept` failed for want of descriptors or memory.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A listening socket, non-blocking.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    url: String,
+    /// Removed in the end.
+    file: Option<UnixFile>,
+}
+
+impl Listener {
+    /// Opens what `bind` says.
+    pub(crate) fn open(bind: Bind, backlog: i32) -> Result<Self, BindError> {
+        let address = match &bind {
+            Bind::Tcp(address) => format!("ws://{address}"),
+            Bind::Unix(path) => format!("unix://{}", path.display()),
+            Bind::Fd(_) => "the given descriptor".to_owned(),
+        };
+        let opened = match bind {
+            Bind::Tcp(address) => tcp(address, backlog).map(|socket| (socket, None)),
+            Bind::Unix(path) => unix(path, backlog).map(|(socket, file)| (socket, Some(file))),
+            Bind::Fd(fd) => inherited(fd).map(|socket| (socket, None)),
+        };
+        let named = opened.and_then(|(socket, file)| {
+            socket.set_nonblocking(true)?;
+            let url = url_of(&socket.local_addr()?);
+            Ok(Self { socket, url, file })
+        });
+        named.map_err(|source| BindError { address, source })
+    }
+
+    /// As a URL, with the port that the kernel chose.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Begins to accept. Aborting the task closes the listener.
+    pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
+        #[expect(
+            deprecated,
+            reason = "its objection is to owners that lie about their descriptor; a Socket doesn't"
+        )]
+        let fd = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
+        Ok(tokio::spawn(accept(fd, self.file, state)).abort_handle())
+    }
+}
+
+async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, state: Arc<State>) {
+    let _file = file;
+    let mut turn = 0usize;
+    loop {
+        let Ok(mut ready) = listener.readable().await else { return };
+        for _ in 0..ACCEPTS_PER_TURN {
+            match accept_one(listener.get_ref()) {
+                Ok((fd, remote)) => {
+                    Counters::one(&state.counters.accepted);
+                    // The listeners belong to thread 0; the threads take turns.
+                    let thread = turn % state.mailboxes.len();
+                    turn = turn.wrapping_add(1);
+                    if thread == 0 {
+                        crate::http::spawn(&state, fd, remote);
+                    } else {
+                        state.mailboxes[thread].post(&mut vec![Command::Adopt { fd, remote }]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    break;
+                }
+                // The peer gave up while it waited in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    Counters::one(&state.counters.accept_errors);
+                    tokio::time::sleep(BACK_OFF).await;
+                    break;
+                }
+            }
+        }
+        if state.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A non-blocking socket with a high number, and the peer's address if it has one.
+fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    #[cfg(target_os = "linux")]
+    let (fd, remote) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    #[cfg(not(target_os = "linux"))]
+    let (fd, remote) = {
+        let (fd, remote) = acceptfrom_with(listener, SocketFlags::empty())?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        (fd, remote)
+    };
+    let remote = remote.and_then(|a| SocketAddr::try_from(a).ok());
+    Ok((lift(fd), remote))
+}
+
+/// Gives a descriptor a number that leaves the low ones to PHP, where the limit allows it.
+fn lift(fd: OwnedFd) -> OwnedFd {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() >= FIRST_DESCRIPTOR {
+        return fd;
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd)
+}
+
+fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn unix(path: PathBuf, backlog: i32) -> io::Result<(Socket, UnixFile)> {
+    let address = SockAddr::unix(&path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(&path)? {
+            return Err(error);
+        }
+        std::fs::remove_file(&path)?;
+        socket.bind(&address)?;
+    }
+    let file = UnixFile::new(path)?;
+    socket.listen(backlog)?;
+    Ok((socket, file))
+}
+
+/// Whether nobody listens behind a socket file any more.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) => Ok(error.kind() == io::ErrorKind::ConnectionRefused),
+        Ok(()) => Ok(false),
+    }
+}
+
+fn inherited(fd: OwnedFd) -> io::Result<Socket> {
+    let socket = Socket::from(fd);
+    let listens = socket2::SockRef::from(&socket).is_listener()?;
+    if !listens || socket.r#type()? != Type::STREAM {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
+    }
+    rustix::io::fcntl_setfd(socket.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
+}
+
+fn url_of(address: &SockAddr) -> String {
+    if let Some(address) = address.as_socket() {
+        return format!("ws://{address}");
+    }
+    let path = address.as_pathname().map(|path| path.display().to_string());
+    format!("unix://{}", path.unwrap_or_default())
+}
+
+/// The file of a Unix socket, removed when the listener closes, if it is still the same file.
+#[derive(Debug)]
+struct UnixFile {
+    path: PathBuf,
+    inode: u64,
+    /// A fork's copy must not remove it.
+    owner: u32,
+}
+
+impl UnixFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let inode = std::fs::symlink_metadata(&path)?.ino();
+        Ok(Self { path, inode, owner: std::process::id() })
+    }
+}
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        let same = std::fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode);
+        if same && self.owner == std::process::id() {
+            // Nothing can be done about a file that can't be removed; the next start replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("sprocket-listener-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn port_zero_is_filled_in() {
+        let listener = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()), 8).unwrap();
+        assert!(listener.url().starts_with("ws://127.0.0.1:"));
+        assert!(!listener.url().ends_with(":0"));
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let first = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()), 8).unwrap();
+        let taken = first.url().trim_start_matches("ws://").parse().unwrap();
+        let error = Listener::open(Bind::Tcp(taken), 8).unwrap_err();
+        assert!(error.to_string().contains(first.url()), "{error}");
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let path = dir().join("stale.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let live = Listener::open(Bind::Unix(path.clone()), 8).unwrap();
+        assert!(Listener::open(Bind::Unix(path.clone()), 8).is_err());
+        drop(live);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_plain_file_is_never_removed() {
+        let path = dir().join("plain.txt");
+        std::fs::write(&path, "keep").unwrap();
+        assert!(Listener::open(Bind::Unix(path.clone()), 8).is_err());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "keep");
+    }
+
+    #[test]
+    fn only_a_listening_socket_is_taken_over() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(Listener::open(Bind::Fd(a.into()), 8).is_err());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::open(Bind::Fd(listener.into()), 8).is_ok());
+    }
+}

@@ -1,0 +1,166 @@
+//! What waits to be written to one socket: whole frames, shared with other connections.
+
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use crate::stream::Stream;
+
+/// Smaller frames are copied together: `writev` of tiny pieces costs more than the copy.
+const COPY_BELOW: usize = 1024;
+/// Bytes of one gathered write.
+const GATHER: usize = 64 << 10;
+/// Pieces of one `writev`.
+const PIECES: usize = 32;
+
+/// Frames in the order in which they leave.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    frames: VecDeque<Bytes>,
+    /// The first frame has been written in part.
+    begun: bool,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.frames.push_back(frame);
+    }
+
+    /// Writes until all is written or the socket takes no more. Returns the bytes written.
+    /// `scratch` is empty before and after.
+    pub(crate) fn write_to(&mut self, stream: &Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
+        let mut total = 0;
+        while let Some(front) = self.frames.front() {
+            let result = if self.frames.len() == 1 {
+                stream.try_write(front)
+            } else if front.len() < COPY_BELOW {
+                for frame in self.frames.iter().take_while(|f| f.len() < COPY_BELOW) {
+                    scratch.extend_from_slice(frame);
+                    if scratch.len() > GATHER - COPY_BELOW {
+                        break;
+                    }
+                }
+                let result = stream.try_write(scratch);
+                scratch.clear();
+                result
+            } else {
+                let mut pieces = [IoSlice::new(&[]); PIECES];
+                let mut used = 0;
+                for (piece, frame) in pieces.iter_mut().zip(&self.frames) {
+                    *piece = IoSlice::new(frame);
+                    used += 1;
+                }
+                stream.try_write_vectored(&pieces[..used])
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    total += n;
+                    self.advance(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.frames.is_empty() && self.frames.capacity() > 32 {
+            self.frames = VecDeque::new();
+        }
+        Ok(total)
+    }
+
+    /// Forgets what has not begun to be written. Returns how many bytes that was.
+    pub(crate) fn discard(&mut self) -> usize {
+        let keep = usize::from(self.begun);
+        let dropped = self.frames.iter().skip(keep).map(Bytes::len).sum();
+        self.frames.truncate(keep);
+        dropped
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let Some(front) = self.frames.front_mut() else { return };
+            if n < front.len() {
+                front.advance(n);
+                self.begun = true;
+                return;
+            }
+            n -= front.len();
+            self.frames.pop_front();
+            self.begun = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    async fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(ours).unwrap();
+        stream.writable().await.unwrap();
+        (Stream::Unix(stream), theirs)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn all_arrives_in_order_whatever_the_sizes() {
+        run(async {
+            let (stream, mut theirs) = pair().await;
+            let sizes = [3, 900, 1024, 5000, 1, 1, 70_000, 10, 2000, 40];
+            let frames: Vec<Bytes> =
+                sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n].into()).collect();
+            let mut outbox = Outbox::default();
+            frames.iter().for_each(|f| outbox.push(f.clone()));
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                theirs.read_to_end(&mut all).unwrap();
+                all
+            });
+            let mut scratch = Vec::new();
+            let mut written = 0;
+            while !outbox.is_empty() {
+                written += outbox.write_to(&stream, &mut scratch).unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(stream);
+            let all = reader.join().unwrap();
+            assert_eq!(all, frames.concat());
+            assert_eq!(written, all.len());
+        });
+    }
+
+    #[test]
+    fn discard_keeps_a_frame_that_has_begun() {
+        run(async {
+            let (stream, mut theirs) = pair().await;
+            let big = Bytes::from(vec![7; 4 << 20]);
+            let mut outbox = Outbox::default();
+            outbox.push(big.clone());
+            outbox.push(Bytes::from_static(b"never"));
+            let written = outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            assert!(written > 0 && written < big.len());
+            assert_eq!(outbox.discard(), 5);
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                theirs.read_to_end(&mut all).unwrap();
+                all
+            });
+            while !outbox.is_empty() {
+                outbox.write_to(&stream, &mut Vec::new()).unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(stream);
+            assert_eq!(reader.join().unwrap().len(), big.len());
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! The two ways between the host and the I/O threads, in batches.
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+use crate::conn::Shared;
+use crate::event::{ConnId, Decision, Event, Response, Ticket};
+use crate::request::Request;
+
+/// What an I/O thread tells the host.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// The connection is at hand for its credit.
+    Message {
+        conn: Arc<Shared>,
+        payload: Bytes,
+        binary: bool,
+    },
+    Pong {
+        conn: Arc<Shared>,
+        payload: Bytes,
+    },
+    Upgrade {
+        ticket: Ticket,
+        request: Arc<Request>,
+        reply: oneshot::Sender<Decision>,
+    },
+    Request {
+        ticket: Ticket,
+        request: Arc<Request>,
+        body: Bytes,
+        reply: oneshot::Sender<Response>,
+    },
+    /// The ticket's reply channel can be forgotten.
+    RequestGone {
+        ticket: Ticket,
+    },
+    Plain(Event),
+}
+
+pub(crate) type Events = (Sender<Vec<Item>>, Receiver<Vec<Item>>);
+
+/// Which connection; the slot is valid only while the id there is the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) slot: u32,
+    pub(crate) id: ConnId,
+}
+
+impl From<&Shared> for Target {
+    fn from(conn: &Shared) -> Self {
+        Self { slot: conn.slot, id: conn.id }
+    }
+}
+
+/// What the host, or another I/O thread, tells an I/O thread.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A data frame, already counted in `buffered`.
+    Send(Target, Bytes),
+    Ping(Target, Bytes),
+    Close(Target, u16, String),
+    /// Close with 1013 and forget what waits.
+    Overflow(Target),
+    Terminate(Target),
+    /// The host has taken messages: read again.
+    Resume(Target),
+    Decide(oneshot::Sender<Decision>, Decision),
+    Respond(oneshot::Sender<Response>, Response),
+    /// An accepted socket, `None` as address for a Unix socket.
+    Adopt {
+        fd: OwnedFd,
+        remote: Option<SocketAddr>,
+    },
+    NotifyAt(Option<Instant>),
+    Stop(Duration),
+    /// End at once.
+    Quit,
+}
+
+/// Inbox of one I/O thread.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    queue: Mutex<Vec<Command>>,
+    /// The queue is not empty. Read without the lock before each park and each poll of a task.
+    pending: AtomicBool,
+    /// The thread is parked or about to.
+    parked: AtomicBool,
+    /// Wakes the runtime; used only when the thread is parked, because it costs a system call.
+    pub(crate) notify: Notify,
+}
+
+impl Mailbox {
+    /// Appends a batch and leaves it empty.
+    pub(crate) fn post(&self, batch: &mut Vec<Command>) {
+        if batch.is_empty() {
+            return;
+        }
+        {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.is_empty() {
+                std::mem::swap(&mut *queue, batch);
+            } else {
+                queue.append(batch);
+            }
+            self.pending.store(true, Ordering::Relaxed);
+        }
+        // Pairs with the fence in `may_park`: either we see that it parks, or it sees our batch.
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Moves the queue into `batch`, which must be empty.
+    pub(crate) fn take(&self, batch: &mut Vec<Command>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pending.store(false, Ordering::Relaxed);
+        std::mem::swap(&mut *queue, batch);
+    }
+
+    /// Announces the park. False: a batch came; take it first.
+    pub(crate) fn may_park(&self) -> bool {
+        self.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.is_pending() {
+            self.unparked();
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn unparked(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+    }
+}

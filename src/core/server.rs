@@ -1,0 +1,414 @@
+//! The facade: what a host holds, on one thread of its own.
+
+use crossbeam_channel::bounded;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+use crate::admission::Limits;
+use crate::config::{Bind, Config, SlowConsumer};
+use crate::conn::Credit;
+use crate::env::State;
+use crate::error::{ForkError, StartError};
+use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
+use crate::frame;
+use crate::listener::Listener;
+use crate::queue::{Command, Item, Target};
+use crate::stats::{Counters, Stats};
+use crate::wake::Waker;
+
+/// Bytes sent during one batch of events after which they go out without waiting for its end.
+const EARLY_FLUSH: usize = 256 << 10;
+
+/// What became of a message given to [`Server::send`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It goes out after all that was sent before.
+    Sent,
+    /// The connection is closed or closing.
+    Closed,
+    /// The peer reads too slowly; the message was dropped ([`SlowConsumer::Drop`]).
+    Dropped,
+    /// The peer reads too slowly; the connection is being closed with 1013.
+    Overflow,
+}
+
+/// Why [`Server::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Events are waiting.
+    Ready,
+    /// The time is up.
+    TimedOut,
+    /// A signal arrived.
+    Interrupted,
+}
+
+/// A running server. Its methods take `&self`, hold no lock and no borrow across a return, and
+/// may be called from inside the handling of an event.
+///
+/// Dropping it cuts all connections and joins the I/O threads.
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<State>,
+    threads: ManuallyDrop<Vec<JoinHandle<()>>>,
+    addresses: Vec<String>,
+    process: u32,
+    /// The batch that is being handed out, last event first.
+    batch: RefCell<Vec<Item>>,
+    /// What goes to each thread with the next flush.
+    outgoing: RefCell<Vec<Vec<Command>>>,
+    /// Bytes of messages in `outgoing`.
+    outgoing_bytes: Cell<usize>,
+    upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
+    requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
+}
+
+impl Server {
+    /// Binds, spawns the I/O threads, listens. The threads inherit the caller's signal mask: block
+    /// signals around the call, so that they reach the host's thread.
+    ///
+    /// # Errors
+    /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
+    /// left running then.
+    pub fn start(config: Config, binds: Vec<Bind>) -> Result<Server, StartError> {
+        let backlog = config.backlog;
+        let listeners =
+            binds.into_iter().map(|b| Listener::open(b, backlog)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
+        let threads = config.io_threads.clamp(1, 256);
+        let state = Arc::new(State {
+            credit: Credit {
+                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
+                bytes: config.max_pending_bytes,
+            },
+            counters: Counters::default(),
+            limits: Limits::new(config.max_connections, config.max_connections_per_ip),
+            interest: AtomicU8::new(0),
+            events: crossbeam_channel::unbounded(),
+            waker: Waker::new()?,
+            mailboxes: (0..threads).map(|_| Default::default()).collect(),
+            next_ticket: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+            working: AtomicUsize::new(threads),
+            config,
+        });
+        let mut server = Server {
+            addresses,
+            process: std::process::id(),
+            batch: RefCell::default(),
+            outgoing: RefCell::new((0..threads).map(|_| Vec::new()).collect()),
+            outgoing_bytes: Cell::new(0),
+            upgrades: RefCell::default(),
+            requests: RefCell::default(),
+            threads: ManuallyDrop::new(Vec::with_capacity(threads)),
+            state,
+        };
+        server.spawn(threads, listeners)?;
+        Ok(server)
+    }
+
+    /// On an error, dropping the server ends the threads that did start.
+    fn spawn(&mut self, threads: usize, mut listeners: Vec<Listener>) -> io::Result<()> {
+        let (ready, started) = bounded(threads);
+        for index in 0..threads {
+            let (state, ready) = (self.state.clone(), ready.clone());
+            let listeners = std::mem::take(&mut listeners);
+            let handle =
+                std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
+                    // The receiver waits for exactly as many answers as there are threads.
+                    crate::io::run(state, index as u16, listeners, |result| drop(ready.send(result)));
+                })?;
+            self.threads.push(handle);
+        }
+        drop(ready);
+        for result in started.iter().take(threads) {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// URLs of the listeners in the order given, the kernel's choice of port filled in:
+    /// `ws://127.0.0.1:8080`, `ws://[::1]:8080`, `unix:///run/chat.sock`.
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
+    /// Checks that this is the process that started the server. Every other method may only be
+    /// called where this is `Ok`; dropping the server in a fork is harmless.
+    ///
+    /// # Errors
+    /// The calling process is a fork of the one that started the server.
+    pub fn check_process(&self) -> Result<(), ForkError> {
+        let here = std::process::id();
+        if here == self.process { Ok(()) } else { Err(ForkError { started_in: self.process, here }) }
+    }
+
+    /// Says which events the host wants. May change at any time.
+    pub fn set_interest(&self, interest: Interest, on: bool) {
+        if on {
+            self.state.interest.fetch_or(interest.0, Ordering::Relaxed);
+        } else {
+            self.state.interest.fetch_and(!interest.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The next event, or `None` when none waits now. Returns its share of the connection's credit.
+    pub fn next_event(&self) -> Option<Event> {
+        loop {
+            let item = self.batch.borrow_mut().pop();
+            let Some(item) = item else {
+                let mut batch = self.state.events.1.try_recv().ok()?;
+                batch.reverse();
+                *self.batch.borrow_mut() = batch;
+                continue;
+            };
+            match item {
+                Item::Message { conn, payload, binary } => {
+                    self.taken(&conn, payload.len());
+                    if conn.delivers() {
+                        return Some(Event::Message { id: conn.id, payload, binary });
+                    }
+                }
+                Item::Pong { conn, payload } => {
+                    self.taken(&conn, payload.len());
+                    if conn.delivers() {
+                        return Some(Event::Pong { id: conn.id, payload });
+                    }
+                }
+                Item::Upgrade { ticket, request, reply } => {
+                    self.upgrades.borrow_mut().insert(ticket, reply);
+                    return Some(Event::Upgrade { ticket, request });
+                }
+                Item::Request { ticket, request, body, reply } => {
+                    self.requests.borrow_mut().insert(ticket, reply);
+                    return Some(Event::Request { ticket, request, body });
+                }
+                Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
+                Item::Plain(event) => {
+                    if let Event::UpgradeGone { ticket } = &event {
+                        // Answered before it was void: the host need not know.
+                        if self.upgrades.borrow_mut().remove(ticket).is_none() {
+                            continue;
+                        }
+                    }
+                    return Some(event);
+                }
+            }
+        }
+    }
+
+    fn taken(&self, conn: &Arc<crate::conn::Shared>, bytes: usize) {
+        if conn.sub_pending(bytes, &self.state.credit) {
+            self.post(conn.thread, Command::Resume(Target::from(&**conn)));
+        }
+    }
+
+    /// Hands all that was sent, closed, decided since the last call to the I/O threads. To be
+    /// called after a batch of events and before waiting.
+    pub fn flush(&self) {
+        self.outgoing_bytes.set(0);
+        for (batch, mailbox) in self.outgoing.borrow_mut().iter_mut().zip(&self.state.mailboxes) {
+            mailbox.post(batch);
+        }
+    }
+
+    fn has_events(&self) -> bool {
+        !self.batch.borrow().is_empty() || !self.state.events.1.is_empty()
+    }
+
+    /// Announces that the host is about to sleep until [`Server::fd`] is readable. False: events
+    /// wait, don't sleep (the descriptor is readable then, too).
+    pub fn prepare_sleep(&self) -> bool {
+        let waker = &self.state.waker;
+        waker.reset();
+        waker.announce_sleep();
+        if self.has_events() {
+            waker.awake();
+            waker.signal();
+            return false;
+        }
+        true
+    }
+
+    /// Flushes, announces sleep, and blocks until events wait, `timeout` has passed, or a signal
+    /// arrives. `None` waits without limit.
+    pub fn wait(&self, timeout: Option<Duration>) -> Wait {
+        self.flush();
+        if self.has_events() {
+            return Wait::Ready;
+        }
+        let waker = &self.state.waker;
+        waker.reset();
+        waker.announce_sleep();
+        if self.has_events() {
+            waker.awake();
+            return Wait::Ready;
+        }
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let mut fds = [PollFd::from_borrowed_fd(waker.fd(), PollFlags::IN)];
+        let result = poll(&mut fds, timeout.as_ref());
+        waker.awake();
+        match result {
+            Ok(0) => Wait::TimedOut,
+            Err(Errno::INTR) => Wait::Interrupted,
+            _ => Wait::Ready,
+        }
+    }
+
+    /// Readable while events wait, once [`Server::prepare_sleep`] has been called after the last
+    /// [`Server::next_event`]. Never read from it.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.state.waker.fd()
+    }
+
+    /// Makes [`Server::fd`] readable at `when`, for a host whose timers must wake a foreign loop.
+    /// Replaces what was set before; `None` takes it back.
+    pub fn notify_at(&self, when: Option<Instant>) {
+        self.post(0, Command::NotifyAt(when));
+        self.flush();
+    }
+
+    /// Answers an `Upgrade` event. False: the ticket is void or was answered before.
+    pub fn decide(&self, ticket: Ticket, decision: Decision) -> bool {
+        let Some(reply) = self.upgrades.borrow_mut().remove(&ticket) else { return false };
+        if reply.is_closed() {
+            return false;
+        }
+        self.post(0, Command::Decide(reply, decision));
+        true
+    }
+
+    /// Answers a `Request` event. False: the ticket is void or was answered before.
+    pub fn respond(&self, ticket: Ticket, response: Response) -> bool {
+        let Some(reply) = self.requests.borrow_mut().remove(&ticket) else { return false };
+        if reply.is_closed() {
+            return false;
+        }
+        self.post(0, Command::Respond(reply, response));
+        true
+    }
+
+    /// Queues a message. `payload` must be valid UTF-8 unless `binary`; the host checks it.
+    pub fn send(&self, conn: &Connection, payload: &[u8], binary: bool) -> SendOutcome {
+        let shared = &conn.0;
+        if !shared.is_open() {
+            return SendOutcome::Closed;
+        }
+        let limit = self.state.config.send_buffer_limit;
+        // A message that is larger than the limit may pass when nothing waits before it.
+        let waiting = shared.buffered();
+        if waiting > 0 && waiting.saturating_add(payload.len()) > limit {
+            return match self.state.config.slow_consumer {
+                SlowConsumer::Drop => {
+                    shared.drain_wanted.store(true, Ordering::Relaxed);
+                    Counters::one(&self.state.counters.slow_dropped);
+                    SendOutcome::Dropped
+                }
+                SlowConsumer::Close => {
+                    shared.close_by_host();
+                    self.post(shared.thread, Command::Overflow(Target::from(&**shared)));
+                    SendOutcome::Overflow
+                }
+            };
+        }
+        let frame = frame::message(payload, binary);
+        if shared.add_buffered(frame.len()) + frame.len() >= limit / 4 {
+            shared.drain_wanted.store(true, Ordering::Relaxed);
+        }
+        let gathered = self.outgoing_bytes.get() + frame.len();
+        self.outgoing_bytes.set(gathered);
+        self.post(shared.thread, Command::Send(Target::from(&**shared), frame));
+        if gathered > EARLY_FLUSH {
+            self.flush();
+        }
+        SendOutcome::Sent
+    }
+
+    /// Queues a ping of at most 125 bytes. False: not open.
+    pub fn ping(&self, conn: &Connection, payload: &[u8]) -> bool {
+        let shared = &conn.0;
+        if !shared.is_open() || payload.len() > 125 {
+            return false;
+        }
+        let frame = frame::ping(payload);
+        shared.add_buffered(frame.len());
+        self.post(shared.thread, Command::Ping(Target::from(&**shared), frame));
+        true
+    }
+
+    /// Starts the closing handshake after all that was sent before. No `Message` event of this
+    /// connection follows. `code` must satisfy [`Server::may_send_code`], `reason` is cut after
+    /// 123 bytes. False: it was closing already.
+    pub fn close(&self, conn: &Connection, code: u16, reason: &str) -> bool {
+        let shared = &conn.0;
+        if !Self::may_send_code(code) || !shared.close_by_host() {
+            return false;
+        }
+        let command = Command::Close(Target::from(&**shared), code, reason.to_owned());
+        self.post(shared.thread, command);
+        true
+    }
+
+    /// Cuts the connection without a closing handshake; its `Close` event has 1006.
+    pub fn terminate(&self, conn: &Connection) {
+        let shared = &conn.0;
+        shared.close_by_host();
+        self.post(shared.thread, Command::Terminate(Target::from(&**shared)));
+    }
+
+    /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
+    /// section 7.4 and the IANA registry).
+    pub fn may_send_code(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+
+    /// Accepts no more connections, closes all with 1001, and cuts after `grace` what is still
+    /// there. Ends with [`Event::Stopped`].
+    pub fn stop(&self, grace: Duration) {
+        self.state.stopping.store(true, Ordering::Relaxed);
+        for thread in 0..self.state.mailboxes.len() {
+            self.post(thread as u16, Command::Stop(grace));
+        }
+        self.flush();
+    }
+
+    /// A reading of the counters.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.state.counters.read();
+        stats.connections = self.state.limits.open() as u64;
+        stats
+    }
+
+    fn post(&self, thread: u16, command: Command) {
+        self.outgoing.borrow_mut()[thread as usize].push(command);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // In a fork there are no threads, and what they had locked stays locked.
+        if self.check_process().is_err() {
+            return;
+        }
+        for mailbox in &self.state.mailboxes {
+            mailbox.post(&mut vec![Command::Quit]);
+        }
+        for thread in self.threads.drain(..) {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
+
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::admission::Admission;
+use crate::codec::{Codec, Gate, close_frame, failure};
+use crate::conn::Shared;
+use crate::env::Env;
+use crate::event::{Event, Interest};
+use crate::outbox::Outbox;
+use crate::queue::Item;
+use crate::stats::Counters;
+use crate::stream::Stream;
+
+/// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
+const READS_PER_POLL: usize = 4;
+
+/// Payload of keep-alive pings. A pong with it is not told to the host.
+const KEEP_ALIVE: &[u8] = b"\0spk";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// We have sent a close frame and wait for the peer's.
+    Closing,
+    /// All is said and the host knows: what waits is written, then FIN; then the peer's FIN is
+    /// awaited, because closing a socket with unread input would reset it and destroy our last
+    /// words.
+    Lingering {
+        fin: bool,
+    },
+    Dead,
+}
+
+/// One connection. Its task holds only its place in the thread's table.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    stream: Stream,
+    out: Outbox,
+    /// Only inside a message, and while closing.
+    codec: Option<Box<Codec>>,
+    /// Bytes that arrived with the handshake.
+    early: Bytes,
+    phase: Phase,
+    /// To be reported instead of what the peer answers: we have failed the connection.
+    failed: Option<(u16, String)>,
+    /// Counts against the limits until the end is reported.
+    admission: Option<Admission>,
+    /// Of the connection's task.
+    waker: Option<Waker>,
+    /// It is on the list of those that have something to write.
+    pub(crate) dirty: bool,
+    /// Tick at which something was received last.
+    heard: u32,
+    /// Tick at which a ping went out that nothing has answered yet.
+    pinged: Option<u32>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        early: Bytes,
+        admission: Admission,
+        tick: u32,
+    ) -> Self {
+        Self {
+            shared,
+            stream,
+            out: Outbox::default(),
+            codec: None,
+            early,
+            phase: Phase::Open,
+            failed: None,
+            admission: Some(admission),
+            waker: None,
+            dirty: false,
+            heard: tick,
+            pinged: None,
+        }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+
+    /// Reads, hands on, writes. Ready when the session is over and its socket can be dropped.
+    pub(crate) fn poll(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            self.receive(env, &early);
+        }
+        self.poll_read(env, cx);
+        self.poll_write(env, cx);
+        if self.is_dead() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, env: &mut Env, cx: &mut Context<'_>) {
+        for _ in 0..READS_PER_POLL {
+            if self.is_dead() || self.is_paused() {
+                return;
+            }
+            let mut buffer = std::mem::take(&mut env.read);
+            let polled = self.stream.poll_read(cx, &mut buffer);
+            let alive = match polled {
+                Poll::Pending => {
+                    env.read = buffer;
+                    return;
+                }
+                Poll::Ready(Ok(0)) => {
+                    self.lost(env, "the peer went away without a close frame");
+                    false
+                }
+                Poll::Ready(Ok(n)) => {
+                    self.receive(env, &buffer[..n]);
+                    true
+                }
+                Poll::Ready(Err(error)) => {
+                    self.lost(env, &format!("connection lost: {error}"));
+                    false
+                }
+            };
+            env.read = buffer;
+            if !alive {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {
+        loop {
+            self.flush(env);
+            if self.is_dead() || self.out.is_empty() {
+                return;
+            }
+            match self.stream.poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.lost(env, &format!("connection lost: {error}")),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// A paused socket is not read, unless only to see its end.
+    fn is_paused(&self) -> bool {
+        self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
+    }
+
+    fn receive(&mut self, env: &mut Env, input: &[u8]) {
+        self.heard = env.tick;
+        self.pinged = None;
+        if matches!(self.phase, Phase::Lingering { .. } | Phase::Dead) {
+            return;
+        }
+        let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
+        let scan = codec.tracker.scan(input);
+        let mut gate = Gate { input, out: &mut self.out, conn: &self.shared };
+        let mut left = scan.messages;
+        let mut pong = false;
+        // The engine is asked once more than there are messages only where it must swallow the
+        // start of one that is still to come.
+        let end = loop {
+            if left == 0 && codec.tracker.is_clean() {
+                break None;
+            }
+            match codec.engine.read(&mut gate) {
+                Ok(Message::Text(text)) => deliver(&self.shared, env, text.into(), false),
+                Ok(Message::Binary(payload)) => deliver(&self.shared, env, payload, true),
+                Ok(Message::Ping(_)) => pong = true,
+                Ok(Message::Pong(payload)) => {
+                    if payload != KEEP_ALIVE && env.wants(Interest::PONG) && self.shared.delivers() {
+                        self.shared.add_pending(payload.len());
+                        env.emit(Item::Pong { conn: self.shared.clone(), payload });
+                    }
+                }
+                Ok(Message::Close(frame)) => {
+                    // Writes the answer, where one is due.
+                    let _ = codec.engine.flush(&mut gate);
+                    let (code, reason) = match frame {
+                        Some(frame) => (frame.code.into(), frame.reason.as_str().to_owned()),
+                        None => (1005, String::new()),
+                    };
+                    break Some(End::Answered(code, reason));
+                }
+                Ok(Message::Frame(_)) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break None,
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => break None,
+                Err(error) => break Some(End::Failed(failure(&error))),
+            }
+            left = left.saturating_sub(1);
+        };
+        if pong && end.is_none() {
+            let _ = codec.engine.flush(&mut gate);
+        }
+        let end = end
+            .or_else(|| scan.invalid_utf8.then(|| End::Failed((1007, "text is not valid UTF-8".to_owned()))));
+        match end {
+            None if self.phase == Phase::Open && codec.tracker.is_clean() => env.return_codec(codec),
+            None => self.codec = Some(codec),
+            Some(End::Answered(code, reason)) => self.finish(env, code, reason),
+            Some(End::Failed((code, reason))) => {
+                if self.phase == Phase::Open {
+                    let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));
+                }
+                self.finish(env, code, reason);
+            }
+        }
+    }
+
+    /// Queues a frame; [`Session::flush`] writes it. False: too late.
+    pub(crate) fn push(&mut self, frame: Bytes) -> bool {
+        if self.phase != Phase::Open {
+            self.shared.sub_buffered(frame.len());
+            return false;
+        }
+        self.out.push(frame);
+        true
+    }
+
+    /// Queues a frame that is not counted in `buffered` yet.
+    pub(crate) fn push_counted(&mut self, frame: Bytes) {
+        self.shared.add_buffered(frame.len());
+        self.push(frame);
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, env: &mut Env) {
+        if self.is_dead() {
+            return;
+        }
+        if !self.out.is_empty() {
+            match self.out.write_to(&self.stream, &mut env.write) {
+                Ok(written) => {
+                    env.bytes_out += written as u64;
+                    self.shared.sub_buffered(written);
+                }
+                Err(error) => return self.lost(env, &format!("connection lost: {error}")),
+            }
+        }
+        if !self.out.is_empty() {
+            // The task must see to it that the rest goes when the socket is ready.
+            self.wake();
+            return;
+        }
+        if let Phase::Lingering { fin: false } = self.phase {
+            self.stream.shutdown_write();
+            self.phase = Phase::Lingering { fin: true };
+        }
+        if self.shared.drain_wanted.load(Ordering::Relaxed)
+            && self.phase == Phase::Open
+            && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
+            && env.wants(Interest::DRAIN)
+        {
+            env.emit(Item::Plain(Event::Drain { id: self.shared.id }));
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The host closes.
+    pub(crate) fn close(&mut self, env: &mut Env, code: u16, reason: &str) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
+        let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
+        let _ = codec.engine.close(&mut gate, Some(close_frame(code, reason)));
+        self.codec = Some(codec);
+        self.phase = Phase::Closing;
+        env.expire_close(&self.shared);
+        // A paused socket is read again: the peer's answer comes behind what it has sent.
+        self.wake();
+    }
+
+    /// The peer reads too slowly: forget what waits, close with 1013.
+    pub(crate) fn overflow(&mut self, env: &mut Env) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.shared.end();
+        Counters::one(&env.server.counters.slow_closed);
+        let dropped = self.out.discard();
+        self.shared.sub_buffered(dropped);
+        let reason = "the peer reads too slowly";
+        self.failed = Some((1013, reason.to_owned()));
+        self.close(env, 1013, reason);
+    }
+
+    /// Cuts the connection without a word.
+    pub(crate) fn terminate(&mut self, env: &mut Env, reason: &str) {
+        self.report(env, 1006, reason.to_owned());
+        self.die();
+    }
+
+    /// The time for an answer to our close frame, or for the peer's FIN, is up.
+    pub(crate) fn close_expired(&mut self, env: &mut Env) {
+        if self.phase == Phase::Closing {
+            Counters::one(&env.server.counters.close_timeouts);
+            self.report(env, 1006, "the peer did not answer the close frame".to_owned());
+        }
+        self.die();
+    }
+
+    /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
+    pub(crate) fn keep_alive(&mut self, env: &mut Env, interval: u32, timeout: u32) {
+        // While we don't read, we can't hear.
+        if self.phase != Phase::Open || self.is_paused() {
+            self.heard = env.tick;
+            self.pinged = None;
+            return;
+        }
+        match self.pinged {
+            Some(at) if env.tick.wrapping_sub(at) >= timeout => {
+                Counters::one(&env.server.counters.ping_timeouts);
+                self.terminate(env, "ping timeout: nothing was received from the peer");
+            }
+            Some(_) => {}
+            None => {
+                // Spread over a quarter of the interval, so that connections that came together
+                // are not all pinged in the same tick.
+                let early = (self.shared.id.0 % u64::from(interval / 4 + 1)) as u32;
+                if env.tick.wrapping_sub(self.heard) >= interval - early {
+                    self.pinged = Some(env.tick);
+                    Counters::one(&env.server.counters.pings);
+                    self.push_counted(env.keep_alive_frame());
+                    self.flush(env);
+                }
+            }
+        }
+    }
+
+    /// The peer is gone.
+    fn lost(&mut self, env: &mut Env, why: &str) {
+        self.report(env, 1006, why.to_owned());
+        self.die();
+    }
+
+    /// The closing handshake is over, or we have failed the connection.
+    fn finish(&mut self, env: &mut Env, code: u16, reason: String) {
+        let closing = self.phase == Phase::Closing;
+        self.report(env, code, reason);
+        self.codec = None;
+        self.phase = Phase::Lingering { fin: false };
+        if !closing {
+            env.expire_close(&self.shared);
+        }
+        self.flush(env);
+    }
+
+    /// Tells the host, once.
+    fn report(&mut self, env: &mut Env, code: u16, reason: String) {
+        let Some(admission) = self.admission.take() else { return };
+        self.shared.end();
+        let (code, reason) = self.failed.take().unwrap_or((code, reason));
+        let counters = &env.server.counters;
+        match code {
+            1006 => Counters::one(&counters.abnormal),
+            1009 => Counters::one(&counters.too_big),
+            1002 | 1007 => Counters::one(&counters.protocol_errors),
+            _ => {}
+        }
+        Counters::one(&counters.closed);
+        drop(admission);
+        env.emit(Item::Plain(Event::Close { id: self.shared.id, code, reason }));
+    }
+
+    fn die(&mut self) {
+        self.phase = Phase::Dead;
+        self.wake();
+    }
+}
+
+/// How a piece of input ends the session.
+enum End {
+    /// The peer's close frame, ours is sent.
+    Answered(u16, String),
+    /// We object.
+    Failed((u16, String)),
+}
+
+fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
+    env.messages_in += 1;
+    env.bytes_in += payload.len() as u64;
+    if !shared.delivers() {
+        return;
+    }
+    shared.add_pending(payload.len());
+    if !shared.has_credit(&env.server.credit) && !shared.paused.swap(true, Ordering::SeqCst) {
+        Counters::one(&env.server.counters.paused);
+        // The host may have taken all of it just before it could see the flag.
+        if shared.has_credit(&env.server.credit) {
+            shared.paused.store(false, Ordering::SeqCst);
+        }
+    }
+    env.emit(Item::Message { conn: shared.clone(), payload, binary });
+}
+
+/// The frame of a keep-alive ping.
+pub(crate) fn keep_alive_frame() -> Bytes {
+    crate::frame::ping(KEEP_ALIVE)
+}

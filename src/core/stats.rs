@@ -1,0 +1,91 @@
+//! Counters that every thread adds to and the host reads without asking.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A reading of all counters, totals since start unless said otherwise.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Stats {
+            /// Name and value of each counter, in declaration order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
+        /// The live counters behind [`Stats`].
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> Stats {
+                Stats { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Open WebSocket connections now.
+    connections,
+    /// Sockets accepted.
+    accepted,
+    /// Failed `accept` calls (descriptors exhausted, mostly).
+    accept_errors,
+    /// Handshakes answered with 101.
+    opened,
+    /// Connections that ended after they were open.
+    closed,
+    /// Handshakes refused for `max_connections` (503).
+    refused_connections,
+    /// Handshakes refused for `max_connections_per_ip` (429).
+    refused_per_ip,
+    /// Handshakes refused for their `Origin` (403).
+    refused_origin,
+    /// Handshakes refused by the host.
+    rejected,
+    /// Requests that were malformed (400, 405, 426, 431 and the like).
+    bad_requests,
+    /// Handshakes not complete within `handshake_timeout`.
+    handshake_timeouts,
+    /// Plain HTTP requests answered.
+    http_requests,
+    /// Messages received whole.
+    messages_in,
+    /// Messages handed to the kernel.
+    messages_out,
+    /// Payload bytes of messages received.
+    bytes_in,
+    /// Bytes written to sockets after the handshake, framing included.
+    bytes_out,
+    /// Keep-alive pings sent.
+    pings,
+    /// Connections ended because a ping was not answered in time.
+    ping_timeouts,
+    /// Connections cut because a close frame was not answered in time.
+    close_timeouts,
+    /// Connections closed with 1013 for reading too slowly.
+    slow_closed,
+    /// Messages dropped because the peer reads too slowly.
+    slow_dropped,
+    /// Connections closed with 1009 for a message that was too big.
+    too_big,
+    /// Connections closed with 1002 or 1007 for a protocol error.
+    protocol_errors,
+    /// Connections that ended without a close frame.
+    abnormal,
+    /// Times a socket was not read because its messages waited for the host.
+    paused,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one(counter: &AtomicU64) {
+        Self::add(counter, 1);
+    }
+}

@@ -1,0 +1,244 @@
+//! Follows the frames of incoming bytes before the engine sees them.
+//!
+//! Two things need it. A connection that stands between two messages needs no engine of its
+//! own: the tracker knows when that is so. And invalid UTF-8 must be noticed in a message that
+//! has not arrived whole, where the engine looks only at whole frames.
+
+use crate::utf8::Utf8;
+
+/// What a piece of input held.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// Whole messages and control frames that end in the piece.
+    pub(crate) messages: usize,
+    /// A text that has not arrived whole is invalid already.
+    pub(crate) invalid_utf8: bool,
+}
+
+/// Position in the stream of frames (RFC 6455 section 5.2).
+#[derive(Debug, Default)]
+pub(crate) struct Tracker {
+    /// A header that has not arrived whole.
+    header: [u8; 14],
+    header_len: u8,
+    /// Payload bytes of the current frame that are yet to come.
+    left: u64,
+    /// Of the current frame, while `left` is not 0.
+    frame: Frame,
+    /// A fragmented message is under way.
+    fragmented: bool,
+    /// It, or the message of the current frame, is text.
+    text: bool,
+    utf8: Utf8,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Frame {
+    fin: bool,
+    control: bool,
+    mask: [u8; 4],
+    /// How far the mask has turned.
+    phase: usize,
+    /// Its text is being validated here.
+    checked: bool,
+}
+
+impl Tracker {
+    /// Whether the stream stands between two messages.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.left == 0 && self.header_len == 0 && !self.fragmented
+    }
+
+    /// Follows the next piece of the stream.
+    pub(crate) fn scan(&mut self, mut input: &[u8]) -> Scan {
+        let mut scan = Scan { messages: 0, invalid_utf8: false };
+        loop {
+            if self.left > 0 {
+                let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
+                let (piece, rest) = input.split_at(n);
+                self.left -= n as u64;
+                if self.frame.checked && !self.check(piece) {
+                    scan.invalid_utf8 = true;
+                    return scan;
+                }
+                input = rest;
+                if self.left > 0 {
+                    return scan;
+                }
+                self.end_of_frame(&mut scan);
+            }
+            if input.is_empty() {
+                return scan;
+            }
+            let Some((frame, length, used)) = self.parse_header(input) else { return scan };
+            input = &input[used..];
+            self.frame = frame;
+            self.left = length;
+            // A text that arrives whole in one frame is left to the engine. So is the text of a
+            // message that has an impossible header: the engine refuses that.
+            let whole = frame.fin && !self.fragmented && length <= input.len() as u64;
+            self.frame.checked = !frame.control && self.text && !whole;
+            if length == 0 {
+                self.end_of_frame(&mut scan);
+            }
+        }
+    }
+
+    fn end_of_frame(&mut self, scan: &mut Scan) {
+        if self.frame.control {
+            scan.messages += 1;
+            return;
+        }
+        self.fragmented = !self.frame.fin;
+        scan.messages += usize::from(self.frame.fin);
+    }
+
+    /// The header at the start of `input`, completed with what was kept; its payload length, and
+    /// how many bytes of `input` it took. `None`: it has not arrived whole, and is kept.
+    fn parse_header(&mut self, input: &[u8]) -> Option<(Frame, u64, usize)> {
+        let kept = self.header_len as usize;
+        let (header, used) = if kept == 0 && input.len() >= 2 && input.len() >= header_len(input[1]) {
+            let n = header_len(input[1]);
+            (&input[..n], n)
+        } else {
+            let mut len = kept;
+            for byte in input {
+                self.header[len] = *byte;
+                len += 1;
+                if len >= 2 && len == header_len(self.header[1]) {
+                    break;
+                }
+            }
+            self.header_len = len as u8;
+            if len < 2 || len < header_len(self.header[1]) {
+                return None;
+            }
+            self.header_len = 0;
+            (&self.header[..len], len - kept)
+        };
+        let opcode = header[0] & 0x0f;
+        let masked = header[1] & 0x80 != 0;
+        let after_length = header.len() - if masked { 4 } else { 0 };
+        let length = match header[1] & 0x7f {
+            126 | 127 => header[2..after_length].iter().fold(0u64, |n, b| n << 8 | u64::from(*b)),
+            short => u64::from(short),
+        };
+        let mask = if masked { header[after_length..].try_into().unwrap_or_default() } else { [0; 4] };
+        let control = opcode & 0x08 != 0;
+        if !control && opcode != 0 {
+            self.text = opcode == 1;
+            self.utf8 = Utf8::default();
+        }
+        let frame = Frame { fin: header[0] & 0x80 != 0, control, mask, phase: 0, checked: false };
+        Some((frame, length, used))
+    }
+
+    /// Validates a piece of the current frame's payload.
+    fn check(&mut self, piece: &[u8]) -> bool {
+        let mut plain = [0u8; 512];
+        for chunk in piece.chunks(plain.len()) {
+            let plain = &mut plain[..chunk.len()];
+            for (i, (to, from)) in plain.iter_mut().zip(chunk).enumerate() {
+                *to = from ^ self.frame.mask[(self.frame.phase + i) & 3];
+            }
+            self.frame.phase = (self.frame.phase + chunk.len()) & 3;
+            if !self.utf8.feed(plain) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Length of a frame header whose second byte is this.
+fn header_len(second: u8) -> usize {
+    let extended = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    2 + extended + if second & 0x80 != 0 { 4 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [1, 2, 3, 4];
+        let mut out = vec![first];
+        match payload.len() {
+            n @ 0..=125 => out.push(0x80 | n as u8),
+            n @ 126..=65535 => {
+                out.push(0x80 | 126);
+                out.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                out.push(0x80 | 127);
+                out.extend((n as u64).to_be_bytes());
+            }
+        }
+        out.extend(mask);
+        out.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i & 3]));
+        out
+    }
+
+    #[test]
+    fn counts_whole_messages_however_they_are_cut() {
+        let mut stream = masked(0x81, b"one");
+        stream.extend(masked(0x01, b"tw"));
+        stream.extend(masked(0x89, b"ping"));
+        stream.extend(masked(0x80, b"o"));
+        stream.extend(masked(0x82, &[0xff; 300]));
+        stream.extend(masked(0x82, &vec![0xff; 70_000]));
+        for step in [1, 2, 3, 7, 100, 5000, stream.len()] {
+            let mut tracker = Tracker::default();
+            let mut messages = 0;
+            for piece in stream.chunks(step) {
+                let scan = tracker.scan(piece);
+                assert!(!scan.invalid_utf8);
+                messages += scan.messages;
+            }
+            assert_eq!(messages, 5, "step {step}");
+            assert!(tracker.is_clean());
+        }
+    }
+
+    #[test]
+    fn is_not_clean_inside_a_header_a_frame_or_a_fragmented_message() {
+        let frame = masked(0x81, b"hello");
+        for cut in 1..frame.len() {
+            let mut tracker = Tracker::default();
+            tracker.scan(&frame[..cut]);
+            assert!(!tracker.is_clean(), "cut {cut}");
+        }
+        let mut tracker = Tracker::default();
+        tracker.scan(&masked(0x01, b"part"));
+        assert!(!tracker.is_clean());
+    }
+
+    #[test]
+    fn invalid_text_is_noticed_before_the_frame_is_whole() {
+        let frame = masked(0x81, b"caf\xed\xa0 and more");
+        let mut tracker = Tracker::default();
+        assert!(!tracker.scan(&frame[..10]).invalid_utf8);
+        assert!(tracker.scan(&frame[10..12]).invalid_utf8);
+    }
+
+    #[test]
+    fn a_character_may_span_fragments() {
+        let mut tracker = Tracker::default();
+        assert!(!tracker.scan(&masked(0x01, b"\xe2\x82")).invalid_utf8);
+        assert!(!tracker.scan(&masked(0x80, b"\xac")).invalid_utf8);
+        let mut tracker = Tracker::default();
+        assert!(!tracker.scan(&masked(0x01, b"\xe2\x82")).invalid_utf8);
+        assert!(tracker.scan(&masked(0x00, b"A")).invalid_utf8);
+    }
+
+    #[test]
+    fn binary_is_not_text() {
+        let mut tracker = Tracker::default();
+        assert!(!tracker.scan(&masked(0x02, b"\xff\xfe")).invalid_utf8);
+        assert!(!tracker.scan(&masked(0x80, b"\xff")).invalid_utf8);
+    }
+}

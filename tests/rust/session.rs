@@ -1,0 +1,365 @@
+//! Life of a connection, seen from a raw socket and from the host.
+
+mod support;
+
+use sprocket_core::{Config, ConnId, Connection, Event, Interest, SendOutcome, Server, SlowConsumer};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use support::*;
+
+fn opened(server: &Server) -> Connection {
+    match next(server) {
+        Event::Open { conn, .. } => conn,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn closed(server: &Server) -> (ConnId, u16, String) {
+    match next(server) {
+        Event::Close { id, code, reason } => (id, code, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn messages_arrive_whole_and_answers_leave_in_order() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    let big = vec![b'x'; 200_000];
+    let mut bytes = frame(0x81, "é".as_bytes());
+    bytes.extend(frame(0x02, b"ab"));
+    bytes.extend(frame(0x89, b"between"));
+    bytes.extend(frame(0x80, b"c"));
+    bytes.extend(frame(0x82, &big));
+    bytes.extend(frame(0x81, b""));
+    let writer = {
+        let mut client = client.try_clone().unwrap();
+        std::thread::spawn(move || client.write_all(&bytes).unwrap())
+    };
+    for (expected, expected_binary) in
+        [("é".as_bytes(), false), (b"abc", true), (&big[..], true), (b"", false)]
+    {
+        let Event::Message { id, payload, binary } = next(&server) else { panic!() };
+        assert_eq!((id, &payload[..], binary), (conn.id(), expected, expected_binary));
+        assert_eq!(server.send(&conn, &payload, binary), SendOutcome::Sent);
+    }
+    server.flush();
+    writer.join().unwrap();
+    assert_eq!(read_frame(&mut client), (0x8a, b"between".to_vec()));
+    assert_eq!(read_frame(&mut client), (0x81, "é".as_bytes().to_vec()));
+    assert_eq!(read_frame(&mut client), (0x82, b"abc".to_vec()));
+    assert_eq!(read_frame(&mut client), (0x82, big));
+    assert_eq!(read_frame(&mut client), (0x81, vec![]));
+    let buffered = Instant::now();
+    while conn.buffered_amount() > 0 {
+        assert!(buffered.elapsed() < PATIENCE, "{} bytes stay buffered", conn.buffered_amount());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_frame_that_comes_with_the_handshake_is_not_lost() {
+    let (server, address) = start(Config::default());
+    let mut client = connect(address);
+    let mut bytes = upgrade_head(address, "/", "").into_bytes();
+    bytes.extend(frame(0x81, b"early"));
+    client.write_all(&bytes).unwrap();
+    opened(&server);
+    let Event::Message { payload, .. } = next(&server) else { panic!() };
+    assert_eq!(&payload[..], b"early");
+}
+
+#[test]
+fn the_peers_close_is_answered_and_told() {
+    for (sent, code, reason) in [
+        (close_frame(1000, "bye"), 1000, "bye"),
+        (close_frame(4321, ""), 4321, ""),
+        (frame(0x88, b""), 1005, ""),
+    ] {
+        let (server, address) = start(Config::default());
+        let mut client = open(address);
+        let conn = opened(&server);
+        client.write_all(&sent).unwrap();
+        assert_eq!(closed(&server), (conn.id(), code, reason.to_owned()));
+        let (first, payload) = read_frame(&mut client);
+        assert_eq!(first, 0x88);
+        assert_eq!(payload.len(), if code == 1005 { 0 } else { 2 + reason.len() });
+        assert!(at_end(&mut client), "the server closes first");
+        assert!(!conn.is_open());
+        assert_eq!(server.send(&conn, b"late", false), SendOutcome::Closed);
+    }
+}
+
+#[test]
+fn our_close_waits_for_the_answer_and_delivers_nothing_meanwhile() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    assert_eq!(server.send(&conn, b"last", false), SendOutcome::Sent);
+    assert!(server.close(&conn, 4000, "enough"));
+    assert!(!server.close(&conn, 4001, "again"));
+    assert_eq!(server.send(&conn, b"late", false), SendOutcome::Closed);
+    server.flush();
+    assert_eq!(read_frame(&mut client), (0x81, b"last".to_vec()));
+    assert_eq!(read_close(&mut client), (4000, "enough".to_owned()));
+    client.write_all(&frame(0x81, b"ignored")).unwrap();
+    client.write_all(&close_frame(4000, "ok")).unwrap();
+    assert_eq!(closed(&server), (conn.id(), 4000, "ok".to_owned()));
+    assert!(at_end(&mut client));
+    assert!(quiet(&server, Duration::from_millis(50)));
+}
+
+#[test]
+fn a_peer_that_does_not_answer_the_close_is_cut() {
+    let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
+    let mut client = open(address);
+    let conn = opened(&server);
+    server.close(&conn, 1000, "");
+    server.flush();
+    assert_eq!(closed(&server).1, 1006);
+    assert_eq!(server.stats().close_timeouts, 1);
+    read_close(&mut client);
+    assert!(at_end(&mut client));
+}
+
+#[test]
+fn protocol_errors_have_their_codes() {
+    for (bytes, code) in [
+        (b"\x81\x05hello".to_vec(), 1002),            // not masked
+        (frame(0xc1, b"x"), 1002),                    // RSV1
+        (frame(0x83, b"x"), 1002),                    // reserved opcode
+        (frame(0x80, b"x"), 1002),                    // continuation of nothing
+        (frame(0x09, b"x"), 1002),                    // fragmented ping
+        (frame(0x89, &[0; 126]), 1002),               // ping over 125 bytes
+        (frame(0x81, b"\xff"), 1007),                 // not UTF-8
+        (frame(0x81, b"caf\xc3")[..].to_vec(), 1007), // cut short
+        (frame(0x82, &vec![0; (1 << 20) + 1]), 1009), // too big
+        (frame(0x88, b"\x03"), 1002),                 // half a close code
+    ] {
+        let (server, address) = start(Config::default());
+        let mut client = open(address);
+        let conn = opened(&server);
+        let _ = client.write_all(&bytes);
+        let (id, told, reason) = closed(&server);
+        assert_eq!((id, told), (conn.id(), code), "{reason}");
+        assert!(!reason.is_empty());
+        assert_eq!(read_close(&mut client).0, code, "{reason}");
+    }
+}
+
+#[test]
+fn a_message_that_grows_too_big_in_fragments_is_refused() {
+    let (server, address) = start(Config { max_message_size: 1000, ..Config::default() });
+    let mut client = open(address);
+    opened(&server);
+    client.write_all(&frame(0x02, &[0; 600])).unwrap();
+    client.write_all(&frame(0x80, &[0; 600])).unwrap();
+    assert_eq!(closed(&server).1, 1009);
+    assert_eq!(server.stats().too_big, 1);
+}
+
+#[test]
+fn invalid_text_is_refused_before_its_frame_is_whole() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    opened(&server);
+    let whole = frame(0x81, b"valid until here \xed\xa0\x80 and a rest that never comes");
+    client.write_all(&whole[..30]).unwrap();
+    assert_eq!(closed(&server).1, 1007);
+}
+
+#[test]
+fn an_abrupt_end_is_1006() {
+    let (server, address) = start(Config::default());
+    let client = open(address);
+    opened(&server);
+    drop(client);
+    assert_eq!(closed(&server).1, 1006);
+    let client = open(address);
+    opened(&server);
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(closed(&server).1, 1006);
+    assert_eq!(server.stats().abnormal, 2);
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[test]
+fn a_dead_peer_is_noticed_within_interval_and_timeout() {
+    let (interval, timeout) = (Duration::from_millis(300), Duration::from_millis(200));
+    let config = Config { ping_interval: Some(interval), ping_timeout: timeout, ..Config::default() };
+    let (server, address) = start(config);
+    let begun = Instant::now();
+    let mut client = open(address);
+    opened(&server);
+    assert_eq!(closed(&server).1, 1006);
+    let took = begun.elapsed();
+    assert!(took < interval + timeout + Duration::from_millis(150), "{took:?}");
+    assert!(took > timeout, "{took:?}");
+    assert_eq!(read_frame(&mut client).0, 0x89);
+    assert_eq!(server.stats().ping_timeouts, 1);
+}
+
+#[test]
+fn a_peer_that_answers_pings_stays() {
+    let config = Config {
+        ping_interval: Some(Duration::from_millis(50)),
+        ping_timeout: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let (server, address) = start(config);
+    server.set_interest(Interest::PONG, true);
+    let mut client = open(address);
+    opened(&server);
+    for _ in 0..4 {
+        let (first, payload) = read_frame(&mut client);
+        assert_eq!(first, 0x89);
+        client.write_all(&frame(0x8a, &payload)).unwrap();
+    }
+    client.write_all(&frame(0x8a, b"mine")).unwrap();
+    let Event::Pong { payload, .. } = next(&server) else { panic!("only the host's pongs are told") };
+    assert_eq!(&payload[..], b"mine");
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_closed_with_1013() {
+    let config =
+        Config { send_buffer_limit: 1 << 20, close_timeout: Duration::from_millis(200), ..Config::default() };
+    let (server, address) = start(config);
+    let _client = open(address);
+    let conn = opened(&server);
+    let chunk = vec![0; 64 << 10];
+    let deadline = Instant::now() + PATIENCE;
+    while server.send(&conn, &chunk, true) == SendOutcome::Sent {
+        assert!(Instant::now() < deadline);
+        server.flush();
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    server.flush();
+    assert_eq!(closed(&server).1, 1013);
+    assert_eq!(server.stats().slow_closed, 1);
+}
+
+#[test]
+fn or_its_messages_are_dropped_and_it_is_told_when_it_has_caught_up() {
+    let config =
+        Config { send_buffer_limit: 1 << 20, slow_consumer: SlowConsumer::Drop, ..Config::default() };
+    let (server, address) = start(config);
+    server.set_interest(Interest::DRAIN, true);
+    let mut client = open(address);
+    let conn = opened(&server);
+    let chunk = vec![0; 64 << 10];
+    let mut sent = 0;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match server.send(&conn, &chunk, true) {
+            SendOutcome::Sent => sent += 1,
+            SendOutcome::Dropped => break,
+            other => panic!("{other:?}"),
+        }
+        assert!(Instant::now() < deadline);
+        server.flush();
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    assert!(conn.is_open());
+    let reader = std::thread::spawn(move || {
+        (0..sent).for_each(|_| assert_eq!(read_frame(&mut client).1.len(), 64 << 10));
+        client
+    });
+    let Event::Drain { id } = next(&server) else { panic!() };
+    assert_eq!((id, conn.buffered_amount()), (conn.id(), 0));
+    let mut client = reader.join().unwrap();
+    server.send(&conn, b"again", false);
+    server.flush();
+    assert_eq!(read_frame(&mut client), (0x81, b"again".to_vec()));
+}
+
+#[test]
+fn a_flood_waits_in_the_socket_and_nothing_is_lost() {
+    let config = Config { max_pending_messages: 10, ..Config::default() };
+    let (server, address) = start(config);
+    let mut client = open(address);
+    opened(&server);
+    let writer = std::thread::spawn(move || {
+        let payload = vec![b'a'; 4000];
+        for _ in 0..2000 {
+            client.write_all(&frame(0x82, &payload)).unwrap();
+        }
+        client
+    });
+    while server.stats().paused == 0 {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    // One read of 64 KiB can hold more than the credit, but no second one follows.
+    assert!(server.stats().messages_in <= 10 + 2 * 17, "{}", server.stats().messages_in);
+    for _ in 0..2000 {
+        assert!(matches!(next(&server), Event::Message { .. }));
+    }
+    drop(writer.join().unwrap());
+    assert_eq!(closed(&server).1, 1006);
+}
+
+#[test]
+fn terminate_cuts_without_a_word() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    server.terminate(&conn);
+    server.flush();
+    assert_eq!(closed(&server).1, 1006);
+    assert!(at_end(&mut client));
+}
+
+#[test]
+fn stop_says_1001_and_cuts_who_does_not_answer() {
+    let (server, address) = start(Config::default());
+    let mut polite = open(address);
+    opened(&server);
+    let mut rude = open(address);
+    opened(&server);
+    server.stop(Duration::from_millis(300));
+    assert_eq!(read_close(&mut polite).0, 1001);
+    polite.write_all(&close_frame(1001, "")).unwrap();
+    assert_eq!(closed(&server).1, 1001);
+    assert_eq!(closed(&server).1, 1006);
+    assert!(matches!(next(&server), Event::Stopped));
+    assert_eq!(read_close(&mut rude).0, 1001);
+    assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
+}
+
+#[test]
+fn several_io_threads_serve_alike() {
+    let (server, address) = start(Config { io_threads: 3, ..Config::default() });
+    let mut clients: Vec<_> = (0..9).map(|_| open(address)).collect();
+    let conns: Vec<_> = (0..9).map(|_| opened(&server)).collect();
+    for client in &mut clients {
+        client.write_all(&frame(0x81, b"hi")).unwrap();
+    }
+    for _ in 0..9 {
+        let Event::Message { id, .. } = next(&server) else { panic!() };
+        let conn = conns.iter().find(|c| c.id() == id).unwrap();
+        server.send(conn, b"hi", false);
+    }
+    server.flush();
+    for client in &mut clients {
+        assert_eq!(read_frame(client), (0x81, b"hi".to_vec()));
+    }
+    server.stop(Duration::from_millis(50));
+    let mut stopped = false;
+    for _ in 0..10 {
+        assert!(!stopped, "Stopped is the last event");
+        stopped = matches!(next(&server), Event::Stopped);
+    }
+    assert!(stopped);
+}
+
+#[test]
+fn dropping_the_server_ends_everything() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    drop(server);
+    assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
+    assert!(std::net::TcpStream::connect(address).is_err());
+}
