@@ -1,0 +1,60 @@
+<?php
+
+declare(strict_types=1);
+
+// The examples run as their comments say. (Chat and auth have tests of their own.)
+
+require __DIR__ . '/lib/bootstrap.php';
+
+$examples = __DIR__ . '/../../examples';
+
+test('echo', function () use ($examples): void {
+    $server = TestServer::script("$examples/echo/server.php", '127.0.0.1:0');
+    same('größer', $server->open()->send('größer')->message());
+    same(0, $server->stop(2), 'exit status');
+});
+
+test('event-loop/stream_select', function () use ($examples): void {
+    $server = TestServer::script("$examples/event-loop/stream_select.php", '127.0.0.1:0');
+    $client = $server->open();
+    same('You said: hello', $client->send('hello')->message());
+    same('#1 says: hello', preg_replace('/^#\d+/', '#1', $server->child->line('/says/')));
+    fwrite($server->child->stdin, "from the terminal\n");
+    same('from the terminal', $client->message());
+    fclose($server->child->stdin);
+    same('1001', $client->closeCode());
+    $client->sendClose(1001);
+    same(0, $server->child->wait(), 'exit status');
+});
+
+$autoloaders = [
+    'revolt' => getenv('REVOLT_AUTOLOAD') ?: trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/lib/revolt.sh'))),
+    'react' => getenv('REACT_AUTOLOAD'),
+];
+foreach ($autoloaders as $name => $autoloader) {
+    if (!$autoloader) {
+        skip("event-loop/$name", 'its autoloader is not there');
+        continue;
+    }
+    test("event-loop/$name", function () use ($examples, $name, $autoloader): void {
+        $server = TestServer::command(
+            ['@php@', "$examples/event-loop/$name.php", '127.0.0.1:0'],
+            ['COMPOSER_AUTOLOAD' => $autoloader],
+        );
+        $client = $server->open();
+        same('You said: hello', $client->send('hello')->message());
+        check(preg_match('/^It is \d\d:/', $client->message()) === 1, 'the timer sends something else');
+        $server->child->signal(2);
+        same('1001', $client->closeCode());
+        $client->sendClose(1001);
+        same(0, $server->child->wait(), 'exit status');
+    });
+}
+
+test('chat tells why it cannot start', function () use ($examples): void {
+    $taken = stream_socket_server('tcp://127.0.0.1:0');
+    $name = stream_socket_get_name($taken, false);
+    $child = Child::script("$examples/chat/server.php", $name);
+    same(1, $child->wait(), 'exit status');
+    check(str_contains($child->output, $name) && !str_contains($child->output, 'Stack trace'), $child->output);
+});

@@ -1,0 +1,89 @@
+<?php
+
+declare(strict_types=1);
+
+/** A server script in a process of its own. */
+final class TestServer
+{
+    public readonly string $address;
+
+    private function __construct(public readonly Child $child, string $ready)
+    {
+        $this->address = preg_replace('/^.*?((ws|http|unix):\S+).*$/', '$1', $child->line($ready));
+    }
+
+    /** tests/php/servers/echo.php with these options; each named as in Sprocket\Options. */
+    public static function start(array $options = [], array $more = []): self
+    {
+        $settings = json_encode(['options' => (object) $options] + $more, JSON_PRESERVE_ZERO_FRACTION);
+        return self::script(__DIR__ . '/../servers/echo.php', $settings);
+    }
+
+    /** Any script that prints its address. */
+    public static function script(string $file, string ...$arguments): self
+    {
+        return new self(Child::script($file, ...$arguments), '~(ws|http|unix)://~');
+    }
+
+    /** By a command of its own, in which `@php@` stands for PHP with the extension. */
+    public static function command(array $command, array $environment = []): self
+    {
+        return new self(new Child($command, $environment), '~(ws|http|unix)://~');
+    }
+
+    /** A new client, not yet shaken hands with. */
+    public function connect(): Client
+    {
+        return new Client($this->address);
+    }
+
+    /** A new client after its handshake. */
+    public function open(array $headers = [], string $target = '/'): Client
+    {
+        return $this->connect()->open($headers, $target);
+    }
+
+    /** Server::stats(), and count, descriptors, threads, memory of the process. */
+    public function stats(): array
+    {
+        $host = preg_replace('~^\w+://~', '', $this->address);
+        $response = $this->connect()
+            ->raw("GET /stats HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n")
+            ->response();
+        return json_decode($response->body, true, flags: JSON_THROW_ON_ERROR);
+    }
+
+    /** Waits until a counter has a value. */
+    public function counts(string $name, int $expected, float $timeout = 10.0): void
+    {
+        $value = null;
+        try {
+            until(function () use ($name, $expected, &$value): bool {
+                return ($value = $this->stats()[$name]) === $expected;
+            }, $name, $timeout);
+        } catch (RuntimeException) {
+            throw new RuntimeException("stats()['$name'] is $value, not $expected");
+        }
+    }
+
+    /** The server still serves. */
+    public function lives(): void
+    {
+        $client = $this->open();
+        same('still there', $client->send('still there')->message(), 'echo');
+        $client->drop();
+    }
+
+    /** The line that the server wrote for an onClose: "code reason". */
+    public function closeLine(float $timeout = 10.0): string
+    {
+        return preg_replace('/^close \d+ /', '', $this->child->line('/^close /', $timeout));
+    }
+
+    /** Ends it as an operator would; gives the exit status. */
+    public function stop(int $signal = 15): int
+    {
+        $this->child->signal($signal);
+        return $this->child->wait();
+    }
+}

@@ -1,0 +1,117 @@
+<?php
+
+declare(strict_types=1);
+
+// The server inside somebody else's event loop: stream_select(), Revolt, ReactPHP.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+$loops = ['select' => ['stream_select()']];
+
+$revolt = getenv('REVOLT_AUTOLOAD') ?: trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/lib/revolt.sh')));
+if (is_file($revolt)) {
+    $loops['revolt'] = ['Revolt', $revolt];
+} else {
+    skip('Revolt', 'could not be fetched; REVOLT_AUTOLOAD may name its autoloader');
+}
+
+$react = getenv('REACT_AUTOLOAD');
+if ($react) {
+    is_file($react) || throw new RuntimeException("REACT_AUTOLOAD is $react, which is no file");
+    $loops['react'] = ['ReactPHP', $react];
+} else {
+    skip('ReactPHP', 'REACT_AUTOLOAD does not name its autoloader');
+}
+
+foreach ($loops as $kind => [$name]) {
+    $start = fn (): TestServer => TestServer::script(__DIR__ . '/servers/loop.php', $kind, ...array_slice($loops[$kind], 1));
+
+    test("$name: timers of the loop and messages interleave", function () use ($start): void {
+        $server = $start();
+        $client = $server->open();
+        $last = (int) $client->send('ticks')->message();
+        for ($i = 0; $i < 5; $i++) {
+            usleep(100_000);
+            $ticks = (int) $client->send('ticks')->message();
+            check($ticks - $last >= 2 && $ticks - $last <= 40, ($ticks - $last) . ' ticks in 100 ms');
+            $last = $ticks;
+            $took = seconds(fn () => same('hello', $client->send('hello')->message()));
+            check($took < 0.5, "an echo took $took s");
+        }
+    });
+
+    test("$name: a stream of messages does not starve the loop's timers, nor they the messages", function () use ($start): void {
+        $server = $start();
+        $client = $server->open();
+        $last = (int) $client->send('ticks')->message();
+        $until = microtime(true) + 0.5;
+        for ($count = 0; microtime(true) < $until; $count += 20) {
+            $client->raw(str_repeat(Client::encode(Client::TEXT, 'x'), 20));
+            for ($i = 0; $i < 20; $i++) {
+                $client->message();
+            }
+        }
+        $ticks = (int) $client->send('ticks')->message();
+        check($ticks - $last >= 8, ($ticks - $last) . ' ticks in 0.5 s');
+        check($count >= 200, "$count echoes in 0.5 s");
+    });
+
+    test("$name: what a timer of the loop sends leaves without another event", function () use ($start): void {
+        $client = $start()->open();
+        $client->send('quiet')->message();
+        $took = seconds(fn () => same('later', $client->send('later')->message(3.0)));
+        check($took < 1.0, "it took $took s");
+    });
+
+    test("$name: timers of the server wake the loop", function () use ($start): void {
+        $client = $start()->open();
+        $client->send('quiet')->message();
+        $took = seconds(fn () => same('after', $client->send('after')->message(3.0)));
+        check($took >= 0.045 && $took < 1.0, "it took $took s");
+    });
+
+    test("$name: an idle server costs no CPU, and still answers", function () use ($start): void {
+        $server = $start();
+        $clients = [];
+        for ($i = 0; $i < 20; $i++) {
+            $clients[] = $server->open();
+        }
+        same('quiet', $clients[0]->send('quiet')->message());
+        idle($server);
+        same('hello', $clients[7]->send('hello')->message());
+    });
+
+    test("$name: stop() lets the loop end", function () use ($start): void {
+        $server = $start();
+        $client = $server->open()->send('stop');
+        same('1001', $client->closeCode());
+        $client->sendClose(1001);
+        $server->child->line('/^the loop ended/');
+        same(0, $server->child->wait(), 'exit status');
+    });
+}
+
+test('run(): an idle server costs no CPU, and still answers', function (): void {
+    $server = TestServer::start();
+    $clients = [];
+    for ($i = 0; $i < 20; $i++) {
+        $clients[] = $server->open();
+    }
+    $clients[0]->send('hello')->message();
+    idle($server);
+    same('hello', $clients[7]->send('hello')->message());
+});
+
+test('run(): a server without a connection costs no CPU', function (): void {
+    idle(TestServer::start());
+});
+
+/** At most a hundredth of a processor over two seconds, all threads together. */
+function idle(TestServer $server): void
+{
+    usleep(200_000); // lets what is under way come to an end
+    $before = cpu_seconds($server->child->pid);
+    usleep(2_000_000);
+    $used = cpu_seconds($server->child->pid) - $before;
+    check($used <= 0.02, sprintf('%.0f ms of CPU in 2 s', $used * 1000));
+}

@@ -1,0 +1,56 @@
+<?php
+
+declare(strict_types=1);
+
+// More than 1024 clients, where select() of PHP ends.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+const CLIENTS = 1500;
+
+$hard = trim(shell_exec('ulimit -H -n'));
+if ($hard !== 'unlimited' && $hard < CLIENTS + 200) {
+    skip(CLIENTS . ' clients', "the hard limit of descriptors is $hard");
+    exit;
+}
+
+$loop = __DIR__ . '/servers/loop.php';
+// The soft limit that most systems start with: the server must raise it by itself.
+$server = TestServer::command(['sh', '-c', 'ulimit -S -n 1024 && exec ' . Child::php() . " $loop select"]);
+$children = [];
+
+test(CLIENTS . ' clients are served by a process that started with a limit of 1024 descriptors', function () use ($server, &$children): void {
+    for ($i = 0; $i < CLIENTS / 500; $i++) {
+        $children[] = Child::script(__DIR__ . '/clients/many.php', $server->address, '500');
+    }
+    foreach ($children as $child) {
+        $child->line('/^open/', 60.0);
+    }
+    foreach ($children as $child) {
+        fwrite($child->stdin, "go\n");
+    }
+    foreach ($children as $child) {
+        $child->line('/^echoed/', 60.0);
+    }
+    $descriptors = count(scandir("/proc/{$server->child->pid}/fd")) - 2;
+    check($descriptors > CLIENTS, "the server has $descriptors descriptors");
+});
+
+test('stream_select() still works in the script, also for streams opened now', function () use ($server): void {
+    $client = $server->open();
+    $ticks = (int) $client->send('ticks')->message();
+    same('selected', $client->send('select')->message());
+    usleep(100_000);
+    check((int) $client->send('ticks')->message() > $ticks, 'the loop stands still');
+});
+
+test('all of them are gone when the clients are', function () use ($server, &$children): void {
+    foreach ($children as $child) {
+        fclose($child->stdin);
+        same(0, $child->wait(30.0), 'exit status of the clients');
+    }
+    until(fn (): bool => count(scandir("/proc/{$server->child->pid}/fd")) < 50, 'the sockets are closed', 20.0);
+    $client = $server->open();
+    same('hello', $client->send('hello')->message());
+    same('1001', $client->send('stop')->closeCode());
+});

@@ -1,0 +1,79 @@
+<?php
+
+declare(strict_types=1);
+
+/**
+ * A server that does what its clients say. The first argument is JSON:
+ * {"options": {…as Sprocket\Options…}, "upgrade": true (accept in PHP), "listen": …}.
+ *
+ * It prints its address, then "open ID", "close ID CODE REASON" and "drain ID" as they happen.
+ */
+
+use Sprocket\{Connection, Handshake, Options, Request, Response, Server, SlowConsumer};
+
+$settings = json_decode($argv[1] ?? '{}', true, flags: JSON_THROW_ON_ERROR);
+$options = $settings['options'] ?? [];
+if (isset($options['slowConsumer'])) {
+    $options['slowConsumer'] = SlowConsumer::from($options['slowConsumer']);
+}
+
+$server = new Server($settings['listen'] ?? 'ws://127.0.0.1:0', new Options(...$options));
+
+if ($settings['upgrade'] ?? false) {
+    $server->onUpgrade(function (Handshake $handshake): void {
+        $handshake->accept();
+    });
+}
+
+$server->onOpen(function (Connection $connection): void {
+    echo "open $connection->id\n";
+});
+
+$server->onMessage(function (Connection $connection, string $payload, bool $binary): void {
+    $words = explode(' ', substr($payload, 0, 200));
+    match ($binary ? '' : $words[0]) {
+        'sleep' => usleep((int) ($words[1] * 1e6)),
+        'flood' => flood($connection, (int) $words[1], (int) $words[2]),
+        'close' => $connection->close((int) $words[1], $words[2] ?? ''),
+        'terminate' => $connection->terminate(),
+        'buffered' => $connection->send((string) $connection->bufferedAmount()),
+        'exit' => exit((int) $words[1]),
+        default => $connection->send($payload, $binary),
+    };
+});
+
+/** Numbered messages of $size bytes; then "accepted N", or less if the connection is closed. */
+function flood(Connection $connection, int $count, int $size): void
+{
+    $accepted = 0;
+    for ($i = 0; $i < $count; $i++) {
+        $accepted += (int) $connection->send(str_pad("$i ", $size, 'x'));
+    }
+    echo "flooded $accepted\n";
+}
+
+$server->onClose(function (Connection $connection, int $code, string $reason): void {
+    echo "close $connection->id $code $reason\n";
+});
+
+$server->onDrain(function (Connection $connection): void {
+    echo "drain $connection->id\n";
+});
+
+$server->onRequest(function (Request $request) use ($server): Response {
+    if ($request->path() !== '/stats') {
+        return new Response(200, "hello\n");
+    }
+    return new Response(200, json_encode($server->stats() + [
+        'count' => count($server),
+        'descriptors' => count(scandir('/proc/self/fd')),
+        'threads' => count(scandir('/proc/self/task')) - 2,
+        'memory' => memory_get_usage(),
+        'rss' => (int) (preg_match('/VmRSS:\s+(\d+)/', file_get_contents('/proc/self/status'), $m) ? $m[1] : 0),
+    ]));
+});
+
+$server->start();
+echo $server->addresses()[0], "\n";
+$server->run();
+echo "done\n";

@@ -1,0 +1,47 @@
+<?php
+
+declare(strict_types=1);
+
+/** Uses every part of the API for its clients, and ends when as many as the argument says have come and gone. */
+
+use Sprocket\{Connection, Handshake, Options, Request, Response, Server};
+
+$server = new Server('ws://127.0.0.1:0', new Options(subprotocols: ['a', 'b'], maxMessageSize: 100_000));
+$closed = 0;
+
+$server->onUpgrade(function (Handshake $h) use ($server): void {
+    match ($h->request->path()) {
+        '/reject' => $h->reject(401, 'no', ['X-Why' => ['a', 'b']]),
+        '/later' => $server->after(0.001, fn () => $h->accept('a', ['X-One' => '1'], [$h])),
+        '/throw' => throw new RuntimeException('refused by an exception'),
+        default => $h->accept(data: [$h, $h->request->cookies(), $h->request->query(), $h->request->headers()]),
+    };
+});
+$server->onOpen(function (Connection $c): void {
+    $c->send('welcome');
+    $c->ping('?');
+});
+$server->onMessage(function (Connection $c, string $payload, bool $binary) use ($server): void {
+    match (substr($payload, 0, 5)) {
+        'throw' => throw new RuntimeException('thrown'),
+        'close' => $c->close(4000, 'bye'),
+        'cut' => $c->terminate(),
+        'timer' => $server->after(0, fn () => $c->send('timer')),
+        default => $c->send($payload, $binary),
+    };
+});
+$server->onPong(fn (Connection $c, string $payload) => $c->data[] = $payload);
+$server->onClose(function () use ($server, &$closed, $argv): void {
+    if (++$closed === (int) $argv[1]) {
+        $server->stop();
+    }
+});
+$server->onRequest(fn (Request $r): Response => new Response(200, $r->body() . $r->path(), ['X-Two' => ['1', '2']]));
+$server->onError(function (Throwable $e, ?Connection $c): void {
+    $c?->send('error');
+});
+$server->every(0.05, fn () => $server->stats());
+$server->start();
+echo $server->addresses()[0], "\n";
+$server->run();
+echo "done\n";

@@ -1,0 +1,170 @@
+<?php
+
+declare(strict_types=1);
+
+// Signals and time limits while run() waits.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+foreach ([15 => 'SIGTERM', 2 => 'SIGINT'] as $signal => $name) {
+    test("$name stops an idle run() with 1001 and exit status 0", function () use ($signal): void {
+        $server = TestServer::start();
+        $client = $server->open();
+        $client->send('hello')->message();
+        $took = seconds(function () use ($server, $client, $signal): void {
+            $server->child->signal($signal);
+            same('1001', $client->closeCode());
+            $client->sendClose(1001)->ended();
+            same(0, $server->child->wait(), 'exit status');
+        });
+        check($took < 2.0, sprintf('it took %.1f s', $took));
+        check(str_contains($server->child->output, "done\n"), 'run() did not return');
+        same('1001', substr($server->closeLine(), 0, 4), 'code of onClose');
+    });
+}
+
+test('SIGTERM stops a server that is busy', function (): void {
+    $server = TestServer::start();
+    $client = $server->open();
+    $client->raw(str_repeat(Client::encode(Client::TEXT, 'hello'), 2000));
+    $server->child->signal(15);
+    same(1001, (int) $client->closeCode());
+    $client->sendClose(1001);
+    same(0, $server->child->wait(), 'exit status');
+});
+
+test('a second SIGTERM cuts at once', function (): void {
+    $server = TestServer::start(['closeTimeout' => 60.0]);
+    $client = $server->open();
+    $server->child->signal(15);
+    same('1001', $client->closeCode());
+    $took = seconds(function () use ($server): void {
+        $server->child->signal(15);
+        same(0, $server->child->wait(), 'exit status');
+    });
+    check($took < 1.5, sprintf('it took %.1f s', $took));
+});
+
+/** A server with handlers of its own; extra code runs before run(). */
+function with_code(string $code): TestServer
+{
+    return TestServer::command(['@php@', '-r', <<<PHP
+        \$server = new Sprocket\Server('ws://127.0.0.1:0');
+        \$server->onMessage(fn (\$c, \$m) => \$c->send(\$m));
+        $code
+        \$server->start();
+        echo \$server->addresses()[0], "\\n";
+        \$server->run();
+        echo "done\\n";
+        PHP]);
+}
+
+test('signal handlers of the application run while run() waits, and replace the stop', function (): void {
+    $server = with_code(<<<'PHP'
+        pcntl_async_signals(true);
+        pcntl_signal(SIGTERM, function () { echo "SIGTERM\n"; });
+        pcntl_signal(SIGUSR1, function () { echo "SIGUSR1\n"; });
+        pcntl_signal(SIGHUP, function () use ($server) { echo "SIGHUP\n"; $server->stop(); });
+        PHP);
+    $client = $server->open();
+    $client->send('hello')->message();
+    foreach ([10 => 'SIGUSR1', 15 => 'SIGTERM'] as $signal => $name) {
+        $took = seconds(function () use ($server, $signal, $name): void {
+            $server->child->signal($signal);
+            $server->child->line("/^$name/");
+        });
+        check($took < 0.5, sprintf('%s took %.2f s', $name, $took));
+    }
+    same('still there', $client->send('still there')->message());
+    $server->child->signal(1);
+    same('1001', $client->closeCode());
+    $client->sendClose(1001);
+    same(0, $server->child->wait(), 'exit status');
+    check(str_contains($server->child->output, "done\n"), 'run() did not return');
+});
+
+test('an exception in a signal handler does not end the server silently', function (): void {
+    $server = with_code(<<<'PHP'
+        pcntl_async_signals(true);
+        pcntl_signal(SIGUSR1, function () { throw new RuntimeException('from the signal handler'); });
+        PHP);
+    $server->child->signal(10);
+    until(function () use ($server): bool {
+        $server->child->take();
+        return str_contains($server->child->output, 'from the signal handler');
+    }, 'the exception is told of');
+});
+
+test('exit() in a signal handler ends the script with its status', function (): void {
+    $server = with_code(<<<'PHP'
+        pcntl_async_signals(true);
+        pcntl_signal(SIGUSR1, fn () => exit(6));
+        PHP);
+    $client = $server->open();
+    $server->child->signal(10);
+    $client->ended();
+    same(6, $server->child->wait(), 'exit status');
+});
+
+test('ignored signals stay ignored', function (): void {
+    $server = with_code('pcntl_signal(SIGTERM, SIG_IGN);');
+    $client = $server->open();
+    $server->child->signal(15);
+    usleep(200_000);
+    same('still there', $client->send('still there')->message());
+    $server->child->signal(9);
+});
+
+test('signals do not disturb the I/O threads', function (): void {
+    $server = with_code('pcntl_async_signals(true); pcntl_signal(SIGUSR1, function () { $GLOBALS["n"] = 1 + ($GLOBALS["n"] ?? 0); });');
+    $client = $server->open();
+    for ($i = 0; $i < 300; $i++) {
+        $server->child->signal(10);
+        same("$i", $client->send("$i")->message());
+    }
+});
+
+test('after run() the signals work as before', function (): void {
+    $server = with_code(<<<'PHP'
+        register_shutdown_function(function () { echo "waiting\n"; sleep(30); });
+        $server->after(0.05, fn () => $server->stop());
+        PHP);
+    $server->child->line('/^waiting/');
+    $server->child->signal(15);
+    same(-15, $server->child->wait(5.0), 'end of the process');
+});
+
+test('set_time_limit() ends a server whose script has used its time', function (): void {
+    $server = with_code(<<<'PHP'
+        set_time_limit(1);
+        $server->every(0.001, function () { $until = hrtime(true) + 5e6; while (hrtime(true) < $until); });
+        PHP);
+    $took = seconds(fn () => same(255, $server->child->wait(15.0), 'exit status'));
+    check(str_contains($server->child->output, 'Maximum execution time of 1 second exceeded'), $server->child->output);
+});
+
+test('set_time_limit() is honoured while run() waits', function (): void {
+    // The limit counts CPU time of the process. Here only the I/O thread uses any: PHP sleeps in run().
+    $server = with_code('set_time_limit(1);');
+    $client = $server->open();
+    $pings = str_repeat(Client::encode(Client::PING, 'x'), 2000);
+    $deadline = microtime(true) + 20;
+    try {
+        while (microtime(true) < $deadline && $server->child->isRunning()) {
+            $client->raw($pings);
+            $client->take();
+            $client->buffer = '';
+        }
+    } catch (RuntimeException) {
+        // The server has ended.
+    }
+    same(255, $server->child->wait(5.0), 'exit status');
+    check(str_contains($server->child->output, 'Maximum execution time of 1 second exceeded'), $server->child->output);
+});
+
+test('set_time_limit() does not end a server that is idle or lives long', function (): void {
+    $server = with_code('set_time_limit(1);');
+    $client = $server->open();
+    usleep(1_500_000);
+    same('still there', $client->send('still there')->message());
+});

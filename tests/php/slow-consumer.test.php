@@ -1,0 +1,99 @@
+<?php
+
+declare(strict_types=1);
+
+// Clients that read too slowly, under both policies.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+const MANY = 'flood 600 65536'; // 39 MB: more than the kernel keeps for a socket
+
+test('a client that never reads is closed with 1013 when its buffer is full', function (): void {
+    $server = TestServer::start(['closeTimeout' => 0.5]);
+    $client = $server->open()->send(MANY);
+    $accepted = (int) substr($server->child->line('/^flooded/'), 8);
+    check($accepted >= 16 && $accepted < 600, "$accepted messages were accepted");
+    check(str_starts_with($server->closeLine(), '1013'), 'onClose tells another code');
+    $server->counts('slowClosed', 1);
+    $server->counts('connections', 0);
+    $client->drop();
+    $server->lives();
+});
+
+test('it is told 1013 if it reads after all', function (): void {
+    $server = TestServer::start(['closeTimeout' => 10.0]);
+    $client = $server->open()->send(MANY);
+    $server->child->line('/^flooded/');
+    $number = 0;
+    while (($frame = $client->read())->opcode === Client::TEXT) {
+        same($number, (int) $frame->payload, 'message');
+        $number++;
+    }
+    same([Client::CLOSE, 1013], [$frame->opcode, unpack('n', $frame->payload)[1]], 'opcode and code');
+    check($number >= 16, "only $number messages came");
+});
+
+test('with the policy drop it stays, and messages are dropped whole and counted', function (): void {
+    $server = TestServer::start(['slowConsumer' => 'drop']);
+    $client = $server->open()->send(MANY);
+    $accepted = (int) substr($server->child->line('/^flooded/'), 8);
+    check($accepted >= 16 && $accepted < 600, "$accepted messages were accepted");
+    $server->counts('slowDropped', 600 - $accepted);
+    same(1, $server->stats()['connections'], 'connections');
+    $last = -1;
+    for ($i = 0; $i < $accepted; $i++) {
+        $message = $client->message();
+        same(65536, strlen($message), 'length');
+        check((int) $message > $last, 'the order is lost');
+        $last = (int) $message;
+    }
+    same('hello', $client->send('hello')->message(), 'echo afterwards');
+    same(0, $server->stats()['slowClosed'], 'connections closed for it');
+});
+
+test('the buffer is bounded by sendBufferLimit', function (): void {
+    $server = TestServer::start(['slowConsumer' => 'drop', 'sendBufferLimit' => 200_000]);
+    $before = $server->stats()['rss'];
+    $clients = [];
+    for ($i = 0; $i < 10; $i++) {
+        $clients[] = $client = $server->open()->send(MANY);
+        $server->child->line('/^flooded/');
+    }
+    $grown = $server->stats()['rss'] - $before;
+    check($grown < 20_000, "the server holds $grown KiB more for ten clients");
+    foreach ($clients as $client) {
+        $client->drop();
+    }
+});
+
+test('a client that reads gets everything, however large', function (): void {
+    $server = TestServer::start(['sendBufferLimit' => 64 << 20]);
+    $client = $server->open()->send(MANY);
+    for ($i = 0; $i < 600; $i++) {
+        check(str_starts_with($client->message(), "$i "), "message $i is not in its place");
+    }
+    same('drain', substr($server->child->line('/^drain/'), 0, 5), 'onDrain');
+    same('0', $client->send('buffered')->message(), 'buffered amount');
+});
+
+test('a message larger than sendBufferLimit is not a reason to close an idle client', function (): void {
+    $server = TestServer::start(['sendBufferLimit' => 1000]);
+    $client = $server->open()->send('flood 1 5000');
+    $message = $client->read();
+    // Either the message passes because nothing waited before it, or it is refused with 1013.
+    check($message->opcode === Client::TEXT || unpack('n', $message->payload)[1] === 1013, 'neither message nor 1013');
+});
+
+test('a slow client does not slow the others', function (): void {
+    $server = TestServer::start(['slowConsumer' => 'drop']);
+    $slow = $server->open()->send(MANY);
+    $server->child->line('/^flooded/');
+    $other = $server->open();
+    $took = seconds(function () use ($other): void {
+        for ($i = 0; $i < 200; $i++) {
+            $other->send("$i")->message();
+        }
+    });
+    check($took < 2.0, sprintf('200 echoes took %.1f s', $took));
+    $slow->drop();
+});

@@ -1,0 +1,137 @@
+<?php
+
+declare(strict_types=1);
+
+// While a PHP callback is busy, the I/O threads go on serving.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+/** Takes what has come, answers the server's pings, and tells whether the connection is open. */
+function attend(Client $client): bool
+{
+    $client->take();
+    while (str_starts_with($client->buffer, "\x89") && $frame = $client->read()) {
+        $client->frame(Client::PONG, $frame->payload);
+    }
+    return !$client->eof && !str_starts_with($client->buffer, "\x88");
+}
+
+test('a handler that blocks for 3 s holds up nobody else', function (): void {
+    // Pings and timeouts much shorter than the 3 s, so that they matter.
+    $server = TestServer::start(['pingInterval' => 0.4, 'pingTimeout' => 0.8, 'handshakeTimeout' => 1.5]);
+    $busy = $server->open();
+    $clients = [];
+    for ($i = 0; $i < 50; $i++) {
+        $clients[] = $server->open();
+    }
+    $server->counts('connections', 51);
+    $start = microtime(true);
+    $busy->send('sleep 3');
+
+    // Until PHP is free again each client pings, in turns, and new ones come.
+    $slowest = $pongs = 0;
+    $new = [];
+    while (microtime(true) - $start < 2.7) {
+        foreach ($clients as $i => $client) {
+            $slowest = max($slowest, seconds(function () use ($client, $i): void {
+                $client->frame(Client::PING, "ping $i");
+                while (($frame = $client->read(3.0) ?? throw new RuntimeException('a connection ended'))->opcode !== Client::PONG) {
+                    $client->frame(Client::PONG, $frame->payload); // to a ping of the server
+                }
+                same("ping $i", $frame->payload, 'payload of the pong');
+            }));
+            $pongs++;
+        }
+        if (count($new) < 20) {
+            $slowest = max($slowest, seconds(function () use ($server, &$new): void {
+                $new[] = $server->open();
+            }));
+        }
+        foreach ([$busy, ...$new] as $client) {
+            check(attend($client), 'a connection was closed');
+        }
+        usleep(20_000);
+    }
+    $busy->send('hello');
+    check($slowest < 1.0, sprintf('the slowest pong or handshake took %.2f s', $slowest));
+    check($pongs >= 100 && count($new) >= 3, "only $pongs pongs and " . count($new) . ' new clients');
+
+    // Nobody was closed, and everybody is served once PHP is back.
+    same('hello', $busy->message());
+    check(microtime(true) - $start >= 2.9, 'the handler did not block');
+    foreach ([...$clients, ...$new] as $i => $client) {
+        same("echo $i", $client->send("echo $i")->message());
+    }
+    $stats = $server->stats();
+    same(51 + count($new), $stats['connections'], 'connections');
+    same(0, $stats['closed'], 'closed connections');
+    same(0, $stats['pingTimeouts'], 'ping timeouts');
+});
+
+test('messages that come meanwhile wait, and are delivered in order', function (): void {
+    $server = TestServer::start();
+    $busy = $server->open()->send('sleep 1');
+    $client = $server->open();
+    for ($i = 0; $i < 100; $i++) {
+        $client->send("$i");
+    }
+    for ($i = 0; $i < 100; $i++) {
+        same("$i", $client->message(), 'message');
+    }
+});
+
+test('timeouts are enforced meanwhile', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3, 'handshakeTimeout' => 0.4]);
+    $busy = $server->open();
+    [$dead, $slow] = [$server->open(), $server->connect()];
+    $busy->send('sleep 2');
+    $start = microtime(true);
+    while (!$dead->eof || !$slow->eof) {
+        attend($busy);
+        $dead->take();
+        $slow->take();
+        check(microtime(true) - $start < 1.7, 'the dead and the slow client were held for 1.7 s');
+        usleep(10_000);
+    }
+    while (microtime(true) - $start < 2.2) {
+        check(attend($busy), 'the busy connection was closed');
+        usleep(10_000);
+    }
+    same('1006', substr($server->closeLine(), 0, 4), 'code of the dead one');
+});
+
+test('a close is answered meanwhile', function (): void {
+    $server = TestServer::start();
+    $client = $server->open();
+    $busy = $server->open()->send('sleep 1.5');
+    usleep(100_000);
+    $took = seconds(fn () => same('1000', $client->close(1000)));
+    check($took < 1.0, sprintf('it took %.2f s', $took));
+    same('1000', substr($server->closeLine(), 0, 4));
+});
+
+test('with onUpgrade new clients wait for PHP, and are then served', function (): void {
+    $server = TestServer::start([], ['upgrade' => true]);
+    $old = $server->open();
+    $busy = $server->open()->send('sleep 1.5');
+    usleep(100_000);
+    $start = microtime(true);
+    $new = [];
+    for ($i = 0; $i < 10; $i++) {
+        $new[] = $client = $server->connect();
+        $client->raw($client->upgradeRequest());
+    }
+    while (microtime(true) - $start < 0.8) {
+        foreach ($new as $client) {
+            $client->take();
+            same('', $client->buffer, 'answer before PHP was asked');
+        }
+        usleep(20_000);
+    }
+    $old->frame(Client::PING, 'still there?');
+    same(Client::PONG, $old->read(0.5)->opcode, 'opcode');
+    foreach ($new as $i => $client) {
+        same(101, $client->response()->status, 'status');
+        same("echo $i", $client->send("echo $i")->message());
+    }
+});

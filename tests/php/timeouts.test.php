@@ -1,0 +1,211 @@
+<?php
+
+declare(strict_types=1);
+
+// Each timeout of Options, with the counter that tells of it: dead, slow and silent clients.
+
+require __DIR__ . '/lib/bootstrap.php';
+
+/** Between the time set and three times as much (machines under load are slow), at least 2 s. */
+function about(float $set, float $took): void
+{
+    check($took >= $set * 0.9, sprintf('after %.2f s, earlier than %.2f s', $took, $set));
+    check($took <= max(2.0, $set * 3), sprintf('after %.2f s, much later than %.2f s', $took, $set));
+}
+
+test('a half-open peer is noticed by the missing pong', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $client = $server->open();
+    $took = seconds(fn () => $client->ended());
+    about(0.6, $took);
+    same(1, substr_count($client->buffer, "\x89"), 'pings sent');
+    check(str_starts_with($server->closeLine(), '1006 '), 'onClose tells another code, or no reason');
+    $server->counts('pingTimeouts', 1);
+    $server->counts('pings', 1);
+    $server->lives();
+});
+
+test('a peer that only acknowledges at TCP level, in the middle of a frame, is noticed too', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $client = $server->open()->raw("\x82\xff" . pack('J', 1000) . 'mask' . 'half of it');
+    about(0.6, seconds(fn () => $client->ended()));
+    $server->counts('pingTimeouts', 1);
+});
+
+test('whatever is received counts as a sign of life', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $client = $server->open();
+    $until = microtime(true) + 1.5;
+    while (microtime(true) < $until) {
+        same('hello', $client->send('hello')->message());
+        usleep(50_000);
+    }
+    same(0, $server->stats()['pings'], 'pings sent');
+    same(0, $server->stats()['pingTimeouts'], 'ping timeouts');
+});
+
+test('pongs, and any frame, keep a connection that was pinged', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.2, 'pingTimeout' => 0.4]);
+    [$ponging, $talking] = [$server->open(), $server->open()];
+    $until = microtime(true) + 1.5;
+    while (microtime(true) < $until) {
+        $ponging->take();
+        while (str_starts_with($ponging->buffer, "\x89")) {
+            $ponging->frame(Client::PONG, $ponging->read()->payload);
+        }
+        $talking->take();
+        if (str_starts_with($talking->buffer, "\x89")) {
+            $talking->read();
+            $talking->frame(Client::TEXT, 'no pong');
+        }
+        usleep(10_000);
+    }
+    check($server->stats()['pings'] >= 4, 'hardly a ping was sent');
+    same(2, $server->stats()['connections'], 'connections');
+});
+
+test('pingInterval 0 sends no ping and keeps silent peers', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.0, 'pingTimeout' => 0.1]);
+    $client = $server->open();
+    usleep(700_000);
+    $client->take();
+    same('', $client->buffer, 'received');
+    same('hello', $client->send('hello')->message());
+});
+
+test('a client that sends nothing is cut after handshakeTimeout', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.4]);
+    $client = $server->connect();
+    about(0.4, seconds(fn () => $client->ended()));
+    $server->lives();
+});
+
+test('a client that writes its header slowly is cut after handshakeTimeout', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.5]);
+    $client = $server->connect();
+    $request = $client->upgradeRequest();
+    $took = seconds(function () use ($client, $request): void {
+        foreach (str_split($request) as $byte) {
+            try {
+                $client->raw($byte);
+            } catch (RuntimeException) {
+            }
+            if ($client->eof) {
+                return;
+            }
+            usleep(40_000);
+        }
+    });
+    check($client->eof, 'the whole header was taken');
+    about(0.5, $took);
+    check(!str_contains($client->buffer, ' 101 '), 'the handshake was answered');
+    $server->counts('handshakeTimeouts', 1);
+    $server->lives();
+});
+
+test('a client that writes its header slowly enough in time is served', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 10.0]);
+    $client = $server->connect();
+    foreach (str_split($client->upgradeRequest(), 7) as $piece) {
+        $client->raw($piece);
+        usleep(5000);
+    }
+    same(101, $client->response()->status);
+});
+
+test('a body that does not come is cut off', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.4]);
+    $client = $server->connect()->raw("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf");
+    $took = seconds(fn () => $client->ended());
+    check($took < 3.0, sprintf('the connection was held for %.1f s', $took));
+    $server->lives();
+});
+
+test('a keep-alive connection that asks nothing more does not stay for ever', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.4]);
+    $client = $server->connect()->raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    same(200, $client->response()->status);
+    $took = seconds(fn () => $client->ended());
+    check($took < 5.0, sprintf('the connection was held for %.1f s', $took));
+});
+
+test('a response that is not read does not hold the connection for ever', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.4]);
+    $client = $server->connect();
+    $pipelined = str_repeat("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 20_000);
+    for ($sent = 0; $sent < strlen($pipelined) && $n = @fwrite($client->stream, substr($pipelined, $sent, 65536)); ) {
+        $sent += $n;
+    }
+    until(fn (): bool => $server->stats()['descriptors'] <= descriptors_when_idle($server), 'the socket is closed', 20.0);
+    $server->lives();
+});
+
+/** Descriptors of a server of which only stats() is a client. */
+function descriptors_when_idle(TestServer $server): int
+{
+    static $idle = [];
+    return $idle[spl_object_id($server)] ??= TestServer::start()->stats()['descriptors'];
+}
+
+test('a handshake that PHP does not answer in time gets 503', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.5], ['upgrade' => true]);
+    $busy = $server->open()->send('sleep 2');
+    $client = $server->connect();
+    $client->raw($client->upgradeRequest());
+    $took = seconds(function () use ($client): void {
+        same(503, $client->response()->status);
+    });
+    about(0.5, $took);
+    $client->ended();
+    $server->counts('handshakeTimeouts', 1);
+});
+
+test('a client that never answers the close is cut after closeTimeout', function (): void {
+    $server = TestServer::start(['closeTimeout' => 0.4]);
+    $client = $server->open()->send('close 4000 bye');
+    same('4000 bye', $client->closeCode());
+    about(0.4, seconds(fn () => $client->ended()));
+    check(str_starts_with($server->closeLine(), '1006'), 'onClose tells another code');
+    $server->counts('closeTimeouts', 1);
+    $server->lives();
+});
+
+test('a client that answers the close with messages only is cut after closeTimeout', function (): void {
+    $server = TestServer::start(['closeTimeout' => 0.5]);
+    $client = $server->open()->send('close 4000 bye');
+    $client->closeCode();
+    $took = seconds(function () use ($client): void {
+        while (!$client->eof) {
+            try {
+                $client->send('still talking')->frame(Client::PING, '?');
+            } catch (RuntimeException) {
+                return;
+            }
+            usleep(20_000);
+        }
+    });
+    about(0.5, $took);
+    $server->counts('closeTimeouts', 1);
+    same(1, $server->stats()['messagesIn'], 'messages delivered or counted');
+});
+
+test('a client that does not close the socket after the closing handshake does not keep it', function (): void {
+    $server = TestServer::start(['closeTimeout' => 0.5]);
+    $client = $server->open()->sendClose(1000);
+    same('1000', $client->closeCode());
+    $took = seconds(fn () => $client->ended());
+    check($took < 2.0, sprintf('the socket stayed for %.1f s', $took));
+    check(str_starts_with($server->closeLine(), '1000'), 'onClose tells another code');
+    $server->counts('connections', 0);
+    same(0, $server->stats()['closeTimeouts'], 'close timeouts');
+});
+
+test('a client that closes only its sending side gets what was sent, and an end', function (): void {
+    $server = TestServer::start();
+    $client = $server->open()->send('flood 100 10000');
+    stream_socket_shutdown($client->stream, STREAM_SHUT_WR);
+    $client->ended();
+    check(str_starts_with($server->closeLine(), '1006'), 'onClose tells another code');
+    $server->counts('connections', 0);
+    $server->lives();
+});
