@@ -1,0 +1,36 @@
+<?php
+
+namespace Ratchet;
+
+/**
+ * What servers and clients see as the version of the API that this package provides.
+ *
+ * @var string
+ */
+const VERSION = 'Ratchet/0.4.4';
+
+/**
+ * One connection as an application sees it.
+ *
+ * Applications keep data of their own as dynamic properties. The same object is passed to every
+ * callback of a connection, so that it may be a key of `SplObjectStorage`.
+ *
+ * @property int    $resourceId    Number, unique among the connections of the process.
+ * @property string $remoteAddress IP address of the peer.
+ */
+interface ConnectionInterface
+{
+    /**
+     * Sends data. Never blocks, and never reports failure.
+     *
+     * @param string $data
+     *
+     * @return ConnectionInterface
+     */
+    public function send($data);
+
+    /**
+     * Closes the connection after what was sent before.
+     */
+    public function close();
+}

@@ -1,0 +1,27 @@
+<?php
+
+namespace Ratchet\Http;
+
+use GuzzleHttp\Psr7\Message;
+use GuzzleHttp\Psr7\Response;
+use Ratchet\ConnectionInterface;
+
+use const Ratchet\VERSION;
+
+/**
+ * Answers a request with a status and closes.
+ */
+trait CloseResponseTrait
+{
+    /**
+     * @param int                                   $code
+     * @param array<string, string|string[]> $additional_headers
+     */
+    private function close(ConnectionInterface $conn, $code = 400, array $additional_headers = [])
+    {
+        // The constant is declared along with the interface, which this parameter has loaded.
+        $response = new Response($code, ['X-Powered-By' => VERSION] + $additional_headers);
+        $conn->send(method_exists(Message::class, 'toString') ? Message::toString($response) : \GuzzleHttp\Psr7\str($response));
+        $conn->close();
+    }
+}

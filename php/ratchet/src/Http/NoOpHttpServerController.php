@@ -1,0 +1,28 @@
+<?php
+
+namespace Ratchet\Http;
+
+use Psr\Http\Message\RequestInterface;
+use Ratchet\ConnectionInterface;
+
+/**
+ * Does nothing.
+ */
+class NoOpHttpServerController implements HttpServerInterface
+{
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+    }
+
+    public function onError(ConnectionInterface $conn, \Exception $e)
+    {
+    }
+}

@@ -1,0 +1,10 @@
+<?php
+
+namespace Ratchet;
+
+/**
+ * A component that receives data as strings: most applications.
+ */
+interface MessageComponentInterface extends ComponentInterface, MessageInterface
+{
+}

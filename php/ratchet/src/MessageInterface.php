@@ -1,0 +1,18 @@
+<?php
+
+namespace Ratchet;
+
+/**
+ * What a component implements to receive data.
+ */
+interface MessageInterface
+{
+    /**
+     * Data arrived: a whole message of a WebSocket, or a chunk of a raw connection.
+     *
+     * @param string $msg
+     *
+     * @throws \Exception
+     */
+    public function onMessage(ConnectionInterface $from, $msg);
+}

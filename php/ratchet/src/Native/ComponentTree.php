@@ -1,0 +1,117 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Ratchet\ComponentInterface;
+use Ratchet\Http\HttpServer;
+use Ratchet\Http\OriginCheck;
+use Ratchet\Http\Router;
+use Ratchet\Server\IpBlackList;
+use Ratchet\Session\SessionProvider;
+use Ratchet\WebSocket\WsServer;
+
+/**
+ * What can be told of a stack of components without running it.
+ */
+final class ComponentTree
+{
+    /** Components that hand on messages as they are, and the property with the next one. */
+    private const NEXT = [
+        HttpServer::class => '_httpServer',
+        OriginCheck::class => '_component',
+        IpBlackList::class => '_decorating',
+        SessionProvider::class => '_app',
+    ];
+
+    /** @var array<class-string, string> Class that declares onMessage, by class. */
+    private static array $declaring = [];
+
+    /**
+     * The HttpServer of a stack, also behind an application's own decorators; null for raw
+     * protocols. Looks at every property of a component, because decorators keep what they
+     * decorate under any name.
+     */
+    public static function httpServer(ComponentInterface $root): ?HttpServer
+    {
+        $seen = [];
+        $queue = [$root];
+        while ($component = array_shift($queue)) {
+            if ($component instanceof HttpServer) {
+                return $component;
+            }
+            if (isset($seen[spl_object_id($component)])) {
+                continue;
+            }
+            $seen[spl_object_id($component)] = $component;
+            foreach (self::properties($component) as $value) {
+                foreach (is_array($value) ? $value : [$value] as $candidate) {
+                    if ($candidate instanceof ComponentInterface) {
+                        $queue[] = $candidate;
+                    }
+                }
+            }
+        }
+
+        return null;
+    }
+
+    /**
+     * Whether every component between the root and a WsServer hands on the messages of a
+     * connection untouched, so that a message may go to the application directly.
+     */
+    public static function isDirect(ComponentInterface $root, WsServer $target, Link $link): bool
+    {
+        $component = $root;
+        while ($component !== $target) {
+            $declaring = self::declaringClass($component);
+            if ($declaring === Router::class) {
+                $component = $link->controller ?? null;
+            } elseif (isset(self::NEXT[$declaring])) {
+                $component = self::read($component, $declaring, self::NEXT[$declaring]);
+            } else {
+                return false;
+            }
+            if (!$component instanceof ComponentInterface) {
+                return false;
+            }
+        }
+
+        return self::declaringClass($target) === WsServer::class;
+    }
+
+    /**
+     * What an application allows the head of a request to be: `$maxSize` of the parser.
+     */
+    public static function maxHeaderSize(HttpServer $http): int
+    {
+        return (int) (self::read($http, HttpServer::class, '_reqParser')->maxSize ?? 0);
+    }
+
+    /**
+     * Which class wrote the onMessage that an object has.
+     */
+    private static function declaringClass(ComponentInterface $component): string
+    {
+        return self::$declaring[$component::class]
+            ??= (new \ReflectionMethod($component, 'onMessage'))->getDeclaringClass()->name;
+    }
+
+    private static function read(object $object, string $class, string $property): mixed
+    {
+        return (new \ReflectionProperty($class, $property))->getValue($object);
+    }
+
+    /**
+     * @return iterable<mixed> Values of all properties, private ones of parent classes included.
+     */
+    private static function properties(object $object): iterable
+    {
+        for ($class = new \ReflectionObject($object); $class; $class = $class->getParentClass()) {
+            foreach ($class->getProperties() as $property) {
+                if (!$property->isStatic() && $property->isInitialized($object)) {
+                    yield $property->getValue($object);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,362 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Ratchet\ConnectionInterface;
+use Ratchet\Http\HttpServer;
+use Ratchet\MessageComponentInterface;
+use Ratchet\WebSocket\WsServer;
+use React\EventLoop\LoopInterface;
+use React\EventLoop\TimerInterface;
+use Sprocket\Connection;
+use Sprocket\Handshake;
+use Sprocket\Request;
+use Sprocket\Response;
+use Sprocket\Server;
+
+use const Ratchet\VERSION;
+
+/**
+ * Runs a stack of components on the native server, inside of a React loop.
+ *
+ * The native server starts on the first turn of the loop and not earlier: until then an
+ * application may fork, drop privileges, and ask for keep-alive.
+ */
+final class Engine
+{
+    /** Seconds between looks at what no event tells. */
+    private const TEND_INTERVAL = 1.0;
+
+    /** Seconds after which a handshake that was accepted and never opened is given up. */
+    private const OPEN_TIMEOUT = 5.0;
+
+    private static int $lastId = 0;
+
+    private ?Server $server = null;
+
+    /** @var resource|null What the loop watches. */
+    private $stream = null;
+
+    private ?TimerInterface $timer = null;
+
+    /** @var array<int, Link> Links without an open WebSocket: not answered, or not open yet. */
+    private array $waiting = [];
+
+    /** @var list<Link> Links whose onClose runs on the next turn of the loop. */
+    private array $ended = [];
+
+    public function __construct(
+        private readonly MessageComponentInterface $app,
+        private readonly HttpServer $http,
+        private readonly Listener $listener,
+        private readonly LoopInterface $loop,
+    ) {
+        if (!class_exists(Server::class)) {
+            throw new \RuntimeException('The extension sprocket is not loaded: add extension=sprocket to php.ini');
+        }
+        $loop->futureTick(function (): void {
+            $this->start();
+        });
+    }
+
+    /**
+     * Numbers for connections, unique in the process over all servers.
+     */
+    public static function nextId(): int
+    {
+        return ++self::$lastId;
+    }
+
+    /**
+     * WsServer agrees to a handshake.
+     */
+    public function accept(Link $link, WsServer $server, ConnectionInterface $outer, ?string $subprotocol): void
+    {
+        $exchange = $link->__exchange;
+        if ($exchange?->handshake === null || $exchange->accepted !== null) {
+            throw new \LogicException('There is no handshake to be accepted on this connection');
+        }
+        $link->__server = $server;
+        $link->__outer = $outer;
+        $exchange->output = '';
+        $exchange->accepted = microtime(true);
+        if (!$exchange->handshake->accept($subprotocol, ['X-Powered-By' => VERSION], $link)) {
+            $this->end($link);
+        }
+    }
+
+    /**
+     * Components are done with a request: what they wrote is the answer.
+     */
+    public function answer(Link $link): void
+    {
+        $exchange = $link->__exchange;
+        if ($exchange->accepted !== null) {
+            $exchange->closed = true;
+
+            return;
+        }
+        $exchange->answer();
+        $this->end($link);
+    }
+
+    /**
+     * Starts the closing handshake. As in Ratchet, the connection is over for the components with
+     * the next turn of the loop, however long the peer takes to answer.
+     */
+    public function close(Link $link, int $code, string $reason): void
+    {
+        if ($link->__ended || $link->__native === null) {
+            return;
+        }
+        try {
+            $link->__native->close($code, $reason);
+        } catch (\ValueError) {
+            // Ratchet sends any number; these may not be sent (RFC 6455 section 7.4).
+            $link->__native->close(1000);
+        }
+        $link->__native->data = null;
+        $link->__server->nativeClosed($link, $code, $reason, false);
+        $this->end($link);
+    }
+
+    /**
+     * Whether messages of a connection may go from the native server to the application.
+     */
+    public function isDirect(WsServer $server, Link $link): bool
+    {
+        return $link->__outer === $link && ComponentTree::isDirect($this->app, $server, $link);
+    }
+
+    /**
+     * The native server, once it runs: for fan-out below the Ratchet API.
+     */
+    public function server(): ?Server
+    {
+        return $this->server;
+    }
+
+    private function start(): void
+    {
+        if ($this->listener->isClosed()) {
+            return;
+        }
+        $options = Settings::options($this->http, $this->listener, KeepAlive::take($this->loop));
+        $this->server = new Server($this->listener->endpoint, $options);
+        $this->server
+            ->onUpgrade(function (Handshake $handshake): void {
+                $this->listener->isClosed()
+                    ? $handshake->reject(503)
+                    : $this->begin(new Exchange($handshake->request, $handshake));
+            })
+            ->onRequest(fn (Request $request): ?Response => $this->respond($request))
+            ->onOpen(function (Connection $native): void {
+                $this->open($native);
+            })
+            ->onMessage($this->messageCallback())
+            ->onPong(function (Connection $native, string $payload): void {
+                if ($native->data instanceof Link) {
+                    $this->guard($native->data, fn () => $native->data->__server->nativePong($native->data, $payload));
+                }
+            })
+            ->onClose(function (Connection $native, int $code, string $reason): void {
+                $this->closed($native, $code, $reason);
+            })
+            ->onError(static function (\Throwable $e): void {
+                Failure::report($e, 'a callback');
+            })
+            ->start();
+        $this->stream = $this->server->stream();
+        $this->loop->addReadStream($this->stream, function (): void {
+            $this->poll();
+        });
+        $this->timer = $this->loop->addPeriodicTimer(self::TEND_INTERVAL, function (): void {
+            $this->tend();
+        });
+    }
+
+    /**
+     * What runs for every message: kept short.
+     */
+    private function messageCallback(): \Closure
+    {
+        return function (Connection $native, string $payload, bool $binary): void {
+            $link = $native->data;
+            if ($link === null) {
+                return;
+            }
+            try {
+                if ($link->__direct === null) {
+                    $link->__binary = $binary;
+                    $this->app->onMessage($link, $payload);
+                } elseif ($link->__objects) {
+                    $link->__direct->onMessage($link->__connection, WsServer::nativeMessage($payload, $binary));
+                } else {
+                    $link->__direct->onMessage($link->__connection, $payload);
+                }
+            } catch (\Throwable $e) {
+                Failure::tell($this->app, $link, $e);
+            }
+        };
+    }
+
+    private function poll(): int
+    {
+        $events = $this->server->poll();
+        if (!$this->server->isRunning()) {
+            $this->detach();
+        }
+
+        return $events;
+    }
+
+    /**
+     * A request goes through the components as its bytes would: first the connection, then the head.
+     */
+    private function begin(Exchange $exchange): Link
+    {
+        $link = new Link($this, self::nextId(), $exchange->request->remoteAddress(), $exchange);
+        $this->waiting[$link->resourceId] = $link;
+        Link::$__current = $link;
+        $this->guard($link, function () use ($link, $exchange): void {
+            $this->app->onOpen($link);
+            if (!$link->__ended) {
+                $this->app->onMessage($link, $exchange->head());
+            }
+        });
+        Link::$__current = null;
+        if ($exchange->fallback === 500 && !$link->__ended && $exchange->accepted === null) {
+            $this->answer($link);
+        }
+
+        return $link;
+    }
+
+    private function respond(Request $request): ?Response
+    {
+        if ($this->listener->isClosed()) {
+            return new Response(503);
+        }
+        $exchange = new Exchange($request);
+        $link = $this->begin($exchange);
+        if ($exchange->response === null) {
+            if (method_exists($request, 'respond') && !$exchange->isComplete()) {
+                $exchange->deferred = true;
+
+                return null;
+            }
+            $this->answer($link);
+        }
+
+        return $exchange->response;
+    }
+
+    private function open(Connection $native): void
+    {
+        $link = $native->data;
+        if (!$link instanceof Link || $link->__ended) {
+            $native->data = null;
+            $native->terminate();
+
+            return;
+        }
+        $exchange = $link->__exchange;
+        $link->__exchange = null;
+        $link->__native = $native;
+        unset($this->waiting[$link->resourceId]);
+        $this->guard($link, fn () => $link->__server->nativeOpen($link));
+        if ($exchange->output !== '') {
+            $link->send($exchange->output);
+        }
+        if ($exchange->closed) {
+            $link->close();
+        }
+    }
+
+    private function closed(Connection $native, int $code, string $reason): void
+    {
+        $link = $native->data;
+        $native->data = null;
+        if (!$link instanceof Link || $link->__ended) {
+            return;
+        }
+        $link->__ended = true;
+        $this->guard($link, fn () => $link->__server->nativeClosed($link, $code, $reason, true));
+        $this->finish($link);
+    }
+
+    /**
+     * Lets onClose follow on the next turn of the loop: no callback of a component is nested in
+     * another one.
+     */
+    private function end(Link $link): void
+    {
+        if ($link->__ended) {
+            return;
+        }
+        $link->__ended = true;
+        unset($this->waiting[$link->resourceId]);
+        $this->ended[] = $link;
+        if (count($this->ended) === 1) {
+            $this->loop->futureTick(function (): void {
+                $ended = $this->ended;
+                $this->ended = [];
+                array_map($this->finish(...), $ended);
+            });
+        }
+    }
+
+    private function finish(Link $link): void
+    {
+        try {
+            $this->app->onClose($link);
+        } catch (\Throwable $e) {
+            // WsServer has let go of the connection: the application's onError does not hear of it.
+            Failure::report($e, 'onClose');
+            Failure::tell($this->app, $link, $e);
+        }
+    }
+
+    private function guard(Link $link, \Closure $callback): void
+    {
+        try {
+            $callback();
+        } catch (\Throwable $e) {
+            if ($link->__exchange !== null) {
+                $link->__exchange->fallback = 500;
+            }
+            Failure::tell($this->app, $link, $e);
+        }
+    }
+
+    /**
+     * Ends what no event tells: handshakes whose client went away, and the server once the
+     * application has closed its socket and the last connection is gone.
+     */
+    private function tend(): void
+    {
+        if ($this->poll() > 0 || $this->stream === null) {
+            return;
+        }
+        $overdue = microtime(true) - self::OPEN_TIMEOUT;
+        foreach ($this->waiting as $link) {
+            $exchange = $link->__exchange;
+            if ($exchange->accepted === null ? !$exchange->isPending() : $exchange->accepted < $overdue) {
+                $this->end($link);
+            }
+        }
+        if ($this->listener->isClosed() && $this->waiting === [] && count($this->server) === 0) {
+            $this->server->stop(0.0);
+            $this->poll();
+        }
+    }
+
+    private function detach(): void
+    {
+        if ($this->stream !== null) {
+            $this->loop->removeReadStream($this->stream);
+            $this->loop->cancelTimer($this->timer);
+            $this->stream = null;
+        }
+    }
+}

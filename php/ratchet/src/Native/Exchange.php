@@ -1,0 +1,194 @@
+<?php
+
+namespace Ratchet\Native;
+
+use GuzzleHttp\Psr7\Message;
+use GuzzleHttp\Psr7\Request as PsrRequest;
+use Psr\Http\Message\RequestInterface;
+use Sprocket\Handshake;
+use Sprocket\Request;
+use Sprocket\Response;
+
+/**
+ * A request that the components have not answered yet: a handshake, or a plain HTTP request.
+ * Collects the raw response that components write.
+ */
+final class Exchange
+{
+    /** Headers that the native server writes itself. */
+    private const OWN_HEADERS = [
+        'connection', 'content-length', 'keep-alive', 'sec-websocket-accept',
+        'sec-websocket-extensions', 'sec-websocket-protocol', 'transfer-encoding', 'upgrade',
+    ];
+
+    /** What components have written. */
+    public string $output = '';
+
+    /** When the components accepted the handshake. */
+    public ?float $accepted = null;
+
+    /** The answer to a plain request. */
+    public ?Response $response = null;
+
+    /** Set once the callback that could have returned the response is over. */
+    public bool $deferred = false;
+
+    /** Set where a component closed the connection between accepting it and the 101. */
+    public bool $closed = false;
+
+    /** Status where components close without having written a response. */
+    public int $fallback = 403;
+
+    private ?string $head = null;
+
+    public function __construct(
+        public readonly Request $request,
+        public readonly ?Handshake $handshake = null,
+    ) {
+    }
+
+    /**
+     * The head of the request as components outside of HttpServer expect it, and the body.
+     */
+    public function head(): string
+    {
+        if ($this->head === null) {
+            $head = $this->request->method() . ' ' . $this->request->target() . " HTTP/1.1\r\n";
+            foreach ($this->headers() as $name => $value) {
+                $head .= "$name: $value\r\n";
+            }
+            $this->head = "$head\r\n" . $this->request->body();
+        }
+
+        return $this->head;
+    }
+
+    /**
+     * The request as applications know it.
+     */
+    public function psr(): RequestInterface
+    {
+        $headers = [];
+        foreach ($this->headers() as $name => $value) {
+            $headers[$name] = [$value];
+        }
+        $target = $this->request->target();
+        $uri = preg_match('~^https?://~i', $target) ? $target : Message::parseRequestUri($target, $headers);
+
+        return new PsrRequest($this->request->method(), $uri, $headers, $this->request->body(), '1.1');
+    }
+
+    /**
+     * Sends what components have written as the answer. False: the client no longer waits.
+     */
+    public function answer(): bool
+    {
+        [$status, $headers, $body] = self::parse($this->output) ?? [$this->fallback, [], ''];
+        try {
+            return $this->send($status, $body, $headers);
+        } catch (\ValueError $e) {
+            error_log("Sprocket: a component's HTTP response can't be sent: {$e->getMessage()}");
+
+            return $this->send(500, '', []);
+        }
+    }
+
+    /**
+     * Whether components have written a response as long as it says it is.
+     */
+    public function isComplete(): bool
+    {
+        return preg_match('~^(HTTP/1\.[01] .*?\r\n\r\n)~s', $this->output, $head)
+            && preg_match('~\r\ncontent-length:\s*(\d+)~i', $head[1], $length)
+            && strlen($this->output) >= strlen($head[1]) + (int) $length[1];
+    }
+
+    /**
+     * Whether somebody still waits for an answer.
+     */
+    public function isPending(): bool
+    {
+        return $this->handshake !== null ? $this->handshake->isPending() : $this->response === null;
+    }
+
+    private function send(int $status, string $body, array $headers): bool
+    {
+        if ($this->handshake !== null) {
+            // A handshake can't be answered with success other than by 101.
+            return $this->handshake->isPending()
+                && $this->handshake->reject($status < 300 ? 400 : $status, $body, $headers);
+        }
+        $this->response = new Response($status, $body, $headers);
+
+        return !$this->deferred || $this->request->respond($this->response);
+    }
+
+    /**
+     * @return array<string, string> Headers with the capitals that HTTP/1.1 clients write:
+     *                               applications look into getHeaders() by such names.
+     */
+    private function headers(): array
+    {
+        $headers = [];
+        foreach ($this->request->headers() as $name => $value) {
+            $headers[self::capitalise($name)] = $value;
+        }
+
+        return $headers;
+    }
+
+    private static function capitalise(string $name): string
+    {
+        static $known = [];
+        if (count($known) > 500) {
+            $known = [];
+        }
+
+        return $known[$name] ??= str_replace('Websocket', 'WebSocket', ucwords($name, '-'));
+    }
+
+    /**
+     * Takes a raw HTTP/1 response apart.
+     *
+     * @return array{int, array<string, list<string>>, string}|null Null if it is none.
+     */
+    private static function parse(string $raw): ?array
+    {
+        $end = strpos($raw, "\r\n\r\n");
+        $head = $end === false ? $raw : substr($raw, 0, $end);
+        $body = $end === false ? '' : substr($raw, $end + 4);
+        $lines = explode("\r\n", $head);
+        if (!preg_match('~^HTTP/1\.[01] ([2-5]\d\d)\b~', (string) array_shift($lines), $match)) {
+            return null;
+        }
+        $headers = [];
+        $chunked = false;
+        foreach ($lines as $line) {
+            if (!str_contains($line, ':')) {
+                continue;
+            }
+            [$name, $value] = array_map('trim', explode(':', $line, 2));
+            $lower = strtolower($name);
+            $chunked = $chunked || ($lower === 'transfer-encoding' && strtolower($value) === 'chunked');
+            if (!in_array($lower, self::OWN_HEADERS, true)) {
+                $headers[$name][] = $value;
+            }
+        }
+
+        return [(int) $match[1], $headers, $chunked ? self::dechunk($body) : $body];
+    }
+
+    /**
+     * The native server frames the body itself (RFC 9112 section 7.1).
+     */
+    private static function dechunk(string $body): string
+    {
+        $out = '';
+        while (preg_match('~^([0-9a-f]+)[^\r\n]*\r\n~i', $body, $match) && ($size = hexdec($match[1])) > 0) {
+            $out .= substr($body, strlen($match[0]), $size);
+            $body = substr($body, strlen($match[0]) + $size + 2);
+        }
+
+        return $out;
+    }
+}

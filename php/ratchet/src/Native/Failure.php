@@ -1,0 +1,48 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Ratchet\ComponentInterface;
+use Ratchet\ConnectionInterface;
+
+/**
+ * What becomes of exceptions and errors that components throw.
+ */
+final class Failure
+{
+    /**
+     * Tells the components. What onError itself throws is reported, and the connection closed.
+     */
+    public static function tell(ComponentInterface $app, ConnectionInterface $conn, \Throwable $e): void
+    {
+        try {
+            $app->onError($conn, self::asException($e));
+        } catch (\Throwable $again) {
+            self::report($again, 'onError');
+            try {
+                $conn->close();
+            } catch (\Throwable $third) {
+                self::report($third, 'close');
+            }
+        }
+    }
+
+    /**
+     * Tells the log: nobody else is left to be told.
+     */
+    public static function report(\Throwable $e, string $where): void
+    {
+        error_log("Sprocket: uncaught in $where: $e");
+    }
+
+    /**
+     * Handlers take an \Exception. A \TypeError and its kin come as an \ErrorException of the
+     * same message, file and line, with the error itself as the previous one.
+     */
+    public static function asException(\Throwable $e): \Exception
+    {
+        return $e instanceof \Exception
+            ? $e
+            : new \ErrorException($e->getMessage(), (int) $e->getCode(), E_ERROR, $e->getFile(), $e->getLine(), $e);
+    }
+}

@@ -1,0 +1,135 @@
+<?php
+
+namespace Ratchet\RFC6455\Handshake;
+
+use GuzzleHttp\Psr7\Response;
+use Psr\Http\Message\RequestInterface;
+use Psr\Http\Message\ResponseInterface;
+
+/**
+ * Answers handshakes in PHP: of connections that the native server does not hold.
+ */
+class ServerNegotiator implements NegotiatorInterface
+{
+    /** @var RequestVerifier */
+    private $verifier;
+
+    /** @var string[] */
+    private $subProtocols = [];
+
+    /** @var bool */
+    private $strict = false;
+
+    /** @var bool */
+    private $deflate;
+
+    /**
+     * @param RequestVerifier $requestVerifier
+     * @param bool            $enablePerMessageDeflate Agree to compression if a client offers it.
+     */
+    public function __construct(RequestVerifier $requestVerifier, $enablePerMessageDeflate = false)
+    {
+        $this->verifier = $requestVerifier;
+        $this->deflate = (bool) $enablePerMessageDeflate && PermessageDeflateOptions::permessageDeflateSupported();
+    }
+
+    public function isProtocol(RequestInterface $request)
+    {
+        return $this->verifier->verifyVersion($request->getHeader('Sec-WebSocket-Version'));
+    }
+
+    public function getVersionNumber()
+    {
+        return RequestVerifier::VERSION;
+    }
+
+    public function handshake(RequestInterface $request)
+    {
+        return $this->fault($request) ?? $this->agree($request);
+    }
+
+    /**
+     * The value of Sec-WebSocket-Accept for a key.
+     *
+     * @param string $key
+     *
+     * @return string
+     */
+    public function sign($key)
+    {
+        return base64_encode(sha1($key . static::GUID, true));
+    }
+
+    public function setSupportedSubProtocols(array $protocols)
+    {
+        $this->subProtocols = array_values($protocols);
+    }
+
+    public function setStrictSubProtocolCheck($enable)
+    {
+        $this->strict = (bool) $enable;
+    }
+
+    /**
+     * Headers that tell a client what to ask for.
+     */
+    private function upgrade(): array
+    {
+        return ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', 'Sec-WebSocket-Version' => (string) $this->getVersionNumber()];
+    }
+
+    private function fault(RequestInterface $request): ?ResponseInterface
+    {
+        $check = $this->verifier;
+        if (!$check->verifyMethod($request->getMethod())) {
+            return new Response(405, ['Allow' => 'GET']);
+        }
+        if (!$check->verifyHTTPVersion($request->getProtocolVersion())) {
+            return new Response(505);
+        }
+        if (!$check->verifyRequestURI($request->getUri()->getPath()) || !$check->verifyHost($request->getHeader('Host'))) {
+            return new Response(400);
+        }
+        if (!$check->verifyUpgradeRequest($request->getHeader('Upgrade'))) {
+            return new Response(426, $this->upgrade(), null, '1.1', 'Upgrade header MUST be provided');
+        }
+        if (!$check->verifyConnection($request->getHeader('Connection'))) {
+            return new Response(400, [], null, '1.1', 'Connection Upgrade MUST be requested');
+        }
+        if (!$check->verifyKey($request->getHeader('Sec-WebSocket-Key'))) {
+            return new Response(400, [], null, '1.1', 'Invalid Sec-WebSocket-Key');
+        }
+        if (!$check->verifyVersion($request->getHeader('Sec-WebSocket-Version'))) {
+            return new Response(426, $this->upgrade());
+        }
+
+        return null;
+    }
+
+    private function agree(RequestInterface $request): ResponseInterface
+    {
+        $headers = [
+            'Upgrade' => 'websocket',
+            'Connection' => 'Upgrade',
+            'Sec-WebSocket-Accept' => $this->sign($request->getHeader('Sec-WebSocket-Key')[0]),
+        ];
+        $offered = array_map('trim', explode(',', implode(',', $request->getHeader('Sec-WebSocket-Protocol'))));
+        $agreed = array_values(array_intersect($offered, $this->subProtocols));
+        if ($agreed !== []) {
+            $headers['Sec-WebSocket-Protocol'] = $agreed[0];
+        } elseif ($this->strict && ($offered !== [''] || $this->subProtocols !== [])) {
+            $ours = $this->subProtocols === [] ? [] : ['Sec-WebSocket-Protocol' => implode(', ', $this->subProtocols)];
+
+            return new Response(426, $this->upgrade() + $ours, null, '1.1', 'No Sec-WebSocket-Protocols requested supported');
+        }
+        $response = new Response(101, $headers);
+        if (!$this->deflate) {
+            return $response;
+        }
+        try {
+            return PermessageDeflateOptions::fromRequestOrResponse($request)[0]->addHeaderToResponse($response);
+        } catch (InvalidPermessageDeflateOptionsException) {
+            return new Response(400, [], null, '1.1', 'Invalid permessage-deflate options');
+        }
+    }
+}

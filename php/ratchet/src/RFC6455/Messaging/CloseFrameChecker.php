@@ -1,0 +1,19 @@
+<?php
+
+namespace Ratchet\RFC6455\Messaging;
+
+/**
+ * Tells whether a close code may stand in a close frame (RFC 6455 section 7.4).
+ */
+class CloseFrameChecker
+{
+    /**
+     * @param int $val
+     *
+     * @return bool
+     */
+    public function __invoke($val)
+    {
+        return ($val >= 3000 && $val <= 4999) || ($val >= 1000 && $val <= 1003) || ($val >= 1007 && $val <= 1011);
+    }
+}

@@ -1,0 +1,34 @@
+<?php
+
+namespace Ratchet\RFC6455\Messaging;
+
+/**
+ * Something that can be sent: a frame, or a message of frames.
+ */
+interface DataInterface
+{
+    /**
+     * @return bool Whether all of it is there.
+     */
+    public function isCoalesced();
+
+    /**
+     * @return int Bytes.
+     */
+    public function getPayloadLength();
+
+    /**
+     * @return string
+     */
+    public function getPayload();
+
+    /**
+     * @return string The bytes on the wire, framing included.
+     */
+    public function getContents();
+
+    /**
+     * @return string The payload, unmasked.
+     */
+    public function __toString();
+}

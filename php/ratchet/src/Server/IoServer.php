@@ -1,0 +1,197 @@
+<?php
+
+namespace Ratchet\Server;
+
+use Ratchet\MessageComponentInterface;
+use Ratchet\Native\ComponentTree;
+use Ratchet\Native\Engine;
+use Ratchet\Native\Failure;
+use Ratchet\Native\Listener;
+use React\EventLoop\Factory;
+use React\EventLoop\Loop;
+use React\EventLoop\LoopInterface;
+use React\Socket\ConnectionInterface as ReactConnection;
+use React\Socket\Server as LegacySocketServer;
+use React\Socket\ServerInterface;
+use React\Socket\SocketServer;
+
+/**
+ * The outermost layer: what a stack of components listens on.
+ *
+ * A stack with an HttpServer in it is served by the native server, which takes over the listening
+ * socket. Any other stack speaks a protocol of its own on raw connections: those stay with React.
+ */
+class IoServer
+{
+    /** @var LoopInterface|null The loop that serves the connections; timers and streams may be added. */
+    public $loop;
+
+    /** @var MessageComponentInterface The outermost component. */
+    public $app;
+
+    /** @var ServerInterface The listening socket. */
+    public $socket;
+
+    /** @var Engine|null */
+    private $engine;
+
+    /**
+     * @param MessageComponentInterface $app    The outermost component.
+     * @param ServerInterface           $socket A socket that listens.
+     * @param LoopInterface|null        $loop   Needed for run(); leave it out if the application
+     *                                          runs the loop of the socket itself.
+     *
+     * @throws \InvalidArgumentException If the loop is none.
+     */
+    public function __construct(MessageComponentInterface $app, ServerInterface $socket, $loop = null)
+    {
+        if ($loop !== null && !$loop instanceof LoopInterface) {
+            throw new \InvalidArgumentException('Argument #3 ($loop) expected null|' . LoopInterface::class);
+        }
+        gc_enable();
+        set_time_limit(0);
+        ob_implicit_flush();
+
+        $this->loop = $loop;
+        $this->app = $app;
+        $this->socket = $socket;
+
+        $http = ComponentTree::httpServer($app);
+        $listener = $http === null ? null : Listener::of($socket);
+        if ($listener === null || $listener->secure) {
+            $socket->on('connection', [$this, 'handleConnect']);
+
+            return;
+        }
+        $socket->pause();
+        $this->engine = new Engine($app, $http, $listener, $loop ?? $listener->loop ?? self::loop());
+    }
+
+    /**
+     * A server with a loop and a socket of its own.
+     *
+     * @param MessageComponentInterface $component The outermost component.
+     * @param int                       $port      0 lets the kernel choose.
+     * @param string                    $address   Address to listen on; any by default.
+     *
+     * @return IoServer
+     *
+     * @throws \RuntimeException If the address can't be listened on.
+     */
+    public static function factory(MessageComponentInterface $component, $port = 80, $address = '0.0.0.0')
+    {
+        $loop = self::loop();
+
+        return new static($component, self::listen("$address:$port", [], $loop), $loop);
+    }
+
+    /**
+     * Runs the loop. Returns when the application stops it.
+     *
+     * @throws \RuntimeException If the server was made without a loop.
+     */
+    public function run()
+    {
+        if ($this->loop === null) {
+            throw new \RuntimeException('This IoServer was made without a loop: give it one, or run the loop of its socket');
+        }
+        $this->loop->run();
+    }
+
+    /**
+     * A raw connection was accepted.
+     */
+    public function handleConnect(ReactConnection $conn)
+    {
+        $inner = new IoConnection($conn);
+        $inner->resourceId = Engine::nextId();
+        $address = (string) $conn->getRemoteAddress();
+        $host = parse_url(str_contains($address, '://') ? $address : "tcp://$address", PHP_URL_HOST);
+        $inner->remoteAddress = trim((string) $host, '[]');
+        self::attach($conn, $inner);
+
+        $this->guard($conn, fn () => $this->app->onOpen($inner));
+        $conn->on('data', function ($data) use ($conn): void {
+            $this->handleData($data, $conn);
+        });
+        $conn->on('close', function () use ($conn): void {
+            $this->handleEnd($conn);
+        });
+        $conn->on('error', function (\Exception $e) use ($conn): void {
+            $this->handleError($e, $conn);
+        });
+    }
+
+    /**
+     * Data of a raw connection arrived.
+     *
+     * @param string          $data
+     * @param ReactConnection $conn
+     */
+    public function handleData($data, $conn)
+    {
+        $this->guard($conn, fn () => $this->app->onMessage($conn->decor, $data));
+    }
+
+    /**
+     * A raw connection is over.
+     *
+     * @param ReactConnection $conn
+     */
+    public function handleEnd($conn)
+    {
+        $this->guard($conn, fn () => $this->app->onClose($conn->decor));
+        unset($conn->decor);
+    }
+
+    /**
+     * A callback of a raw connection threw, or its socket failed.
+     *
+     * @param ReactConnection $conn
+     */
+    public function handleError(\Exception $e, $conn)
+    {
+        Failure::tell($this->app, $conn->decor, $e);
+    }
+
+    /**
+     * @internal Listens the way that the installed version of react/socket does.
+     */
+    public static function listen(string $uri, array $context, LoopInterface $loop): ServerInterface
+    {
+        return class_exists(SocketServer::class)
+            ? new SocketServer($uri, $context, $loop)
+            : new LegacySocketServer($uri, $loop, $context);
+    }
+
+    /**
+     * @internal A loop of its own, as Ratchet makes it; `Loop::get()` returns it from then on.
+     */
+    public static function loop(): LoopInterface
+    {
+        return class_exists(Factory::class) ? Factory::create() : Loop::get();
+    }
+
+    private function guard($conn, \Closure $callback): void
+    {
+        try {
+            $callback();
+        } catch (\Throwable $e) {
+            $this->handleError(Failure::asException($e), $conn);
+        }
+    }
+
+    /**
+     * React's class declares no such property; PHP 8.2 and later deprecate what applications and
+     * Ratchet always did.
+     */
+    private static function attach(ReactConnection $conn, IoConnection $inner): void
+    {
+        set_error_handler(static fn () => true, E_DEPRECATED);
+        try {
+            $conn->decor = $inner;
+        } finally {
+            restore_error_handler();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+<?php
+
+namespace Ratchet\Session\Storage;
+
+use Ratchet\Session\Serialize\HandlerInterface;
+use Ratchet\Session\Storage\Proxy\VirtualProxy;
+use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+
+/**
+ * A session of a connection: read from its handler when it starts, never written. Its
+ * signatures suit Symfony 5.4 to 7.
+ */
+class VirtualSessionStorage extends NativeSessionStorage
+{
+    /** @var HandlerInterface */
+    protected $_serializer;
+
+    /**
+     * @param string $sessionId
+     */
+    public function __construct(\SessionHandlerInterface $handler, $sessionId, HandlerInterface $serializer)
+    {
+        // The parent's constructor would register PHP's own session.
+        $this->setSaveHandler($handler);
+        $this->saveHandler->setId($sessionId);
+        $this->_serializer = $serializer;
+        $this->setMetadataBag(null);
+    }
+
+    public function start(): bool
+    {
+        if ($this->started && !$this->closed) {
+            return true;
+        }
+        // Handlers such as PdoSessionHandler connect in open(), not in their constructors.
+        $this->saveHandler->open((string) session_save_path(), $this->saveHandler->getName());
+        $data = $this->_serializer->unserialize((string) $this->saveHandler->read($this->saveHandler->getId()));
+        $this->saveHandler->close();
+        $this->loadSession($data);
+
+        return true;
+    }
+
+    /**
+     * The id belongs to the web application: it is not changed here.
+     */
+    public function regenerate($destroy = false, $lifetime = null): bool
+    {
+        return false;
+    }
+
+    /**
+     * Ends the use of the session. Nothing is written: the web application has the last word.
+     */
+    public function save(): void
+    {
+        $this->closed = true;
+    }
+
+    /**
+     * @param \SessionHandlerInterface $saveHandler
+     *
+     * @throws \InvalidArgumentException If it is none.
+     */
+    public function setSaveHandler($saveHandler = null): void
+    {
+        if (!$saveHandler instanceof \SessionHandlerInterface) {
+            throw new \InvalidArgumentException('A virtual session needs a SessionHandlerInterface');
+        }
+        $this->saveHandler = $saveHandler instanceof VirtualProxy ? $saveHandler : new VirtualProxy($saveHandler);
+    }
+}

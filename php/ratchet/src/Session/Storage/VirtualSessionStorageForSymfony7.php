@@ -1,0 +1,6 @@
+<?php
+
+namespace Ratchet\Session\Storage;
+
+// One class does for all versions of Symfony; this name is kept for those who wrote it down.
+class_alias(VirtualSessionStorage::class, VirtualSessionStorageForSymfony7::class);

@@ -1,0 +1,10 @@
+<?php
+
+namespace Ratchet\Wamp;
+
+/**
+ * A message breaks the rules of WAMP.
+ */
+class Exception extends \Exception
+{
+}

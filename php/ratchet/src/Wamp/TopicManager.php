@@ -1,0 +1,104 @@
+<?php
+
+namespace Ratchet\Wamp;
+
+use Ratchet\ConnectionInterface;
+use Ratchet\WebSocket\WsServerInterface;
+
+/**
+ * Makes topics of their names, and keeps who is subscribed. A topic is gone with its last subscriber.
+ */
+class TopicManager implements WsServerInterface, WampServerInterface
+{
+    /** @var WampServerInterface */
+    protected $app;
+
+    /** @var array<string, Topic> */
+    protected $topicLookup = [];
+
+    public function __construct(WampServerInterface $app)
+    {
+        $this->app = $app;
+    }
+
+    public function onOpen(ConnectionInterface $conn)
+    {
+        $conn->WAMP->subscriptions = new \SplObjectStorage();
+        $this->app->onOpen($conn);
+    }
+
+    public function onCall(ConnectionInterface $conn, $id, $topic, array $params)
+    {
+        $this->app->onCall($conn, $id, $this->getTopic($topic), $params);
+    }
+
+    public function onSubscribe(ConnectionInterface $conn, $topic)
+    {
+        $subscribed = $this->getTopic($topic);
+        if (isset($conn->WAMP->subscriptions[$subscribed])) {
+            return;
+        }
+        $subscribed->add($conn);
+        $conn->WAMP->subscriptions->attach($subscribed);
+        $this->app->onSubscribe($conn, $subscribed);
+    }
+
+    public function onUnsubscribe(ConnectionInterface $conn, $topic)
+    {
+        $unsubscribed = $this->getTopic($topic);
+        if (!isset($conn->WAMP->subscriptions[$unsubscribed])) {
+            return;
+        }
+        $this->cleanTopic($unsubscribed, $conn);
+        $this->app->onUnsubscribe($conn, $unsubscribed);
+    }
+
+    public function onPublish(ConnectionInterface $conn, $topic, $event, array $exclude, array $eligible)
+    {
+        $this->app->onPublish($conn, $this->getTopic($topic), $event, $exclude, $eligible);
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        try {
+            $this->app->onClose($conn);
+        } finally {
+            // Those without subscribers go too: names of procedures that somebody has called.
+            foreach ($this->topicLookup as $topic) {
+                $this->cleanTopic($topic, $conn);
+            }
+        }
+    }
+
+    public function onError(ConnectionInterface $conn, \Exception $e)
+    {
+        $this->app->onError($conn, $e);
+    }
+
+    public function getSubProtocols()
+    {
+        return $this->app instanceof WsServerInterface ? $this->app->getSubProtocols() : [];
+    }
+
+    /**
+     * @param string $topic
+     *
+     * @return Topic The one of this name.
+     */
+    protected function getTopic($topic)
+    {
+        return $this->topicLookup[$topic] ??= new Topic($topic);
+    }
+
+    /**
+     * Ends a subscription, and the topic with the last one.
+     */
+    protected function cleanTopic(Topic $topic, ConnectionInterface $conn)
+    {
+        unset($conn->WAMP->subscriptions[$topic]);
+        $topic->remove($conn);
+        if (count($topic) === 0) {
+            unset($this->topicLookup[$topic->getId()]);
+        }
+    }
+}

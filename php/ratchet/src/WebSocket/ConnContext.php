@@ -1,0 +1,28 @@
+<?php
+
+namespace Ratchet\WebSocket;
+
+use Ratchet\Native\Link;
+use Ratchet\RFC6455\Messaging\MessageBuffer;
+
+/**
+ * What a WsServer keeps of a connection.
+ */
+class ConnContext
+{
+    /** @var WsConnection */
+    public $connection;
+
+    /** @var MessageBuffer|null Null where the native server takes the frames apart. */
+    public $buffer;
+
+    /** @internal @var Link|null */
+    public $link;
+
+    public function __construct(WsConnection $conn, ?MessageBuffer $buffer = null, ?Link $link = null)
+    {
+        $this->connection = $conn;
+        $this->buffer = $buffer;
+        $this->link = $link;
+    }
+}

@@ -1,0 +1,14 @@
+<?php
+
+namespace Ratchet\WebSocket;
+
+use Ratchet\ConnectionInterface;
+use Ratchet\RFC6455\Messaging\MessageInterface;
+
+/**
+ * What a component implements to receive messages as objects, which know whether they are binary.
+ */
+interface MessageCallableInterface
+{
+    public function onMessage(ConnectionInterface $conn, MessageInterface $msg);
+}

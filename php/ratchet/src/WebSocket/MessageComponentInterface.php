@@ -1,0 +1,12 @@
+<?php
+
+namespace Ratchet\WebSocket;
+
+use Ratchet\ComponentInterface;
+
+/**
+ * An application that receives messages as objects.
+ */
+interface MessageComponentInterface extends ComponentInterface, MessageCallableInterface
+{
+}

@@ -1,0 +1,309 @@
+<?php
+
+namespace Ratchet\WebSocket;
+
+use GuzzleHttp\Psr7\Message as PsrMessage;
+use Psr\Http\Message\RequestInterface;
+use Psr\Http\Message\ResponseInterface;
+use Ratchet\ComponentInterface;
+use Ratchet\ConnectionInterface;
+use Ratchet\Http\CloseResponseTrait;
+use Ratchet\Http\HttpServerInterface;
+use Ratchet\MessageComponentInterface as TextComponent;
+use Ratchet\Native\KeepAlive;
+use Ratchet\Native\Link;
+use Ratchet\Native\PingTimer;
+use Ratchet\RFC6455\Handshake\RequestVerifier;
+use Ratchet\RFC6455\Handshake\ServerNegotiator;
+use Ratchet\RFC6455\Messaging\CloseFrameChecker;
+use Ratchet\RFC6455\Messaging\Frame;
+use Ratchet\RFC6455\Messaging\FrameInterface;
+use Ratchet\RFC6455\Messaging\Message;
+use Ratchet\RFC6455\Messaging\MessageBuffer;
+use Ratchet\RFC6455\Messaging\MessageInterface;
+use React\EventLoop\LoopInterface;
+
+use const Ratchet\VERSION;
+
+/**
+ * Makes WebSockets of HTTP requests, and hands their messages to an application.
+ *
+ * The native server does the handshake, the framing, and the pings. Connections that it does not
+ * hold (TLS by React, a stack that keeps its HttpServer out of sight) are framed in PHP.
+ */
+class WsServer implements HttpServerInterface
+{
+    use CloseResponseTrait;
+
+    /** @var ComponentInterface */
+    private $delegate;
+
+    /** @var \SplObjectStorage<ConnectionInterface, ConnContext> Open connections. */
+    protected $connections;
+
+    /** @var bool Whether the application gets messages as objects. */
+    private $objects;
+
+    /** @var bool|null Null: strict only where the application names subprotocols. */
+    private $strict;
+
+    /** @var PingTimer|null Pings from PHP. */
+    private $keepAlive;
+
+    /** @var bool Whether PHP pings the connections of the native server too. */
+    private $pingNative = false;
+
+    /**
+     * @param ComponentInterface $component A MessageComponentInterface, of this namespace or the one above.
+     *
+     * @throws \UnexpectedValueException If it is neither.
+     * @throws \DomainException          If this PHP can't tell UTF-8.
+     */
+    public function __construct(ComponentInterface $component)
+    {
+        if (!$component instanceof MessageCallableInterface && !$component instanceof TextComponent) {
+            throw new \UnexpectedValueException(sprintf(
+                'A WsServer needs a %s or a %s, %s given',
+                TextComponent::class,
+                MessageComponentInterface::class,
+                $component::class
+            ));
+        }
+        if (@preg_match('//u', "\u{2713}") !== 1) {
+            throw new \DomainException('The pcre of this PHP has no support for UTF-8');
+        }
+        $this->delegate = $component;
+        $this->objects = $component instanceof MessageCallableInterface;
+        $this->connections = new \SplObjectStorage();
+    }
+
+    /**
+     * @throws \UnexpectedValueException If there is no request.
+     */
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        if ($request === null) {
+            throw new \UnexpectedValueException('A WsServer needs a request: put it into an HttpServer');
+        }
+        $conn->httpRequest = $request;
+        $conn->WebSocket = new \stdClass();
+        $conn->WebSocket->closing = false;
+
+        $link = $conn instanceof Link ? $conn : Link::$__current;
+        if ($link !== null && $link->__exchange?->handshake !== null) {
+            return $this->upgrade($link, $conn, $request);
+        }
+        $response = $this->negotiator()->handshake($request)->withHeader('X-Powered-By', VERSION);
+        $conn->send(self::raw($response));
+        if ($response->getStatusCode() !== 101) {
+            return $conn->close();
+        }
+        $this->open($conn, $this->buffer($conn));
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        if (!isset($this->connections[$from])) {
+            return;
+        }
+        $context = $this->connections[$from];
+        if ($context->buffer !== null) {
+            $context->buffer->onData($msg);
+        } elseif ($this->objects) {
+            $this->delegate->onMessage($context->connection, Message::fromPayload($msg, $context->link->__binary));
+        } else {
+            $this->delegate->onMessage($context->connection, $msg);
+        }
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        if (isset($this->connections[$conn])) {
+            $context = $this->connections[$conn];
+            unset($this->connections[$conn]);
+            $this->keepAlive?->forget($context->connection);
+            $this->delegate->onClose($context->connection);
+        }
+    }
+
+    public function onError(ConnectionInterface $conn, \Exception $e)
+    {
+        if (isset($this->connections[$conn])) {
+            $this->delegate->onError($this->connections[$conn]->connection, $e);
+        } else {
+            $conn->close();
+        }
+    }
+
+    /**
+     * A control frame arrived. The native server answers pings itself: those are not seen here.
+     */
+    public function onControlFrame(FrameInterface $frame, WsConnection $conn)
+    {
+        switch ($frame->getOpcode()) {
+            case Frame::OP_CLOSE:
+                $conn->close($frame);
+                break;
+            case Frame::OP_PING:
+                $conn->send(new Frame($frame->getPayload(), true, Frame::OP_PONG));
+                break;
+            case Frame::OP_PONG:
+                $this->keepAlive?->pong($conn);
+                break;
+        }
+    }
+
+    /**
+     * Whether to refuse clients with which no subprotocol can be agreed on. Without this call
+     * they are refused only if the application names subprotocols.
+     *
+     * @param bool $enable
+     */
+    public function setStrictSubProtocolCheck($enable)
+    {
+        $this->strict = (bool) $enable;
+    }
+
+    /**
+     * Pings the peers, and closes the connections of those that are gone.
+     *
+     * @param LoopInterface $loop     That of the IoServer.
+     * @param int|float     $interval Seconds without a sign of life until a ping, and from the ping to the end.
+     */
+    public function enableKeepAlive(LoopInterface $loop, $interval = 30)
+    {
+        $this->pingNative = !KeepAlive::request($loop, (float) $interval);
+        $this->keepAlive?->cancel();
+        $this->keepAlive = new PingTimer($loop, (float) $interval);
+        foreach ($this->connections as $conn) {
+            $context = $this->connections[$conn];
+            if ($context->buffer !== null || $this->pingNative) {
+                $this->keepAlive->watch($context->connection);
+            }
+        }
+    }
+
+    /**
+     * @internal The native server has sent the 101.
+     */
+    public function nativeOpen(Link $link): void
+    {
+        $link->__objects = $this->objects;
+        if ($link->__engine->isDirect($this, $link)) {
+            $link->__direct = $this->delegate;
+        }
+        $this->open($link->__outer, null, $link);
+    }
+
+    /**
+     * @internal The native server has received a pong.
+     */
+    public function nativePong(Link $link, string $payload): void
+    {
+        $this->onControlFrame(new Frame($payload, true, Frame::OP_PONG), $link->__connection);
+    }
+
+    /**
+     * @internal The connection is over; onClose follows.
+     */
+    public function nativeClosed(Link $link, int $code, string $reason, bool $byPeer): void
+    {
+        $state = $link->__outer->WebSocket;
+        $state->closing = true;
+        $state->closeCode = $code;
+        $state->closeReason = $reason;
+        if ($byPeer && static::class !== self::class && $code !== Frame::CLOSE_ABNORMAL && $link->__connection !== null) {
+            $payload = $code === Frame::CLOSE_NO_STATUS ? '' : pack('n', $code) . $reason;
+            $this->onControlFrame(new Frame($payload, true, Frame::OP_CLOSE), $link->__connection);
+        }
+    }
+
+    /**
+     * @internal A message as an object.
+     */
+    public static function nativeMessage(string $payload, bool $binary): Message
+    {
+        return Message::fromPayload($payload, $binary);
+    }
+
+    private function upgrade(Link $link, ConnectionInterface $conn, RequestInterface $request): void
+    {
+        $supported = $this->subProtocols();
+        $offered = $link->__exchange->request->subprotocols();
+        $agreed = array_values(array_intersect($offered, $supported));
+        if ($agreed === [] && $this->isStrict($supported) && ($offered !== [] || $supported !== [])) {
+            $response = $this->negotiator()->handshake($request)->withHeader('X-Powered-By', VERSION);
+            $conn->send(self::raw($response));
+            $conn->close();
+
+            return;
+        }
+        $link->__engine->accept($link, $this, $conn, $agreed[0] ?? null);
+    }
+
+    private function open(ConnectionInterface $conn, ?MessageBuffer $buffer, ?Link $link = null): void
+    {
+        $connection = new WsConnection($conn);
+        if ($link !== null) {
+            $link->__connection = $connection;
+        }
+        $this->connections[$conn] = new ConnContext($connection, $buffer, $link);
+        if ($buffer !== null || $this->pingNative) {
+            $this->keepAlive?->watch($connection);
+        }
+        $this->delegate->onOpen($connection);
+    }
+
+    /**
+     * Takes frames apart for a connection that the native server does not hold.
+     */
+    private function buffer(ConnectionInterface $conn): MessageBuffer
+    {
+        return new MessageBuffer(
+            new CloseFrameChecker(),
+            function (MessageInterface $message) use ($conn): void {
+                $connection = $this->connections[$conn]->connection;
+                if (!$connection->WebSocket->closing) {
+                    $this->delegate->onMessage($connection, $this->objects ? $message : $message->getPayload());
+                }
+            },
+            function (FrameInterface $frame) use ($conn): void {
+                if (!isset($this->connections[$conn])) {
+                    return;
+                }
+                $connection = $this->connections[$conn]->connection;
+                if ($frame->getOpcode() === Frame::OP_CLOSE) {
+                    $payload = $frame->getPayload();
+                    $connection->WebSocket->closeCode = strlen($payload) > 1 ? unpack('n', $payload)[1] : Frame::CLOSE_NO_STATUS;
+                    $connection->WebSocket->closeReason = substr($payload, 2);
+                }
+                $this->onControlFrame($frame, $connection);
+            }
+        );
+    }
+
+    private function negotiator(): ServerNegotiator
+    {
+        $supported = $this->subProtocols();
+        $negotiator = new ServerNegotiator(new RequestVerifier());
+        $negotiator->setSupportedSubProtocols($supported);
+        $negotiator->setStrictSubProtocolCheck($this->isStrict($supported));
+
+        return $negotiator;
+    }
+
+    private function isStrict(array $supported): bool
+    {
+        return $this->strict ?? $supported !== [];
+    }
+
+    private function subProtocols(): array
+    {
+        return $this->delegate instanceof WsServerInterface ? array_values($this->delegate->getSubProtocols()) : [];
+    }
+
+    private static function raw(ResponseInterface $response): string
+    {
+        return method_exists(PsrMessage::class, 'toString') ? PsrMessage::toString($response) : \GuzzleHttp\Psr7\str($response);
+    }
+}

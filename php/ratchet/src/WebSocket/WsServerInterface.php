@@ -1,0 +1,14 @@
+<?php
+
+namespace Ratchet\WebSocket;
+
+/**
+ * An application that speaks subprotocols.
+ */
+interface WsServerInterface
+{
+    /**
+     * @return string[] Names for Sec-WebSocket-Protocol.
+     */
+    public function getSubProtocols();
+}
