@@ -1,0 +1,72 @@
+//! The callbacks of a server, one of each kind.
+
+use std::cell::RefCell;
+
+use sprocket_core::Interest;
+
+use crate::zend::{Callback, Gc};
+
+/// What a callback is called for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    Upgrade,
+    Open,
+    Message,
+    Close,
+    Drain,
+    Pong,
+    Request,
+    Error,
+}
+
+impl Hook {
+    pub(crate) const ALL: [Hook; 8] = [
+        Hook::Upgrade,
+        Hook::Open,
+        Hook::Message,
+        Hook::Close,
+        Hook::Drain,
+        Hook::Pong,
+        Hook::Request,
+        Hook::Error,
+    ];
+
+    /// What the core must be told so that it sends the events; the others always come.
+    pub(crate) fn interest(self) -> Option<Interest> {
+        match self {
+            Hook::Upgrade => Some(Interest::UPGRADE),
+            Hook::Drain => Some(Interest::DRAIN),
+            Hook::Pong => Some(Interest::PONG),
+            Hook::Request => Some(Interest::REQUEST),
+            Hook::Open | Hook::Message | Hook::Close | Hook::Error => None,
+        }
+    }
+}
+
+/// One slot for each [`Hook`].
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    slots: RefCell<[Option<Callback>; Hook::ALL.len()]>,
+}
+
+impl Callbacks {
+    /// Returns what was set before, for the caller to drop with no borrow held.
+    pub(crate) fn set(&self, hook: Hook, callback: Option<Callback>) -> Option<Callback> {
+        std::mem::replace(&mut self.slots.borrow_mut()[hook as usize], callback)
+    }
+
+    /// The callback, held so that it survives its own replacement.
+    pub(crate) fn get(&self, hook: Hook) -> Option<Callback> {
+        self.slots.borrow()[hook as usize].as_ref().map(Callback::share)
+    }
+
+    pub(crate) fn has(&self, hook: Hook) -> bool {
+        self.slots.borrow()[hook as usize].is_some()
+    }
+
+    pub(crate) fn visit(&self, gc: &mut Gc) {
+        for callback in self.slots.borrow().iter().flatten() {
+            gc.add(callback.value());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Plain conversions between PHP values and Rust data, without any class.
+
+use std::time::Duration;
+
+use ext_php_rs::types::{ZendHashTable, Zval};
+use sprocket_core::Response;
+
+use crate::zend::{Thrown, argument_value_error, array_entries};
+
+/// A value for an error message: short, on one line, never a secret object's content.
+pub(crate) fn show(value: &Zval) -> String {
+    /// Longer strings are cut.
+    const LONGEST: usize = 80;
+    if let Some(n) = value.long() {
+        return n.to_string();
+    }
+    if let Some(x) = value.double() {
+        return if x.is_nan() { "NAN".into() } else { format!("{x:?}") };
+    }
+    if let Some(s) = value.zend_str() {
+        let text = String::from_utf8_lossy(s.as_bytes());
+        let short: String = text.chars().take(LONGEST).collect();
+        let dots = if short.len() < text.len() { "…" } else { "" };
+        return format!("\"{}{dots}\"", short.escape_debug());
+    }
+    if value.is_null() {
+        return "null".into();
+    }
+    if let Some(b) = value.bool() {
+        return b.to_string();
+    }
+    if value.is_array() {
+        return "an array".into();
+    }
+    match value.object().and_then(|o| o.get_class_name().ok()) {
+        Some(class) => format!("an object of {class}"),
+        None => "a resource".into(),
+    }
+}
+
+/// Seconds as PHP has them. `None` if negative, not finite, or beyond what a clock can count.
+pub(crate) fn duration(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// `[name => value or list of values]`, checked header by header.
+pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Vec<(String, String)>, Thrown> {
+    let mut headers = Vec::new();
+    let Some(table) = table else { return Ok(headers) };
+    for (name, value) in array_entries(table) {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        match value.array() {
+            Some(values) => {
+                for (_, value) in array_entries(values) {
+                    headers.push(header(index, &name, value)?);
+                }
+            }
+            None => headers.push(header(index, &name, value)?),
+        }
+    }
+    Ok(headers)
+}
+
+fn header(index: usize, name: &str, value: &Zval) -> Result<(String, String), Thrown> {
+    let text = match (value.zend_str(), value.long()) {
+        (Some(s), _) => match s.as_str() {
+            Ok(s) => s.to_owned(),
+            Err(_) => {
+                return Err(argument_value_error(
+                    index,
+                    &format!("must have valid headers: the value of header {name} is not valid UTF-8"),
+                ));
+            }
+        },
+        (None, Some(n)) => n.to_string(),
+        (None, None) => {
+            return Err(argument_value_error(
+                index,
+                &format!(
+                    "must have valid headers: the value of header {name} must be a string or a list of strings, {} given",
+                    show(value)
+                ),
+            ));
+        }
+    };
+    match Response::check_header(name, &text) {
+        Ok(()) => Ok((name.to_owned(), text)),
+        Err(why) => Err(argument_value_error(index, &format!("must have valid headers: {why}"))),
+    }
+}
+
+/// Percent-decoding as in cookies: `+` stands for itself, what is malformed stays.
+pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            if let (Some(high), Some(low)) = (hex(tail.first()), hex(tail.get(1))) {
+                out.push((high * 16 + low) as u8);
+                rest = &tail[2..];
+                continue;
+            }
+        }
+        out.push(*first);
+    }
+    out
+}

@@ -1,0 +1,308 @@
+//! The pump: takes events from the core and timers from the heap, and runs their callbacks. The
+//! only file that calls PHP code.
+//!
+//! A fatal error in a callback jumps over every frame of this file. So nothing here that needs
+//! releasing lives across a call but PHP values, which the engine reclaims, and the references
+//! they rest on.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ext_php_rs::types::Zval;
+use sprocket_core::{ConnId, Connection as Handle, Decision, Event, Request as Head, Server as Core, Ticket};
+
+use crate::callbacks::Hook;
+use crate::connection::Connection;
+use crate::handshake::{Answer, Handshake};
+use crate::lifecycle::StopSignals;
+use crate::request::Request;
+use crate::response::{self, Response};
+use crate::server::Server;
+use crate::zend::{
+    Owned, Report, Result, Thrown, catch_bailout, handle_interrupt, interrupted, pending, report,
+    resume_bailout, string, take_exception, text, type_error,
+};
+
+/// Events dispatched before timers, signals and the flush have their turn.
+const BATCH: usize = 128;
+
+/// Longest sleep in `run()`: signal handlers and time limits wait no longer.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Grace of a stop by signal: the default of `Server::stop()`.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// `Server::run()`: returns when the server has stopped. The server is running, in this process,
+/// and not dispatching.
+pub(crate) fn run(server: &Server) -> Result<()> {
+    let mut signals = StopSignals::take();
+    let result = pump(server, || {
+        while server.link.is_running() {
+            let done = turn(server, BATCH)?;
+            match signals.news() {
+                Some(1) => server.stop(GRACE)?,
+                Some(_) => server.stop(Duration::ZERO)?,
+                None => {}
+            }
+            if done == 0 {
+                sleep(server, NAP);
+            }
+        }
+        Ok(())
+    });
+    drop(signals);
+    result.unwrap_or_else(|| resume_bailout())
+}
+
+/// `Server::poll()`: returns how much was dispatched.
+pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i64> {
+    let end = Instant::now().checked_add(timeout);
+    let result = pump(server, || {
+        let mut done = 0;
+        loop {
+            let more = turn(server, BATCH.min(most - done))?;
+            done += more;
+            if done >= most || !server.link.is_running() || (more == 0 && done > 0) {
+                return Ok(done as i64);
+            }
+            let left = end.map_or(NAP, |end| end.saturating_duration_since(Instant::now()));
+            if more == 0 {
+                if left.is_zero() {
+                    return Ok(0);
+                }
+                sleep(server, left.min(NAP));
+            }
+        }
+    });
+    if server.link.is_native() {
+        server.announce();
+    }
+    result.unwrap_or_else(|| resume_bailout())
+}
+
+/// Waits for events, the next timer or a signal, but not longer than `longest`.
+fn sleep(server: &Server, longest: Duration) {
+    let nap = server
+        .timers
+        .next()
+        .map_or(longest, |due| due.saturating_duration_since(Instant::now()).min(longest));
+    server.link.with(|core| core.wait(Some(nap)));
+}
+
+/// Runs `body` as the one pump of this server. `None`: a fatal error has ended the script, but for
+/// its shutdown functions; the sockets are closed, and `dispatching` stays set.
+fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R>> {
+    server.link.set_dispatching(true);
+    let Some(result) = catch_bailout(body) else {
+        drop(server.link.detach());
+        return None;
+    };
+    server.link.set_dispatching(false);
+    if server.link.is_native() {
+        server.link.with(Core::flush);
+    }
+    Some(result)
+}
+
+/// Dispatches up to `most` events and the timers that are due, then flushes. An error means that
+/// the pump must end: `exit()`, or an exception of a signal handler.
+fn turn(server: &Server, most: usize) -> Result<usize> {
+    let mut done = 0;
+    while done < most {
+        let Some(event) = server.link.with(|core| core.next_event()).flatten() else { break };
+        dispatch(server, event)?;
+        settle(server)?;
+        done += 1;
+    }
+    let now = Instant::now();
+    while let Some(callback) = server.timers.due(now) {
+        if callback.call(&mut []).is_err() {
+            failed(server, None)?;
+        }
+        drop(callback);
+        settle(server)?;
+        done += 1;
+    }
+    if interrupted() {
+        handle_interrupt()?;
+    }
+    server.link.with(Core::flush);
+    Ok(done)
+}
+
+/// After a callback: released values may have run destructors that threw, and the callback may
+/// have forked and come back in the child, which must not touch the core.
+fn settle(server: &Server) -> Result<()> {
+    if pending() {
+        failed(server, None)?;
+    }
+    server.link.check_process()
+}
+
+fn dispatch(server: &Server, event: Event) -> Result<()> {
+    match event {
+        Event::Message { id, payload, binary } => message(server, id, payload, binary),
+        Event::Open { conn, ticket, request, subprotocol } => {
+            open(server, conn, ticket, request, subprotocol)
+        }
+        Event::Close { id, code, reason } => close(server, id, code, reason),
+        Event::Drain { id } => with_connection(server, Hook::Drain, id, None),
+        Event::Pong { id, payload } => {
+            let value = string(&payload);
+            drop(payload);
+            with_connection(server, Hook::Pong, id, Some(value))
+        }
+        Event::Upgrade { ticket, request } => upgrade(server, ticket, request),
+        Event::UpgradeGone { ticket } => {
+            drop(server.link.forget(ticket, Answer::Gone));
+            Ok(())
+        }
+        Event::Request { ticket, request, body } => answer(server, ticket, request, body),
+        Event::Stopped => {
+            server.end();
+            Ok(())
+        }
+    }
+}
+
+/// Calls a hook. `Ok(None)`: there is none, or it failed, which has been seen to.
+fn invoke(
+    server: &Server,
+    hook: Hook,
+    arguments: &mut [Zval],
+    subject: Option<&Owned<Connection>>,
+) -> Result<Option<Zval>> {
+    let Some(callback) = server.callbacks.get(hook) else { return Ok(None) };
+    match callback.call(arguments) {
+        Ok(result) => Ok(Some(result)),
+        Err(Thrown) => failed(server, subject).map(|()| None),
+    }
+}
+
+/// A callback threw: onError is told, or PHP warns and the connection is closed. An error means
+/// that it was `exit()`.
+fn failed(server: &Server, subject: Option<&Owned<Connection>>) -> Result<()> {
+    let Some(exception) = take_exception() else { return Err(Thrown) };
+    let Some(callback) = server.callbacks.get(Hook::Error) else {
+        // The code for "the server met a condition it did not expect", RFC 6455 section 7.4.1.
+        const INTERNAL_ERROR: u16 = 1011;
+        if let Some(handle) = subject.and_then(|s| s.get().handle()) {
+            server.link.with(|core| core.close(handle, INTERNAL_ERROR, "internal error"));
+        }
+        return reported(exception);
+    };
+    let connection = subject.map_or_else(Zval::null, Owned::value);
+    match callback.call(&mut [exception, connection]) {
+        Ok(_) => Ok(()),
+        Err(Thrown) => take_exception().map_or(Err(Thrown), reported),
+    }
+}
+
+fn reported(exception: Zval) -> Result<()> {
+    match report(exception) {
+        Report::Done => Ok(()),
+        Report::Exit => Err(Thrown),
+    }
+}
+
+fn find(server: &Server, id: ConnId) -> Option<Owned<Connection>> {
+    server.connections.borrow().get(&id.0).cloned()
+}
+
+fn message(server: &Server, id: ConnId, payload: Bytes, binary: bool) -> Result<()> {
+    let Some(connection) = find(server, id) else { return Ok(()) };
+    let value = if binary { string(&payload) } else { text(&payload) };
+    drop(payload);
+    let mut flag = Zval::new();
+    flag.set_bool(binary);
+    invoke(server, Hook::Message, &mut [connection.value(), value, flag], Some(&connection))?;
+    Ok(())
+}
+
+fn with_connection(server: &Server, hook: Hook, id: ConnId, more: Option<Zval>) -> Result<()> {
+    let Some(connection) = find(server, id) else { return Ok(()) };
+    match more {
+        Some(value) => invoke(server, hook, &mut [connection.value(), value], Some(&connection))?,
+        None => invoke(server, hook, &mut [connection.value()], Some(&connection))?,
+    };
+    Ok(())
+}
+
+fn open(
+    server: &Server,
+    handle: Handle,
+    ticket: Option<Ticket>,
+    head: std::sync::Arc<Head>,
+    subprotocol: Option<String>,
+) -> Result<()> {
+    let accepted = ticket.and_then(|t| server.link.forget(t, Answer::Given));
+    if ticket.is_none() && server.vetted.get() {
+        // It slipped in between the start of the listeners and the word that onUpgrade decides.
+        server.link.with(|core| core.terminate(&handle));
+        return Ok(());
+    }
+    let (request, data) = match accepted {
+        Some(accepted) => (accepted.request, accepted.data),
+        None => (Request::handshake(head), Zval::null()),
+    };
+    let id = handle.id();
+    let connection =
+        Connection::create(handle, Rc::clone(&server.link), &request, subprotocol.as_deref(), data);
+    drop((request, subprotocol));
+    server.connections.borrow_mut().insert(id.0, connection.clone());
+    invoke(server, Hook::Open, &mut [connection.value()], Some(&connection))?;
+    Ok(())
+}
+
+fn close(server: &Server, id: ConnId, code: u16, reason: String) -> Result<()> {
+    let connection = server.connections.borrow_mut().remove(&id.0);
+    let Some(connection) = connection else { return Ok(()) };
+    let mut number = Zval::new();
+    number.set_long(i64::from(code));
+    let words = text(reason.as_bytes());
+    drop(reason);
+    invoke(server, Hook::Close, &mut [connection.value(), number, words], Some(&connection))?;
+    Ok(())
+}
+
+fn upgrade(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>) -> Result<()> {
+    let Some(callback) = server.callbacks.get(Hook::Upgrade) else {
+        // It was removed while the question was under way.
+        let accept = Decision::Accept { subprotocol: None, headers: Vec::new() };
+        server.link.with(|core| core.decide(ticket, accept));
+        return Ok(());
+    };
+    let request = Request::handshake(head);
+    let handshake = Handshake::create(ticket, Rc::clone(&server.link), &request);
+    drop(request);
+    if callback.call(&mut [handshake.value()]).is_err() {
+        handshake.get().fail();
+        failed(server, None)?;
+    }
+    // If nobody else has kept the handshake, its end answers the client.
+    Ok(())
+}
+
+fn answer(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>, body: Bytes) -> Result<()> {
+    let request = Request::plain(head, body);
+    let result = invoke(server, Hook::Request, &mut [request.value()], None)?;
+    let response = match result {
+        None => None,
+        Some(value) => {
+            let response = Owned::<Response>::from_value(&value);
+            if response.is_none() {
+                type_error(&format!(
+                    "Sprocket\\Server::onRequest(): Return value of the callback must be of type Sprocket\\Response, \
+                     {} returned",
+                    crate::convert::show(&value)
+                ));
+                failed(server, None)?;
+            }
+            response
+        }
+    };
+    let response = response.as_ref().map_or_else(response::failure, response::answer);
+    server.link.with(|core| core.respond(ticket, response));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The exception classes, and which of them each error of the core becomes.
+
+use ext_php_rs::types::Zval;
+use sprocket_core::{ForkError, StartError};
+
+use crate::zend::{
+    Builtin, ClassCell, Prop, Thrown, Type, register_exception, register_interface, text, throw, throw_with,
+};
+
+static EXCEPTION: ClassCell = ClassCell::new();
+static INVALID_OPTION: ClassCell = ClassCell::new();
+static INVALID_PAYLOAD: ClassCell = ClassCell::new();
+static BIND_EXCEPTION: ClassCell = ClassCell::new();
+static FORK_EXCEPTION: ClassCell = ClassCell::new();
+static STATE_EXCEPTION: ClassCell = ClassCell::new();
+
+pub(crate) fn register() {
+    register_interface(&EXCEPTION, c"Sprocket\\Exception", Builtin::Throwable);
+    register_exception(
+        &INVALID_OPTION,
+        c"Sprocket\\InvalidOption",
+        Builtin::InvalidArgumentException,
+        &EXCEPTION,
+        vec![
+            Prop::readonly(c"option", Type::STRING),
+            Prop::readonly(c"value", Type::MIXED),
+            Prop::readonly(c"allowed", Type::STRING),
+        ],
+    );
+    register_exception(
+        &INVALID_PAYLOAD,
+        c"Sprocket\\InvalidPayload",
+        Builtin::InvalidArgumentException,
+        &EXCEPTION,
+        Vec::new(),
+    );
+    for (class, name, parent) in [
+        (&BIND_EXCEPTION, c"Sprocket\\BindException", Builtin::RuntimeException),
+        (&FORK_EXCEPTION, c"Sprocket\\ForkException", Builtin::RuntimeException),
+        (&STATE_EXCEPTION, c"Sprocket\\StateException", Builtin::LogicException),
+    ] {
+        register_exception(class, name, parent, &EXCEPTION, Vec::new());
+    }
+}
+
+/// `allowed` completes the sentence "… must be".
+pub(crate) fn invalid_option(option: &str, value: &Zval, allowed: &str) -> Thrown {
+    let message = format!("Option {option} must be {allowed}; got {}", crate::convert::show(value));
+    let mut props = [
+        ("option", text(option.as_bytes())),
+        ("value", value.shallow_clone()),
+        ("allowed", text(allowed.as_bytes())),
+    ];
+    throw_with(&INVALID_OPTION, &message, 0, &mut props)
+}
+
+pub(crate) fn invalid_text() -> Thrown {
+    throw(&INVALID_PAYLOAD, "A text message must be valid UTF-8; send other bytes with binary: true", 0)
+}
+
+pub(crate) fn state(message: &str) -> Thrown {
+    throw(&STATE_EXCEPTION, message, 0)
+}
+
+pub(crate) fn fork(error: &ForkError) -> Thrown {
+    throw(&FORK_EXCEPTION, &sentence(&error.to_string()), 0)
+}
+
+/// A listener that could not be had, before the core was asked.
+pub(crate) fn bind(address: &str, source: &std::io::Error) -> Thrown {
+    let code = source.raw_os_error().unwrap_or(0);
+    throw(&BIND_EXCEPTION, &format!("Cannot listen on {address}: {source}"), i64::from(code))
+}
+
+pub(crate) fn start(error: &StartError) -> Thrown {
+    let source = match error {
+        StartError::Bind(bind) => &bind.source,
+        StartError::Runtime(source) => source,
+    };
+    throw(&BIND_EXCEPTION, &sentence(&error.to_string()), i64::from(source.raw_os_error().unwrap_or(0)))
+}
+
+/// The core's messages are fragments; PHP's begin with a capital.
+fn sentence(fragment: &str) -> String {
+    let mut chars = fragment.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,177 @@
+//! `Sprocket\Handshake`.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use ext_php_rs::types::Zval;
+use sprocket_core::{Decision, Ticket};
+
+use crate::convert;
+use crate::errors;
+use crate::link::{Accepted, Link};
+use crate::request::Request;
+use crate::response;
+use crate::zend::{
+    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, register_class,
+};
+
+static HANDSHAKE: ClassCell = ClassCell::new();
+
+/// Where a handshake stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The client waits.
+    Pending,
+    /// Accepted or rejected.
+    Given,
+    /// The client went away, or the time was up.
+    Gone,
+}
+
+/// The question that a handshake object stands for.
+#[derive(Default)]
+pub(crate) struct Handshake {
+    inner: OnceCell<Inner>,
+}
+
+struct Inner {
+    ticket: Ticket,
+    link: Rc<Link>,
+    /// Shared with the link, which learns that the client went away.
+    answer: Rc<Cell<Answer>>,
+}
+
+/// Number of the declared property.
+const REQUEST: usize = 0;
+
+impl Native for Handshake {
+    const MADE_BY: Option<&'static str> =
+        Some("Cannot create Sprocket\\Handshake: handshakes are made by Sprocket\\Server");
+
+    fn class() -> &'static ClassCell {
+        &HANDSHAKE
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+}
+
+impl Handshake {
+    pub(crate) fn create(ticket: Ticket, link: Rc<Link>, request: &Owned<Request>) -> Owned<Self> {
+        let object = Owned::<Self>::create();
+        object.init_prop(REQUEST, request.value());
+        let answer = Rc::new(Cell::new(Answer::Pending));
+        link.waiting.borrow_mut().insert(ticket, Rc::clone(&answer));
+        let _ = object.get().inner.set(Inner { ticket, link, answer });
+        object
+    }
+
+    /// Answers with 500 unless an answer was given.
+    pub(crate) fn fail(&self) {
+        if let Some(inner) = self.inner.get() {
+            inner.fail();
+        }
+    }
+}
+
+impl Inner {
+    fn fail(&self) {
+        if self.answer.get() != Answer::Pending || !self.link.is_native() {
+            return;
+        }
+        drop(self.link.forget(self.ticket, Answer::Given));
+        // Not in a fork, which was checked; without a core there is nobody to answer.
+        let _ = self.link.command(|core| core.decide(self.ticket, Decision::Reject(response::failure())));
+    }
+
+    /// Gives the answer. False: too late.
+    fn answer(&self, decision: Decision, accepted: Option<Accepted>) -> Result<bool> {
+        match self.answer.get() {
+            Answer::Given => return Err(errors::state("This handshake was answered before")),
+            Answer::Gone => return Ok(false),
+            Answer::Pending => {}
+        }
+        self.link.check_process()?;
+        drop(self.link.forget(self.ticket, Answer::Given));
+        if let Some(accepted) = accepted {
+            self.link.accepted.borrow_mut().insert(self.ticket, accepted);
+        }
+        if self.link.command(|core| core.decide(self.ticket, decision))? == Some(true) {
+            return Ok(true);
+        }
+        drop(self.link.forget(self.ticket, Answer::Gone));
+        self.answer.set(Answer::Gone);
+        Ok(false)
+    }
+}
+
+/// A handshake that nobody can answer any more must not keep its client until the time is up.
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.fail();
+    }
+}
+
+pub(crate) fn register() {
+    let methods = vec![
+        Method::private_constructor(),
+        Method::new(c"accept", accept)
+            .opt(c"subprotocol", Type::STRING.nullable(), c"null")
+            .opt(c"headers", Type::ARRAY, c"[]")
+            .opt(c"data", Type::MIXED, c"null")
+            .returns(Type::BOOL),
+        Method::new(c"reject", reject)
+            .opt(c"status", Type::INT, c"403")
+            .opt(c"body", Type::STRING, c"''")
+            .opt(c"headers", Type::ARRAY, c"[]")
+            .returns(Type::BOOL),
+        Method::new(c"isPending", is_pending).returns(Type::BOOL),
+    ];
+    let props = vec![Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
+    register_class::<Handshake>(Class { name: c"Sprocket\\Handshake", methods, props }, &[]);
+}
+
+fn accept(call: &Call) -> Result<bool> {
+    call.arity(0, 3)?;
+    let this = call.this_object::<Handshake>();
+    let Some(request) = Owned::<Request>::from_value(&this.prop(REQUEST)) else { return Ok(false) };
+    let subprotocol = match call.string_or_null(0)? {
+        None => None,
+        Some(name) => {
+            let offered = request
+                .get()
+                .head()
+                .and_then(|h| h.subprotocols().find(|s| s.as_bytes() == name.as_bytes()).map(str::to_owned));
+            if offered.is_none() {
+                return Err(argument_value_error(
+                    0,
+                    "must be one of the subprotocols that the client offers",
+                ));
+            }
+            offered
+        }
+    };
+    let headers = convert::headers(1, call.array(1)?)?;
+    let data = call.value(2).map_or_else(Zval::null, Zval::shallow_clone);
+    match this.get().inner.get() {
+        Some(inner) => {
+            inner.answer(Decision::Accept { subprotocol, headers }, Some(Accepted { request, data }))
+        }
+        None => Ok(false),
+    }
+}
+
+fn reject(call: &Call) -> Result<bool> {
+    let response = response::rejection(call)?;
+    match call.this::<Handshake>().inner.get() {
+        Some(inner) => inner.answer(Decision::Reject(response), None),
+        None => Ok(false),
+    }
+}
+
+fn is_pending(call: &Call) -> Result<bool> {
+    call.arity(0, 0)?;
+    let pending = |inner: &Inner| inner.answer.get() == Answer::Pending && inner.link.is_running();
+    Ok(call.this::<Handshake>().inner.get().is_some_and(pending))
+}

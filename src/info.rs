@@ -1,0 +1,21 @@
+//! The table of `phpinfo()` and `php --ri sprocket`.
+
+use ext_php_rs::zend::ModuleEntry;
+use ext_php_rs::{info_table_end, info_table_header, info_table_row, info_table_start};
+
+/// Prints the table.
+pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
+    info_table_start!();
+    info_table_header!("Sprocket", "enabled");
+    info_table_row!("Version", env!("CARGO_PKG_VERSION"));
+    info_table_row!("Protocols", "WebSocket (RFC 6455, version 13), HTTP/1.1");
+    info_table_row!("Listeners", "ws://, unix://, fd://, streams, sockets");
+    info_table_row!("TLS", "no");
+    info_table_row!("Compression", "no");
+    info_table_row!("Event loops", "own, stream_select, Revolt, ReactPHP");
+    info_table_row!("tokio", env!("SPROCKET_TOKIO"));
+    info_table_row!("tokio-tungstenite", env!("SPROCKET_TOKIO_TUNGSTENITE"));
+    info_table_row!("hyper", env!("SPROCKET_HYPER"));
+    info_table_row!("INI settings", "none: a server is set up by Sprocket\\Options");
+    info_table_end!();
+}

@@ -1,0 +1,43 @@
+//! Sprocket as a PHP extension: the binding between PHP and the server core.
+//!
+//! This file registers; [`server`] and its siblings hold one PHP class each, [`dispatch`] alone
+//! calls PHP code, [`zend`] alone is unsafe.
+#![deny(unsafe_code)]
+// The one public function is the module entry, which a macro writes.
+#![allow(missing_docs)]
+
+mod callbacks;
+mod connection;
+mod convert;
+mod dispatch;
+mod errors;
+mod handshake;
+mod info;
+mod lifecycle;
+mod link;
+mod listen;
+mod options;
+mod request;
+mod response;
+mod server;
+mod timers;
+mod zend;
+
+use ext_php_rs::prelude::*;
+
+/// The module as PHP loads it.
+#[php_module]
+pub fn get_module(module: ModuleBuilder<'_>) -> ModuleBuilder<'_> {
+    module.name("sprocket").startup_function(startup).info_function(info::print)
+}
+
+extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
+    errors::register();
+    options::register();
+    request::register();
+    response::register();
+    connection::register();
+    handshake::register();
+    server::register();
+    0
+}

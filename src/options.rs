@@ -1,0 +1,303 @@
+//! `Sprocket\Options` and `Sprocket\SlowConsumer`.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use ext_php_rs::types::{ZendHashTable, Zval};
+use sprocket_core::{Config, Origins, SlowConsumer};
+
+use crate::convert::duration;
+use crate::errors::invalid_option;
+use crate::zend::{
+    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name,
+    register_class, register_enum, string, throw_error,
+};
+
+static OPTIONS: ClassCell = ClassCell::new();
+static SLOW_CONSUMER: ClassCell = ClassCell::new();
+
+/// Largest size in bytes that an option takes: 2 GiB - 1, far from what any frame header overflows.
+const MOST_BYTES: i64 = i32::MAX as i64;
+
+/// The checked values. What PHP sees of them are the declared properties.
+#[derive(Default)]
+pub(crate) struct Options {
+    config: OnceCell<Settings>,
+}
+
+/// Options as the core takes them, but for the one that depends on the process at start.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// `max_connections` of it counts only where `max_connections` below is given.
+    pub(crate) config: Config,
+    /// `None`: what the descriptor limit allows.
+    pub(crate) max_connections: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { config: Config::default(), max_connections: None }
+    }
+}
+
+impl Options {
+    pub(crate) fn settings(&self) -> Settings {
+        self.config.get().cloned().unwrap_or_default()
+    }
+}
+
+impl Native for Options {
+    fn class() -> &'static ClassCell {
+        &OPTIONS
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+}
+
+pub(crate) fn register() {
+    register_enum(&SLOW_CONSUMER, c"Sprocket\\SlowConsumer", &[(c"Close", c"close"), (c"Drop", c"drop")]);
+    let slow = Type::class(c"Sprocket\\SlowConsumer");
+    let options = [
+        (c"maxConnections", Type::INT.nullable(), c"null"),
+        (c"maxConnectionsPerIp", Type::INT, c"0"),
+        (c"maxMessageSize", Type::INT, c"1048576"),
+        (c"maxHeaderSize", Type::INT, c"16384"),
+        (c"maxBodySize", Type::INT, c"1048576"),
+        (c"handshakeTimeout", Type::FLOAT, c"10.0"),
+        (c"pingInterval", Type::FLOAT, c"25.0"),
+        (c"pingTimeout", Type::FLOAT, c"20.0"),
+        (c"closeTimeout", Type::FLOAT, c"3.0"),
+        (c"sendBufferLimit", Type::INT, c"1048576"),
+        (c"slowConsumer", slow, c"\\Sprocket\\SlowConsumer::Close"),
+        (c"maxPendingMessages", Type::INT, c"256"),
+        (c"maxPendingBytes", Type::INT, c"4194304"),
+        (c"origins", Type::ARRAY.nullable(), c"null"),
+        (c"subprotocols", Type::ARRAY, c"[]"),
+        (c"strictSubprotocols", Type::BOOL, c"false"),
+        (c"healthPath", Type::STRING.nullable(), c"null"),
+        (c"ioThreads", Type::INT, c"1"),
+        (c"backlog", Type::INT, c"4096"),
+    ];
+    let constructor =
+        options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
+            m.opt(name, *type_, default)
+        });
+    let props = options.iter().map(|(name, type_, _)| Prop::readonly(name, *type_)).collect();
+    register_class::<Options>(Class { name: c"Sprocket\\Options", methods: vec![constructor], props }, &[]);
+}
+
+/// Reads the arguments in order, checks each, and keeps what PHP shows as properties.
+struct Reader<'a> {
+    call: &'a Call,
+    next: usize,
+    props: Vec<Zval>,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, value: Zval) -> usize {
+        self.props.push(value);
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn refuse<T>(&self, name: &str, value: &Zval, allowed: &str) -> Result<T> {
+        Err(invalid_option(name, value, allowed))
+    }
+
+    fn int(&mut self, name: &str, default: i64, least: i64, most: i64) -> Result<i64> {
+        let n = self.call.int(self.next, default)?;
+        let mut value = Zval::new();
+        value.set_long(n);
+        if !(least..=most).contains(&n) {
+            let allowed = if most == i64::MAX {
+                format!("at least {least}")
+            } else {
+                format!("between {least} and {most}")
+            };
+            return self.refuse(name, &value, &allowed);
+        }
+        self.take(value);
+        Ok(n)
+    }
+
+    fn size(&mut self, name: &str, default: usize, least: i64, most: i64) -> Result<usize> {
+        self.int(name, default as i64, least, most).map(|n| n as usize)
+    }
+
+    fn seconds(&mut self, name: &str, default: Duration, zero_is_off: bool) -> Result<Duration> {
+        let seconds = self.call.float(self.next, default.as_secs_f64())?;
+        let mut value = Zval::new();
+        value.set_double(seconds);
+        let off = zero_is_off && seconds == 0.0;
+        match duration(seconds) {
+            Some(time) if off || (0.001..=86_400.0).contains(&seconds) => {
+                self.take(value);
+                Ok(time)
+            }
+            _ => {
+                let or = if zero_is_off { ", or 0 for never" } else { "" };
+                self.refuse(name, &value, &format!("between 0.001 and 86400 seconds{or}"))
+            }
+        }
+    }
+
+    /// A list of strings that each satisfy `check`; `allowed` says what that means.
+    fn strings(
+        &self,
+        name: &str,
+        table: &ZendHashTable,
+        allowed: &str,
+        check: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>> {
+        let mut strings = Vec::new();
+        for (_, value) in array_entries(table) {
+            match value.zend_str().and_then(|s| s.as_str().ok()).filter(|s| check(s)) {
+                Some(s) => strings.push(s.to_owned()),
+                None => return self.refuse(name, value, allowed),
+            }
+        }
+        Ok(strings)
+    }
+}
+
+fn construct(call: &Call) -> Result<()> {
+    let this = call.this_object::<Options>();
+    if this.get().config.get().is_some() {
+        return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
+    }
+    call.arity(0, 19)?;
+    let mut args = Reader { call, next: 0, props: Vec::with_capacity(19) };
+    let settings = read(&mut args)?;
+    for (index, value) in args.props.into_iter().enumerate() {
+        this.init_prop(index, value);
+    }
+    let _ = this.get().config.set(settings);
+    Ok(())
+}
+
+fn read(args: &mut Reader<'_>) -> Result<Settings> {
+    let base = Config::default();
+    let max_connections = match args.call.int_or_null(0)? {
+        None => {
+            args.take(Zval::null());
+            None
+        }
+        Some(_) => Some(args.size("maxConnections", 0, 1, i64::MAX)?),
+    };
+    let config = Config {
+        max_connections_per_ip: args.size("maxConnectionsPerIp", base.max_connections_per_ip, 0, i64::MAX)?,
+        max_message_size: args.size("maxMessageSize", base.max_message_size, 1, MOST_BYTES)?,
+        max_header_size: args.size("maxHeaderSize", base.max_header_size, 8192, 1 << 20)?,
+        max_body_size: args.size("maxBodySize", base.max_body_size, 0, MOST_BYTES)?,
+        handshake_timeout: args.seconds("handshakeTimeout", base.handshake_timeout, false)?,
+        ping_interval: {
+            let default = base.ping_interval.unwrap_or_default();
+            Some(args.seconds("pingInterval", default, true)?).filter(|d| !d.is_zero())
+        },
+        ping_timeout: args.seconds("pingTimeout", base.ping_timeout, false)?,
+        close_timeout: args.seconds("closeTimeout", base.close_timeout, false)?,
+        send_buffer_limit: args.size("sendBufferLimit", base.send_buffer_limit, 1, MOST_BYTES)?,
+        slow_consumer: slow_consumer(args)?,
+        max_pending_messages: args.size("maxPendingMessages", base.max_pending_messages, 1, 1_000_000)?,
+        max_pending_bytes: args.size("maxPendingBytes", base.max_pending_bytes, 1, MOST_BYTES)?,
+        origins: origins(args)?,
+        subprotocols: subprotocols(args)?,
+        strict_subprotocols: {
+            let strict = args.call.bool(args.next, false)?;
+            let mut value = Zval::new();
+            value.set_bool(strict);
+            args.take(value);
+            strict
+        },
+        health_path: health_path(args)?,
+        io_threads: args.size("ioThreads", base.io_threads, 1, 256)?,
+        backlog: args.int("backlog", i64::from(base.backlog), 1, 65_535)? as i32,
+        ..base
+    };
+    Ok(Settings { config, max_connections })
+}
+
+fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
+    let case = match args.call.instance(args.next, &SLOW_CONSUMER)? {
+        Some(case) => case.shallow_clone(),
+        None => SLOW_CONSUMER.case(c"Close"),
+    };
+    let drops = case_name(&case) == Some(b"Drop");
+    args.take(case);
+    Ok(if drops { SlowConsumer::Drop } else { SlowConsumer::Close })
+}
+
+fn origins(args: &mut Reader<'_>) -> Result<Origins> {
+    let Some(table) = args.call.array_or_null(args.next)? else {
+        args.take(Zval::null());
+        return Ok(Origins::SameHost);
+    };
+    let list = args.strings(
+        "origins",
+        table,
+        "null, or a list of origins such as \"https://example.com\" (no path, no slash at the end), \
+         bare hosts such as \"example.com\", or \"*\" for any",
+        |s| s == "*" || is_origin(s),
+    )?;
+    args.take_argument();
+    Ok(if list.iter().any(|s| s == "*") { Origins::Any } else { Origins::List(list) })
+}
+
+/// RFC 6454 section 6.2 (`scheme://host[:port]`), or a host with an optional port.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map_or(text, |(scheme, host)| {
+        if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) { host } else { "" }
+    });
+    // `null` is what browsers send for pages without an origin (files, sandboxes).
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+}
+
+fn subprotocols(args: &mut Reader<'_>) -> Result<Vec<String>> {
+    let allowed = "a list of tokens (letters, digits and !#$%&'*+-.^_`|~), each once";
+    let Some(table) = args.call.array(args.next)? else {
+        args.take(crate::zend::list([]));
+        return Ok(Vec::new());
+    };
+    let list = args.strings("subprotocols", table, allowed, crate::listen::is_token)?;
+    for (i, name) in list.iter().enumerate() {
+        if list[..i].contains(name) {
+            return args.refuse("subprotocols", &string(name.as_bytes()), allowed);
+        }
+    }
+    args.take_argument();
+    Ok(list)
+}
+
+fn health_path(args: &mut Reader<'_>) -> Result<Option<String>> {
+    let Some(path) = args.call.string_or_null(args.next)? else {
+        args.take(Zval::null());
+        return Ok(None);
+    };
+    let value = string(path.as_bytes());
+    match path.as_str() {
+        Ok(p) if p.starts_with('/') && p.bytes().all(|b| b.is_ascii_graphic() && !b"?#".contains(&b)) => {
+            args.take(value);
+            Ok(Some(p.to_owned()))
+        }
+        _ => args.refuse(
+            "healthPath",
+            &value,
+            "null, or a path that begins with a slash and has neither a query nor blanks",
+        ),
+    }
+}
+
+impl Reader<'_> {
+    /// Keeps the argument as it was given.
+    fn take_argument(&mut self) {
+        let value = self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone);
+        self.take(value);
+    }
+}
+
+/// The settings of an optional `Options` argument.
+pub(crate) fn settings(options: Option<Owned<Options>>) -> Settings {
+    options.map_or_else(Settings::default, |o| o.get().settings())
+}

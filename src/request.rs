@@ -1,0 +1,204 @@
+//! `Sprocket\Request`.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ext_php_rs::types::{ZendHashTable, Zval};
+use sprocket_core::Request as Head;
+
+use crate::convert::percent_decode;
+use crate::zend::{
+    Call, Class, ClassCell, Method, Native, Owned, Result, Type, list, map_insert, parse_query,
+    register_class, string,
+};
+
+static REQUEST: ClassCell = ClassCell::new();
+
+/// A request head, shared with the core, and the body of a plain request.
+#[derive(Default)]
+pub(crate) struct Request {
+    inner: OnceCell<Inner>,
+}
+
+struct Inner {
+    head: Arc<Head>,
+    /// `None` for a handshake.
+    body: Option<Bytes>,
+}
+
+impl Native for Request {
+    const MADE_BY: Option<&'static str> =
+        Some("Cannot create Sprocket\\Request: requests are made by Sprocket\\Server");
+
+    fn class() -> &'static ClassCell {
+        &REQUEST
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+}
+
+impl Request {
+    /// The request of a handshake.
+    pub(crate) fn handshake(head: Arc<Head>) -> Owned<Self> {
+        Self::create(Inner { head, body: None })
+    }
+
+    /// A plain request.
+    pub(crate) fn plain(head: Arc<Head>, body: Bytes) -> Owned<Self> {
+        Self::create(Inner { head, body: Some(body) })
+    }
+
+    fn create(inner: Inner) -> Owned<Self> {
+        let object = Owned::<Self>::create();
+        let _ = object.get().inner.set(inner);
+        object
+    }
+
+    /// The head; every object that PHP can reach has one.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.inner.get().map(|inner| &*inner.head)
+    }
+}
+
+pub(crate) fn register() {
+    let methods = vec![
+        Method::private_constructor(),
+        Method::new(c"method", |c: &Call| bytes(c, |h| h.method().as_bytes())).returns(Type::STRING),
+        Method::new(c"target", |c: &Call| bytes(c, |h| h.target().as_bytes())).returns(Type::STRING),
+        Method::new(c"path", |c: &Call| bytes(c, |h| h.path().as_bytes())).returns(Type::STRING),
+        Method::new(c"query", query).returns(Type::ARRAY),
+        Method::new(c"queryString", |c: &Call| bytes(c, |h| h.query().as_bytes())).returns(Type::STRING),
+        Method::new(c"header", header).arg(c"name", Type::STRING).returns(Type::STRING.nullable()),
+        Method::new(c"headers", headers).returns(Type::ARRAY),
+        Method::new(c"cookies", cookies).returns(Type::ARRAY),
+        Method::new(c"remoteAddress", |c: &Call| with(c, |h| address(h.remote()))).returns(Type::STRING),
+        Method::new(c"remotePort", |c: &Call| with(c, |h| port(h.remote()))).returns(Type::INT),
+        Method::new(c"localAddress", |c: &Call| with(c, |h| address(h.local()))).returns(Type::STRING),
+        Method::new(c"localPort", |c: &Call| with(c, |h| port(h.local()))).returns(Type::INT),
+        Method::new(c"scheme", scheme).returns(Type::STRING),
+        Method::new(c"isSecure", |c: &Call| with(c, Head::is_secure)).returns(Type::BOOL),
+        Method::new(c"subprotocols", subprotocols).returns(Type::ARRAY),
+        Method::new(c"body", body).returns(Type::STRING),
+    ];
+    register_class::<Request>(Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
+}
+
+/// Runs `f` on the head for a method without parameters.
+fn with<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
+    call.arity(0, 0)?;
+    read(call, f)
+}
+
+fn read<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
+    match call.this::<Request>().head() {
+        Some(head) => Ok(f(head)),
+        None => Err(crate::zend::throw_error("This request was not made by Sprocket\\Server")),
+    }
+}
+
+fn bytes(call: &Call, part: impl FnOnce(&Head) -> &[u8]) -> Result<Zval> {
+    with(call, |head| string(part(head)))
+}
+
+fn address(address: Option<std::net::SocketAddr>) -> Zval {
+    string(address.map(|a| a.ip().to_canonical().to_string()).unwrap_or_default().as_bytes())
+}
+
+fn port(address: Option<std::net::SocketAddr>) -> i64 {
+    address.map_or(0, |a| i64::from(a.port()))
+}
+
+fn query(call: &Call) -> Result<Zval> {
+    // The engine may warn (`max_input_vars`), and so run an error handler: not below `with`.
+    call.arity(0, 0)?;
+    let query = string(read(call, |h| h.query().to_owned())?.as_bytes());
+    let parsed = parse_query(query.zend_str().map_or(&[], |s| s.as_bytes()));
+    if crate::zend::pending() { Err(crate::zend::Thrown) } else { Ok(parsed) }
+}
+
+/// Values of one name, joined as RFC 9110 section 5.2 and RFC 6265 section 5.4 say.
+fn joined(head: &Head, name: &str) -> Option<Vec<u8>> {
+    let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
+    let mut values = head.headers().filter(|(n, _)| *n == name).map(|(_, v)| v);
+    let mut value = values.next()?.to_vec();
+    for more in values {
+        value.extend_from_slice(separator);
+        value.extend_from_slice(more);
+    }
+    Some(value)
+}
+
+fn header(call: &Call) -> Result<Option<Zval>> {
+    call.arity(1, 1)?;
+    let name = match call.string(0)? {
+        Some(name) => String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase(),
+        None => return Ok(None),
+    };
+    read(call, |head| joined(head, &name).map(|v| string(&v)))
+}
+
+fn headers(call: &Call) -> Result<Zval> {
+    with(call, |head| {
+        let mut table = ZendHashTable::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for (name, value) in head.headers() {
+            if seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
+            let value = joined(head, name).map_or_else(|| string(value), |v| string(&v));
+            map_insert(&mut table, name.as_bytes(), value);
+        }
+        let mut array = Zval::new();
+        array.set_hashtable(table);
+        array
+    })
+}
+
+fn cookies(call: &Call) -> Result<Zval> {
+    with(call, |head| {
+        let mut table = ZendHashTable::new();
+        let header = joined(head, "cookie").unwrap_or_default();
+        // A request has few cookies, and 16 KiB of head at most by default: a scan does.
+        let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
+        for pair in header.split(|b| *b == b';') {
+            let pair = pair.trim_ascii();
+            let equals = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+            let (name, value) = (&pair[..equals], pair.get(equals + 1..).unwrap_or_default());
+            if !name.is_empty() && !pairs.iter().any(|(n, _)| *n == name) {
+                pairs.push((name, value));
+            }
+        }
+        for (name, value) in pairs {
+            map_insert(&mut table, name, string(&percent_decode(value)));
+        }
+        let mut array = Zval::new();
+        array.set_hashtable(table);
+        array
+    })
+}
+
+fn scheme(call: &Call) -> Result<Zval> {
+    let plain = call.this::<Request>().inner.get().is_some_and(|i| i.body.is_some());
+    with(call, |head| {
+        string(match (plain, head.is_secure()) {
+            (false, false) => b"ws",
+            (false, true) => b"wss",
+            (true, false) => b"http",
+            (true, true) => b"https",
+        })
+    })
+}
+
+fn subprotocols(call: &Call) -> Result<Zval> {
+    with(call, |head| list(head.subprotocols().map(|s| string(s.as_bytes()))))
+}
+
+fn body(call: &Call) -> Result<Zval> {
+    call.arity(0, 0)?;
+    let body = call.this::<Request>().inner.get().and_then(|i| i.body.as_ref());
+    Ok(string(body.map_or(&[], |b| b)))
+}

@@ -1,0 +1,129 @@
+//! `Sprocket\Response`.
+
+use std::cell::OnceCell;
+
+use bytes::Bytes;
+use ext_php_rs::types::Zval;
+use sprocket_core::Response as Answer;
+
+use crate::convert;
+use crate::zend::{
+    Call, Class, ClassCell, Method, Native, Prop, Result, Type, argument_value_error, list, register_class,
+    string, throw_error,
+};
+
+static RESPONSE: ClassCell = ClassCell::new();
+
+/// The checked answer. The body is kept by PHP alone, as a property.
+#[derive(Default)]
+pub(crate) struct Response {
+    inner: OnceCell<(u16, Vec<(String, String)>)>,
+}
+
+const STATUS: usize = 0;
+const BODY: usize = 1;
+const HEADERS: usize = 2;
+
+impl Native for Response {
+    fn class() -> &'static ClassCell {
+        &RESPONSE
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+}
+
+pub(crate) fn register() {
+    let constructor = Method::new(c"__construct", construct)
+        .opt(c"status", Type::INT, c"200")
+        .opt(c"body", Type::STRING, c"''")
+        .opt(c"headers", Type::ARRAY, c"[]");
+    let props = vec![
+        Prop::readonly(c"status", Type::INT),
+        Prop::readonly(c"body", Type::STRING),
+        Prop::readonly(c"headers", Type::ARRAY),
+    ];
+    register_class::<Response>(Class { name: c"Sprocket\\Response", methods: vec![constructor], props }, &[]);
+}
+
+fn construct(call: &Call) -> Result<()> {
+    call.arity(0, 3)?;
+    let (status, body, headers) = arguments(call, 200, 200)?;
+    let this = call.this_object::<Response>();
+    if this.get().inner.set((status, headers)).is_err() {
+        return Err(throw_error("Cannot modify readonly properties of Sprocket\\Response"));
+    }
+    let mut number = Zval::new();
+    number.set_long(i64::from(status));
+    this.init_prop(STATUS, number);
+    this.init_prop(BODY, body);
+    this.init_prop(HEADERS, call.value(2).map_or_else(|| list([]), Zval::shallow_clone));
+    Ok(())
+}
+
+/// Reads `(int $status, string $body, array $headers)`.
+fn arguments(call: &Call, default: i64, least: u16) -> Result<(u16, Zval, Vec<(String, String)>)> {
+    let status = call.int(0, default)?;
+    let status = match u16::try_from(status) {
+        Ok(status) if (least..=599).contains(&status) => status,
+        _ => {
+            return Err(argument_value_error(0, &format!("must be between {least} and 599, {status} given")));
+        }
+    };
+    let body = match call.string(1)? {
+        Some(_) => call.value(1).map_or_else(Zval::null, Zval::shallow_clone),
+        None => string(b""),
+    };
+    let mut headers = convert::headers(2, call.array(2)?)?;
+    let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if !has_type && body.zend_str().is_some_and(|b| !b.is_empty()) {
+        headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
+    }
+    Ok((status, body, headers))
+}
+
+/// Reads the arguments of `Handshake::reject()`.
+pub(crate) fn rejection(call: &Call) -> Result<Answer> {
+    call.arity(0, 3)?;
+    let (status, body, mut headers) = arguments(call, 403, 300)?;
+    let body = body.zend_str().map_or(&[][..], |b| b.as_bytes());
+    if !body.is_empty() {
+        return Ok(Answer { status, headers, body: Bytes::copy_from_slice(body) });
+    }
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
+    }
+    Ok(Answer { status, headers, body: Bytes::from_static(reason(status).as_bytes()) })
+}
+
+/// Names of the statuses that handshakes are rejected with (RFC 9110 section 15).
+fn reason(status: u16) -> &'static str {
+    match status {
+        300..=399 => "See Other",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        400..=499 => "Refused",
+        _ => "Internal Server Error",
+    }
+}
+
+/// What a callback returned, as the core sends it.
+pub(crate) fn answer(response: &crate::zend::Owned<Response>) -> Answer {
+    let (status, headers) = response.get().inner.get().cloned().unwrap_or((500, Vec::new()));
+    let body = response.prop(BODY);
+    Answer { status, headers, body: Bytes::copy_from_slice(body.zend_str().map_or(&[], |b| b.as_bytes())) }
+}
+
+/// The answer where a callback has failed. It tells the client nothing about the failure.
+pub(crate) fn failure() -> Answer {
+    Answer {
+        status: 500,
+        headers: vec![("Content-Type".into(), "text/plain; charset=utf-8".into())],
+        body: Bytes::from_static(b"Internal Server Error"),
+    }
+}

@@ -1,0 +1,403 @@
+//! `Sprocket\Server`.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ext_php_rs::types::{ZendHashTable, Zval};
+use sprocket_core::{Server as Core, Stats};
+
+use crate::callbacks::{Callbacks, Hook};
+use crate::connection::Connection;
+use crate::convert::duration;
+use crate::handshake::Answer;
+use crate::lifecycle;
+use crate::link::Link;
+use crate::listen::{self, Listen};
+use crate::options::{self, Options, Settings};
+use crate::timers::Timers;
+use crate::zend::{
+    Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
+    argument_value_error, list, register_class, stream_from_fd, string, throw_error, watch_forks,
+    with_signals_blocked,
+};
+use crate::{dispatch, errors};
+
+static SERVER: ClassCell = ClassCell::new();
+
+/// The state of a server object.
+#[derive(Default)]
+pub(crate) struct Server {
+    setup: OnceCell<Setup>,
+    /// Shared with connections and handshakes.
+    pub(crate) link: Rc<Link>,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) timers: Timers,
+    /// Those between onOpen and onClose, by number.
+    pub(crate) connections: RefCell<HashMap<u64, Owned<Connection>>>,
+    /// What `stream()` gave.
+    stream: RefCell<Option<Zval>>,
+    /// The last reading of the counters, once there is no core to ask.
+    stats: RefCell<Option<Stats>>,
+    started: Cell<bool>,
+    stopping: Cell<bool>,
+    /// onUpgrade was set before the start: no connection may open without its word.
+    pub(crate) vetted: Cell<bool>,
+}
+
+/// What the constructor was given.
+struct Setup {
+    listen: Vec<Listen>,
+    settings: Settings,
+}
+
+impl Native for Server {
+    fn class() -> &'static ClassCell {
+        &SERVER
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+
+    fn visit(&self, gc: &mut Gc) {
+        self.callbacks.visit(gc);
+        self.timers.visit(gc);
+        self.link.visit(gc);
+        for connection in self.connections.borrow().values() {
+            gc.add_object(connection);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub(crate) fn register() {
+    let callback = Type::CALLABLE.nullable();
+    let mut methods = vec![
+        Method::new(c"__construct", construct).arg(c"listen", Type::MIXED).opt(
+            c"options",
+            Type::class(c"Sprocket\\Options").nullable(),
+            c"null",
+        ),
+        Method::new(c"onUpgrade", |c: &Call| set(c, Hook::Upgrade)),
+        Method::new(c"onOpen", |c: &Call| set(c, Hook::Open)),
+        Method::new(c"onMessage", |c: &Call| set(c, Hook::Message)),
+        Method::new(c"onClose", |c: &Call| set(c, Hook::Close)),
+        Method::new(c"onDrain", |c: &Call| set(c, Hook::Drain)),
+        Method::new(c"onPong", |c: &Call| set(c, Hook::Pong)),
+        Method::new(c"onRequest", |c: &Call| set(c, Hook::Request)),
+        Method::new(c"onError", |c: &Call| set(c, Hook::Error)),
+    ];
+    let setters = methods.split_off(1).into_iter();
+    methods.extend(setters.map(|m| m.arg(c"callback", callback).returns(Type::STATIC)));
+    methods.extend([
+        Method::new(c"start", |c: &Call| c.arity(0, 0).and_then(|()| c.this::<Server>().start()))
+            .returns(Type::VOID),
+        Method::new(c"run", run).returns(Type::VOID),
+        Method::new(c"poll", poll)
+            .opt(c"timeout", Type::FLOAT, c"0.0")
+            .opt(c"maxEvents", Type::INT, c"1024")
+            .returns(Type::INT),
+        Method::new(c"stream", stream),
+        Method::new(c"stop", stop).opt(c"grace", Type::FLOAT, c"5.0").returns(Type::VOID),
+        Method::new(c"isRunning", is_running).returns(Type::BOOL),
+        Method::new(c"addresses", addresses).returns(Type::ARRAY),
+        Method::new(c"count", count).returns(Type::INT),
+        Method::new(c"connections", connections).returns(Type::ARRAY),
+        Method::new(c"connection", connection)
+            .arg(c"id", Type::INT)
+            .returns(Type::class(c"Sprocket\\Connection").nullable()),
+        Method::new(c"stats", stats).returns(Type::ARRAY),
+        Method::new(c"after", |c: &Call| timer(c, false))
+            .arg(c"seconds", Type::FLOAT)
+            .arg(c"callback", Type::CALLABLE)
+            .returns(Type::INT),
+        Method::new(c"every", |c: &Call| timer(c, true))
+            .arg(c"seconds", Type::FLOAT)
+            .arg(c"callback", Type::CALLABLE)
+            .returns(Type::INT),
+        Method::new(c"cancel", cancel).arg(c"timer", Type::INT).returns(Type::BOOL),
+    ]);
+    register_class::<Server>(
+        Class { name: c"Sprocket\\Server", methods, props: Vec::new() },
+        &[Builtin::Countable],
+    );
+}
+
+fn construct(call: &Call) -> Result<()> {
+    call.arity(1, 2)?;
+    let this = call.this_object::<Server>();
+    let Some(value) = call.value(0) else { return Ok(()) };
+    let listen = listen::parse(value)?;
+    let settings = options::settings(call.object_or_null::<Options>(1)?);
+    match this.get().setup.set(Setup { listen, settings }) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(throw_error("Cannot construct Sprocket\\Server a second time")),
+    }
+}
+
+fn set(call: &Call, hook: Hook) -> Result<This> {
+    call.arity(1, 1)?;
+    let callback = call.callback_or_null(0)?;
+    let server = call.this_object::<Server>();
+    let server = server.get();
+    if let Some(interest) = hook.interest() {
+        server.link.guarded(|core| core.set_interest(interest, callback.is_some()))?;
+    }
+    drop(server.callbacks.set(hook, callback));
+    Ok(This)
+}
+
+impl Server {
+    fn start(&self) -> Result<()> {
+        let Some(setup) = self.setup.get() else {
+            return Err(throw_error("Sprocket\\Server has not been constructed"));
+        };
+        if self.link.is_running() {
+            self.link.check_process()?;
+            return if self.stopping.get() {
+                Err(errors::state("The server is still stopping"))
+            } else {
+                Ok(())
+            };
+        }
+        let mut config = setup.settings.config.clone();
+        config.max_connections =
+            setup.settings.max_connections.unwrap_or_else(lifecycle::connections_allowed);
+        let binds = setup.listen.iter().map(Listen::open).collect::<Result<Vec<_>>>()?;
+        watch_forks();
+        // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
+        let core = with_signals_blocked(|| Core::start(config, binds)).map_err(|e| errors::start(&e))?;
+        for hook in Hook::ALL {
+            if let Some(interest) = hook.interest().filter(|_| self.callbacks.has(hook)) {
+                core.set_interest(interest, true);
+            }
+        }
+        self.vetted.set(self.callbacks.has(Hook::Upgrade));
+        self.started.set(true);
+        self.stats.replace(None);
+        self.link.attach(core);
+        self.timers_changed();
+        Ok(())
+    }
+
+    /// Begins to stop. Nothing happens if it doesn't run.
+    pub(crate) fn stop(&self, grace: Duration) -> Result<()> {
+        if self.link.command(|core| core.stop(grace))?.is_some() {
+            self.stopping.set(true);
+        }
+        Ok(())
+    }
+
+    /// The last event has come, or the object goes: lets the core go, and all that was waiting.
+    pub(crate) fn end(&self) {
+        let native = self.link.is_native();
+        let core = self.link.detach();
+        if let Some(core) = core.as_ref().filter(|_| native) {
+            self.stats.replace(Some(core.stats()));
+        }
+        // Cuts what is left and joins the I/O threads; does neither in a fork.
+        drop(core);
+        self.stopping.set(false);
+        for (_, answer) in self.link.waiting.take() {
+            answer.set(Answer::Gone);
+        }
+        // Each of these may run destructors: no borrow is held.
+        drop(self.link.accepted.take());
+        drop(self.connections.take());
+        drop(self.stream.take());
+    }
+
+    /// Outside of a batch, a foreign loop must learn when the next timer is due.
+    fn timers_changed(&self) {
+        if !self.link.is_dispatching() && self.stream.borrow().is_some() && self.link.is_native() {
+            self.announce();
+        }
+    }
+
+    /// Makes the descriptor readable when events come or a timer is due.
+    pub(crate) fn announce(&self) {
+        let next = self.timers.next();
+        self.link.with(|core| {
+            core.notify_at(next);
+            core.prepare_sleep();
+        });
+    }
+}
+
+fn run(call: &Call) -> Result<()> {
+    call.arity(0, 0)?;
+    if let Some(sapi) = lifecycle::unfit_sapi() {
+        let message = format!("Sprocket\\Server::run() belongs to the command line; this is {sapi}");
+        return Err(errors::state(&message));
+    }
+    let server = call.this_object::<Server>();
+    server.get().refuse_nesting("run")?;
+    if !server.get().stopping.get() {
+        server.get().start()?;
+    }
+    server.get().link.check_process()?;
+    dispatch::run(server.get())
+}
+
+fn poll(call: &Call) -> Result<i64> {
+    call.arity(0, 2)?;
+    let timeout = duration(call.float(0, 0.0)?)
+        .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
+    let most = usize::try_from(call.int(1, 1024)?)
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| argument_value_error(1, "must be at least 1"))?;
+    let server = call.this_object::<Server>();
+    server.get().refuse_nesting("poll")?;
+    if !server.get().is_started("poll")? {
+        return Ok(0);
+    }
+    dispatch::poll(server.get(), timeout, most)
+}
+
+impl Server {
+    fn refuse_nesting(&self, method: &str) -> Result<()> {
+        if !self.link.is_dispatching() {
+            return Ok(());
+        }
+        Err(errors::state(&format!(
+            "Sprocket\\Server::{method}() must not be called while a callback of this server is running, or is \
+             suspended with its fiber"
+        )))
+    }
+
+    /// Whether it runs now; throws if it never did, or runs in the parent process.
+    fn is_started(&self, method: &str) -> Result<bool> {
+        self.link.check_process()?;
+        if !self.started.get() {
+            return Err(errors::state(&format!("Call start() before {method}()")));
+        }
+        Ok(self.link.is_running())
+    }
+}
+
+fn stream(call: &Call) -> Result<Zval> {
+    call.arity(0, 0)?;
+    let server = call.this::<Server>();
+    if !server.is_started("stream")? {
+        return Err(errors::state("The server has been stopped: call start() before stream()"));
+    }
+    if let Some(stream) = server.stream.borrow().as_ref().filter(|s| crate::zend::descriptor_of(s).is_some())
+    {
+        return Ok(stream.shallow_clone());
+    }
+    let fd = server.link.with(|core| core.fd().try_clone_to_owned());
+    let Some(Ok(fd)) = fd else { return Err(errors::state("No descriptor is left for the stream")) };
+    let stream =
+        stream_from_fd(fd).ok_or(Thrown).map_err(|_| errors::state("PHP could not open the stream"))?;
+    drop(server.stream.replace(Some(stream.shallow_clone())));
+    server.announce();
+    Ok(stream)
+}
+
+fn stop(call: &Call) -> Result<()> {
+    call.arity(0, 1)?;
+    let grace = duration(call.float(0, 5.0)?)
+        .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
+    call.this::<Server>().stop(grace)
+}
+
+fn is_running(call: &Call) -> Result<bool> {
+    call.arity(0, 0)?;
+    let link = &call.this::<Server>().link;
+    Ok(link.is_running() && link.is_native())
+}
+
+fn addresses(call: &Call) -> Result<Zval> {
+    call.arity(0, 0)?;
+    let addresses = call.this::<Server>().link.with(Core::addresses).unwrap_or_default();
+    Ok(list(addresses.iter().map(|a| string(a.as_bytes()))))
+}
+
+fn count(call: &Call) -> Result<i64> {
+    call.arity(0, 0)?;
+    Ok(call.this::<Server>().connections.borrow().len() as i64)
+}
+
+fn connections(call: &Call) -> Result<Zval> {
+    call.arity(0, 0)?;
+    let open = call.this::<Server>().connections.borrow();
+    let mut numbers: Vec<u64> = open.keys().copied().collect();
+    numbers.sort_unstable();
+    let mut table = ZendHashTable::with_capacity(numbers.len() as u32);
+    for number in numbers {
+        if let Some(connection) = open.get(&number) {
+            // Fails only when an index overflows.
+            let _ = table.insert_at_index(number as i64, connection.value());
+        }
+    }
+    let mut array = Zval::new();
+    array.set_hashtable(table);
+    Ok(array)
+}
+
+fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
+    call.arity(1, 1)?;
+    let id = call.int(0, 0)?;
+    Ok(call.this::<Server>().connections.borrow().get(&(id as u64)).cloned())
+}
+
+fn stats(call: &Call) -> Result<Zval> {
+    call.arity(0, 0)?;
+    let server = call.this::<Server>();
+    let stats = server.link.with(Core::stats).or_else(|| server.stats.borrow().clone());
+    let mut table = ZendHashTable::new();
+    for (name, n) in stats.iter().flat_map(Stats::iter) {
+        let mut value = Zval::new();
+        value.set_long(i64::try_from(n).unwrap_or(i64::MAX));
+        crate::zend::map_insert(&mut table, camel_case(name).as_bytes(), value);
+    }
+    let mut array = Zval::new();
+    array.set_hashtable(table);
+    Ok(array)
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut out = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (head, tail) = word.split_at(1.min(word.len()));
+        out.push_str(&head.to_ascii_uppercase());
+        out.push_str(tail);
+    }
+    out
+}
+
+fn timer(call: &Call, repeat: bool) -> Result<i64> {
+    /// A shorter period would keep the pump busy with one timer.
+    const SHORTEST: Duration = Duration::from_millis(1);
+    call.arity(2, 2)?;
+    let delay = duration(call.float(0, 0.0)?);
+    let delay = match (delay, repeat) {
+        (Some(delay), false) => delay,
+        (Some(delay), true) if delay >= SHORTEST => delay,
+        (_, false) => return Err(argument_value_error(0, "must be a finite number of seconds, 0 or more")),
+        (_, true) => {
+            return Err(argument_value_error(0, "must be a finite number of seconds, at least 0.001"));
+        }
+    };
+    let callback = call.callback(1)?;
+    let server = call.this::<Server>();
+    let number = server.timers.add(delay, callback, repeat);
+    server.timers_changed();
+    Ok(number)
+}
+
+fn cancel(call: &Call) -> Result<bool> {
+    call.arity(1, 1)?;
+    let number = call.int(0, 0)?;
+    let server = call.this_object::<Server>();
+    Ok(server.get().timers.cancel(number).is_some())
+}

@@ -1,0 +1,98 @@
+//! PHP callables: resolved once, called often.
+
+use std::ffi::CStr;
+use std::{mem, ptr};
+
+use ext_php_rs::types::Zval;
+
+use super::exception::pending;
+use super::{Thrown, ffi};
+
+/// A callable that PHP code gave, with the function it stands for.
+pub(crate) struct Callback {
+    value: Zval,
+    /// Valid as long as `value`, which keeps the closure, or the object of a method, alive.
+    /// `None` where the engine makes a fresh function for each call (`__call`).
+    target: Option<ffi::zend_fcall_info_cache>,
+}
+
+impl Callback {
+    /// The error says why the value can't be called, in the engine's words.
+    pub(crate) fn resolve(value: &Zval) -> Result<Self, String> {
+        let mut value = value.shallow_clone();
+        let target = lookup(&mut value)?;
+        Ok(Self { value, target })
+    }
+
+    /// Another reference to the same callable, to be held while it is called: the call may
+    /// replace or remove the first.
+    pub(crate) fn share(&self) -> Self {
+        Self { value: self.value.shallow_clone(), target: self.target }
+    }
+
+    /// The callable itself, for the cycle collector.
+    pub(crate) fn value(&self) -> &Zval {
+        &self.value
+    }
+
+    /// Calls it. An error means that an exception is pending, `exit()` included.
+    pub(crate) fn call(&self, arguments: &mut [Zval]) -> Result<Zval, Thrown> {
+        let mut result = Zval::new();
+        let count = arguments.len() as u32;
+        match self.target {
+            // SAFETY: the function is kept alive by `value`; arguments and result are valid.
+            Some(target) => unsafe {
+                ffi::zend_call_known_function(
+                    target.function_handler,
+                    target.object,
+                    target.called_scope,
+                    &raw mut result,
+                    count,
+                    arguments.as_mut_ptr(),
+                    ptr::null_mut(),
+                );
+            },
+            // SAFETY: as above; the engine looks the callable up itself.
+            None => unsafe {
+                ffi::_call_user_function_impl(
+                    ptr::null_mut(),
+                    (&raw const self.value).cast_mut(),
+                    &raw mut result,
+                    count,
+                    arguments.as_mut_ptr(),
+                    ptr::null_mut(),
+                );
+            },
+        }
+        if pending() { Err(Thrown) } else { Ok(result) }
+    }
+}
+
+fn lookup(value: &mut Zval) -> Result<Option<ffi::zend_fcall_info_cache>, String> {
+    // SAFETY: a zeroed cache is what the engine starts from.
+    let mut cache: ffi::zend_fcall_info_cache = unsafe { mem::zeroed() };
+    let mut error = ptr::null_mut();
+    // SAFETY: all pointers are valid; the engine fills the cache and, on failure, the message.
+    let callable = unsafe {
+        ffi::zend_is_callable_ex(value, ptr::null_mut(), 0, ptr::null_mut(), &raw mut cache, &raw mut error)
+    };
+    let message = (!error.is_null()).then(|| {
+        // SAFETY: the engine allocated the message for the caller, who frees it.
+        unsafe {
+            let message = CStr::from_ptr(error).to_string_lossy().into_owned();
+            ext_php_rs::alloc::efree(error.cast());
+            message
+        }
+    });
+    if !callable {
+        return Err(message.unwrap_or_else(|| "no array or string given".into()));
+    }
+    // SAFETY: a successful lookup sets the handler; every kind of function has its flags there.
+    let flags = unsafe { (*cache.function_handler).common.fn_flags };
+    if flags & ffi::ZEND_ACC_CALL_VIA_TRAMPOLINE == 0 {
+        return Ok(Some(cache));
+    }
+    // SAFETY: frees the function that the engine made for this lookup alone.
+    unsafe { ffi::zend_release_fcall_info_cache(&raw mut cache) };
+    Ok(None)
+}

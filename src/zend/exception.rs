@@ -1,0 +1,157 @@
+//! PHP exceptions: thrown, seen, taken.
+
+use std::ffi::CString;
+
+use ext_php_rs::types::Zval;
+
+use super::class::ClassCell;
+use super::ffi;
+
+/// A PHP exception is pending. Whoever gets this returns to PHP without running any of its code.
+#[derive(Debug)]
+pub(crate) struct Thrown;
+
+/// A class or interface to inherit from: PHP's own, or one of ours.
+#[derive(Clone, Copy)]
+pub(crate) enum Builtin {
+    Countable,
+    InvalidArgumentException,
+    LogicException,
+    RuntimeException,
+    Throwable,
+    Ours(&'static ClassCell),
+}
+
+impl Builtin {
+    pub(super) fn entry(self) -> *mut ffi::zend_class_entry {
+        // SAFETY: PHP registers its own classes before any extension starts, and never changes
+        // these pointers.
+        unsafe {
+            match self {
+                Self::Countable => ffi::zend_ce_countable,
+                Self::InvalidArgumentException => ffi::spl_ce_InvalidArgumentException,
+                Self::LogicException => ffi::spl_ce_LogicException,
+                Self::RuntimeException => ffi::spl_ce_RuntimeException,
+                Self::Throwable => ffi::zend_ce_throwable,
+                Self::Ours(class) => class.entry(),
+            }
+        }
+    }
+}
+
+/// A C string, NUL bytes shown instead of ending it.
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
+}
+
+/// Throws an exception of one of our classes.
+pub(crate) fn throw(class: &ClassCell, message: &str, code: i64) -> Thrown {
+    throw_with(class, message, code, &mut [])
+}
+
+/// The same with values for declared properties.
+pub(crate) fn throw_with(class: &ClassCell, message: &str, code: i64, props: &mut [(&str, Zval)]) -> Thrown {
+    let message = c_string(message);
+    // SAFETY: the class is registered; the engine copies the message. The property writes are
+    // made in the scope of the class, which alone may give readonly properties their value.
+    unsafe {
+        let object = ffi::zend_throw_exception(class.entry(), message.as_ptr(), code);
+        for (name, value) in props {
+            ffi::zend_update_property(class.entry(), object, name.as_ptr().cast(), name.len(), value);
+        }
+    }
+    Thrown
+}
+
+/// Throws an `\Error`.
+pub(crate) fn throw_error(message: &str) -> Thrown {
+    let message = c_string(message);
+    // SAFETY: the format takes one C string.
+    unsafe { ffi::zend_throw_error(std::ptr::null_mut(), c"%s".as_ptr(), message.as_ptr()) };
+    Thrown
+}
+
+/// Throws a `\TypeError`.
+pub(crate) fn type_error(message: &str) -> Thrown {
+    let message = c_string(message);
+    // SAFETY: the format takes one C string; the class is PHP's own.
+    unsafe { ffi::zend_throw_error(ffi::zend_ce_type_error, c"%s".as_ptr(), message.as_ptr()) };
+    Thrown
+}
+
+/// Throws a `\ValueError` that names the method and the argument, which is numbered from 0.
+pub(crate) fn argument_value_error(index: usize, message: &str) -> Thrown {
+    let message = c_string(message);
+    // SAFETY: only called while a method of ours runs; the format takes one C string.
+    unsafe { ffi::zend_argument_value_error(index as u32 + 1, c"%s".as_ptr(), message.as_ptr()) };
+    Thrown
+}
+
+/// Throws a `\TypeError` that names the method and the argument, which is numbered from 0.
+pub(crate) fn argument_type_error(index: usize, message: &str) -> Thrown {
+    let message = c_string(message);
+    // SAFETY: as in `argument_value_error`.
+    unsafe { ffi::zend_argument_type_error(index as u32 + 1, c"%s".as_ptr(), message.as_ptr()) };
+    Thrown
+}
+
+/// Whether an exception is pending.
+pub(crate) fn pending() -> bool {
+    // SAFETY: the globals of this thread are valid while PHP runs.
+    unsafe { !(*ffi::ext_php_rs_executor_globals()).exception.is_null() }
+}
+
+/// Takes the pending exception. `None` if there is none, or if it is the engine's own way out of
+/// `exit()` and of fibers that are destroyed: that one must stay pending.
+pub(crate) fn take_exception() -> Option<Zval> {
+    // SAFETY: the globals are valid; the exception is an object. It is given a reference before
+    // the engine lets go of its own.
+    unsafe {
+        let exception = (*ffi::ext_php_rs_executor_globals()).exception;
+        if exception.is_null() || ffi::zend_is_unwind_exit(exception) || ffi::zend_is_graceful_exit(exception)
+        {
+            return None;
+        }
+        let mut value = Zval::new();
+        value.set_object(&mut *exception);
+        ffi::zend_clear_exception();
+        Some(value)
+    }
+}
+
+/// What became of a report.
+pub(crate) enum Report {
+    /// Shown, logged, or taken by the user's error handler.
+    Done,
+    /// The error handler ended the script.
+    Exit,
+}
+
+/// Reports an exception as PHP reports uncaught ones, as a warning.
+pub(crate) fn report(exception: Zval) -> Report {
+    let summary = exception.object().and_then(|o| o.get_class_name().ok()).unwrap_or_default();
+    // SAFETY: the value is an exception object. The engine releases the reference that it is
+    // given, so that the one of `exception` must not be released again.
+    unsafe {
+        let exception = std::mem::ManuallyDrop::new(exception);
+        ffi::zend_exception_error(exception.value.obj, ffi::E_WARNING as i32);
+    }
+    if !pending() {
+        return Report::Done;
+    }
+    // An error handler that throws for each warning must neither hide the report nor end the server.
+    match take_exception() {
+        None => Report::Exit,
+        Some(_) => {
+            let line = c_string(&format!(
+                "PHP Warning:  Uncaught {summary} in a callback of Sprocket\\Server; \
+                the error handler threw when it was reported"
+            ));
+            /// `LOG_WARNING`.
+            const SEVERITY: i32 = 4;
+            // SAFETY: the message is a C string.
+            unsafe { ffi::php_log_err_with_severity(line.as_ptr(), SEVERITY) };
+            Report::Done
+        }
+    }
+}

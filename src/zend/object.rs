@@ -1,0 +1,255 @@
+//! Objects that carry native state.
+
+use std::ffi::c_int;
+use std::marker::PhantomData;
+use std::mem::{self, offset_of};
+use std::ptr::{self, NonNull};
+
+use ext_php_rs::types::{ZendObject, Zval};
+
+use super::class::ClassCell;
+use super::exception::throw_error;
+use super::ffi;
+
+/// The native state of a class. All of it is changed through cells: PHP code that a method calls
+/// may come back to the same object.
+pub(crate) trait Native: Sized + 'static {
+    /// Whether `new` may be used; else the sentence that says where objects come from.
+    const MADE_BY: Option<&'static str> = None;
+
+    /// Where the class is kept.
+    fn class() -> &'static ClassCell;
+
+    /// State of an object whose constructor has not run.
+    fn unconstructed() -> Self;
+
+    /// Reports every PHP value that the state holds a reference to. Without it, cycles through
+    /// this object are never collected.
+    fn visit(&self, gc: &mut Gc) {
+        let _ = gc;
+    }
+}
+
+/// An object as the engine allocates it: the state goes before what the engine knows.
+#[repr(C)]
+struct Layout<T> {
+    state: T,
+    std: ffi::zend_object,
+}
+
+const fn offset<T>() -> usize {
+    offset_of!(Layout<T>, std)
+}
+
+/// # Safety
+///
+/// `object` must be an object of the class of `T`.
+pub(super) unsafe fn state<'a, T: Native>(object: *mut ffi::zend_object) -> &'a T {
+    // SAFETY: by the contract it was allocated by `create::<T>`, which put the state there. Only
+    // `free` ends the state, when no reference to the object is left.
+    unsafe { &*object.byte_sub(offset::<T>()).cast::<T>() }
+}
+
+pub(super) fn handlers<T: Native>() -> ffi::zend_object_handlers {
+    // SAFETY: the engine's table is constant and made of plain data.
+    let mut handlers = unsafe { ptr::read(&raw const ffi::std_object_handlers) };
+    handlers.offset = offset::<T>() as c_int;
+    handlers.free_obj = Some(free::<T>);
+    handlers.get_gc = Some(collect::<T>);
+    handlers.clone_obj = None;
+    handlers.compare = Some(ffi::zend_objects_not_comparable);
+    if T::MADE_BY.is_some() {
+        handlers.get_constructor = Some(refuse_new::<T>);
+    }
+    handlers
+}
+
+pub(super) unsafe extern "C" fn create<T: Native>(ce: *mut ffi::zend_class_entry) -> *mut ffi::zend_object {
+    const { assert!(mem::align_of::<T>() <= 8, "the engine's allocator aligns to 8 bytes") };
+    // SAFETY: the engine allocates room for the layout and the declared properties of `ce`, and
+    // doesn't return if it can't. The three steps are what every `create_object` does.
+    unsafe {
+        let block = ffi::ext_php_rs_zend_object_alloc(size_of::<Layout<T>>(), ce);
+        block.cast::<T>().write(T::unconstructed());
+        let object = block.byte_add(offset::<T>()).cast::<ffi::zend_object>();
+        ffi::zend_object_std_init(object, ce);
+        ffi::object_properties_init(object, ce);
+        (*object).handlers = T::class().handlers();
+        object
+    }
+}
+
+unsafe extern "C" fn free<T: Native>(object: *mut ffi::zend_object) {
+    // SAFETY: the engine calls this once, when the last reference is gone; it frees the block
+    // itself, from `offset` on.
+    unsafe {
+        ptr::drop_in_place(object.byte_sub(offset::<T>()).cast::<T>());
+        ffi::zend_object_std_dtor(object);
+    }
+}
+
+unsafe extern "C" fn refuse_new<T: Native>(_: *mut ffi::zend_object) -> *mut ffi::zend_function {
+    if let Some(sentence) = T::MADE_BY {
+        throw_error(sentence);
+    }
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn collect<T: Native>(
+    object: *mut ffi::zend_object,
+    table: *mut *mut ffi::zval,
+    count: *mut c_int,
+) -> *mut ffi::HashTable {
+    // SAFETY: the engine hands out its one buffer, valid until the next `get_gc`.
+    let mut gc = Gc { buffer: unsafe { ffi::zend_get_gc_buffer_create() } };
+    // SAFETY: `object` is of this class, and its declared properties follow it in memory.
+    unsafe {
+        let declared = (*(*object).ce).default_properties_count;
+        let slots = (&raw const (*object).properties_table).cast::<Zval>();
+        for i in 0..declared as usize {
+            gc.add(&*slots.add(i));
+        }
+        state::<T>(object).visit(&mut gc);
+        *table = (*gc.buffer).start;
+        *count = (*gc.buffer).cur.offset_from((*gc.buffer).start) as c_int;
+    }
+    // No dynamic properties. A table built for var_dump() points at the slots reported above.
+    ptr::null_mut()
+}
+
+/// Takes what an object holds, for the cycle collector.
+pub(crate) struct Gc {
+    buffer: *mut ffi::GcBuffer,
+}
+
+impl Gc {
+    /// Reports a value that is held once.
+    pub(crate) fn add(&mut self, value: &Zval) {
+        if !value.is_object() && !value.is_array() && !value.is_reference() {
+            return;
+        }
+        // SAFETY: the buffer is valid while `get_gc` runs, and grown before it is full. The value
+        // is copied without its reference: the collector only looks.
+        unsafe {
+            if (*self.buffer).cur == (*self.buffer).end {
+                ffi::zend_get_gc_buffer_grow(self.buffer);
+            }
+            ptr::copy_nonoverlapping(value, (*self.buffer).cur, 1);
+            (*self.buffer).cur = (*self.buffer).cur.add(1);
+        }
+    }
+
+    /// Reports an object that is held once.
+    pub(crate) fn add_object<T: Native>(&mut self, object: &Owned<T>) {
+        let value = object.borrowed_value();
+        self.add(&value);
+    }
+}
+
+/// A counted reference to an object of the class of `T`. Dropping the last one may run PHP code:
+/// destructors of what its properties hold.
+pub(crate) struct Owned<T: Native> {
+    object: NonNull<ffi::zend_object>,
+    class: PhantomData<T>,
+}
+
+impl<T: Native> Owned<T> {
+    /// A new object, its constructor not called.
+    pub(crate) fn create() -> Self {
+        // SAFETY: the class is registered. `create` returns an object with one reference.
+        let object = unsafe { create::<T>(T::class().entry()) };
+        Self {
+            object: NonNull::new(object).expect("the engine's allocator doesn't return null"),
+            class: PhantomData,
+        }
+    }
+
+    /// Another reference to an object that the engine gave.
+    ///
+    /// # Safety
+    ///
+    /// `object` must be valid and of the class of `T`.
+    pub(super) unsafe fn from_raw(object: *mut ffi::zend_object) -> Self {
+        let object = NonNull::new(object).expect("an object pointer of the engine is not null");
+        // SAFETY: by the contract.
+        unsafe { (*object.as_ptr()).gc.refcount += 1 };
+        Self { object, class: PhantomData }
+    }
+
+    /// The object in `value`, if it is one of this class.
+    pub(crate) fn from_value(value: &Zval) -> Option<Self> {
+        let object: *const ZendObject = value.object()?;
+        // SAFETY: the object is valid. Classes with native state are final: the entry tells all.
+        unsafe { ((*object).ce == T::class().entry()).then(|| Self::from_raw(object.cast_mut())) }
+    }
+
+    /// The native state.
+    pub(crate) fn get(&self) -> &T {
+        // SAFETY: the reference that `self` counts keeps the object, which is of this class.
+        unsafe { state(self.object.as_ptr()) }
+    }
+
+    /// A PHP value that refers to the object.
+    pub(crate) fn value(&self) -> Zval {
+        mem::ManuallyDrop::into_inner(self.clone().into_borrowed())
+    }
+
+    /// The same without a reference of its own.
+    fn borrowed_value(&self) -> mem::ManuallyDrop<Zval> {
+        let mut value = Zval::new();
+        value.value.obj = self.object.as_ptr();
+        value.u1.type_info = ffi::IS_OBJECT_EX;
+        mem::ManuallyDrop::new(value)
+    }
+
+    fn into_borrowed(self) -> mem::ManuallyDrop<Zval> {
+        let value = self.borrowed_value();
+        mem::forget(self);
+        value
+    }
+
+    fn slot(&self, index: usize) -> *mut Zval {
+        // SAFETY: the declared properties follow the object in memory; the index is checked.
+        unsafe {
+            let object = self.object.as_ptr();
+            assert!(index < (*(*object).ce).default_properties_count as usize, "no such property");
+            (&raw mut (*object).properties_table).cast::<Zval>().add(index)
+        }
+    }
+
+    /// Gives the declared property number `index` its first value, readonly or not. False: it
+    /// has one already (a constructor that is called again), and keeps it.
+    pub(crate) fn init_prop(&self, index: usize, value: Zval) -> bool {
+        let slot = self.slot(index);
+        // SAFETY: the slot is valid. A slot that is UNDEF or null holds no reference, so that
+        // nothing needs releasing. Clearing `u2` takes the mark "never initialised" away.
+        unsafe {
+            if !matches!((*slot).u1.type_info & 0xff, ffi::IS_UNDEF | ffi::IS_NULL) {
+                return false;
+            }
+            slot.write(value);
+            (*slot).u2.extra = 0;
+        }
+        true
+    }
+
+    /// The value of the declared property number `index`.
+    pub(crate) fn prop(&self, index: usize) -> Zval {
+        // SAFETY: the slot is valid and initialised by the engine.
+        unsafe { (*self.slot(index)).dereference().shallow_clone() }
+    }
+}
+
+impl<T: Native> Clone for Owned<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: the object is valid and of this class.
+        unsafe { Self::from_raw(self.object.as_ptr()) }
+    }
+}
+
+impl<T: Native> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: gives back the one reference that `self` counts.
+        unsafe { ffi::ext_php_rs_zend_object_release(self.object.as_ptr()) };
+    }
+}
