@@ -333,6 +333,8 @@ pub(crate) fn register_enum(cell: &ClassCell, name: &'static CStr, cases: &[(&'s
     // SAFETY: the name and the empty table live as long as the process.
     let ce =
         unsafe { ffi::zend_register_internal_enum(name.as_ptr(), ffi::IS_STRING as u8, table(Vec::new())) };
+    // SAFETY: as in `register_class`. Enums of PHP code are final; the engine leaves it to us.
+    unsafe { (*ce).ce_flags |= ffi::ZEND_ACC_FINAL };
     cell.entry.store(ce, Ordering::Relaxed);
     for (case, value) in cases {
         // SAFETY: a zeroed zval is valid; it becomes an interned string, which is not counted.
