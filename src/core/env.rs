@@ -9,6 +9,7 @@ use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
 use crate::event::Interest;
+use crate::hub::Hub;
 use crate::io;
 use crate::queue::{Events, Item, Mailbox};
 use crate::stats::Counters;
@@ -50,6 +51,7 @@ pub(crate) struct Env {
     pub(crate) write: Vec<u8>,
     /// Coarse clock: advances once per keep-alive scan.
     pub(crate) tick: u32,
+    pub(crate) hub: Hub,
     // Counted here and added to the shared counters once a batch.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
@@ -68,6 +70,7 @@ impl Env {
             read: vec![0; READ_BUFFER].into_boxed_slice(),
             write: Vec::new(),
             tick: 0,
+            hub: Hub::default(),
             messages_in: 0,
             messages_out: 0,
             bytes_in: 0,

@@ -24,6 +24,20 @@ pub enum StartError {
     Runtime(#[from] io::Error),
 }
 
+/// A name can't be subscribed or published to.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// Not 1 to 255 bytes.
+    #[error("a topic has 1 to 255 bytes, this one {0}")]
+    Length(usize),
+    /// `>` stands for the rest of a name and can only be the last token.
+    #[error("in the pattern {0:?} the token > is not the last one")]
+    TailInside(String),
+    /// Patterns are for subscribers; a message is published to one topic.
+    #[error("cannot publish to the pattern {0:?}")]
+    Pattern(String),
+}
+
 /// The server belongs to the parent of this process: threads don't survive a fork. Start a
 /// server of its own in the child.
 #[derive(Debug, thiserror::Error)]

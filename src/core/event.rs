@@ -24,8 +24,9 @@ pub enum Event {
         /// The request, already found to be a well-formed WebSocket handshake.
         request: Arc<Request>,
     },
-    /// The handshake that waited is void: the client went away or the time was up. A decision
-    /// that comes later is ignored.
+    /// The handshake is void and no `Open` follows: the client went away, or the time was up. A
+    /// decision that comes later is ignored. Follows an acceptance, too, if the client was gone
+    /// before the 101 was written; never a rejection.
     UpgradeGone {
         /// The ticket of the `Upgrade` event.
         ticket: Ticket,

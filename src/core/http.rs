@@ -44,7 +44,7 @@ struct Accepted {
     admission: Admission,
     request: Arc<Request>,
     subprotocol: Option<String>,
-    ticket: Option<Ticket>,
+    asked: Option<Asked>,
 }
 
 /// One connection, as its requests see it.
@@ -114,7 +114,7 @@ async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
                 remote,
                 request: accepted.request,
                 subprotocol: accepted.subprotocol,
-                ticket: accepted.ticket,
+                ticket: accepted.asked.map(Asked::answered),
             };
             io::with(|io| io.open(upgraded));
         }
@@ -201,16 +201,16 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
         }
     };
     let mut headers = Vec::new();
-    let mut ticket = None;
+    let mut asked = None;
     if state.wants(Interest::UPGRADE) {
-        let asked = Asked::new(state);
-        ticket = Some(asked.ticket);
-        match decision(state, &asked, &request).await {
+        let question = Asked::new(state);
+        match decision(state, &question, &request).await {
             Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
                 subprotocol = chosen.or(subprotocol);
                 headers = more;
             }
             Some(Decision::Reject(response)) => {
+                question.answered();
                 Counters::one(&counters.rejected);
                 return closing(build(response));
             }
@@ -220,7 +220,7 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
                 return closing(build(refuse(503, body, &[])));
             }
         }
-        asked.answered();
+        asked = Some(question);
     }
     let mut response = build(Response { status: 101, headers, body: Bytes::new() });
     let set = |response: &mut HttpResponse, name: &'static str, value: &str| {
@@ -234,13 +234,14 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
     if let Some(subprotocol) = &subprotocol {
         set(&mut response, "sec-websocket-protocol", subprotocol);
     }
-    let accepted = Accepted { admission, request, subprotocol, ticket };
+    let accepted = Accepted { admission, request, subprotocol, asked };
     *peer.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
     response
 }
 
-/// A question to the host. When it is dropped unanswered, because the peer went away or the time
-/// is up, the host is told.
+/// A question to the host. When it is dropped before the connection is open, because the peer
+/// went away or the time is up, the host is told.
+#[derive(Debug)]
 struct Asked {
     ticket: Ticket,
     open: bool,
@@ -251,8 +252,10 @@ impl Asked {
         Self { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)), open: true }
     }
 
-    fn answered(mut self) {
+    /// The host hears of it by other ways, or has no need to.
+    fn answered(mut self) -> Ticket {
         self.open = false;
+        self.ticket
     }
 }
 

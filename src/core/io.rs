@@ -22,9 +22,10 @@ use crate::event::{ConnId, Connection, Event, Ticket};
 use crate::listener::Listener;
 use crate::queue::{Command, Item, Mailbox, Target};
 use crate::request::Request;
-use crate::session::Session;
+use crate::session::{Published, Session};
 use crate::stats::Counters;
 use crate::stream::Stream;
+use crate::topics::TopicId;
 
 thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
@@ -55,6 +56,8 @@ pub(crate) struct Io {
     quit: Arc<Notify>,
     accepting: Vec<AbortHandle>,
     alarm: Option<AbortHandle>,
+    /// Publications so far.
+    published: u64,
 }
 
 /// What a handshake hands over.
@@ -166,6 +169,7 @@ impl Io {
             quit: Arc::default(),
             accepting: Vec::new(),
             alarm: None,
+            published: 0,
         }
     }
 
@@ -263,6 +267,12 @@ impl Io {
             Command::Terminate(target) => {
                 self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
             }
+            Command::Subscribe(target, topic) => self.with_session(target, |s, env| s.subscribe(env, topic)),
+            Command::Unsubscribe(target, topic) => {
+                self.with_session(target, |s, env| s.unsubscribe(env, topic));
+            }
+            Command::Publish { topics, frame, except } => self.publish(&topics, &frame, except),
+            Command::Broadcast { frame, except } => self.broadcast(&frame, except),
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
@@ -281,6 +291,58 @@ impl Io {
         if session.shared.id == target.id && session.push(frame) && !session.dirty {
             session.dirty = true;
             self.dirty.push(target.slot);
+        }
+    }
+
+    fn publish(&mut self, topics: &[TopicId], frame: &Bytes, except: Option<ConnId>) {
+        self.published += 1;
+        let mut overflowing = Vec::new();
+        for topic in topics {
+            // The list is not changed while it is read: sessions that overflow are closed later.
+            for at in 0..self.env.hub.members(*topic).len() {
+                let slot = self.env.hub.members(*topic)[at];
+                self.push_published(slot, frame, except, &mut overflowing);
+            }
+        }
+        self.overflow(&overflowing);
+    }
+
+    fn broadcast(&mut self, frame: &Bytes, except: Option<ConnId>) {
+        self.published += 1;
+        let mut overflowing = Vec::new();
+        for slot in 0..self.sessions.len() as u32 {
+            self.push_published(slot, frame, except, &mut overflowing);
+        }
+        self.overflow(&overflowing);
+    }
+
+    fn push_published(
+        &mut self,
+        slot: u32,
+        frame: &Bytes,
+        except: Option<ConnId>,
+        overflowing: &mut Vec<u32>,
+    ) {
+        let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { return };
+        if Some(session.shared.id) == except {
+            return;
+        }
+        match session.push_published(&mut self.env, frame, self.published) {
+            Published::Queued if !session.dirty => {
+                session.dirty = true;
+                self.dirty.push(slot);
+            }
+            Published::Overflow => overflowing.push(slot),
+            Published::Queued | Published::Skipped => {}
+        }
+    }
+
+    fn overflow(&mut self, slots: &[u32]) {
+        for slot in slots {
+            if let Some(Some(session)) = self.sessions.get_mut(*slot as usize) {
+                session.overflow(&mut self.env);
+                session.flush(&mut self.env);
+            }
         }
     }
 

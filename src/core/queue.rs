@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::conn::Shared;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
 use crate::request::Request;
+use crate::topics::TopicId;
 
 /// What an I/O thread tells the host.
 #[derive(Debug)]
@@ -69,6 +70,19 @@ pub(crate) enum Command {
     /// Close with 1013 and forget what waits.
     Overflow(Target),
     Terminate(Target),
+    Subscribe(Target, TopicId),
+    Unsubscribe(Target, TopicId),
+    /// To the subscribers of any of these topics, once each.
+    Publish {
+        topics: Arc<[TopicId]>,
+        frame: Bytes,
+        except: Option<ConnId>,
+    },
+    /// To all connections.
+    Broadcast {
+        frame: Bytes,
+        except: Option<ConnId>,
+    },
     /// The host has taken messages: read again.
     Resume(Target),
     Decide(oneshot::Sender<Decision>, Decision),

@@ -18,12 +18,13 @@ use crate::admission::Limits;
 use crate::config::{Bind, Config, SlowConsumer};
 use crate::conn::Credit;
 use crate::env::State;
-use crate::error::{ForkError, StartError};
+use crate::error::{ForkError, StartError, TopicError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::listener::Listener;
 use crate::queue::{Command, Item, Target};
 use crate::stats::{Counters, Stats};
+use crate::topics::Topics;
 use crate::wake::Waker;
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
@@ -71,6 +72,7 @@ pub struct Server {
     outgoing_bytes: Cell<usize>,
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
+    topics: RefCell<Topics>,
 }
 
 impl Server {
@@ -110,6 +112,7 @@ impl Server {
             outgoing_bytes: Cell::new(0),
             upgrades: RefCell::default(),
             requests: RefCell::default(),
+            topics: RefCell::new(Topics::new(threads)),
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };
@@ -195,11 +198,10 @@ impl Server {
                 }
                 Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
                 Item::Plain(event) => {
-                    if let Event::UpgradeGone { ticket } = &event {
-                        // Answered before it was void: the host need not know.
-                        if self.upgrades.borrow_mut().remove(ticket).is_none() {
-                            continue;
-                        }
+                    match &event {
+                        Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
+                        Event::Close { id, .. } => self.topics.borrow_mut().forget(*id),
+                        _ => {}
                     }
                     return Some(event);
                 }
@@ -328,13 +330,19 @@ impl Server {
         if shared.add_buffered(frame.len()) + frame.len() >= limit / 4 {
             shared.drain_wanted.store(true, Ordering::Relaxed);
         }
-        let gathered = self.outgoing_bytes.get() + frame.len();
-        self.outgoing_bytes.set(gathered);
+        let bytes = frame.len();
         self.post(shared.thread, Command::Send(Target::from(&**shared), frame));
+        self.gathered(bytes);
+        SendOutcome::Sent
+    }
+
+    /// Does not let too much gather before it leaves.
+    fn gathered(&self, bytes: usize) {
+        let gathered = self.outgoing_bytes.get() + bytes;
+        self.outgoing_bytes.set(gathered);
         if gathered > EARLY_FLUSH {
             self.flush();
         }
-        SendOutcome::Sent
     }
 
     /// Queues a ping of at most 125 bytes. False: not open.
@@ -369,6 +377,79 @@ impl Server {
         self.post(shared.thread, Command::Terminate(Target::from(&**shared)));
     }
 
+    /// Subscribes a connection to a topic, or to a pattern as in NATS subjects: the token `*`
+    /// stands for one token, `>` at the end for one or more. Subscribing again changes nothing, and
+    /// neither does a connection that is not open.
+    ///
+    /// # Errors
+    /// The name is empty, longer than 255 bytes, or a pattern with `>` before its end.
+    pub fn subscribe(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
+        let shared = &conn.0;
+        if shared.is_open() {
+            let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
+            if let Some(id) = id {
+                self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a subscription back; the same name as was subscribed.
+    pub fn unsubscribe(&self, conn: &Connection, topic: &str) {
+        let shared = &conn.0;
+        let id = self.topics.borrow_mut().unsubscribe(shared.id, topic);
+        if let Some(id) = id {
+            self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
+        }
+    }
+
+    /// What a connection has subscribed to, in no order.
+    pub fn topics(&self, conn: &Connection) -> Vec<String> {
+        self.topics.borrow().of(conn.0.id)
+    }
+
+    /// How many connections have subscribed to exactly this name.
+    pub fn subscriber_count(&self, topic: &str) -> usize {
+        self.topics.borrow().count(topic)
+    }
+
+    /// Sends a message to all that have subscribed to `topic`, or to a pattern that matches it,
+    /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
+    ///
+    /// # Errors
+    /// The name is empty, longer than 255 bytes, or a pattern.
+    pub fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), TopicError> {
+        let route = self.topics.borrow().route(topic)?;
+        Counters::one(&self.state.counters.published);
+        if route.threads == 0 {
+            return Ok(());
+        }
+        let (topics, frame): (Arc<[_]>, _) = (route.topics.into(), frame::message(payload, binary));
+        let except = except.map(Connection::id);
+        for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> (t & 63) & 1 == 1) {
+            let (topics, frame) = (topics.clone(), frame.clone());
+            self.post(thread as u16, Command::Publish { topics, frame, except });
+        }
+        self.gathered(frame.len());
+        Ok(())
+    }
+
+    /// Sends a message to all connections. `payload` as in [`Server::send`].
+    pub fn broadcast(&self, payload: &[u8], binary: bool, except: Option<&Connection>) {
+        Counters::one(&self.state.counters.published);
+        let (frame, except) = (frame::message(payload, binary), except.map(Connection::id));
+        for thread in 0..self.state.mailboxes.len() {
+            self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
+        }
+        self.gathered(frame.len());
+    }
+
     /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
     /// section 7.4 and the IANA registry).
     pub fn may_send_code(code: u16) -> bool {
@@ -389,6 +470,7 @@ impl Server {
     pub fn stats(&self) -> Stats {
         let mut stats = self.state.counters.read();
         stats.connections = self.state.limits.open() as u64;
+        stats.topics = self.topics.borrow().len() as u64;
         stats
     }
 

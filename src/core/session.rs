@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::admission::Admission;
 use crate::codec::{Codec, Gate, close_frame, failure};
+use crate::config::SlowConsumer;
 use crate::conn::Shared;
 use crate::env::Env;
 use crate::event::{Event, Interest};
@@ -16,6 +17,7 @@ use crate::outbox::Outbox;
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::stream::Stream;
+use crate::topics::TopicId;
 
 /// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
 const READS_PER_POLL: usize = 4;
@@ -60,6 +62,9 @@ pub(crate) struct Session {
     heard: u32,
     /// Tick at which a ping went out that nothing has answered yet.
     pinged: Option<u32>,
+    topics: Vec<TopicId>,
+    /// Number of the publication that it got last: one that goes to several topics comes once.
+    published: u64,
 }
 
 impl Session {
@@ -83,6 +88,8 @@ impl Session {
             dirty: false,
             heard: tick,
             pinged: None,
+            topics: Vec::new(),
+            published: 0,
         }
     }
 
@@ -233,6 +240,43 @@ impl Session {
         self.push(frame);
     }
 
+    /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
+    /// publication.
+    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &Bytes, number: u64) -> Published {
+        if !self.shared.is_open() || self.published == number {
+            return Published::Skipped;
+        }
+        self.published = number;
+        let waiting = self.shared.buffered();
+        if waiting > 0 && waiting + frame.len() > env.server.config.send_buffer_limit {
+            return match env.server.config.slow_consumer {
+                SlowConsumer::Close => Published::Overflow,
+                SlowConsumer::Drop => {
+                    Counters::one(&env.server.counters.slow_dropped);
+                    Published::Skipped
+                }
+            };
+        }
+        env.messages_out += 1;
+        self.push_counted(frame.clone());
+        Published::Queued
+    }
+
+    pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
+        // A session that is over has left its topics and must not come back.
+        if self.admission.is_some() {
+            self.topics.push(topic);
+            env.hub.join(topic, self.shared.slot);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
+        if let Some(at) = self.topics.iter().position(|t| *t == topic) {
+            self.topics.swap_remove(at);
+            env.hub.leave(topic, self.shared.slot);
+        }
+    }
+
     /// Writes what waits, as far as the socket takes it.
     pub(crate) fn flush(&mut self, env: &mut Env) {
         if self.is_dead() {
@@ -375,6 +419,9 @@ impl Session {
         }
         Counters::one(&counters.closed);
         drop(admission);
+        for topic in std::mem::take(&mut self.topics) {
+            env.hub.leave(topic, self.shared.slot);
+        }
         env.emit(Item::Plain(Event::Close { id: self.shared.id, code, reason }));
     }
 
@@ -382,6 +429,15 @@ impl Session {
         self.phase = Phase::Dead;
         self.wake();
     }
+}
+
+/// What became of a published frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    Queued,
+    Skipped,
+    /// The session is to be closed for reading too slowly.
+    Overflow,
 }
 
 /// How a piece of input ends the session.

@@ -54,8 +54,12 @@ counters! {
     http_requests,
     /// Messages received whole.
     messages_in,
-    /// Messages handed to the kernel.
+    /// Messages queued for sending; a published one counts once for each subscriber.
     messages_out,
+    /// Topics and patterns with at least one subscriber now.
+    topics,
+    /// Calls of publish and broadcast.
+    published,
     /// Payload bytes of messages received.
     bytes_in,
     /// Bytes written to sockets after the handshake, framing included.

@@ -1,5 +1,6 @@
 //! Life of a connection, seen from a raw socket and from the host.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
 
 use sprocket_core::{Config, ConnId, Connection, Event, Interest, SendOutcome, Server, SlowConsumer};

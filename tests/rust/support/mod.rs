@@ -1,5 +1,5 @@
 //! A server on a port of the kernel's choice, and clients for it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use sprocket_core::{Bind, Config, Event, Server, Wait};
 use std::io::{Read, Write};

@@ -1,0 +1,316 @@
+//! Which topics there are, as the host sees it: names, patterns, who subscribes, how many.
+//!
+//! The I/O threads know topics by number only, and whose sockets they go to (`hub`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::TopicError;
+use crate::event::ConnId;
+
+/// Number of a topic or pattern, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TopicId(u64);
+
+/// Bytes of a topic's name.
+const MAX_NAME: usize = 255;
+
+/// What a name says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exact,
+    Pattern,
+}
+
+/// A name is a pattern if one of its dot-separated tokens is `*`, or the last one `>`, as in NATS
+/// subjects.
+fn kind(name: &str) -> Result<Kind, TopicError> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(TopicError::Length(name.len()));
+    }
+    let mut tokens = name.split('.').peekable();
+    let mut kind = Kind::Exact;
+    while let Some(token) = tokens.next() {
+        match token {
+            "*" => kind = Kind::Pattern,
+            ">" if tokens.peek().is_some() => return Err(TopicError::TailInside(name.to_owned())),
+            ">" => kind = Kind::Pattern,
+            _ => {}
+        }
+    }
+    Ok(kind)
+}
+
+#[derive(Debug)]
+struct Topic {
+    id: TopicId,
+    /// Subscribers on each I/O thread.
+    counts: Box<[u32]>,
+}
+
+/// Where a publication goes: topic numbers, and which threads have subscribers.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) topics: Vec<TopicId>,
+    pub(crate) threads: u64,
+}
+
+/// All topics with at least one subscriber.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    threads: usize,
+    next: u64,
+    topics: HashMap<Arc<str>, Topic>,
+    patterns: Node,
+    pattern_count: usize,
+    of: HashMap<ConnId, Subscriber>,
+}
+
+/// What one connection has subscribed to.
+#[derive(Debug)]
+struct Subscriber {
+    thread: u16,
+    names: Vec<Arc<str>>,
+}
+
+impl Topics {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            next: 0,
+            topics: HashMap::new(),
+            patterns: Node::default(),
+            pattern_count: 0,
+            of: HashMap::new(),
+        }
+    }
+
+    /// The number under which the I/O thread is to be told. `None`: subscribed already.
+    pub(crate) fn subscribe(
+        &mut self,
+        conn: ConnId,
+        thread: u16,
+        name: &str,
+    ) -> Result<Option<TopicId>, TopicError> {
+        let kind = kind(name)?;
+        let subscriber = self.of.entry(conn).or_insert_with(|| Subscriber { thread, names: Vec::new() });
+        let mine = &mut subscriber.names;
+        if mine.iter().any(|topic| **topic == *name) {
+            return Ok(None);
+        }
+        let name = match self.topics.get_key_value(name) {
+            Some((name, _)) => name.clone(),
+            None => {
+                let name: Arc<str> = name.into();
+                let id = TopicId(self.next);
+                self.next += 1;
+                let counts = vec![0; self.threads].into_boxed_slice();
+                self.topics.insert(name.clone(), Topic { id, counts });
+                if kind == Kind::Pattern {
+                    self.patterns.insert(&mut name.split('.'), &name);
+                    self.pattern_count += 1;
+                }
+                name
+            }
+        };
+        mine.push(name.clone());
+        let Some(topic) = self.topics.get_mut(&name) else { return Ok(None) };
+        topic.counts[thread as usize] += 1;
+        Ok(Some(topic.id))
+    }
+
+    /// The number under which the I/O thread is to be told. `None`: not subscribed.
+    pub(crate) fn unsubscribe(&mut self, conn: ConnId, name: &str) -> Option<TopicId> {
+        let subscriber = self.of.get_mut(&conn)?;
+        let thread = subscriber.thread;
+        let at = subscriber.names.iter().position(|topic| **topic == *name)?;
+        let name = subscriber.names.swap_remove(at);
+        if subscriber.names.is_empty() {
+            self.of.remove(&conn);
+        }
+        self.release(thread, &name)
+    }
+
+    /// A connection is over; the I/O thread has forgotten it by itself.
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        let Some(subscriber) = self.of.remove(&conn) else { return };
+        for name in subscriber.names {
+            self.release(subscriber.thread, &name);
+        }
+    }
+
+    fn release(&mut self, thread: u16, name: &Arc<str>) -> Option<TopicId> {
+        let topic = self.topics.get_mut(name)?;
+        topic.counts[thread as usize] -= 1;
+        let id = topic.id;
+        if topic.counts.iter().all(|n| *n == 0) {
+            self.topics.remove(name);
+            if kind(name) == Ok(Kind::Pattern) {
+                self.patterns.remove(&mut name.split('.'));
+                self.pattern_count -= 1;
+            }
+        }
+        Some(id)
+    }
+
+    /// Topics of a connection, in no order.
+    pub(crate) fn of(&self, conn: ConnId) -> Vec<String> {
+        self.of.get(&conn).into_iter().flat_map(|s| &s.names).map(|name| name.to_string()).collect()
+    }
+
+    /// Connections that have subscribed to exactly this name, pattern or not.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.topics.get(name).map_or(0, |topic| topic.counts.iter().map(|n| *n as usize).sum())
+    }
+
+    /// How many topics and patterns there are.
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Where a publication to `name` goes.
+    pub(crate) fn route(&self, name: &str) -> Result<Route, TopicError> {
+        if kind(name)? == Kind::Pattern {
+            return Err(TopicError::Pattern(name.to_owned()));
+        }
+        let mut route = Route::default();
+        let mut add = |topic: &Topic| {
+            route.topics.push(topic.id);
+            for (thread, count) in topic.counts.iter().enumerate() {
+                // Threads beyond 64 share a bit; they look into an empty hub for nothing.
+                route.threads |= u64::from(*count > 0) << (thread & 63);
+            }
+        };
+        if let Some(topic) = self.topics.get(name) {
+            add(topic);
+        }
+        if self.pattern_count > 0 {
+            let tokens: Vec<&str> = name.split('.').collect();
+            self.patterns.matches(&tokens, &mut |pattern| {
+                if let Some(topic) = self.topics.get(pattern) {
+                    add(topic);
+                }
+            });
+        }
+        Ok(route)
+    }
+}
+
+/// Patterns, token by token: finding those that match costs by the depth of the name and not by
+/// the number of patterns.
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    here: Option<Arc<str>>,
+}
+
+impl Node {
+    fn insert<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>, pattern: &Arc<str>) {
+        match tokens.next() {
+            Some(token) => self.children.entry(token.into()).or_default().insert(tokens, pattern),
+            None => self.here = Some(pattern.clone()),
+        }
+    }
+
+    /// True if nothing is left here.
+    fn remove<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>) -> bool {
+        match tokens.next() {
+            Some(token) => {
+                if self.children.get_mut(token).is_some_and(|child| child.remove(tokens)) {
+                    self.children.remove(token);
+                }
+            }
+            None => self.here = None,
+        }
+        self.here.is_none() && self.children.is_empty()
+    }
+
+    fn matches(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            if let Some(pattern) = &self.here {
+                found(pattern);
+            }
+            return;
+        };
+        if let Some(pattern) = self.children.get(">").and_then(|tail| tail.here.as_ref()) {
+            found(pattern);
+        }
+        // A token of the name that reads `*` or `>` cannot occur: that would be a pattern.
+        for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
+            child.matches(rest, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ConnId = ConnId(1);
+    const B: ConnId = ConnId(2);
+
+    fn routed(topics: &Topics, name: &str) -> usize {
+        topics.route(name).unwrap().topics.len()
+    }
+
+    #[test]
+    fn a_topic_lives_as_long_as_its_subscribers() {
+        let mut topics = Topics::new(2);
+        assert!(topics.subscribe(A, 0, "news").unwrap().is_some());
+        assert!(topics.subscribe(A, 0, "news").unwrap().is_none());
+        topics.subscribe(B, 1, "news").unwrap();
+        assert_eq!((topics.count("news"), topics.route("news").unwrap().threads), (2, 0b11));
+        topics.unsubscribe(A, "news").unwrap();
+        assert_eq!((topics.count("news"), topics.route("news").unwrap().threads), (1, 0b10));
+        topics.forget(B);
+        assert_eq!((topics.count("news"), topics.len(), topics.of.len()), (0, 0, 0));
+        assert!(topics.unsubscribe(A, "news").is_none());
+    }
+
+    #[test]
+    fn patterns_match_as_in_nats() {
+        for (pattern, name, matches) in [
+            ("room.*", "room.1", true),
+            ("room.*", "room", false),
+            ("room.*", "room.1.x", false),
+            ("room.>", "room.1", true),
+            ("room.>", "room.1.x", true),
+            ("room.>", "room", false),
+            ("*.1", "room.1", true),
+            ("*", "room.1", false),
+            (">", "room.1", true),
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.b.d", false),
+            ("a.*.>", "a.b", false),
+            ("a.*.>", "a.b.c.d", true),
+            ("a*", "ab", false),
+        ] {
+            let mut topics = Topics::new(1);
+            topics.subscribe(A, 0, pattern).unwrap();
+            assert_eq!(routed(&topics, name), usize::from(matches), "{pattern} {name}");
+            topics.forget(A);
+            assert_eq!(routed(&topics, name), 0);
+            assert!(topics.patterns.children.is_empty(), "the trie is pruned");
+        }
+    }
+
+    #[test]
+    fn exact_and_pattern_are_both_found() {
+        let mut topics = Topics::new(1);
+        for name in ["room.1", "room.*", "room.>", ">", "room.2"] {
+            topics.subscribe(A, 0, name).unwrap();
+        }
+        assert_eq!(routed(&topics, "room.1"), 4);
+        assert_eq!(topics.count("room.*"), 1);
+    }
+
+    #[test]
+    fn names_have_rules() {
+        let mut topics = Topics::new(1);
+        assert_eq!(topics.subscribe(A, 0, ""), Err(TopicError::Length(0)));
+        assert_eq!(topics.subscribe(A, 0, &"x".repeat(256)), Err(TopicError::Length(256)));
+        assert!(topics.subscribe(A, 0, &"x".repeat(255)).is_ok());
+        assert!(matches!(topics.subscribe(A, 0, "a.>.b"), Err(TopicError::TailInside(_))));
+        assert!(matches!(topics.route("a.*"), Err(TopicError::Pattern(_))));
+    }
+}

@@ -1,0 +1,209 @@
+//! The HTTP side: handshakes, refusals, plain requests, limits.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+
+use bytes::Bytes;
+use sprocket_core::{Config, Decision, Event, Interest, Response};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use support::*;
+
+fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
+}
+
+/// Every refusal has a body that says why.
+fn refused(answer: &str, expected: u16) {
+    assert_eq!(status(answer), expected, "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(body.len() > 10, "{answer}");
+}
+
+#[test]
+fn malformed_requests_have_their_status() {
+    let (_server, address) = start(Config::default());
+    let good = upgrade_head(address, "/", "");
+    let long = format!("X-Long: {}\r\n", "a".repeat(17 << 10));
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 426),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), 405),
+        ("garbage\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
+        (good.replace("Version: 13", "Version: 12"), 426),
+        (good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400),
+        (good.replace("Connection: Upgrade", "Connection: close"), 400),
+        (good.replace("GET", "POST"), 405),
+        (upgrade_head(address, "/", "Origin: http://elsewhere.example\r\n"), 403),
+        (upgrade_head(address, "/", &long), 431),
+    ] {
+        refused(&exchange(address, request.as_bytes()), expected);
+    }
+    assert!(exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").contains("ersion: 13"));
+}
+
+#[test]
+fn a_slow_head_is_cut_off() {
+    let (server, address) =
+        start(Config { handshake_timeout: Duration::from_millis(200), ..Config::default() });
+    let mut client = connect(address);
+    client.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let deadline = Instant::now() + PATIENCE;
+    while server.stats().handshake_timeouts == 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_silent_connection_is_cut_off_too() {
+    let (_server, address) =
+        start(Config { handshake_timeout: Duration::from_millis(200), ..Config::default() });
+    let mut client = connect(address);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn limits_of_connections_are_answered_with_503_and_429() {
+    let (server, address) = start(Config { max_connections: 1, ..Config::default() });
+    let first = open(address);
+    refused(&exchange(address, upgrade_head(address, "/", "").as_bytes()), 503);
+    assert_eq!((server.stats().refused_connections, server.stats().connections), (1, 1));
+    drop(first);
+    let deadline = Instant::now() + PATIENCE;
+    while server.stats().connections > 0 {
+        assert!(Instant::now() < deadline);
+    }
+    drop(open(address));
+
+    let (server, address) = start(Config { max_connections_per_ip: 2, ..Config::default() });
+    let _two = (open(address), open(address));
+    refused(&exchange(address, upgrade_head(address, "/", "").as_bytes()), 429);
+    assert_eq!(server.stats().refused_per_ip, 1);
+}
+
+#[test]
+fn the_host_decides_about_a_handshake() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::UPGRADE, true);
+    let mut client = connect(address);
+    let head = upgrade_head(address, "/chat?x=1", "Cookie: a=b\r\nSec-WebSocket-Protocol: v1, v2\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    let Event::Upgrade { ticket, request } = next(&server) else { panic!() };
+    assert_eq!((request.method(), request.path(), request.query()), ("GET", "/chat", "x=1"));
+    assert_eq!(request.header("COOKIE"), Some(&b"a=b"[..]));
+    assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["v1", "v2"]);
+    assert_eq!(request.remote().unwrap(), client.local_addr().unwrap());
+    let headers = vec![("X-Session".to_owned(), "7".to_owned())];
+    assert!(server.decide(ticket, Decision::Accept { subprotocol: Some("v2".to_owned()), headers }));
+    assert!(!server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
+    server.flush();
+    let head = read_head(&mut client).to_lowercase();
+    assert!(head.contains("sec-websocket-protocol: v2\r\n") && head.contains("x-session: 7\r\n"), "{head}");
+    let Event::Open { ticket: opened, subprotocol, .. } = next(&server) else { panic!() };
+    assert_eq!((opened, subprotocol.as_deref()), (Some(ticket), Some("v2")));
+}
+
+#[test]
+fn a_rejection_is_sent_as_it_is() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::UPGRADE, true);
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    let Event::Upgrade { ticket, .. } = next(&server) else { panic!() };
+    let headers = vec![("WWW-Authenticate".to_owned(), "Bearer".to_owned())];
+    let response = Response { status: 401, headers, body: Bytes::from_static(b"who are you?") };
+    assert!(server.decide(ticket, Decision::Reject(response)));
+    server.flush();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 401);
+    assert!(answer.ends_with("who are you?") && answer.to_lowercase().contains("www-authenticate: bearer"));
+    assert!(quiet(&server, Duration::from_millis(50)), "a rejected handshake needs no further event");
+    assert_eq!((server.stats().rejected, server.stats().connections), (1, 0));
+}
+
+#[test]
+fn an_undecided_handshake_ends_and_the_host_hears_of_it() {
+    let (server, address) =
+        start(Config { handshake_timeout: Duration::from_millis(150), ..Config::default() });
+    server.set_interest(Interest::UPGRADE, true);
+    refused(
+        &{
+            let answer = exchange(address, upgrade_head(address, "/", "").as_bytes());
+            let Event::Upgrade { ticket, .. } = next(&server) else { panic!() };
+            let Event::UpgradeGone { ticket: gone } = next(&server) else { panic!() };
+            assert_eq!(ticket, gone);
+            assert!(!server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
+            answer
+        },
+        503,
+    );
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    let Event::Upgrade { ticket, .. } = next(&server) else { panic!() };
+    drop(client);
+    let Event::UpgradeGone { ticket: gone } = next(&server) else { panic!("the client went away") };
+    assert_eq!(ticket, gone);
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[test]
+fn plain_requests_go_to_the_host_on_a_kept_connection() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::REQUEST, true);
+    let mut client = connect(address);
+    for turn in 0..3 {
+        let body = format!("body {turn}");
+        let request = format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        client.write_all(request.as_bytes()).unwrap();
+        let Event::Request { ticket, request, body: got } = next(&server) else { panic!() };
+        assert_eq!((request.method(), &got[..]), ("POST", body.as_bytes()));
+        let response = Response { status: 200, headers: vec![], body: Bytes::from_static(b"answer") };
+        assert!(server.respond(ticket, response));
+        server.flush();
+        let head = read_head(&mut client);
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 6"), "{head}");
+        let mut body = [0; 6];
+        client.read_exact(&mut body).unwrap();
+        assert_eq!(&body, b"answer");
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused() {
+    let (server, address) = start(Config { max_body_size: 100, ..Config::default() });
+    server.set_interest(Interest::REQUEST, true);
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n".to_vec();
+    request.extend([b'x'; 5000]);
+    refused(&exchange(address, &request), 413);
+    assert_eq!(server.stats().http_requests, 0);
+}
+
+#[test]
+fn the_health_path_needs_no_host() {
+    let (_server, address) = start(Config { health_path: Some("/up".to_owned()), ..Config::default() });
+    let answer = exchange(address, b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&answer), 200);
+}
+
+#[test]
+fn a_unix_socket_serves_too() {
+    let path = std::env::temp_dir().join(format!("sprocket-http-{}.sock", std::process::id()));
+    let server =
+        sprocket_core::Server::start(Config::default(), vec![sprocket_core::Bind::Unix(path.clone())])
+            .unwrap();
+    assert_eq!(server.addresses(), [format!("unix://{}", path.display())]);
+    let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let head = upgrade_head(([127, 0, 0, 1], 80).into(), "/", "");
+    client.write_all(head.as_bytes()).unwrap();
+    let Event::Open { conn, .. } = next(&server) else { panic!() };
+    assert_eq!((conn.remote_ip(), conn.remote_port()), (None, 0));
+    drop(server);
+    assert!(!path.exists());
+}

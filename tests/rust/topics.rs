@@ -1,0 +1,121 @@
+//! Topics and broadcast over real sockets.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+
+use sprocket_core::{Config, Connection, Event, SendOutcome, Server, SlowConsumer};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use support::*;
+
+fn clients(server: &Server, address: std::net::SocketAddr, n: usize) -> Vec<(TcpStream, Connection)> {
+    (0..n)
+        .map(|_| {
+            let client = open(address);
+            let Event::Open { conn, .. } = next(server) else { panic!() };
+            (client, conn)
+        })
+        .collect()
+}
+
+fn texts(client: &mut TcpStream, n: usize) -> Vec<String> {
+    (0..n).map(|_| String::from_utf8(read_frame(client).1).unwrap()).collect()
+}
+
+#[test]
+fn a_publication_reaches_its_subscribers_in_order_and_nobody_else() {
+    for io_threads in [1, 3] {
+        let (server, address) = start(Config { io_threads, ..Config::default() });
+        let mut all = clients(&server, address, 7);
+        for (_, conn) in &all[..5] {
+            server.subscribe(conn, "news").unwrap();
+            server.subscribe(conn, "news").unwrap();
+        }
+        assert_eq!(server.subscriber_count("news"), 5);
+        for i in 0..100 {
+            server.publish("news", format!("{i}").as_bytes(), false, Some(&all[4].1)).unwrap();
+        }
+        server.publish("nobody", b"x", false, None).unwrap();
+        server.broadcast(b"end", false, None);
+        server.flush();
+        let expected: Vec<_> = (0..100).map(|i| i.to_string()).chain(["end".to_owned()]).collect();
+        for (client, _) in &mut all[..4] {
+            assert_eq!(texts(client, 101), expected);
+        }
+        for (client, _) in &mut all[4..] {
+            assert_eq!(texts(client, 1), ["end"]);
+        }
+    }
+}
+
+#[test]
+fn several_matching_patterns_deliver_once() {
+    let (server, address) = start(Config::default());
+    let mut all = clients(&server, address, 1);
+    for topic in ["room.1", "room.*", "room.>", ">"] {
+        server.subscribe(&all[0].1, topic).unwrap();
+    }
+    let mut topics = server.topics(&all[0].1);
+    topics.sort();
+    assert_eq!(topics, [">", "room.*", "room.1", "room.>"]);
+    server.publish("room.1", b"once", false, None).unwrap();
+    server.unsubscribe(&all[0].1, "room.1");
+    server.publish("room.1", b"still", false, None).unwrap();
+    server.publish("other", b"all", false, None).unwrap();
+    server.flush();
+    assert_eq!(texts(&mut all[0].0, 3), ["once", "still", "all"]);
+}
+
+#[test]
+fn a_closed_subscriber_is_forgotten() {
+    let (server, address) = start(Config::default());
+    let mut all = clients(&server, address, 3);
+    for (_, conn) in &all {
+        server.subscribe(conn, "t").unwrap();
+    }
+    drop(all.remove(0));
+    assert!(matches!(next(&server), Event::Close { .. }));
+    assert_eq!(server.subscriber_count("t"), 2);
+    server.close(&all[0].1, 1000, "");
+    server.publish("t", b"left", false, None).unwrap();
+    server.flush();
+    assert_eq!(read_close(&mut all[0].0).0, 1000);
+    assert_eq!(texts(&mut all[1].0, 1), ["left"]);
+    drop(all);
+    assert!(matches!(next(&server), Event::Close { .. }));
+    assert!(matches!(next(&server), Event::Close { .. }));
+    assert_eq!((server.subscriber_count("t"), server.stats().topics), (0, 0));
+}
+
+#[test]
+fn a_slow_subscriber_delays_nobody() {
+    for slow_consumer in [SlowConsumer::Close, SlowConsumer::Drop] {
+        let config = Config { slow_consumer, close_timeout: Duration::from_millis(200), ..Config::default() };
+        let (server, address) = start(config);
+        let mut all = clients(&server, address, 2);
+        for (_, conn) in &all {
+            server.subscribe(conn, "t").unwrap();
+        }
+        let chunk = vec![b'x'; 128 << 10];
+        let begun = Instant::now();
+        // Client 0 never reads.
+        for _ in 0..200 {
+            server.publish("t", &chunk, false, None).unwrap();
+            server.flush();
+            assert_eq!(read_frame(&mut all[1].0).1.len(), chunk.len());
+        }
+        assert!(begun.elapsed() < PATIENCE);
+        let stats = server.stats();
+        match slow_consumer {
+            SlowConsumer::Close => {
+                let Event::Close { id, code, .. } = next(&server) else { panic!() };
+                assert_eq!((id, code, stats.slow_closed), (all[0].1.id(), 1013, 1));
+            }
+            SlowConsumer::Drop => {
+                assert!(stats.slow_dropped > 0 && all[0].1.is_open());
+            }
+        }
+        assert_eq!(server.send(&all[1].1, b"fine", false), SendOutcome::Sent);
+    }
+}
