@@ -40,7 +40,7 @@ fi
 suite=$!
 for ((tenths = 0; ; tenths++)); do
     kill -0 "$suite" 2>/dev/null || break
-    [ $((tenths % 200)) -ne 0 ] || echo "# $(grep -c '^Running test case' "$out/wstest.log" 2>/dev/null || true) cases so far"
+    [ $((tenths % 100)) -ne 99 ] || echo "# $(grep -c '^Running test case' "$out/wstest.log" 2>/dev/null || true) cases so far"
     sleep 0.1
 done
 wait "$suite" || true
@@ -74,6 +74,9 @@ for case in sorted(expected.keys() | found.keys(), key=order):
     want, got = expected.get(case), found.get(case)
     if want == got:
         print(f'ok - {case}')
+        continue
+    if got == ['OK', 'OK'] and want == ['NON-STRICT', 'OK']:
+        print(f'ok - {case}\n# {case} is better than expected: write expected.json anew')
         continue
     failed = True
     text = lambda pair: 'no result' if pair is None else f'{pair[0]}, close {pair[1]}'
