@@ -40,9 +40,6 @@ const MOST_PING: usize = 125;
 const MOST_REASON: usize = 123;
 
 impl Native for Connection {
-    const MADE_BY: Option<&'static str> =
-        Some("Cannot create Sprocket\\Connection: connections are made by Sprocket\\Server");
-
     fn class() -> &'static ClassCell {
         &CONNECTION
     }

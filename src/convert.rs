@@ -29,13 +29,26 @@ pub(crate) fn show(value: &Zval) -> String {
     if let Some(b) = value.bool() {
         return b.to_string();
     }
-    if value.is_array() {
-        return "an array".into();
+    if let Some(table) = value.array() {
+        return show_array(table);
     }
     match value.object().and_then(|o| o.get_class_name().ok()) {
         Some(class) => format!("an object of {class}"),
         None => "a resource".into(),
     }
+}
+
+fn show_array(table: &ZendHashTable) -> String {
+    /// Further elements are left out.
+    const MOST: usize = 5;
+    let mut parts: Vec<String> = array_entries(table)
+        .take(MOST)
+        .map(|(_, value)| if value.is_array() { "an array".into() } else { show(value) })
+        .collect();
+    if table.len() > MOST {
+        parts.push("…".into());
+    }
+    format!("[{}]", parts.join(", "))
 }
 
 /// Seconds as PHP has them. `None` if negative, not finite, or beyond what a clock can count.

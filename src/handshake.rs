@@ -45,9 +45,6 @@ struct Inner {
 const REQUEST: usize = 0;
 
 impl Native for Handshake {
-    const MADE_BY: Option<&'static str> =
-        Some("Cannot create Sprocket\\Handshake: handshakes are made by Sprocket\\Server");
-
     fn class() -> &'static ClassCell {
         &HANDSHAKE
     }

@@ -71,8 +71,6 @@ fn url(text: &str) -> Option<std::result::Result<Place, &'static str>> {
 }
 
 fn host_and_port(text: &str) -> Option<Place> {
-    /// RFC 6455 section 3.
-    const DEFAULT_PORT: u16 = 80;
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -81,12 +79,8 @@ fn host_and_port(text: &str) -> Option<Place> {
         }
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
-    let port = match port.strip_prefix(':') {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
-        Some(_) => return None,
-        None if port.is_empty() => DEFAULT_PORT,
-        None => return None,
-    };
+    let digits = port.strip_prefix(':').filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?;
+    let port = digits.parse().ok()?;
     let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
     (!host.is_empty() && named).then(|| Place::Tcp { host: host.to_owned(), port })
 }
@@ -97,10 +91,19 @@ impl Listen {
         let bind = match &self.place {
             Place::Tcp { host, port } => resolve(host, *port).map(Bind::Tcp),
             Place::Unix(path) => Ok(Bind::Unix(path.clone())),
-            Place::Number(number) => duplicate(*number).map(Bind::Fd),
-            Place::Owned(fd) => fd.try_clone().map(Bind::Fd),
+            Place::Number(number) => duplicate(*number).and_then(listening),
+            Place::Owned(fd) => fd.try_clone().and_then(listening),
         };
         bind.map_err(|error| errors::bind(&self.text, &error))
+    }
+}
+
+/// Refuses a descriptor that is not a listening socket, by the name that the user gave it.
+fn listening(fd: OwnedFd) -> io::Result<Bind> {
+    if rustix::net::sockopt::socket_acceptconn(&fd)? {
+        Ok(Bind::Fd(fd))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"))
     }
 }
 

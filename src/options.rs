@@ -8,8 +8,9 @@ use sprocket_core::{Config, Origins, SlowConsumer};
 
 use crate::convert::duration;
 use crate::errors::invalid_option;
+use crate::listen::is_token;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name,
+    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name, list,
     register_class, register_enum, string, throw_error,
 };
 
@@ -106,6 +107,11 @@ impl Reader<'_> {
         Err(invalid_option(name, value, allowed))
     }
 
+    /// The argument as it was given.
+    fn argument(&self) -> Zval {
+        self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone)
+    }
+
     fn int(&mut self, name: &str, default: i64, least: i64, most: i64) -> Result<i64> {
         let n = self.call.int(self.next, default)?;
         let mut value = Zval::new();
@@ -143,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A list of strings that each satisfy `check`; `allowed` says what that means.
+    /// A list of strings, each once, that satisfy `check`; `allowed` says what that means.
     fn strings(
         &self,
         name: &str,
@@ -151,11 +157,11 @@ impl Reader<'_> {
         allowed: &str,
         check: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>> {
-        let mut strings = Vec::new();
+        let mut strings: Vec<String> = Vec::new();
         for (_, value) in array_entries(table) {
             match value.zend_str().and_then(|s| s.as_str().ok()).filter(|s| check(s)) {
-                Some(s) => strings.push(s.to_owned()),
-                None => return self.refuse(name, value, allowed),
+                Some(s) if !strings.iter().any(|known| known == s) => strings.push(s.to_owned()),
+                _ => return self.refuse(name, &self.argument(), allowed),
             }
         }
         Ok(strings)
@@ -230,19 +236,19 @@ fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
 }
 
 fn origins(args: &mut Reader<'_>) -> Result<Origins> {
+    let allowed = "null for the same host, [\"*\"] for any, or a list of origins such as \
+        \"https://example.com\" (no path, no slash at the end) and bare hosts such as \"example.com\"";
     let Some(table) = args.call.array_or_null(args.next)? else {
         args.take(Zval::null());
         return Ok(Origins::SameHost);
     };
-    let list = args.strings(
-        "origins",
-        table,
-        "null, or a list of origins such as \"https://example.com\" (no path, no slash at the end), \
-         bare hosts such as \"example.com\", or \"*\" for any",
-        |s| s == "*" || is_origin(s),
-    )?;
-    args.take_argument();
-    Ok(if list.iter().any(|s| s == "*") { Origins::Any } else { Origins::List(list) })
+    let list = args.strings("origins", table, allowed, |s| s == "*" || is_origin(s))?;
+    let any = list.iter().any(|s| s == "*");
+    if any && list.len() > 1 {
+        return args.refuse("origins", &args.argument(), allowed);
+    }
+    args.take(args.argument());
+    Ok(if any { Origins::Any } else { Origins::List(list) })
 }
 
 /// RFC 6454 section 6.2 (`scheme://host[:port]`), or a host with an optional port.
@@ -257,16 +263,11 @@ fn is_origin(text: &str) -> bool {
 fn subprotocols(args: &mut Reader<'_>) -> Result<Vec<String>> {
     let allowed = "a list of tokens (letters, digits and !#$%&'*+-.^_`|~), each once";
     let Some(table) = args.call.array(args.next)? else {
-        args.take(crate::zend::list([]));
+        args.take(list([]));
         return Ok(Vec::new());
     };
-    let list = args.strings("subprotocols", table, allowed, crate::listen::is_token)?;
-    for (i, name) in list.iter().enumerate() {
-        if list[..i].contains(name) {
-            return args.refuse("subprotocols", &string(name.as_bytes()), allowed);
-        }
-    }
-    args.take_argument();
+    let list = args.strings("subprotocols", table, allowed, is_token)?;
+    args.take(args.argument());
     Ok(list)
 }
 
@@ -286,14 +287,6 @@ fn health_path(args: &mut Reader<'_>) -> Result<Option<String>> {
             &value,
             "null, or a path that begins with a slash and has neither a query nor blanks",
         ),
-    }
-}
-
-impl Reader<'_> {
-    /// Keeps the argument as it was given.
-    fn take_argument(&mut self) {
-        let value = self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone);
-        self.take(value);
     }
 }
 

@@ -28,9 +28,6 @@ struct Inner {
 }
 
 impl Native for Request {
-    const MADE_BY: Option<&'static str> =
-        Some("Cannot create Sprocket\\Request: requests are made by Sprocket\\Server");
-
     fn class() -> &'static ClassCell {
         &REQUEST
     }

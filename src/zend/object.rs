@@ -8,15 +8,11 @@ use std::ptr::{self, NonNull};
 use ext_php_rs::types::{ZendObject, Zval};
 
 use super::class::ClassCell;
-use super::exception::throw_error;
 use super::ffi;
 
 /// The native state of a class. All of it is changed through cells: PHP code that a method calls
 /// may come back to the same object.
 pub(crate) trait Native: Sized + 'static {
-    /// Whether `new` may be used; else the sentence that says where objects come from.
-    const MADE_BY: Option<&'static str> = None;
-
     /// Where the class is kept.
     fn class() -> &'static ClassCell;
 
@@ -58,9 +54,6 @@ pub(super) fn handlers<T: Native>() -> ffi::zend_object_handlers {
     handlers.get_gc = Some(collect::<T>);
     handlers.clone_obj = None;
     handlers.compare = Some(ffi::zend_objects_not_comparable);
-    if T::MADE_BY.is_some() {
-        handlers.get_constructor = Some(refuse_new::<T>);
-    }
     handlers
 }
 
@@ -86,13 +79,6 @@ unsafe extern "C" fn free<T: Native>(object: *mut ffi::zend_object) {
         ptr::drop_in_place(object.byte_sub(offset::<T>()).cast::<T>());
         ffi::zend_object_std_dtor(object);
     }
-}
-
-unsafe extern "C" fn refuse_new<T: Native>(_: *mut ffi::zend_object) -> *mut ffi::zend_function {
-    if let Some(sentence) = T::MADE_BY {
-        throw_error(sentence);
-    }
-    ptr::null_mut()
 }
 
 unsafe extern "C" fn collect<T: Native>(
