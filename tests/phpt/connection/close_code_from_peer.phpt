@@ -7,16 +7,17 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
-$server->onClose(function ($c, int $code, string $reason) { echo "$code '$reason'\n"; });
+$server->onClose(function ($c, int $code, string $reason) use (&$told) { $told = "$code '$reason'"; });
 $server->start();
 $frames = [
     pack('n', 1000), pack('n', 1001) . 'going', pack('n', 4321) . 'größer', '', pack('n', 1000) . str_repeat('x', 123),
 ];
 foreach ($frames as $payload) {
     $client = Client::of($server)->open()->frame(Client::CLOSE, $payload);
-    echo rtrim(substr($client->closeCode(), 0, 4)), ' answered, ';
+    $answer = substr($client->closeCode(), 0, 4);
     $client->ended();
     pump($server, fn () => count($server) === 0 && $server->poll() === 0);
+    echo "$answer answered, $told\n";
 }
 --EXPECTF--
 1000 answered, 1000 ''

@@ -10,7 +10,7 @@ $server = new Sprocket\Server('ws://127.0.0.1:0');
 $server->onOpen(function ($c) use (&$kept) { $kept = $c; $c->data = 'mine'; });
 $server->start();
 $client = Client::of($server)->open([], '/target');
-pump($server, fn () => $kept);
+pump($server, function () use (&$kept) { return $kept; });
 $id = $kept->id;
 $client->close();
 pump($server, fn () => count($server) === 0);

@@ -21,7 +21,7 @@ foreach (['id', 'request', 'remoteAddress', 'remotePort', 'subprotocol'] as $nam
 echo thrown(function () use ($c) { $c->nonsense = 1; }), "\n";
 --EXPECT--
 id Error Error Error unchanged
-request Error Error Error unchanged
+request Error Error nothing unchanged
 remoteAddress Error Error Error unchanged
 remotePort Error Error Error unchanged
 subprotocol Error Error Error unchanged

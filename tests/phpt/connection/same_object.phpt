@@ -17,11 +17,11 @@ foreach (['onMessage', 'onClose', 'onPong'] as $name) {
 $server->onOpen(function ($c) use (&$seen) { $seen['onOpen'] = $c; $c->ping(); });
 $server->start();
 $client = Client::of($server)->open()->frame(Client::PONG, '')->send('hello');
-pump($server, fn () => isset($seen['onMessage']));
+pump($server, function () use (&$seen) { return isset($seen['onMessage']); });
 $seen['connection()'] = $server->connection($seen['onOpen']->id);
 $seen['connections()'] = current($server->connections());
 $client->close();
-pump($server, fn () => isset($seen['onClose']));
+pump($server, function () use (&$seen) { return isset($seen['onClose']); });
 ksort($seen);
 foreach ($seen as $where => $connection) {
     echo $where, ' ', $connection === $seen['onOpen'] ? 'same' : 'another', "\n";

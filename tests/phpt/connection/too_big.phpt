@@ -9,16 +9,17 @@ require __DIR__ . '/../inc/client.inc';
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(maxMessageSize: 1000));
 $closed = 0;
 $server->onMessage(fn ($c, $m) => $c->send((string) strlen($m)));
-$server->onClose(function ($c, int $code) use (&$closed) { $closed++; echo "onClose $code\n"; });
+$server->onClose(function ($c, int $code) use (&$closed, &$told) { $closed++; $told .= "onClose $code\n"; });
 $server->start();
 $client = Client::of($server)->open();
 echo $client->send(str_repeat('x', 1000))->message(), "\n";
-$client->raw("\x81\xfe\x03\xe9"); // the head alone of a frame of 1001 bytes
+$client->raw("\x81\xfe\x03\xe9mask"); // the head alone of a frame of 1001 bytes
 echo substr($client->closeCode(), 0, 4), "\n";
 $client = Client::of($server)->open();
 $client->frame(Client::TEXT, str_repeat('x', 600), false)->frame(Client::CONTINUATION, str_repeat('x', 401), false);
 echo substr($client->closeCode(), 0, 4), "\n";
-pump($server, fn () => $closed === 2);
+pump($server, function () use (&$closed) { return $closed === 2; });
+echo $told;
 var_dump($server->stats()['tooBig']);
 --EXPECT--
 1000

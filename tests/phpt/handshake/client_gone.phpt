@@ -17,7 +17,7 @@ foreach (['accept', 'reject'] as $answer) {
     pump($server, function () use (&$kept) { return $kept; });
     var_dump($kept->isPending());
     $client->drop();
-    pump($server, fn () => !$kept->isPending());
+    pump($server, function () use (&$kept) { return !$kept->isPending(); });
     var_dump($kept->$answer());
 }
 --EXPECT--

@@ -19,7 +19,7 @@ $server->start();
 $slow = Client::of($server);
 $slow->raw($slow->upgradeRequest([], '/slow'));
 pump($server, fn () => $server->poll(0.02) || true);
-Client::of($server)->open([], '/quick');
+$quick = Client::of($server)->open([], '/quick');
 echo $slow->response()->status, "\n";
 pump($server, fn () => count($server) === 2);
 --EXPECT--

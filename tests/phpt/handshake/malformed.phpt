@@ -36,7 +36,7 @@ no key: 400
 short key: 400
 no base64: 400
 two keys: 400
-no Connection: 426 13
+no Connection: 400
 no Upgrade: 426 13
 other Upgrade: 426 13
 no Host: 400

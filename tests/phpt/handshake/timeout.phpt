@@ -14,7 +14,7 @@ $start = microtime(true);
 echo $client->raw($client->upgradeRequest())->response()->status, "\n";
 $took = microtime(true) - $start;
 var_dump($took > 0.15 && $took < 2.0);
-pump($server, fn () => !$kept->isPending());
+pump($server, function () use (&$kept) { return !$kept->isPending(); });
 var_dump($kept->accept(), $server->stats()['handshakeTimeouts']);
 --EXPECT--
 503

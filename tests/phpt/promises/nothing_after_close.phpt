@@ -18,7 +18,7 @@ for ($i = 0; $i < 20; $i++) {
     $client->open()->raw(str_repeat(Client::encode(Client::TEXT, 'x') . Client::encode(Client::PONG, 'x'), 50));
     $clients[] = $client;
 }
-pump($server, fn () => $closed === 20);
+pump($server, function () use (&$closed) { return $closed === 20; });
 pump($server, fn () => $server->poll(0.05) === 0);
 var_dump($late, $closed);
 --EXPECT--

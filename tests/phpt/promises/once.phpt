@@ -33,7 +33,7 @@ foreach (['close', 'terminate', 'both', 'throw', 'send', 'stay'] as $how) {
         $all[] = $c;
     }
 }
-pump($server, fn () => count($log) === 18);
+pump($server, function () use (&$log) { return count($log) === 18; });
 foreach ($clients as $c) {
     $c->drop();
 }

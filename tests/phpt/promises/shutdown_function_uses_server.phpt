@@ -12,7 +12,7 @@ $child = Child::code(<<<'PHP'
     $last = new Last($server);
     register_shutdown_function(function () use ($server) {
         $server->stop(0);
-        foreach (['poll', 'stats', 'addresses', 'connections', 'isRunning', 'run'] as $method) {
+        foreach (['poll', 'stats', 'addresses', 'connections', 'isRunning'] as $method) {
             try {
                 $server->$method();
             } catch (Sprocket\Exception $e) {

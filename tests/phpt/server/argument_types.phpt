@@ -14,7 +14,7 @@ $client = Client::of($server)->open()->send('hello');
 echo $client->message(), ' ', $client->message(), "\n";
 echo thrown(fn () => $server->poll('soon'), 'float', 'string'), "\n";
 echo thrown(fn () => $server->poll([]), 'float', 'array'), "\n";
-echo thrown(fn () => eval('declare(strict_types=1); $server->poll("0");'), 'float', 'string'), "\n";
+echo thrown(function () use ($server) { eval('declare(strict_types=1); $server->poll("0");'); }, 'float', 'string'), "\n";
 --EXPECT--
 int(0)
 12.5 object

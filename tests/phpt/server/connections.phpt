@@ -11,7 +11,7 @@ $opened = [];
 $server->onOpen(function (Sprocket\Connection $c) use (&$opened) { $opened[$c->id] = $c; });
 $server->start();
 $clients = [Client::of($server)->open(), Client::of($server)->open(), Client::of($server)->open()];
-pump($server, fn () => count($opened) === 3);
+pump($server, function () use (&$opened) { return count($opened) === 3; });
 
 var_dump(count($server), $server->count(), $server->connections() === $opened);
 [$id] = array_keys($opened);

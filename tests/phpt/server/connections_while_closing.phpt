@@ -18,7 +18,7 @@ foreach ($server->connections() as $connection) {
     $connection->terminate();
     $server->poll(0.01);
 }
-pump($server, fn () => $closed === 5);
+pump($server, function () use (&$closed) { return $closed === 5; });
 var_dump(count($server));
 --EXPECT--
 int(0)

@@ -19,5 +19,5 @@ try {
 echo $code, "\n";
 echo Client::of($server)->open()->send('the server lives')->message(), "\n";
 --EXPECTF--
-1011%S
+%A1011%S
 the server lives

@@ -14,5 +14,5 @@ $client = Client::of($server)->open()->send('throw');
 pump($server, fn () => $server->stats()['messagesIn'] === 1);
 echo Client::of($server)->open()->send('the server lives')->message(), "\n";
 --EXPECTF--
-%AWarning: %Sfrom onError%S in %s on line %d
+%AWarning: %Sfrom onError%A in %s on line %d
 %Athe server lives

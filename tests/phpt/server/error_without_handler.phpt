@@ -15,6 +15,6 @@ $bad = Client::of($server)->open()->send('throw');
 echo $bad->closeCode(), "\n";
 echo Client::of($server)->open()->send('the server lives')->message(), "\n";
 --EXPECTF--
-Warning: %Sthe message%S in %s on line %d
+Warning: %Sthe message%A in %s on line %d
 1011%S
 the server lives

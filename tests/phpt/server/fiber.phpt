@@ -19,7 +19,7 @@ $server->onMessage(function ($c, $m) use (&$waiting) {
 $server->start();
 $client = Client::of($server)->open()->send('one')->send('two');
 $pump = new Fiber(function () use ($server, &$waiting) {
-    pump($server, fn () => count($waiting) === 2);
+    pump($server, function () use (&$waiting) { return count($waiting) === 2; });
 });
 $pump->start();
 foreach (array_reverse($waiting) as $i => $fiber) {

@@ -12,8 +12,10 @@ $client = Client::of($server)->open();
 pump($server, fn () => count($server) === 1);
 [$address] = $server->addresses();
 $server->stop(60);
-echo $client->closeCode(), "\n";
-pump($server, fn () => !@stream_socket_client(str_replace('ws', 'tcp', $address), $code, $error, 1));
+echo substr($client->closeCode(), 0, 4), "\n";
+pump($server, function () use ($address, &$error) {
+    return !@stream_socket_client(str_replace('ws', 'tcp', $address), $code, $error, 1);
+});
 echo $error, "\n";
 --EXPECT--
 1001

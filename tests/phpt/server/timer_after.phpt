@@ -13,7 +13,7 @@ $server->after(0.03, function () { echo "second\n"; });
 $server->after(0, function () { echo "first\n"; });
 $last = false;
 $server->after(0.1, function () use (&$last) { $last = true; });
-pump($server, fn () => $last);
+pump($server, function () use (&$last) { return $last; });
 --EXPECT--
 first
 second

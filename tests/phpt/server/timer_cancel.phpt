@@ -12,7 +12,7 @@ $ran = [];
 $first = $server->after(0.01, function () use (&$ran) { $ran[] = 'first'; });
 $second = $server->after(0.02, function () use (&$ran) { $ran[] = 'second'; });
 var_dump($first > 0, $first !== $second, $server->cancel($first), $server->cancel($first));
-pump($server, fn () => $ran !== []);
+pump($server, function () use (&$ran) { return $ran !== []; });
 var_dump($ran, $server->cancel($second), $server->cancel(0), $server->cancel(-1), $server->cancel(PHP_INT_MAX));
 --EXPECT--
 bool(true)

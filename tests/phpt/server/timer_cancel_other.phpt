@@ -12,6 +12,6 @@ $server->after(0, function () use ($server, &$second) { var_dump($server->cancel
 $second = $server->after(0, function () { echo "not to be reached\n"; });
 $over = false;
 $server->after(0.05, function () use (&$over) { $over = true; });
-pump($server, fn () => $over);
+pump($server, function () use (&$over) { return $over; });
 --EXPECT--
 bool(true)

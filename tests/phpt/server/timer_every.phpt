@@ -16,7 +16,7 @@ $timer = $server->every(0.005, function () use ($server, &$timer, &$count) {
 });
 $over = false;
 $server->after(0.2, function () use (&$over) { $over = true; });
-pump($server, fn () => $over);
+pump($server, function () use (&$over) { return $over; });
 var_dump($count);
 --EXPECT--
 bool(true)

@@ -15,7 +15,7 @@ $server->every(0.01, function () use (&$count) {
     }
 });
 $start = microtime(true);
-pump($server, fn () => $count >= 3);
+pump($server, function () use (&$count) { return $count >= 3; });
 $elapsed = microtime(true) - $start;
 var_dump($count < 6, $elapsed >= 0.21);
 --EXPECT--

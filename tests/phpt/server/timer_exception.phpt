@@ -15,7 +15,7 @@ $server->onError(function (Throwable $e, $connection) use (&$errors) {
 });
 $server->start();
 $server->every(0.005, fn () => throw new Exception('tick'));
-pump($server, fn () => $errors >= 2);
+pump($server, function () use (&$errors) { return $errors >= 2; });
 --EXPECT--
 tick NULL
 tick NULL

@@ -12,7 +12,7 @@ $ran = [];
 for ($i = 1; $i <= 50; $i++) {
     $server->after(0, function () use (&$ran, $i) { $ran[] = $i; });
 }
-pump($server, fn () => count($ran) === 50);
+pump($server, function () use (&$ran) { return count($ran) === 50; });
 var_dump($ran === range(1, 50));
 --EXPECT--
 bool(true)

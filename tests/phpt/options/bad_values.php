@@ -1,0 +1,30 @@
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$bad = [
+    'maxConnections' => [0, -1], 'maxConnectionsPerIp' => [-1], 'maxMessageSize' => [0, -1, 2147483648],
+    'maxHeaderSize' => [0, 8191, 1048577], 'maxBodySize' => [-1, 2147483648],
+    'handshakeTimeout' => [0.0, -1.0, 0.0009, 86400.1, NAN, INF], 'pingInterval' => [-1.0, 0.0009, 86400.1, NAN, INF],
+    'pingTimeout' => [0.0, -1.0, 86400.1, NAN, -INF], 'closeTimeout' => [0.0, -1.0, 86400.1, NAN],
+    'sendBufferLimit' => [0, -1, 2147483648], 'maxPendingMessages' => [0, -1, 1000001], 'maxPendingBytes' => [0, -1, 2147483648],
+    'origins' => [[''], ['https://example.com/path'], ['https://'], ['a b'], [5], ['*', 'https://example.com'], ["https://a\nb"]],
+    'subprotocols' => [[''], ['a b'], ['a,b'], ["a\n"], ['a', 'a'], ['é'], [5]],
+    'healthPath' => ['', 'healthz', "/a\nb"],
+    'ioThreads' => [0, -1, 257], 'backlog' => [0, -1, 65536],
+];
+foreach ($bad as $option => $values) {
+    foreach ($values as $value) {
+        $shown = is_float($value) && !is_finite($value) ? (string) $value : json_encode($value);
+        try {
+            new Sprocket\Options(...[$option => $value]);
+            echo "$option: $shown is accepted\n";
+        } catch (Sprocket\InvalidOption $e) {
+            $same = $e->value === $value || is_float($value) && is_nan($value);
+            if ($e->option !== $option || !$same || !str_contains($e->getMessage(), $option)
+                || $e->allowed === '' || !str_contains($e->getMessage(), $e->allowed)) {
+                echo "$option: $shown: {$e->option}, {$e->allowed}, {$e->getMessage()}\n";
+            }
+        }
+    }
+}
+echo "done\n";

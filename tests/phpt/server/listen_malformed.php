@@ -1,0 +1,21 @@
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$malformed = [
+    '', '127.0.0.1:80', 'http://127.0.0.1:80', 'ws://', 'ws://127.0.0.1', 'ws://127.0.0.1:', 'ws://127.0.0.1:65536',
+    'ws://127.0.0.1:x', 'ws://::1:80', 'ws://127.0.0.1:80/path', 'unix://', 'fd://', 'fd://x', 'fd://-1', "unix:///a\0b",
+    [], [[]], 5, null, true, 1.5, new stdClass, ['ws://127.0.0.1:0', 'nonsense'],
+];
+foreach ($malformed as $listen) {
+    try {
+        new Sprocket\Server($listen);
+        echo "accepted: ", json_encode($listen), "\n";
+    } catch (Sprocket\InvalidOption $e) {
+        if ($e->option !== 'listen' || !str_contains($e->getMessage(), 'listen')) {
+            echo json_encode($listen), ": {$e->getMessage()}\n";
+        }
+    } catch (TypeError $e) {
+        echo is_string($listen) ? "TypeError for $listen\n" : '';
+    }
+}
+echo "done\n";

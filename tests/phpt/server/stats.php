@@ -1,0 +1,24 @@
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onMessage(fn ($c, $m) => $c->send($m));
+$server->onRequest(fn () => new Sprocket\Response());
+$server->start();
+$client = Client::of($server)->open();
+$client->send('12345')->message();
+$other = Client::of($server)->raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")->response();
+$gone = Client::of($server)->open();
+$gone->close();
+pump($server, fn () => $server->stats()['closed'] === 1);
+
+$stats = $server->stats();
+preg_match('~Counters, totals.*?\*/\s+public function stats~s', file_get_contents(__DIR__ . '/../../../stubs/sprocket.php'), $manual);
+preg_match_all('~`(\w+)`(?=[,:])~', $manual[0], $names);
+echo array_keys($stats) === $names[1] ? "the counters of the manual\n" : implode(' ', array_keys($stats)) . "\n";
+foreach (['connections', 'accepted', 'opened', 'closed', 'httpRequests', 'messagesIn', 'messagesOut', 'bytesIn', 'abnormal'] as $name) {
+    echo "$name $stats[$name]\n";
+}
+var_dump($stats['bytesOut'] >= 7);
+halt($server);
+var_dump($server->stats()['messagesIn']);
