@@ -9,7 +9,7 @@ foreach (EVERY_CALLBACK as $callback) {
         $server->onRequest(fn () => new Sprocket\Response(200, 'alive'));
         PHP);
     $address = $child->line('/^ws:/');
-    provoke($callback, $address);
+    $client = provoke($callback, $address);
     $child->line('/in the callback/');
     if ($callback !== 'onRequest') {
         $r = (new Client($address))->raw("GET /alive HTTP/1.1\r\nHost: localhost\r\n\r\n")->response();

@@ -1,7 +1,0 @@
-<?php
-require __DIR__ . '/../inc/client.inc';
-
-foreach (['Connection', 'Handshake', 'Request'] as $class) {
-    $class = "Sprocket\\$class";
-    echo thrown(fn () => new $class()), ' ', thrown(fn () => (new ReflectionClass($class))->newInstance()), "\n";
-}
