@@ -184,10 +184,8 @@ final class Client
         if ($left <= 0) {
             return false;
         }
-        [$read, $write, $except] = [[$this->socket], null, null];
-        if (!@stream_select($read, $write, $except, (int) $left, (int) (fmod($left, 1) * 1e6))) {
-            return false;
-        }
+        // Not stream_select(): it refuses descriptors above 1023.
+        stream_set_timeout($this->socket, (int) $left, (int) (fmod($left, 1) * 1e6));
         $chunk = @fread($this->socket, 65536);
         if ($chunk === '' || $chunk === false) {
             return false;
