@@ -58,6 +58,7 @@ pub(crate) struct Env {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     events: Vec<Item>,
+    #[expect(clippy::vec_box, reason = "sessions hold them boxed, and moving the box is cheaper")]
     codecs: Vec<Box<Codec>>,
     keep_alive: Bytes,
 }

@@ -109,7 +109,8 @@ async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
         (Ok(()), Some(accepted)) => {
             let upgraded = Upgraded {
                 stream,
-                early: parts.read_buf,
+                // Even when empty it would keep hyper's buffer of 8 KiB.
+                early: Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default(),
                 admission: accepted.admission,
                 remote,
                 request: accepted.request,

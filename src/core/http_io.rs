@@ -67,12 +67,13 @@ impl Read for HttpIo {
 impl Write for HttpIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(cx))?;
-        if buf.starts_with(b"HTTP/1.") && self.due.load(Ordering::Relaxed) == 0 {
-            if let Some(instead) = explained(buf) {
-                self.instead = instead;
-                // Hyper's answer, which it writes in one piece, is swallowed.
-                return Poll::Ready(Ok(buf.len()));
-            }
+        if buf.starts_with(b"HTTP/1.")
+            && self.due.load(Ordering::Relaxed) == 0
+            && let Some(instead) = explained(buf)
+        {
+            self.instead = instead;
+            // Hyper's answer, which it writes in one piece, is swallowed.
+            return Poll::Ready(Ok(buf.len()));
         }
         let n = ready!(self.poll_send(cx, buf))?;
         if buf.starts_with(b"HTTP/1.") {

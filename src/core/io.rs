@@ -55,6 +55,9 @@ pub(crate) struct Io {
     stop: watch::Sender<bool>,
     quit: Arc<Notify>,
     accepting: Vec<AbortHandle>,
+    /// When what is left is cut, and the task that waits for it.
+    stopping: Option<(tokio::time::Instant, AbortHandle)>,
+    finished: bool,
     alarm: Option<AbortHandle>,
     /// Publications so far.
     published: u64,
@@ -168,6 +171,8 @@ impl Io {
             stop: watch::Sender::new(false),
             quit: Arc::default(),
             accepting: Vec::new(),
+            stopping: None,
+            finished: false,
             alarm: None,
             published: 0,
         }
@@ -359,10 +364,16 @@ impl Io {
         self.alarm = Some(alarm.abort_handle());
     }
 
+    /// Called again, the earlier end counts.
     fn stop(&mut self, grace: Duration) {
-        if self.stop.send_replace(true) {
-            return;
+        let deadline = tokio::time::Instant::now() + grace;
+        if let Some((earlier, waiting)) = &self.stopping {
+            if *earlier <= deadline {
+                return;
+            }
+            waiting.abort();
         }
+        self.stop.send_replace(true);
         for accepting in self.accepting.drain(..) {
             accepting.abort();
         }
@@ -370,25 +381,28 @@ impl Io {
             session.close(&mut self.env, 1001, STOPPING);
             session.flush(&mut self.env);
         }
-        let (state, ended) = (self.env.server.clone(), self.ended.clone());
-        tokio::spawn(async move {
+        let ended = self.ended.clone();
+        let waiting = tokio::spawn(async move {
             let all = async {
                 while with(|io| io.len() + io.http > 0) == Some(true) {
                     ended.notified().await;
                 }
             };
-            let _ = tokio::time::timeout(grace, all).await;
-            with(|io| io.finish(&state));
+            let _ = tokio::time::timeout_at(deadline, all).await;
+            with(Io::finish);
         });
+        self.stopping = Some((deadline, waiting.abort_handle()));
     }
 
     /// Cuts what is left after the grace period; the last thread tells the host.
-    fn finish(&mut self, state: &State) {
+    fn finish(&mut self) {
         for session in self.sessions.iter_mut().flatten() {
             session.terminate(&mut self.env, "the server stopped before the peer answered");
         }
         self.env.publish();
-        if state.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if !std::mem::replace(&mut self.finished, true)
+            && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
+        {
             self.env.emit(Item::Plain(Event::Stopped));
             self.env.publish();
         }
