@@ -77,7 +77,7 @@ touch "$src/src/lib.rs"
 check "a changed source asks for a build" outdated
 touch -r "$root/src/lib.rs" "$src/src/lib.rs"
 
-check "make test" make -C "$build" test
+check "make test" env TEST_PHP_ARGS=-j4 make -C "$build" test
 said "make test ran the phpt suite" 'Tests passed *: *[1-9]'
 unsaid "make test needs no answers" 'send this report'
 

@@ -29,9 +29,17 @@ phpt_run() {
     log=$work/log/$ring/$name.log
     before=$(count fail "$ring") passed=$(count ok "$ring")
     note "$name"
-    TEST_PHP_EXECUTABLE=$PHP TEST_PHP_SRCDIR=$root NO_INTERACTION=1 REPORT_EXIT_STATUS=1 \
-        bounded 900 "$log" "$PHP" -n "$run_tests" -n -q "${plain[@]}" --offline --show-diff --set-timeout 90 \
-        -d "extension=$SPROCKET_SO" "$@" tests/phpt || status=$?
+    run() {
+        status=0
+        TEST_PHP_EXECUTABLE=$PHP TEST_PHP_SRCDIR=$root NO_INTERACTION=1 REPORT_EXIT_STATUS=1 \
+            bounded 900 "$log" "$PHP" -n "$run_tests" -n -q "${plain[@]}" --offline --show-diff --set-timeout 90 \
+            -d "extension=$SPROCKET_SO" "$@" tests/phpt || status=$?
+    }
+    run -j4 "$@" # more than there are processors: most of them wait for a timeout most of the time
+    if grep -qa '^ERROR: Worker' "$log"; then
+        note "the parallel runner broke down, which a failed test can cause: one by one, then"
+        run "$@"
+    fi
     while IFS= read -r line; do
         test=${line%%.phpt]*}
         test="$name: ${test##*[}"
