@@ -61,6 +61,10 @@ pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Vec
     let mut headers = Vec::new();
     let Some(table) = table else { return Ok(headers) };
     for (name, value) in array_entries(table) {
+        if name.iter().all(u8::is_ascii_digit) {
+            // A list where names were due: `['X-Name: value']`.
+            return Err(argument_value_error(index, "must have names of headers as keys, a number given"));
+        }
         let name = String::from_utf8_lossy(&name).into_owned();
         match value.array() {
             Some(values) => {

@@ -1,10 +1,11 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, StartError};
+use sprocket_core::{ForkError, StartError, TopicError};
 
 use crate::zend::{
-    Builtin, ClassCell, Prop, Thrown, Type, register_exception, register_interface, text, throw, throw_with,
+    Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
+    text, throw, throw_with,
 };
 
 static EXCEPTION: ClassCell = ClassCell::new();
@@ -64,6 +65,16 @@ pub(crate) fn state(message: &str) -> Thrown {
 
 pub(crate) fn fork(error: &ForkError) -> Thrown {
     throw(&FORK_EXCEPTION, &sentence(&error.to_string()), 0)
+}
+
+/// A bad name of a topic is a bad argument.
+pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
+    let must = match error {
+        TopicError::Length(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
+        TopicError::TailInside(_) => "must not have the token > but at its end".to_owned(),
+        TopicError::Pattern(_) => "must be a topic, not a pattern".to_owned(),
+    };
+    argument_value_error(index, &must)
 }
 
 /// A listener that could not be had, before the core was asked.

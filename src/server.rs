@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
 use sprocket_core::{Server as Core, Stats};
 
 use crate::callbacks::{Callbacks, Hook};
@@ -20,7 +20,7 @@ use crate::timers::Timers;
 use crate::zend::{
     Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
     argument_value_error, list, register_class, stream_from_fd, string, throw_error, watch_forks,
-    with_signals_blocked,
+    with_signals_blocked, zstr_is_utf8,
 };
 use crate::{dispatch, errors};
 
@@ -113,6 +113,18 @@ pub(crate) fn register() {
         Method::new(c"connection", connection)
             .arg(c"id", Type::INT)
             .returns(Type::class(c"Sprocket\\Connection").nullable()),
+        Method::new(c"publish", publish)
+            .arg(c"topic", Type::STRING)
+            .arg(c"payload", Type::STRING)
+            .opt(c"binary", Type::BOOL, c"false")
+            .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
+            .returns(Type::VOID),
+        Method::new(c"broadcast", broadcast)
+            .arg(c"payload", Type::STRING)
+            .opt(c"binary", Type::BOOL, c"false")
+            .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
+            .returns(Type::VOID),
+        Method::new(c"subscriberCount", subscriber_count).arg(c"topic", Type::STRING).returns(Type::INT),
         Method::new(c"stats", stats).returns(Type::ARRAY),
         Method::new(c"after", |c: &Call| timer(c, false))
             .arg(c"seconds", Type::FLOAT)
@@ -347,6 +359,50 @@ fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
     call.arity(1, 1)?;
     let id = call.int(0, 0)?;
     Ok(call.this::<Server>().connections.borrow().get(&(id as u64)).cloned())
+}
+
+/// Reads `(string $payload, bool $binary = false, ?Connection $except = null)` from `first` on.
+fn outgoing(call: &Call, first: usize) -> Result<(&ZendStr, bool, Option<Owned<Connection>>)> {
+    let binary = call.bool(first + 1, false)?;
+    let except = call.object_or_null::<Connection>(first + 2)?;
+    match call.string(first)? {
+        Some(payload) if binary || zstr_is_utf8(payload) => Ok((payload, binary, except)),
+        _ => Err(errors::invalid_text()),
+    }
+}
+
+fn topic(call: &Call) -> Result<&str> {
+    match call.string(0)?.map(ZendStr::as_str) {
+        Some(Ok(topic)) => Ok(topic),
+        _ => Err(argument_value_error(0, "must be valid UTF-8")),
+    }
+}
+
+fn publish(call: &Call) -> Result<()> {
+    call.arity(2, 4)?;
+    let (payload, binary, except) = outgoing(call, 1)?;
+    let topic = topic(call)?;
+    let except = except.as_ref().and_then(|c| c.get().handle());
+    let link = &call.this::<Server>().link;
+    match link.command(|core| core.publish(topic, payload.as_bytes(), binary, except))? {
+        Some(Err(error)) => Err(errors::topic(0, &error)),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+fn broadcast(call: &Call) -> Result<()> {
+    call.arity(1, 3)?;
+    let (payload, binary, except) = outgoing(call, 0)?;
+    let except = except.as_ref().and_then(|c| c.get().handle());
+    call.this::<Server>().link.command(|core| core.broadcast(payload.as_bytes(), binary, except))?;
+    Ok(())
+}
+
+fn subscriber_count(call: &Call) -> Result<i64> {
+    call.arity(1, 1)?;
+    let topic = topic(call)?;
+    let count = call.this::<Server>().link.guarded(|core| core.subscriber_count(topic))?;
+    Ok(count.unwrap_or(0) as i64)
 }
 
 fn stats(call: &Call) -> Result<Zval> {

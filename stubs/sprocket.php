@@ -37,7 +37,7 @@ final class Server implements \Countable
      *
      * An address is one of
      * - `ws://HOST:PORT`, where HOST is an IPv4 address, an IPv6 address in brackets, or a name
-     *   such as `localhost`. Port 0 lets the kernel choose: see {@see addresses()}.
+     *   such as `localhost`, of whose addresses the first is taken, IPv4 before IPv6. Port 0 lets the kernel choose: see {@see addresses()}.
      * - `unix:///path/to.sock`: a Unix socket. A stale file is replaced, a live one is an error.
      * - `fd://3`: a listening socket inherited as descriptor 3 (systemd socket activation).
      * - a listening socket: a stream of `stream_socket_server()`, or a `\Socket`. It is
@@ -245,6 +245,43 @@ final class Server implements \Countable
     public function connection(int $id): ?Connection {}
 
     /**
+     * Sends a message to all connections that have subscribed to the topic, or to a pattern that
+     * matches it, once each: see {@see Connection::subscribe()}. It is encoded once, and takes
+     * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
+     * {@see Connection::send()}. Does nothing on a server that does not run.
+     *
+     * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
+     * @param string $payload UTF-8 unless binary.
+     * @param Connection|null $except One that is left out: the sender, mostly.
+     *
+     * @throws InvalidPayload If a text message is not valid UTF-8.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the topic is not allowed.
+     */
+    public function publish(string $topic, string $payload, bool $binary = false, ?Connection $except = null): void {}
+
+    /**
+     * Sends a message to all connections, as {@see publish()} does.
+     *
+     * @param string $payload UTF-8 unless binary.
+     * @param Connection|null $except One that is left out: the sender, mostly.
+     *
+     * @throws InvalidPayload If a text message is not valid UTF-8.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function broadcast(string $payload, bool $binary = false, ?Connection $except = null): void {}
+
+    /**
+     * How many connections have subscribed to exactly this name; patterns that match it don't count.
+     *
+     * @return int<0, max>
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the topic is not valid UTF-8.
+     */
+    public function subscriberCount(string $topic): int {}
+
+    /**
      * Counters, totals since {@see start()} unless said otherwise.
      *
      * - `connections`: open WebSocket connections now
@@ -259,7 +296,10 @@ final class Server implements \Countable
      * - `badRequests`: malformed requests (400, 405, 426, 431, …)
      * - `handshakeTimeouts`: handshakes not complete within handshakeTimeout
      * - `httpRequests`: plain HTTP requests answered
-     * - `messagesIn`, `messagesOut`: messages received, and handed to the kernel
+     * - `messagesIn`: messages received
+     * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
+     * - `topics`: topics and patterns with at least one subscriber now
+     * - `published`: calls of publish() and broadcast()
      * - `bytesIn`: payload bytes of messages received
      * - `bytesOut`: bytes written to sockets after the handshake, framing included
      * - `pings`: keep-alive pings sent
@@ -405,7 +445,7 @@ final class Options
      * @param int $maxPendingMessages 1 to 1000000.
      * @param int $maxPendingBytes Bytes, 1 to 2147483647.
      * @param list<string>|null $origins Origins such as `https://example.com` or
-     *        `http://localhost:3000`, or bare hosts such as `example.com`; null, or `['*']`.
+     *        `http://localhost:3000`, and bare hosts such as `example.com`; null, or `['*']`.
      * @param list<string> $subprotocols Tokens (RFC 9110 section 5.6.2), each once.
      * @param string|null $healthPath Begins with a slash; null for none.
      * @param int $ioThreads 1 to 256.
@@ -530,6 +570,38 @@ final class Connection
      * @throws ForkException In a fork of the process that started the server.
      */
     public function terminate(): void {}
+
+    /**
+     * Subscribes to topics: what {@see Server::publish()} sends to one of them comes here. A
+     * topic exists while it has subscribers. The subscriptions of a connection end with it;
+     * does nothing on a closed one. Subscribing again changes nothing.
+     *
+     * A name may be a pattern of tokens that are separated by dots: `*` stands for one token, `>`
+     * at the end for one or more. `room.*` matches `room.7`, and `room.>` matches `room.7.typing` too.
+     *
+     * @param string ...$topics Each 1 to 255 bytes of UTF-8.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If a name is not allowed; those before it are subscribed.
+     */
+    public function subscribe(string ...$topics): void {}
+
+    /**
+     * Takes subscriptions back, by the names that were subscribed. Names that were not are passed over.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If a name is not valid UTF-8.
+     */
+    public function unsubscribe(string ...$topics): void {}
+
+    /**
+     * What the connection has subscribed to, patterns as they were given.
+     *
+     * @return list<string> Sorted.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function topics(): array {}
 
     /** False as soon as close() or terminate() was called, or the peer's end was noticed. */
     public function isOpen(): bool {}

@@ -122,6 +122,18 @@ impl Call {
         Err(Thrown)
     }
 
+    /// For methods with a variadic parameter: throws if named arguments were collected for it.
+    pub(crate) fn no_names(&self) -> Result<()> {
+        // SAFETY: the frame is valid; the function throws.
+        unsafe {
+            if (*self.frame).This.u1.type_info & ffi::CALL_HAS_EXTRA_NAMED == 0 {
+                return Ok(());
+            }
+            ffi::zend_unexpected_extra_named_error();
+        }
+        Err(Thrown)
+    }
+
     /// The state of the object whose method is called. It lives at least as long as the call.
     pub(crate) fn this<T: Native>(&self) -> &T {
         // SAFETY: methods are registered with the class whose state they ask for, and not static.

@@ -78,6 +78,12 @@ struct Parameter {
     default: Option<&'static CStr>,
 }
 
+impl Parameter {
+    fn is_required(&self) -> bool {
+        self.default.is_none() && self.type_.mask & ffi::_ZEND_IS_VARIADIC_BIT == 0
+    }
+}
+
 /// A method: name, parameters, result, handler.
 pub(crate) struct Method {
     name: &'static CStr,
@@ -117,6 +123,13 @@ impl Method {
         self
     }
 
+    /// A last parameter that takes any number of arguments.
+    pub(crate) fn rest(mut self, name: &'static CStr, type_: Type) -> Self {
+        let variadic = Type { mask: type_.mask | ffi::_ZEND_IS_VARIADIC_BIT, ..type_ };
+        self.parameters.push(Parameter { name, type_: variadic, default: None });
+        self
+    }
+
     /// A parameter with a default, written as in PHP source.
     pub(crate) fn opt(mut self, name: &'static CStr, type_: Type, default: &'static CStr) -> Self {
         self.parameters.push(Parameter { name, type_, default: Some(default) });
@@ -130,7 +143,7 @@ impl Method {
 
     /// The engine keeps the tables for the life of the process.
     fn into_entry(self) -> ffi::zend_function_entry {
-        let required = self.parameters.iter().take_while(|p| p.default.is_none()).count();
+        let required = self.parameters.iter().take_while(|p| p.is_required()).count();
         let mut info = Vec::with_capacity(1 + self.parameters.len());
         info.push(ffi::zend_internal_arg_info {
             // The first element describes the function: the number of required parameters

@@ -17,6 +17,9 @@ pub(super) const ACC_PUBLIC: u32 = 1;
 pub(super) const ACC_PRIVATE: u32 = 1 << 2;
 pub(super) const ACC_READONLY: u32 = 1 << 7;
 
+/// `ZEND_CALL_HAS_EXTRA_NAMED_PARAMS` of `zend_compile.h`.
+pub(super) const CALL_HAS_EXTRA_NAMED: u32 = 1 << 27;
+
 /// `main/php_streams.h`: a descriptor that `select` can watch.
 pub(super) const STREAM_AS_FD_FOR_SELECT: c_int = 3;
 
@@ -50,6 +53,7 @@ unsafe extern "C" {
         length: usize,
         value: *mut zval,
     );
+    pub(super) fn zend_unexpected_extra_named_error();
     pub(super) fn zend_clear_exception();
     pub(super) fn zend_is_unwind_exit(exception: *const zend_object) -> bool;
     pub(super) fn zend_is_graceful_exit(exception: *const zend_object) -> bool;
