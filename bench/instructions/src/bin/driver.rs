@@ -1,0 +1,59 @@
+//! A server of the core alone, as PHP would drive it: events in, sends out, one flush a batch.
+//! Argument: echo|topic. Ends by itself when its last connection has closed.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result, bail};
+use sprocket_core::{Bind, Config, Connection, Event, Server};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const PARKED_BY_THEN: Duration = Duration::from_micros(500);
+const TOPIC: &str = "all";
+
+fn main() -> Result<()> {
+    let topic = match std::env::args().nth(1).as_deref() {
+        Some("echo") => false,
+        Some("topic") => true,
+        _ => bail!("argument: echo|topic"),
+    };
+    let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+    // Pings would come by the clock, not by the work.
+    let config = Config { ping_interval: None, ..Config::default() };
+    let server = Server::start(config, vec![Bind::Tcp(address)])?;
+    let addresses = server.addresses();
+    let port = addresses.first().and_then(|url| url.rsplit(':').next());
+    println!("ready {}", port.context("no address")?);
+
+    let mut connections = HashMap::new();
+    loop {
+        while let Some(event) = server.next_event() {
+            match event {
+                Event::Open { conn, .. } => {
+                    if topic {
+                        server.subscribe(&conn, TOPIC)?;
+                    }
+                    connections.insert(conn.id(), conn);
+                }
+                Event::Message { payload, binary, .. } if topic => {
+                    server.publish(TOPIC, &payload, binary, None)?;
+                }
+                Event::Message { id, payload, binary } => {
+                    let conn: &Connection = connections.get(&id).context("a stranger")?;
+                    server.send(conn, &payload, binary);
+                }
+                Event::Close { id, .. } => {
+                    connections.remove(&id);
+                    if connections.is_empty() {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+        server.wait(None);
+        // The I/O thread that woke us is about to park. Who is faster decides whether our answer
+        // must wake it, which costs 1,500 instructions: let it always be the same.
+        std::thread::sleep(PARKED_BY_THEN);
+    }
+}
