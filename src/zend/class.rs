@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int};
 use std::mem;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ext_php_rs::types::{ZendObject, ZendStr, Zval};
@@ -161,11 +161,19 @@ impl Method {
             fname: self.name.as_ptr(),
             handler: self.handler,
             num_args: self.parameters.len() as u32,
-            arg_info: Box::leak(info.into_boxed_slice()).as_ptr(),
+            arg_info: keep(info),
             flags: self.flags,
             ..end_of_table()
         }
     }
+}
+
+/// Keeps a table for the life of the process, reachable, so that leak checkers don't report it.
+fn keep<T>(table: Vec<T>) -> *const T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let table: *const T = Box::leak(table.into_boxed_slice()).as_ptr();
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(table.expose_provenance());
+    table
 }
 
 fn end_of_table() -> ffi::zend_function_entry {
@@ -177,7 +185,7 @@ fn end_of_table() -> ffi::zend_function_entry {
 fn table(methods: Vec<Method>) -> *const ffi::zend_function_entry {
     let mut entries: Vec<_> = methods.into_iter().map(Method::into_entry).collect();
     entries.push(end_of_table());
-    Box::leak(entries.into_boxed_slice()).as_ptr()
+    keep(entries)
 }
 
 /// A declared public property. Without a default it has no value until one is set.
