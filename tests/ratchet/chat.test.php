@@ -6,7 +6,7 @@
 
 require __DIR__ . '/support/harness.php';
 
-needs('chat');
+needs('chat', ['symfony-routing' => 'Symfony/Component/Routing']);
 
 foreach (['web', 'factory'] as $kind) {
     check("chat ($kind): everybody else gets the message", function () use ($kind) {

@@ -6,11 +6,7 @@
 
 require __DIR__ . '/support/harness.php';
 
-needs('session');
-if (!stream_resolve_include_path('Symfony/Component/HttpFoundation/autoload.php') && !getenv('PSR_AUTOLOAD')) {
-    skip('session', 'symfony/http-foundation is not installed (Debian: php-symfony-http-foundation)');
-    exit(0);
-}
+needs('session', ['symfony-http-foundation' => 'Symfony/Component/HttpFoundation']);
 
 $directory = sys_get_temp_dir() . '/sprocket-sessions-' . getmypid();
 mkdir($directory, 0700);

@@ -6,7 +6,7 @@
 
 require __DIR__ . '/support/harness.php';
 
-needs('stacks');
+needs('stacks', ['symfony-routing' => 'Symfony/Component/Routing']);
 
 function exchange(int $port, string $request): array
 {

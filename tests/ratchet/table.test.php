@@ -9,7 +9,7 @@
 
 require __DIR__ . '/support/harness.php';
 
-needs('table');
+needs('table', ['symfony-routing' => 'Symfony/Component/Routing']);
 
 /** What a row expects: Ratchet's behaviour, or the drop-in's where it deviates. */
 function either(mixed $ratchet, mixed $dropin): mixed

@@ -203,14 +203,20 @@ function provided(string $method, string $class, string $name, callable $body): 
     original() || $status === 0 ? check($name, $body) : skip($name, "this build has no $class::$method()");
 }
 
-function needs(string $program): void
+/** Ends a test program whose needs are not met, and says so. */
+function needs(string $program, array $packages = []): void
 {
-    if (!original() && !getenv('SPROCKET_SO') && !extension_loaded('sprocket')) {
+    if (original()) {
+        return;
+    }
+    if (!getenv('SPROCKET_SO') && !extension_loaded('sprocket')) {
         skip($program, 'SPROCKET_SO does not name the extension');
         exit(0);
     }
-    if (!original() && !stream_resolve_include_path('GuzzleHttp/Psr7/autoload.php') && !getenv('PSR_AUTOLOAD')) {
-        skip($program, 'guzzlehttp/psr7 is not installed (Debian: php-guzzlehttp-psr7)');
-        exit(0);
+    foreach (['guzzlehttp-psr7' => 'GuzzleHttp/Psr7', ...$packages] as $debian => $path) {
+        if (!getenv('PSR_AUTOLOAD') && !stream_resolve_include_path("$path/autoload.php")) {
+            skip($program, "$path is not installed (Debian: php-$debian)");
+            exit(0);
+        }
     }
 }

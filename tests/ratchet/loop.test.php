@@ -1,0 +1,167 @@
+<?php
+
+/**
+ * The server inside of a loop: timers, streams, signals, descriptors, forks, other kinds of sockets.
+ * Some checks need ReactPHP itself (REACT_AUTOLOAD).
+ */
+
+require __DIR__ . '/support/harness.php';
+
+needs('loop');
+
+function cpuSeconds(int $pid): float
+{
+    $fields = explode(' ', file_get_contents("/proc/$pid/stat"));
+
+    return ($fields[13] + $fields[14]) / 100;
+}
+
+check('sends from a timer leave at once', function () {
+    $server = new ServerProcess('loops', ['timers']);
+    $client = Client::open($server->port);
+    $begin = microtime(true);
+    for ($i = 0; $i < 10; $i++) {
+        same('tick', $client->nextText(2));
+    }
+    $took = microtime(true) - $begin;
+    that($took > 0.3 && $took < 2.0, "ten ticks of 50 ms took $took s");
+});
+
+check('an idle server costs no CPU', function () {
+    $server = new ServerProcess('loops', ['plain']);
+    $client = Client::open($server->port);
+    $client->text('awake');
+    $client->nextText();
+    $before = cpuSeconds($server->pid);
+    sleep(2);
+    $used = cpuSeconds($server->pid) - $before;
+    that($used <= 0.03, "$used s of CPU in 2 s");
+});
+
+$clients = (int) (getenv('RATCHET_TEST_CLIENTS') ?: 5000);
+if (original()) {
+    skip("$clients clients on the default loop", 'Ratchet goes deaf above 1024 descriptors');
+} elseif ((int) shell_exec('ulimit -n') < $clients + 100) {
+    skip("$clients clients on the default loop", 'ulimit -n is too low for this program');
+} else {
+    check("$clients clients on the default loop, and a stream opened among them", function () use ($clients) {
+        $server = new ServerProcess('loops', ['streams'], ['memory_limit' => '512M']);
+        $open = [];
+        for ($i = 0; $i < $clients; $i++) {
+            $open[] = Client::open($server->port);
+        }
+        $open[0]->text('clients');
+        same((string) $clients, $open[0]->nextText());
+        foreach ([0, 1500, $clients - 1] as $i) {
+            $open[$i]->text("hello $i");
+            same("hello $i", $open[$i]->nextText());
+        }
+        $open[$clients - 1]->text('database');
+        same("row 42\n", $open[$clients - 1]->nextText());
+        for ($i = 1; $i < $clients; $i++) {
+            $open[$i]->close();
+        }
+        $end = microtime(true) + DEADLINE;
+        do {
+            // Also empties the pipe that the server tells its closes to.
+            $server->count('close', 0.1);
+            $open[0]->text('clients');
+            $left = $open[0]->nextText();
+        } while ($left !== '1' && microtime(true) < $end);
+        same('1', $left, 'clients left');
+    });
+}
+
+if (function_exists('pcntl_fork')) {
+    check('an application that forks between construction and run', function () {
+        $server = new ServerProcess('loops', ['fork']);
+        $child = $server->wait('forked')[1];
+        $client = Client::open($server->port);
+        $client->text('from the child');
+        same('from the child', $client->nextText());
+        posix_kill($child, SIGKILL);
+    });
+} else {
+    skip('an application that forks between construction and run', 'pcntl is missing');
+}
+
+check('closing the socket: no new clients, the old ones stay, then the loop ends', function () {
+    $server = new ServerProcess('loops', ['closing']);
+    $client = Client::open($server->port);
+    $client->text('stop accepting');
+    $client->text('still here');
+    same('still here', $client->nextText());
+    try {
+        $late = new Client($server->port);
+        $late->write(Client::request());
+        that(!str_contains($late->head(1), ' 101 '), 'nobody gets in');
+    } catch (Failed $e) {
+        that(str_contains($e->getMessage(), 'connect'), $e->getMessage());
+    }
+    $late = null;
+    $client->close();
+    $server->wait('loop ended', 5);
+});
+
+check('enableKeepAlive() when the server runs already', function () {
+    if (original()) {
+        return;
+    }
+    $server = new ServerProcess('loops', ['late-keepalive']);
+    $client = Client::open($server->port);
+    $ping = $client->next(3);
+    same(9, $ping[0]);
+    $client->write(Client::frame(10, $ping[1]));
+    same(9, $client->next(3)[0]);
+    $server->wait('close', 3);
+});
+
+if (!getenv('REACT_AUTOLOAD') && !original()) {
+    foreach (['TLS by React', 'a Unix socket', 'LimitingServer'] as $name) {
+        skip($name, 'needs ReactPHP: set REACT_AUTOLOAD');
+    }
+    finish();
+}
+
+check('TLS by React: framed in PHP', function () {
+    $pem = tempnam(sys_get_temp_dir(), 'pem');
+    $key = openssl_pkey_new(['private_key_bits' => 2048]);
+    openssl_x509_export(openssl_csr_sign(openssl_csr_new(['CN' => 'localhost'], $key), null, $key, 1), $certificate);
+    openssl_pkey_export($key, $private);
+    file_put_contents($pem, $certificate . $private);
+    $server = new ServerProcess('loops', ['tls', $pem]);
+    $client = new Client($server->port);
+    stream_context_set_option($client->socket, 'ssl', 'verify_peer', false);
+    stream_context_set_option($client->socket, 'ssl', 'verify_peer_name', false);
+    that(stream_socket_enable_crypto($client->socket, true, STREAM_CRYPTO_METHOD_TLS_CLIENT), 'TLS handshake');
+    $client->write(Client::request());
+    that(str_contains($client->head(), ' 101 '), 'accepted');
+    $client->text('secret');
+    same('secret', $client->nextText());
+    unlink($pem);
+});
+
+check('a Unix socket', function () {
+    $path = sys_get_temp_dir() . '/sprocket-ratchet-' . getmypid() . '.sock';
+    $server = new ServerProcess('loops', ['unix', $path]);
+    $client = (new ReflectionClass(Client::class))->newInstanceWithoutConstructor();
+    $client->socket = stream_socket_client("unix://$path");
+    $client->write(Client::request());
+    that(str_contains($client->head(), ' 101 '), 'accepted');
+    $client->text('local');
+    same('local', $client->nextText());
+    unlink($path);
+});
+
+check('LimitingServer', function () {
+    $server = new ServerProcess('loops', ['limit']);
+    $one = Client::open($server->port);
+    $two = Client::open($server->port);
+    $three = new Client($server->port);
+    $three->write(Client::request());
+    that(!str_contains($three->head(2), ' 101 '), 'the third is refused');
+    $one->text('first');
+    same('first', $one->nextText());
+});
+
+finish();

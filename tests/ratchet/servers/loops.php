@@ -1,0 +1,114 @@
+<?php
+
+/**
+ * What applications do with the loop around the server. The argument says what.
+ */
+
+require __DIR__ . '/../support/autoload.php';
+
+use Ratchet\ConnectionInterface;
+use Ratchet\Http\HttpServer;
+use Ratchet\Server\IoServer;
+use Ratchet\WebSocket\WsServer;
+
+class Application implements Ratchet\MessageComponentInterface
+{
+    public SplObjectStorage $clients;
+    public ?Closure $command = null;
+
+    public function __construct()
+    {
+        $this->clients = new SplObjectStorage();
+    }
+
+    public function onOpen(ConnectionInterface $conn)
+    {
+        $this->clients->attach($conn);
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        if ($msg === 'clients') {
+            $from->send((string) count($this->clients));
+        } elseif ($this->command === null || !($this->command)($msg, $from)) {
+            $from->send($msg);
+        }
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        $this->clients->detach($conn);
+        tell('close', $conn->WebSocket->closeCode ?? null);
+    }
+
+    public function onError(ConnectionInterface $conn, Exception $e)
+    {
+        tell('error', $e->getMessage());
+    }
+}
+
+$kind = $argv[1];
+$loop = loop();
+$application = new Application();
+$http = new HttpServer(new WsServer($application));
+$socket = match ($kind) {
+    'tls' => new React\Socket\SecureServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), $loop, ['local_cert' => $argv[2]]),
+    'unix' => new React\Socket\UnixServer($argv[2], $loop),
+    'limit' => new React\Socket\LimitingServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), 2),
+    default => listen('127.0.0.1:0', $loop),
+};
+$server = new IoServer($http, $socket, $loop);
+
+switch ($kind) {
+    case 'timers':
+        // Sends outside of any callback of the server, and a stream of PHP's own.
+        $loop->addPeriodicTimer(0.05, function () use ($application) {
+            foreach ($application->clients as $client) {
+                $client->send('tick');
+            }
+        });
+        break;
+    case 'streams':
+        // A connection to a database that is opened while thousands of clients are there.
+        $application->command = function ($msg, $from) use ($loop) {
+            if ($msg !== 'database') {
+                return false;
+            }
+            [$ours, $theirs] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+            $loop->addReadStream($ours, function ($stream) use ($from, $loop, $theirs) {
+                $loop->removeReadStream($stream);
+                $from->send('row ' . fgets($stream));
+            });
+            $loop->addTimer(0.01, fn () => fwrite($theirs, "42\n"));
+
+            return true;
+        };
+        break;
+    case 'fork':
+        $pid = pcntl_fork();
+        if ($pid > 0) {
+            pcntl_waitpid($pid, $status);
+            exit(pcntl_wexitstatus($status));
+        }
+        tell('forked', getmypid());
+        break;
+    case 'closing':
+        $application->command = function ($msg) use ($server) {
+            return $msg === 'stop accepting' && [$server->socket->close()];
+        };
+        break;
+    case 'late-keepalive':
+        $loop->addTimer(0.3, function () use ($http, $loop, $application) {
+            tell('enabling');
+            $ws = (fn () => $this->_httpServer)->call($http);
+            $ws->enableKeepAlive($loop, 0.5);
+        });
+        break;
+}
+if ($kind === 'unix') {
+    tell('ready', 0);
+} else {
+    ready($socket);
+}
+$loop->run();
+tell('loop ended');
