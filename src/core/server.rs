@@ -1,8 +1,6 @@
 //! The facade: what a host holds, on one thread of its own.
 
 use crossbeam_channel::bounded;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +23,7 @@ use crate::listener::Listener;
 use crate::queue::{Command, Item, Target};
 use crate::stats::{Counters, Stats};
 use crate::topics::Topics;
-use crate::wake::Waker;
+use crate::wake::{Slept, Waker};
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
 const EARLY_FLUSH: usize = 256 << 10;
@@ -233,7 +231,7 @@ impl Server {
     pub fn prepare_sleep(&self) -> bool {
         let waker = &self.state.waker;
         waker.reset();
-        waker.announce_sleep();
+        waker.watch();
         if self.has_events() {
             waker.awake();
             waker.signal();
@@ -249,24 +247,10 @@ impl Server {
         if self.has_events() {
             return Wait::Ready;
         }
-        let waker = &self.state.waker;
-        waker.reset();
-        waker.announce_sleep();
-        if self.has_events() {
-            waker.awake();
-            return Wait::Ready;
-        }
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: t.subsec_nanos().into(),
-        });
-        let mut fds = [PollFd::from_borrowed_fd(waker.fd(), PollFlags::IN)];
-        let result = poll(&mut fds, timeout.as_ref());
-        waker.awake();
-        match result {
-            Ok(0) => Wait::TimedOut,
-            Err(Errno::INTR) => Wait::Interrupted,
-            _ => Wait::Ready,
+        match self.state.waker.sleep(timeout, || self.has_events()) {
+            Slept::Woken => Wait::Ready,
+            Slept::TimedOut => Wait::TimedOut,
+            Slept::Interrupted => Wait::Interrupted,
         }
     }
 
