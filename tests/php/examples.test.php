@@ -22,7 +22,7 @@ test('event-loop/stream_select', function () use ($examples): void {
     fwrite($server->child->stdin, "from the terminal\n");
     same('from the terminal', $client->message());
     fclose($server->child->stdin);
-    same('1001', $client->closeCode());
+    same('1001', substr($client->closeCode(), 0, 4));
     $client->sendClose(1001);
     same(0, $server->child->wait(), 'exit status');
 });
@@ -45,7 +45,7 @@ foreach ($autoloaders as $name => $autoloader) {
         same('You said: hello', $client->send('hello')->message());
         check(preg_match('/^It is \d\d:/', $client->message()) === 1, 'the timer sends something else');
         $server->child->signal(2);
-        same('1001', $client->closeCode());
+        same('1001', substr($client->closeCode(), 0, 4));
         $client->sendClose(1001);
         same(0, $server->child->wait(), 'exit status');
     });

@@ -13,8 +13,8 @@ foreach ([15 => 'SIGTERM', 2 => 'SIGINT'] as $signal => $name) {
         $client->send('hello')->message();
         $took = seconds(function () use ($server, $client, $signal): void {
             $server->child->signal($signal);
-            same('1001', $client->closeCode());
-            $client->sendClose(1001)->ended();
+            same('1001', substr($client->closeCode(), 0, 4));
+            $client->sendClose(1001)->ended()->drop();
             same(0, $server->child->wait(), 'exit status');
         });
         check($took < 2.0, sprintf('it took %.1f s', $took));
@@ -37,7 +37,7 @@ test('a second SIGTERM cuts at once', function (): void {
     $server = TestServer::start(['closeTimeout' => 60.0]);
     $client = $server->open();
     $server->child->signal(15);
-    same('1001', $client->closeCode());
+    same('1001', substr($client->closeCode(), 0, 4));
     $took = seconds(function () use ($server): void {
         $server->child->signal(15);
         same(0, $server->child->wait(), 'exit status');
@@ -77,7 +77,7 @@ test('signal handlers of the application run while run() waits, and replace the 
     }
     same('still there', $client->send('still there')->message());
     $server->child->signal(1);
-    same('1001', $client->closeCode());
+    same('1001', substr($client->closeCode(), 0, 4));
     $client->sendClose(1001);
     same(0, $server->child->wait(), 'exit status');
     check(str_contains($server->child->output, "done\n"), 'run() did not return');

@@ -50,6 +50,9 @@ final class TestServer
         $response = $this->connect()
             ->raw("GET /stats HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n")
             ->response();
+        if ($response->status !== 200) {
+            throw new RuntimeException("stats answered with $response->status");
+        }
         return json_decode($response->body, true, flags: JSON_THROW_ON_ERROR);
     }
 
@@ -59,7 +62,11 @@ final class TestServer
         $value = null;
         try {
             until(function () use ($name, $expected, &$value): bool {
-                return ($value = $this->stats()[$name]) === $expected;
+                try {
+                    return ($value = $this->stats()[$name]) === $expected;
+                } catch (RuntimeException) {
+                    return false; // PHP may be busy
+                }
             }, $name, $timeout);
         } catch (RuntimeException) {
             throw new RuntimeException("stats()['$name'] is $value, not $expected");

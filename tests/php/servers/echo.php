@@ -34,6 +34,7 @@ $server->onMessage(function (Connection $connection, string $payload, bool $bina
     match ($binary ? '' : $words[0]) {
         'sleep' => usleep((int) ($words[1] * 1e6)),
         'flood' => flood($connection, (int) $words[1], (int) $words[2]),
+        'stream' => stream($connection, (int) $words[1], (int) $words[2]),
         'close' => $connection->close((int) $words[1], $words[2] ?? ''),
         'terminate' => $connection->terminate(),
         'buffered' => $connection->send((string) $connection->bufferedAmount()),
@@ -50,6 +51,20 @@ function flood(Connection $connection, int $count, int $size): void
         $accepted += (int) $connection->send(str_pad("$i ", $size, 'x'));
     }
     echo "flooded $accepted\n";
+}
+
+/** The same, but one message every millisecond, so that they leave in between. */
+function stream(Connection $connection, int $count, int $size): void
+{
+    global $server;
+    $i = $accepted = 0;
+    $timer = $server->every(0.001, function () use ($server, $connection, $count, $size, &$timer, &$i, &$accepted): void {
+        $accepted += (int) $connection->send(str_pad("$i ", $size, 'x'));
+        if (++$i === $count) {
+            $server->cancel($timer);
+            echo "streamed $accepted\n";
+        }
+    });
 }
 
 $server->onClose(function (Connection $connection, int $code, string $reason): void {
