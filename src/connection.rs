@@ -3,16 +3,16 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use ext_php_rs::types::{ZendStr, Zval};
+use ext_php_rs::types::Zval;
 use sprocket_core::{Connection as Handle, SendOutcome, Server as Core};
 
-use crate::errors;
 use crate::link::Link;
 use crate::request::Request;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, list,
-    register_class, string, text, zstr_is_utf8,
+    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, register_class,
+    string, zstr_is_utf8,
 };
+use crate::{errors, topics};
 
 static CONNECTION: ClassCell = ClassCell::new();
 
@@ -81,9 +81,17 @@ impl Connection {
 
     /// Gives the core a command for this connection, at once unless a batch is running. `None`:
     /// the server is gone.
-    fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
+    pub(crate) fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
         match self.inner.get() {
             Some(inner) => inner.link.command(|core| f(core, &inner.handle)),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the core about this connection. `None`: the server is gone.
+    pub(crate) fn ask<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
+        match self.inner.get() {
+            Some(inner) => inner.link.guarded(|core| f(core, &inner.handle)),
             None => Ok(None),
         }
     }
@@ -107,9 +115,9 @@ pub(crate) fn register() {
             .opt(c"reason", Type::STRING, c"''")
             .returns(Type::VOID),
         Method::new(c"terminate", terminate).returns(Type::VOID),
-        Method::new(c"subscribe", subscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
-        Method::new(c"unsubscribe", unsubscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
-        Method::new(c"topics", topics).returns(Type::ARRAY),
+        Method::new(c"subscribe", topics::subscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
+        Method::new(c"unsubscribe", topics::unsubscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
+        Method::new(c"topics", topics::topics).returns(Type::ARRAY),
         Method::new(c"isOpen", is_open).returns(Type::BOOL),
         Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),
     ];
@@ -174,47 +182,6 @@ fn terminate(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     call.this::<Connection>().command(Core::terminate)?;
     Ok(())
-}
-
-/// Gives `each` every argument in turn, with its number.
-fn each_topic(call: &Call, mut each: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
-    call.no_names()?;
-    // Converted first, all of them: that may run PHP code.
-    for index in 0..call.count() {
-        call.string(index)?;
-    }
-    for index in 0..call.count() {
-        match call.string(index)?.map(ZendStr::as_str) {
-            Some(Ok(topic)) => each(index, topic)?,
-            Some(Err(_)) => return Err(argument_value_error(index, "must be valid UTF-8")),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-fn subscribe(call: &Call) -> Result<()> {
-    let connection = call.this::<Connection>();
-    each_topic(call, |index, topic| match connection.command(|core, to| core.subscribe(to, topic))? {
-        Some(Err(error)) => Err(errors::topic(index, &error)),
-        Some(Ok(())) | None => Ok(()),
-    })
-}
-
-fn unsubscribe(call: &Call) -> Result<()> {
-    let connection = call.this::<Connection>();
-    each_topic(call, |_, topic| connection.command(|core, to| core.unsubscribe(to, topic)).map(drop))
-}
-
-fn topics(call: &Call) -> Result<Zval> {
-    call.arity(0, 0)?;
-    let topics = match call.this::<Connection>().inner.get() {
-        Some(inner) => inner.link.guarded(|core| core.topics(&inner.handle))?,
-        None => None,
-    };
-    let mut topics = topics.unwrap_or_default();
-    topics.sort_unstable();
-    Ok(list(topics.iter().map(|topic| text(topic.as_bytes()))))
 }
 
 fn is_open(call: &Call) -> Result<bool> {

@@ -56,8 +56,11 @@ pub(crate) fn duration(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Names and values of headers, in order.
+pub(crate) type Headers = Vec<(String, String)>;
+
 /// `[name => value or list of values]`, checked header by header.
-pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Vec<(String, String)>, Thrown> {
+pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Headers, Thrown> {
     let mut headers = Vec::new();
     let Some(table) = table else { return Ok(headers) };
     for (name, value) in array_entries(table) {
@@ -113,14 +116,13 @@ pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {
         rest = tail;
-        if *first == b'%' {
-            if let (Some(high), Some(low)) = (hex(tail.first()), hex(tail.get(1))) {
+        match (first, hex(tail.first()), hex(tail.get(1))) {
+            (b'%', Some(high), Some(low)) => {
                 out.push((high * 16 + low) as u8);
                 rest = &tail[2..];
-                continue;
             }
+            _ => out.push(*first),
         }
-        out.push(*first);
     }
     out
 }

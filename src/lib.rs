@@ -1,11 +1,12 @@
 //! Sprocket as a PHP extension: the binding between PHP and the server core.
 //!
-//! This file registers; [`server`] and its siblings hold one PHP class each, [`dispatch`] alone
-//! calls PHP code, [`zend`] alone is unsafe.
+//! This file registers; `server` and its siblings hold one PHP class each, `dispatch` alone
+//! calls PHP code, `zend` alone is unsafe.
 #![deny(unsafe_code)]
 // The one public function is the module entry, which a macro writes.
 #![allow(missing_docs)]
 
+mod by_id;
 mod callbacks;
 mod connection;
 mod convert;
@@ -21,6 +22,7 @@ mod request;
 mod response;
 mod server;
 mod timers;
+mod topics;
 mod zend;
 
 use ext_php_rs::prelude::*;

@@ -27,18 +27,12 @@ pub(crate) struct Options {
 }
 
 /// Options as the core takes them, but for the one that depends on the process at start.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Settings {
     /// `max_connections` of it counts only where `max_connections` below is given.
     pub(crate) config: Config,
     /// `None`: what the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { config: Config::default(), max_connections: None }
-    }
 }
 
 impl Options {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ext_php_rs::types::Zval;
 use sprocket_core::Response as Answer;
 
-use crate::convert;
+use crate::convert::{self, Headers};
 use crate::zend::{
     Call, Class, ClassCell, Method, Native, Prop, Result, Type, argument_value_error, list, register_class,
     string, throw_error,
@@ -17,7 +17,7 @@ static RESPONSE: ClassCell = ClassCell::new();
 /// The checked answer. The body is kept by PHP alone, as a property.
 #[derive(Default)]
 pub(crate) struct Response {
-    inner: OnceCell<(u16, Vec<(String, String)>)>,
+    inner: OnceCell<(u16, Headers)>,
 }
 
 const STATUS: usize = 0;
@@ -63,7 +63,7 @@ fn construct(call: &Call) -> Result<()> {
 }
 
 /// Reads `(int $status, string $body, array $headers)`.
-fn arguments(call: &Call, default: i64, least: u16) -> Result<(u16, Zval, Vec<(String, String)>)> {
+fn arguments(call: &Call, default: i64, least: u16) -> Result<(u16, Zval, Headers)> {
     let status = call.int(0, default)?;
     let status = match u16::try_from(status) {
         Ok(status) if (least..=599).contains(&status) => status,
@@ -101,13 +101,12 @@ pub(crate) fn rejection(call: &Call) -> Result<Answer> {
 fn reason(status: u16) -> &'static str {
     match status {
         300..=399 => "See Other",
-        400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
-        400..=499 => "Refused",
+        _ if status < 500 => "Bad Request",
         _ => "Internal Server Error",
     }
 }

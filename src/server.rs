@@ -1,13 +1,13 @@
 //! `Sprocket\Server`.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
+use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::{Server as Core, Stats};
 
+use crate::by_id::ById;
 use crate::callbacks::{Callbacks, Hook};
 use crate::connection::Connection;
 use crate::convert::duration;
@@ -20,9 +20,9 @@ use crate::timers::Timers;
 use crate::zend::{
     Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
     argument_value_error, list, register_class, stream_from_fd, string, throw_error, watch_forks,
-    with_signals_blocked, zstr_is_utf8,
+    with_signals_blocked,
 };
-use crate::{dispatch, errors};
+use crate::{dispatch, errors, topics};
 
 static SERVER: ClassCell = ClassCell::new();
 
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub(crate) callbacks: Callbacks,
     pub(crate) timers: Timers,
     /// Those between onOpen and onClose, by number.
-    pub(crate) connections: RefCell<HashMap<u64, Owned<Connection>>>,
+    pub(crate) connections: RefCell<ById<Owned<Connection>>>,
     /// What `stream()` gave.
     stream: RefCell<Option<Zval>>,
     /// The last reading of the counters, once there is no core to ask.
@@ -73,7 +73,11 @@ impl Native for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // A fatal error may have jumped out of a borrow: `get_mut` doesn't ask.
+        let kept = std::mem::take(self.connections.get_mut());
+        self.connections = RefCell::default();
         self.end();
+        drop(kept);
     }
 }
 
@@ -113,18 +117,20 @@ pub(crate) fn register() {
         Method::new(c"connection", connection)
             .arg(c"id", Type::INT)
             .returns(Type::class(c"Sprocket\\Connection").nullable()),
-        Method::new(c"publish", publish)
+        Method::new(c"publish", topics::publish)
             .arg(c"topic", Type::STRING)
             .arg(c"payload", Type::STRING)
             .opt(c"binary", Type::BOOL, c"false")
             .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
             .returns(Type::VOID),
-        Method::new(c"broadcast", broadcast)
+        Method::new(c"broadcast", topics::broadcast)
             .arg(c"payload", Type::STRING)
             .opt(c"binary", Type::BOOL, c"false")
             .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
             .returns(Type::VOID),
-        Method::new(c"subscriberCount", subscriber_count).arg(c"topic", Type::STRING).returns(Type::INT),
+        Method::new(c"subscriberCount", topics::subscriber_count)
+            .arg(c"topic", Type::STRING)
+            .returns(Type::INT),
         Method::new(c"stats", stats).returns(Type::ARRAY),
         Method::new(c"after", |c: &Call| timer(c, false))
             .arg(c"seconds", Type::FLOAT)
@@ -340,15 +346,13 @@ fn count(call: &Call) -> Result<i64> {
 
 fn connections(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
-    let open = call.this::<Server>().connections.borrow();
-    let mut numbers: Vec<u64> = open.keys().copied().collect();
-    numbers.sort_unstable();
-    let mut table = ZendHashTable::with_capacity(numbers.len() as u32);
-    for number in numbers {
-        if let Some(connection) = open.get(&number) {
-            // Fails only when an index overflows.
-            let _ = table.insert_at_index(number as i64, connection.value());
-        }
+    let server = call.this::<Server>();
+    let mut open: Vec<_> = server.connections.borrow().iter().map(|(id, c)| (*id, c.clone())).collect();
+    open.sort_unstable_by_key(|(id, _)| *id);
+    let mut table = ZendHashTable::with_capacity(open.len() as u32);
+    for (id, connection) in open {
+        // Fails only when an index overflows.
+        let _ = table.insert_at_index(id as i64, connection.value());
     }
     let mut array = Zval::new();
     array.set_hashtable(table);
@@ -359,50 +363,6 @@ fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
     call.arity(1, 1)?;
     let id = call.int(0, 0)?;
     Ok(call.this::<Server>().connections.borrow().get(&(id as u64)).cloned())
-}
-
-/// Reads `(string $payload, bool $binary = false, ?Connection $except = null)` from `first` on.
-fn outgoing(call: &Call, first: usize) -> Result<(&ZendStr, bool, Option<Owned<Connection>>)> {
-    let binary = call.bool(first + 1, false)?;
-    let except = call.object_or_null::<Connection>(first + 2)?;
-    match call.string(first)? {
-        Some(payload) if binary || zstr_is_utf8(payload) => Ok((payload, binary, except)),
-        _ => Err(errors::invalid_text()),
-    }
-}
-
-fn topic(call: &Call) -> Result<&str> {
-    match call.string(0)?.map(ZendStr::as_str) {
-        Some(Ok(topic)) => Ok(topic),
-        _ => Err(argument_value_error(0, "must be valid UTF-8")),
-    }
-}
-
-fn publish(call: &Call) -> Result<()> {
-    call.arity(2, 4)?;
-    let (payload, binary, except) = outgoing(call, 1)?;
-    let topic = topic(call)?;
-    let except = except.as_ref().and_then(|c| c.get().handle());
-    let link = &call.this::<Server>().link;
-    match link.command(|core| core.publish(topic, payload.as_bytes(), binary, except))? {
-        Some(Err(error)) => Err(errors::topic(0, &error)),
-        Some(Ok(())) | None => Ok(()),
-    }
-}
-
-fn broadcast(call: &Call) -> Result<()> {
-    call.arity(1, 3)?;
-    let (payload, binary, except) = outgoing(call, 0)?;
-    let except = except.as_ref().and_then(|c| c.get().handle());
-    call.this::<Server>().link.command(|core| core.broadcast(payload.as_bytes(), binary, except))?;
-    Ok(())
-}
-
-fn subscriber_count(call: &Call) -> Result<i64> {
-    call.arity(1, 1)?;
-    let topic = topic(call)?;
-    let count = call.this::<Server>().link.guarded(|core| core.subscriber_count(topic))?;
-    Ok(count.unwrap_or(0) as i64)
 }
 
 fn stats(call: &Call) -> Result<Zval> {

@@ -3,8 +3,8 @@
 use std::ffi::{CStr, c_int};
 use std::mem;
 use std::ptr;
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ext_php_rs::types::{ZendObject, ZendStr, Zval};
 
@@ -142,6 +142,7 @@ impl Method {
     }
 
     /// The engine keeps the tables for the life of the process.
+    #[allow(clippy::needless_update, reason = "since PHP 8.4 an entry has two more fields")]
     fn into_entry(self) -> ffi::zend_function_entry {
         let required = self.parameters.iter().take_while(|p| p.is_required()).count();
         let mut info = Vec::with_capacity(1 + self.parameters.len());
