@@ -63,7 +63,7 @@ step() {
 #   ok - NAME / not ok - NAME - WHY / skip - NAME - REASON
 # and ends with a status other than 0 if one failed. One that dies or says nothing has failed.
 tap() {
-    local name=$1 seconds=$2 status=0 log line before said failed
+    local name=$1 seconds=$2 status=0 log line before said failed start=$SECONDS
     shift 2
     log=$work/log/$ring/$(slug "$name").log
     note "$name"
@@ -81,6 +81,7 @@ tap() {
         said=$((said + 1))
     done <"$log"
     failed=$(($(count fail "$ring") - before))
+    note "$said tests in $((SECONDS - start)) s"
     case $status in
         124 | 137) fail "$name" "not done after $seconds s" ;;
         0) [ "$said" -gt 0 ] || fail "$name" "reported no test" ;;

@@ -1,0 +1,6 @@
+# What a message costs in instructions, against a committed figure
+
+ring_uses_extension=no
+ring_needs() { has valgrind || want valgrind; }
+
+ring_run() { tap "bench/check" 600 bench/check; }
