@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+use tokio::sync::Notify;
 
 use crate::admission::Limits;
 use crate::codec::Codec;
@@ -55,12 +56,18 @@ pub(crate) struct Env {
     /// Coarse clock: advances once per keep-alive scan.
     pub(crate) tick: u32,
     pub(crate) hub: Hub,
+    /// Sessions whose end the host has not been told.
+    pub(crate) live: usize,
+    /// Told when one of these, or an HTTP socket, ends.
+    pub(crate) ended: Arc<Notify>,
     // Counted here and added to the shared counters once a batch.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     events: Vec<Item>,
+    /// Polls of sessions since the last batch.
+    polls: usize,
     #[expect(clippy::vec_box, reason = "sessions hold them boxed, and moving the box is cheaper")]
     codecs: Vec<Box<Codec>>,
     keep_alive: Bytes,
@@ -75,6 +82,9 @@ impl Env {
             write: Vec::new(),
             tick: 0,
             hub: Hub::default(),
+            live: 0,
+            ended: Arc::default(),
+            polls: 0,
             messages_in: 0,
             messages_out: 0,
             bytes_in: 0,
@@ -98,8 +108,18 @@ impl Env {
         }
     }
 
+    /// Publishes now and then while the thread is too busy to park, so that what one connection
+    /// says does not wait for what others do.
+    pub(crate) fn polled(&mut self) {
+        self.polls += 1;
+        if self.polls >= BATCH {
+            self.publish();
+        }
+    }
+
     /// Hands the batch to the host.
     pub(crate) fn publish(&mut self) {
+        self.polls = 0;
         self.count();
         if self.events.is_empty() {
             return;

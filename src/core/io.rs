@@ -47,8 +47,6 @@ pub(crate) struct Io {
     inbox: Vec<Command>,
     /// Sockets that speak HTTP.
     http: usize,
-    /// Told when a session or an HTTP socket ends.
-    ended: Arc<Notify>,
     /// Told when the first session comes.
     first: Arc<Notify>,
     /// True once the server stops.
@@ -166,7 +164,6 @@ impl Io {
             dirty: Vec::new(),
             inbox: Vec::new(),
             http: 0,
-            ended: Arc::default(),
             first: Arc::default(),
             stop: watch::Sender::new(false),
             quit: Arc::default(),
@@ -190,7 +187,7 @@ impl Io {
 
     pub(crate) fn http_ended(&mut self) {
         self.http -= 1;
-        self.ended.notify_one();
+        self.env.ended.notify_one();
     }
 
     /// Sends an item to the host with the current batch.
@@ -217,6 +214,7 @@ impl Io {
         let session =
             Session::new(shared, upgraded.stream, upgraded.early, upgraded.admission, self.env.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
+        self.env.live += 1;
         if self.len() == 1 {
             self.first.notify_one();
         }
@@ -381,10 +379,10 @@ impl Io {
             session.close(&mut self.env, 1001, STOPPING);
             session.flush(&mut self.env);
         }
-        let ended = self.ended.clone();
+        let ended = self.env.ended.clone();
         let waiting = tokio::spawn(async move {
             let all = async {
-                while with(|io| io.len() + io.http > 0) == Some(true) {
+                while with(|io| io.env.live + io.http > 0) == Some(true) {
                     ended.notified().await;
                 }
             };
@@ -422,8 +420,8 @@ fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
         if poll.is_ready() {
             io.sessions[slot as usize] = None;
             io.free.push(slot);
-            io.ended.notify_one();
         }
+        io.env.polled();
         poll
     })
     .unwrap_or(Poll::Ready(()))

@@ -146,7 +146,7 @@ impl Session {
 
     fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {
         loop {
-            self.flush(env);
+            self.write(env);
             if self.is_dead() || self.out.is_empty() {
                 return;
             }
@@ -277,8 +277,17 @@ impl Session {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
+    /// the socket is ready.
     pub(crate) fn flush(&mut self, env: &mut Env) {
+        self.write(env);
+        if !self.out.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn write(&mut self, env: &mut Env) {
         if self.is_dead() {
             return;
         }
@@ -292,8 +301,6 @@ impl Session {
             }
         }
         if !self.out.is_empty() {
-            // The task must see to it that the rest goes when the socket is ready.
-            self.wake();
             return;
         }
         if let Phase::Lingering { fin: false } = self.phase {
@@ -402,7 +409,7 @@ impl Session {
         if !closing {
             env.expire_close(&self.shared);
         }
-        self.flush(env);
+        self.write(env);
     }
 
     /// Tells the host, once.
@@ -419,6 +426,8 @@ impl Session {
         }
         Counters::one(&counters.closed);
         drop(admission);
+        env.live -= 1;
+        env.ended.notify_one();
         for topic in std::mem::take(&mut self.topics) {
             env.hub.leave(topic, self.shared.slot);
         }
