@@ -116,6 +116,45 @@ check('enableKeepAlive() when the server runs already', function () {
     $server->wait('close', 3);
 });
 
+check('a callback that runs the loop to wait for something', function () {
+    $server = new ServerProcess('loops', ['await']);
+    $client = Client::open($server->port);
+    $other = Client::open($server->port);
+    $before = cpuSeconds($server->pid);
+    $client->text('await');
+    usleep(20000);
+    $other->text('meanwhile');
+    same('awaited', $client->nextText());
+    same('meanwhile', $other->nextText());
+    that(cpuSeconds($server->pid) - $before < 0.15, 'it does not spin');
+    $client->text('after');
+    same('after', $client->nextText());
+    same('', trim($server->stderr));
+});
+
+check('connections leave no memory behind', function () {
+    if (original()) {
+        return;
+    }
+    $server = new ServerProcess('loops', ['memory']);
+    $probe = Client::open($server->port);
+    $sizes = [];
+    for ($round = 0; $round < 3; $round++) {
+        for ($i = 0; $i < 300; $i++) {
+            $client = Client::open($server->port);
+            $client->text('hello');
+            $client->nextText();
+            $i % 2 ? $client->close() : $client->write(Client::frame(8, "\x03\xe8"));
+        }
+        for ($i = 0; $i < 300; $i++) {
+            $server->wait('close');
+        }
+        $probe->text('memory');
+        $sizes[] = (int) $probe->nextText();
+    }
+    that($sizes[2] - $sizes[1] < 30000, 'bytes after each 300 connections: ' . show($sizes));
+});
+
 if (!getenv('REACT_AUTOLOAD') && !original()) {
     foreach (['TLS by React', 'a Unix socket', 'LimitingServer'] as $name) {
         skip($name, 'needs ReactPHP: set REACT_AUTOLOAD');

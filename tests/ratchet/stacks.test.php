@@ -89,8 +89,15 @@ check('IpBlackList lets the others in', function () {
     same('echo hi', $client->nextText());
 });
 
-check('a component with a connection of its own sees what is sent', function () {
-    $server = new ServerProcess('stacks', ['meter']);
+check('a component that refuses and hands on all the same', function () {
+    $server = new ServerProcess('stacks', ['careless']);
+    same(403, exchange($server->port, Client::request())[0]);
+    same(0, $server->count('error'));
+    that($server->isRunning(), 'server lives');
+});
+
+foreach (['meter' => 'a component with a connection of its own', 'foreign' => 'the same, later, with a class of its own'] as $kind => $name) check("$name sees what is sent", function () use ($kind) {
+    $server = new ServerProcess('stacks', [$kind]);
     $client = Client::open($server->port);
     $client->text('hello');
     same('echo hello', $client->nextText());

@@ -97,6 +97,30 @@ switch ($kind) {
             return $msg === 'stop accepting' && [$server->socket->close()];
         };
         break;
+    case 'await':
+        // What Clue\React\Block\await() does: runs the loop until something is there.
+        $application->command = function ($msg, $from) use ($loop) {
+            if ($msg !== 'await') {
+                return false;
+            }
+            $loop->addTimer(0.2, fn () => $loop->stop());
+            $loop->run();
+            $from->send('awaited');
+
+            return true;
+        };
+        break;
+    case 'memory':
+        $application->command = function ($msg, $from) {
+            if ($msg !== 'memory') {
+                return false;
+            }
+            gc_disable();
+            $from->send((string) memory_get_usage());
+
+            return true;
+        };
+        break;
     case 'late-keepalive':
         $loop->addTimer(0.3, function () use ($http, $loop, $application) {
             tell('enabling');
@@ -110,5 +134,7 @@ if ($kind === 'unix') {
 } else {
     ready($socket);
 }
-$loop->run();
+do {
+    $loop->run();
+} while ($kind === 'await');
 tell('loop ended');

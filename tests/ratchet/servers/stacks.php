@@ -137,9 +137,12 @@ class Meter extends Decorator
 
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
     {
-        $this->meters[$conn] = new MeteredConnection($conn);
+        return $this->app->onOpen($this->wrap($conn, new MeteredConnection($conn)), $request);
+    }
 
-        return $this->app->onOpen($this->meters[$conn], $request);
+    protected function wrap(ConnectionInterface $conn, ConnectionInterface $wrapper): ConnectionInterface
+    {
+        return $this->meters[$conn] = $wrapper;
     }
 
     public function onMessage(ConnectionInterface $from, $msg)
@@ -166,6 +169,74 @@ class MeteredConnection extends Ratchet\AbstractConnectionDecorator
     public function close()
     {
         $this->getConnection()->close();
+    }
+}
+
+/** A wrapper that is none of Ratchet's decorators, handed on from a timer. */
+class Foreign extends Meter
+{
+    public function __construct(private $next, private $loop)
+    {
+        parent::__construct($next);
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $wrapper = $this->wrap($conn, new ForeignConnection($conn));
+        $this->loop->addTimer(0.05, fn () => $this->next->onOpen($wrapper, $request));
+    }
+}
+
+class ForeignConnection implements ConnectionInterface
+{
+    public function __construct(private ConnectionInterface $under)
+    {
+    }
+
+    public function send($data)
+    {
+        tell('metered', strlen($data));
+        $this->under->send($data);
+
+        return $this;
+    }
+
+    public function close()
+    {
+        $this->under->close();
+    }
+
+    public function __get($name)
+    {
+        return $this->under->$name;
+    }
+
+    public function __set($name, $value)
+    {
+        $this->under->$name = $value;
+    }
+
+    public function __isset($name)
+    {
+        return isset($this->under->$name);
+    }
+}
+
+/** Refuses the client, and hands it on all the same. */
+class Careless extends Decorator
+{
+    use Ratchet\Http\CloseResponseTrait;
+
+    public function __construct(private $app)
+    {
+        parent::__construct($app, 'careless');
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $this->close($conn, 403);
+
+        return $this->app->onOpen($conn, $request);
     }
 }
 
@@ -293,6 +364,8 @@ $app = match ($kind) {
     'black' => (new Ratchet\Server\IpBlackList(new HttpServer($ws)))->blockAddress('127.0.0.1'),
     'white' => (new Ratchet\Server\IpBlackList(new HttpServer($ws)))->blockAddress('192.0.2.1'),
     'meter' => new HttpServer(new Meter($ws)),
+    'foreign' => new HttpServer(new Foreign($ws, $loop)),
+    'careless' => new HttpServer(new Careless($ws)),
     'page' => new HttpServer(new Page($loop)),
     'routes' => new HttpServer(new Ratchet\Http\Router($matcher)),
     'watch' => new HttpServer(new Watching(new Pinging())),

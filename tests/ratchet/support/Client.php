@@ -10,7 +10,7 @@ final class Client
 
     public function __construct(int $port, string $host = '127.0.0.1')
     {
-        $this->socket = stream_socket_client("tcp://$host:$port", $errno, $error, 5);
+        $this->socket = @stream_socket_client("tcp://$host:$port", $errno, $error, 5);
         if ($this->socket === false) {
             throw new Failed("can't connect to $host:$port: $error");
         }

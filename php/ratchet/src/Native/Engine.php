@@ -39,6 +39,12 @@ final class Engine
 
     private ?TimerInterface $timer = null;
 
+    /** Whether callbacks are running. */
+    private bool $polling = false;
+
+    /** Whether the loop does without the stream meanwhile. */
+    private bool $paused = false;
+
     /** @var array<int, Link> Links without an open WebSocket: not answered, or not open yet. */
     private array $waiting = [];
 
@@ -167,9 +173,7 @@ final class Engine
             })
             ->start();
         $this->stream = $this->server->stream();
-        $this->loop->addReadStream($this->stream, function (): void {
-            $this->poll();
-        });
+        $this->watch();
         $this->timer = $this->loop->addPeriodicTimer(self::TEND_INTERVAL, function (): void {
             $this->tend();
         });
@@ -200,14 +204,39 @@ final class Engine
         };
     }
 
+    /**
+     * Runs callbacks. A callback that runs the loop itself, to wait for something, must not get
+     * here again: until it returns, the loop does without our stream.
+     */
     private function poll(): int
     {
-        $events = $this->server->poll();
+        if ($this->polling) {
+            $this->paused = true;
+            $this->loop->removeReadStream($this->stream);
+
+            return 0;
+        }
+        $this->polling = true;
+        try {
+            $events = $this->server->poll();
+        } finally {
+            $this->polling = false;
+        }
         if (!$this->server->isRunning()) {
             $this->detach();
+        } elseif ($this->paused) {
+            $this->watch();
         }
 
         return $events;
+    }
+
+    private function watch(): void
+    {
+        $this->paused = false;
+        $this->loop->addReadStream($this->stream, function (): void {
+            $this->poll();
+        });
     }
 
     /**
@@ -217,14 +246,12 @@ final class Engine
     {
         $link = new Link($this, self::nextId(), $exchange->request->remoteAddress(), $exchange);
         $this->waiting[$link->resourceId] = $link;
-        Link::$__current = $link;
         $this->guard($link, function () use ($link, $exchange): void {
             $this->app->onOpen($link);
             if (!$link->__ended) {
                 $this->app->onMessage($link, $exchange->head());
             }
         });
-        Link::$__current = null;
         if ($exchange->fallback === 500 && !$link->__ended && $exchange->accepted === null) {
             $this->answer($link);
         }
@@ -315,6 +342,8 @@ final class Engine
             Failure::report($e, 'onClose');
             Failure::tell($this->app, $link, $e);
         }
+        // No circles: memory comes back without the help of the collector.
+        $link->__outer = $link->__connection = $link->__direct = $link->__server = null;
     }
 
     private function guard(Link $link, \Closure $callback): void
@@ -335,7 +364,7 @@ final class Engine
      */
     private function tend(): void
     {
-        if ($this->poll() > 0 || $this->stream === null) {
+        if ($this->polling || $this->poll() > 0 || $this->stream === null) {
             return;
         }
         $overdue = microtime(true) - self::OPEN_TIMEOUT;

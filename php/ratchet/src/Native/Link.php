@@ -23,9 +23,6 @@ use Sprocket\Connection;
  */
 final class Link extends IoConnection
 {
-    /** The link whose request the components are working on. */
-    public static ?self $__current = null;
-
     /** The request, until it is answered. */
     public ?Exchange $__exchange;
 
@@ -64,15 +61,25 @@ final class Link extends IoConnection
     }
 
     /**
-     * The link that a connection stands for, if nothing but the decorators of this package is in
-     * between.
+     * The link that a connection of an application stands for, if it is this package's own
+     * connection, with no component's wrapper in between.
      */
     public static function of(ConnectionInterface $conn): ?self
     {
-        static $unwrap = null;
-        $unwrap ??= \Closure::bind(static fn ($conn) => $conn->wrappedConn, null, AbstractConnectionDecorator::class);
-        while ($conn instanceof AbstractConnectionDecorator && in_array($conn::class, [WampConnection::class, WsConnection::class], true)) {
-            $conn = $unwrap($conn);
+        while (in_array($conn::class, [WampConnection::class, WsConnection::class], true)) {
+            $conn = self::wrapped($conn);
+        }
+
+        return $conn instanceof self ? $conn : null;
+    }
+
+    /**
+     * The link at the bottom of a connection, whoever has wrapped it in what.
+     */
+    public static function within(ConnectionInterface $conn): ?self
+    {
+        for ($depth = 0; $conn !== null && !$conn instanceof self && $depth < 16; $depth++) {
+            $conn = $conn instanceof AbstractConnectionDecorator ? self::wrapped($conn) : self::property($conn);
         }
 
         return $conn instanceof self ? $conn : null;
@@ -119,5 +126,30 @@ final class Link extends IoConnection
             $this->__connection->sendNative($this->__frame, $this);
             $this->__frame = null;
         }
+    }
+
+    private static function wrapped(AbstractConnectionDecorator $conn): ConnectionInterface
+    {
+        static $read = null;
+        $read ??= \Closure::bind(static fn ($conn) => $conn->wrappedConn, null, AbstractConnectionDecorator::class);
+
+        return $read($conn);
+    }
+
+    /**
+     * What a wrapper that isn't one of our decorators wraps: it keeps it under some name.
+     */
+    private static function property(ConnectionInterface $conn): ?ConnectionInterface
+    {
+        for ($class = new \ReflectionObject($conn); $class; $class = $class->getParentClass()) {
+            foreach ($class->getProperties() as $property) {
+                $value = !$property->isStatic() && $property->isInitialized($conn) ? $property->getValue($conn) : null;
+                if ($value instanceof ConnectionInterface) {
+                    return $value;
+                }
+            }
+        }
+
+        return null;
     }
 }

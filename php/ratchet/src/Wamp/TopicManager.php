@@ -39,7 +39,7 @@ class TopicManager implements WsServerInterface, WampServerInterface
             return;
         }
         $subscribed->add($conn);
-        $conn->WAMP->subscriptions->attach($subscribed);
+        $conn->WAMP->subscriptions[$subscribed] = null;
         $this->app->onSubscribe($conn, $subscribed);
     }
 

@@ -89,8 +89,12 @@ class WsServer implements HttpServerInterface
         $conn->WebSocket = new \stdClass();
         $conn->WebSocket->closing = false;
 
-        $link = $conn instanceof Link ? $conn : Link::$__current;
-        if ($link !== null && $link->__exchange?->handshake !== null) {
+        $link = Link::within($conn);
+        if ($link?->__ended) {
+            // A component has refused the client, and handed it on all the same.
+            return;
+        }
+        if ($link?->__exchange?->handshake !== null) {
             return $this->upgrade($link, $conn, $request);
         }
         $response = $this->negotiator()->handshake($request)->withHeader('X-Powered-By', VERSION);
