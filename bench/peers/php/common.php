@@ -1,0 +1,84 @@
+<?php
+/**
+ * What the PHP reference servers share: the command line, a free port, rooms.
+ */
+declare(strict_types=1);
+
+/**
+ * The port to listen on, for libraries that can't tell which one the kernel chose.
+ */
+function free_port(int $wanted): int
+{
+    if ($wanted !== 0) {
+        return $wanted;
+    }
+    $socket = stream_socket_server('tcp://127.0.0.1:0') ?: throw new RuntimeException('no port');
+    $name = stream_socket_get_name($socket, false);
+    fclose($socket);
+    return (int) substr($name, strrpos($name, ':') + 1);
+}
+
+/**
+ * Port and mode, the last two arguments.
+ *
+ * @return array{int, string}
+ */
+function port_and_mode(array $argv): array
+{
+    [$port, $mode] = array_slice($argv, -2);
+    if (!in_array($mode, ['echo', 'fan', 'chat'], true)) {
+        fwrite(STDERR, "the last arguments are PORT echo|fan|chat\n");
+        exit(2);
+    }
+    return [(int) $port, $mode];
+}
+
+/**
+ * Who gets what, by a number of each connection: `echo` the sender, `fan` everybody, `chat` the
+ * sender's room, which its first message has named.
+ *
+ * @template C
+ */
+final class Audience
+{
+    /** @var array<int, C> */
+    private array $all = [];
+    /** @var array<string, array<int, C>> */
+    private array $rooms = [];
+    /** @var array<int, string> */
+    private array $roomOf = [];
+
+    public function __construct(private readonly string $mode)
+    {
+    }
+
+    /** @param C $connection */
+    public function open(int $id, mixed $connection): void
+    {
+        $this->all[$id] = $connection;
+    }
+
+    public function close(int $id): void
+    {
+        if (isset($this->roomOf[$id])) {
+            unset($this->rooms[$this->roomOf[$id]][$id], $this->roomOf[$id]);
+        }
+        unset($this->all[$id]);
+    }
+
+    /** @return array<int, C> */
+    public function of(int $id, string $payload): array
+    {
+        if ($this->mode === 'fan') {
+            return $this->all;
+        }
+        if ($this->mode === 'chat') {
+            if (isset($this->roomOf[$id])) {
+                return $this->rooms[$this->roomOf[$id]];
+            }
+            $this->roomOf[$id] = $payload;
+            $this->rooms[$payload][$id] = $this->all[$id];
+        }
+        return [$id => $this->all[$id]];
+    }
+}

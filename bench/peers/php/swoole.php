@@ -1,0 +1,36 @@
+<?php
+/**
+ * Swoole in base mode, one worker: no hand-over between processes. Arguments: PORT echo|fan|chat.
+ * See bench/README.md.
+ */
+declare(strict_types=1);
+
+require __DIR__ . '/common.php';
+
+use Swoole\Http\Request;
+use Swoole\WebSocket\Frame;
+use Swoole\WebSocket\Server;
+
+[$port, $mode] = port_and_mode($argv);
+$server = new Server('127.0.0.1', $port, SWOOLE_BASE);
+$server->set([
+    'worker_num' => 1,
+    'backlog' => 4096,
+    'max_connection' => 19_500,
+    'enable_coroutine' => false,
+    // Backlogs of a fan-out to slow readers must not be dropped.
+    'socket_buffer_size' => 64 << 20,
+    'log_level' => SWOOLE_LOG_WARNING,
+]);
+$audience = new Audience($mode);
+$server->on('workerStart', static function (Server $server): void {
+    echo "ready {$server->port}\n";
+});
+$server->on('open', static fn (Server $server, Request $request) => $audience->open($request->fd, $request->fd));
+$server->on('message', static function (Server $server, Frame $frame) use ($audience): void {
+    foreach ($audience->of($frame->fd, $frame->data) as $member) {
+        $server->push($member, $frame->data, $frame->opcode);
+    }
+});
+$server->on('close', static fn (Server $server, int $fd) => $audience->close($fd));
+$server->start();
