@@ -100,6 +100,28 @@ check('publish between two sends keeps its place', function () use ($server) {
     }
 });
 
+check('a broadcast is one call into the native server', function () use ($server) {
+    if (original()) {
+        return;
+    }
+    $clients = [];
+    for ($i = 0; $i < 5; $i++) {
+        [$clients[$i]] = session($server);
+        call($clients[$i], [5, 'native']);
+        $server->wait('subscribe');
+    }
+    call($clients[0], [2, 'a', 'urn:published']);
+    $before = event($clients[0])[2][0];
+    call($clients[0], [7, 'native', 'one', true]);
+    call($clients[0], [7, 'native', 'two']);
+    foreach (array_slice($clients, 1) as $client) {
+        same(['one', 'two'], [event($client)[2], event($client)[2]]);
+    }
+    same('two', event($clients[0])[2]);
+    call($clients[0], [2, 'b', 'urn:published']);
+    same($before + 2, event($clients[0])[2][0]);
+});
+
 check('prefixes of the client; unsubscribing; leaving', function () {
     $server = new ServerProcess('push', ['given']);
     [$client] = session($server);

@@ -17,6 +17,9 @@ class Pusher implements WampServerInterface
     /** @var array<string, Topic> */
     private array $topics = [];
 
+    /** How many times the native server has fanned out. */
+    public ?Closure $published = null;
+
     public function onBlogEntry(string $json): void
     {
         $entry = json_decode($json, true);
@@ -48,6 +51,11 @@ class Pusher implements WampServerInterface
 
     public function onCall(ConnectionInterface $conn, $id, $topic, array $params)
     {
+        if ($topic->getId() === 'urn:published') {
+            $conn->callResult($id, [$this->published ? ($this->published)() : null]);
+
+            return;
+        }
         $topic->getId() === 'urn:sum'
             ? $conn->callResult($id, ['sum' => array_sum($params)])
             : $conn->callError($id, $topic, 'no such procedure', ['params' => $params]);
@@ -95,6 +103,9 @@ $app = new Ratchet\Http\HttpServer(new Ratchet\WebSocket\WsServer(new Ratchet\Wa
 $server = $argv[1] === 'own'
     ? new Ratchet\Server\IoServer($app, $web)
     : new Ratchet\Server\IoServer($app, $web, $loop);
+if (!getenv('RATCHET_AUTOLOAD')) {
+    $pusher->published = fn () => (fn () => $this->engine)->call($server)->server()->stats()['published'] ?? null;
+}
 ready($web);
 
 if (defined('SIGTERM')) {
