@@ -113,13 +113,15 @@ class Topic implements \IteratorAggregate, \Countable
         return $this;
     }
 
-    public function getIterator(): \Traversable
+    #[\ReturnTypeWillChange]
+    public function getIterator()
     {
         // A copy: the body of a loop may change who is subscribed, or loop itself.
         return new \ArrayIterator(iterator_to_array($this->subscribers, false));
     }
 
-    public function count(): int
+    #[\ReturnTypeWillChange]
+    public function count()
     {
         return count($this->subscribers);
     }

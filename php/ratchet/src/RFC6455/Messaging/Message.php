@@ -35,12 +35,14 @@ class Message implements \IteratorAggregate, MessageInterface
         return $message;
     }
 
-    public function getIterator(): \Iterator
+    #[\ReturnTypeWillChange]
+    public function getIterator()
     {
         return new \ArrayIterator($this->frames());
     }
 
-    public function count(): int
+    #[\ReturnTypeWillChange]
+    public function count()
     {
         return $this->frames === null ? 1 : count($this->frames);
     }
