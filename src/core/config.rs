@@ -18,7 +18,7 @@ pub struct Config {
     pub max_header_size: usize,
     /// Bytes of the body of a plain HTTP request; a larger one is answered with 413.
     pub max_body_size: usize,
-    /// From accept to the end of the handshake, a host's decision included.
+    /// For a request head to arrive, counted from accept, and again for the host to decide.
     pub handshake_timeout: Duration,
     /// A ping goes out when nothing was received for this long. `None`: never.
     pub ping_interval: Option<Duration>,

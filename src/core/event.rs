@@ -114,7 +114,7 @@ pub struct Response {
 
 impl Response {
     /// Whether a header may be sent: a token as name, no control characters in the value, and
-    /// none of those that frame the message. The error is a sentence for the user.
+    /// none of those that frame the message, but for `Connection: close`. The error is a sentence for the user.
     ///
     /// RFC 9110 sections 5.1 and 5.5.
     pub fn check_header(name: &str, value: &str) -> Result<(), String> {
@@ -130,7 +130,9 @@ impl Response {
         if http::HeaderName::try_from(name).is_err() {
             return Err(format!("{name:?} is not a header name"));
         }
-        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        // The one thing that a host may say about the connection: that it ends.
+        let ends = name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close");
+        if !ends && OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             return Err(format!("header {name} is set by the server"));
         }
         if http::HeaderValue::try_from(value).is_err() {

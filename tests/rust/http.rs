@@ -176,6 +176,28 @@ fn plain_requests_go_to_the_host_on_a_kept_connection() {
 }
 
 #[test]
+fn the_host_may_end_the_connection_and_say_nothing_else_about_it() {
+    assert!(Response::check_header("Connection", "close").is_ok());
+    for (name, value) in [
+        ("Connection", "keep-alive"),
+        ("content-length", "1"),
+        ("Upgrade", "h2c"),
+        ("a b", "c"),
+        ("a", "b\nc"),
+    ] {
+        assert!(Response::check_header(name, value).is_err(), "{name}: {value}");
+    }
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::REQUEST, true);
+    let client = std::thread::spawn(move || exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let Event::Request { ticket, .. } = next(&server) else { panic!() };
+    let headers = vec![("Connection".to_owned(), "close".to_owned())];
+    server.respond(ticket, Response { status: 200, headers, body: Bytes::from_static(b"bye") });
+    server.flush();
+    assert!(client.join().unwrap().ends_with("bye"));
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused() {
     let (server, address) = start(Config { max_body_size: 100, ..Config::default() });
     server.set_interest(Interest::REQUEST, true);
