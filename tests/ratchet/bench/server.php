@@ -4,6 +4,7 @@
  * What the benchmark loads: `server.php LAYER MODE`. LAYER is `native` (the extension's own API)
  * or `ratchet` (the Ratchet API: the drop-in, or the original by RATCHET_AUTOLOAD). MODE is `echo`
  * or `fanout`, where each message goes to every connection by a loop in PHP, as in Ratchet's chat.
+ * Anything else is as `echo`.
  */
 
 require __DIR__ . '/../support/autoload.php';
@@ -61,7 +62,7 @@ if ($layer === 'native') {
     $clients = new SplObjectStorage();
     $server->onOpen(static fn (Sprocket\Connection $c) => $clients->attach($c));
     $server->onClose(static fn (Sprocket\Connection $c) => $clients->detach($c));
-    $server->onMessage($mode === 'echo'
+    $server->onMessage($mode !== 'fanout'
         ? static function (Sprocket\Connection $c, string $payload, bool $binary): void {
             $c->send($payload, $binary);
         }
@@ -78,7 +79,7 @@ if ($layer === 'native') {
 
 $loop = loop();
 $socket = listen('127.0.0.1:0', $loop);
-$application = $mode === 'echo' ? new Echoing() : new Fanout();
+$application = $mode !== 'fanout' ? new Echoing() : new Fanout();
 $server = new Ratchet\Server\IoServer(
     new Ratchet\Http\HttpServer(new Ratchet\WebSocket\WsServer($application)),
     $socket,
