@@ -1,4 +1,4 @@
-# PHP scripts that drive the extension from outside: raw sockets, loops, signals, valgrind
+# PHP scripts that drive it from outside: raw sockets, loops, signals, valgrind, Ratchet applications
 
 ring_needs() { has valgrind || want valgrind; }
 
