@@ -65,7 +65,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         key: Key::Latency,
         half_load: true,
-        ..row("latency-half", "Latency at half load: echo, 32 B, 100 connections", "echo", "echo")
+        ..row("latency-half", "Half load: echo, 32 B, 100 connections", "echo", "echo")
     },
     row(
         "active-1pct",
