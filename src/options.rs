@@ -212,7 +212,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
             strict
         },
         health_path: health_path(args)?,
-        io_threads: args.size("ioThreads", base.io_threads, 1, 256)?,
+        io_threads: args.size("ioThreads", base.io_threads, 1, 64)?,
         backlog: args.int("backlog", i64::from(base.backlog), 1, 65_535)? as i32,
         ..base
     };

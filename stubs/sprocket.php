@@ -129,8 +129,9 @@ final class Server implements \Countable
      * Sets what is told of each exception or error that another callback did not catch. The
      * connection stays open: close it if it is of no use any more.
      *
-     * Without this callback each is reported as a warning, and its connection is closed with
-     * 1011. What this callback itself throws is reported as a warning.
+     * Without this callback each is shown and logged as PHP does it with uncaught exceptions, but
+     * as a warning (which `set_error_handler()` does not get to see), and its connection is closed
+     * with 1011. What this callback itself throws is shown and logged likewise.
      *
      * @param (callable(\Throwable, ?Connection): void)|null $callback
      *        `function (\Throwable $error, ?Connection $connection): void`; the connection is
@@ -177,6 +178,9 @@ final class Server implements \Countable
      *     $server->poll();
      * });
      * ```
+     *
+     * A callback must not suspend the fiber that it runs in, as awaiting does in Amp: let it start
+     * a fiber of its own for what has to wait, with `Amp\async()` for instance.
      *
      * @param float $timeout Seconds to wait if nothing is there; 0 returns at once.
      * @param int $maxEvents After so many it returns; the stream stays readable if more wait.
@@ -448,7 +452,7 @@ final class Options
      *        `http://localhost:3000`, and bare hosts such as `example.com`; null, or `['*']`.
      * @param list<string> $subprotocols Tokens (RFC 9110 section 5.6.2), each once.
      * @param string|null $healthPath Begins with a slash; null for none.
-     * @param int $ioThreads 1 to 256.
+     * @param int $ioThreads 1 to 64.
      * @param int $backlog 1 to 65535.
      *
      * @throws InvalidOption If a value is not allowed.
