@@ -40,7 +40,7 @@ pub struct Config {
     pub subprotocols: Vec<String>,
     /// Refuse a client that offers only subprotocols we don't have (400), instead of going on without one.
     pub strict_subprotocols: bool,
-    /// I/O threads, at least 1.
+    /// I/O threads, 1 to 64.
     pub io_threads: usize,
     /// Length of the kernel's queue of connections not yet accepted.
     pub backlog: i32,

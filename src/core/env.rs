@@ -66,6 +66,8 @@ pub(crate) struct Env {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     events: Vec<Item>,
+    /// [`io::attend`] is running.
+    pub(crate) attending: bool,
     /// Polls of sessions since the last batch.
     polls: usize,
     #[expect(clippy::vec_box, reason = "sessions hold them boxed, and moving the box is cheaper")]
@@ -84,6 +86,7 @@ impl Env {
             hub: Hub::default(),
             live: 0,
             ended: Arc::default(),
+            attending: false,
             polls: 0,
             messages_in: 0,
             messages_out: 0,
@@ -125,6 +128,10 @@ impl Env {
             return;
         }
         let batch = std::mem::replace(&mut self.events, Vec::with_capacity(BATCH));
+        if !self.attending {
+            self.attending = true;
+            tokio::spawn(io::attend());
+        }
         // The receiver lives in the same State, so the channel is never disconnected.
         let _ = self.server.events.0.send(batch);
         self.server.waker.wake();

@@ -133,6 +133,23 @@ async fn collect(state: Arc<State>, index: u16) {
     }
 }
 
+/// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
+/// one of its handlers takes long, what was sent before must not wait for that.
+pub(crate) async fn attend() {
+    const PATIENCE: Duration = Duration::from_millis(5);
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let goes_on = with(|io| {
+            io.take_commands();
+            io.env.attending = !io.env.server.waker.is_asleep();
+            io.env.attending
+        });
+        if goes_on != Some(true) {
+            return;
+        }
+    }
+}
+
 /// Scans the sessions in ticks, as long as there are any.
 async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
     let Some(interval) = state.config.ping_interval else { return };

@@ -89,7 +89,8 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, state: Arc<St
                     if thread == 0 {
                         crate::http::spawn(&state, fd, remote);
                     } else {
-                        state.mailboxes[thread].post(&mut vec![Command::Adopt { fd, remote }]);
+                        state.mailboxes[thread].post(Command::Adopt { fd, remote });
+                        state.mailboxes[thread].deliver();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -102,7 +102,7 @@ pub(crate) enum Command {
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     queue: Mutex<Vec<Command>>,
-    /// The queue is not empty. Read without the lock before each park and each poll of a task.
+    /// There is a batch to take. Read without the lock before each park and each poll of a task.
     pending: AtomicBool,
     /// The thread is parked or about to.
     parked: AtomicBool,
@@ -111,21 +111,16 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Appends a batch and leaves it empty.
-    pub(crate) fn post(&self, batch: &mut Vec<Command>) {
-        if batch.is_empty() {
-            return;
-        }
-        {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.is_empty() {
-                std::mem::swap(&mut *queue, batch);
-            } else {
-                queue.append(batch);
-            }
-            self.pending.store(true, Ordering::Relaxed);
-        }
-        // Pairs with the fence in `may_park`: either we see that it parks, or it sees our batch.
+    /// Adds a command to the batch. The thread takes it after [`Mailbox::deliver`], or when the
+    /// host is busy for long.
+    pub(crate) fn post(&self, command: Command) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    }
+
+    /// Lets the thread take the batch.
+    pub(crate) fn deliver(&self) {
+        self.pending.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `may_park`: either we see that it parks, or it sees the flag.
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
             self.notify.notify_one();

@@ -28,6 +28,9 @@ use crate::wake::{Slept, Waker};
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
 const EARLY_FLUSH: usize = 256 << 10;
 
+/// I/O threads of one server: a word has a bit for each.
+const MAX_THREADS: usize = 64;
+
 /// What became of a message given to [`Server::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
@@ -64,9 +67,9 @@ pub struct Server {
     process: u32,
     /// The batch that is being handed out, last event first.
     batch: RefCell<Vec<Item>>,
-    /// What goes to each thread with the next flush.
-    outgoing: RefCell<Vec<Vec<Command>>>,
-    /// Bytes of messages in `outgoing`.
+    /// The threads (one bit each) that have something to take with the next flush.
+    posted: Cell<u64>,
+    /// Bytes of messages that they have to take.
     outgoing_bytes: Cell<usize>,
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
@@ -85,7 +88,7 @@ impl Server {
         let listeners =
             binds.into_iter().map(|b| Listener::open(b, backlog)).collect::<Result<Vec<_>, _>>()?;
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
-        let threads = config.io_threads.clamp(1, 256);
+        let threads = config.io_threads.clamp(1, MAX_THREADS);
         let state = Arc::new(State {
             credit: Credit {
                 messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
@@ -106,7 +109,7 @@ impl Server {
             addresses,
             process: std::process::id(),
             batch: RefCell::default(),
-            outgoing: RefCell::new((0..threads).map(|_| Vec::new()).collect()),
+            posted: Cell::new(0),
             outgoing_bytes: Cell::new(0),
             upgrades: RefCell::default(),
             requests: RefCell::default(),
@@ -214,11 +217,14 @@ impl Server {
     }
 
     /// Hands all that was sent, closed, decided since the last call to the I/O threads. To be
-    /// called after a batch of events and before waiting.
+    /// called after a batch of events and before waiting. When the handling of an event takes
+    /// long, what was sent before leaves after some milliseconds without it.
     pub fn flush(&self) {
         self.outgoing_bytes.set(0);
-        for (batch, mailbox) in self.outgoing.borrow_mut().iter_mut().zip(&self.state.mailboxes) {
-            mailbox.post(batch);
+        let mut posted = self.posted.take();
+        while posted != 0 {
+            self.state.mailboxes[posted.trailing_zeros() as usize].deliver();
+            posted &= posted - 1;
         }
     }
 
@@ -416,7 +422,7 @@ impl Server {
         }
         let (topics, frame): (Arc<[_]>, _) = (route.topics.into(), frame::message(payload, binary));
         let except = except.map(Connection::id);
-        for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> (t & 63) & 1 == 1) {
+        for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
             let (topics, frame) = (topics.clone(), frame.clone());
             self.post(thread as u16, Command::Publish { topics, frame, except });
         }
@@ -459,7 +465,8 @@ impl Server {
     }
 
     fn post(&self, thread: u16, command: Command) {
-        self.outgoing.borrow_mut()[thread as usize].push(command);
+        self.state.mailboxes[thread as usize].post(command);
+        self.posted.set(self.posted.get() | 1 << thread);
     }
 }
 
@@ -470,7 +477,8 @@ impl Drop for Server {
             return;
         }
         for mailbox in &self.state.mailboxes {
-            mailbox.post(&mut vec![Command::Quit]);
+            mailbox.post(Command::Quit);
+            mailbox.deliver();
         }
         for thread in self.threads.drain(..) {
             // A panic of the thread was reported when it happened.

@@ -177,8 +177,7 @@ impl Topics {
         let mut add = |topic: &Topic| {
             route.topics.push(topic.id);
             for (thread, count) in topic.counts.iter().enumerate() {
-                // Threads beyond 64 share a bit; they look into an empty hub for nothing.
-                route.threads |= u64::from(*count > 0) << (thread & 63);
+                route.threads |= u64::from(*count > 0) << thread;
             }
         };
         if let Some(topic) = self.topics.get(name) {

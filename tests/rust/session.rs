@@ -303,6 +303,20 @@ fn a_flood_waits_in_the_socket_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_was_sent_leaves_while_the_host_is_busy() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    client.write_all(&frame(0x81, b"work")).unwrap();
+    assert!(matches!(next(&server), Event::Message { .. }));
+    server.send(&conn, b"begun", false);
+    // No flush: the host is busy with a slow query.
+    assert_eq!(read_frame(&mut client), (0x81, b"begun".to_vec()));
+    server.send(&conn, b"half", false);
+    assert_eq!(read_frame(&mut client), (0x81, b"half".to_vec()));
+}
+
+#[test]
 fn terminate_cuts_without_a_word() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
