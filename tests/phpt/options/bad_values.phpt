@@ -15,7 +15,7 @@ $bad = [
     'origins' => [[''], ['https://example.com/path'], ['https://'], ['a b'], [5], ["https://a\nb"]],
     'subprotocols' => [[''], ['a b'], ['a,b'], ["a\n"], ['a', 'a'], ['é'], [5]],
     'healthPath' => ['', 'healthz', "/a\nb"],
-    'ioThreads' => [0, -1, 257], 'backlog' => [0, -1, 65536],
+    'ioThreads' => [0, -1, 65], 'backlog' => [0, -1, 65536],
 ];
 foreach ($bad as $option => $values) {
     foreach ($values as $value) {
