@@ -27,11 +27,8 @@ test('event-loop/stream_select', function () use ($examples): void {
     same(0, $server->child->wait(), 'exit status');
 });
 
-$autoloaders = [
-    'revolt' => getenv('REVOLT_AUTOLOAD') ?: trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/lib/revolt.sh'))),
-    'react' => getenv('REACT_AUTOLOAD'),
-];
-foreach ($autoloaders as $name => $autoloader) {
+foreach (['revolt', 'react'] as $name) {
+    $autoloader = library($name);
     if (!$autoloader) {
         skip("event-loop/$name", 'its autoloader is not there');
         continue;

@@ -7,20 +7,13 @@ declare(strict_types=1);
 require __DIR__ . '/lib/bootstrap.php';
 
 $loops = ['select' => ['stream_select()']];
-
-$revolt = getenv('REVOLT_AUTOLOAD') ?: trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/lib/revolt.sh')));
-if (is_file($revolt)) {
-    $loops['revolt'] = ['Revolt', $revolt];
-} else {
-    skip('Revolt', 'could not be fetched; REVOLT_AUTOLOAD may name its autoloader');
-}
-
-$react = getenv('REACT_AUTOLOAD');
-if ($react) {
-    is_file($react) || throw new RuntimeException("REACT_AUTOLOAD is $react, which is no file");
-    $loops['react'] = ['ReactPHP', $react];
-} else {
-    skip('ReactPHP', 'REACT_AUTOLOAD does not name its autoloader');
+foreach (['revolt' => 'Revolt', 'react' => 'ReactPHP'] as $kind => $name) {
+    $autoloader = library($kind);
+    if ($autoloader) {
+        $loops[$kind] = [$name, $autoloader];
+    } else {
+        skip($name, 'could not be fetched; ' . strtoupper($kind) . '_AUTOLOAD may name its autoloader');
+    }
 }
 
 foreach ($loops as $kind => [$name]) {

@@ -96,3 +96,18 @@ function cpu_seconds(int $pid): float
     $fields = explode(' ', substr(strrchr(file_get_contents("/proc/$pid/stat"), ')'), 2));
     return ($fields[11] + $fields[12]) / 100; // utime, stime; USER_HZ is 100 on Linux
 }
+
+/**
+ * The autoloader of an event loop library ("revolt", "react"): of the environment variable
+ * REVOLT_AUTOLOAD or REACT_AUTOLOAD, else fetched from Debian. Null if there is none.
+ */
+function library(string $name): ?string
+{
+    $variable = strtoupper($name) . '_AUTOLOAD';
+    $file = getenv($variable);
+    if ($file) {
+        return is_file($file) ? $file : throw new RuntimeException("$variable is $file, which is no file");
+    }
+    $file = trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/php-library.sh') . " $name"));
+    return is_file($file) ? $file : null;
+}

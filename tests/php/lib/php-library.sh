@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# Fetches Debian sid's php-revolt-event-loop into a private folder (nothing is installed) and
-# prints the path of its autoloader. Quick when it is already there.
+# php-library.sh revolt|react: fetches a PHP library as a Debian package into a private folder
+# (nothing is installed) and prints the path of its autoloader. Quick when it is already there.
 #
-#   REVOLT_HOME    where it goes (default: ${XDG_CACHE_HOME:-~/.cache}/sprocket-revolt)
+#   revolt    the Revolt event loop, of sid
+#   react     ReactPHP, of this Debian release, which ships it among the libraries of Icinga
+#
+#   SPROCKET_LIBRARIES    where it goes (default: ${XDG_CACHE_HOME:-~/.cache}/sprocket)
 set -euo pipefail
 
-home=${REVOLT_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/sprocket-revolt}
-package=php-revolt-event-loop
-suite=sid
+release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+case ${1:-} in
+    revolt) package=php-revolt-event-loop suite=sid file=Revolt/EventLoop/autoload.php ;;
+    react) package=icinga-php-thirdparty suite=$release file=vendor/vendor/autoload.php ;;
+    *) echo "usage: php-library.sh revolt|react" >&2; exit 2 ;;
+esac
+home=${SPROCKET_LIBRARIES:-${XDG_CACHE_HOME:-$HOME/.cache}/sprocket}/$1
 
-say() { echo "revolt: $*" >&2; }
+say() { echo "$package: $*" >&2; }
 die() { say "$*"; exit 1; }
-autoloader() { find "$home/root/usr/share/php" -path '*evolt*' -name autoload.php 2>/dev/null | head -n 1; }
+autoloader() { find "$home/root/usr/share" -path "*/$file" 2>/dev/null | head -n 1; }
 
 if [ -n "$(autoloader)" ]; then autoloader; exit; fi
 
@@ -20,13 +27,12 @@ exec 9>"$home.lock"
 flock 9
 if [ -n "$(autoloader)" ]; then autoloader; exit; fi # another process was faster
 
-# One sources line for sid, from the entry this machine uses for its own release.
+# One sources line for $suite, from the entry this machine uses for its own release.
 sources() {
-    local codename f
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    local f
     for f in /etc/apt/sources.list.d/*.sources; do
         [ -f "$f" ] || continue
-        awk -v RS= -v name="$codename" '
+        awk -v RS= -v name="$release" '
             $0 ~ "(^|\n)Suites:([^\n]*[ \t])?" name "([ \t\n]|$)" {
                 n = split($0, line, "\n")
                 for (i = 1; i <= n; i++) {
@@ -39,7 +45,7 @@ sources() {
             done
     done
     if [ -f /etc/apt/sources.list ]; then
-        sed -nE "s/^(deb +(\[[^]]*\] +)?[^ ]+) +$codename +.*\bmain\b.*/\1 $suite main/p" /etc/apt/sources.list
+        sed -nE "s/^(deb +(\[[^]]*\] +)?[^ ]+) +$release +.*\bmain\b.*/\1 $suite main/p" /etc/apt/sources.list
     fi
 }
 
@@ -55,7 +61,7 @@ opts=(-q=2 -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=
     -o "Dir::State=$apt" -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status"
     -o APT::Sandbox::User= -o Acquire::Languages=none
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
-say "downloading $package ($suite)"
+say "downloading from $suite"
 apt-get "${opts[@]}" update >&2
 (cd "$apt" && apt-get "${opts[@]}" download "$package" >&2)
 for deb in "$apt"/*.deb; do dpkg -x "$deb" "$new/root"; done
