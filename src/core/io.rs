@@ -136,12 +136,17 @@ async fn collect(state: Arc<State>, index: u16) {
 /// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
 /// one of its handlers takes long, what was sent before must not wait for that.
 pub(crate) async fn attend() {
-    const PATIENCE: Duration = Duration::from_millis(5);
+    const PATIENCE: Duration = Duration::from_millis(10);
+    // It goes on for a while after the host has gone to sleep: to start it anew for each message
+    // of a quiet server would cost more than that message.
+    const ROUNDS: u32 = 10;
+    let mut left = ROUNDS;
     loop {
         tokio::time::sleep(PATIENCE).await;
         let goes_on = with(|io| {
             io.take_commands();
-            io.env.attending = !io.env.server.waker.is_asleep();
+            left = if io.env.server.waker.is_asleep() { left - 1 } else { ROUNDS };
+            io.env.attending = left > 0;
             io.env.attending
         });
         if goes_on != Some(true) {
