@@ -150,6 +150,12 @@ fn accept(call: &Call) -> Result<bool> {
         }
     };
     let headers = convert::headers(1, call.array(1)?)?;
+    if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
+        return Err(argument_value_error(
+            1,
+            "must have valid headers: header Connection is set by the server",
+        ));
+    }
     let data = call.value(2).map_or_else(Zval::null, Zval::shallow_clone);
     match this.get().inner.get() {
         Some(inner) => {

@@ -782,8 +782,9 @@ final class Response
     public readonly array $headers;
 
     /**
-     * `Content-Length`, `Connection` and the like are set by the server. Without a
-     * `Content-Type` a body is sent as `text/plain; charset=utf-8`.
+     * `Content-Length`, `Connection` and the like are set by the server; only `Connection: close`
+     * may be given, and ends the connection after the response. Without a `Content-Type` a body is
+     * sent as `text/plain; charset=utf-8`.
      *
      * @param int $status 200 to 599.
      * @param array<string, string|list<string>> $headers Name to value, or to several values.

@@ -41,23 +41,36 @@ pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-type SigAction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
-
-/// PHP may defer signals (`zend_signal`), and then has a table of its own of what they do.
-fn sigaction() -> SigAction {
-    // SAFETY: if the engine exports the symbol it has this signature (`zend_signal.h`).
+/// Sets and reads what a signal does. PHP may defer signals, and then has a table of its own of
+/// what they do, behind `zend_sigaction` (`zend_signal.h`), which returns nothing.
+///
+/// # Safety
+///
+/// As for `sigaction(2)`: a handler in `new` must be fit to run in a signal handler.
+unsafe fn sigaction(signal: i32, new: Option<&libc::sigaction>, old: Option<&mut libc::sigaction>) {
+    type Deferring = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction);
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    let old = old.map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: if the engine exports the symbol, it has this signature; the pointers are valid or null.
     unsafe {
         let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"zend_sigaction".as_ptr());
-        if symbol.is_null() { libc::sigaction } else { mem::transmute::<*mut c_void, SigAction>(symbol) }
+        if symbol.is_null() {
+            libc::sigaction(signal, new, old);
+        } else {
+            mem::transmute::<*mut c_void, Deferring>(symbol)(signal, new, old);
+        }
     }
 }
 
 /// Whether nobody has said what this signal should do.
 pub(crate) fn signal_is_default(signal: i32) -> bool {
-    // SAFETY: a zeroed structure is valid; the call only reads the disposition.
+    // SAFETY: a zeroed structure is valid; the call only reads the disposition, and leaves
+    // `SIG_IGN` there if it fails.
     unsafe {
         let mut old: libc::sigaction = mem::zeroed();
-        sigaction()(signal, ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_DFL
+        old.sa_sigaction = libc::SIG_IGN;
+        sigaction(signal, None, Some(&mut old));
+        old.sa_sigaction == libc::SIG_DFL
     }
 }
 
@@ -69,7 +82,7 @@ pub(crate) fn set_signal_handler(signal: i32, handler: Option<extern "C" fn(i32)
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = handler.map_or(libc::SIG_DFL, |f| f as *const () as usize);
         libc::sigemptyset(&raw mut action.sa_mask);
-        sigaction()(signal, &raw const action, ptr::null_mut());
+        sigaction(signal, Some(&action), None);
     }
 }
 
