@@ -174,6 +174,9 @@ namespace React\EventLoop {
             }
             [$read, $write, $except] = [$this->read, $this->write, null];
             if (!$read && !$write) {
+                if (!$this->timers && !$this->signals) {
+                    return;
+                }
                 usleep((int) ($wait * 1e6));
 
                 return;
