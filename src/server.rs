@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::{Server as Core, Stats};
@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) connections: RefCell<ById<Owned<Connection>>>,
     /// What `stream()` gave.
     stream: RefCell<Option<Zval>>,
+    /// When the core was told to make the stream readable for a timer.
+    alarm: Cell<Option<Instant>>,
     /// The last reading of the counters, once there is no core to ask.
     stats: RefCell<Option<Stats>>,
     started: Cell<bool>,
@@ -223,6 +225,7 @@ impl Server {
         // Cuts what is left and joins the I/O threads; does neither in a fork.
         drop(core);
         self.stopping.set(false);
+        self.alarm.set(None);
         for (_, answer) in self.link.waiting.take() {
             answer.set(Answer::Gone);
         }
@@ -234,17 +237,25 @@ impl Server {
 
     /// Outside of a batch, a foreign loop must learn when the next timer is due.
     fn timers_changed(&self) {
-        if !self.link.is_dispatching() && self.stream.borrow().is_some() && self.link.is_native() {
+        if !self.link.is_dispatching() && self.link.is_native() {
             self.announce();
         }
     }
 
-    /// Makes the descriptor readable when events come or a timer is due.
+    /// Makes the stream, if there is one, readable when events come or a timer is due.
     pub(crate) fn announce(&self) {
+        if self.stream.borrow().is_none() {
+            return;
+        }
         let next = self.timers.next();
         self.link.with(|core| {
-            core.notify_at(next);
             core.prepare_sleep();
+            // What made the descriptor readable is forgotten by now: if that was an alarm just
+            // gone off, it is set again.
+            let over = next.is_some_and(|due| due <= Instant::now());
+            if self.alarm.replace(next) != next || over {
+                core.notify_at(next);
+            }
         });
     }
 }
