@@ -44,7 +44,7 @@ pub(crate) struct Server {
     stats: RefCell<Option<Stats>>,
     started: Cell<bool>,
     stopping: Cell<bool>,
-    /// onUpgrade was set before the start: no connection may open without its word.
+    /// onUpgrade has been set since before the start: no connection may open without its word.
     pub(crate) vetted: Cell<bool>,
 }
 
@@ -169,6 +169,9 @@ fn set(call: &Call, hook: Hook) -> Result<This> {
     let server = server.get();
     if let Some(interest) = hook.interest() {
         server.link.guarded(|core| core.set_interest(interest, callback.is_some()))?;
+    }
+    if hook == Hook::Upgrade && callback.is_none() {
+        server.vetted.set(false);
     }
     drop(server.callbacks.set(hook, callback));
     Ok(This)
