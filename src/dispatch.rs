@@ -237,11 +237,6 @@ fn open(
     subprotocol: Option<String>,
 ) -> Result<()> {
     let accepted = ticket.and_then(|t| server.link.forget(t, Answer::Given));
-    if ticket.is_none() && server.vetted.get() {
-        // It slipped in between the start of the listeners and the word that onUpgrade decides.
-        server.link.with(|core| core.terminate(&handle));
-        return Ok(());
-    }
     let (request, data) = match accepted {
         Some(accepted) => (accepted.request, accepted.data),
         None => (Request::handshake(head), Zval::null()),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Server as Core, Stats};
+use sprocket_core::{Interest, Server as Core, Stats};
 
 use crate::by_id::ById;
 use crate::callbacks::{Callbacks, Hook};
@@ -44,8 +44,6 @@ pub(crate) struct Server {
     stats: RefCell<Option<Stats>>,
     started: Cell<bool>,
     stopping: Cell<bool>,
-    /// onUpgrade has been set since before the start: no connection may open without its word.
-    pub(crate) vetted: Cell<bool>,
 }
 
 /// What the constructor was given.
@@ -170,9 +168,6 @@ fn set(call: &Call, hook: Hook) -> Result<This> {
     if let Some(interest) = hook.interest() {
         server.link.guarded(|core| core.set_interest(interest, callback.is_some()))?;
     }
-    if hook == Hook::Upgrade && callback.is_none() {
-        server.vetted.set(false);
-    }
     drop(server.callbacks.set(hook, callback));
     Ok(This)
 }
@@ -194,15 +189,15 @@ impl Server {
         config.max_connections =
             setup.settings.max_connections.unwrap_or_else(lifecycle::connections_allowed);
         let binds = setup.listen.iter().map(Listen::open).collect::<Result<Vec<_>>>()?;
+        // Before the first connection: one that waits already must not pass unasked.
+        config.interest = Hook::ALL
+            .into_iter()
+            .filter(|hook| self.callbacks.has(*hook))
+            .filter_map(Hook::interest)
+            .fold(Interest::NONE, Interest::and);
         watch_forks();
         // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
         let core = with_signals_blocked(|| Core::start(config, binds)).map_err(|e| errors::start(&e))?;
-        for hook in Hook::ALL {
-            if let Some(interest) = hook.interest().filter(|_| self.callbacks.has(hook)) {
-                core.set_interest(interest, true);
-            }
-        }
-        self.vetted.set(self.callbacks.has(Hook::Upgrade));
         self.started.set(true);
         self.stats.replace(None);
         self.link.attach(core);

@@ -1,5 +1,6 @@
 //! What a server can be told before it starts. Plain data.
 
+use crate::event::Interest;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ pub struct Config {
     pub io_threads: usize,
     /// Length of the kernel's queue of connections not yet accepted.
     pub backlog: i32,
+    /// What the host wants to hear of, from the first connection on;
+    /// [`Server::set_interest`](crate::Server::set_interest) changes it later.
+    pub interest: Interest,
     /// A path that is answered with 200 without asking the host.
     pub health_path: Option<String>,
 }
@@ -100,6 +104,7 @@ impl Default for Config {
             strict_subprotocols: false,
             io_threads: 1,
             backlog: 4096,
+            interest: Interest::NONE,
             health_path: None,
         }
     }

@@ -147,6 +147,8 @@ impl Response {
 pub struct Interest(pub u8);
 
 impl Interest {
+    /// Nothing but connections, messages and closes.
+    pub const NONE: Interest = Interest(0);
     /// Handshakes wait for the host's decision.
     pub const UPGRADE: Interest = Interest(1);
     /// Plain HTTP requests go to the host.
@@ -155,6 +157,12 @@ impl Interest {
     pub const PONG: Interest = Interest(4);
     /// Emptied outboxes are told.
     pub const DRAIN: Interest = Interest(8);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
 }
 
 /// The host's handle of a connection. Cheap to clone, readable without asking an I/O thread.

@@ -110,6 +110,19 @@ fn the_host_decides_about_a_handshake() {
 }
 
 #[test]
+fn a_connection_that_waits_before_the_start_is_asked_about_too() {
+    // Its handshake is there before the server is.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    let config = Config { interest: Interest::UPGRADE, ..Config::default() };
+    let server =
+        sprocket_core::Server::start(config, vec![sprocket_core::Bind::Fd(listener.into())]).unwrap();
+    assert!(matches!(next(&server), Event::Upgrade { .. }));
+}
+
+#[test]
 fn a_rejection_is_sent_as_it_is() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::UPGRADE, true);
