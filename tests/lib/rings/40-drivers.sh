@@ -1,6 +1,12 @@
 # PHP scripts that drive it from outside: raw sockets, loops, signals, valgrind, Ratchet applications
 
-ring_needs() { has valgrind || want valgrind; }
+ring_needs() {
+    has valgrind || want valgrind
+    # What Ratchet's interfaces are made of; the drop-in's tests load it.
+    [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
+    [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
+    [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
+}
 
 ring_run() {
     local file
