@@ -15,7 +15,7 @@ use sprocket_core::{ConnId, Connection as Handle, Decision, Event, Request as He
 use crate::callbacks::Hook;
 use crate::connection::Connection;
 use crate::handshake::{Answer, Handshake};
-use crate::lifecycle::StopSignals;
+use crate::lifecycle::{self, StopSignals};
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Server;
@@ -109,11 +109,18 @@ fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R
 /// the pump must end: `exit()`, or an exception of a signal handler.
 fn turn(server: &Server, most: usize) -> Result<usize> {
     let mut done = 0;
+    let mut tick = lifecycle::tick();
     while done < most {
         let Some(event) = server.link.with(|core| core.next_event()).flatten() else { break };
         dispatch(server, event)?;
         settle(server)?;
         done += 1;
+        // What quick callbacks send leaves together; it must not wait for slow ones, though.
+        let now = lifecycle::tick();
+        if now != tick {
+            tick = now;
+            server.link.with(Core::flush);
+        }
     }
     let now = Instant::now();
     while let Some(callback) = server.timers.due(now) {
@@ -126,6 +133,7 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
     }
     if interrupted() {
         handle_interrupt()?;
+        server.link.check_process()?;
     }
     server.link.with(Core::flush);
     Ok(done)

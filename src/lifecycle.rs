@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
-use crate::zend::{sapi_name, set_signal_handler, signal_is_default};
+use crate::zend::{sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
 
 /// Descriptors left to PHP: files, databases, the extension's own.
 const RESERVE: u64 = 64;
@@ -23,6 +24,19 @@ pub(crate) fn connections_allowed() -> usize {
     }
 }
 
+/// A clock that ticks every few milliseconds and costs as many nanoseconds: for asking it after
+/// each event.
+pub(crate) fn tick() -> u64 {
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    /// Nanoseconds of one tick: about what the coarse clock has.
+    const LENGTH: i64 = 4_000_000;
+    let now = clock_gettime(CLOCK);
+    (now.tv_sec as u64).wrapping_mul(250).wrapping_add((now.tv_nsec / LENGTH) as u64)
+}
+
 /// The interface that PHP runs under, if `run()` must not be called there: the web servers' ones
 /// have requests to serve and time limits of their own.
 pub(crate) fn unfit_sapi() -> Option<String> {
@@ -30,7 +44,7 @@ pub(crate) fn unfit_sapi() -> Option<String> {
     (!["cli", "embed", "micro", "phpdbg"].contains(&name.as_str())).then_some(name)
 }
 
-/// How often SIGINT or SIGTERM arrived since `run()` took them.
+/// How often SIGINT or SIGTERM arrived while a `run()` had taken them.
 static ASKED_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn ask_to_stop(_signal: i32) {
@@ -40,18 +54,20 @@ extern "C" fn ask_to_stop(_signal: i32) {
 /// Takes SIGINT and SIGTERM where nobody else has; gives them back when dropped.
 pub(crate) struct StopSignals {
     taken: Vec<i32>,
+    /// The count when they were taken.
+    before: u32,
     seen: u32,
 }
 
 impl StopSignals {
     pub(crate) fn take() -> Self {
-        ASKED_TO_STOP.store(0, Ordering::Relaxed);
         let taken: Vec<i32> =
             [libc::SIGINT, libc::SIGTERM].into_iter().filter(|s| signal_is_default(*s)).collect();
+        let seen = ASKED_TO_STOP.load(Ordering::Relaxed);
         for signal in &taken {
             set_signal_handler(*signal, Some(ask_to_stop));
         }
-        Self { taken, seen: 0 }
+        Self { taken, before: seen, seen }
     }
 
     /// How often the process was asked to stop, if that is news.
@@ -59,7 +75,7 @@ impl StopSignals {
         let asked = ASKED_TO_STOP.load(Ordering::Relaxed);
         (asked > self.seen).then(|| {
             self.seen = asked;
-            asked
+            asked - self.before
         })
     }
 }
@@ -67,7 +83,10 @@ impl StopSignals {
 impl Drop for StopSignals {
     fn drop(&mut self) {
         for signal in &self.taken {
-            set_signal_handler(*signal, None);
+            // The application may have set a handler of its own meanwhile.
+            if signal_is_handled_by(*signal, ask_to_stop) {
+                set_signal_handler(*signal, None);
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use exception::{
 pub(crate) use object::{Gc, Native, Owned};
 pub(crate) use process::{
     catch_bailout, forks, handle_interrupt, interrupted, resume_bailout, sapi_name, set_signal_handler,
-    signal_is_default, watch_forks, with_signals_blocked,
+    signal_is_default, signal_is_handled_by, watch_forks, with_signals_blocked,
 };
 pub(crate) use stream::{descriptor_of, duplicate, socket_stream, stream_from_fd};
 pub(crate) use value::{array_entries, list, map_insert, parse_query, string, text, zstr_is_utf8};

@@ -62,16 +62,25 @@ unsafe fn sigaction(signal: i32, new: Option<&libc::sigaction>, old: Option<&mut
     }
 }
 
-/// Whether nobody has said what this signal should do.
-pub(crate) fn signal_is_default(signal: i32) -> bool {
-    // SAFETY: a zeroed structure is valid; the call only reads the disposition, and leaves
-    // `SIG_IGN` there if it fails.
+/// What a signal does now. `SIG_IGN` if that can't be found out.
+fn disposition(signal: i32) -> usize {
+    // SAFETY: a zeroed structure is valid; the call only reads.
     unsafe {
         let mut old: libc::sigaction = mem::zeroed();
         old.sa_sigaction = libc::SIG_IGN;
         sigaction(signal, None, Some(&mut old));
-        old.sa_sigaction == libc::SIG_DFL
+        old.sa_sigaction
     }
+}
+
+/// Whether nobody has said what this signal should do.
+pub(crate) fn signal_is_default(signal: i32) -> bool {
+    disposition(signal) == libc::SIG_DFL
+}
+
+/// Whether this handler is the one in force.
+pub(crate) fn signal_is_handled_by(signal: i32, handler: extern "C" fn(i32)) -> bool {
+    disposition(signal) == handler as *const () as usize
 }
 
 /// Has `handler` called for a signal, or `None` for the default.
