@@ -480,7 +480,7 @@ impl Drop for Server {
             mailbox.post(Command::Quit);
             mailbox.deliver();
         }
-        for thread in self.threads.drain(..) {
+        for thread in std::mem::take(&mut *self.threads) {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
