@@ -6,6 +6,8 @@
 #   run.sh --update   write expected.json anew
 #
 # Environment: SPROCKET_SO, the built extension; PHP. The report is left in target/test/autobahn.
+# expected.json says NON-STRICT where an invalid frame follows a message: whether the echo still
+# goes out before the connection is failed depends on who is quicker, so OK is good, too.
 # The excluded cases 12.* and 13.* are about compression (RFC 7692).
 set -euo pipefail
 
@@ -76,7 +78,7 @@ for case in sorted(expected.keys() | found.keys(), key=order):
         print(f'ok - {case}')
         continue
     if got == ['OK', 'OK'] and want == ['NON-STRICT', 'OK']:
-        print(f'ok - {case}\n# {case} is better than expected: write expected.json anew')
+        print(f'ok - {case}')
         continue
     failed = True
     text = lambda pair: 'no result' if pair is None else f'{pair[0]}, close {pair[1]}'
