@@ -52,8 +52,15 @@ impl Read for Gate<'_> {
 
 impl Write for Gate<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        // The engine hands over whole frames: pongs and close frames.
+        const PONG: u8 = 0x8a;
+        let frame = Bytes::copy_from_slice(buf);
         self.conn.add_buffered(buf.len());
-        self.out.push(Bytes::copy_from_slice(buf));
+        if buf.first() == Some(&PONG) {
+            self.conn.sub_buffered(self.out.push_pong(frame));
+        } else {
+            self.out.push(frame);
+        }
         Ok(buf.len())
     }
 

@@ -19,6 +19,11 @@ pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     /// The first frame has been written in part.
     begun: bool,
+    /// The socket took no more at the last attempt.
+    blocked: bool,
+    /// Frames written since the start, and the number of the last pong in that count.
+    written: u64,
+    pong: Option<u64>,
 }
 
 impl Outbox {
@@ -30,10 +35,27 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// Queues a pong. Where an earlier one waits for a peer that doesn't read, this takes its
+    /// place (RFC 6455 section 5.5.3), so that pings can't make us gather answers without end.
+    /// Returns the length of the one that was replaced.
+    pub(crate) fn push_pong(&mut self, frame: Bytes) -> usize {
+        if let Some(number) = self.pong.filter(|_| self.blocked)
+            && let Some(at) = number.checked_sub(self.written)
+            && let Some(earlier) = self.frames.get_mut(at as usize)
+            && (at > 0 || !self.begun)
+        {
+            return std::mem::replace(earlier, frame).len();
+        }
+        self.pong = Some(self.written + self.frames.len() as u64);
+        self.frames.push_back(frame);
+        0
+    }
+
     /// Writes until all is written or the socket takes no more. Returns the bytes written.
     /// `scratch` is empty before and after.
     pub(crate) fn write_to(&mut self, stream: &Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
         let mut total = 0;
+        self.blocked = false;
         while let Some(front) = self.frames.front() {
             let result = if self.frames.len() == 1 {
                 stream.try_write(front)
@@ -62,7 +84,10 @@ impl Outbox {
                     total += n;
                     self.advance(n);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -77,6 +102,7 @@ impl Outbox {
         let keep = usize::from(self.begun);
         let dropped = self.frames.iter().skip(keep).map(Bytes::len).sum();
         self.frames.truncate(keep);
+        self.pong = None;
         dropped
     }
 
@@ -90,6 +116,7 @@ impl Outbox {
             }
             n -= front.len();
             self.frames.pop_front();
+            self.written += 1;
             self.begun = false;
         }
     }
@@ -136,6 +163,25 @@ mod tests {
             let all = reader.join().unwrap();
             assert_eq!(all, frames.concat());
             assert_eq!(written, all.len());
+        });
+    }
+
+    #[test]
+    fn pongs_gather_only_while_the_socket_takes_them() {
+        run(async {
+            let (stream, _theirs) = pair().await;
+            let mut outbox = Outbox::default();
+            let pong = |i: u8| Bytes::from(vec![0x8a, 1, i]);
+            (0..3).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 0));
+            assert_eq!(outbox.frames.len(), 3, "each is answered");
+            outbox.push(Bytes::from(vec![7; 4 << 20]));
+            outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            assert!(outbox.blocked && outbox.frames.len() == 1);
+            assert_eq!(outbox.push_pong(pong(3)), 0);
+            outbox.push(Bytes::from_static(b"text"));
+            (4..100).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 3));
+            assert_eq!(outbox.frames.len(), 3);
+            assert_eq!(outbox.frames[1], pong(99));
         });
     }
 
