@@ -54,7 +54,7 @@ pub const WORK: &[Work] = &[
         connections: 1,
         size: 16 << 10,
         burst: 1,
-        bursts: 100,
+        bursts: 150,
     },
     Work {
         name: "delivery",
@@ -63,7 +63,7 @@ pub const WORK: &[Work] = &[
         connections: 100,
         size: 64,
         burst: 1,
-        bursts: 60,
+        bursts: 150,
     },
     Work {
         name: "delivery-8",
@@ -72,6 +72,6 @@ pub const WORK: &[Work] = &[
         connections: 100,
         size: 64,
         burst: 8,
-        bursts: 25,
+        bursts: 50,
     },
 ];

@@ -12,6 +12,7 @@ use Amp\Http\Server\Request;
 use Amp\Http\Server\Response;
 use Amp\Http\Server\SocketHttpServer;
 use Amp\Websocket\Server\Rfc6455Acceptor;
+use Amp\Websocket\Server\Rfc6455ClientFactory;
 use Amp\Websocket\Server\Websocket;
 use Amp\Websocket\Server\WebsocketClientHandler;
 use Amp\Websocket\WebsocketClient;
@@ -52,7 +53,9 @@ $server = SocketHttpServer::createForDirectAccess(
     concurrencyLimit: null,
 );
 $server->expose("127.0.0.1:$port");
-$websocket = new Websocket($server, $logger, new Rfc6455Acceptor(), $handler);
+// Without its limit of 100 messages a second for each connection.
+$clients = new Rfc6455ClientFactory(rateLimit: null);
+$websocket = new Websocket($server, $logger, new Rfc6455Acceptor(), $handler, null, $clients);
 $server->start($websocket, new DefaultErrorHandler());
 echo 'ready ', $server->getServers()[0]->getAddress()->getPort(), "\n";
 trapSignal([SIGTERM, SIGINT]);

@@ -19,6 +19,7 @@ usage: bench/run [slope|list|render] [option…]
   --rounds N          measurements of each server in each row, interleaved (3)
   --seconds S         measured time of each (2)
   --quick             one round of one second
+  --keep              keep what results.json has of other rows
   --out DIR           where results go (bench/results)";
 
 /// What to do.
@@ -39,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
+    /// Rows of an earlier run stay.
+    pub(crate) keep: bool,
     pub(crate) out: PathBuf,
 }
 
@@ -51,6 +54,7 @@ impl Options {
             rounds: 3,
             seconds: 2.0,
             warmup: 0.5,
+            keep: false,
             out: servers::bench_dir().join("results"),
         };
         let mut args = lexopt::Parser::from_env();
@@ -68,6 +72,7 @@ impl Options {
                     options.seconds = 1.0;
                     options.warmup = 0.3;
                 }
+                Long("keep") => options.keep = true,
                 Long("out") => options.out = args.value()?.into(),
                 Long("help") | Short('h') => {
                     println!("{USAGE}");

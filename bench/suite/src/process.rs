@@ -7,12 +7,14 @@ use bench_common::sys;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 const READY: Duration = Duration::from_secs(30);
+/// The longest row, on a machine that is busy otherwise, takes a third of that.
+const PATIENCE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A server that listens. Ended when dropped.
@@ -55,13 +57,28 @@ impl Running {
         command.args(args).arg("--json");
         command.arg("--url").arg(format!("ws://127.0.0.1:{}/", self.port));
         command.arg("--pid").arg(self.child.id().to_string());
-        let output = command.output().context("wsload")?;
+        let load = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("wsload")?;
+        let output = await_end(load)?;
         // 3: messages were lost or out of order, which the report tells.
         if !matches!(output.status.code(), Some(0 | 3)) {
             bail!("{}", last_line(&String::from_utf8_lossy(&output.stderr)));
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+}
+
+/// What a load generator has said, if it ends in time; its reports are far smaller than a pipe.
+fn await_end(mut load: Child) -> Result<Output> {
+    let deadline = Instant::now() + PATIENCE;
+    while load.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            load.kill()?;
+            load.wait()?;
+            bail!("not done after {} s", PATIENCE.as_secs());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(load.wait_with_output()?)
 }
 
 fn last_line(text: &str) -> &str {

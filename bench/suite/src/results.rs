@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::rows::{Key, Row, Target};
+use crate::rows::{Key, ROWS, Row, Target};
 use crate::servers::Server;
 use crate::{markdown, svg};
 use anyhow::{Context, Result};
@@ -71,6 +71,26 @@ impl Results {
         let path = dir.join("results.json");
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
         Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Takes over the rows, and the participants that are missing now, of an earlier run.
+    pub(crate) fn take_rows(&mut self, earlier: Results) {
+        for participant in earlier.participants {
+            match self.participants.iter_mut().find(|p| p.name == participant.name) {
+                Some(now) if now.missing.is_some() => *now = participant,
+                Some(_) => {}
+                None => self.participants.push(participant),
+            }
+        }
+        self.rows = earlier.rows;
+    }
+
+    /// Adds a row at its place in the table, or replaces it.
+    pub(crate) fn put(&mut self, row: RowResult) {
+        self.rows.retain(|other| other.name != row.name);
+        self.rows.push(row);
+        let place = |row: &RowResult| ROWS.iter().position(|known| known.name == row.name);
+        self.rows.sort_by_key(place);
     }
 
     /// Writes the data, the table and the plot.
@@ -143,7 +163,6 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rows::ROWS;
 
     /// A run of one row: `raw` takes 2, 4, 6 µs, `sprocket` 3, 6, 6 µs.
     pub(crate) fn sample() -> Results {
@@ -181,6 +200,18 @@ pub(crate) mod tests {
         assert_eq!(row.times_raw(sprocket), Some(1.5));
         assert_eq!(row.reaches_target(sprocket), Some(false));
         assert_eq!(sprocket.median(|r| r.cpu_us), Some(6.0));
+    }
+
+    #[test]
+    fn rows_of_an_earlier_run_stay_in_their_place() {
+        let named = |name: &str| ROWS.iter().find(|row| row.name == name).expect("a row");
+        let mut results = sample();
+        results.put(RowResult::new(named("idle"), ["raw"].into_iter()));
+        let mut later = sample();
+        later.take_rows(results);
+        later.put(RowResult::new(named("chat"), ["raw"].into_iter()));
+        let names: Vec<&str> = later.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["echo-32", "chat", "idle"]);
     }
 
     #[test]

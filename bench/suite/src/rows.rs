@@ -128,6 +128,24 @@ pub(crate) const ROWS: &[Row] = &[
     row("visits", "Connections opened and cut, 64 at once", "echo", "handshakes"),
 ];
 
+impl Row {
+    /// Connections at once, by its call of the load generator.
+    pub(crate) fn connections(&self) -> usize {
+        let words: Vec<&str> = self.load.split(' ').collect();
+        let after = |name: &str| {
+            let at = words.iter().position(|word| *word == name)?;
+            words.get(at + 1)?.parse::<usize>().ok()
+        };
+        // The generator's own defaults.
+        let connections = after("--connections").unwrap_or(match words[0] {
+            "idle" => 10_000,
+            "chat" | "fanout" => 1_000,
+            _ => 100,
+        });
+        connections + after("--idle").unwrap_or(0)
+    }
+}
+
 impl Key {
     /// The figure.
     pub(crate) fn of(self, report: &Report) -> f64 {
@@ -151,6 +169,15 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_are_read_from_the_call() {
+        let of = |name: &str| ROWS.iter().find(|row| row.name == name).map(Row::connections);
+        assert_eq!(of("echo-32"), Some(100));
+        assert_eq!(of("active-1pct"), Some(10_000));
+        assert_eq!(of("fan-5000-4k"), Some(5_000));
+        assert_eq!(of("idle"), Some(10_000));
+    }
 
     #[test]
     fn names_are_unique() {

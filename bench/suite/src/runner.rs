@@ -15,12 +15,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let logs = options.out.join("logs");
     std::fs::create_dir_all(&logs)?;
     let mut results = Results::new(options, servers.iter().map(Participant::of).collect());
+    if options.keep {
+        results.take_rows(Results::load(&options.out)?);
+    }
     for server in servers.iter().filter(|server| server.missing().is_some()) {
         eprintln!("missing: {} ({})", server.name, server.missing().unwrap_or_default());
     }
     for row in &options.rows {
         eprintln!("\n{} ({})", row.title, row.name);
-        results.rows.push(measure_row(row, &servers, options, &logs));
+        results.put(measure_row(row, &servers, options, &logs));
         // After every row, so that an interrupted run leaves what it has.
         results.write(&options.out)?;
     }
@@ -43,7 +46,7 @@ pub(crate) fn chosen(options: &Options) -> Vec<Server> {
 
 fn measure_row(row: &Row, servers: &[Server], options: &Options, logs: &Path) -> RowResult {
     let playing: Vec<&Server> =
-        servers.iter().filter(|s| s.missing().is_none() && s.plays(row.mode)).collect();
+        servers.iter().filter(|s| s.missing().is_none() && s.plays(row.mode, row.connections())).collect();
     let mut result = RowResult::new(row, playing.iter().map(|server| server.name));
     for round in 0..options.rounds {
         for i in 0..playing.len() {

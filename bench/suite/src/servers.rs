@@ -18,7 +18,12 @@ pub(crate) struct Server {
     extra: &'static [&'static str],
     /// Only in these modes; empty: in all.
     modes: &'static [&'static str],
+    /// The most connections it can have.
+    most: usize,
 }
+
+/// What stream_select, with its 1,024 descriptors, leaves for connections.
+const SELECT: usize = 1_000;
 
 impl Server {
     /// Why it can't take part.
@@ -26,9 +31,9 @@ impl Server {
         self.command.as_ref().err().map(String::as_str)
     }
 
-    /// Whether it has something of its own to show in this mode.
-    pub(crate) fn plays(&self, mode: &str) -> bool {
-        self.modes.is_empty() || self.modes.contains(&mode)
+    /// Whether it has something of its own to show in this mode, and bears so many connections.
+    pub(crate) fn plays(&self, mode: &str, connections: usize) -> bool {
+        connections <= self.most && (self.modes.is_empty() || self.modes.contains(&mode))
     }
 
     /// The command that starts it; `None` if it is missing.
@@ -61,13 +66,22 @@ pub(crate) fn php() -> String {
 /// All of them, missing or not, in the order of the table.
 pub(crate) fn all() -> Vec<Server> {
     let all_modes: &[&str] = &[];
-    let server = |name, title, command| Server { name, title, command, extra: &[], modes: all_modes };
+    let server = |name, title, command| Server {
+        name,
+        title,
+        command,
+        extra: &[],
+        modes: all_modes,
+        most: usize::MAX,
+    };
     let sprocket = || {
         sprocket().map(|mut command| {
             command.push(text(&bench_dir().join("servers/sprocket.php")));
             command
         })
     };
+    let most = if has_event_loop() { usize::MAX } else { SELECT };
+    let looping = |server: Server| Server { most, ..server };
     vec![
         server("raw", "raw system calls (Rust, epoll, no library)", rust("raw")),
         server("tt", "tokio-tungstenite (Rust)", rust("tt")),
@@ -78,14 +92,21 @@ pub(crate) fn all() -> Vec<Server> {
             command: sprocket(),
             extra: &["loop"],
             modes: &["fan", "chat"],
+            most: usize::MAX,
         },
         server("uwebsockets", "µWebSockets (C++)", uwebsockets()),
         server("swoole", "Swoole, base mode (PHP)", swoole()),
-        server("workerman", "Workerman (PHP)", composer("WORKERMAN", "workerman.php")),
-        server("ratchet", "Ratchet (PHP)", composer("RATCHET", "ratchet.php")),
-        server("amphp", "amphp/websocket-server (PHP)", composer("AMPHP", "amphp.php")),
+        looping(server("workerman", "Workerman (PHP)", composer("WORKERMAN", "workerman.php"))),
+        looping(server("ratchet", "Ratchet (PHP)", composer("RATCHET", "ratchet.php"))),
+        looping(server("amphp", "amphp/websocket-server (PHP)", composer("AMPHP", "amphp.php"))),
         server("node", "ws (Node)", node()),
     ]
+}
+
+/// Whether PHP has an extension that the event loops of PHP libraries use instead of stream_select.
+fn has_event_loop() -> bool {
+    let code = "exit((int) !array_filter(['event', 'ev', 'uv'], 'extension_loaded'));";
+    Command::new(php()).args(["-r", code]).status().is_ok_and(|status| status.success())
 }
 
 type Found = Result<Vec<String>, String>;
