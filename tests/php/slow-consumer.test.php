@@ -95,6 +95,25 @@ test('a message larger than sendBufferLimit is not a reason to close an idle cli
     check($message->opcode === Client::TEXT || unpack('n', $message->payload)[1] === 1013, 'neither message nor 1013');
 });
 
+test('pings of a client that never reads do not fill the memory with pongs', function (): void {
+    $server = TestServer::start(['pingInterval' => 0.0, 'closeTimeout' => 0.5]);
+    $client = $server->open();
+    $before = $server->stats()['rss'];
+    $pings = str_repeat(Client::encode(Client::PING, str_repeat('p', 125)), 500);
+    $sent = 0;
+    $until = microtime(true) + 3.0;
+    while (microtime(true) < $until && $sent < 60_000_000) {
+        $n = @fwrite($client->stream, substr($pings, $sent % strlen($pings)));
+        if ($n === false) {
+            break; // cut: as good
+        }
+        $n === 0 ? usleep(2000) : $sent += $n;
+    }
+    $grown = $server->stats()['rss'] - $before;
+    check($grown < 10_000, "$sent bytes of pings, $grown KiB more memory");
+    $server->lives();
+});
+
 test('a slow client does not slow the others', function (): void {
     $server = TestServer::start(['slowConsumer' => 'drop']);
     $slow = $server->open()->send(STREAM);

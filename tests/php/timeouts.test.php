@@ -132,21 +132,39 @@ test('a keep-alive connection that asks nothing more does not stay for ever', fu
 
 test('a response that is not read does not hold the connection for ever', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 0.4]);
+    $idle = $server->stats()['descriptors'];
     $client = $server->connect();
     $pipelined = str_repeat("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 20_000);
     for ($sent = 0; $sent < strlen($pipelined) && $n = @fwrite($client->stream, substr($pipelined, $sent, 65536)); ) {
         $sent += $n;
     }
-    until(fn (): bool => $server->stats()['descriptors'] <= descriptors_when_idle($server), 'the socket is closed', 20.0);
+    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the socket is closed', 10.0);
     $server->lives();
 });
 
-/** Descriptors of a server of which only stats() is a client. */
-function descriptors_when_idle(TestServer $server): int
-{
-    static $idle = [];
-    return $idle[spl_object_id($server)] ??= TestServer::start()->stats()['descriptors'];
-}
+test('a large response that is not read does not hold the connection for ever', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.5]);
+    $idle = $server->stats()['descriptors'];
+    $client = $server->connect()->raw("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the socket is closed', 10.0);
+    $client->ended();
+    check(strlen($client->buffer) < 20_000_000, 'the response was sent in full');
+});
+
+test('a large response that is read slowly arrives in full', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 0.5]);
+    $client = $server->connect()->raw("GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream_set_chunk_size($client->stream, 400_000);
+    $length = 0;
+    $start = microtime(true);
+    while (!feof($client->stream)) {
+        $length += strlen((string) fread($client->stream, 400_000));
+        usleep(20_000);
+        check(microtime(true) - $start < 30.0, "only $length bytes in 30 s");
+    }
+    check($length > 20_000_000, "$length bytes after " . round(microtime(true) - $start, 1) . ' s');
+    check(microtime(true) - $start > 0.6, 'it was not slow');
+});
 
 test('a handshake that PHP does not answer in time gets 503', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 0.5], ['upgrade' => true]);

@@ -76,6 +76,9 @@ $server->onDrain(function (Connection $connection): void {
 });
 
 $server->onRequest(function (Request $request) use ($server): Response {
+    if ($request->path() === '/large') {
+        return new Response(200, str_repeat('x', 20_000_000));
+    }
     if ($request->path() !== '/stats') {
         return new Response(200, "hello\n");
     }
