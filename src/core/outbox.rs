@@ -53,7 +53,7 @@ impl Outbox {
 
     /// Writes until all is written or the socket takes no more. Returns the bytes written.
     /// `scratch` is empty before and after.
-    pub(crate) fn write_to(&mut self, stream: &Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
+    pub(crate) fn write_to(&mut self, stream: &mut Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
         let mut total = 0;
         self.blocked = false;
         while let Some(front) = self.frames.front() {
@@ -95,6 +95,11 @@ impl Outbox {
             self.frames = VecDeque::new();
         }
         Ok(total)
+    }
+
+    /// Takes bytes off the front that are as good as written.
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.advance(n);
     }
 
     /// Forgets what has not begun to be written. Returns how many bytes that was.
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn all_arrives_in_order_whatever_the_sizes() {
         run(async {
-            let (stream, mut theirs) = pair().await;
+            let (mut stream, mut theirs) = pair().await;
             let sizes = [3, 900, 1024, 5000, 1, 1, 70_000, 10, 2000, 40];
             let frames: Vec<Bytes> =
                 sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n].into()).collect();
@@ -156,7 +161,7 @@ mod tests {
             let mut scratch = Vec::new();
             let mut written = 0;
             while !outbox.is_empty() {
-                written += outbox.write_to(&stream, &mut scratch).unwrap();
+                written += outbox.write_to(&mut stream, &mut scratch).unwrap();
                 tokio::task::yield_now().await;
             }
             drop(stream);
@@ -188,12 +193,12 @@ mod tests {
     #[test]
     fn discard_keeps_a_frame_that_has_begun() {
         run(async {
-            let (stream, mut theirs) = pair().await;
+            let (mut stream, mut theirs) = pair().await;
             let big = Bytes::from(vec![7; 4 << 20]);
             let mut outbox = Outbox::default();
             outbox.push(big.clone());
             outbox.push(Bytes::from_static(b"never"));
-            let written = outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            let written = outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
             assert!(written > 0 && written < big.len());
             assert_eq!(outbox.discard(), 5);
             let reader = std::thread::spawn(move || {
@@ -202,7 +207,7 @@ mod tests {
                 all
             });
             while !outbox.is_empty() {
-                outbox.write_to(&stream, &mut Vec::new()).unwrap();
+                outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
                 tokio::task::yield_now().await;
             }
             drop(stream);
