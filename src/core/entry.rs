@@ -135,9 +135,8 @@ async fn read_header(stream: &Stream) -> io::Result<Header> {
 async fn receive(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         stream.readable().await?;
-        let result = stream.try_io(|| {
-            Ok(recv(stream.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?)
-        });
+        let result =
+            stream.try_io(|| Ok(recv(stream.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,

@@ -12,7 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::admission::{Admission, Full as NoPlace};
 use crate::entry::{Arrival, Entry};
@@ -37,23 +37,7 @@ pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>,
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local };
-    if entry.is_plain() {
-        let Some(stop) = io::with(|io| io.http_began()) else { return };
-        tokio::spawn(serve(state.clone(), arrival, stop, Serving));
-    } else {
-        tokio::spawn(enter(state.clone(), arrival, entry));
-    }
-}
-
-/// The same for a socket on which something comes before HTTP.
-async fn enter(state: Arc<State>, arrival: Arrival, entry: Entry) {
-    let Some(mut stop) = io::with(|io| io.http_began()) else { return };
-    let serving = Serving;
-    // Boxed, for its room is needed only now.
-    let passed = Box::pin(entry.pass(&state, arrival, &mut stop)).await;
-    if let Some(arrival) = passed {
-        serve(state, arrival, stop, serving).await;
-    }
+    tokio::spawn(serve(state.clone(), arrival, entry));
 }
 
 type HttpResponse = http::Response<Full<Bytes>>;
@@ -99,7 +83,14 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(state: Arc<State>, arrival: Arrival, mut stop: watch::Receiver<bool>, _serving: Serving) {
+async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
+    let Some(mut stop) = io::with(|io| io.http_began()) else { return };
+    let _serving = Serving;
+    if !entry.is_plain() {
+        // Boxed: a plain connection has no use for the room.
+        let Some(passed) = Box::pin(entry.pass(&state, arrival, &mut stop)).await else { return };
+        arrival = passed;
+    }
     let Arrival { stream, origin, local } = arrival;
     let config = &state.config;
     let due = Arc::new(AtomicUsize::new(0));

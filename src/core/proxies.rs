@@ -72,7 +72,8 @@ impl TrustedProxies {
             }
         }
         // The scheme as told by the proxy that told the address; one value speaks for all.
-        let scheme = hops.schemes.len().checked_sub(depth.max(1)).or(hops.schemes.len().checked_sub(1).map(|_| 0));
+        let scheme =
+            hops.schemes.len().checked_sub(depth.max(1)).or(hops.schemes.len().checked_sub(1).map(|_| 0));
         let secure = scheme.and_then(|at| hops.schemes[at]).unwrap_or(peer.secure);
         Origin { remote, secure }
     }
@@ -97,13 +98,9 @@ impl Hops {
         if !from.is_empty() {
             return Self { from: from.into_iter().map(address).collect(), schemes };
         }
-        let forwarded: Vec<Element> = headers
-            .get_all("forwarded")
-            .iter()
-            .flat_map(|v| elements(v.to_str().unwrap_or("")))
-            .collect();
-        let schemes =
-            if schemes.is_empty() { forwarded.iter().map(|e| e.proto).collect() } else { schemes };
+        let forwarded: Vec<Element> =
+            headers.get_all("forwarded").iter().flat_map(|v| elements(v.to_str().unwrap_or(""))).collect();
+        let schemes = if schemes.is_empty() { forwarded.iter().map(|e| e.proto).collect() } else { schemes };
         Self { from: forwarded.iter().map(|e| e.from).collect(), schemes }
     }
 }
@@ -221,10 +218,9 @@ mod tests {
 
     #[test]
     fn nobody_else_is_believed() {
-        for list in [
-            [(XFF, "1.2.3.4"), (XFP, "https")],
-            [("forwarded", "for=1.2.3.4;proto=https"), (XFP, "https")],
-        ] {
+        for list in
+            [[(XFF, "1.2.3.4"), (XFP, "https")], [("forwarded", "for=1.2.3.4;proto=https"), (XFP, "https")]]
+        {
             assert_eq!(origin(&["10.0.0.1"], "10.0.0.2:5", &list), ("10.0.0.2:5".into(), false));
             assert_eq!(origin(&[], "10.0.0.2:5", &list), ("10.0.0.2:5".into(), false));
         }

@@ -36,6 +36,9 @@ pub(crate) enum Progress {
 
 /// Reads a header at the start of `input`.
 pub(crate) fn parse(input: &[u8]) -> Progress {
+    if input.is_empty() {
+        return Progress::Missing(SIGNATURE.len());
+    }
     let known = input.len().min(SIGNATURE.len());
     if input[..known] == SIGNATURE[..known] {
         return v2(input);
@@ -149,11 +152,7 @@ mod tests {
     use super::*;
 
     fn proxied(source: &str, destination: &str, secure: bool) -> Header {
-        Header::Proxied {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-            secure,
-        }
+        Header::Proxied { source: source.parse().unwrap(), destination: destination.parse().unwrap(), secure }
     }
 
     fn v2_header(version: u8, family: u8, body: &[u8]) -> Vec<u8> {

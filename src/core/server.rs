@@ -91,7 +91,9 @@ impl Server {
             .into_iter()
             .map(|listen| Listener::open(listen.into(), backlog))
             .collect::<Result<Vec<_>, _>>()?;
-        if tls.is_none() && let Some(listener) = listeners.iter().find(|l| l.wants_tls()) {
+        if tls.is_none()
+            && let Some(listener) = listeners.iter().find(|l| l.wants_tls())
+        {
             return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
         }
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();

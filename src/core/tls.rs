@@ -91,8 +91,7 @@ impl Tls {
             Some(path) => {
                 let roots = Arc::new(roots(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                let verifier =
-                    if self.client_required { verifier } else { verifier.allow_unauthenticated() };
+                let verifier = if self.client_required { verifier } else { verifier.allow_unauthenticated() };
                 let unfit = |error: rustls::server::VerifierBuilderError| TlsError::Unfit {
                     path: path.clone(),
                     why: error.to_string(),
@@ -185,9 +184,7 @@ fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateK
     let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|error| {
         unfit(format!("its key is encrypted by a method that is not supported ({error}); use PBES2"))
     })?;
-    let key = info
-        .decrypt(&passphrase.0)
-        .map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })?;
+    let key = info.decrypt(&passphrase.0).map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })?;
     PrivateKeyDer::try_from(key.as_bytes())
         .map(|key| key.clone_key())
         // Wrong bytes may look well padded by chance.
@@ -260,7 +257,6 @@ impl TlsState {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
-
 }
 
 /// Reloads when a file has changed, if that is asked for. A change that can't be used is counted,

@@ -48,6 +48,9 @@ pub(crate) struct TlsStream {
     eof: bool,
     /// Something was received.
     begun: bool,
+    /// The protocol has ended with an error. The library, which keeps account of places in its
+    /// input, must not be called again.
+    failed: bool,
 }
 
 impl fmt::Debug for TlsStream {
@@ -114,24 +117,30 @@ impl Session {
                 }
                 // Early data is never offered.
                 Ok(_) => Some(Err(rustls::Error::HandshakeNotComplete)),
-                Err(error) => {
-                    self.alert(outgoing);
-                    Some(Err(error))
-                }
+                Err(error) => Some(Err(error)),
             };
             done.used += used;
             if let Some(result) = end {
+                if result.is_err() {
+                    self.alert(&mut input[done.used..], outgoing);
+                }
                 done.result = result;
                 return done;
             }
         }
     }
 
-    /// After an error: what the peer is to be told.
-    fn alert(&mut self, outgoing: &mut Vec<u8>) {
-        while let Ok(ConnectionState::EncodeTlsData(data)) = self.0.process_tls_records(&mut []).state {
-            if encode(data, outgoing).is_err() {
-                return;
+    /// After an error: what the peer is to be told. The input must be the rest of what had the
+    /// error, and it is the last time that the library sees it.
+    fn alert(&mut self, input: &mut [u8], outgoing: &mut Vec<u8>) {
+        while self.0.wants_write() {
+            match self.0.process_tls_records(input).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    if encode(data, outgoing).is_err() {
+                        return;
+                    }
+                }
+                _ => return,
             }
         }
     }
@@ -204,6 +213,7 @@ impl TlsStream {
             plain: Vec::new(),
             eof: false,
             begun: false,
+            failed: false,
         });
         match stream.handshake().await {
             Ok(()) => Ok(stream),
@@ -276,8 +286,12 @@ impl TlsStream {
         });
         self.eof |= done.peer_closed;
         let rest = &input[done.used..];
-        let stage = done.result.map_err(broken)?;
+        let stage = done.result.map_err(|error| {
+            self.failed = true;
+            broken(error)
+        })?;
         if rest.len() > LONGEST_INCOMPLETE {
+            self.failed = true;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too long"));
         }
         // Even when empty a vector would keep its memory.
@@ -297,7 +311,7 @@ impl TlsStream {
             return Poll::Ready(Ok(n));
         }
         loop {
-            if self.eof {
+            if self.eof || self.failed {
                 return Poll::Ready(Ok(0));
             }
             let read = ready!(self.poll_records(cx, out));
@@ -314,6 +328,9 @@ impl TlsStream {
 
     /// All of `bufs` or a part; see the type for what happens when the socket takes no more.
     pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if !self.outgoing.is_empty() {
             self.flush()?;
             if !self.outgoing.is_empty() {
@@ -393,6 +410,9 @@ impl TlsStream {
 
     /// Sends `close_notify` and FIN; reading goes on.
     pub(crate) fn shutdown_write(&mut self) {
+        if self.failed {
+            return self.socket.shutdown_write();
+        }
         let mut outgoing = std::mem::take(&mut self.outgoing);
         // Where the session or the socket has failed there is nobody to tell.
         let _ = self.session.write(&mut self.incoming, &mut outgoing, |mut traffic, out| {

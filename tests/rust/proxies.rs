@@ -64,8 +64,7 @@ fn headers_of_a_trusted_proxy_count_and_others_do_not() {
 
 #[test]
 fn the_limit_per_address_counts_clients_not_the_proxy() {
-    let (server, address) =
-        behind(&["127.0.0.1"], Config { max_connections_per_ip: 1, ..Config::default() });
+    let (server, address) = behind(&["127.0.0.1"], Config { max_connections_per_ip: 1, ..Config::default() });
     let from = |ip: &str| shake(address, b"", &format!("X-Forwarded-For: {ip}\r\n"));
     let (_one, head) = from("192.0.2.1");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
