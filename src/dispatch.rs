@@ -293,16 +293,17 @@ fn answer(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>, body: Byt
         request.get().answer(response::failure());
         return Ok(());
     };
-    if value.is_null() {
-        // Answered already, or kept for later; if nobody has kept it, its end answers the client.
+    if value.is_null() && (request.get().is_answered() || request.is_shared()) {
+        // Kept for later. When nobody keeps it any more, its end answers the client.
         return Ok(());
     }
     let response = Owned::<Response>::from_value(&value);
     if response.is_none() {
         type_error(&format!(
-            "Sprocket\\Server::onRequest(): Return value of the callback must be of type ?Sprocket\\Response, \
-             {} returned",
-            crate::convert::show(&value)
+            "Sprocket\\Server::onRequest(): Return value of the callback must be of type Sprocket\\Response, \
+             {} returned{}",
+            crate::convert::show(&value),
+            if value.is_null() { "; keep the request to answer it later" } else { "" }
         ));
         failed(server, None)?;
     }

@@ -124,7 +124,7 @@ fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'stati
             "ipv6Only" if tcp => settings.only_v6 = flag()?,
             "mode" if matches!(place, Place::Unix(_)) => {
                 settings.mode =
-                    Some(u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o777).ok_or(ALLOWED)?);
+                    Some(u32::from_str_radix(value, 8).ok().filter(|m| value.len() > 2 && *m <= 0o777).ok_or(ALLOWED)?);
             }
             "backlog" if !inherited => {
                 settings.backlog =

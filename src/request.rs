@@ -82,6 +82,11 @@ impl Request {
         Self::create(Inner { head, plain: Some(plain) })
     }
 
+    /// Whether a plain request has got its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.inner.get().and_then(|i| i.plain.as_ref()).is_some_and(|plain| plain.answered.get())
+    }
+
     /// Answers a plain request, unless it was answered before.
     pub(crate) fn answer(&self, answer: Answer) {
         if let Some(plain) = self.inner.get().and_then(|i| i.plain.as_ref()) {

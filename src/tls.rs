@@ -67,7 +67,7 @@ fn construct(call: &Call) -> Result<()> {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Tls"));
     }
     let certificate = match call.string(0)? {
-        Some(path) => path("certificate", path.as_bytes())?,
+        Some(given) => path("certificate", given.as_bytes())?,
         None => return Ok(()),
     };
     let key = call.string_or_null(1)?.map(|p| path("key", p.as_bytes())).transpose()?;

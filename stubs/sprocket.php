@@ -138,8 +138,8 @@ final class Server implements \Countable
      * A callback that returns null answers by {@see Request::respond()}, at once or from a later
      * callback: within {@see Options::$handshakeTimeout}, after which the client gets a 504.
      *
-     * If the callback throws, or returns anything else, or returns null and keeps no reference
-     * to the request, the client gets a 500.
+     * If the callback throws, or returns anything else, or returns null without an answer and
+     * keeps no reference to the request, the client gets a 500.
      *
      * @param (callable(Request): ?Response)|null $callback Replaces what was set before; null removes it.
      */

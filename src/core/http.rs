@@ -187,7 +187,13 @@ async fn respond(peer: &Peer, request: http::Request<Incoming>) -> HttpResponse 
     let counters = &peer.state.counters;
     match examine(&parts, config) {
         Ok(Kind::WebSocket { accept }) => upgrade(peer, &parts, &accept).await,
-        Ok(Kind::Plain) => plain(peer, parts, body).await,
+        Ok(Kind::Plain) => {
+            // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
+            // a message may be what a proxy took for its body.
+            let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
+            let response = plain(peer, parts, body).await;
+            if ends { closing(response) } else { response }
+        }
         Err(refusal) => {
             let counter = if refusal.origin { &counters.refused_origin } else { &counters.bad_requests };
             Counters::one(counter);

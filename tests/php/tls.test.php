@@ -177,7 +177,8 @@ test('an encrypted key is opened by its passphrase alone', function () use ($cer
     $with = fn (array $more): array => ['certificate' => $localhost['certificate'], 'key' => $encrypted] + $more;
     same("The key in $encrypted is encrypted and needs a passphrase", refusal($with([])));
     same("The passphrase does not open the key in $encrypted", refusal($with(['passphrase' => 'no'])));
-    secure($with(['passphrase' => 'open sesame']))->connect(trusting($certificates))->open()->drop();
+    $server = secure($with(['passphrase' => 'open sesame']));
+    $server->connect(trusting($certificates))->open()->drop();
     $tls = new Sprocket\Tls(...$with(['passphrase' => 'open sesame']));
     check(!str_contains(print_r($tls, true) . var_export($tls, true), 'sesame'), 'the passphrase is shown');
     // What OpenSSL wrote before version 1.0.

@@ -20,8 +20,7 @@ final class Certificates
 
     public function __destruct()
     {
-        array_map('unlink', glob("$this->folder/*"));
-        rmdir($this->folder);
+        exec('rm -rf ' . escapeshellarg($this->folder));
     }
 
     /**
