@@ -123,8 +123,12 @@ fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'stati
             "reusePort" if tcp => settings.reuse_port = flag()?,
             "ipv6Only" if tcp => settings.only_v6 = flag()?,
             "mode" if matches!(place, Place::Unix(_)) => {
-                settings.mode =
-                    Some(u32::from_str_radix(value, 8).ok().filter(|m| value.len() > 2 && *m <= 0o777).ok_or(ALLOWED)?);
+                settings.mode = Some(
+                    u32::from_str_radix(value, 8)
+                        .ok()
+                        .filter(|m| value.len() > 2 && *m <= 0o777)
+                        .ok_or(ALLOWED)?,
+                );
             }
             "backlog" if !inherited => {
                 settings.backlog =

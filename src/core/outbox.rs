@@ -86,6 +86,7 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
+                    self.keep(stream.claimed());
                     break;
                 }
                 Err(error) => return Err(error),
@@ -95,6 +96,16 @@ impl Outbox {
             self.frames = VecDeque::new();
         }
         Ok(total)
+    }
+
+    /// The first `n` bytes are encrypted already: a pong among them can't be replaced any more.
+    fn keep(&mut self, n: usize) {
+        if let Some(at) = self.pong.and_then(|number| number.checked_sub(self.written))
+            && n > 0
+            && self.frames.iter().take(at as usize).map(Bytes::len).sum::<usize>() < n
+        {
+            self.pong = None;
+        }
     }
 
     /// Takes bytes off the front that are as good as written.
@@ -174,13 +185,13 @@ mod tests {
     #[test]
     fn pongs_gather_only_while_the_socket_takes_them() {
         run(async {
-            let (stream, _theirs) = pair().await;
+            let (mut stream, _theirs) = pair().await;
             let mut outbox = Outbox::default();
             let pong = |i: u8| Bytes::from(vec![0x8a, 1, i]);
             (0..3).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 0));
             assert_eq!(outbox.frames.len(), 3, "each is answered");
             outbox.push(Bytes::from(vec![7; 4 << 20]));
-            outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
             assert!(outbox.blocked && outbox.frames.len() == 1);
             assert_eq!(outbox.push_pong(pong(3)), 0);
             outbox.push(Bytes::from_static(b"text"));

@@ -95,6 +95,14 @@ impl Stream {
         }
     }
 
+    /// Bytes that must be the first ones of the next write. 0 without TLS.
+    pub(crate) fn claimed(&self) -> usize {
+        match self {
+            Stream::Tls(stream) => stream.claimed(),
+            _ => 0,
+        }
+    }
+
     /// What was begun to be written will not be repeated: how many of its bytes are as good as
     /// written. 0 without TLS.
     pub(crate) fn give_up_claim(&mut self) -> usize {

@@ -402,6 +402,11 @@ impl TlsStream {
         self.socket.poll_write_ready(cx)
     }
 
+    /// Bytes with which the next write must begin.
+    pub(crate) fn claimed(&self) -> usize {
+        self.claimed
+    }
+
     /// The caller will not repeat its last write, but write something else: how much of it is to
     /// be counted as written.
     pub(crate) fn give_up_claim(&mut self) -> usize {

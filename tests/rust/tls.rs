@@ -256,6 +256,43 @@ fn a_slow_reader_is_closed_with_1013_over_tls_too() {
     assert!(got < sent, "{got} of {sent}");
 }
 
+/// A pong that waits is replaced by the next one, but not once it is encrypted.
+#[test]
+fn pongs_for_a_peer_that_does_not_read_stay_well_formed() {
+    let (folder, ca) = (Folder::new("pongs"), Authority::new());
+    let config = Config { send_buffer_limit: 64 << 20, ..Config::default() };
+    let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
+    let mut stream = upgraded(address, ca.client(), "localhost");
+    let conn = opened(&server);
+    let big = vec![b'x'; 8 << 20];
+    let ping = |i: u32| frame(0x89, format!("{i:0width$}", width = 5 + (i % 100) as usize).as_bytes());
+    for i in 0..3 {
+        stream.write_all(&ping(i)).unwrap();
+    }
+    server.send(&conn, &big, true);
+    server.flush();
+    for i in 3..3000 {
+        if i % 500 == 0 {
+            server.send(&conn, format!("text {i}").as_bytes(), false);
+            server.flush();
+        }
+        stream.write_all(&ping(i)).unwrap();
+    }
+    let (mut numbers, mut texts) = (Vec::new(), 0);
+    while numbers.last() != Some(&2999) || texts < 5 {
+        let payload = payload(&mut stream);
+        if payload.starts_with(b"x") {
+            assert!(payload == big);
+        } else if payload.starts_with(b"text ") {
+            texts += 1;
+        } else {
+            numbers.push(String::from_utf8(payload).unwrap().parse::<u32>().unwrap());
+        }
+    }
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!((texts, conn.is_open()), (5, true));
+}
+
 #[test]
 fn the_certificate_follows_the_host_name() {
     let (folder, ca) = (Folder::new("sni"), Authority::new());
