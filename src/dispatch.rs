@@ -288,24 +288,25 @@ fn upgrade(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>) -> Resul
 }
 
 fn answer(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>, body: Bytes) -> Result<()> {
-    let request = Request::plain(head, body);
-    let result = invoke(server, Hook::Request, &mut [request.value()], None)?;
-    let response = match result {
-        None => None,
-        Some(value) => {
-            let response = Owned::<Response>::from_value(&value);
-            if response.is_none() {
-                type_error(&format!(
-                    "Sprocket\\Server::onRequest(): Return value of the callback must be of type Sprocket\\Response, \
-                     {} returned",
-                    crate::convert::show(&value)
-                ));
-                failed(server, None)?;
-            }
-            response
-        }
+    let request = Request::plain(head, body, ticket, Rc::clone(&server.link));
+    let Some(value) = invoke(server, Hook::Request, &mut [request.value()], None)? else {
+        request.get().answer(response::failure());
+        return Ok(());
     };
-    let response = response.as_ref().map_or_else(response::failure, response::answer);
-    server.link.with(|core| core.respond(ticket, response));
+    if value.is_null() && (request.get().is_answered() || request.is_shared()) {
+        // Kept for later. When nobody keeps it any more, its end answers the client.
+        return Ok(());
+    }
+    let response = Owned::<Response>::from_value(&value);
+    if response.is_none() {
+        type_error(&format!(
+            "Sprocket\\Server::onRequest(): Return value of the callback must be of type Sprocket\\Response, \
+             {} returned{}",
+            crate::convert::show(&value),
+            if value.is_null() { "; keep the request to answer it later" } else { "" }
+        ));
+        failed(server, None)?;
+    }
+    request.get().answer(response.as_ref().map_or_else(response::failure, response::answer));
     Ok(())
 }

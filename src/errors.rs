@@ -1,7 +1,7 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, StartError, TopicError};
+use sprocket_core::{ForkError, StartError, TlsError, TopicError};
 
 use crate::zend::{
     Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
@@ -14,6 +14,7 @@ static INVALID_PAYLOAD: ClassCell = ClassCell::new();
 static BIND_EXCEPTION: ClassCell = ClassCell::new();
 static FORK_EXCEPTION: ClassCell = ClassCell::new();
 static STATE_EXCEPTION: ClassCell = ClassCell::new();
+static TLS_EXCEPTION: ClassCell = ClassCell::new();
 
 pub(crate) fn register() {
     register_interface(&EXCEPTION, c"Sprocket\\Exception", Builtin::Throwable);
@@ -39,6 +40,7 @@ pub(crate) fn register() {
         (&BIND_EXCEPTION, c"Sprocket\\BindException", Builtin::RuntimeException),
         (&FORK_EXCEPTION, c"Sprocket\\ForkException", Builtin::RuntimeException),
         (&STATE_EXCEPTION, c"Sprocket\\StateException", Builtin::LogicException),
+        (&TLS_EXCEPTION, c"Sprocket\\TlsException", Builtin::RuntimeException),
     ] {
         register_exception(class, name, parent, &EXCEPTION, Vec::new());
     }
@@ -85,10 +87,15 @@ pub(crate) fn bind(address: &str, source: &std::io::Error) -> Thrown {
 
 pub(crate) fn start(error: &StartError) -> Thrown {
     let source = match error {
+        StartError::Tls(error) => return tls(error),
         StartError::Bind(bind) => &bind.source,
         StartError::Runtime(source) => source,
     };
     throw(&BIND_EXCEPTION, &sentence(&error.to_string()), i64::from(source.raw_os_error().unwrap_or(0)))
+}
+
+pub(crate) fn tls(error: &TlsError) -> Thrown {
+    throw(&TLS_EXCEPTION, &sentence(&error.to_string()), 0)
 }
 
 /// The core's messages are fragments; PHP's begin with a capital.

@@ -22,6 +22,7 @@ mod request;
 mod response;
 mod server;
 mod timers;
+mod tls;
 mod topics;
 mod zend;
 
@@ -35,6 +36,7 @@ pub fn get_module(module: ModuleBuilder<'_>) -> ModuleBuilder<'_> {
 
 extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
     errors::register();
+    tls::register();
     options::register();
     request::register();
     response::register();

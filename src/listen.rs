@@ -6,26 +6,43 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::Bind;
+use sprocket_core::{Bind, Listen as Core};
 
 use crate::errors::{self, invalid_option};
 use crate::zend::{Result, array_entries, descriptor_of, duplicate, socket_stream};
 
-const ALLOWED: &str = "\"ws://HOST:PORT\", \"unix:///PATH\", \"fd://NUMBER\", \
-    a listening stream or Socket, or a list of these";
+const ALLOWED: &str = "\"ws://HOST:PORT\", \"wss://HOST:PORT\", \"unix:///PATH\", \"fd://NUMBER\", \
+    \"fd://systemd\", a listening stream or Socket, or a list of these";
 
 /// One place to listen, its form checked.
 pub(crate) struct Listen {
     /// As the user wrote it, for error messages.
     text: String,
     place: Place,
+    settings: Settings,
 }
 
 enum Place {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
     Number(i32),
+    /// All that systemd has passed, or those of one name.
+    Systemd(Option<String>),
     Owned(OwnedFd),
+}
+
+/// What an address says behind its question mark.
+#[derive(Clone, Copy, Default)]
+struct Settings {
+    tls: bool,
+    proxy_protocol: bool,
+    reuse_port: bool,
+    only_v6: bool,
+    mode: Option<u32>,
+    backlog: Option<i32>,
 }
 
 /// Reads the first argument of `new Server`.
@@ -40,34 +57,88 @@ pub(crate) fn parse(value: &Zval) -> Result<Vec<Listen>> {
 fn one(value: &Zval) -> Result<Listen> {
     if let Some(text) = value.zend_str() {
         return match text.as_str().ok().and_then(url) {
-            Some(Ok(place)) => Ok(Listen { text: text.as_str().unwrap_or_default().to_owned(), place }),
+            Some(Ok((place, settings))) => {
+                Ok(Listen { text: text.as_str().unwrap_or_default().to_owned(), place, settings })
+            }
             Some(Err(allowed)) => Err(invalid_option("listen", value, allowed)),
             None => Err(invalid_option("listen", value, ALLOWED)),
         };
     }
     let stream = socket_stream(value)?;
     match descriptor_of(stream.as_ref().unwrap_or(value)) {
-        Some(Ok(fd)) => Ok(Listen { text: "the given socket".into(), place: Place::Owned(fd) }),
+        Some(Ok(fd)) => Ok(Listen {
+            text: "the given socket".into(),
+            place: Place::Owned(fd),
+            settings: Settings::default(),
+        }),
         Some(Err(error)) => Err(errors::bind("the given socket", &error)),
         None => Err(invalid_option("listen", value, ALLOWED)),
     }
 }
 
 /// The error says what is allowed instead.
-fn url(text: &str) -> Option<std::result::Result<Place, &'static str>> {
+fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str>> {
     let (scheme, rest) = text.split_once("://")?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "ws" => host_and_port(rest.strip_suffix('/').unwrap_or(rest)).map(Ok),
-        "wss" => {
-            Some(Err("a \"ws://\" address: TLS is not supported yet, let a proxy in front terminate it"))
-        }
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let scheme = scheme.to_ascii_lowercase();
+    let place = match scheme.as_str() {
+        "ws" | "wss" => host_and_port(rest.strip_suffix('/').unwrap_or(rest))?,
         "unix" if rest.starts_with('/') && rest.len() > 1 && !rest.contains('\0') => {
-            Some(Ok(Place::Unix(PathBuf::from(rest))))
+            Place::Unix(PathBuf::from(rest))
         }
-        "unix" => Some(Err("an absolute path after \"unix://\", as in \"unix:///run/app.sock\"")),
-        "fd" => rest.parse().ok().filter(|n| *n >= 0).map(|n| Ok(Place::Number(n))),
-        _ => None,
+        "unix" => return Some(Err("an absolute path after \"unix://\", as in \"unix:///run/app.sock\"")),
+        "fd" => match rest.split_once('/').unwrap_or((rest, "")) {
+            ("systemd", name) => Place::Systemd((!name.is_empty()).then(|| name.to_owned())),
+            (number, "") => Place::Number(number.parse().ok().filter(|n| *n >= 0)?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(settings(query, &place).map(|mut settings| {
+        settings.tls |= scheme == "wss";
+        (place, settings)
+    }))
+}
+
+/// `proxyProtocol&mode=0660`: a name alone stands for 1.
+fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'static str> {
+    const ALLOWED: &str = "an address with none but these settings, each once: after ws://, wss:// and fd:// \
+        \"proxyProtocol\", after ws:// and wss:// \"reusePort\" and \"ipv6Only\", after unix:// \
+        \"proxyProtocol\" and \"mode=0660\", after fd:// \"tls\"; and \"backlog=NUMBER\"";
+    let mut settings = Settings::default();
+    let mut seen = Vec::new();
+    let tcp = matches!(place, Place::Tcp { .. });
+    let inherited = matches!(place, Place::Number(_) | Place::Systemd(_));
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, "1"));
+        let flag = || match value {
+            "1" => Ok(true),
+            "0" => Ok(false),
+            _ => Err(ALLOWED),
+        };
+        match name {
+            _ if seen.contains(&name) => return Err(ALLOWED),
+            "proxyProtocol" => settings.proxy_protocol = flag()?,
+            "tls" if inherited => settings.tls = flag()?,
+            "reusePort" if tcp => settings.reuse_port = flag()?,
+            "ipv6Only" if tcp => settings.only_v6 = flag()?,
+            "mode" if matches!(place, Place::Unix(_)) => {
+                settings.mode = Some(
+                    u32::from_str_radix(value, 8)
+                        .ok()
+                        .filter(|m| value.len() > 2 && *m <= 0o777)
+                        .ok_or(ALLOWED)?,
+                );
+            }
+            "backlog" if !inherited => {
+                settings.backlog =
+                    Some(value.parse().ok().filter(|n| (1..=65_535).contains(n)).ok_or(ALLOWED)?);
+            }
+            _ => return Err(ALLOWED),
+        }
+        seen.push(name);
     }
+    Ok(settings)
 }
 
 fn host_and_port(text: &str) -> Option<Place> {
@@ -86,15 +157,56 @@ fn host_and_port(text: &str) -> Option<Place> {
 }
 
 impl Listen {
-    /// What the core binds; a name is looked up, a descriptor duplicated. Throws BindException.
-    pub(crate) fn open(&self) -> Result<Bind> {
-        let bind = match &self.place {
-            Place::Tcp { host, port } => resolve(host, *port).map(Bind::Tcp),
-            Place::Unix(path) => Ok(Bind::Unix(path.clone())),
-            Place::Number(number) => duplicate(*number).and_then(listening),
-            Place::Owned(fd) => fd.try_clone().and_then(listening),
+    pub(crate) fn wants_tls(&self) -> bool {
+        self.settings.tls
+    }
+
+    /// What the core opens; a name is looked up, a descriptor duplicated. Throws BindException.
+    pub(crate) fn open(&self) -> Result<Vec<Core>> {
+        let binds = match &self.place {
+            Place::Tcp { host, port } => resolve(host, *port).map(|address| vec![Bind::Tcp(address)]),
+            Place::Unix(path) => Ok(vec![Bind::Unix(path.clone())]),
+            Place::Number(number) => duplicate(*number).and_then(listening).map(|bind| vec![bind]),
+            Place::Systemd(name) => systemd(name.as_deref()).and_then(|numbers| {
+                numbers.into_iter().map(|number| duplicate(number).and_then(listening)).collect()
+            }),
+            Place::Owned(fd) => fd.try_clone().and_then(listening).map(|bind| vec![bind]),
         };
-        bind.map_err(|error| errors::bind(&self.text, &error))
+        let binds = binds.map_err(|error| errors::bind(&self.text, &error))?;
+        let Settings { tls, proxy_protocol, reuse_port, only_v6, mode, backlog } = self.settings;
+        let listen = |bind| {
+            // A name that was looked up is better told as the address that it stands for.
+            let name = (!matches!(bind, Bind::Tcp(_))).then(|| self.text.clone());
+            Core { bind, name, tls, proxy_protocol, reuse_port, only_v6, mode, backlog }
+        };
+        Ok(binds.into_iter().map(listen).collect())
+    }
+}
+
+/// Numbers of the sockets that systemd has passed to this process (`sd_listen_fds(3)`), all of
+/// them or those of one name.
+fn systemd(name: Option<&str>) -> io::Result<Vec<i32>> {
+    /// `SD_LISTEN_FDS_START`.
+    const FIRST: i32 = 3;
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let none = |why: String| Err(io::Error::new(io::ErrorKind::NotFound, why));
+    let here = std::process::id();
+    match variable("LISTEN_PID").parse::<u32>() {
+        Ok(pid) if pid == here => {}
+        Ok(pid) => return none(format!("its sockets are for process {pid} (LISTEN_PID), this is {here}")),
+        Err(_) => return none("no sockets were passed to this process (LISTEN_PID is not set)".to_owned()),
+    }
+    let count = variable("LISTEN_FDS").parse::<i32>().unwrap_or(0).clamp(0, 1024);
+    let names = variable("LISTEN_FDNAMES");
+    let names: Vec<&str> = names.split(':').collect();
+    let numbers: Vec<i32> = (0..count)
+        .filter(|n| name.is_none() || name == names.get(*n as usize).copied())
+        .map(|n| FIRST + n)
+        .collect();
+    match name {
+        _ if !numbers.is_empty() => Ok(numbers),
+        Some(name) => none(format!("no socket of the name \"{name}\" was passed")),
+        None => none("no sockets were passed (LISTEN_FDS)".to_owned()),
     }
 }
 

@@ -4,11 +4,12 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Config, Origins, SlowConsumer};
+use sprocket_core::{Config, Origins, SlowConsumer, TrustedProxies};
 
 use crate::convert::duration;
 use crate::errors::invalid_option;
 use crate::listen::is_token;
+use crate::tls::Tls;
 use crate::zend::{
     Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name, list,
     register_class, register_enum, string, throw_error,
@@ -74,6 +75,9 @@ pub(crate) fn register() {
         (c"healthPath", Type::STRING.nullable(), c"null"),
         (c"ioThreads", Type::INT, c"1"),
         (c"backlog", Type::INT, c"4096"),
+        (c"trustedProxies", Type::ARRAY, c"[]"),
+        (c"metricsPath", Type::STRING.nullable(), c"null"),
+        (c"tls", Type::class(c"Sprocket\\Tls").nullable(), c"null"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -167,8 +171,8 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 19)?;
-    let mut args = Reader { call, next: 0, props: Vec::with_capacity(19) };
+    call.arity(0, 22)?;
+    let mut args = Reader { call, next: 0, props: Vec::with_capacity(22) };
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
         this.init_prop(index, value);
@@ -211,9 +215,12 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
             args.take(value);
             strict
         },
-        health_path: health_path(args)?,
+        health_path: own_path(args, "healthPath")?,
         io_threads: args.size("ioThreads", base.io_threads, 1, 64)?,
         backlog: args.int("backlog", i64::from(base.backlog), 1, 65_535)? as i32,
+        trusted_proxies: trusted_proxies(args)?,
+        metrics_path: own_path(args, "metricsPath")?,
+        tls: tls(args)?,
         ..base
     };
     Ok(Settings { config, max_connections })
@@ -265,7 +272,8 @@ fn subprotocols(args: &mut Reader<'_>) -> Result<Vec<String>> {
     Ok(list)
 }
 
-fn health_path(args: &mut Reader<'_>) -> Result<Option<String>> {
+/// A path that the core answers by itself.
+fn own_path(args: &mut Reader<'_>, name: &str) -> Result<Option<String>> {
     let Some(path) = args.call.string_or_null(args.next)? else {
         args.take(Zval::null());
         return Ok(None);
@@ -277,11 +285,36 @@ fn health_path(args: &mut Reader<'_>) -> Result<Option<String>> {
             Ok(Some(p.to_owned()))
         }
         _ => args.refuse(
-            "healthPath",
+            name,
             &value,
             "null, or a path that begins with a slash and has neither a query nor blanks",
         ),
     }
+}
+
+fn trusted_proxies(args: &mut Reader<'_>) -> Result<TrustedProxies> {
+    let allowed = "a list of addresses (\"10.0.0.1\"), networks (\"10.0.0.0/8\", \"fd00::/8\") \
+        and \"unix:\", each once";
+    let mut trusted = TrustedProxies::default();
+    let Some(table) = args.call.array(args.next)? else {
+        args.take(list([]));
+        return Ok(trusted);
+    };
+    let list = args.strings("trustedProxies", table, allowed, |s| TrustedProxies::default().add(s))?;
+    for text in &list {
+        trusted.add(text);
+    }
+    args.take(args.argument());
+    Ok(trusted)
+}
+
+fn tls(args: &mut Reader<'_>) -> Result<Option<sprocket_core::Tls>> {
+    let Some(tls) = args.call.object_or_null::<Tls>(args.next)? else {
+        args.take(Zval::null());
+        return Ok(None);
+    };
+    args.take(tls.value());
+    Ok(tls.get().settings())
 }
 
 /// The settings of an optional `Options` argument.

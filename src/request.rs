@@ -1,13 +1,17 @@
 //! `Sprocket\Request`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::Request as Head;
+use sprocket_core::{Request as Head, Response as Answer, Ticket};
 
 use crate::convert::percent_decode;
+use crate::errors;
+use crate::link::Link;
+use crate::response::{self, Response};
 use crate::zend::{
     Call, Class, ClassCell, Method, Native, Owned, Result, Type, list, map_insert, parse_query,
     register_class, string,
@@ -24,7 +28,36 @@ pub(crate) struct Request {
 struct Inner {
     head: Arc<Head>,
     /// `None` for a handshake.
-    body: Option<Bytes>,
+    plain: Option<Plain>,
+}
+
+/// What a plain request has and a handshake hasn't.
+struct Plain {
+    body: Bytes,
+    ticket: Ticket,
+    link: Rc<Link>,
+    answered: Cell<bool>,
+}
+
+impl Plain {
+    /// Gives the answer. False: it was given before, or nobody waits for it any more.
+    fn answer(&self, answer: Answer) -> Result<bool> {
+        self.link.check_process()?;
+        if self.answered.replace(true) {
+            return Ok(false);
+        }
+        Ok(self.link.command(|core| core.respond(self.ticket, answer))? == Some(true))
+    }
+}
+
+/// A request that nobody can answer any more must not keep its client until the time is up.
+impl Drop for Plain {
+    fn drop(&mut self) {
+        if !self.answered.get() && self.link.is_native() {
+            // Not in a fork, which was checked; without a core there is nobody to answer.
+            let _ = self.answer(response::failure());
+        }
+    }
 }
 
 impl Native for Request {
@@ -40,12 +73,26 @@ impl Native for Request {
 impl Request {
     /// The request of a handshake.
     pub(crate) fn handshake(head: Arc<Head>) -> Owned<Self> {
-        Self::create(Inner { head, body: None })
+        Self::create(Inner { head, plain: None })
     }
 
     /// A plain request.
-    pub(crate) fn plain(head: Arc<Head>, body: Bytes) -> Owned<Self> {
-        Self::create(Inner { head, body: Some(body) })
+    pub(crate) fn plain(head: Arc<Head>, body: Bytes, ticket: Ticket, link: Rc<Link>) -> Owned<Self> {
+        let plain = Plain { body, ticket, link, answered: Cell::new(false) };
+        Self::create(Inner { head, plain: Some(plain) })
+    }
+
+    /// Whether a plain request has got its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.inner.get().and_then(|i| i.plain.as_ref()).is_some_and(|plain| plain.answered.get())
+    }
+
+    /// Answers a plain request, unless it was answered before.
+    pub(crate) fn answer(&self, answer: Answer) {
+        if let Some(plain) = self.inner.get().and_then(|i| i.plain.as_ref()) {
+            // An error is a fork's, which the caller notices next.
+            let _ = plain.answer(answer);
+        }
     }
 
     fn create(inner: Inner) -> Owned<Self> {
@@ -78,7 +125,11 @@ pub(crate) fn register() {
         Method::new(c"scheme", scheme).returns(Type::STRING),
         Method::new(c"isSecure", |c: &Call| with(c, Head::is_secure)).returns(Type::BOOL),
         Method::new(c"subprotocols", subprotocols).returns(Type::ARRAY),
+        Method::new(c"clientCertificate", client_certificate).returns(Type::STRING.nullable()),
         Method::new(c"body", body).returns(Type::STRING),
+        Method::new(c"respond", respond)
+            .arg(c"response", Type::class(c"Sprocket\\Response"))
+            .returns(Type::BOOL),
     ];
     register_class::<Request>(Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
 }
@@ -179,7 +230,7 @@ fn cookies(call: &Call) -> Result<Zval> {
 }
 
 fn scheme(call: &Call) -> Result<Zval> {
-    let plain = call.this::<Request>().inner.get().is_some_and(|i| i.body.is_some());
+    let plain = call.this::<Request>().inner.get().is_some_and(|i| i.plain.is_some());
     with(call, |head| {
         string(match (plain, head.is_secure()) {
             (false, false) => b"ws",
@@ -196,6 +247,47 @@ fn subprotocols(call: &Call) -> Result<Zval> {
 
 fn body(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
-    let body = call.this::<Request>().inner.get().and_then(|i| i.body.as_ref());
-    Ok(string(body.map_or(&[], |b| b)))
+    let plain = call.this::<Request>().inner.get().and_then(|i| i.plain.as_ref());
+    Ok(string(plain.map_or(&[], |p| &p.body)))
+}
+
+/// The certificate in PEM, as `openssl_x509_parse()` takes it.
+fn client_certificate(call: &Call) -> Result<Option<Zval>> {
+    with(call, |head| {
+        head.client_certificate().map(|der| {
+            let text = openssl_pem(der);
+            string(text.as_bytes())
+        })
+    })
+}
+
+/// RFC 7468 section 3.
+fn openssl_pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in der.chunks(48) {
+        for group in line.chunks(3) {
+            let bits = (0..3).fold(0_usize, |bits, i| bits << 8 | usize::from(*group.get(i).unwrap_or(&0)));
+            for digit in 0..4 {
+                let value = bits >> (18 - 6 * digit) & 63;
+                text.push(if digit <= group.len() { char::from(DIGITS[value]) } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
+}
+
+fn respond(call: &Call) -> Result<bool> {
+    call.arity(1, 1)?;
+    let Some(response) = call.object::<Response>(0)? else { return Ok(false) };
+    let request = call.this_object::<Request>();
+    match request.get().inner.get().and_then(|i| i.plain.as_ref()) {
+        None => {
+            Err(errors::state("This is the request of a handshake: answer it by its Sprocket\\Handshake"))
+        }
+        Some(plain) if plain.answered.get() => Err(errors::state("This request was answered before")),
+        Some(plain) => plain.answer(response::answer(&response)),
+    }
 }

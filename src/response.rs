@@ -49,7 +49,7 @@ pub(crate) fn register() {
 
 fn construct(call: &Call) -> Result<()> {
     call.arity(0, 3)?;
-    let (status, body, headers) = arguments(call, 200, 200)?;
+    let (status, body, headers) = arguments(call, 200)?;
     let this = call.this_object::<Response>();
     if this.get().inner.set((status, headers)).is_err() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Response"));
@@ -63,12 +63,12 @@ fn construct(call: &Call) -> Result<()> {
 }
 
 /// Reads `(int $status, string $body, array $headers)`.
-fn arguments(call: &Call, default: i64, least: u16) -> Result<(u16, Zval, Headers)> {
+fn arguments(call: &Call, default: i64) -> Result<(u16, Zval, Headers)> {
     let status = call.int(0, default)?;
     let status = match u16::try_from(status) {
-        Ok(status) if (least..=599).contains(&status) => status,
+        Ok(status) if (200..=599).contains(&status) => status,
         _ => {
-            return Err(argument_value_error(0, &format!("must be between {least} and 599, {status} given")));
+            return Err(argument_value_error(0, &format!("must be between 200 and 599, {status} given")));
         }
     };
     let body = match call.string(1)? {
@@ -86,7 +86,7 @@ fn arguments(call: &Call, default: i64, least: u16) -> Result<(u16, Zval, Header
 /// Reads the arguments of `Handshake::reject()`.
 pub(crate) fn rejection(call: &Call) -> Result<Answer> {
     call.arity(0, 3)?;
-    let (status, body, mut headers) = arguments(call, 403, 300)?;
+    let (status, body, mut headers) = arguments(call, 403)?;
     let body = body.zend_str().map_or(&[][..], |b| b.as_bytes());
     if !body.is_empty() {
         return Ok(Answer { status, headers, body: Bytes::copy_from_slice(body) });
@@ -100,6 +100,7 @@ pub(crate) fn rejection(call: &Call) -> Result<Answer> {
 /// Names of the statuses that handshakes are rejected with (RFC 9110 section 15).
 fn reason(status: u16) -> &'static str {
     match status {
+        200..=299 => "OK",
         300..=399 => "See Other",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -110,6 +110,7 @@ pub(crate) fn register() {
             .returns(Type::INT),
         Method::new(c"stream", stream),
         Method::new(c"stop", stop).opt(c"grace", Type::FLOAT, c"5.0").returns(Type::VOID),
+        Method::new(c"reloadTls", reload_tls).returns(Type::VOID),
         Method::new(c"isRunning", is_running).returns(Type::BOOL),
         Method::new(c"addresses", addresses).returns(Type::ARRAY),
         Method::new(c"count", count).returns(Type::INT),
@@ -154,6 +155,10 @@ fn construct(call: &Call) -> Result<()> {
     let Some(value) = call.value(0) else { return Ok(()) };
     let listen = listen::parse(value)?;
     let settings = options::settings(call.object_or_null::<Options>(1)?);
+    if settings.config.tls.is_none() && listen.iter().any(Listen::wants_tls) {
+        let allowed = "a Sprocket\\Tls where an address is \"wss://\" or says \"?tls\"";
+        return Err(errors::invalid_option("tls", &Zval::null(), allowed));
+    }
     match this.get().setup.set(Setup { listen, settings }) {
         Ok(()) => Ok(()),
         Err(_) => Err(throw_error("Cannot construct Sprocket\\Server a second time")),
@@ -188,7 +193,10 @@ impl Server {
         let mut config = setup.settings.config.clone();
         config.max_connections =
             setup.settings.max_connections.unwrap_or_else(lifecycle::connections_allowed);
-        let binds = setup.listen.iter().map(Listen::open).collect::<Result<Vec<_>>>()?;
+        let mut binds = Vec::with_capacity(setup.listen.len());
+        for listen in &setup.listen {
+            binds.extend(listen.open()?);
+        }
         // Before the first connection: one that waits already must not pass unasked.
         config.interest = Hook::ALL
             .into_iter()
@@ -334,6 +342,16 @@ fn stop(call: &Call) -> Result<()> {
     let grace = duration(call.float(0, 5.0)?)
         .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
     call.this::<Server>().stop(grace)
+}
+
+fn reload_tls(call: &Call) -> Result<()> {
+    call.arity(0, 0)?;
+    let server = call.this::<Server>();
+    server.is_started("reloadTls")?;
+    match server.link.with(Core::reload_tls) {
+        Some(Err(error)) => Err(errors::tls(&error)),
+        _ => Ok(()),
+    }
 }
 
 fn is_running(call: &Call) -> Result<bool> {

@@ -37,17 +37,33 @@ final class Server implements \Countable
      *
      * An address is one of
      * - `ws://HOST:PORT`, where HOST is an IPv4 address, an IPv6 address in brackets, or a name
-     *   such as `localhost`, of whose addresses the first is taken, IPv4 before IPv6. Port 0 lets the kernel choose: see {@see addresses()}.
+     *   such as `localhost`. Port 0 lets the kernel choose: see {@see addresses()}. `[::]` takes
+     *   IPv4 peers, too.
+     * - `wss://HOST:PORT`: the same with TLS, by {@see Options::$tls}.
      * - `unix:///path/to.sock`: a Unix socket. A stale file is replaced, a live one is an error.
-     * - `fd://3`: a listening socket inherited as descriptor 3 (systemd socket activation).
+     * - `fd://3`: a listening socket inherited as descriptor 3.
+     * - `fd://systemd`: all sockets that systemd has passed (socket activation);
+     *   `fd://systemd/NAME`: those whose `FileDescriptorName=` is NAME.
      * - a listening socket: a stream of `stream_socket_server()`, or a `\Socket`. It is
      *   duplicated and may be closed afterwards.
+     *
+     * Settings may follow as a query, `ws://0.0.0.0:80?proxyProtocol&backlog=1000`:
+     * - `proxyProtocol`: each connection begins with a header of the PROXY protocol, version 1
+     *   or 2, that tells the client's address. It counts from peers in
+     *   {@see Options::$trustedProxies}, or from all if that is empty; a connection without it,
+     *   or with a malformed one, is cut.
+     * - `reusePort` (`ws`, `wss`): `SO_REUSEPORT`, by which several processes share one port.
+     * - `ipv6Only` (`ws`, `wss`): an IPv6 address takes no IPv4 peers.
+     * - `mode=0660` (`unix`): permissions of the socket's file, in octal; by the umask without it.
+     * - `tls` (`fd`): connections begin with TLS, as with `wss`.
+     * - `backlog=1000` (not `fd`): instead of {@see Options::$backlog}.
      *
      * @param string|resource|\Socket|non-empty-list<string|resource|\Socket> $listen
      *        An address, or several.
      * @param Options|null $options Limits, timeouts and policies; the defaults if null.
      *
-     * @throws InvalidOption If an address is malformed; its option is `listen`.
+     * @throws InvalidOption If an address is malformed; its option is `listen`. If one wants
+     *         TLS and there are no settings for it; its option is `tls`.
      */
     public function __construct(mixed $listen, ?Options $options = null) {}
 
@@ -119,9 +135,13 @@ final class Server implements \Countable
      * Sets what answers plain HTTP requests. Without it they get a 426 that asks for a
      * WebSocket handshake, but for {@see Options::$healthPath}.
      *
-     * If the callback throws, or returns anything but a Response, the client gets a 500.
+     * A callback that returns null answers by {@see Request::respond()}, at once or from a later
+     * callback: within {@see Options::$handshakeTimeout}, after which the client gets a 504.
      *
-     * @param (callable(Request): Response)|null $callback Replaces what was set before; null removes it.
+     * If the callback throws, or returns anything else, or returns null without an answer and
+     * keeps no reference to the request, the client gets a 500.
+     *
+     * @param (callable(Request): ?Response)|null $callback Replaces what was set before; null removes it.
      */
     public function onRequest(?callable $callback): static {}
 
@@ -147,6 +167,7 @@ final class Server implements \Countable
      * Fork before, not after: see {@see ForkException}.
      *
      * @throws BindException If an address can't be listened on; nothing is left open.
+     * @throws TlsException If a certificate or key can't be used.
      * @throws StateException If the server is still stopping.
      */
     public function start(): void {}
@@ -163,6 +184,7 @@ final class Server implements \Countable
      * `exit()` and fatal errors in a callback close all sockets and end the script as usual.
      *
      * @throws BindException If an address can't be listened on.
+     * @throws TlsException If a certificate or key can't be used.
      * @throws StateException If called from a callback, or elsewhere than in the CLI.
      * @throws ForkException In a fork of the process that started the server.
      */
@@ -219,12 +241,26 @@ final class Server implements \Countable
      */
     public function stop(float $grace = 5.0): void {}
 
+    /**
+     * Reads certificates and keys again, after they were renewed: new connections get what the
+     * files hold now, open ones go on. See also {@see Tls::$reloadInterval}.
+     *
+     * ```php
+     * pcntl_signal(SIGHUP, fn () => $server->reloadTls());
+     * ```
+     *
+     * @throws TlsException If a file can't be used; what was in force stays in force.
+     * @throws StateException Before {@see start()}.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function reloadTls(): void {}
+
     /** Whether the server was started and has not come to the end of {@see stop()}. */
     public function isRunning(): bool {}
 
     /**
      * Where the server listens, in the order given to the constructor, with the port that the
-     * kernel chose: `ws://127.0.0.1:41873`, `ws://[::1]:8080`, `unix:///run/app.sock`.
+     * kernel chose: `ws://127.0.0.1:41873`, `wss://[::1]:8443`, `unix:///run/app.sock`.
      *
      * @return list<string> Empty when the server does not run.
      */
@@ -315,6 +351,10 @@ final class Server implements \Countable
      * - `protocolErrors`: connections closed with 1002 or 1007
      * - `abnormal`: connections that ended without a close frame
      * - `paused`: times a socket was not read because its messages waited for PHP
+     * - `tlsErrors`: TLS handshakes that failed
+     * - `tlsReloadErrors`: changes of certificate files that could not be taken over
+     * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
+     *   that is not trusted
      *
      * @return array<string, int> Empty before {@see start()}; the last reading after the stop.
      */
@@ -434,6 +474,28 @@ final class Options
     public readonly int $backlog;
 
     /**
+     * Proxies in front of the server, whose word about the client counts: `X-Forwarded-For` (or,
+     * where there is none, `Forwarded`) for the client's address and so for
+     * {@see $maxConnectionsPerIp}; `X-Forwarded-Proto` (or `proto` of `Forwarded`) for
+     * {@see Request::isSecure()}. From anybody else these headers are ignored.
+     *
+     * Of several addresses the last one counts that is not itself a trusted proxy. A proxy that
+     * sets `Forwarded` alone must remove `X-Forwarded-For`, which goes before it.
+     *
+     * @var list<string>
+     */
+    public readonly array $trustedProxies;
+
+    /**
+     * Path that is answered with the counters of {@see Server::stats()} in the text format of
+     * Prometheus, without asking PHP, such as `/metrics`. Null: none. Keep it from the public.
+     */
+    public readonly ?string $metricsPath;
+
+    /** Certificates for `wss://` addresses. */
+    public readonly ?Tls $tls;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -454,6 +516,10 @@ final class Options
      * @param string|null $healthPath Begins with a slash; null for none.
      * @param int $ioThreads 1 to 64.
      * @param int $backlog 1 to 65535.
+     * @param list<string> $trustedProxies Addresses (`10.0.0.1`), networks (`10.0.0.0/8`,
+     *        `fd00::/8`), and `unix:` for the peers of Unix sockets.
+     * @param string|null $metricsPath Begins with a slash; null for none.
+     * @param Tls|null $tls Needed where an address is `wss://`, or says `?tls`.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -477,6 +543,78 @@ final class Options
         ?string $healthPath = null,
         int $ioThreads = 1,
         int $backlog = 4096,
+        array $trustedProxies = [],
+        ?string $metricsPath = null,
+        ?Tls $tls = null,
+    ) {}
+}
+
+/**
+ * Certificates of a server that speaks TLS (1.2 and 1.3, by rustls). Immutable.
+ *
+ * The files are read by {@see Server::start()} and {@see Server::reloadTls()}, as PEM. Only safe
+ * cipher suites are spoken, and handshakes run on the I/O threads, also while PHP is busy.
+ *
+ * ```php
+ * $server = new Sprocket\Server('wss://0.0.0.0:8443', new Sprocket\Options(
+ *     tls: new Sprocket\Tls('/etc/ssl/chat/fullchain.pem', '/etc/ssl/chat/privkey.pem'),
+ * ));
+ * ```
+ */
+final class Tls
+{
+    /** File of the certificate, followed by those that lead to its root. */
+    public readonly string $certificate;
+
+    /** File of the key; null: it is in the file of the certificate. */
+    public readonly ?string $key;
+
+    /**
+     * Certificates of further hosts, chosen by the name that the client asks for (SNI).
+     *
+     * @var array<string, Tls>
+     */
+    public readonly array $hosts;
+
+    /** File of CA certificates by which clients prove who they are; null: they are not asked. */
+    public readonly ?string $clientCa;
+
+    /** Whether clients without a certificate are refused; see {@see Request::clientCertificate()}. */
+    public readonly bool $clientRequired;
+
+    /** Oldest version that is spoken. */
+    public readonly string $minVersion;
+
+    /**
+     * Seconds between looks at the files: changed ones are taken over as by
+     * {@see Server::reloadTls()}. A change that can't be used is counted in `tlsReloadErrors`.
+     * 0: never.
+     */
+    public readonly float $reloadInterval;
+
+    /**
+     * @param string $certificate Path of a PEM file. Clients that name no host, or one that is not
+     *        in `$hosts`, get this one.
+     * @param string|null $key Path of a PEM file: PKCS#8, also encrypted, or PKCS#1 or SEC1.
+     * @param string|null $passphrase Opens an encrypted key. No property shows it.
+     * @param array<string, Tls> $hosts Host names (`chat.example.com`, `*.example.com`) to objects
+     *        that have a certificate, a key and a passphrase alone.
+     * @param string|null $clientCa Path of a PEM file.
+     * @param bool $clientRequired Only with `$clientCa`.
+     * @param string $minVersion `1.2` or `1.3`.
+     * @param float $reloadInterval Seconds, 0.01 to 86400, or 0.
+     *
+     * @throws InvalidOption If a value is not allowed.
+     */
+    public function __construct(
+        string $certificate,
+        ?string $key = null,
+        ?string $passphrase = null,
+        array $hosts = [],
+        ?string $clientCa = null,
+        bool $clientRequired = true,
+        string $minVersion = '1.2',
+        float $reloadInterval = 0.0,
     ) {}
 }
 
@@ -658,7 +796,7 @@ final class Handshake
     /**
      * Rejects with an HTTP response.
      *
-     * @param int $status 300 to 599.
+     * @param int $status 200 to 599.
      * @param string $body Plain text unless a `Content-Type` header says otherwise; if empty,
      *        the name of the status is sent.
      * @param array<string, string|list<string>> $headers Further headers of the answer.
@@ -727,10 +865,13 @@ final class Request
      */
     public function cookies(): array {}
 
-    /** IP address of the client; empty on a Unix socket. */
+    /**
+     * IP address of the client, behind {@see Options::$trustedProxies} that which they tell; empty
+     * on a Unix socket.
+     */
     public function remoteAddress(): string {}
 
-    /** Port of the client; 0 on a Unix socket. */
+    /** Port of the client; 0 on a Unix socket, or if a proxy has not told it. */
     public function remotePort(): int {}
 
     /** IP address that the client connected to; empty on a Unix socket. */
@@ -742,7 +883,7 @@ final class Request
     /** `ws` or `wss` for handshakes, `http` or `https` for plain requests. */
     public function scheme(): string {}
 
-    /** Whether the connection is encrypted. */
+    /** Whether the client's connection is encrypted, to us or to a trusted proxy. */
     public function isSecure(): bool {}
 
     /**
@@ -752,12 +893,38 @@ final class Request
      */
     public function subprotocols(): array {}
 
+    /**
+     * The client's certificate in PEM, for `openssl_x509_parse()`: it is issued by a CA of
+     * {@see Tls::$clientCa}, not expired, and the client has proved that it has the key. Null if
+     * it gave none.
+     */
+    public function clientCertificate(): ?string {}
+
     /** The body of a plain request; empty for a handshake. */
     public function body(): string {}
+
+    /**
+     * Answers a plain request, in the callback of {@see Server::onRequest()} or later, if that
+     * returns null.
+     *
+     * ```php
+     * $server->onRequest(function (Sprocket\Request $r) use ($server): ?Sprocket\Response {
+     *     $server->after(0.5, fn () => $r->respond(new Sprocket\Response(200, 'half a second later')));
+     *     return null;
+     * });
+     * ```
+     *
+     * @return bool False if it is too late: the client went away or the time was up.
+     *
+     * @throws StateException If the request was answered before, or is that of a handshake.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function respond(Response $response): bool {}
 }
 
 /**
- * The answer to a plain HTTP request, returned by the callback of {@see Server::onRequest()}.
+ * The answer to a plain HTTP request, returned by the callback of {@see Server::onRequest()} or
+ * given to {@see Request::respond()}.
  *
  * ```php
  * $server->onRequest(fn (Sprocket\Request $r) => match ($r->path()) {
@@ -843,5 +1010,13 @@ final class ForkException extends \RuntimeException implements Exception
 
 /** A call that does not fit the state of the server: a nested run(), an answer given twice. */
 final class StateException extends \LogicException implements Exception
+{
+}
+
+/**
+ * Certificates or keys can't be used: a file is missing or not what it should be, the passphrase
+ * is wrong, the key does not match. The message names the file and what is wrong.
+ */
+final class TlsException extends \RuntimeException implements Exception
 {
 }

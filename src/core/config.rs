@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::proxies::TrustedProxies;
+use crate::tls::Tls;
+
 /// Limits, timeouts and policies of one server. Units are in the types or named here.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -50,6 +53,12 @@ pub struct Config {
     pub interest: Interest,
     /// A path that is answered with 200 without asking the host.
     pub health_path: Option<String>,
+    /// A path that is answered with the counters in the text format of Prometheus.
+    pub metrics_path: Option<String>,
+    /// Whose word about a client's address and scheme counts.
+    pub trusted_proxies: TrustedProxies,
+    /// For listeners with TLS.
+    pub tls: Option<Tls>,
 }
 
 /// What happens when more than [`Config::send_buffer_limit`] bytes wait for a peer.
@@ -83,6 +92,43 @@ pub enum Bind {
     Fd(OwnedFd),
 }
 
+/// A listener: where, and how.
+#[derive(Debug)]
+pub struct Listen {
+    /// Where.
+    pub bind: Bind,
+    /// What errors call it; `None` for the address itself.
+    pub name: Option<String>,
+    /// Connections begin with a TLS handshake, by [`Config::tls`].
+    pub tls: bool,
+    /// Connections begin with a header of the PROXY protocol, version 1 or 2. It counts if the peer
+    /// is in [`Config::trusted_proxies`], or if nobody is.
+    pub proxy_protocol: bool,
+    /// `SO_REUSEPORT`: several processes listen on one port, and the kernel shares out.
+    pub reuse_port: bool,
+    /// Whether an IPv6 socket refuses IPv4 peers. They come with mapped addresses otherwise.
+    pub only_v6: bool,
+    /// Permissions of a Unix socket's file; `None`: by the umask.
+    pub mode: Option<u32>,
+    /// Instead of [`Config::backlog`].
+    pub backlog: Option<i32>,
+}
+
+impl From<Bind> for Listen {
+    fn from(bind: Bind) -> Self {
+        Self {
+            bind,
+            name: None,
+            tls: false,
+            proxy_protocol: false,
+            reuse_port: false,
+            only_v6: false,
+            mode: None,
+            backlog: None,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -106,6 +152,9 @@ impl Default for Config {
             backlog: 4096,
             interest: Interest::NONE,
             health_path: None,
+            metrics_path: None,
+            trusted_proxies: TrustedProxies::default(),
+            tls: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::hub::Hub;
 use crate::io;
 use crate::queue::{Events, Item, Mailbox};
 use crate::stats::Counters;
+use crate::tls::TlsState;
 use crate::wake::Waker;
 
 /// Events that are published together when the thread doesn't park earlier: the host then works
@@ -34,6 +35,8 @@ pub(crate) struct State {
     pub(crate) credit: Credit,
     pub(crate) counters: Counters,
     pub(crate) limits: Arc<Limits>,
+    /// Where there are settings for TLS.
+    pub(crate) tls: Option<TlsState>,
     pub(crate) interest: AtomicU8,
     pub(crate) events: Events,
     pub(crate) waker: Waker,

@@ -1,6 +1,7 @@
 //! One error type per operation.
 
 use std::io;
+use std::path::PathBuf;
 
 /// A listener could not be opened. The host should tell its user, who frees the address or
 /// chooses another.
@@ -19,9 +20,70 @@ pub enum StartError {
     /// A listener could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The certificates or keys can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The threads or the descriptors that the event path needs could not be had.
     #[error("cannot start the I/O threads: {0}")]
     Runtime(#[from] io::Error),
+}
+
+/// Certificates or keys can't be used. At a reload those in force stay in force.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A listener wants TLS and there are no settings for it.
+    #[error("{address} needs a certificate, and none is set")]
+    Missing {
+        /// The listener.
+        address: String,
+    },
+    /// A file can't be read: correct its path or its permissions.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("cannot use {path}: {why}")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The key is encrypted.
+    #[error("the key in {path} is encrypted and needs a passphrase")]
+    NoPassphrase {
+        /// File of the key.
+        path: PathBuf,
+    },
+    /// The passphrase is not the one that the key was encrypted with.
+    #[error("the passphrase does not open the key in {path}")]
+    WrongPassphrase {
+        /// File of the key.
+        path: PathBuf,
+    },
+    /// Key and certificate are not a pair.
+    #[error("the key in {key} does not match the certificate in {certificate}")]
+    Mismatch {
+        /// File of the key.
+        key: PathBuf,
+        /// File of the certificate.
+        certificate: PathBuf,
+    },
+    /// A certificate was set for a host that it is not valid for.
+    #[error("the certificate in {path} is not valid for the host {host}")]
+    Host {
+        /// The host.
+        host: String,
+        /// File of the certificate.
+        path: PathBuf,
+    },
+    /// The library refused its own settings.
+    #[error("cannot set up TLS: {0}")]
+    Setup(rustls::Error),
 }
 
 /// A name can't be subscribed or published to.

@@ -1,6 +1,8 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2), apart from HTTP itself.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, ORIGIN, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -34,10 +36,15 @@ pub(crate) fn refuse(status: u16, body: &str, headers: &[(&str, &str)]) -> Respo
 
 /// Sorts a request. A malformed handshake, or one from a foreign origin, is refused.
 pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
+    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
+    // RFC 9112 section 3.2.
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
+        return no(400, "A request has one Host header.");
+    }
     if !has_token(&parts.headers, &UPGRADE, "websocket") {
         return Ok(Kind::Plain);
     }
-    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
     if parts.method != Method::GET {
         let response = refuse(405, "A WebSocket handshake is a GET request.", &[("Allow", "GET")]);
         return Err(Refusal { response, origin: false });
@@ -48,8 +55,10 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     if !has_token(&parts.headers, &CONNECTION, "upgrade") {
         return no(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
     }
-    if !parts.headers.contains_key(HOST) {
-        return no(400, "The Host header is missing.");
+    // Whoever stands before us could take frames for a body, or a body for frames.
+    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if length || parts.headers.contains_key(TRANSFER_ENCODING) {
+        return no(400, "A WebSocket handshake has no body.");
     }
     let mut versions = parts.headers.get_all("sec-websocket-version").iter();
     if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {

@@ -15,11 +15,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admission::{Admission, Full as NoPlace};
+use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response, Ticket};
 use crate::handshake::{Kind, examine, negotiate, refuse};
 use crate::http_io::HttpIo;
 use crate::io::{self, Upgraded};
+use crate::metrics;
+use crate::proxies::Origin;
 use crate::queue::Item;
 use crate::request::Request;
 use crate::stats::Counters;
@@ -29,10 +32,12 @@ use crate::stream::Stream;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Begins to serve an accepted socket on this thread.
-pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>) {
+pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>, entry: Entry) {
     // An error means that the peer is gone or that memory is short; there is nobody to tell.
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
-    tokio::spawn(serve(state.clone(), stream, remote));
+    let local = stream.local_addr();
+    let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local };
+    tokio::spawn(serve(state.clone(), arrival, entry));
 }
 
 type HttpResponse = http::Response<Full<Bytes>>;
@@ -51,11 +56,22 @@ struct Accepted {
 #[derive(Debug)]
 struct Peer {
     state: Arc<State>,
-    remote: Option<SocketAddr>,
+    /// Of the connection itself; proxies may know better for each request.
+    origin: Origin,
     local: Option<SocketAddr>,
+    /// Of the client, verified, in DER.
+    certificate: Option<Arc<Vec<u8>>>,
     accepted: Mutex<Option<Accepted>>,
     /// Responses of ours that are to be written; hyper writes others by itself.
     due: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    fn request(&self, parts: &http::request::Parts) -> Arc<Request> {
+        let origin = self.state.config.trusted_proxies.origin(&parts.headers, self.origin);
+        let request = Request::new(parts, origin.remote, self.local, origin.secure);
+        Arc::new(request.with_client_certificate(self.certificate.clone()))
+    }
 }
 
 /// Keeps the count of HTTP sockets right, however the task ends.
@@ -67,15 +83,22 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
+async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
     let Some(mut stop) = io::with(|io| io.http_began()) else { return };
     let _serving = Serving;
+    if !entry.is_plain() {
+        // Boxed: a plain connection has no use for the room.
+        let Some(passed) = Box::pin(entry.pass(&state, arrival, &mut stop)).await else { return };
+        arrival = passed;
+    }
+    let Arrival { stream, origin, local } = arrival;
     let config = &state.config;
     let due = Arc::new(AtomicUsize::new(0));
     let peer = Arc::new(Peer {
         state: state.clone(),
-        remote,
-        local: stream.local_addr(),
+        origin,
+        local,
+        certificate: stream.peer_certificate().map(|der| Arc::new(der.to_vec())),
         accepted: Mutex::new(None),
         due: due.clone(),
     });
@@ -112,7 +135,7 @@ async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
                 // Even when empty it would keep hyper's buffer of 8 KiB.
                 early: Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default(),
                 admission: accepted.admission,
-                remote,
+                remote: accepted.request.remote(),
                 request: accepted.request,
                 subprotocol: accepted.subprotocol,
                 ticket: accepted.asked.map(Asked::answered),
@@ -135,7 +158,7 @@ async fn serve(state: Arc<State>, stream: Stream, remote: Option<SocketAddr>) {
 
 /// Ends a connection so that the peer can read our last response: closing a socket that has
 /// unread input would reset it.
-async fn linger(mut stream: Stream) {
+pub(crate) async fn linger(mut stream: Stream) {
     stream.shutdown_write();
     let mut buffer = [0u8; 4096];
     let drain = async {
@@ -164,7 +187,13 @@ async fn respond(peer: &Peer, request: http::Request<Incoming>) -> HttpResponse 
     let counters = &peer.state.counters;
     match examine(&parts, config) {
         Ok(Kind::WebSocket { accept }) => upgrade(peer, &parts, &accept).await,
-        Ok(Kind::Plain) => plain(peer, parts, body).await,
+        Ok(Kind::Plain) => {
+            // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
+            // a message may be what a proxy took for its body.
+            let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
+            let response = plain(peer, parts, body).await;
+            if ends { closing(response) } else { response }
+        }
         Err(refusal) => {
             let counter = if refusal.origin { &counters.refused_origin } else { &counters.bad_requests };
             Counters::one(counter);
@@ -180,7 +209,8 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
     if state.stopping.load(Ordering::Relaxed) {
         return closing(build(refuse(503, "The server is shutting down.", &[])));
     }
-    let admission = match state.limits.admit(peer.remote.map(|a| a.ip())) {
+    let request = peer.request(parts);
+    let admission = match state.limits.admit(request.remote().map(|a| a.ip())) {
         Ok(admission) => admission,
         Err(NoPlace::Server) => {
             Counters::one(&counters.refused_connections);
@@ -193,7 +223,6 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
             return closing(build(refuse(429, "Too many connections from this address.", &headers)));
         }
     };
-    let request = Arc::new(Request::new(parts, peer.remote, peer.local, false));
     let mut subprotocol = match negotiate(&request, &state.config) {
         Ok(subprotocol) => subprotocol,
         Err(response) => {
@@ -285,6 +314,12 @@ async fn plain(peer: &Peer, parts: http::request::Parts, body: Incoming) -> Http
         Counters::one(&counters.http_requests);
         return build(refuse(200, "ok", &[]));
     }
+    if is_read && state.config.metrics_path.as_deref() == Some(parts.uri.path()) {
+        Counters::one(&counters.http_requests);
+        let mut response = Response { status: 200, headers: Vec::new(), body: metrics::text(state).into() };
+        response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
+        return build(response);
+    }
     if !state.wants(Interest::REQUEST) {
         Counters::one(&counters.bad_requests);
         if !is_read {
@@ -313,7 +348,7 @@ async fn plain(peer: &Peer, parts: http::request::Parts, body: Incoming) -> Http
         }
     };
     Counters::one(&counters.http_requests);
-    let request = Arc::new(Request::new(&parts, peer.remote, peer.local, false));
+    let request = peer.request(&parts);
     let asked = Requested { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)) };
     let (reply, response) = oneshot::channel();
     io::with(|io| io.emit(Item::Request { ticket: asked.ticket, request, body, reply }));
@@ -338,7 +373,9 @@ impl Drop for Requested {
 
 /// The host's headers have been checked; one that hyper doesn't take is left out.
 fn build(response: Response) -> HttpResponse {
-    let mut built = http::Response::new(Full::new(response.body));
+    // RFC 9110 section 15: these have no content.
+    let empty = matches!(response.status, 204 | 304);
+    let mut built = http::Response::new(Full::new(if empty { Bytes::new() } else { response.body }));
     *built.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in response.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

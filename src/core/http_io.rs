@@ -30,23 +30,23 @@ impl HttpIo {
         self.stream
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream.try_write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.stream.poll_write_ready(cx))?;
-                }
-                other => return Poll::Ready(other),
-            }
-        }
-    }
-
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
-            let n = ready!(self.poll_send(cx, &self.instead))?;
+            let n = ready!(poll_send(&mut self.stream, cx, &self.instead))?;
             self.instead.drain(..n);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+fn poll_send(stream: &mut Stream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        match stream.try_write(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(stream.poll_write_ready(cx))?;
+            }
+            other => return Poll::Ready(other),
+        }
     }
 }
 
@@ -75,7 +75,7 @@ impl Write for HttpIo {
             // Hyper's answer, which it writes in one piece, is swallowed.
             return Poll::Ready(Ok(buf.len()));
         }
-        let n = ready!(self.poll_send(cx, buf))?;
+        let n = ready!(poll_send(&mut self.stream, cx, buf))?;
         if buf.starts_with(b"HTTP/1.") {
             let _ = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         }

@@ -107,6 +107,9 @@ pub(crate) fn run(
         ready(Ok(()));
         tokio::spawn(collect(state.clone(), index));
         tokio::spawn(keep_alive(state.clone(), first));
+        if index == 0 {
+            tokio::spawn(crate::tls::watch(state.clone()));
+        }
         quit.notified().await;
     });
     // Sockets must go while their runtime is there.
@@ -302,8 +305,8 @@ impl Io {
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
             Command::Respond(reply, response) => drop(reply.send(response)),
-            Command::Adopt { fd, remote } => {
-                crate::http::spawn(&self.env.server.clone(), fd, remote);
+            Command::Adopt { fd, remote, entry } => {
+                crate::http::spawn(&self.env.server.clone(), fd, remote, entry);
             }
             Command::NotifyAt(when) => self.notify_at(when),
             Command::Stop(grace) => self.stop(grace),

@@ -5,7 +5,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
-use crate::config::Bind;
+use crate::config::{Bind, Listen};
+use crate::entry::Entry;
 use crate::env::State;
 use crate::error::BindError;
 use crate::queue::Command;
@@ -33,27 +34,30 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub(crate) struct Listener {
     socket: Socket,
     url: String,
+    entry: Entry,
     /// Removed in the end.
     file: Option<UnixFile>,
 }
 
 impl Listener {
-    /// Opens what `bind` says.
-    pub(crate) fn open(bind: Bind, backlog: i32) -> Result<Self, BindError> {
-        let address = match &bind {
-            Bind::Tcp(address) => format!("ws://{address}"),
+    /// Opens what `listen` says.
+    pub(crate) fn open(listen: Listen, backlog: i32) -> Result<Self, BindError> {
+        let Listen { bind, name, tls, proxy_protocol, reuse_port, only_v6, mode, .. } = listen;
+        let backlog = listen.backlog.unwrap_or(backlog);
+        let address = name.unwrap_or_else(|| match &bind {
+            Bind::Tcp(address) => format!("{}://{address}", scheme(tls)),
             Bind::Unix(path) => format!("unix://{}", path.display()),
             Bind::Fd(_) => "the given descriptor".to_owned(),
-        };
+        });
         let opened = match bind {
-            Bind::Tcp(address) => tcp(address, backlog).map(|socket| (socket, None)),
-            Bind::Unix(path) => unix(path, backlog).map(|(socket, file)| (socket, Some(file))),
+            Bind::Tcp(address) => tcp(address, backlog, reuse_port, only_v6).map(|socket| (socket, None)),
+            Bind::Unix(path) => unix(path, backlog, mode).map(|(socket, file)| (socket, Some(file))),
             Bind::Fd(fd) => inherited(fd).map(|socket| (socket, None)),
         };
         let named = opened.and_then(|(socket, file)| {
             socket.set_nonblocking(true)?;
-            let url = url_of(&socket.local_addr()?);
-            Ok(Self { socket, url, file })
+            let url = url_of(&socket.local_addr()?, tls);
+            Ok(Self { socket, url, file, entry: Entry { tls, proxy_protocol } })
         });
         named.map_err(|source| BindError { address, source })
     }
@@ -63,6 +67,10 @@ impl Listener {
         &self.url
     }
 
+    pub(crate) fn wants_tls(&self) -> bool {
+        self.entry.tls
+    }
+
     /// Begins to accept. Aborting the task closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
         #[expect(
@@ -70,11 +78,11 @@ impl Listener {
             reason = "its objection is to owners that lie about their descriptor; a Socket doesn't"
         )]
         let fd = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
-        Ok(tokio::spawn(accept(fd, self.file, state)).abort_handle())
+        Ok(tokio::spawn(accept(fd, self.file, self.entry, state)).abort_handle())
     }
 }
 
-async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, state: Arc<State>) {
+async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
     let _file = file;
     let mut turn = 0usize;
     loop {
@@ -87,9 +95,9 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, state: Arc<St
                     let thread = turn % state.mailboxes.len();
                     turn = turn.wrapping_add(1);
                     if thread == 0 {
-                        crate::http::spawn(&state, fd, remote);
+                        crate::http::spawn(&state, fd, remote, entry);
                     } else {
-                        state.mailboxes[thread].post(Command::Adopt { fd, remote });
+                        state.mailboxes[thread].post(Command::Adopt { fd, remote, entry });
                         state.mailboxes[thread].deliver();
                     }
                 }
@@ -137,15 +145,22 @@ fn lift(fd: OwnedFd) -> OwnedFd {
     rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd)
 }
 
-fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        // The default is the administrator's (`net.ipv6.bindv6only`): say it either way.
+        socket.set_only_v6(only_v6)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     Ok(socket)
 }
 
-fn unix(path: PathBuf, backlog: i32) -> io::Result<(Socket, UnixFile)> {
+fn unix(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Result<(Socket, UnixFile)> {
     let address = SockAddr::unix(&path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     if let Err(error) = socket.bind(&address) {
@@ -156,6 +171,10 @@ fn unix(path: PathBuf, backlog: i32) -> io::Result<(Socket, UnixFile)> {
         socket.bind(&address)?;
     }
     let file = UnixFile::new(path)?;
+    if let Some(mode) = mode {
+        // Nobody can connect before the call of listen below.
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(mode))?;
+    }
     socket.listen(backlog)?;
     Ok((socket, file))
 }
@@ -182,9 +201,13 @@ fn inherited(fd: OwnedFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn url_of(address: &SockAddr) -> String {
+fn scheme(tls: bool) -> &'static str {
+    if tls { "wss" } else { "ws" }
+}
+
+fn url_of(address: &SockAddr, tls: bool) -> String {
     if let Some(address) = address.as_socket() {
-        return format!("ws://{address}");
+        return format!("{}://{address}", scheme(tls));
     }
     let path = address.as_pathname().map(|path| path.display().to_string());
     format!("unix://{}", path.unwrap_or_default())
@@ -228,16 +251,16 @@ mod tests {
 
     #[test]
     fn port_zero_is_filled_in() {
-        let listener = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()), 8).unwrap();
+        let listener = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()).into(), 8).unwrap();
         assert!(listener.url().starts_with("ws://127.0.0.1:"));
         assert!(!listener.url().ends_with(":0"));
     }
 
     #[test]
     fn a_taken_port_is_named() {
-        let first = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()), 8).unwrap();
+        let first = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()).into(), 8).unwrap();
         let taken = first.url().trim_start_matches("ws://").parse().unwrap();
-        let error = Listener::open(Bind::Tcp(taken), 8).unwrap_err();
+        let error = Listener::open(Bind::Tcp(taken).into(), 8).unwrap_err();
         assert!(error.to_string().contains(first.url()), "{error}");
     }
 
@@ -245,8 +268,8 @@ mod tests {
     fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
         let path = dir().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = Listener::open(Bind::Unix(path.clone()), 8).unwrap();
-        assert!(Listener::open(Bind::Unix(path.clone()), 8).is_err());
+        let live = Listener::open(Bind::Unix(path.clone()).into(), 8).unwrap();
+        assert!(Listener::open(Bind::Unix(path.clone()).into(), 8).is_err());
         drop(live);
         assert!(!path.exists());
     }
@@ -255,15 +278,15 @@ mod tests {
     fn a_plain_file_is_never_removed() {
         let path = dir().join("plain.txt");
         std::fs::write(&path, "keep").unwrap();
-        assert!(Listener::open(Bind::Unix(path.clone()), 8).is_err());
+        assert!(Listener::open(Bind::Unix(path.clone()).into(), 8).is_err());
         assert_eq!(std::fs::read_to_string(path).unwrap(), "keep");
     }
 
     #[test]
     fn only_a_listening_socket_is_taken_over() {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(Listener::open(Bind::Fd(a.into()), 8).is_err());
+        assert!(Listener::open(Bind::Fd(a.into()).into(), 8).is_err());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(Listener::open(Bind::Fd(listener.into()), 8).is_ok());
+        assert!(Listener::open(Bind::Fd(listener.into()).into(), 8).is_ok());
     }
 }

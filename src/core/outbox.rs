@@ -53,7 +53,7 @@ impl Outbox {
 
     /// Writes until all is written or the socket takes no more. Returns the bytes written.
     /// `scratch` is empty before and after.
-    pub(crate) fn write_to(&mut self, stream: &Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
+    pub(crate) fn write_to(&mut self, stream: &mut Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
         let mut total = 0;
         self.blocked = false;
         while let Some(front) = self.frames.front() {
@@ -86,6 +86,7 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
+                    self.keep(stream.claimed());
                     break;
                 }
                 Err(error) => return Err(error),
@@ -95,6 +96,21 @@ impl Outbox {
             self.frames = VecDeque::new();
         }
         Ok(total)
+    }
+
+    /// The first `n` bytes are encrypted already: a pong among them can't be replaced any more.
+    fn keep(&mut self, n: usize) {
+        if let Some(at) = self.pong.and_then(|number| number.checked_sub(self.written))
+            && n > 0
+            && self.frames.iter().take(at as usize).map(Bytes::len).sum::<usize>() < n
+        {
+            self.pong = None;
+        }
+    }
+
+    /// Takes bytes off the front that are as good as written.
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.advance(n);
     }
 
     /// Forgets what has not begun to be written. Returns how many bytes that was.
@@ -142,7 +158,7 @@ mod tests {
     #[test]
     fn all_arrives_in_order_whatever_the_sizes() {
         run(async {
-            let (stream, mut theirs) = pair().await;
+            let (mut stream, mut theirs) = pair().await;
             let sizes = [3, 900, 1024, 5000, 1, 1, 70_000, 10, 2000, 40];
             let frames: Vec<Bytes> =
                 sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n].into()).collect();
@@ -156,7 +172,7 @@ mod tests {
             let mut scratch = Vec::new();
             let mut written = 0;
             while !outbox.is_empty() {
-                written += outbox.write_to(&stream, &mut scratch).unwrap();
+                written += outbox.write_to(&mut stream, &mut scratch).unwrap();
                 tokio::task::yield_now().await;
             }
             drop(stream);
@@ -169,13 +185,13 @@ mod tests {
     #[test]
     fn pongs_gather_only_while_the_socket_takes_them() {
         run(async {
-            let (stream, _theirs) = pair().await;
+            let (mut stream, _theirs) = pair().await;
             let mut outbox = Outbox::default();
             let pong = |i: u8| Bytes::from(vec![0x8a, 1, i]);
             (0..3).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 0));
             assert_eq!(outbox.frames.len(), 3, "each is answered");
             outbox.push(Bytes::from(vec![7; 4 << 20]));
-            outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
             assert!(outbox.blocked && outbox.frames.len() == 1);
             assert_eq!(outbox.push_pong(pong(3)), 0);
             outbox.push(Bytes::from_static(b"text"));
@@ -188,12 +204,12 @@ mod tests {
     #[test]
     fn discard_keeps_a_frame_that_has_begun() {
         run(async {
-            let (stream, mut theirs) = pair().await;
+            let (mut stream, mut theirs) = pair().await;
             let big = Bytes::from(vec![7; 4 << 20]);
             let mut outbox = Outbox::default();
             outbox.push(big.clone());
             outbox.push(Bytes::from_static(b"never"));
-            let written = outbox.write_to(&stream, &mut Vec::new()).unwrap();
+            let written = outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
             assert!(written > 0 && written < big.len());
             assert_eq!(outbox.discard(), 5);
             let reader = std::thread::spawn(move || {
@@ -202,7 +218,7 @@ mod tests {
                 all
             });
             while !outbox.is_empty() {
-                outbox.write_to(&stream, &mut Vec::new()).unwrap();
+                outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
                 tokio::task::yield_now().await;
             }
             drop(stream);

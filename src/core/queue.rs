@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use crate::conn::Shared;
+use crate::entry::Entry;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
 use crate::request::Request;
 use crate::topics::TopicId;
@@ -91,6 +92,7 @@ pub(crate) enum Command {
     Adopt {
         fd: OwnedFd,
         remote: Option<SocketAddr>,
+        entry: Entry,
     },
     NotifyAt(Option<Instant>),
     Stop(Duration),

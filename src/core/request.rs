@@ -1,6 +1,7 @@
 //! An HTTP request head, kept as one small block and read on demand.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A request head. Header names are kept in lower case, values as bytes.
 #[derive(Debug)]
@@ -10,6 +11,7 @@ pub struct Request {
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
     secure: bool,
+    client_certificate: Option<Arc<Vec<u8>>>,
 }
 
 impl Request {
@@ -32,7 +34,13 @@ impl Request {
             head.extend_from_slice(value.as_bytes());
             head.push(b'\n');
         }
-        Self { head: head.into_boxed_slice(), remote, local, secure }
+        Self { head: head.into_boxed_slice(), remote, local, secure, client_certificate: None }
+    }
+
+    /// The same with the certificate that the client has proved to be its own.
+    pub(crate) fn with_client_certificate(mut self, der: Option<Arc<Vec<u8>>>) -> Self {
+        self.client_certificate = der;
+        self
     }
 
     /// `GET`, ….
@@ -80,7 +88,8 @@ impl Request {
             .filter(|s| !s.is_empty())
     }
 
-    /// The peer; `None` on a Unix socket.
+    /// The client; behind a trusted proxy, what that says, with port 0 where it doesn't say it.
+    /// `None` on a Unix socket.
     pub fn remote(&self) -> Option<SocketAddr> {
         self.remote
     }
@@ -88,6 +97,11 @@ impl Request {
     /// Our own address that the peer connected to; `None` on a Unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// The client's certificate in DER, verified against [`Tls::client_ca`](crate::Tls).
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.client_certificate.as_deref().map(Vec::as_slice)
     }
 
     /// Whether the connection is encrypted (`wss`, `https`).

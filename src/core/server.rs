@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admission::Limits;
-use crate::config::{Bind, Config, SlowConsumer};
+use crate::config::{Config, Listen, SlowConsumer};
 use crate::conn::Credit;
 use crate::env::State;
-use crate::error::{ForkError, StartError, TopicError};
+use crate::error::{ForkError, StartError, TlsError, TopicError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::listener::Listener;
 use crate::queue::{Command, Item, Target};
 use crate::stats::{Counters, Stats};
+use crate::tls::TlsState;
 use crate::topics::Topics;
 use crate::wake::{Slept, Waker};
 
@@ -83,10 +84,18 @@ impl Server {
     /// # Errors
     /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
     /// left running then.
-    pub fn start(config: Config, binds: Vec<Bind>) -> Result<Server, StartError> {
+    pub fn start<L: Into<Listen>>(mut config: Config, listen: Vec<L>) -> Result<Server, StartError> {
         let backlog = config.backlog;
-        let listeners =
-            binds.into_iter().map(|b| Listener::open(b, backlog)).collect::<Result<Vec<_>, _>>()?;
+        let tls = config.tls.take().map(TlsState::load).transpose()?;
+        let listeners = listen
+            .into_iter()
+            .map(|listen| Listener::open(listen.into(), backlog))
+            .collect::<Result<Vec<_>, _>>()?;
+        if tls.is_none()
+            && let Some(listener) = listeners.iter().find(|l| l.wants_tls())
+        {
+            return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
+        }
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
         let state = Arc::new(State {
@@ -96,6 +105,7 @@ impl Server {
             },
             counters: Counters::default(),
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),
+            tls,
             interest: AtomicU8::new(config.interest.0),
             events: crossbeam_channel::unbounded(),
             waker: Waker::new()?,
@@ -454,6 +464,15 @@ impl Server {
             self.post(thread as u16, Command::Stop(grace));
         }
         self.flush();
+    }
+
+    /// Reads certificates and keys again: new connections get what the files hold now, open ones
+    /// go on. Does nothing without [`Config::tls`].
+    ///
+    /// # Errors
+    /// A file can't be used; those in force stay in force.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.state.tls.as_ref().map_or(Ok(()), TlsState::reload)
     }
 
     /// A reading of the counters.

@@ -292,7 +292,7 @@ impl Session {
             return;
         }
         if !self.out.is_empty() {
-            match self.out.write_to(&self.stream, &mut env.write) {
+            match self.out.write_to(&mut self.stream, &mut env.write) {
                 Ok(written) => {
                     env.bytes_out += written as u64;
                     self.shared.sub_buffered(written);
@@ -344,7 +344,9 @@ impl Session {
         }
         self.shared.end();
         Counters::one(&env.server.counters.slow_closed);
-        let dropped = self.out.discard();
+        let given_up = self.stream.give_up_claim();
+        self.out.skip(given_up);
+        let dropped = given_up + self.out.discard();
         self.shared.sub_buffered(dropped);
         let reason = "the peer reads too slowly";
         self.failed = Some((1013, reason.to_owned()));

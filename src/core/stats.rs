@@ -3,15 +3,23 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// A reading of all counters, totals since start unless said otherwise.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Stats { $($(#[doc = $doc])* pub $name: u64,)* }
 
         impl Stats {
             /// Name and value of each counter, in declaration order.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// What the counter of this name counts, in one sentence.
+            pub fn describe(name: &str) -> &'static str {
+                match name {
+                    $(stringify!($name) => concat!($($doc,)*).trim_start(),)*
+                    _ => "",
+                }
             }
         }
 
@@ -82,6 +90,12 @@ counters! {
     abnormal,
     /// Times a socket was not read because its messages waited for the host.
     paused,
+    /// TLS handshakes that failed.
+    tls_errors,
+    /// Changes of certificate files that could not be taken over.
+    tls_reload_errors,
+    /// Connections ended for a PROXY header that is malformed or comes from a peer not trusted.
+    proxy_errors,
 }
 
 impl Counters {

@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls_stream::TlsStream;
 
 /// Reads by `poll_read`, which knows that a short read has emptied the socket and so saves the
 /// call that would only say so; writes by `try_write`, outside of the task if need be.
@@ -14,15 +16,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-}
-
-macro_rules! each {
-    ($self:expr, $stream:ident => $body:expr) => {
-        match $self {
-            Stream::Tcp($stream) => $body,
-            Stream::Unix($stream) => $body,
-        }
-    };
+    /// Boxed: a plain connection pays nothing for it.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -38,20 +33,91 @@ impl Stream {
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        let poll = each!(self, s => Pin::new(s).poll_read(cx, &mut buf));
+        let poll = match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Tls(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
+        };
         poll.map_ok(|()| buf.filled().len())
     }
 
-    pub(crate) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        each!(self, s => s.try_write(buf))
+    /// After `WouldBlock` it must be called with the same bytes again, to which others may have
+    /// been added; or else [`Stream::give_up_claim`] first.
+    pub(crate) fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Unix(stream) => stream.try_write(buf),
+            Stream::Tls(stream) => stream.try_write(&[IoSlice::new(buf)]),
+        }
     }
 
-    pub(crate) fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_write_vectored(bufs))
+    /// As [`Stream::try_write`].
+    pub(crate) fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write_vectored(bufs),
+            Stream::Unix(stream) => stream.try_write_vectored(bufs),
+            Stream::Tls(stream) => stream.try_write(bufs),
+        }
+    }
+
+    /// Writes to the socket itself, without TLS.
+    pub(crate) fn try_write_plain(&self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Unix(stream) => stream.try_write(buf),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Waits for input, encrypted or not.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.readable().await,
+            Stream::Unix(stream) => stream.readable().await,
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Runs a read on the descriptor itself, after [`Stream::readable`].
+    pub(crate) fn try_io<R>(&self, f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, f),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, f),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, s => s.poll_write_ready(cx))
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Tls(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Bytes that must be the first ones of the next write. 0 without TLS.
+    pub(crate) fn claimed(&self) -> usize {
+        match self {
+            Stream::Tls(stream) => stream.claimed(),
+            _ => 0,
+        }
+    }
+
+    /// What was begun to be written will not be repeated: how many of its bytes are as good as
+    /// written. 0 without TLS.
+    pub(crate) fn give_up_claim(&mut self) -> usize {
+        match self {
+            Stream::Tls(stream) => stream.give_up_claim(),
+            _ => 0,
+        }
+    }
+
+    /// The verified certificate of a TLS client, in DER.
+    pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Tls(stream) => stream.peer_certificate(),
+            _ => None,
+        }
     }
 
     /// Our own address; `None` on a Unix socket.
@@ -59,13 +125,26 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.local_addr().ok(),
             Stream::Unix(_) => None,
+            Stream::Tls(stream) => stream.socket().local_addr(),
         }
     }
 
-    /// Sends FIN; reading goes on.
-    pub(crate) fn shutdown_write(&self) {
-        let fd = each!(self, s => s.as_fd());
+    /// Sends FIN, under TLS after its own farewell; reading goes on.
+    pub(crate) fn shutdown_write(&mut self) {
+        if let Stream::Tls(stream) = self {
+            return stream.shutdown_write();
+        }
         // An error means that the connection is gone already.
-        let _ = socket2::SockRef::from(&fd).shutdown(Shutdown::Write);
+        let _ = socket2::SockRef::from(&self.as_fd()).shutdown(Shutdown::Write);
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tls(stream) => stream.socket().as_fd(),
+        }
     }
 }

@@ -277,6 +277,11 @@ impl Call {
         if parsed == 0 { Ok(self.value(index)) } else { Err(Thrown) }
     }
 
+    /// An object with native state. `None` if it was not given.
+    pub(crate) fn object<T: Native>(&self, index: usize) -> Result<Option<Owned<T>>> {
+        Ok(self.instance(index, T::class())?.and_then(Owned::from_value))
+    }
+
     /// An object with native state, or null.
     pub(crate) fn object_or_null<T: Native>(&self, index: usize) -> Result<Option<Owned<T>>> {
         if self.is_null(index) {

@@ -175,6 +175,12 @@ impl<T: Native> Owned<T> {
         unsafe { state(self.object.as_ptr()) }
     }
 
+    /// Whether anybody else holds a reference.
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: the reference that `self` counts keeps the object.
+        unsafe { self.object.as_ref().gc.refcount > 1 }
+    }
+
     /// A PHP value that refers to the object.
     pub(crate) fn value(&self) -> Zval {
         mem::ManuallyDrop::into_inner(self.clone().into_borrowed())

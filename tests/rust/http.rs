@@ -242,3 +242,134 @@ fn a_unix_socket_serves_too() {
     drop(server);
     assert!(!path.exists());
 }
+
+/// Each shape by which one message can be made to look like two, or two like one. The second
+/// request, if it were taken, would go to `/smuggled`.
+#[test]
+fn messages_of_doubtful_length_are_refused_or_the_last_of_their_connection() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::REQUEST, true);
+    let second = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /first HTTP/1.1\r\nHost: a\r\n";
+    for (request, expected) in [
+        (format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello{second}"), 400),
+        (format!("{post}Content-Length: 5, 6\r\n\r\nhello{second}"), 400),
+        (format!("{post}Content-Length: +5\r\n\r\nhello{second}"), 400),
+        (format!("{post}Content-Length: 0x5\r\n\r\nhello{second}"), 400),
+        (format!("{post}Content-Length: -1\r\n\r\n{second}"), 400),
+        (format!("{post}Content-Length: 99999999999999999999\r\n\r\n{second}"), 400),
+        (format!("{post}X: 1\r\n Content-Length: 5\r\n\r\n{second}"), 400),
+        (format!("{post}Content-Length : 5\r\n\r\nhello{second}"), 400),
+        (format!("{post}Content-\0Length: 5\r\n\r\nhello{second}"), 400),
+        (format!("{post}Transfer-Encoding: gzip\r\n\r\n{second}"), 400),
+        (format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n{second}"), 400),
+        (format!("{post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{second}"), 400),
+        (format!("{post}Transfer-Encoding: chunked\r\n\r\nZ\r\n\r\n{second}"), 400),
+        (format!("{post}Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n{second}"), 400),
+        (format!("{post}Host: b\r\nContent-Length: 0\r\n\r\n{second}"), 400),
+        (format!("POST /first HTTP/1.1\r\nContent-Length: 0\r\n\r\n{second}"), 400),
+        (format!("{}{second}", upgrade_head(address, "/", "Content-Length: 42\r\n")), 400),
+        (format!("{}{second}", upgrade_head(address, "/", "Transfer-Encoding: chunked\r\n")), 400),
+        // Both: by the coding, and nothing after it is believed.
+        (format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"), 200),
+        (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{second}"), 200),
+    ] {
+        let mut client = connect(address);
+        client.write_all(request.as_bytes()).unwrap();
+        let answers = std::thread::spawn(move || {
+            let mut answers = Vec::new();
+            let _ = client.read_to_end(&mut answers);
+            String::from_utf8_lossy(&answers).into_owned()
+        });
+        pump(
+            &server,
+            |server, event| {
+                if let Event::Request { ticket, request: got, .. } = event {
+                    assert_eq!(got.path(), "/first", "{request}");
+                    let response =
+                        Response { status: 200, headers: vec![], body: Bytes::from_static(b"first") };
+                    server.respond(ticket, response);
+                }
+            },
+            || answers.is_finished(),
+        );
+        let answers = answers.join().unwrap();
+        assert_eq!(status(&answers), expected, "{request}: {answers}");
+        let count = ["HTTP/1.1 2", "HTTP/1.1 4"].map(|line| answers.matches(line).count());
+        assert_eq!(count.iter().sum::<usize>(), 1, "{request}: {answers}");
+    }
+}
+
+#[test]
+fn statuses_without_content_have_none() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::REQUEST, true);
+    for code in [204, 304] {
+        let mut client = connect(address);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let Event::Request { ticket, .. } = next(&server) else { panic!() };
+        server.respond(ticket, Response { status: code, headers: vec![], body: Bytes::from_static(b"none") });
+        server.flush();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(status(&answer) == code && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn the_metrics_path_needs_no_host() {
+    let (_server, address) = start(Config { metrics_path: Some("/metrics".to_owned()), ..Config::default() });
+    let _open = open(address);
+    let answer = exchange(address, b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&answer), 200);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    assert!(body.contains("\nsprocket_connections 1\n"), "{body}");
+    assert!(
+        body.contains(
+            "# TYPE sprocket_connections_opened_total counter\nsprocket_connections_opened_total 1\n"
+        )
+    );
+    // Every sample has its two comments before it.
+    let lines: Vec<&str> = body.lines().collect();
+    for three in lines.chunks(3) {
+        let name = three[2].split([' ', '{']).next().unwrap();
+        assert!(three[0].starts_with(&format!("# HELP {name} ")), "{three:?}");
+        assert!(three[1].starts_with(&format!("# TYPE {name} ")), "{three:?}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_the_mode_that_it_is_given_and_errors_have_the_name() {
+    let path = std::env::temp_dir().join(format!("sprocket-mode-{}.sock", std::process::id()));
+    let listen =
+        sprocket_core::Listen { mode: Some(0o620), ..sprocket_core::Bind::Unix(path.clone()).into() };
+    let server = sprocket_core::Server::start(Config::default(), vec![listen]).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o620);
+    drop(server);
+    let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let listen = sprocket_core::Listen {
+        name: Some("fd://7".to_owned()),
+        ..sprocket_core::Bind::Fd(one.into()).into()
+    };
+    let error = sprocket_core::Server::start(Config::default(), vec![listen]).unwrap_err();
+    assert!(error.to_string().contains("fd://7"), "{error}");
+}
+
+#[test]
+fn one_port_can_be_shared_and_ipv4_comes_over_ipv6_unless_refused() {
+    use sprocket_core::{Bind, Listen, Server};
+    let v6 = |port: u16| Bind::Tcp(std::net::SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port));
+    let share = |port| Listen { reuse_port: true, ..v6(port).into() };
+    let first = Server::start(Config::default(), vec![share(0)]).unwrap();
+    let port: u16 = first.addresses()[0].rsplit(':').next().unwrap().parse().unwrap();
+    let _second = Server::start(Config::default(), vec![share(port)]).unwrap();
+    drop(open(([127, 0, 0, 1], port).into()));
+
+    let only = Listen { only_v6: true, ..v6(0).into() };
+    let server = Server::start(Config::default(), vec![only]).unwrap();
+    let port: u16 = server.addresses()[0].rsplit(':').next().unwrap().parse().unwrap();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    drop(open((std::net::Ipv6Addr::LOCALHOST, port).into()));
+}

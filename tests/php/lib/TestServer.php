@@ -9,7 +9,7 @@ final class TestServer
 
     private function __construct(public readonly Child $child, string $ready)
     {
-        $this->address = preg_replace('/^.*?((ws|http|unix):\S+).*$/', '$1', $child->line($ready));
+        $this->address = preg_replace('/^.*?((wss?|http|unix):\S+).*$/', '$1', $child->line($ready));
     }
 
     /** tests/php/servers/echo.php with these options; each named as in Sprocket\Options. */
@@ -22,19 +22,19 @@ final class TestServer
     /** Any script that prints its address. */
     public static function script(string $file, string ...$arguments): self
     {
-        return new self(Child::script($file, ...$arguments), '~(ws|http|unix)://~');
+        return new self(Child::script($file, ...$arguments), '~(wss?|http|unix)://~');
     }
 
     /** By a command of its own, in which `@php@` stands for PHP with the extension. */
     public static function command(array $command, array $environment = []): self
     {
-        return new self(new Child($command, $environment), '~(ws|http|unix)://~');
+        return new self(new Child($command, $environment), '~(wss?|http|unix)://~');
     }
 
-    /** A new client, not yet shaken hands with. */
-    public function connect(): Client
+    /** A new client, not yet shaken hands with; see Client for the context. */
+    public function connect(array $context = []): Client
     {
-        return new Client($this->address);
+        return new Client($this->address, null, $context);
     }
 
     /** A new client after its handshake. */

@@ -9,12 +9,16 @@ declare(strict_types=1);
  * It prints its address, then "open ID", "close ID CODE REASON" and "drain ID" as they happen.
  */
 
-use Sprocket\{Connection, Handshake, Options, Request, Response, Server, SlowConsumer};
+use Sprocket\{Connection, Handshake, Options, Request, Response, Server, SlowConsumer, Tls, TlsException};
 
 $settings = json_decode($argv[1] ?? '{}', true, flags: JSON_THROW_ON_ERROR);
 $options = $settings['options'] ?? [];
 if (isset($options['slowConsumer'])) {
     $options['slowConsumer'] = SlowConsumer::from($options['slowConsumer']);
+}
+if (isset($options['tls'])) {
+    $options['tls']['hosts'] = array_map(fn (array $tls): Tls => new Tls(...$tls), $options['tls']['hosts'] ?? []);
+    $options['tls'] = new Tls(...$options['tls']);
 }
 
 $server = new Server($settings['listen'] ?? 'ws://127.0.0.1:0', new Options(...$options));
@@ -29,7 +33,7 @@ $server->onOpen(function (Connection $connection): void {
     echo "open $connection->id\n";
 });
 
-$server->onMessage(function (Connection $connection, string $payload, bool $binary): void {
+$server->onMessage(function (Connection $connection, string $payload, bool $binary) use ($server): void {
     $words = explode(' ', substr($payload, 0, 200));
     match ($binary ? '' : $words[0]) {
         'sleep' => usleep((int) ($words[1] * 1e6)),
@@ -39,9 +43,35 @@ $server->onMessage(function (Connection $connection, string $payload, bool $bina
         'terminate' => $connection->terminate(),
         'buffered' => $connection->send((string) $connection->bufferedAmount()),
         'exit' => exit((int) $words[1]),
+        'who' => $connection->send(json_encode(who($connection->request), JSON_THROW_ON_ERROR)),
+        'reload' => $connection->send(reload($server)),
         default => $connection->send($payload, $binary),
     };
 });
+
+/** What the server knows of a client. */
+function who(Request $request): array
+{
+    $certificate = $request->clientCertificate();
+    return [
+        'address' => $request->remoteAddress(),
+        'port' => $request->remotePort(),
+        'local' => $request->localAddress(),
+        'scheme' => $request->scheme(),
+        'secure' => $request->isSecure(),
+        'certificate' => $certificate === null ? null : openssl_x509_parse($certificate)['subject']['CN'],
+    ];
+}
+
+function reload(Server $server): string
+{
+    try {
+        $server->reloadTls();
+        return 'reloaded';
+    } catch (TlsException $e) {
+        return $e->getMessage();
+    }
+}
 
 /** Numbered messages of $size bytes; then "accepted N", or less if the connection is closed. */
 function flood(Connection $connection, int $count, int $size): void
@@ -79,6 +109,9 @@ $server->onRequest(function (Request $request) use ($server): Response {
     if ($request->path() === '/large') {
         return new Response(200, str_repeat('x', 20_000_000));
     }
+    if ($request->path() === '/who') {
+        return new Response(200, json_encode(who($request), JSON_THROW_ON_ERROR));
+    }
     if ($request->path() !== '/stats') {
         return new Response(200, "hello\n");
     }
@@ -92,6 +125,6 @@ $server->onRequest(function (Request $request) use ($server): Response {
 });
 
 $server->start();
-echo $server->addresses()[0], "\n";
+echo implode(' ', $server->addresses()), "\n";
 $server->run();
 echo "done\n";

@@ -14,7 +14,8 @@ $bad = [
     'sendBufferLimit' => [0, -1, 2147483648], 'maxPendingMessages' => [0, -1, 1000001], 'maxPendingBytes' => [0, -1, 2147483648],
     'origins' => [[''], ['https://example.com/path'], ['https://'], ['a b'], [5], ["https://a\nb"]],
     'subprotocols' => [[''], ['a b'], ['a,b'], ["a\n"], ['a', 'a'], ['é'], [5]],
-    'healthPath' => ['', 'healthz', "/a\nb"],
+    'healthPath' => ['', 'healthz', "/a\nb"], 'metricsPath' => ['', 'metrics', "/a?b"],
+    'trustedProxies' => [[''], ['10.0.0.1/8'], ['10.0.0.0/33'], ['example.com'], ['unix'], [5], ['::1', '::1']],
     'ioThreads' => [0, -1, 65], 'backlog' => [0, -1, 65536],
 ];
 foreach ($bad as $option => $values) {

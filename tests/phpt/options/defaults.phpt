@@ -30,3 +30,6 @@ strictSubprotocols false
 healthPath null
 ioThreads 1
 backlog 4096
+trustedProxies []
+metricsPath null
+tls null

@@ -11,7 +11,8 @@ $given = [
     'handshakeTimeout' => 1.5, 'pingInterval' => 0.0, 'pingTimeout' => 2.5, 'closeTimeout' => 0.5, 'sendBufferLimit' => 1000,
     'slowConsumer' => Sprocket\SlowConsumer::Drop, 'maxPendingMessages' => 1, 'maxPendingBytes' => 2,
     'origins' => ['https://example.com'], 'subprotocols' => ['a', 'b'], 'strictSubprotocols' => true, 'healthPath' => '/health',
-    'ioThreads' => 2, 'backlog' => 10,
+    'ioThreads' => 2, 'backlog' => 10, 'trustedProxies' => ['10.0.0.0/8', 'unix:'], 'metricsPath' => '/metrics',
+    'tls' => new Sprocket\Tls('/etc/chat.pem'),
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);

@@ -1,0 +1,145 @@
+//! What some connections begin with before HTTP: a PROXY header, a TLS handshake.
+
+use rustix::net::{RecvFlags, recv};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::task::Poll;
+use tokio::sync::watch;
+
+use crate::env::State;
+use crate::http::linger;
+use crate::proxies::Origin;
+use crate::proxy_protocol::{Header, Progress, parse};
+use crate::stats::Counters;
+use crate::stream::Stream;
+use crate::tls_stream::TlsStream;
+
+/// How the connections of a listener begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) tls: bool,
+    pub(crate) proxy_protocol: bool,
+}
+
+/// A connection that is ready for HTTP.
+pub(crate) struct Arrival {
+    pub(crate) stream: Stream,
+    pub(crate) origin: Origin,
+    pub(crate) local: Option<SocketAddr>,
+}
+
+impl Entry {
+    /// Whether connections begin with HTTP at once.
+    pub(crate) fn is_plain(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Goes through all that comes before HTTP, within the handshake timeout and until the server
+    /// stops. `None`: the connection has ended.
+    pub(crate) async fn pass(
+        self,
+        state: &State,
+        arrival: Arrival,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<Arrival> {
+        let mut work = pin!(tokio::time::timeout(state.config.handshake_timeout, self.begin(state, arrival)));
+        let mut stopped = pin!(stop.wait_for(|stop| *stop));
+        let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => stopped.as_mut().poll(cx).map(|_| None),
+        })
+        .await?;
+        done.unwrap_or_else(|_| {
+            Counters::one(&state.counters.handshake_timeouts);
+            None
+        })
+    }
+
+    async fn begin(self, state: &State, mut arrival: Arrival) -> Option<Arrival> {
+        if self.proxy_protocol {
+            let peer = arrival.origin.remote.map(|a| a.ip());
+            let trusted = &state.config.trusted_proxies;
+            // Who switches the protocol on trusts all that reach the listener, unless told whom.
+            let header = if peer.is_none() || trusted.is_empty() || trusted.contains(peer) {
+                read_header(&arrival.stream).await
+            } else {
+                Err(io::ErrorKind::PermissionDenied.into())
+            };
+            match header {
+                Ok(Header::Local) => {}
+                Ok(Header::Proxied { source, destination, secure }) => {
+                    arrival.origin = Origin { remote: Some(source), secure };
+                    arrival.local = Some(destination);
+                }
+                Err(error) => {
+                    // Load balancers probe ports by connecting and going away.
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        Counters::one(&state.counters.proxy_errors);
+                    }
+                    return None;
+                }
+            }
+        }
+        if self.tls {
+            // A listener with TLS is only opened where there are settings.
+            let config = state.tls.as_ref()?.current();
+            match TlsStream::accept(arrival.stream, config).await {
+                Ok(stream) => {
+                    arrival.stream = Stream::Tls(stream);
+                    arrival.origin.secure = true;
+                }
+                Err((error, stream)) => {
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        Counters::one(&state.counters.tls_errors);
+                    }
+                    if error.kind() == io::ErrorKind::Unsupported {
+                        let _ = stream.try_write_plain(PLAIN_HTTP);
+                    }
+                    linger(stream).await;
+                    return None;
+                }
+            }
+        }
+        Some(arrival)
+    }
+}
+
+/// For who speaks HTTP to a TLS port.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 51\r\nConnection: close\r\n\r\nThis port speaks TLS: use https:// or wss:// here.\n";
+
+/// Reads a header and not a byte more.
+async fn read_header(stream: &Stream) -> io::Result<Header> {
+    let mut input = Vec::with_capacity(128);
+    loop {
+        let more = match parse(&input) {
+            Progress::Missing(more) => more,
+            Progress::Complete(header, _) => return Ok(header),
+            Progress::Malformed => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        let start = input.len();
+        input.resize(start + more, 0);
+        let n = receive(stream, &mut input[start..]).await?;
+        input.truncate(start + n);
+        if n == 0 {
+            let silent = input.is_empty();
+            let kind = if silent { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
+            return Err(kind.into());
+        }
+    }
+}
+
+async fn receive(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        let result =
+            stream.try_io(|| Ok(recv(stream.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+    }
+}

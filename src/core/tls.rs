@@ -1,0 +1,282 @@
+//! TLS settings: certificates, keys and client verification, read from PEM files (rustls, ring).
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use crate::env::State;
+use crate::error::TlsError;
+use crate::stats::Counters;
+
+/// What TLS listeners present and demand. The files are read at start and by
+/// [`Server::reload_tls`](crate::Server::reload_tls).
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// For clients that name no host, or one that is not in [`Tls::hosts`].
+    pub identity: Identity,
+    /// By host name (SNI), in lower case: `chat.example.com`, or `*.example.com` for one label.
+    pub hosts: Vec<(String, Identity)>,
+    /// File of CA certificates by which clients must, or may, prove who they are.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is refused.
+    pub client_required: bool,
+    /// Refuse TLS 1.2.
+    pub only_tls13: bool,
+    /// How often the files are looked at for changes. `None`: never.
+    pub watch: Option<Duration>,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// PEM file: the certificate, then those that lead to the root.
+    pub certificate: PathBuf,
+    /// PEM file of the key: PKCS#8 (encrypted or not), PKCS#1 or SEC1. May be the same file.
+    pub key: PathBuf,
+    /// Opens an encrypted key.
+    pub passphrase: Option<Passphrase>,
+}
+
+/// Never shown.
+#[derive(Clone)]
+pub struct Passphrase(pub Vec<u8>);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
+
+impl Tls {
+    /// One certificate for everybody, clients not verified.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            hosts: Vec::new(),
+            client_ca: None,
+            client_required: true,
+            only_tls13: false,
+            watch: None,
+        }
+    }
+
+    /// Reads the files.
+    fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let mut hosts = HashMap::new();
+        for (host, identity) in &self.hosts {
+            let key = identity.load(&provider)?;
+            check_host(host, &key, &identity.certificate)?;
+            hosts.insert(host.to_ascii_lowercase(), Arc::new(key));
+        }
+        let resolver = Resolver { default: Arc::new(self.identity.load(&provider)?), hosts };
+        let versions: &[&SupportedProtocolVersion] =
+            if self.only_tls13 { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Setup)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(roots(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = if self.client_required { verifier } else { verifier.allow_unauthenticated() };
+                let unfit = |error: rustls::server::VerifierBuilderError| TlsError::Unfit {
+                    path: path.clone(),
+                    why: error.to_string(),
+                };
+                builder.with_client_cert_verifier(verifier.build().map_err(unfit)?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Without state of ours, so that resumption costs no memory and survives many clients.
+        config.ticketer = ring::Ticketer::new().map_err(TlsError::Setup)?;
+        Ok(Arc::new(config))
+    }
+
+    /// Every file with what tells that it has changed.
+    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let identities = std::iter::once(&self.identity).chain(self.hosts.iter().map(|(_, i)| i));
+        let files = identities.flat_map(|i| [&i.certificate, &i.key]).chain(&self.client_ca);
+        files.map(|path| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok()).collect()
+    }
+}
+
+impl Identity {
+    fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+        let chain = certificates(&self.certificate)?;
+        let key = private_key(&self.key, self.passphrase.as_ref())?;
+        let unfit = |path: &Path, why: String| TlsError::Unfit { path: path.to_owned(), why };
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| unfit(&self.key, format!("its key is of no use: {error}")))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            // A kind of key that can't tell is tried in the handshake.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(TlsError::Mismatch { key: self.key.clone(), certificate: self.certificate.clone() })
+            }
+            Err(error) => Err(unfit(&self.certificate, format!("its certificate is malformed: {error}"))),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unfit = |why: String| TlsError::Unfit { path: path.to_owned(), why };
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
+    if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
+}
+
+fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let unfit = |why: &str| TlsError::Unfit { path: path.to_owned(), why: why.to_owned() };
+    let text = read(path)?;
+    let has = |needle: &[u8]| text.windows(needle.len()).any(|w| w == needle);
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") {
+        let passphrase = passphrase.ok_or_else(|| TlsError::NoPassphrase { path: path.to_owned() })?;
+        return decrypt(path, &text, passphrase);
+    }
+    if has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(unfit(
+            "its key is encrypted in the legacy format of OpenSSL; convert it by \
+             \"openssl pkcs8 -topk8 -in OLD -out NEW\"",
+        ));
+    }
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => Err(unfit("it has no private key in PEM form")),
+        Err(_) => Err(unfit("it is not well-formed PEM")),
+    }
+}
+
+/// PKCS#8 with PBES2 (RFC 5958, RFC 8018): what OpenSSL writes since 1.1.
+fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, TlsError> {
+    struct Encrypted(Vec<u8>);
+    impl PemObject for Encrypted {
+        fn from_pem(kind: SectionKind, der: Vec<u8>) -> Option<Self> {
+            // The library knows no kind of this label, so it is given another one below.
+            (kind == SectionKind::PrivateKey).then_some(Self(der))
+        }
+    }
+    let unfit = |why: String| TlsError::Unfit { path: path.to_owned(), why };
+    let relabelled = String::from_utf8_lossy(text).replace("ENCRYPTED PRIVATE KEY", "PRIVATE KEY");
+    let Encrypted(der) = Encrypted::from_pem_slice(relabelled.as_bytes())
+        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|error| {
+        unfit(format!("its key is encrypted by a method that is not supported ({error}); use PBES2"))
+    })?;
+    let key = info.decrypt(&passphrase.0).map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })?;
+    PrivateKeyDer::try_from(key.as_bytes())
+        .map(|key| key.clone_key())
+        // Wrong bytes may look well padded by chance.
+        .map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Unfit {
+            path: path.to_owned(),
+            why: format!("a certificate in it can't be a root: {error}"),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// A certificate that doesn't fit its host would only be noticed by clients.
+fn check_host(host: &str, key: &CertifiedKey, path: &Path) -> Result<(), TlsError> {
+    let mismatch = || TlsError::Host { host: host.to_owned(), path: path.to_owned() };
+    // Any label stands for all of them.
+    let probe = host.replacen('*', "any-label", 1);
+    let name = ServerName::try_from(probe.as_str()).map_err(|_| mismatch())?;
+    let leaf = key.end_entity_cert().map_err(|_| mismatch())?;
+    let leaf = ParsedCertificate::try_from(leaf).map_err(|_| mismatch())?;
+    verify_server_name(&leaf, &name).map_err(|_| mismatch())
+}
+
+/// Chooses the certificate by the host name that the client asks for (RFC 6066 section 3).
+#[derive(Debug)]
+struct Resolver {
+    default: Arc<CertifiedKey>,
+    hosts: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let by_name = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            self.hosts.get(&name).or_else(|| {
+                let (_, parent) = name.split_once('.')?;
+                self.hosts.get(&format!("*.{parent}"))
+            })
+        };
+        let found = hello.server_name().filter(|_| !self.hosts.is_empty()).and_then(by_name);
+        Some(found.unwrap_or(&self.default).clone())
+    }
+}
+
+/// The settings in force, exchanged by a reload.
+#[derive(Debug)]
+pub(crate) struct TlsState {
+    tls: Tls,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+impl TlsState {
+    pub(crate) fn load(tls: Tls) -> Result<Self, TlsError> {
+        let current = RwLock::new(tls.load()?);
+        Ok(Self { tls, current })
+    }
+
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// New connections get what the files hold now; open ones go on. On an error nothing changes.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        let fresh = self.tls.load()?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+}
+
+/// Reloads when a file has changed, if that is asked for. A change that can't be used is counted,
+/// and tried again with the next one: certificate and key are seldom replaced in the same instant.
+pub(crate) async fn watch(state: Arc<State>) {
+    let Some(interval) = state.tls.as_ref().and_then(|tls| tls.tls.watch) else { return };
+    let mut known = None;
+    loop {
+        let state = state.clone();
+        // Off this thread: files may be slow, and opening an encrypted key takes long by design.
+        let look = tokio::task::spawn_blocking(move || {
+            let Some(tls) = &state.tls else { return known };
+            let seen = Some(tls.tls.stamps());
+            if known.is_some() && known != seen && tls.reload().is_err() {
+                Counters::one(&state.counters.tls_reload_errors);
+            }
+            seen
+        });
+        let Ok(seen) = look.await else { return };
+        known = seen;
+        tokio::time::sleep(interval).await;
+    }
+}
