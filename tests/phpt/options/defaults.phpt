@@ -30,3 +30,4 @@ strictSubprotocols false
 healthPath null
 ioThreads 1
 backlog 4096
+compression false

@@ -11,7 +11,7 @@ $given = [
     'handshakeTimeout' => 1.5, 'pingInterval' => 0.0, 'pingTimeout' => 2.5, 'closeTimeout' => 0.5, 'sendBufferLimit' => 1000,
     'slowConsumer' => Sprocket\SlowConsumer::Drop, 'maxPendingMessages' => 1, 'maxPendingBytes' => 2,
     'origins' => ['https://example.com'], 'subprotocols' => ['a', 'b'], 'strictSubprotocols' => true, 'healthPath' => '/health',
-    'ioThreads' => 2, 'backlog' => 10,
+    'ioThreads' => 2, 'backlog' => 10, 'compression' => new Sprocket\Compression(level: 9),
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);
