@@ -420,3 +420,6 @@ fn header_len(second: u8) -> usize {
     };
     2 + extended + if second & 0x80 != 0 { 4 } else { 0 }
 }
+
+#[cfg(test)]
+mod tests;
