@@ -421,5 +421,7 @@ fn header_len(second: u8) -> usize {
     2 + extended + if second & 0x80 != 0 { 4 } else { 0 }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod harness;
 #[cfg(test)]
 mod tests;

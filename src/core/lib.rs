@@ -22,6 +22,9 @@ pub mod server;
 
 pub mod stats;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod admission;
 mod codec;
 mod conn;

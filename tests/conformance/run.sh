@@ -39,7 +39,7 @@ esac
 
 here=$(dirname "$(readlink -f "$0")")
 root=$(readlink -f "$here/../..")
-out=$root/target/test/$folder
+out=${AUTOBAHN_OUT:-$root/target/test/$folder}
 : "${SPROCKET_SO:?the path of the built extension}"
 
 server= suite=

@@ -1,15 +1,9 @@
 //! Random streams of frames, valid and damaged, through the reader and the engine. Deterministic;
 //! `SPROCKET_FUZZ_ROUNDS` asks for more rounds than the few that are quick.
 
+use super::harness::{MAX, run};
 use super::*;
-use crate::codec::{Codec, Gate, failure};
-use crate::conn::Shared;
-use crate::event::ConnId;
-use crate::outbox::Outbox;
 use flate2::{Compress, Compression, FlushCompress};
-use tokio_tungstenite::tungstenite::{Error, Message as Got};
-
-const MAX: usize = 200_000;
 
 /// xorshift64*: no more is needed, and no dependency.
 struct Random(u64);
@@ -100,46 +94,6 @@ fn stream(random: &mut Random, keep: bool) -> (Vec<u8>, Vec<(Vec<u8>, bool)>) {
     (bytes, messages)
 }
 
-/// What becomes of a stream that arrives in pieces: messages, and the failure that ends it.
-type Outcome = (Vec<(Vec<u8>, bool)>, Option<u16>);
-
-fn run(pieces: impl Iterator<Item = Vec<u8>>, keep: bool) -> Outcome {
-    let (mut reader, mut pool, mut plain) = (Reader::default(), Inflaters::default(), Plain::default());
-    let mut codec = Codec::new(MAX);
-    let (mut out, conn) = (Outbox::default(), Shared::new(ConnId(1), 0, 0, None));
-    let mut messages = Vec::new();
-    for piece in pieces {
-        let mut input = &piece[..];
-        loop {
-            let before = input.len();
-            let step = reader.read(&mut input, &mut plain, &mut pool, keep, MAX);
-            let mut gate = Gate { input: plain.filled(), out: &mut out, conn: &conn };
-            let ended = loop {
-                match codec.engine.read(&mut gate) {
-                    Ok(Got::Text(text)) => messages.push((text.as_bytes().to_vec(), false)),
-                    Ok(Got::Binary(payload)) => messages.push((payload.to_vec(), true)),
-                    Ok(Got::Close(_)) => break Some(1000),
-                    Ok(_) => {}
-                    Err(Error::Io(_)) => break None,
-                    Err(error) => break Some(failure(&error).0),
-                }
-            };
-            assert!(gate.input.is_empty() || ended.is_some(), "the engine takes all");
-            assert!(step != Ok(Step::Full) || !plain.filled().is_empty() || input.len() < before, "no progress");
-            plain.clear();
-            match (ended, step) {
-                (Some(code), _) | (None, Err((code, _))) => return (messages, Some(code)),
-                (None, Ok(Step::Full)) => {}
-                (None, Ok(Step::Done)) => {
-                    assert!(input.is_empty());
-                    break;
-                }
-            }
-        }
-    }
-    (messages, None)
-}
-
 fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
     let most = [3, 50, 1000, 70_000][random.below(4)];
     let (mut pieces, mut rest) = (Vec::new(), bytes);
@@ -167,7 +121,7 @@ fn messages_come_out_as_they_went_in() {
             end = Some(1009);
         }
         let pieces = cut(&mut random, &bytes);
-        let outcome = run(pieces.into_iter(), keep);
+        let outcome = run(pieces.iter().map(Vec::as_slice), keep);
         assert!(outcome == (messages, end), "round {round}: ended by {:?}", outcome.1);
     }
 }
@@ -190,9 +144,9 @@ fn damaged_streams_end_alike_however_they_are_cut() {
                 _ => bytes.insert(at, random.next() as u8),
             }
         }
-        let whole = run(std::iter::once(bytes.clone()), keep);
+        let whole = run(std::iter::once(&bytes[..]), keep);
         let pieces = cut(&mut random, &bytes);
-        let in_pieces = run(pieces.into_iter(), keep);
+        let in_pieces = run(pieces.iter().map(Vec::as_slice), keep);
         assert!(whole == in_pieces, "round {round}: {:?} and {:?}", whole.1, in_pieces.1);
         *endings.entry(whole.1).or_insert(0) += 1;
     }
