@@ -35,6 +35,7 @@ pub(crate) enum Step {
 /// What the sessions of one thread share for reading.
 #[derive(Debug, Default)]
 pub(crate) struct Inflaters {
+    #[expect(clippy::vec_box, reason = "readers hold them boxed, and moving the box is cheaper")]
     spare: Vec<Box<Decompress>>,
     plain: Option<Box<Plain>>,
 }

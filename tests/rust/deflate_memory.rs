@@ -66,9 +66,8 @@ fn talk(server: &Server, peers: &mut [(TcpStream, Connection)], compressed: bool
 fn cost(compression: Option<Compression>) -> (f64, f64) {
     let offer = compression.is_some();
     let (server, address) = start(Config { compression, ping_interval: None, ..Config::default() });
-    let open = |n: usize| -> Vec<_> {
-        (0..n).map(|_| (negotiated(address, offer), opened(&server))).collect()
-    };
+    let open =
+        |n: usize| -> Vec<_> { (0..n).map(|_| (negotiated(address, offer), opened(&server))).collect() };
     // What the first ones make the server allocate for all is not theirs.
     let mut first = open(20);
     talk(&server, &mut first, offer);
@@ -141,7 +140,8 @@ fn a_bomb_takes_little_memory() {
     let block = deflated(&zeros, FlushCompress::Full);
     let bomb = frame(0xc2, &block.repeat((1 << 20) / block.len()));
     let one_message = peak(|| {
-        let (server, address) = start(Config { compression: Some(Compression::default()), ..Config::default() });
+        let (server, address) =
+            start(Config { compression: Some(Compression::default()), ..Config::default() });
         let mut client = negotiated(address, true);
         opened(&server);
         client.write_all(&bomb).unwrap();
@@ -152,7 +152,8 @@ fn a_bomb_takes_little_memory() {
     packed.truncate(packed.len() - 4);
     let small = frame(0xc2, &packed).repeat(1000);
     let many_messages = peak(|| {
-        let (server, address) = start(Config { compression: Some(Compression::default()), ..Config::default() });
+        let (server, address) =
+            start(Config { compression: Some(Compression::default()), ..Config::default() });
         let mut client = negotiated(address, true);
         let conn = opened(&server);
         client.write_all(&small).unwrap();

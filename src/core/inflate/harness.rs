@@ -35,7 +35,10 @@ pub(crate) fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>, keep: bool) -> Out
                 }
             };
             assert!(gate.input.is_empty() || ended.is_some(), "the engine takes all");
-            assert!(step != Ok(Step::Full) || !plain.filled().is_empty() || input.len() < before, "no progress");
+            assert!(
+                step != Ok(Step::Full) || !plain.filled().is_empty() || input.len() < before,
+                "no progress"
+            );
             plain.clear();
             match (ended, step) {
                 (Some(code), _) | (None, Err((code, _))) => return (messages, Some(code)),
