@@ -11,7 +11,7 @@ pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
     info_table_row!("Protocols", "WebSocket (RFC 6455, version 13), HTTP/1.1");
     info_table_row!("Listeners", "ws://, unix://, fd://, streams, sockets");
     info_table_row!("TLS", "no");
-    info_table_row!("Compression", "no");
+    info_table_row!("Compression", "permessage-deflate (RFC 7692)");
     info_table_row!("Event loops", "own, stream_select, Revolt, ReactPHP");
     info_table_row!("tokio", env!("SPROCKET_TOKIO"));
     info_table_row!("tokio-tungstenite", env!("SPROCKET_TOKIO_TUNGSTENITE"));

@@ -8,6 +8,7 @@
 
 mod by_id;
 mod callbacks;
+mod compression;
 mod connection;
 mod convert;
 mod dispatch;
@@ -37,6 +38,7 @@ pub fn get_module(module: ModuleBuilder<'_>) -> ModuleBuilder<'_> {
 extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
     errors::register();
     tls::register();
+    compression::register();
     options::register();
     request::register();
     response::register();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::{Config, Origins, SlowConsumer, TrustedProxies};
 
+use crate::compression::compression;
 use crate::convert::duration;
 use crate::errors::invalid_option;
 use crate::listen::is_token;
@@ -55,6 +56,7 @@ impl Native for Options {
 pub(crate) fn register() {
     register_enum(&SLOW_CONSUMER, c"Sprocket\\SlowConsumer", &[(c"Close", c"close"), (c"Drop", c"drop")]);
     let slow = Type::class(c"Sprocket\\SlowConsumer");
+    let compression = Type::class(c"Sprocket\\Compression").or(Type::BOOL);
     let options = [
         (c"maxConnections", Type::INT.nullable(), c"null"),
         (c"maxConnectionsPerIp", Type::INT, c"0"),
@@ -78,6 +80,7 @@ pub(crate) fn register() {
         (c"trustedProxies", Type::ARRAY, c"[]"),
         (c"metricsPath", Type::STRING.nullable(), c"null"),
         (c"tls", Type::class(c"Sprocket\\Tls").nullable(), c"null"),
+        (c"compression", compression, c"false"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -88,14 +91,18 @@ pub(crate) fn register() {
 }
 
 /// Reads the arguments in order, checks each, and keeps what PHP shows as properties.
-struct Reader<'a> {
-    call: &'a Call,
-    next: usize,
-    props: Vec<Zval>,
+pub(crate) struct Reader<'a> {
+    pub(crate) call: &'a Call,
+    pub(crate) next: usize,
+    pub(crate) props: Vec<Zval>,
 }
 
-impl Reader<'_> {
-    fn take(&mut self, value: Zval) -> usize {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(call: &'a Call) -> Self {
+        Self { call, next: 0, props: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, value: Zval) -> usize {
         self.props.push(value);
         self.next += 1;
         self.next - 1
@@ -126,8 +133,16 @@ impl Reader<'_> {
         Ok(n)
     }
 
-    fn size(&mut self, name: &str, default: usize, least: i64, most: i64) -> Result<usize> {
+    pub(crate) fn size(&mut self, name: &str, default: usize, least: i64, most: i64) -> Result<usize> {
         self.int(name, default as i64, least, most).map(|n| n as usize)
+    }
+
+    pub(crate) fn bool(&mut self, default: bool) -> Result<bool> {
+        let given = self.call.bool(self.next, default)?;
+        let mut value = Zval::new();
+        value.set_bool(given);
+        self.take(value);
+        Ok(given)
     }
 
     fn seconds(&mut self, name: &str, default: Duration, zero_is_off: bool) -> Result<Duration> {
@@ -171,8 +186,8 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 22)?;
-    let mut args = Reader { call, next: 0, props: Vec::with_capacity(22) };
+    call.arity(0, 23)?;
+    let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
         this.init_prop(index, value);
@@ -208,19 +223,14 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         max_pending_bytes: args.size("maxPendingBytes", base.max_pending_bytes, 1, MOST_BYTES)?,
         origins: origins(args)?,
         subprotocols: subprotocols(args)?,
-        strict_subprotocols: {
-            let strict = args.call.bool(args.next, false)?;
-            let mut value = Zval::new();
-            value.set_bool(strict);
-            args.take(value);
-            strict
-        },
+        strict_subprotocols: args.bool(false)?,
         health_path: own_path(args, "healthPath")?,
         io_threads: args.size("ioThreads", base.io_threads, 1, 64)?,
         backlog: args.int("backlog", i64::from(base.backlog), 1, 65_535)? as i32,
         trusted_proxies: trusted_proxies(args)?,
         metrics_path: own_path(args, "metricsPath")?,
         tls: tls(args)?,
+        compression: compression(args)?,
         ..base
     };
     Ok(Settings { config, max_connections })

@@ -496,6 +496,12 @@ final class Options
     public readonly ?Tls $tls;
 
     /**
+     * Compress messages with clients that can, as browsers can (permessage-deflate, RFC 7692).
+     * False: never. True: as {@see Compression} does by default.
+     */
+    public readonly Compression|bool $compression;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -520,6 +526,7 @@ final class Options
      *        `fd00::/8`), and `unix:` for the peers of Unix sockets.
      * @param string|null $metricsPath Begins with a slash; null for none.
      * @param Tls|null $tls Needed where an address is `wss://`, or says `?tls`.
+     * @param Compression|bool $compression True for the defaults of {@see Compression}.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -546,6 +553,67 @@ final class Options
         array $trustedProxies = [],
         ?string $metricsPath = null,
         ?Tls $tls = null,
+        Compression|bool $compression = false,
+    ) {}
+}
+
+/**
+ * How messages are compressed with clients that offer permessage-deflate (RFC 7692). Immutable; use
+ * named arguments. A server without it sends and receives plain messages.
+ *
+ * By default all connections of an I/O thread share one codec, and each message stands for itself:
+ * an idle connection costs next to nothing more than without compression. {@see Options::$maxMessageSize}
+ * limits a message as it is when inflated; a larger one closes with 1009, and is not inflated further.
+ *
+ * ```php
+ * $options = new Sprocket\Options(compression: new Sprocket\Compression(threshold: 4096, level: 2));
+ * ```
+ */
+final class Compression
+{
+    /** Bytes of a message from which on it is sent compressed; small ones hardly shrink. */
+    public readonly int $threshold;
+
+    /** 1 (fastest) to 9 (smallest). What comes in has the level of the client. */
+    public readonly int $level;
+
+    /** Base-2 logarithm of the window in which the server looks for repetitions. A client may ask for a smaller one. */
+    public readonly int $serverMaxWindowBits;
+
+    /** The same for clients, as far as they can be told. It saves memory there, not in the server. */
+    public readonly int $clientMaxWindowBits;
+
+    /**
+     * Keep the windows of each connection from message to message, so that messages that resemble
+     * earlier ones become much smaller. It costs up to 420 KiB a connection, from its first
+     * compressed message on.
+     */
+    public readonly bool $contextTakeover;
+
+    /**
+     * Bytes of all windows that are kept by {@see $contextTakeover}. Connections beyond it are
+     * compressed without.
+     */
+    public readonly int $maxContextMemory;
+
+    /**
+     * Every argument is optional and has the name of its property.
+     *
+     * @param int $threshold Bytes, 0 to 2147483647.
+     * @param int $level 1 to 9.
+     * @param int $serverMaxWindowBits 9 to 15.
+     * @param int $clientMaxWindowBits 9 to 15.
+     * @param int $maxContextMemory Bytes, at least 0.
+     *
+     * @throws InvalidOption If a value is not allowed.
+     */
+    public function __construct(
+        int $threshold = 1024,
+        int $level = 1,
+        int $serverMaxWindowBits = 15,
+        int $clientMaxWindowBits = 15,
+        bool $contextTakeover = false,
+        int $maxContextMemory = 67108864,
     ) {}
 }
 

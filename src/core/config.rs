@@ -59,6 +59,27 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// For listeners with TLS.
     pub tls: Option<Tls>,
+    /// Compress messages with clients that can (permessage-deflate). `None`: never.
+    pub compression: Option<Compression>,
+}
+
+/// How messages are compressed with clients that offer permessage-deflate (RFC 7692).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compression {
+    /// Bytes of a message from which on it is compressed; a smaller one hardly shrinks.
+    pub threshold: usize,
+    /// 1 (fastest) to 9 (smallest).
+    pub level: u8,
+    /// Base-2 logarithm of the window in which we compress, 9 to 15.
+    pub server_max_window_bits: u8,
+    /// The same for clients, as far as they can be told. Saves memory there, not here.
+    pub client_max_window_bits: u8,
+    /// Each connection keeps its windows from message to message (context takeover), which makes
+    /// similar small messages smaller and costs several hundred KiB. False: all connections of an
+    /// I/O thread share one codec, and each message stands for itself.
+    pub context_takeover: bool,
+    /// Bytes of all windows that connections keep. One that would exceed it shares the codec.
+    pub max_context_memory: usize,
 }
 
 /// What happens when more than [`Config::send_buffer_limit`] bytes wait for a peer.
@@ -155,6 +176,20 @@ impl Default for Config {
             metrics_path: None,
             trusted_proxies: TrustedProxies::default(),
             tls: None,
+            compression: None,
+        }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            threshold: 1024,
+            level: 1,
+            server_max_window_bits: 15,
+            client_max_window_bits: 15,
+            context_takeover: false,
+            max_context_memory: 64 << 20,
         }
     }
 }

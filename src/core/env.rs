@@ -9,6 +9,7 @@ use crate::admission::Limits;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
+use crate::deflate::{self, Windows};
 use crate::event::Interest;
 use crate::hub::Hub;
 use crate::io;
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub(crate) limits: Arc<Limits>,
     /// Where there are settings for TLS.
     pub(crate) tls: Option<TlsState>,
+    pub(crate) windows: Arc<Windows>,
     pub(crate) interest: AtomicU8,
     pub(crate) events: Events,
     pub(crate) waker: Waker,
@@ -63,6 +65,8 @@ pub(crate) struct Env {
     pub(crate) live: usize,
     /// Told when one of these, or an HTTP socket, ends.
     pub(crate) ended: Arc<Notify>,
+    /// Codecs of connections with compression.
+    pub(crate) deflate: deflate::Shared,
     // Counted here and added to the shared counters once a batch.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
@@ -91,6 +95,7 @@ impl Env {
             ended: Arc::default(),
             attending: false,
             polls: 0,
+            deflate: deflate::Shared::default(),
             messages_in: 0,
             messages_out: 0,
             bytes_in: 0,

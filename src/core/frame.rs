@@ -6,16 +6,40 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 /// A whole unmasked data message in one frame (RFC 6455 section 5.2).
 pub(crate) fn message(payload: &[u8], binary: bool) -> Bytes {
-    encode(OpCode::Data(if binary { Data::Binary } else { Data::Text }), payload)
+    encode(data(binary), false, payload)
+}
+
+/// The same message with a compressed payload (RFC 7692 section 6.1).
+pub(crate) fn compressed(payload: &[u8], binary: bool) -> Bytes {
+    encode(data(binary), true, payload)
+}
+
+/// What one of our messages holds, `None` for another kind of frame; and whether it is binary.
+pub(crate) fn payload(frame: &[u8]) -> Option<(&[u8], bool)> {
+    let binary = match frame.first()? {
+        0x81 => false,
+        0x82 => true,
+        _ => return None,
+    };
+    let header = match frame.get(1)? {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    Some((frame.get(header..)?, binary))
+}
+
+fn data(binary: bool) -> OpCode {
+    OpCode::Data(if binary { Data::Binary } else { Data::Text })
 }
 
 /// A ping (section 5.5.2); the payload has at most 125 bytes.
 pub(crate) fn ping(payload: &[u8]) -> Bytes {
-    encode(OpCode::Control(Control::Ping), payload)
+    encode(OpCode::Control(Control::Ping), false, payload)
 }
 
-fn encode(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
+fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
+    let header = FrameHeader { opcode, rsv1, ..FrameHeader::default() };
     let length = payload.len() as u64;
     // Exactly sized, so that `Bytes` takes the allocation over.
     let mut out = Vec::with_capacity(header.len(length) + payload.len());
@@ -35,5 +59,17 @@ mod tests {
         assert_eq!(&message(&[7; 126], true)[..4], b"\x82\x7e\x00\x7e");
         assert_eq!(&message(&[7; 65536], true)[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
         assert_eq!(&ping(b"x")[..], b"\x89\x01x");
+        assert_eq!(&compressed(b"hi", false)[..], b"\xc1\x02hi");
+    }
+
+    #[test]
+    fn the_payload_of_a_message_is_found_again() {
+        for length in [0, 1, 125, 126, 65535, 65536, 100_000] {
+            let bytes = vec![7; length];
+            assert_eq!(payload(&message(&bytes, true)), Some((&bytes[..], true)));
+            assert_eq!(payload(&message(&bytes, false)), Some((&bytes[..], false)));
+        }
+        assert_eq!(payload(&ping(b"x")), None);
+        assert_eq!(payload(&compressed(b"x", true)), None);
     }
 }

@@ -15,9 +15,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admission::{Admission, Full as NoPlace};
+use crate::deflate::Agreed;
 use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response, Ticket};
+use crate::extension;
 use crate::handshake::{Kind, examine, negotiate, refuse};
 use crate::http_io::HttpIo;
 use crate::io::{self, Upgraded};
@@ -49,6 +51,7 @@ struct Accepted {
     admission: Admission,
     request: Arc<Request>,
     subprotocol: Option<String>,
+    compression: Option<Agreed>,
     asked: Option<Asked>,
 }
 
@@ -138,6 +141,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
                 remote: accepted.request.remote(),
                 request: accepted.request,
                 subprotocol: accepted.subprotocol,
+                compression: accepted.compression,
                 ticket: accepted.asked.map(Asked::answered),
             };
             io::with(|io| io.open(upgraded));
@@ -230,6 +234,14 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
             return closing(build(response));
         }
     };
+    let offered = state.config.compression.as_ref().map(|ours| extension::negotiate(&parts.headers, ours));
+    let params = match offered.transpose() {
+        Ok(params) => params.flatten(),
+        Err(extension::Malformed) => {
+            Counters::one(&counters.bad_requests);
+            return closing(build(refuse(400, "The Sec-WebSocket-Extensions header is malformed.", &[])));
+        }
+    };
     let mut headers = Vec::new();
     let mut asked = None;
     if state.wants(Interest::UPGRADE) {
@@ -264,7 +276,14 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
     if let Some(subprotocol) = &subprotocol {
         set(&mut response, "sec-websocket-protocol", subprotocol);
     }
-    let accepted = Accepted { admission, request, subprotocol, asked };
+    let compression = match (params, &state.config.compression) {
+        (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
+        _ => None,
+    };
+    if let Some(compression) = &compression {
+        set(&mut response, "sec-websocket-extensions", &compression.answer());
+    }
+    let accepted = Accepted { admission, request, subprotocol, compression, asked };
     *peer.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
     response
 }

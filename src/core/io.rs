@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use crate::admission::Admission;
 use crate::conn::Shared;
+use crate::deflate::{Agreed, Deflate, Fanout};
 use crate::env::{Env, State};
 use crate::event::{ConnId, Connection, Event, Ticket};
 use crate::listener::Listener;
@@ -69,6 +70,7 @@ pub(crate) struct Upgraded {
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) request: Arc<Request>,
     pub(crate) subprotocol: Option<String>,
+    pub(crate) compression: Option<Agreed>,
     pub(crate) ticket: Option<Ticket>,
 }
 
@@ -236,8 +238,9 @@ impl Io {
             request: upgraded.request,
             subprotocol: upgraded.subprotocol,
         }));
+        let deflate = upgraded.compression.map(|agreed| Box::new(Deflate::new(agreed)));
         let session =
-            Session::new(shared, upgraded.stream, upgraded.early, upgraded.admission, self.env.tick);
+            Session::new(shared, upgraded.stream, upgraded.early, deflate, upgraded.admission, self.env.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
         self.env.live += 1;
         if self.len() == 1 {
@@ -284,9 +287,9 @@ impl Io {
         match command {
             Command::Send(target, frame) => {
                 self.env.messages_out += 1;
-                self.push(target, frame);
+                self.push(target, |session, env| session.send(env, frame));
             }
-            Command::Ping(target, frame) => self.push(target, frame),
+            Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
             Command::Overflow(target) => self.with_session(target, |session, env| {
                 session.overflow(env);
@@ -299,8 +302,8 @@ impl Io {
             Command::Unsubscribe(target, topic) => {
                 self.with_session(target, |s, env| s.unsubscribe(env, topic));
             }
-            Command::Publish { topics, frame, except } => self.publish(&topics, &frame, except),
-            Command::Broadcast { frame, except } => self.broadcast(&frame, except),
+            Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
+            Command::Broadcast { frame, except } => self.broadcast(frame, except),
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
@@ -314,32 +317,35 @@ impl Io {
         }
     }
 
-    fn push(&mut self, target: Target, frame: Bytes) {
+    /// `f` queues something and says whether it did.
+    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env) -> bool) {
         let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
-        if session.shared.id == target.id && session.push(frame) && !session.dirty {
+        if session.shared.id == target.id && f(session, &mut self.env) && !session.dirty {
             session.dirty = true;
             self.dirty.push(target.slot);
         }
     }
 
-    fn publish(&mut self, topics: &[TopicId], frame: &Bytes, except: Option<ConnId>) {
+    fn publish(&mut self, topics: &[TopicId], frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
+        let mut frame = Fanout::new(frame);
         let mut overflowing = Vec::new();
         for topic in topics {
             // The list is not changed while it is read: sessions that overflow are closed later.
             for at in 0..self.env.hub.members(*topic).len() {
                 let slot = self.env.hub.members(*topic)[at];
-                self.push_published(slot, frame, except, &mut overflowing);
+                self.push_published(slot, &mut frame, except, &mut overflowing);
             }
         }
         self.overflow(&overflowing);
     }
 
-    fn broadcast(&mut self, frame: &Bytes, except: Option<ConnId>) {
+    fn broadcast(&mut self, frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
+        let mut frame = Fanout::new(frame);
         let mut overflowing = Vec::new();
         for slot in 0..self.sessions.len() as u32 {
-            self.push_published(slot, frame, except, &mut overflowing);
+            self.push_published(slot, &mut frame, except, &mut overflowing);
         }
         self.overflow(&overflowing);
     }
@@ -347,7 +353,7 @@ impl Io {
     fn push_published(
         &mut self,
         slot: u32,
-        frame: &Bytes,
+        frame: &mut Fanout,
         except: Option<ConnId>,
         overflowing: &mut Vec<u32>,
     ) {

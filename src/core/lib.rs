@@ -22,16 +22,22 @@ pub mod server;
 
 pub mod stats;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod admission;
 mod codec;
 mod conn;
+mod deflate;
 mod entry;
 mod env;
+mod extension;
 mod frame;
 mod handshake;
 mod http;
 mod http_io;
 mod hub;
+mod inflate;
 mod io;
 mod listener;
 mod metrics;
@@ -48,7 +54,7 @@ mod track;
 mod utf8;
 mod wake;
 
-pub use config::{Bind, Config, Listen, Origins, SlowConsumer};
+pub use config::{Bind, Compression, Config, Listen, Origins, SlowConsumer};
 pub use error::{BindError, ForkError, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
 pub use proxies::TrustedProxies;

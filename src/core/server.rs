@@ -106,6 +106,7 @@ impl Server {
             counters: Counters::default(),
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),
             tls,
+            windows: Arc::default(),
             interest: AtomicU8::new(config.interest.0),
             events: crossbeam_channel::unbounded(),
             waker: Waker::new()?,

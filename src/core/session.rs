@@ -11,8 +11,10 @@ use crate::admission::Admission;
 use crate::codec::{Codec, Gate, close_frame, failure};
 use crate::config::SlowConsumer;
 use crate::conn::Shared;
+use crate::deflate::{Deflate, Fanout};
 use crate::env::Env;
 use crate::event::{Event, Interest};
+use crate::inflate::Step;
 use crate::outbox::Outbox;
 use crate::queue::Item;
 use crate::stats::Counters;
@@ -21,6 +23,9 @@ use crate::topics::TopicId;
 
 /// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
 const READS_PER_POLL: usize = 4;
+
+/// Bytes inflated at a time, before other connections get their turn.
+const INFLATED_AT_ONCE: usize = 256 << 10;
 
 /// Payload of keep-alive pings. A pong with it is not told to the host.
 const KEEP_ALIVE: &[u8] = b"\0spk";
@@ -47,8 +52,11 @@ pub(crate) struct Session {
     out: Outbox,
     /// Only inside a message, and while closing.
     codec: Option<Box<Codec>>,
-    /// Bytes that arrived with the handshake.
+    /// Bytes that were received and not looked at yet: those that arrived with the handshake, and
+    /// what follows compressed messages that were enough for now.
     early: Bytes,
+    /// permessage-deflate, if it was negotiated.
+    deflate: Option<Box<Deflate>>,
     phase: Phase,
     /// To be reported instead of what the peer answers: we have failed the connection.
     failed: Option<(u16, String)>,
@@ -72,6 +80,7 @@ impl Session {
         shared: Arc<Shared>,
         stream: Stream,
         early: Bytes,
+        deflate: Option<Box<Deflate>>,
         admission: Admission,
         tick: u32,
     ) -> Self {
@@ -81,6 +90,7 @@ impl Session {
             out: Outbox::default(),
             codec: None,
             early,
+            deflate,
             phase: Phase::Open,
             failed: None,
             admission: Some(admission),
@@ -102,10 +112,6 @@ impl Session {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
-        if !self.early.is_empty() {
-            let early = std::mem::take(&mut self.early);
-            self.receive(env, &early);
-        }
         self.poll_read(env, cx);
         self.poll_write(env, cx);
         if self.is_dead() { Poll::Ready(()) } else { Poll::Pending }
@@ -115,6 +121,11 @@ impl Session {
         for _ in 0..READS_PER_POLL {
             if self.is_dead() || self.is_paused() {
                 return;
+            }
+            if !self.early.is_empty() || self.deflate.as_ref().is_some_and(|d| d.is_full()) {
+                let early = std::mem::take(&mut self.early);
+                self.receive(env, &early);
+                continue;
             }
             let mut buffer = std::mem::take(&mut env.read);
             let polled = self.stream.poll_read(cx, &mut buffer);
@@ -166,9 +177,58 @@ impl Session {
     fn receive(&mut self, env: &mut Env, input: &[u8]) {
         self.heard = env.tick;
         self.pinged = None;
-        if matches!(self.phase, Phase::Lingering { .. } | Phase::Dead) {
+        if self.is_over() {
             return;
         }
+        match self.deflate.take() {
+            None => self.feed(env, input),
+            Some(deflate) => self.inflate(env, deflate, input),
+        }
+    }
+
+    /// Nothing that the peer says counts any more.
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. } | Phase::Dead)
+    }
+
+    /// Feeds the engine with what compressed messages in `input` inflate to, as much as is due.
+    fn inflate(&mut self, env: &mut Env, mut deflate: Box<Deflate>, mut input: &[u8]) {
+        let max = env.server.config.max_message_size;
+        let mut plain = env.deflate.inflaters.plain();
+        let mut inflated = 0;
+        loop {
+            let step = deflate.read(&mut input, &mut plain, &mut env.deflate, max);
+            if !plain.filled().is_empty() {
+                self.feed(env, plain.filled());
+                plain.clear();
+            }
+            if self.is_over() {
+                break;
+            }
+            inflated += deflate.take_work();
+            match step {
+                Ok(Step::Done) => break,
+                Ok(Step::Full) if !self.is_paused() && inflated < INFLATED_AT_ONCE => {}
+                Ok(Step::Full) => {
+                    // A little input may hold a lot: the host takes what there is first, and other
+                    // connections get their turn.
+                    self.early = Bytes::copy_from_slice(input);
+                    break;
+                }
+                Err((code, reason)) => {
+                    self.fail(env, code, reason);
+                    break;
+                }
+            }
+        }
+        env.deflate.inflaters.give_back_plain(plain);
+        if !self.is_over() {
+            self.deflate = Some(deflate);
+        }
+    }
+
+    /// Hands plain frames to the engine, and what comes out of them to the host.
+    fn feed(&mut self, env: &mut Env, input: &[u8]) {
         let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
         let scan = codec.tracker.scan(input);
         let mut gate = Gate { input, out: &mut self.out, conn: &self.shared };
@@ -216,12 +276,34 @@ impl Session {
             None => self.codec = Some(codec),
             Some(End::Answered(code, reason)) => self.finish(env, code, reason),
             Some(End::Failed((code, reason))) => {
-                if self.phase == Phase::Open {
-                    let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));
-                }
-                self.finish(env, code, reason);
+                self.codec = Some(codec);
+                self.fail(env, code, reason);
             }
         }
+    }
+
+    /// The peer has broken the rules.
+    fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
+        if self.phase == Phase::Open {
+            let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
+            let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
+            let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));
+        }
+        self.finish(env, code, reason);
+    }
+
+    /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
+    pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
+        let (Some(deflate), Phase::Open, Some(ours)) =
+            (&mut self.deflate, self.phase, &env.server.config.compression)
+        else {
+            return self.push(frame);
+        };
+        let counted = frame.len();
+        let frame = deflate.compress(&mut env.deflate, ours, frame);
+        // Never longer than it was.
+        self.shared.sub_buffered(counted - frame.len());
+        self.push(frame)
     }
 
     /// Queues a frame; [`Session::flush`] writes it. False: too late.
@@ -242,11 +324,13 @@ impl Session {
 
     /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
     /// publication.
-    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &Bytes, number: u64) -> Published {
+    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &mut Fanout, number: u64) -> Published {
         if !self.shared.is_open() || self.published == number {
             return Published::Skipped;
         }
         self.published = number;
+        let ours = env.server.config.compression.as_ref();
+        let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
         let waiting = self.shared.buffered();
         if waiting > 0 && waiting + frame.len() > env.server.config.send_buffer_limit {
             return match env.server.config.slow_consumer {
@@ -258,7 +342,7 @@ impl Session {
             };
         }
         env.messages_out += 1;
-        self.push_counted(frame.clone());
+        self.push_counted(frame);
         Published::Queued
     }
 
@@ -407,6 +491,8 @@ impl Session {
         let closing = self.phase == Phase::Closing;
         self.report(env, code, reason);
         self.codec = None;
+        self.deflate = None;
+        self.early = Bytes::new();
         self.phase = Phase::Lingering { fin: false };
         if !closing {
             env.expire_close(&self.shared);

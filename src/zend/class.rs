@@ -47,6 +47,11 @@ impl Type {
         Self { mask: self.mask | 1 << ffi::IS_NULL, class: self.class }
     }
 
+    /// A union of this type and one without a class.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self { mask: self.mask | other.mask, class: self.class }
+    }
+
     /// For arginfo, where a class is named by a C string that the engine turns into its own.
     fn for_argument(self) -> ffi::zend_type {
         /// `_ZEND_TYPE_LITERAL_NAME_BIT` since PHP 8.3, `_ZEND_TYPE_NAME_BIT` before.

@@ -27,8 +27,8 @@ pub(crate) use class::{
     register_interface,
 };
 pub(crate) use exception::{
-    Builtin, Report, Thrown, argument_value_error, pending, report, take_exception, throw, throw_error,
-    throw_with, type_error,
+    Builtin, Report, Thrown, argument_type_error, argument_value_error, pending, report, take_exception,
+    throw, throw_error, throw_with, type_error,
 };
 pub(crate) use object::{Gc, Native, Owned};
 pub(crate) use process::{

@@ -5,4 +5,7 @@ ring_needs() {
     [ -n "${AUTOBAHN_PYTHON:-}" ] || python3 -m pip --version >/dev/null 2>&1 || want python3-pip
 }
 
-ring_run() { tap "autobahn" 900 tests/conformance/run.sh; }
+ring_run() {
+    tap "autobahn" 900 tests/conformance/run.sh
+    tap "autobahn compression" 600 tests/conformance/run.sh compression
+}

@@ -14,7 +14,7 @@ foreach ([1, 2] as $round) {
     foreach ([1, 2, 3] as $i) {
         Client::of($server)->open()->close();
     }
-    pump($server, fn () => $server->stats()['closed'] === 3);
+    pump($server, function () use (&$ids, $round) { return count($ids) === 3 * $round; });
     halt($server);
 }
 var_dump(count(array_unique($ids)));

@@ -7,7 +7,8 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
-$server->onClose(function ($c) use ($server) {
+$server->onClose(function ($c) use ($server, &$closed) {
+    $closed = true;
     var_dump($c->isOpen(), $c->send('too late'), $c->ping(), $server->connection($c->id), count($server));
     $c->close();
     $c->terminate();
@@ -15,7 +16,7 @@ $server->onClose(function ($c) use ($server) {
 $server->start();
 $client = Client::of($server)->open();
 $client->close();
-pump($server, fn () => $server->stats()['closed'] === 1 && $server->poll(0.02) === 0);
+pump($server, function () use (&$closed) { return $closed; });
 --EXPECT--
 bool(false)
 bool(false)

@@ -6,7 +6,7 @@ sprocket
 <?php
 require __DIR__ . '/../inc/client.inc';
 
-foreach (['Server', 'Options', 'Connection', 'Handshake', 'Request', 'Response'] as $class) {
+foreach (['Server', 'Options', 'Compression', 'Connection', 'Handshake', 'Request', 'Response'] as $class) {
     try {
         $object = (new ReflectionClass("Sprocket\\$class"))->newInstanceWithoutConstructor();
     } catch (ReflectionException $e) {

@@ -13,7 +13,7 @@ $good = [
     'sendBufferLimit' => [1, 2147483647], 'maxPendingMessages' => [1, 1000000], 'maxPendingBytes' => [1, 2147483647],
     'origins' => [null, [], ['*'], ['http://localhost:3000'], ['example.com', 'https://example.com']],
     'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
-    'ioThreads' => [1, 64], 'backlog' => [1, 65535],
+    'ioThreads' => [1, 64], 'backlog' => [1, 65535], 'compression' => [true, false],
 ];
 foreach ($good as $option => $values) {
     foreach ($values as $value) {

@@ -33,3 +33,4 @@ backlog 4096
 trustedProxies []
 metricsPath null
 tls null
+compression false

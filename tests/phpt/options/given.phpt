@@ -13,6 +13,7 @@ $given = [
     'origins' => ['https://example.com'], 'subprotocols' => ['a', 'b'], 'strictSubprotocols' => true, 'healthPath' => '/health',
     'ioThreads' => 2, 'backlog' => 10, 'trustedProxies' => ['10.0.0.0/8', 'unix:'], 'metricsPath' => '/metrics',
     'tls' => new Sprocket\Tls('/etc/chat.pem'),
+    'compression' => new Sprocket\Compression(level: 9),
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);

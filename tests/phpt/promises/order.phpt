@@ -10,7 +10,7 @@ $server = new Sprocket\Server('ws://127.0.0.1:0');
 $log = [];
 $server->onOpen(function ($c) use (&$log) { $log[$c->data = $c->id][] = 'open'; });
 $server->onMessage(function ($c, $m) use (&$log) { $log[$c->data][] = (int) $m; });
-$server->onClose(function ($c) use (&$log) { $log[$c->data][] = 'close'; });
+$server->onClose(function ($c) use (&$log, &$closed) { $log[$c->data][] = 'close'; $closed++; });
 $server->start();
 $clients = [Client::of($server)->open(), Client::of($server)->open(), Client::of($server)->open()];
 for ($i = 1; $i <= 600; $i++) {
@@ -21,7 +21,7 @@ for ($i = 1; $i <= 600; $i++) {
 foreach ($clients as $client) {
     $client->close();
 }
-pump($server, fn () => $server->stats()['closed'] === 3 && count($server) === 0);
+pump($server, function () use (&$closed) { return $closed === 3; });
 foreach ($log as $events) {
     var_dump($events === ['open', ...range(1, 600), 'close']);
 }

@@ -1,0 +1,4 @@
+//! Frames, compressed and not, of a client.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::deflate(data));

@@ -1,0 +1,31 @@
+//! Entrances for the fuzz targets in `fuzz/`. Not there otherwise.
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::Compression;
+use crate::extension::negotiate;
+use crate::inflate::harness::run;
+
+/// Bytes of a client on a connection with compression. The first byte says whether windows are
+/// kept and how the stream is cut, which must not make a difference.
+pub fn deflate(data: &[u8]) {
+    let Some((how, stream)) = data.split_first() else { return };
+    let keep = how & 1 != 0;
+    let step = 1 + usize::from(how >> 1);
+    let whole = run(std::iter::once(stream), keep);
+    let pieces = run(stream.chunks(step), keep);
+    assert!(whole == pieces, "ended by {:?} as a whole, by {:?} in pieces", whole.1, pieces.1);
+}
+
+/// A `Sec-WebSocket-Extensions` header. What is answered must be an offer that we accept.
+pub fn extensions(data: &[u8]) {
+    let ours = Compression { context_takeover: true, ..Compression::default() };
+    let offer = |value: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.append("sec-websocket-extensions", HeaderValue::from_bytes(value).ok()?);
+        negotiate(&headers, &ours).ok()?
+    };
+    if let Some(params) = offer(data) {
+        assert_eq!(offer(params.answer().as_bytes()), Some(params));
+    }
+}
