@@ -225,4 +225,17 @@ mod tests {
             assert_eq!(reader.join().unwrap().len(), big.len());
         });
     }
+
+    #[test]
+    fn a_pong_that_is_encrypted_already_is_not_replaced() {
+        let mut outbox = Outbox { blocked: true, ..Outbox::default() };
+        outbox.push(Bytes::from_static(b"ten bytes."));
+        outbox.push_pong(Bytes::from_static(b"first"));
+        outbox.keep(10);
+        assert_eq!(outbox.push_pong(Bytes::from_static(b"second")), 5);
+        outbox.keep(11);
+        assert_eq!(outbox.push_pong(Bytes::from_static(b"third")), 0);
+        assert_eq!(outbox.push_pong(Bytes::from_static(b"fourth")), 5);
+        assert_eq!(outbox.frames.iter().skip(1).collect::<Vec<_>>(), ["second", "fourth"]);
+    }
 }

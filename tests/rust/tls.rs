@@ -264,33 +264,33 @@ fn pongs_for_a_peer_that_does_not_read_stay_well_formed() {
     let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
     let mut stream = upgraded(address, ca.client(), "localhost");
     let conn = opened(&server);
-    let big = vec![b'x'; 8 << 20];
+    let big = vec![b'x'; 30_000];
     let ping = |i: u32| frame(0x89, format!("{i:0width$}", width = 5 + (i % 100) as usize).as_bytes());
-    for i in 0..3 {
-        stream.write_all(&ping(i)).unwrap();
-    }
-    server.send(&conn, &big, true);
-    server.flush();
-    for i in 3..3000 {
-        if i % 500 == 0 {
-            server.send(&conn, format!("text {i}").as_bytes(), false);
-            server.flush();
-        }
-        stream.write_all(&ping(i)).unwrap();
-    }
-    let (mut numbers, mut texts) = (Vec::new(), 0);
-    while numbers.last() != Some(&2999) || texts < 5 {
-        let payload = payload(&mut stream);
+    let (mut numbers, mut messages) = (Vec::new(), 0);
+    let mut take = |stream: &mut Secure| {
+        let payload = payload(stream);
         if payload.starts_with(b"x") {
             assert!(payload == big);
-        } else if payload.starts_with(b"text ") {
-            texts += 1;
+            messages += 1;
         } else {
             numbers.push(String::from_utf8(payload).unwrap().parse::<u32>().unwrap());
         }
+        (messages, numbers.last() == Some(&2999))
+    };
+    // Messages and pongs by turns, until the socket is full; then it empties slowly.
+    for i in 0..3000 {
+        if i < 400 {
+            server.send(&conn, &big, true);
+            server.flush();
+        }
+        stream.write_all(&ping(i)).unwrap();
+        if i > 1000 && i % 5 == 0 {
+            take(&mut stream);
+        }
     }
+    while take(&mut stream) != (400, true) {}
     assert!(numbers.is_sorted(), "{numbers:?}");
-    assert_eq!((texts, conn.is_open()), (5, true));
+    assert!(conn.is_open() && numbers.len() < 3000, "{}", numbers.len());
 }
 
 #[test]
