@@ -115,7 +115,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         .max_header_size(config.max_header_size)
         // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
         .max_buf_size((config.max_header_size + 1024).max(8192))
-        .serve_connection(HttpIo::new(stream, due), service);
+        .serve_connection(HttpIo::new(stream, due, config.handshake_timeout), service);
 
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut told = false;

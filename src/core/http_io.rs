@@ -4,11 +4,14 @@
 //! recognised here (no response of ours is due) and replaced by ones that say what is wrong.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
 
 use crate::stream::Stream;
 
@@ -19,11 +22,38 @@ pub(crate) struct HttpIo {
     due: Arc<AtomicUsize>,
     /// What is written instead of hyper's own answer.
     instead: Vec<u8>,
+    stall: Stall,
+}
+
+/// Ends a connection whose peer takes nothing of a response for too long.
+struct Stall {
+    limit: Duration,
+    /// Runs while the socket takes no more.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn poll_send(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = poll_send(stream, cx, buf);
+        if poll.is_ready() {
+            self.timer = None;
+            return poll;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl HttpIo {
-    pub(crate) fn new(stream: Stream, due: Arc<AtomicUsize>) -> Self {
-        Self { stream, due, instead: Vec::new() }
+    /// `limit` is the time for which a peer may take nothing of a response.
+    pub(crate) fn new(stream: Stream, due: Arc<AtomicUsize>, limit: Duration) -> Self {
+        Self { stream, due, instead: Vec::new(), stall: Stall { limit, timer: None } }
     }
 
     pub(crate) fn into_inner(self) -> Stream {
@@ -32,7 +62,7 @@ impl HttpIo {
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
-            let n = ready!(poll_send(&mut self.stream, cx, &self.instead))?;
+            let n = ready!(self.stall.poll_send(&mut self.stream, cx, &self.instead))?;
             self.instead.drain(..n);
         }
         Poll::Ready(Ok(()))
@@ -75,7 +105,8 @@ impl Write for HttpIo {
             // Hyper's answer, which it writes in one piece, is swallowed.
             return Poll::Ready(Ok(buf.len()));
         }
-        let n = ready!(poll_send(&mut self.stream, cx, buf))?;
+        let this = &mut *self;
+        let n = ready!(this.stall.poll_send(&mut this.stream, cx, buf))?;
         if buf.starts_with(b"HTTP/1.") {
             let _ = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         }
