@@ -175,21 +175,18 @@ fn messages_of_any_size_pass_both_ways_in_both_versions() {
         let conn = opened(&server);
         for size in [0, 1, 125, 16_383, 16_384, 16_385, 70_000, 5 << 20] {
             let message: Vec<u8> = (0..size).map(|i| (i * 7 + size) as u8).collect();
+            stream.write_all(&frame(0x82, &message)).unwrap();
+            stream.flush().unwrap();
+            let Event::Message { payload: got, .. } = next(&server) else { panic!("no message") };
+            assert!(got == message, "received {size}");
             // The client reads only after the server has more to send than the kernel takes.
-            let reader = {
-                stream.write_all(&frame(0x82, &message)).unwrap();
-                stream.flush().unwrap();
-                let Event::Message { payload: got, .. } = next(&server) else { panic!("no message") };
-                assert!(got == message, "received {size}");
-                for _ in 0..3 {
-                    server.send(&conn, &got, true);
-                }
-                server.flush();
-                for _ in 0..3 {
-                    assert!(payload(&mut stream) == message, "sent {size}");
-                }
-            };
-            let () = reader;
+            for _ in 0..3 {
+                server.send(&conn, &got, true);
+            }
+            server.flush();
+            for _ in 0..3 {
+                assert!(payload(&mut stream) == message, "sent {size}");
+            }
         }
         // What was sent counts as buffered until the kernel has taken its ciphertext.
         wait_for("all is written", || conn.buffered_amount() == 0);
@@ -463,20 +460,21 @@ fn hostile_peers_are_ended_and_hold_nobody_up() {
     let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
 
     // Garbage, a record of an unknown type, one that is too long, a hello of nonsense.
-    let mut count = 0;
-    for garbage in [
+    for (count, garbage) in [
         vec![0xff; 2000],
         b"\x18\x03\x03\x00\x03abc".to_vec(),
         b"\x16\x03\x01\xff\xff".to_vec(),
         [b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c".as_slice(), &[0xaa; 60]].concat(),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let mut stream = connect(address);
         stream.write_all(&garbage).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         assert!(answer.first().is_none_or(|b| *b == 0x15), "an alert or nothing: {answer:?}");
-        count += 1;
-        wait_for("it is counted", || server.stats().tls_errors == count);
+        wait_for("it is counted", || server.stats().tls_errors == count as u64 + 1);
     }
 
     // HTTP without TLS is told what to do.
