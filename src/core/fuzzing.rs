@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::config::Compression;
 use crate::extension::negotiate;
-use crate::inflate::harness::run;
+use crate::inflate::harness::{run, same};
 
 /// Bytes of a client on a connection with compression. The first byte says whether windows are
 /// kept and how the stream is cut, which must not make a difference.
@@ -14,7 +14,7 @@ pub fn deflate(data: &[u8]) {
     let step = 1 + usize::from(how >> 1);
     let whole = run(std::iter::once(stream), keep);
     let pieces = run(stream.chunks(step), keep);
-    assert!(whole == pieces, "ended by {:?} as a whole, by {:?} in pieces", whole.1, pieces.1);
+    assert!(same(&whole, &pieces), "ended by {:?} as a whole, by {:?} in pieces", whole.1, pieces.1);
 }
 
 /// A `Sec-WebSocket-Extensions` header. What is answered must be an offer that we accept.

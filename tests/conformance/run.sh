@@ -12,7 +12,7 @@
 #   --update        write the expectation anew
 #
 # Environment: SPROCKET_SO, the built extension; PHP. The report is left in target/test/autobahn,
-# autobahn-compression or autobahn-takeover.
+# autobahn-compression or autobahn-takeover; AUTOBAHN_OUT: elsewhere.
 #
 # expected.json says NON-STRICT where an invalid frame follows a message: whether the echo still
 # goes out before the connection is failed depends on who is quicker, so OK is good, too.

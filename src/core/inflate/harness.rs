@@ -13,6 +13,13 @@ pub(crate) const MAX: usize = 200_000;
 /// What becomes of a stream that arrives in pieces: messages, and the failure that ends it.
 pub(crate) type Outcome = (Vec<(Vec<u8>, bool)>, Option<u16>);
 
+/// Whether two cuts of a stream came to the same. One that is wrong in two ways, invalid and too
+/// large at once, may end with either code.
+pub(crate) fn same(a: &Outcome, b: &Outcome) -> bool {
+    a.0 == b.0 && a.1.is_some() == b.1.is_some()
+}
+
+/// Reads a stream that arrives in these pieces. `keep` as in [`Reader::read`].
 pub(crate) fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>, keep: bool) -> Outcome {
     let (mut reader, mut pool, mut plain) = (Reader::default(), Inflaters::default(), Plain::default());
     let mut codec = Codec::new(MAX);
