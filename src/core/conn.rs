@@ -96,6 +96,11 @@ impl Shared {
             && self.paused.swap(false, Ordering::SeqCst)
     }
 
+    /// Whether messages wait for the host.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_messages.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn has_credit(&self, credit: &Credit) -> bool {
         self.pending_messages.load(Ordering::SeqCst) < credit.messages
             && self.pending_bytes.load(Ordering::SeqCst) < credit.bytes

@@ -304,6 +304,7 @@ impl Io {
             }
             Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
             Command::Broadcast { frame, except } => self.broadcast(frame, except),
+            Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),

@@ -28,6 +28,11 @@ pub(crate) enum Item {
         conn: Arc<Shared>,
         payload: Bytes,
     },
+    /// Behind the last message of a connection that has broken the rules: goes back as
+    /// [`Command::Answered`].
+    Failed {
+        conn: Arc<Shared>,
+    },
     Upgrade {
         ticket: Ticket,
         request: Arc<Request>,
@@ -84,6 +89,8 @@ pub(crate) enum Command {
         frame: Bytes,
         except: Option<ConnId>,
     },
+    /// The host has answered all that came before a failure.
+    Answered(Target),
     /// The host has taken messages: read again.
     Resume(Target),
     Decide(oneshot::Sender<Decision>, Decision),

@@ -200,6 +200,9 @@ impl Server {
                         return Some(Event::Pong { id: conn.id, payload });
                     }
                 }
+                Item::Failed { conn } => {
+                    self.post(conn.thread, Command::Answered(Target::from(&*conn)));
+                }
                 Item::Upgrade { ticket, request, reply } => {
                     self.upgrades.borrow_mut().insert(ticket, reply);
                     return Some(Event::Upgrade { ticket, request });

@@ -33,6 +33,9 @@ const KEEP_ALIVE: &[u8] = b"\0spk";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
+    /// The peer has broken the rules, and messages from before wait for the host. Nothing is read
+    /// any more; the close frame goes out behind the host's answers to them.
+    Failing,
     /// We have sent a close frame and wait for the peer's.
     Closing,
     /// All is said and the host knows: what waits is written, then FIN; then the peer's FIN is
@@ -171,7 +174,8 @@ impl Session {
 
     /// A paused socket is not read, unless only to see its end.
     fn is_paused(&self) -> bool {
-        self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
+        self.phase == Phase::Failing
+            || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
     }
 
     fn receive(&mut self, env: &mut Env, input: &[u8]) {
@@ -188,7 +192,7 @@ impl Session {
 
     /// Nothing that the peer says counts any more.
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Lingering { .. } | Phase::Dead)
+        matches!(self.phase, Phase::Failing | Phase::Lingering { .. } | Phase::Dead)
     }
 
     /// Feeds the engine with what compressed messages in `input` inflate to, as much as is due.
@@ -222,7 +226,7 @@ impl Session {
             }
         }
         env.deflate.inflaters.give_back_plain(plain);
-        if !self.is_over() {
+        if !self.is_over() || self.phase == Phase::Failing {
             self.deflate = Some(deflate);
         }
     }
@@ -282,9 +286,30 @@ impl Session {
         }
     }
 
-    /// The peer has broken the rules.
+    /// The peer has broken the rules. What it said before was said well: the host sees it, and
+    /// answers it, first.
     fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
-        if self.phase == Phase::Open {
+        if self.phase == Phase::Open && self.shared.is_open() && self.shared.has_pending() {
+            self.phase = Phase::Failing;
+            self.failed = Some((code, reason));
+            env.emit(Item::Failed { conn: self.shared.clone() });
+            env.expire_close(&self.shared);
+            return;
+        }
+        self.fail_now(env, code, reason);
+    }
+
+    /// The host has taken all that came before the failure, or had time enough to.
+    pub(crate) fn answered(&mut self, env: &mut Env) {
+        if self.phase == Phase::Failing
+            && let Some((code, reason)) = self.failed.take()
+        {
+            self.fail_now(env, code, reason);
+        }
+    }
+
+    fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
+        if matches!(self.phase, Phase::Open | Phase::Failing) {
             let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
             let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
             let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));
@@ -294,7 +319,7 @@ impl Session {
 
     /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
     pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
-        let (Some(deflate), Phase::Open, Some(ours)) =
+        let (Some(deflate), Phase::Open | Phase::Failing, Some(ours)) =
             (&mut self.deflate, self.phase, &env.server.config.compression)
         else {
             return self.push(frame);
@@ -308,7 +333,7 @@ impl Session {
 
     /// Queues a frame; [`Session::flush`] writes it. False: too late.
     pub(crate) fn push(&mut self, frame: Bytes) -> bool {
-        if self.phase != Phase::Open {
+        if !matches!(self.phase, Phase::Open | Phase::Failing) {
             self.shared.sub_buffered(frame.len());
             return false;
         }
@@ -445,6 +470,9 @@ impl Session {
 
     /// The time for an answer to our close frame, or for the peer's FIN, is up.
     pub(crate) fn close_expired(&mut self, env: &mut Env) {
+        if self.phase == Phase::Failing {
+            return self.answered(env);
+        }
         if self.phase == Phase::Closing {
             Counters::one(&env.server.counters.close_timeouts);
             self.report(env, 1006, "the peer did not answer the close frame".to_owned());

@@ -150,6 +150,34 @@ fn protocol_errors_have_their_codes() {
 }
 
 #[test]
+fn what_was_well_said_before_an_error_is_answered_first() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    let mut bytes = frame(0x81, b"well said");
+    bytes.extend(frame(0x83, b"reserved"));
+    client.write_all(&bytes).unwrap();
+    let Event::Message { payload, .. } = next(&server) else { panic!() };
+    assert_eq!(server.send(&conn, &payload, false), SendOutcome::Sent);
+    assert_eq!(closed(&server).1, 1002);
+    assert_eq!(read_frame(&mut client), (0x81, b"well said".to_vec()));
+    assert_eq!(read_close(&mut client).0, 1002);
+}
+
+#[test]
+fn a_host_that_does_not_answer_cannot_hold_up_a_failure() {
+    let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
+    let mut client = open(address);
+    opened(&server);
+    let mut bytes = frame(0x81, b"well said");
+    bytes.extend(frame(0x83, b"reserved"));
+    client.write_all(&bytes).unwrap();
+    assert_eq!(read_close(&mut client).0, 1002);
+    assert!(matches!(next(&server), Event::Message { .. }));
+    assert_eq!(closed(&server).1, 1002);
+}
+
+#[test]
 fn a_message_that_grows_too_big_in_fragments_is_refused() {
     let (server, address) = start(Config { max_message_size: 1000, ..Config::default() });
     let mut client = open(address);
