@@ -96,7 +96,7 @@ impl Results {
     /// Writes the data, the table and the plot.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir)?;
-        fs::write(dir.join("results.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(dir.join("results.json"), serde_json::to_string(self)? + "\n")?;
         fs::write(dir.join("results.md"), markdown::page(self))?;
         fs::write(dir.join("results.svg"), svg::plot(self))?;
         Ok(())
