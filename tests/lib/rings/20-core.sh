@@ -1,7 +1,10 @@
 # The core crate without PHP: cargo test
 
 ring_uses_extension=no
-ring_needs() { has cc || has gcc || has clang || want gcc libc6-dev; }
+ring_needs() {
+    has cc || has gcc || has clang || want gcc libc6-dev
+    has openssl || want openssl
+}
 
 ring_run() {
     local log=$work/log/$ring/cargo-test.log status=0 line name failed
