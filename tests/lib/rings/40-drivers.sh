@@ -9,7 +9,6 @@ ring_needs() {
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
     [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
     [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
-    PATH=$PATH:/usr/sbin has nginx || want nginx
     # php-fpm must be of PHP's version. One that Debian doesn't know has none to install.
     local version
     version=$(php -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;' 2>/dev/null) || version=
