@@ -1,7 +1,7 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, StartError, TlsError, TopicError};
+use sprocket_core::{ForkError, PublishError, StartError, TlsError, TopicError};
 
 use crate::zend::{
     Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
@@ -15,6 +15,7 @@ static BIND_EXCEPTION: ClassCell = ClassCell::new();
 static FORK_EXCEPTION: ClassCell = ClassCell::new();
 static STATE_EXCEPTION: ClassCell = ClassCell::new();
 static TLS_EXCEPTION: ClassCell = ClassCell::new();
+static PUBLISH_EXCEPTION: ClassCell = ClassCell::new();
 
 pub(crate) fn register() {
     register_interface(&EXCEPTION, c"Sprocket\\Exception", Builtin::Throwable);
@@ -35,6 +36,13 @@ pub(crate) fn register() {
         Builtin::InvalidArgumentException,
         &EXCEPTION,
         Vec::new(),
+    );
+    register_exception(
+        &PUBLISH_EXCEPTION,
+        c"Sprocket\\PublishException",
+        Builtin::RuntimeException,
+        &EXCEPTION,
+        vec![Prop::readonly(c"uncertain", Type::BOOL)],
     );
     for (class, name, parent) in [
         (&BIND_EXCEPTION, c"Sprocket\\BindException", Builtin::RuntimeException),
@@ -67,6 +75,18 @@ pub(crate) fn state(message: &str) -> Thrown {
 
 pub(crate) fn fork(error: &ForkError) -> Thrown {
     throw(&FORK_EXCEPTION, &sentence(&error.to_string()), 0)
+}
+
+/// A publisher could not get rid of a message.
+pub(crate) fn publish(error: &PublishError) -> Thrown {
+    let code = match error {
+        PublishError::Unreachable { source, .. } => source.raw_os_error().unwrap_or(0),
+        _ => 0,
+    };
+    let mut uncertain = Zval::new();
+    uncertain.set_bool(error.is_uncertain());
+    let message = sentence(&error.to_string());
+    throw_with(&PUBLISH_EXCEPTION, &message, i64::from(code), &mut [("uncertain", uncertain)])
 }
 
 /// A bad name of a topic is a bad argument.

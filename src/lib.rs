@@ -19,6 +19,7 @@ mod lifecycle;
 mod link;
 mod listen;
 mod options;
+mod publisher;
 mod request;
 mod response;
 mod server;
@@ -45,5 +46,6 @@ extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
     connection::register();
     handshake::register();
     server::register();
+    publisher::register();
     0
 }

@@ -11,8 +11,8 @@ use crate::zend::{sapi_name, set_signal_handler, signal_is_default, signal_is_ha
 const RESERVE: u64 = 64;
 
 /// How many connections the descriptor limit allows, after the soft limit has been raised to the
-/// hard one. At least 1.
-pub(crate) fn connections_allowed() -> usize {
+/// hard one, and publishers have got theirs. At least 1.
+pub(crate) fn connections_allowed(publishers: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
@@ -20,7 +20,10 @@ pub(crate) fn connections_allowed() -> usize {
     }
     match limit.current {
         None => usize::MAX,
-        Some(n) => usize::try_from(n.saturating_sub(RESERVE).max(1)).unwrap_or(usize::MAX),
+        Some(n) => {
+            let allowed = usize::try_from(n.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
+            (allowed - publishers.min(allowed / 4)).max(1)
+        }
     }
 }
 

@@ -141,6 +141,14 @@ fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'stati
     Ok(settings)
 }
 
+/// The path of a Unix socket: absolute, and not longer than the kernel takes it.
+pub(crate) fn socket_path(path: &str) -> Option<PathBuf> {
+    /// `sun_path` on Linux, without the NUL at its end.
+    const LONGEST: usize = 107;
+    let fits = (2..=LONGEST).contains(&path.len());
+    (fits && path.starts_with('/') && !path.contains('\0')).then(|| PathBuf::from(path))
+}
+
 fn host_and_port(text: &str) -> Option<Place> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -1,15 +1,16 @@
 //! `Sprocket\Options` and `Sprocket\SlowConsumer`.
 
 use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Config, Origins, SlowConsumer, TrustedProxies};
+use sprocket_core::{Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
 use crate::compression::compression;
 use crate::convert::duration;
 use crate::errors::invalid_option;
-use crate::listen::is_token;
+use crate::listen::{is_token, socket_path};
 use crate::tls::Tls;
 use crate::zend::{
     Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name, list,
@@ -81,6 +82,8 @@ pub(crate) fn register() {
         (c"metricsPath", Type::STRING.nullable(), c"null"),
         (c"tls", Type::class(c"Sprocket\\Tls").nullable(), c"null"),
         (c"compression", compression, c"false"),
+        (c"publishSocket", Type::STRING.nullable(), c"null"),
+        (c"publishSocketMode", Type::INT, c"0600"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -186,7 +189,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 23)?;
+    call.arity(0, 25)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -231,6 +234,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         metrics_path: own_path(args, "metricsPath")?,
         tls: tls(args)?,
         compression: compression(args)?,
+        publish_socket: publish_socket(args)?,
         ..base
     };
     Ok(Settings { config, max_connections })
@@ -325,6 +329,29 @@ fn tls(args: &mut Reader<'_>) -> Result<Option<sprocket_core::Tls>> {
     };
     args.take(tls.value());
     Ok(tls.get().settings())
+}
+
+fn publish_socket(args: &mut Reader<'_>) -> Result<Option<PublishSocket>> {
+    let path = match args.call.string_or_null(args.next)? {
+        None => {
+            args.take(Zval::null());
+            None
+        }
+        Some(text) => {
+            let value = string(text.as_bytes());
+            let Some(path) =
+                text.as_str().ok().and_then(|t| socket_path(t.strip_prefix("unix://").unwrap_or(t)))
+            else {
+                let allowed = "null, or the absolute path of a socket, of at most 107 bytes";
+                return args.refuse("publishSocket", &value, allowed);
+            };
+            args.take(value);
+            Some(path)
+        }
+    };
+    let default = i64::from(PublishSocket::new(PathBuf::new()).mode);
+    let mode = args.int("publishSocketMode", default, 0, 0o777)?;
+    Ok(path.map(|path| PublishSocket { mode: mode as u32, ..PublishSocket::new(path) }))
 }
 
 /// The settings of an optional `Options` argument.

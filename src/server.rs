@@ -191,8 +191,9 @@ impl Server {
             };
         }
         let mut config = setup.settings.config.clone();
+        let publishers = config.publish_socket.as_ref().map_or(0, |socket| socket.max_publishers);
         config.max_connections =
-            setup.settings.max_connections.unwrap_or_else(lifecycle::connections_allowed);
+            setup.settings.max_connections.unwrap_or_else(|| lifecycle::connections_allowed(publishers));
         let mut binds = Vec::with_capacity(setup.listen.len());
         for listen in &setup.listen {
             binds.extend(listen.open()?);

@@ -54,7 +54,8 @@ fn outgoing(call: &Call, first: usize) -> Result<(&ZendStr, bool, Option<Owned<C
     }
 }
 
-fn topic(call: &Call) -> Result<&str> {
+/// The first argument.
+pub(crate) fn topic(call: &Call) -> Result<&str> {
     match call.string(0)?.map(ZendStr::as_str) {
         Some(Ok(topic)) => Ok(topic),
         _ => Err(argument_value_error(0, "must be valid UTF-8")),

@@ -339,7 +339,10 @@ final class Server implements \Countable
      * - `messagesIn`: messages received
      * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
      * - `topics`: topics and patterns with at least one subscriber now
-     * - `published`: calls of publish() and broadcast()
+     * - `published`: calls of publish() and broadcast(), and publications by {@see Publisher}
+     * - `publishers`: connections to {@see Options::$publishSocket} now
+     * - `socketPublished`: publications that came by that socket
+     * - `socketRefused`: requests and connections that were refused on it
      * - `bytesIn`: payload bytes of messages received
      * - `bytesOut`: bytes written to sockets after the handshake, framing included
      * - `pings`: keep-alive pings sent
@@ -502,6 +505,20 @@ final class Options
     public readonly Compression|bool $compression;
 
     /**
+     * Path of a Unix socket on which other processes of this machine publish: see
+     * {@see Publisher}. It is served by the I/O threads, also while PHP is busy. A stale file is
+     * replaced, a live one is an error; the file goes with the server. Null: none.
+     */
+    public readonly ?string $publishSocket;
+
+    /**
+     * Permissions of that socket's file. Who can write to it can publish to every topic: the
+     * default is the user that runs the server. `0660` lets its group in, which the file gets
+     * from the server process, or from its directory if that has the setgid bit.
+     */
+    public readonly int $publishSocketMode;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -527,6 +544,8 @@ final class Options
      * @param string|null $metricsPath Begins with a slash; null for none.
      * @param Tls|null $tls Needed where an address is `wss://`, or says `?tls`.
      * @param Compression|bool $compression True for the defaults of {@see Compression}.
+     * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
+     * @param int $publishSocketMode 0 to 0777.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -554,6 +573,8 @@ final class Options
         ?string $metricsPath = null,
         ?Tls $tls = null,
         Compression|bool $compression = false,
+        ?string $publishSocket = null,
+        int $publishSocketMode = 0600,
     ) {}
 }
 
@@ -1030,6 +1051,53 @@ final class Response
 }
 
 /**
+ * Publishes to the topics of a server in another process: from a web request (php-fpm, mod_php),
+ * a cron job, a queue worker. The server needs {@see Options::$publishSocket}.
+ *
+ * The connection is made when it is first needed and is kept by the PHP process beyond the
+ * request, for every Publisher of the same address. A server that was restarted is connected to
+ * anew; after a fork the child makes a connection of its own.
+ *
+ * ```php
+ * $publisher = new Sprocket\Publisher('unix:///run/chat.sock');
+ * $publisher->publish('room.42', json_encode(['text' => $text]));
+ * ```
+ */
+final class Publisher
+{
+    /** As given. */
+    public readonly string $address;
+
+    /** Seconds that one {@see publish()} may take. */
+    public readonly float $timeout;
+
+    /**
+     * Connects to nothing yet.
+     *
+     * @param string $address `unix:///path/to.sock`, the server's {@see Options::$publishSocket}.
+     * @param float $timeout Seconds that one {@see publish()} may take, connecting included;
+     *        0.001 to 86400.
+     *
+     * @throws InvalidOption If an argument is not allowed; its option is `address` or `timeout`.
+     */
+    public function __construct(string $address, float $timeout = 1.0) {}
+
+    /**
+     * Publishes like {@see Server::publish()}, and waits until the server has handed the message
+     * to all connections that are subscribed now. Messages of one process arrive in the order in
+     * which they were published.
+     *
+     * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
+     * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes.
+     *
+     * @throws PublishException If nobody listens, the server refuses, or the time is up.
+     * @throws InvalidPayload If a text message is not valid UTF-8.
+     * @throws \ValueError If the topic is not allowed.
+     */
+    public function publish(string $topic, string $payload, bool $binary = false): void {}
+}
+
+/**
  * What every exception class of the extension implements. Wrong arguments throw PHP's own
  * `\TypeError` and `\ValueError`, as with functions of PHP itself.
  *
@@ -1087,4 +1155,17 @@ final class StateException extends \LogicException implements Exception
  */
 final class TlsException extends \RuntimeException implements Exception
 {
+}
+
+/**
+ * A {@see Publisher} could not publish: nobody listens, the server refused, or the time was up.
+ * The message names the address and the reason; the code is the errno if connecting failed.
+ */
+final class PublishException extends \RuntimeException implements Exception
+{
+    /**
+     * True if the server went silent after it had the message, so that it may have been
+     * published: to publish it again could deliver it twice. False: it was not published.
+     */
+    public readonly bool $uncertain;
 }

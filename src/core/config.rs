@@ -61,6 +61,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Compress messages with clients that can (permessage-deflate). `None`: never.
     pub compression: Option<Compression>,
+    /// Where other processes of the machine publish.
+    pub publish_socket: Option<PublishSocket>,
 }
 
 /// How messages are compressed with clients that offer permessage-deflate (RFC 7692).
@@ -80,6 +82,26 @@ pub struct Compression {
     pub context_takeover: bool,
     /// Bytes of all windows that connections keep. One that would exceed it shares the codec.
     pub max_context_memory: usize,
+}
+
+/// A Unix socket on which other processes of the machine publish; `docs/publish.md` has the format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishSocket {
+    /// Its file. A stale one is replaced, a live one is an error.
+    pub path: PathBuf,
+    /// Permissions of the file: who can write to it can publish.
+    pub mode: u32,
+    /// Connections at once; a further one is told so and closed.
+    pub max_publishers: usize,
+    /// How long a request that has begun may take to arrive whole, and an answer to be taken.
+    pub request_timeout: Duration,
+}
+
+impl PublishSocket {
+    /// At this path, for the own user.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, mode: 0o600, max_publishers: 1024, request_timeout: Duration::from_secs(10) }
+    }
 }
 
 /// What happens when more than [`Config::send_buffer_limit`] bytes wait for a peer.
@@ -177,6 +199,7 @@ impl Default for Config {
             trusted_proxies: TrustedProxies::default(),
             tls: None,
             compression: None,
+            publish_socket: None,
         }
     }
 }

@@ -18,9 +18,13 @@ use tokio::task::AbortHandle;
 use crate::admission::Admission;
 use crate::conn::Shared;
 use crate::deflate::{Agreed, Deflate, Fanout};
+use crate::directory::Directory;
 use crate::env::{Env, State};
+use crate::error::TopicError;
 use crate::event::{ConnId, Connection, Event, Ticket};
+use crate::frame;
 use crate::listener::Listener;
+use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Mailbox, Target};
 use crate::request::Request;
 use crate::session::{Published, Session};
@@ -60,6 +64,8 @@ pub(crate) struct Io {
     alarm: Option<AbortHandle>,
     /// Publications so far.
     published: u64,
+    /// Topics by name, on the thread that serves other publishers.
+    directory: Directory,
 }
 
 /// What a handshake hands over.
@@ -79,6 +85,7 @@ pub(crate) fn run(
     state: Arc<State>,
     index: u16,
     listeners: Vec<Listener>,
+    publish: Option<PublishListener>,
     ready: impl FnOnce(std_io::Result<()>),
 ) {
     let (park, unpark) = (state.clone(), state.clone());
@@ -102,6 +109,7 @@ pub(crate) fn run(
     IO.set(Some(io));
     runtime.block_on(async {
         let accepting = listeners.into_iter().map(|l| l.spawn(state.clone()));
+        let accepting = accepting.chain(publish.map(|p| p.spawn(state.clone())));
         match accepting.collect::<std_io::Result<Vec<_>>>() {
             Ok(accepting) => with(|io| io.accepting = accepting),
             Err(error) => return ready(Err(error)),
@@ -199,6 +207,7 @@ impl Io {
             finished: false,
             alarm: None,
             published: 0,
+            directory: Directory::default(),
         }
     }
 
@@ -275,6 +284,10 @@ impl Io {
             self.carry_out(command);
         }
         self.inbox = inbox;
+        self.flush_dirty();
+    }
+
+    fn flush_dirty(&mut self) {
         for slot in std::mem::take(&mut self.dirty) {
             if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
                 session.dirty = false;
@@ -302,6 +315,7 @@ impl Io {
             Command::Unsubscribe(target, topic) => {
                 self.with_session(target, |s, env| s.unsubscribe(env, topic));
             }
+            Command::Topic(change) => self.directory.apply(change),
             Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
             Command::Broadcast { frame, except } => self.broadcast(frame, except),
             Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
@@ -339,6 +353,48 @@ impl Io {
             }
         }
         self.overflow(&overflowing);
+    }
+
+    /// Does what the host has asked for so far: who publishes after a subscription, or after the
+    /// server was told to stop, must not come before it.
+    pub(crate) fn catch_up(&mut self) {
+        if self.env.server.mailboxes[self.env.index as usize].is_pending() {
+            self.take_commands();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Publishes for another process.
+    pub(crate) fn publish_named(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+    ) -> Result<(), TopicError> {
+        let topics = self.directory.route(topic)?;
+        let state = self.env.server.clone();
+        Counters::one(&state.counters.published);
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let frame = frame::message(payload, binary);
+        for (_, mailbox) in state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.env.index as usize)
+        {
+            let (topics, frame) = (topics.clone(), frame.clone());
+            mailbox.post(Command::Publish { topics, frame, except: None });
+            mailbox.deliver();
+        }
+        self.publish(&topics, frame, None);
+        self.flush_dirty();
+        Ok(())
+    }
+
+    /// A receiver that is told of the end of the server.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
     }
 
     fn broadcast(&mut self, frame: Bytes, except: Option<ConnId>) {

@@ -27,7 +27,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// handle descriptors over 1023, and PHP's own streams need those below.
 const FIRST_DESCRIPTOR: i32 = 1024;
 /// Pause after `accept` failed for want of descriptors or memory.
-const BACK_OFF: Duration = Duration::from_millis(100);
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A listening socket, non-blocking.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
 }
 
 /// Gives a descriptor a number that leaves the low ones to PHP, where the limit allows it.
-fn lift(fd: OwnedFd) -> OwnedFd {
+pub(crate) fn lift(fd: OwnedFd) -> OwnedFd {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() >= FIRST_DESCRIPTOR {
         return fd;
@@ -160,7 +160,7 @@ fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: bool) -> io
     Ok(socket)
 }
 
-fn unix(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Result<(Socket, UnixFile)> {
+pub(crate) fn unix(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Result<(Socket, UnixFile)> {
     let address = SockAddr::unix(&path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     if let Err(error) = socket.bind(&address) {
@@ -215,7 +215,7 @@ fn url_of(address: &SockAddr, tls: bool) -> String {
 
 /// The file of a Unix socket, removed when the listener closes, if it is still the same file.
 #[derive(Debug)]
-struct UnixFile {
+pub(crate) struct UnixFile {
     path: PathBuf,
     inode: u64,
     /// A fork's copy must not remove it.

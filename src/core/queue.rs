@@ -13,7 +13,7 @@ use crate::conn::Shared;
 use crate::entry::Entry;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
 use crate::request::Request;
-use crate::topics::TopicId;
+use crate::topics::{Change, TopicId};
 
 /// What an I/O thread tells the host.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Terminate(Target),
     Subscribe(Target, TopicId),
     Unsubscribe(Target, TopicId),
+    /// For the directory of the first thread.
+    Topic(Change),
     /// To the subscribers of any of these topics, once each.
     Publish {
         topics: Arc<[TopicId]>,
@@ -138,6 +140,11 @@ impl Mailbox {
 
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Commands that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Moves the queue into `batch`, which must be empty.

@@ -20,6 +20,7 @@ use crate::error::{ForkError, StartError, TlsError, TopicError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::listener::Listener;
+use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Target};
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
@@ -96,6 +97,7 @@ impl Server {
         {
             return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
         }
+        let publish = config.publish_socket.as_ref().map(PublishListener::open).transpose()?;
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
         let state = Arc::new(State {
@@ -128,20 +130,29 @@ impl Server {
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };
-        server.spawn(threads, listeners)?;
+        if publish.is_some() {
+            server.topics.get_mut().watch();
+        }
+        server.spawn(threads, listeners, publish)?;
         Ok(server)
     }
 
     /// On an error, dropping the server ends the threads that did start.
-    fn spawn(&mut self, threads: usize, mut listeners: Vec<Listener>) -> io::Result<()> {
+    fn spawn(
+        &mut self,
+        threads: usize,
+        mut listeners: Vec<Listener>,
+        mut publish: Option<PublishListener>,
+    ) -> io::Result<()> {
         let (ready, started) = bounded(threads);
         for index in 0..threads {
             let (state, ready) = (self.state.clone(), ready.clone());
-            let listeners = std::mem::take(&mut listeners);
+            let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
             let handle =
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
                     // The receiver waits for exactly as many answers as there are threads.
-                    crate::io::run(state, index as u16, listeners, |result| drop(ready.send(result)));
+                    let ready = |result| drop(ready.send(result));
+                    crate::io::run(state, index as u16, listeners, publish, ready);
                 })?;
             self.threads.push(handle);
         }
@@ -215,7 +226,10 @@ impl Server {
                 Item::Plain(event) => {
                     match &event {
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
-                        Event::Close { id, .. } => self.topics.borrow_mut().forget(*id),
+                        Event::Close { id, .. } => {
+                            self.topics.borrow_mut().forget(*id);
+                            self.tell_changes();
+                        }
                         _ => {}
                     }
                     return Some(event);
@@ -392,6 +406,7 @@ impl Server {
         if shared.is_open() {
             let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
             if let Some(id) = id {
+                self.tell_changes();
                 self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
             }
         }
@@ -403,7 +418,15 @@ impl Server {
         let shared = &conn.0;
         let id = self.topics.borrow_mut().unsubscribe(shared.id, topic);
         if let Some(id) = id {
+            self.tell_changes();
             self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
+        }
+    }
+
+    /// The thread that serves other publishers must know the topics by name.
+    fn tell_changes(&self) {
+        for change in self.topics.borrow_mut().take_changes() {
+            self.post(0, Command::Topic(change));
         }
     }
 

@@ -66,8 +66,14 @@ counters! {
     messages_out,
     /// Topics and patterns with at least one subscriber now.
     topics,
-    /// Calls of publish and broadcast.
+    /// Calls of publish and broadcast, and publications of other processes.
     published,
+    /// Connections to the publish socket now.
+    publishers,
+    /// Publications that came by the publish socket.
+    socket_published,
+    /// Requests and connections that were refused on the publish socket.
+    socket_refused,
     /// Payload bytes of messages received.
     bytes_in,
     /// Bytes written to sockets after the handshake, framing included.

@@ -7,39 +7,11 @@ use std::sync::Arc;
 
 use crate::error::TopicError;
 use crate::event::ConnId;
+use crate::patterns::{Kind, Patterns, check_topic, kind};
 
 /// Number of a topic or pattern, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TopicId(u64);
-
-/// Bytes of a topic's name.
-const MAX_NAME: usize = 255;
-
-/// What a name says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Exact,
-    Pattern,
-}
-
-/// A name is a pattern if one of its dot-separated tokens is `*`, or the last one `>`, as in NATS
-/// subjects.
-fn kind(name: &str) -> Result<Kind, TopicError> {
-    if name.is_empty() || name.len() > MAX_NAME {
-        return Err(TopicError::Length(name.len()));
-    }
-    let mut tokens = name.split('.').peekable();
-    let mut kind = Kind::Exact;
-    while let Some(token) = tokens.next() {
-        match token {
-            "*" => kind = Kind::Pattern,
-            ">" if tokens.peek().is_some() => return Err(TopicError::TailInside(name.to_owned())),
-            ">" => kind = Kind::Pattern,
-            _ => {}
-        }
-    }
-    Ok(kind)
-}
 
 #[derive(Debug)]
 struct Topic {
@@ -55,14 +27,23 @@ pub(crate) struct Route {
     pub(crate) threads: u64,
 }
 
+/// A topic or pattern got its first subscriber, or lost its last one.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Began(TopicId, Arc<str>),
+    Ended(Arc<str>),
+}
+
 /// All topics with at least one subscriber.
 #[derive(Debug)]
 pub(crate) struct Topics {
     threads: usize,
     next: u64,
     topics: HashMap<Arc<str>, Topic>,
-    patterns: Node,
-    pattern_count: usize,
+    patterns: Patterns,
+    /// Somebody wants to hear of topics that begin and end.
+    watched: bool,
+    changes: Vec<Change>,
     of: HashMap<ConnId, Subscriber>,
 }
 
@@ -79,10 +60,21 @@ impl Topics {
             threads,
             next: 0,
             topics: HashMap::new(),
-            patterns: Node::default(),
-            pattern_count: 0,
+            patterns: Patterns::default(),
+            watched: false,
+            changes: Vec::new(),
             of: HashMap::new(),
         }
+    }
+
+    /// From now on [`Topics::take_changes`] tells what happens.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
+    /// What has changed since the last call, in order.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     /// The number under which the I/O thread is to be told. `None`: subscribed already.
@@ -107,8 +99,10 @@ impl Topics {
                 let counts = vec![0; self.threads].into_boxed_slice();
                 self.topics.insert(name.clone(), Topic { id, counts });
                 if kind == Kind::Pattern {
-                    self.patterns.insert(&mut name.split('.'), &name);
-                    self.pattern_count += 1;
+                    self.patterns.insert(&name);
+                }
+                if self.watched {
+                    self.changes.push(Change::Began(id, name.clone()));
                 }
                 name
             }
@@ -146,8 +140,10 @@ impl Topics {
         if topic.counts.iter().all(|n| *n == 0) {
             self.topics.remove(name);
             if kind(name) == Ok(Kind::Pattern) {
-                self.patterns.remove(&mut name.split('.'));
-                self.pattern_count -= 1;
+                self.patterns.remove(name);
+            }
+            if self.watched {
+                self.changes.push(Change::Ended(name.clone()));
             }
         }
         Some(id)
@@ -170,9 +166,7 @@ impl Topics {
 
     /// Where a publication to `name` goes.
     pub(crate) fn route(&self, name: &str) -> Result<Route, TopicError> {
-        if kind(name)? == Kind::Pattern {
-            return Err(TopicError::Pattern(name.to_owned()));
-        }
+        check_topic(name)?;
         let mut route = Route::default();
         let mut add = |topic: &Topic| {
             route.topics.push(topic.id);
@@ -183,61 +177,12 @@ impl Topics {
         if let Some(topic) = self.topics.get(name) {
             add(topic);
         }
-        if self.pattern_count > 0 {
-            let tokens: Vec<&str> = name.split('.').collect();
-            self.patterns.matches(&tokens, &mut |pattern| {
-                if let Some(topic) = self.topics.get(pattern) {
-                    add(topic);
-                }
-            });
-        }
+        self.patterns.matches(name, &mut |pattern| {
+            if let Some(topic) = self.topics.get(pattern) {
+                add(topic);
+            }
+        });
         Ok(route)
-    }
-}
-
-/// Patterns, token by token: finding those that match costs by the depth of the name and not by
-/// the number of patterns.
-#[derive(Debug, Default)]
-struct Node {
-    children: HashMap<Box<str>, Node>,
-    here: Option<Arc<str>>,
-}
-
-impl Node {
-    fn insert<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>, pattern: &Arc<str>) {
-        match tokens.next() {
-            Some(token) => self.children.entry(token.into()).or_default().insert(tokens, pattern),
-            None => self.here = Some(pattern.clone()),
-        }
-    }
-
-    /// True if nothing is left here.
-    fn remove<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>) -> bool {
-        match tokens.next() {
-            Some(token) => {
-                if self.children.get_mut(token).is_some_and(|child| child.remove(tokens)) {
-                    self.children.remove(token);
-                }
-            }
-            None => self.here = None,
-        }
-        self.here.is_none() && self.children.is_empty()
-    }
-
-    fn matches(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
-        let Some((token, rest)) = tokens.split_first() else {
-            if let Some(pattern) = &self.here {
-                found(pattern);
-            }
-            return;
-        };
-        if let Some(pattern) = self.children.get(">").and_then(|tail| tail.here.as_ref()) {
-            found(pattern);
-        }
-        // A token of the name that reads `*` or `>` cannot occur: that would be a pattern.
-        for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
-            child.matches(rest, found);
-        }
     }
 }
 
@@ -289,7 +234,7 @@ mod tests {
             assert_eq!(routed(&topics, name), usize::from(matches), "{pattern} {name}");
             topics.forget(A);
             assert_eq!(routed(&topics, name), 0);
-            assert!(topics.patterns.children.is_empty(), "the trie is pruned");
+            assert!(topics.patterns.is_pruned(), "the trie is pruned");
         }
     }
 

@@ -9,6 +9,14 @@ ring_needs() {
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
     [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
     [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
+    # php-fpm must be of PHP's version. One that Debian doesn't know has none to install.
+    local version
+    version=$(php -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;' 2>/dev/null) || version=
+    if [ -z "$version" ]; then
+        want php-fpm
+    elif ! PATH=$PATH:/usr/sbin has "php-fpm$version" && apt-cache show "php$version-fpm" >/dev/null 2>&1; then
+        want "php$version-fpm"
+    fi
 }
 
 ring_run() {

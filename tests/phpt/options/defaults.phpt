@@ -34,3 +34,5 @@ trustedProxies []
 metricsPath null
 tls null
 compression false
+publishSocket null
+publishSocketMode 384

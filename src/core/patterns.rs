@@ -1,0 +1,126 @@
+//! Names of topics and patterns: what they may be, and which patterns a name matches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::TopicError;
+
+/// Bytes of a topic's name.
+const MAX_NAME: usize = 255;
+
+/// What a name says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Exact,
+    Pattern,
+}
+
+/// A name is a pattern if one of its dot-separated tokens is `*`, or the last one `>`, as in NATS
+/// subjects.
+pub(crate) fn kind(name: &str) -> Result<Kind, TopicError> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(TopicError::Length(name.len()));
+    }
+    let mut tokens = name.split('.').peekable();
+    let mut kind = Kind::Exact;
+    while let Some(token) = tokens.next() {
+        match token {
+            "*" => kind = Kind::Pattern,
+            ">" if tokens.peek().is_some() => return Err(TopicError::TailInside(name.to_owned())),
+            ">" => kind = Kind::Pattern,
+            _ => {}
+        }
+    }
+    Ok(kind)
+}
+
+/// That messages can be published to a topic of this name.
+///
+/// # Errors
+/// The name is empty, longer than 255 bytes, or a pattern.
+pub fn check_topic(name: &str) -> Result<(), TopicError> {
+    match kind(name)? {
+        Kind::Exact => Ok(()),
+        Kind::Pattern => Err(TopicError::Pattern(name.to_owned())),
+    }
+}
+
+/// A set of patterns: finding those that match costs by the depth of the name and not by the
+/// number of patterns.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns {
+    root: Node,
+    count: usize,
+}
+
+impl Patterns {
+    /// It must not be there yet.
+    pub(crate) fn insert(&mut self, pattern: &Arc<str>) {
+        self.root.insert(&mut pattern.split('.'), pattern);
+        self.count += 1;
+    }
+
+    /// It must be there.
+    pub(crate) fn remove(&mut self, pattern: &str) {
+        self.root.remove(&mut pattern.split('.'));
+        self.count -= 1;
+    }
+
+    /// Gives `found` each pattern that `name` matches.
+    pub(crate) fn matches(&self, name: &str, found: &mut impl FnMut(&Arc<str>)) {
+        if self.count > 0 {
+            let tokens: Vec<&str> = name.split('.').collect();
+            self.root.matches(&tokens, found);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_pruned(&self) -> bool {
+        self.root.children.is_empty()
+    }
+}
+
+/// Token by token.
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    here: Option<Arc<str>>,
+}
+
+impl Node {
+    fn insert<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>, pattern: &Arc<str>) {
+        match tokens.next() {
+            Some(token) => self.children.entry(token.into()).or_default().insert(tokens, pattern),
+            None => self.here = Some(pattern.clone()),
+        }
+    }
+
+    /// True if nothing is left here.
+    fn remove<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>) -> bool {
+        match tokens.next() {
+            Some(token) => {
+                if self.children.get_mut(token).is_some_and(|child| child.remove(tokens)) {
+                    self.children.remove(token);
+                }
+            }
+            None => self.here = None,
+        }
+        self.here.is_none() && self.children.is_empty()
+    }
+
+    fn matches(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            if let Some(pattern) = &self.here {
+                found(pattern);
+            }
+            return;
+        };
+        if let Some(pattern) = self.children.get(">").and_then(|tail| tail.here.as_ref()) {
+            found(pattern);
+        }
+        // A token of the name that reads `*` or `>` cannot occur: that would be a pattern.
+        for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
+            child.matches(rest, found);
+        }
+    }
+}

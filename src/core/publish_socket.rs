@@ -1,0 +1,259 @@
+//! The Unix socket on which other processes of the machine publish. It is served by the first
+//! I/O thread, without the host.
+
+use socket2::Socket;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::PublishSocket;
+use crate::env::State;
+use crate::error::BindError;
+use crate::io as io_thread;
+use crate::listener::{BACK_OFF, UnixFile, lift, unix};
+use crate::publish_wire::{Next, OK, Refusal, Request, parse};
+use crate::queue::Mailbox;
+use crate::stats::Counters;
+
+/// Publishers whose connections are not accepted yet.
+const BACKLOG: i32 = 1024;
+/// Requests answered before others get their turn.
+const REQUESTS_PER_TURN: usize = 16;
+/// One read.
+const READ: usize = 16 << 10;
+/// Commands that wait for another thread before publishers are held up.
+const CROWDED: usize = 64;
+
+/// The listening socket.
+#[derive(Debug)]
+pub(crate) struct PublishListener {
+    socket: Socket,
+    file: UnixFile,
+    config: PublishSocket,
+}
+
+impl PublishListener {
+    pub(crate) fn open(config: &PublishSocket) -> Result<Self, BindError> {
+        let opened = unix(config.path.clone(), BACKLOG, Some(config.mode)).and_then(|(socket, file)| {
+            socket.set_nonblocking(true)?;
+            Ok(Self { socket, file, config: config.clone() })
+        });
+        opened.map_err(|source| {
+            let address = format!("the publish socket unix://{}", config.path.display());
+            BindError { address, source }
+        })
+    }
+
+    /// Begins to accept. Aborting the task closes the listener.
+    pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
+        let listener = UnixListener::from_std(StdListener::from(std::os::fd::OwnedFd::from(self.socket)))?;
+        Ok(tokio::spawn(accept(listener, self.file, self.config, state)).abort_handle())
+    }
+}
+
+async fn accept(listener: UnixListener, file: UnixFile, config: PublishSocket, state: Arc<State>) {
+    let _file = file;
+    loop {
+        match listener.accept().await.and_then(|(stream, _)| lifted(stream)) {
+            Ok(stream) => {
+                let Some(stop) = io_thread::with(|io| io.stopping()) else { return };
+                let publisher =
+                    Publisher { stream, limit: state.config.send_buffer_limit, state: state.clone() };
+                let counters = &state.counters;
+                if counters.publishers.load(Ordering::Relaxed) >= config.max_publishers as u64 {
+                    tokio::spawn(publisher.turn_away(config.request_timeout));
+                } else {
+                    Counters::one(&counters.publishers);
+                    tokio::spawn(publisher.serve(config.request_timeout, stop));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => {
+                Counters::one(&state.counters.accept_errors);
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Leaves the low descriptors to PHP.
+fn lifted(stream: UnixStream) -> io::Result<UnixStream> {
+    let stream = lift(stream.into_std()?.into());
+    UnixStream::from_std(stream.into())
+}
+
+/// One connection.
+struct Publisher {
+    stream: UnixStream,
+    /// Bytes of a payload.
+    limit: usize,
+    state: Arc<State>,
+}
+
+/// Keeps the count right, however the task ends.
+struct Connected<'a>(&'a Counters);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.publishers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Publisher {
+    async fn turn_away(self, patience: Duration) {
+        Counters::one(&self.state.counters.socket_refused);
+        self.write(Refusal::Busy.answer().as_bytes(), patience).await;
+    }
+
+    async fn serve(self, patience: Duration, mut stop: watch::Receiver<bool>) {
+        let state = self.state.clone();
+        let _connected = Connected(&state.counters);
+        let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+        let mut input = Vec::new();
+        // When the request that has begun must be there.
+        let mut due: Option<Instant> = None;
+        loop {
+            let deadline = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
+            let mut readable = pin!(timeout_at(deadline, self.stream.readable()));
+            let ready = poll_fn(|cx| match stopped.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Err(Refusal::Stopping)),
+                Poll::Pending => {
+                    readable.as_mut().poll(cx).map(|r| r.map(drop).map_err(|_| Refusal::Timeout))
+                }
+            });
+            if let Err(refusal) = ready.await {
+                // A publisher that has asked nothing needs no answer.
+                if !input.is_empty() {
+                    self.refuse(&refusal, patience).await;
+                }
+                return;
+            }
+            match self.read(&mut input) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => return,
+            }
+            if !self.answer(&mut input, patience).await {
+                return;
+            }
+            // Idle publishers keep no buffer.
+            if input.is_empty() {
+                input = Vec::new();
+                due = None;
+            } else if due.is_none() {
+                due = Some(Instant::now() + patience);
+            }
+        }
+    }
+
+    fn read(&self, input: &mut Vec<u8>) -> io::Result<usize> {
+        let mut chunk = [0; READ];
+        let n = self.stream.try_read(&mut chunk)?;
+        input.extend_from_slice(&chunk[..n]);
+        Ok(n)
+    }
+
+    /// Carries out the requests that are there and takes them off `input`. False: the connection
+    /// is over.
+    async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> bool {
+        let mut used = 0;
+        let mut answers = String::new();
+        let mut turn = 0;
+        let goes_on = loop {
+            let refusal = match parse(&input[used..], self.limit) {
+                Ok(Next::Incomplete(bytes)) => {
+                    input.reserve(bytes.saturating_sub(input.len() - used));
+                    break true;
+                }
+                Ok(Next::Request(request, bytes)) => {
+                    self.room().await;
+                    used += bytes;
+                    publish(&request).err()
+                }
+                Err(refusal) => Some(refusal),
+            };
+            match refusal {
+                None => {
+                    Counters::one(&self.state.counters.socket_published);
+                    answers.push_str(OK);
+                }
+                Some(refusal) => {
+                    Counters::one(&self.state.counters.socket_refused);
+                    answers.push_str(&refusal.answer());
+                    if refusal.is_final() {
+                        break false;
+                    }
+                }
+            }
+            turn += 1;
+            if turn % REQUESTS_PER_TURN == 0 {
+                if !self.write(answers.as_bytes(), patience).await {
+                    return false;
+                }
+                answers.clear();
+                tokio::task::yield_now().await;
+            }
+        };
+        input.drain(..used);
+        self.write(answers.as_bytes(), patience).await && goes_on
+    }
+
+    /// Waits while another I/O thread has more to do than it gets done.
+    async fn room(&self) {
+        /// A thread that is so far behind is not done with it sooner.
+        const MOMENT: Duration = Duration::from_millis(1);
+        let mailboxes = &self.state.mailboxes;
+        while mailboxes.len() > 1 && mailboxes.iter().any(|m| m.len() > CROWDED) {
+            // Among what waits may be what a busy host has not delivered yet.
+            mailboxes.iter().filter(|m| m.len() > CROWDED).for_each(Mailbox::deliver);
+            tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    async fn refuse(&self, refusal: &Refusal, patience: Duration) {
+        Counters::one(&self.state.counters.socket_refused);
+        self.write(refusal.answer().as_bytes(), patience).await;
+    }
+
+    /// False: the publisher is gone, or doesn't take its answers.
+    async fn write(&self, mut bytes: &[u8], patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !matches!(timeout_at(deadline, self.stream.writable()).await, Ok(Ok(()))) {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+fn publish(request: &Request<'_>) -> Result<(), Refusal> {
+    let topic = std::str::from_utf8(request.topic).map_err(|_| Refusal::TopicNotUtf8)?;
+    if !request.binary && std::str::from_utf8(request.payload).is_err() {
+        return Err(Refusal::NotUtf8);
+    }
+    let published = io_thread::with(|io| {
+        io.catch_up();
+        if io.is_stopping() {
+            return Err(Refusal::Stopping);
+        }
+        io.publish_named(topic, request.payload, request.binary).map_err(Refusal::Topic)
+    });
+    published.unwrap_or(Err(Refusal::Stopping))
+}

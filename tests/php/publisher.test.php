@@ -1,0 +1,174 @@
+<?php
+
+declare(strict_types=1);
+
+// Web requests publish to the topics of a running server: php-fpm behind nginx, and PHP without
+// the extension.
+
+require __DIR__ . '/lib/bootstrap.php';
+require __DIR__ . '/lib/WebServer.php';
+
+/** A folder for sockets that the web server's user can reach; gone in the end. */
+final class SocketFolder
+{
+    public readonly string $path;
+
+    public function __construct()
+    {
+        $this->path = sys_get_temp_dir() . '/sprocket-sockets-' . bin2hex(random_bytes(6));
+        mkdir($this->path);
+        $user = WebServer::poolUser();
+        if ($user !== null) {
+            chgrp($this->path, $user); // as docs/publish.md says
+        }
+        chmod($this->path, 02750);
+    }
+
+    public function __destruct()
+    {
+        array_map(unlink(...), glob("$this->path/*"));
+        rmdir($this->path);
+    }
+}
+
+function topic_server(string $socket, array $options = []): TestServer
+{
+    $settings = ['options' => $options + ['publishSocket' => $socket, 'publishSocketMode' => 0660]];
+    return TestServer::script(__DIR__ . '/servers/topics.php', json_encode($settings));
+}
+
+function subscriber(TestServer $server, string ...$topics): Client
+{
+    $client = $server->open();
+    $say = 'subscribe ' . implode(' ', $topics);
+    same("done: $say", $client->send($say)->message());
+    return $client;
+}
+
+$web = WebServer::start(__DIR__ . '/servers/publish.php', 2, $missing);
+if ($web === null) {
+    skip('publishing from php-fpm behind nginx', $missing);
+} else {
+    $folder = new SocketFolder();
+    $address = "unix://$folder->path/publish.sock";
+
+    test('requests of php-fpm behind nginx reach subscribers, each once', function () use ($web, $folder, $address): void {
+        $server = topic_server("$folder->path/publish.sock");
+        same('0660', substr(sprintf('%o', fileperms("$folder->path/publish.sock")), -4), 'mode of the socket');
+        $clients = [subscriber($server, 'room.1'), subscriber($server, 'room.*', 'room.1'), subscriber($server, 'room.2')];
+        $times = $pids = [];
+        for ($i = 0; $i < 200; $i++) {
+            [$status, $body] = $web->post(['address' => $address, 'topic' => 'room.1', 'payload' => "größer $i"]);
+            $answer = json_decode($body, true) ?? throw new RuntimeException("the answer is $body");
+            same([200, null], [$status, $answer['error']], 'answer');
+            $times[] = $answer['seconds'];
+            $pids[$answer['pid']] = true;
+        }
+        [$status] = $web->post(['address' => $address, 'topic' => 'room.2', 'payload' => "\xff\0", 'binary' => '1']);
+        same(200, $status, 'status');
+        foreach ([0, 1] as $i) {
+            for ($n = 0; $n < 200; $n++) {
+                same("größer $n", $clients[$i]->message(), "message to client $i");
+            }
+        }
+        $frame = $clients[2]->read();
+        same([Client::BINARY, 'ff00'], [$frame->opcode, bin2hex($frame->payload)]);
+        $stats = $server->stats();
+        same([201, 201, 0], [$stats['published'], $stats['socketPublished'], $stats['socketRefused']], 'published');
+        check($stats['publishers'] <= count($pids), "$stats[publishers] connections of " . count($pids) . ' processes');
+        // On a busy machine most of the time is spent waiting for a processor.
+        sort($times);
+        check($times[20] < 0.001, sprintf('a tenth of the requests needed over %.1f ms', $times[20] * 1000));
+        same(0, $server->stop(), 'exit status');
+    });
+
+    test('a busy server is published to all the same', function () use ($web, $folder, $address): void {
+        $server = topic_server("$folder->path/publish.sock");
+        $client = subscriber($server, 't');
+        $busy = $server->open()->send('sleep 2');
+        usleep(100_000);
+        $begun = microtime(true);
+        same(200, $web->post(['address' => $address, 'topic' => 't', 'payload' => 'now'])[0], 'status');
+        same('now', $client->message());
+        check(microtime(true) - $begun < 1.5, 'it waited for PHP');
+        same('done: sleep 2', $busy->message());
+        same(0, $server->stop(), 'exit status');
+    });
+
+    test('requests survive a restart of the server, and tell when it is away', function () use ($web, $folder, $address): void {
+        $post = fn (): array => $web->post(['address' => $address, 'topic' => 't', 'payload' => 'x']);
+        foreach ([1, 2] as $_) {
+            [$status, $body] = $post();
+            same(503, $status, 'status while nobody listens');
+            $answer = json_decode($body, true);
+            check(
+                str_starts_with($answer['error'], 'Sprocket\PublishException: Cannot connect to ' . $address)
+                    && $answer['uncertain'] === false && $answer['seconds'] < 1.0,
+                $body,
+            );
+            $server = topic_server("$folder->path/publish.sock");
+            $client = subscriber($server, 't');
+            foreach ([1, 2, 3, 4] as $_) {
+                same(200, $post()[0], 'status');
+                same('x', $client->message());
+            }
+            // Killed, it leaves its file behind.
+            same(-9, $server->stop(9), 'exit status');
+            check(file_exists("$folder->path/publish.sock"), 'the file is gone');
+        }
+    });
+
+    test('a request waits for no longer than its timeout', function () use ($web, $folder): void {
+        $path = "$folder->path/silent.sock";
+        $silent = stream_socket_server("unix://$path");
+        chmod($path, 0666);
+        [$status, $body] = $web->post(['address' => "unix://$path", 'topic' => 't', 'payload' => 'x', 'timeout' => '0.3']);
+        $answer = json_decode($body, true);
+        same([503, true], [$status, $answer['uncertain']], 'status, uncertain');
+        check($answer['seconds'] >= 0.3 && $answer['seconds'] < 2, "it took $answer[seconds] s");
+    });
+
+    test('who may not write to the socket is told', function () use ($web, $folder): void {
+        if (WebServer::poolUser() === null) {
+            return; // the pool runs as the same user
+        }
+        $server = topic_server("$folder->path/closed.sock", ['publishSocketMode' => 0600]);
+        [$status, $body] = $web->post(['address' => "unix://$folder->path/closed.sock", 'topic' => 't', 'payload' => 'x']);
+        same(503, $status, 'status');
+        check(str_contains($body, 'Permission denied'), $body);
+        same(0, $server->stop(), 'exit status');
+    });
+    unset($web, $folder);
+}
+
+test('PHP without the extension publishes as docs/publish.md shows', function (): void {
+    $docs = file_get_contents(__DIR__ . '/../../docs/publish.md');
+    check(preg_match('/<!-- tested.*?```php\n(.*?)```/s', $docs, $found) === 1, 'the block is not there');
+    $folder = new SocketFolder();
+    $server = topic_server("$folder->path/publish.sock");
+    $client = subscriber($server, 'news');
+    $run = fn (string $topic): Child => new Child([
+        PHP_BINARY, '-n', '-r', $found[1] . 'publish($argv[1], $argv[2], $argv[3]); echo "published\n";',
+        '--', "$folder->path/publish.sock", $topic, 'from afar',
+    ]);
+    $run('news')->line('/^published$/');
+    same('from afar', $client->message());
+    $run('*')->line('/Not published.*ERROR topic/');
+    same(0, $server->stop(), 'exit status');
+    $run('news')->line('/Not published: No such file or directory/');
+});
+
+test('examples/push-from-web', function (): void {
+    $examples = __DIR__ . '/../../examples/push-from-web';
+    $folder = new SocketFolder();
+    $server = TestServer::script("$examples/server.php", '127.0.0.1:0', "$folder->path/push.sock");
+    $client = $server->open(target: '/?room=den');
+    same('You are in den', $client->message());
+    $push = fn (string ...$arguments): Child => Child::script("$examples/push.php", ...[...$arguments, "$folder->path/push.sock"]);
+    $push('den', 'hello')->line('/^Pushed$/');
+    $push('elsewhere', 'not here')->line('/^Pushed$/');
+    $push('den', 'bye')->line('/^Pushed$/');
+    same(['hello', 'bye'], [$client->message(), $client->message()]);
+    $server->stop();
+    $push('den', 'too late')->line('/^Cannot connect to unix:/');
+});

@@ -1,0 +1,28 @@
+<?php
+
+declare(strict_types=1);
+
+/**
+ * A server whose clients subscribe by saying "subscribe TOPIC…", which is answered; "sleep S" makes
+ * PHP busy. The argument is JSON: {"options": {…as Sprocket\Options…}}.
+ */
+
+use Sprocket\{Connection, Options, Request, Response, Server};
+
+$settings = json_decode($argv[1] ?? '{}', true, flags: JSON_THROW_ON_ERROR);
+$server = new Server('ws://127.0.0.1:0', new Options(...$settings['options'] ?? []));
+
+$server->onMessage(function (Connection $connection, string $payload): void {
+    $words = explode(' ', $payload);
+    match (array_shift($words)) {
+        'subscribe' => $connection->subscribe(...$words),
+        'sleep' => usleep((int) ($words[0] * 1e6)),
+    };
+    $connection->send("done: $payload");
+});
+
+$server->onRequest(fn (Request $request): Response => new Response(200, json_encode($server->stats())));
+
+$server->start();
+echo $server->addresses()[0], "\n";
+$server->run();

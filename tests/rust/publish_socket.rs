@@ -1,0 +1,417 @@
+//! Publishing from outside, at byte level and by our own client.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+
+use sprocket_core::{Bind, Config, Connection, Event, PublishError, PublishSocket, Publisher, Server};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use support::*;
+
+/// A path that is free, and its file gone in the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("sprocket-publish-{}-{}.sock", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn start_with(place: &Place, config: Config) -> (Server, SocketAddr) {
+    let socket = config.publish_socket.unwrap_or_else(|| PublishSocket::new(place.0.clone()));
+    start(Config { publish_socket: Some(socket), ..config })
+}
+
+/// A subscriber of each of these topics.
+fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
+    let client = open(address);
+    let Event::Open { conn, .. } = next(server) else { panic!() };
+    for topic in topics {
+        server.subscribe(&conn, topic).unwrap();
+    }
+    server.flush();
+    (client, conn)
+}
+
+fn dial(path: &Path) -> BufReader<UnixStream> {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(stream)
+}
+
+fn say(stream: &mut BufReader<UnixStream>, bytes: impl AsRef<[u8]>) {
+    stream.get_mut().write_all(bytes.as_ref()).unwrap();
+}
+
+/// The next line; empty at the end.
+fn line(stream: &mut BufReader<UnixStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    line
+}
+
+fn request(topic: &str, payload: &str) -> String {
+    format!("PUBLISH text {} {}\n{topic}{payload}", topic.len(), payload.len())
+}
+
+fn text(client: &mut TcpStream) -> String {
+    String::from_utf8(read_frame(client).1).unwrap()
+}
+
+#[test]
+fn what_is_published_reaches_subscribers_without_the_host() {
+    for io_threads in [1, 3] {
+        let place = Place::new();
+        let (server, address) = start_with(&place, Config { io_threads, ..Config::default() });
+        let mut clients: Vec<_> = [&["room.1"][..], &["room.*", "room.1"], &["other"], &["room.>"]]
+            .map(|t| subscriber(&server, address, t))
+            .into();
+        let mut publisher = dial(&place.0);
+        // From here on the host does nothing.
+        for i in 0..200 {
+            say(&mut publisher, request("room.1", &format!("{i}")));
+            assert_eq!(line(&mut publisher), "OK\n");
+        }
+        say(&mut publisher, "PUBLISH binary 5 3\nother\u{1}\u{2}\u{3}");
+        assert_eq!(line(&mut publisher), "OK\n");
+        for at in [0, 1, 3] {
+            for i in 0..200 {
+                assert_eq!(text(&mut clients[at].0), i.to_string(), "client {at}, {io_threads} threads");
+            }
+        }
+        assert_eq!(read_frame(&mut clients[2].0), (0x82, vec![1, 2, 3]));
+        let stats = server.stats();
+        assert_eq!((stats.published, stats.socket_published, stats.publishers), (201, 201, 1));
+        drop(publisher);
+        pump(&server, |_, _| {}, || server.stats().publishers == 0);
+    }
+}
+
+#[test]
+fn subscriptions_that_end_and_come_again_are_followed() {
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config::default());
+    let (mut client, conn) = subscriber(&server, address, &["a"]);
+    let mut publisher = Publisher::new(place.0.clone());
+    let mut publish = |payload: &str| publisher.publish("a", payload.as_bytes(), false, PATIENCE).unwrap();
+    publish("1");
+    server.unsubscribe(&conn, "a");
+    server.flush();
+    publish("nobody hears");
+    server.subscribe(&conn, "*").unwrap();
+    server.flush();
+    publish("2");
+    server.subscribe(&conn, "a").unwrap();
+    server.unsubscribe(&conn, "*");
+    server.flush();
+    publish("3");
+    assert_eq!([text(&mut client), text(&mut client), text(&mut client)], ["1", "2", "3"]);
+    drop(client);
+    assert!(matches!(next(&server), Event::Close { .. }));
+    server.flush();
+    publish("nobody is there");
+    let (mut client, _) = subscriber(&server, address, &["a"]);
+    publish("4");
+    assert_eq!(text(&mut client), "4");
+}
+
+#[test]
+fn a_host_that_is_busy_in_a_batch_holds_up_no_publisher() {
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config { io_threads: 3, ..Config::default() });
+    let mut clients: Vec<_> = (0..3).map(|_| subscriber(&server, address, &["t"])).collect();
+    // More commands than publishers may find waiting for a thread, and not delivered.
+    for (_, conn) in &clients {
+        for _ in 0..500 {
+            server.send(conn, b"x", false);
+        }
+    }
+    let mut publisher = Publisher::new(place.0.clone());
+    publisher.publish("t", b"through", false, PATIENCE).unwrap();
+    for (client, _) in &mut clients {
+        let mut texts = std::iter::repeat_with(|| text(client)).take(501);
+        assert!(texts.any(|text| text == "through"));
+    }
+    server.flush();
+}
+
+#[test]
+fn requests_may_come_in_pieces_and_many_at_once() {
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config::default());
+    let (mut client, _) = subscriber(&server, address, &["t"]);
+    let mut publisher = dial(&place.0);
+    for byte in request("t", "slowly").bytes() {
+        say(&mut publisher, [byte]);
+    }
+    assert_eq!(line(&mut publisher), "OK\n");
+    let big = "x".repeat(300_000);
+    let mut all: String = (0..500).map(|i| request("t", &i.to_string())).collect();
+    all += &request("t", &big);
+    say(&mut publisher, all);
+    for _ in 0..501 {
+        assert_eq!(line(&mut publisher), "OK\n");
+    }
+    assert_eq!(text(&mut client), "slowly");
+    for i in 0..500 {
+        assert_eq!(text(&mut client), i.to_string());
+    }
+    assert_eq!(text(&mut client).len(), big.len());
+}
+
+#[test]
+fn a_bad_name_or_text_is_refused_and_the_next_request_is_served() {
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config::default());
+    let (mut client, _) = subscriber(&server, address, &["t", ">"]);
+    let mut publisher = dial(&place.0);
+    let bad: [(&[u8], &str); 6] = [
+        (b"PUBLISH text 0 2\nhi", "ERROR topic "),
+        (b"PUBLISH text 3 2\nt.*hi", "ERROR topic "),
+        (b"PUBLISH text 5 2\na.>.bhi", "ERROR topic "),
+        (b"PUBLISH text 1 2\n\xffhi", "ERROR topic "),
+        (b"PUBLISH text 1 2\nt\xff\xfe", "ERROR payload "),
+        (b"PUBLISH binary 1 2\n>hi", "ERROR topic "),
+    ];
+    for (bytes, answer) in bad {
+        say(&mut publisher, bytes);
+        let got = line(&mut publisher);
+        assert!(got.starts_with(answer) && got.ends_with('\n'), "{got}");
+        say(&mut publisher, request("t", "fine"));
+        assert_eq!(line(&mut publisher), "OK\n");
+        assert_eq!(text(&mut client), "fine");
+    }
+    assert_eq!(server.stats().socket_refused, 6);
+}
+
+#[test]
+fn what_cannot_be_understood_is_answered_and_ends_the_connection() {
+    let place = Place::new();
+    let limit = 1000;
+    let (server, address) = start_with(&place, Config { send_buffer_limit: limit, ..Config::default() });
+    let (mut client, _) = subscriber(&server, address, &["t"]);
+    for (bytes, answer) in [
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "ERROR malformed "),
+        ("PUBLISH text 1 -1\n".to_owned(), "ERROR malformed "),
+        ("P".repeat(100), "ERROR malformed "),
+        ("PUBLISH text 256 1\n".to_owned(), "ERROR malformed "),
+        (format!("PUBLISH text 1 {}\n", limit + 1), "ERROR too-large "),
+        ("PUBLISH text 1 18446744073709551615\n".to_owned(), "ERROR too-large "),
+    ] {
+        let mut publisher = dial(&place.0);
+        // What came before counts.
+        say(&mut publisher, request("t", "first") + &bytes);
+        assert_eq!(line(&mut publisher), "OK\n", "{bytes:?}");
+        assert_eq!(text(&mut client), "first");
+        let got = line(&mut publisher);
+        assert!(got.starts_with(answer), "{bytes:?}: {got}");
+        // Sent bytes that were not read make the end a reset.
+        let mut rest = Vec::new();
+        assert!(publisher.read_to_end(&mut rest).is_err() || rest.is_empty());
+    }
+    let mut publisher = dial(&place.0);
+    say(&mut publisher, request("t", &"x".repeat(limit)));
+    assert_eq!(line(&mut publisher), "OK\n");
+    assert_eq!(text(&mut client).len(), limit);
+}
+
+#[test]
+fn a_part_of_a_request_is_never_published() {
+    let place = Place::new();
+    let socket =
+        PublishSocket { request_timeout: Duration::from_millis(200), ..PublishSocket::new(place.0.clone()) };
+    let (server, address) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
+    let (mut client, _) = subscriber(&server, address, &["t"]);
+    let mut gone = dial(&place.0);
+    say(&mut gone, "PUBLISH text 1 5\nthell");
+    gone.get_mut().shutdown(Shutdown::Both).unwrap();
+    let mut stuck = dial(&place.0);
+    let mut idle = dial(&place.0);
+    say(&mut stuck, "PUBLISH text 1 5\nthell");
+    assert!(line(&mut stuck).starts_with("ERROR timeout "));
+    assert_eq!(line(&mut stuck), "");
+    // Who has not begun a request may take its time.
+    say(&mut idle, request("t", "whole"));
+    assert_eq!((line(&mut idle), text(&mut client)), ("OK\n".to_owned(), "whole".to_owned()));
+}
+
+#[test]
+fn who_takes_no_answers_is_not_served_for_ever() {
+    let place = Place::new();
+    let socket =
+        PublishSocket { request_timeout: Duration::from_millis(200), ..PublishSocket::new(place.0.clone()) };
+    let (server, _) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
+    let mut publisher = UnixStream::connect(&place.0).unwrap();
+    publisher.set_write_timeout(Some(PATIENCE)).unwrap();
+    let many = request("t", "x").repeat(10_000);
+    let mut sent = 0;
+    // The server ends it when its answers fill the socket.
+    while publisher.write_all(many.as_bytes()).is_ok() {
+        sent += 1;
+        assert!(sent < 1000, "the server reads on and keeps the answers");
+    }
+    pump(&server, |_, _| {}, || server.stats().publishers == 0);
+}
+
+#[test]
+fn one_publisher_too_many_is_told() {
+    let place = Place::new();
+    let socket = PublishSocket { max_publishers: 2, ..PublishSocket::new(place.0.clone()) };
+    let (server, _) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
+    let mut both = [dial(&place.0), dial(&place.0)];
+    for publisher in &mut both {
+        say(publisher, request("t", "x"));
+        assert_eq!(line(publisher), "OK\n");
+    }
+    let mut third = dial(&place.0);
+    assert!(line(&mut third).starts_with("ERROR busy "));
+    assert_eq!(line(&mut third), "");
+    let [first, _] = both;
+    drop(first);
+    pump(&server, |_, _| {}, || server.stats().publishers == 1);
+    let mut third = dial(&place.0);
+    say(&mut third, request("t", "x"));
+    assert_eq!(line(&mut third), "OK\n");
+}
+
+#[test]
+fn the_file_has_the_mode_and_goes_with_the_server() {
+    let place = Place::new();
+    for mode in [0o600, 0o660] {
+        let socket = PublishSocket { mode, ..PublishSocket::new(place.0.clone()) };
+        let (server, _) =
+            start_with(&place, Config { publish_socket: Some(socket.clone()), ..Config::default() });
+        let is = std::fs::metadata(&place.0).unwrap().permissions().mode() & 0o777;
+        assert_eq!(is, mode);
+        let config = Config { publish_socket: Some(socket), ..Config::default() };
+        let error = Server::start(config, vec![Bind::Tcp(([127, 0, 0, 1], 0).into())]).unwrap_err();
+        assert!(error.to_string().contains("the publish socket unix:///"), "{error}");
+        drop(server);
+        assert!(!place.0.exists());
+    }
+    // What a killed server left is replaced.
+    drop(UnixListener::bind(&place.0).unwrap());
+    let (server, _) = start_with(&place, Config::default());
+    Publisher::new(place.0.clone()).publish("t", b"x", false, PATIENCE).unwrap();
+    assert_eq!(server.stats().socket_published, 1);
+}
+
+#[test]
+fn a_stop_ends_publishers() {
+    let place = Place::new();
+    let (server, _) = start_with(&place, Config::default());
+    let mut idle = dial(&place.0);
+    let mut begun = dial(&place.0);
+    say(&mut idle, request("t", "x"));
+    assert_eq!(line(&mut idle), "OK\n");
+    say(&mut begun, request("t", "x") + "PUBLISH text 1 5\nthe");
+    assert_eq!(line(&mut begun), "OK\n");
+    server.stop(Duration::from_secs(5));
+    // However fast: what the server was told before comes first.
+    let late = Publisher::new(place.0.clone()).publish("t", b"x", false, PATIENCE).unwrap_err();
+    assert!(!late.is_uncertain(), "{late}");
+    assert_eq!(line(&mut idle), "");
+    assert!(line(&mut begun).starts_with("ERROR stopping "));
+    assert!(matches!(next(&server), Event::Stopped));
+    assert!(!place.0.exists());
+}
+
+#[test]
+fn the_client_tells_what_went_wrong() {
+    let place = Place::new();
+    let mut publisher = Publisher::new(place.0.clone());
+    let mut publish = |timeout: u64| publisher.publish("t", b"x", false, Duration::from_millis(timeout));
+    assert!(matches!(publish(1000), Err(PublishError::Unreachable { .. })));
+    // Somebody listens and says nothing.
+    let silent = UnixListener::bind(&place.0).unwrap();
+    let begun = Instant::now();
+    let error = publish(100).unwrap_err();
+    assert!(matches!(error, PublishError::NoAnswer { .. }) && error.is_uncertain(), "{error}");
+    assert!(begun.elapsed() >= Duration::from_millis(100) && begun.elapsed() < PATIENCE);
+    // Nobody accepts, and the queue is full.
+    let mut waiting = Vec::new();
+    let error = loop {
+        match publish(50).unwrap_err() {
+            PublishError::NoAnswer { .. } => waiting.push(UnixStream::connect(&place.0)),
+            other => break other,
+        }
+        assert!(waiting.len() < 5000);
+        if waiting.len() == 1 {
+            socket2::SockRef::from(&silent).listen(1).unwrap();
+        }
+    };
+    assert!(matches!(error, PublishError::NotTaken { .. }) && !error.is_uncertain(), "{error}");
+    drop((silent, waiting));
+    std::fs::remove_file(&place.0).unwrap();
+    // Something else listens.
+    let other = Server::start(Config::default(), vec![Bind::Unix(place.0.clone())]).unwrap();
+    let error = publish(5000).unwrap_err();
+    assert!(
+        matches!(&error, PublishError::Foreign { answer, .. } if answer.starts_with("HTTP/1.1 400")),
+        "{error}"
+    );
+    drop(other);
+    // The server's word.
+    let socket = PublishSocket { max_publishers: 0, ..PublishSocket::new(place.0.clone()) };
+    let server = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
+    let error = publish(5000).unwrap_err();
+    assert!(matches!(&error, PublishError::Refused { code, .. } if code == "busy"), "{error}");
+    drop(server);
+    let server = start_with(&place, Config { send_buffer_limit: 10, ..Config::default() });
+    let big = vec![b'x'; 1 << 20];
+    let error = Publisher::new(place.0.clone()).publish("t", &big, false, PATIENCE).unwrap_err();
+    assert!(matches!(&error, PublishError::Refused { code, .. } if code == "too-large"), "{error}");
+    drop(server);
+}
+
+#[test]
+fn the_client_keeps_its_connection_and_survives_a_restart_of_the_server() {
+    let place = Place::new();
+    let mut publisher = Publisher::new(place.0.clone());
+    for _ in 0..3 {
+        let (server, _) = start_with(&place, Config::default());
+        for _ in 0..100 {
+            publisher.publish("t", b"x", false, PATIENCE).unwrap();
+        }
+        let stats = server.stats();
+        assert_eq!((stats.socket_published, stats.publishers), (100, 1));
+    }
+    assert!(publisher.publish("t", b"x", false, PATIENCE).is_err());
+}
+
+#[test]
+fn a_server_that_dies_before_it_answers_leaves_it_open_what_happened() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.0).unwrap();
+    let wanted = request("t", "hello").len();
+    let dying = std::thread::spawn(move || {
+        // Once with the whole request read, once with a part of it.
+        for bytes in [wanted, wanted - 1] {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut vec![0; bytes]).unwrap();
+        }
+    });
+    let mut publisher = Publisher::new(place.0.clone());
+    let mut publish = || publisher.publish("t", b"hello", false, PATIENCE).unwrap_err();
+    let error = publish();
+    assert!(matches!(error, PublishError::Lost { .. }) && error.is_uncertain(), "{error}");
+    let error = publish();
+    assert!(matches!(error, PublishError::Closed { .. }) && !error.is_uncertain(), "{error}");
+    dying.join().unwrap();
+}
