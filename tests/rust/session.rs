@@ -296,8 +296,14 @@ fn or_its_messages_are_dropped_and_it_is_told_when_it_has_caught_up() {
         (0..sent).for_each(|_| assert_eq!(read_frame(&mut client).1.len(), 64 << 10));
         client
     });
-    let Event::Drain { id } = next(&server) else { panic!() };
-    assert_eq!((id, conn.buffered_amount()), (conn.id(), 0));
+    // One may tell of a moment at which the kernel had taken all, before it took no more.
+    loop {
+        let Event::Drain { id } = next(&server) else { panic!() };
+        assert_eq!(id, conn.id());
+        if conn.buffered_amount() == 0 {
+            break;
+        }
+    }
     let mut client = reader.join().unwrap();
     server.send(&conn, b"again", false);
     server.flush();
