@@ -110,6 +110,10 @@ pub(crate) fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// A flag of the executor: `bool` in PHP 8.1, `zend_atomic_bool` since, one byte in both.
+///
+/// # Safety
+///
+/// `field` must point to such a flag of this thread's globals.
 unsafe fn flag<'a, T>(field: *mut T) -> &'a AtomicBool {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: the field lives as long as the thread; signal handlers change it atomically.
