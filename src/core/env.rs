@@ -110,6 +110,12 @@ impl Env {
         self.server.wants(interest)
     }
 
+    /// Whether the host may be answering a message that it has taken, or its answer is on the way.
+    pub(crate) fn host_is_busy(&self) -> bool {
+        // In this order: the host posts before it goes to sleep.
+        !self.server.waker.is_asleep() || self.server.mailboxes[self.index as usize].is_pending()
+    }
+
     /// Adds to the batch.
     pub(crate) fn emit(&mut self, item: Item) {
         self.events.push(item);

@@ -172,7 +172,7 @@ impl Session {
         }
     }
 
-    /// A paused socket is not read, unless only to see its end.
+    /// Nothing is read while the host has too much to take, or a failure waits for its answers.
     fn is_paused(&self) -> bool {
         self.phase == Phase::Failing
             || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
@@ -289,7 +289,10 @@ impl Session {
     /// The peer has broken the rules. What it said before was said well: the host sees it, and
     /// answers it, first.
     fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
-        if self.phase == Phase::Open && self.shared.is_open() && self.shared.has_pending() {
+        if self.phase == Phase::Open
+            && self.shared.is_open()
+            && (self.shared.has_pending() || env.host_is_busy())
+        {
             self.phase = Phase::Failing;
             self.failed = Some((code, reason));
             env.emit(Item::Failed { conn: self.shared.clone() });

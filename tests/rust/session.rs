@@ -165,6 +165,24 @@ fn what_was_well_said_before_an_error_is_answered_first() {
 }
 
 #[test]
+fn a_message_that_the_host_is_busy_with_is_answered_first_too() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    client.write_all(&frame(0x81, b"well said")).unwrap();
+    assert!(matches!(next(&server), Event::Message { .. }));
+    // The host works on it while the error arrives.
+    client.write_all(&frame(0x83, b"reserved")).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(client.read(&mut [0; 1]).is_err(), "nothing is sent before the host is done");
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(server.send(&conn, b"answer", false), SendOutcome::Sent);
+    assert_eq!(closed(&server).1, 1002);
+    assert_eq!(read_frame(&mut client), (0x81, b"answer".to_vec()));
+    assert_eq!(read_close(&mut client).0, 1002);
+}
+
+#[test]
 fn a_host_that_does_not_answer_cannot_hold_up_a_failure() {
     let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
     let mut client = open(address);
