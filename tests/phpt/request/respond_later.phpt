@@ -48,7 +48,7 @@ $kept = [];
 $client = $ask('/kept');
 pump($server, function () use (&$kept): bool { return $kept !== []; });
 $client->drop();
-$until = microtime(true) + 0.6;
+$until = microtime(true) + 1.2;
 pump($server, fn (): bool => microtime(true) > $until);
 var_dump($kept[0]->respond(new Response()));
 
