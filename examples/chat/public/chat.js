@@ -17,6 +17,7 @@ let me = 0;
 let people = new Map(); // id → name
 let seen = new Set(); // messages shown, so that the history after a reconnect adds only what is new
 let inFlight = []; // said, and not yet come back from the server
+let returned = ''; // what the input field begins with because it could not be said
 let last = { id: 0, at: 0, day: '' }; // of the message shown last
 let name = sessionStorage.getItem('name') ?? '';
 
@@ -73,10 +74,14 @@ function join() {
   transmit({ type: 'join', name, again: everJoined });
 }
 
-// What was typed and perhaps never arrived goes back to where it was typed.
+// What was typed and perhaps never arrived goes back to where it was typed: before what has been
+// typed since, after what came back earlier.
 function giveBack(words) {
   if (!words.length) return;
-  text.value = [...words, text.value].filter(Boolean).join('\n');
+  if (!text.value.startsWith(returned)) returned = '';
+  const since = text.value.slice(returned.length).replace(/^\n/, '');
+  returned = [returned, ...words].filter(Boolean).join('\n');
+  text.value = [returned, since].filter(Boolean).join('\n');
   grow();
 }
 
@@ -235,7 +240,7 @@ $('composer').onsubmit = (event) => {
   const words = text.value.trim();
   if (!words || !joined || !transmit({ type: 'say', text: words })) return;
   inFlight.push(words);
-  text.value = '';
+  text.value = returned = '';
   grow();
 };
 
