@@ -7,9 +7,9 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
-$server->onUpgrade(function (Sprocket\Handshake $h) use ($server) {
+$server->onUpgrade(function (Sprocket\Handshake $h) use (&$kept) {
     if ($h->request->path() === '/slow') {
-        $server->after(0.1, fn () => $h->accept(data: 'slow'));
+        $kept = $h;
     } else {
         $h->accept(data: 'quick');
     }
@@ -18,8 +18,9 @@ $server->onOpen(function ($c) { echo "{$c->data}\n"; });
 $server->start();
 $slow = Client::of($server);
 $slow->raw($slow->upgradeRequest([], '/slow'));
-pump($server, fn () => $server->poll(0.02) || true);
+pump($server, function () use (&$kept) { return $kept; });
 $quick = Client::of($server)->open([], '/quick');
+$server->after(0.01, fn () => $kept->accept(data: 'slow'));
 echo $slow->response()->status, "\n";
 pump($server, fn () => count($server) === 2);
 --EXPECT--

@@ -11,12 +11,12 @@ $server->start();
 $start = microtime(true);
 var_dump($server->poll(0.2));
 $took = microtime(true) - $start;
-var_dump($took >= 0.19 && $took < 2.0);
+var_dump($took >= 0.19 && $took < 9.0);
 
 $server->after(0.05, fn () => 1);
 $start = microtime(true);
 var_dump($server->poll(20.0));
-var_dump(microtime(true) - $start < 5.0);
+var_dump(microtime(true) - $start < 15.0);
 --EXPECT--
 int(0)
 bool(true)

@@ -14,8 +14,9 @@ $timer = $server->every(0.005, function () use ($server, &$timer, &$count) {
         var_dump($server->cancel($timer), $server->cancel($timer));
     }
 });
+pump($server, function () use (&$count) { return $count >= 3; });
 $over = false;
-$server->after(0.2, function () use (&$over) { $over = true; });
+$server->after(0.05, function () use (&$over) { $over = true; });
 pump($server, function () use (&$over) { return $over; });
 var_dump($count);
 --EXPECT--
