@@ -36,7 +36,7 @@ const SUBPROTOCOL: usize = 4;
 const DATA: usize = 5;
 
 /// RFC 6455 section 5.5: control frames carry at most 125 bytes; a close frame spends two on its code.
-const MOST_PING: usize = 125;
+const MOST_CONTROL: usize = 125;
 const MOST_REASON: usize = 123;
 
 impl Native for Connection {
@@ -110,6 +110,7 @@ pub(crate) fn register() {
             .opt(c"binary", Type::BOOL, c"false")
             .returns(Type::BOOL),
         Method::new(c"ping", ping).opt(c"payload", Type::STRING, c"''").returns(Type::BOOL),
+        Method::new(c"pong", pong).opt(c"payload", Type::STRING, c"''").returns(Type::BOOL),
         Method::new(c"close", close)
             .opt(c"code", Type::INT, c"1000")
             .opt(c"reason", Type::STRING, c"''")
@@ -144,13 +145,21 @@ fn send(call: &Call) -> Result<bool> {
 }
 
 fn ping(call: &Call) -> Result<bool> {
+    control(call, Core::ping)
+}
+
+fn pong(call: &Call) -> Result<bool> {
+    control(call, Core::pong)
+}
+
+fn control(call: &Call, queue: fn(&Core, &Handle, &[u8]) -> bool) -> Result<bool> {
     call.arity(0, 1)?;
     let payload = call.string(0)?.map_or(&[][..], |s| s.as_bytes());
-    if payload.len() > MOST_PING {
-        let message = format!("must be at most {MOST_PING} bytes, {} given", payload.len());
+    if payload.len() > MOST_CONTROL {
+        let message = format!("must be at most {MOST_CONTROL} bytes, {} given", payload.len());
         return Err(argument_value_error(0, &message));
     }
-    let sent = call.this::<Connection>().command(|core, to| core.ping(to, payload))?;
+    let sent = call.this::<Connection>().command(|core, to| queue(core, to, payload))?;
     Ok(sent.unwrap_or(false))
 }
 

@@ -782,6 +782,19 @@ final class Connection
     public function ping(string $payload = ''): bool {}
 
     /**
+     * Sends a pong that answers no ping, a sign of life that asks for none (RFC 6455 section
+     * 5.5.3). Pings of the peer are answered without your doing.
+     *
+     * @param string $payload At most 125 bytes.
+     *
+     * @return bool False if the connection is closed or closing.
+     *
+     * @throws \ValueError If the payload is too long.
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function pong(string $payload = ''): bool {}
+
+    /**
      * Starts the closing handshake after all that was sent before. No message is delivered
      * any more; onClose follows when the peer has answered, or after
      * {@see Options::$closeTimeout}. Does nothing on a connection that is closed or closing.

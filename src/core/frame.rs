@@ -38,6 +38,11 @@ pub(crate) fn ping(payload: &[u8]) -> Bytes {
     encode(OpCode::Control(Control::Ping), false, payload)
 }
 
+/// A pong (section 5.5.3); the payload has at most 125 bytes.
+pub(crate) fn pong(payload: &[u8]) -> Bytes {
+    encode(OpCode::Control(Control::Pong), false, payload)
+}
+
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
     let header = FrameHeader { opcode, rsv1, ..FrameHeader::default() };
     let length = payload.len() as u64;
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!(&message(&[7; 126], true)[..4], b"\x82\x7e\x00\x7e");
         assert_eq!(&message(&[7; 65536], true)[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
         assert_eq!(&ping(b"x")[..], b"\x89\x01x");
+        assert_eq!(&pong(b"x")[..], b"\x8a\x01x");
         assert_eq!(&compressed(b"hi", false)[..], b"\xc1\x02hi");
     }
 

@@ -71,6 +71,7 @@ impl From<&Shared> for Target {
 pub(crate) enum Command {
     /// A data frame, already counted in `buffered`.
     Send(Target, Bytes),
+    /// A ping, or a pong that answers none.
     Ping(Target, Bytes),
     Close(Target, u16, String),
     /// Close with 1013 and forget what waits.

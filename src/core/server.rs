@@ -1,5 +1,6 @@
 //! The facade: what a host holds, on one thread of its own.
 
+use bytes::Bytes;
 use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -365,11 +366,21 @@ impl Server {
 
     /// Queues a ping of at most 125 bytes. False: not open.
     pub fn ping(&self, conn: &Connection, payload: &[u8]) -> bool {
+        self.control(conn, payload, frame::ping)
+    }
+
+    /// Queues a pong that answers no ping, of at most 125 bytes (RFC 6455 section 5.5.3). False:
+    /// not open.
+    pub fn pong(&self, conn: &Connection, payload: &[u8]) -> bool {
+        self.control(conn, payload, frame::pong)
+    }
+
+    fn control(&self, conn: &Connection, payload: &[u8], encode: fn(&[u8]) -> Bytes) -> bool {
         let shared = &conn.0;
         if !shared.is_open() || payload.len() > 125 {
             return false;
         }
-        let frame = frame::ping(payload);
+        let frame = encode(payload);
         shared.add_buffered(frame.len());
         self.post(shared.thread, Command::Ping(Target::from(&**shared), frame));
         true
