@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use ext_php_rs::types::Zval;
+use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::{Bind, Listen as Core};
 
 use crate::errors::{self, invalid_option};
 use crate::zend::{Result, array_entries, descriptor_of, duplicate, socket_stream};
 
 const ALLOWED: &str = "\"ws://HOST:PORT\", \"wss://HOST:PORT\", \"unix:///PATH\", \"fd://NUMBER\", \
-    \"fd://systemd\", a listening stream or Socket, or a list of these";
+    \"fd://systemd\", a listening stream or Socket, [SOCKET, \"SETTINGS\"], or a list of these";
 
 /// One place to listen, its form checked.
 pub(crate) struct Listen {
@@ -64,16 +64,29 @@ fn one(value: &Zval) -> Result<Listen> {
             None => Err(invalid_option("listen", value, ALLOWED)),
         };
     }
-    let stream = socket_stream(value)?;
-    match descriptor_of(stream.as_ref().unwrap_or(value)) {
-        Some(Ok(fd)) => Ok(Listen {
-            text: "the given socket".into(),
-            place: Place::Owned(fd),
-            settings: Settings::default(),
-        }),
+    let (socket, query) = match value.array() {
+        None => (value, ""),
+        Some(table) => with_settings(table).ok_or_else(|| invalid_option("listen", value, ALLOWED))?,
+    };
+    let stream = socket_stream(socket)?;
+    match descriptor_of(stream.as_ref().unwrap_or(socket)) {
+        Some(Ok(fd)) => {
+            let place = Place::Owned(fd);
+            let settings =
+                settings(query, &place).map_err(|allowed| invalid_option("listen", value, allowed))?;
+            Ok(Listen { text: "the given socket".into(), place, settings })
+        }
         Some(Err(error)) => Err(errors::bind("the given socket", &error)),
         None => Err(invalid_option("listen", value, ALLOWED)),
     }
+}
+
+/// A socket and its settings, which it can't say itself: `[$socket, 'tls']`.
+fn with_settings(table: &ZendHashTable) -> Option<(&Zval, &str)> {
+    let mut entries = array_entries(table).map(|(_, value)| value);
+    let (socket, query) = (entries.next()?, entries.next()?);
+    let query = query.zend_str()?.as_str().ok()?;
+    entries.next().is_none().then_some((socket, query))
 }
 
 /// The error says what is allowed instead.
@@ -102,13 +115,13 @@ fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str
 
 /// `proxyProtocol&mode=0660`: a name alone stands for 1.
 fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'static str> {
-    const ALLOWED: &str = "an address with none but these settings, each once: after ws://, wss:// and fd:// \
-        \"proxyProtocol\", after ws:// and wss:// \"reusePort\" and \"ipv6Only\", after unix:// \
-        \"proxyProtocol\" and \"mode=0660\", after fd:// \"tls\"; and \"backlog=NUMBER\"";
+    const ALLOWED: &str = "an address with none but these settings, each once: \"proxyProtocol\"; after \
+        ws:// and wss:// \"reusePort\" and \"ipv6Only\"; after unix:// \"mode=0660\"; after fd:// and with a \
+        socket \"tls\"; after all others \"backlog=NUMBER\"";
     let mut settings = Settings::default();
     let mut seen = Vec::new();
     let tcp = matches!(place, Place::Tcp { .. });
-    let inherited = matches!(place, Place::Number(_) | Place::Systemd(_));
+    let inherited = matches!(place, Place::Number(_) | Place::Systemd(_) | Place::Owned(_));
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, "1"));
         let flag = || match value {

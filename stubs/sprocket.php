@@ -45,7 +45,7 @@ final class Server implements \Countable
      * - `fd://systemd`: all sockets that systemd has passed (socket activation);
      *   `fd://systemd/NAME`: those whose `FileDescriptorName=` is NAME.
      * - a listening socket: a stream of `stream_socket_server()`, or a `\Socket`. It is
-     *   duplicated and may be closed afterwards.
+     *   duplicated and may be closed afterwards. `[$socket, 'tls&proxyProtocol']` gives it settings.
      *
      * Settings may follow as a query, `ws://0.0.0.0:80?proxyProtocol&backlog=1000`:
      * - `proxyProtocol`: each connection begins with a header of the PROXY protocol, version 1
@@ -55,10 +55,10 @@ final class Server implements \Countable
      * - `reusePort` (`ws`, `wss`): `SO_REUSEPORT`, by which several processes share one port.
      * - `ipv6Only` (`ws`, `wss`): an IPv6 address takes no IPv4 peers.
      * - `mode=0660` (`unix`): permissions of the socket's file, in octal; by the umask without it.
-     * - `tls` (`fd`): connections begin with TLS, as with `wss`.
-     * - `backlog=1000` (not `fd`): instead of {@see Options::$backlog}.
+     * - `tls` (`fd`, sockets): connections begin with TLS, as with `wss`.
+     * - `backlog=1000` (not `fd`, not sockets): instead of {@see Options::$backlog}.
      *
-     * @param string|resource|\Socket|non-empty-list<string|resource|\Socket> $listen
+     * @param string|resource|\Socket|non-empty-list<string|resource|\Socket|array{resource|\Socket, string}> $listen
      *        An address, or several.
      * @param Options|null $options Limits, timeouts and policies; the defaults if null.
      *
