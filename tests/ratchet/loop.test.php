@@ -180,7 +180,7 @@ if (!getenv('REACT_AUTOLOAD') && !original()) {
     $library = __DIR__ . '/../php/lib/php-library.sh';
     $autoloader = is_file($library) ? trim((string) shell_exec('bash ' . escapeshellarg($library) . ' react')) : '';
     if (!is_file($autoloader)) {
-        foreach (['the default loop of ReactPHP', 'TLS by React', 'a Unix socket', 'LimitingServer'] as $name) {
+        foreach (['the default loop of ReactPHP', 'TLS by a React context', 'a Unix socket', 'LimitingServer'] as $name) {
             skip($name, 'needs ReactPHP, which could not be fetched: set REACT_AUTOLOAD');
         }
         finish();
@@ -189,22 +189,91 @@ if (!getenv('REACT_AUTOLOAD') && !original()) {
     crowd('ReactPHP');
 }
 
-check('TLS by React: framed in PHP', function () {
-    $pem = tempnam(sys_get_temp_dir(), 'pem');
-    $key = openssl_pkey_new(['private_key_bits' => 2048]);
-    openssl_x509_export(openssl_csr_sign(openssl_csr_new(['CN' => 'localhost'], $key), null, $key, 1), $certificate);
-    openssl_pkey_export($key, $private);
-    file_put_contents($pem, $certificate . $private);
-    $server = new ServerProcess('loops', ['tls', $pem]);
+/** A client over TLS: what it got when it asked, or null where it is not let in. */
+function secure(ServerProcess $server, array $ssl): ?array
+{
     $client = new Client($server->port);
-    stream_context_set_option($client->socket, 'ssl', 'verify_peer', false);
-    stream_context_set_option($client->socket, 'ssl', 'verify_peer_name', false);
-    that(stream_socket_enable_crypto($client->socket, true, STREAM_CRYPTO_METHOD_TLS_CLIENT), 'TLS handshake');
-    $client->write(Client::request());
-    that(str_contains($client->head(), ' 101 '), 'accepted');
-    $client->text('secret');
-    same('secret', $client->nextText());
-    unlink($pem);
+    foreach ($ssl + ['capture_peer_cert' => true, 'verify_peer' => false, 'verify_peer_name' => false] as $name => $value) {
+        stream_context_set_option($client->socket, 'ssl', $name, $value);
+    }
+    if (!@stream_socket_enable_crypto($client->socket, true, STREAM_CRYPTO_METHOD_TLS_CLIENT)) {
+        return null;
+    }
+    try {
+        $client->write(Client::request());
+        if (!str_contains($client->head(), ' 101 ')) {
+            return null;
+        }
+        $client->text($large = str_repeat('secret ', 30000));
+        same($large, $client->nextText(), 'echo');
+        $client->text('native');
+        $native = $client->nextText();
+    } catch (Failed) {
+        return null; // In TLS 1.3 a client learns after its own handshake that it was refused.
+    }
+    $certificate = stream_context_get_options($client->socket)['ssl']['peer_certificate'];
+
+    return [openssl_x509_parse($certificate)['subject']['CN'], original() || $native === 'yes'];
+}
+
+require __DIR__ . '/../php/lib/Certificates.php';
+$certificates = new Certificates();
+
+check('TLS by a React context: one file; certificates by name; a passphrase', function () use ($certificates) {
+    $chat = $certificates->issue('chat.example');
+    $both = "$certificates->folder/both.pem";
+    file_put_contents($both, file_get_contents($chat['certificate']) . file_get_contents($chat['key']));
+    $server = new ServerProcess('loops', ['tls', json_encode(['local_cert' => $both])]);
+    same(['chat.example', true], secure($server, []));
+
+    $other = $certificates->issue('other.example');
+    $encrypted = "$certificates->folder/encrypted.pem";
+    $certificates->openssl('pkcs8', '-topk8', '-in', $chat['key'], '-out', $encrypted, '-passout', 'pass:sesame');
+    $server = new ServerProcess('loops', ['tls', json_encode([
+        'local_cert' => $chat['certificate'], 'local_pk' => $encrypted, 'passphrase' => 'sesame',
+        'SNI_server_certs' => ['other.example' => ['local_cert' => $other['certificate'], 'local_pk' => $other['key']]],
+        'ciphers' => 'HIGH', 'verify_peer' => false, 'allow_self_signed' => true,
+    ])]);
+    same(['chat.example', true], secure($server, ['peer_name' => 'chat.example']));
+    same(['other.example', true], secure($server, ['peer_name' => 'other.example']));
+    // The files are renewed, as a link that points elsewhere.
+    unlink($chat['certificate']);
+    unlink($encrypted);
+    symlink($other['certificate'], $chat['certificate']);
+    symlink($other['key'], $encrypted);
+    for ($end = microtime(true) + DEADLINE; microtime(true) < $end; usleep(50000)) {
+        if (($seen = secure($server, ['peer_name' => 'chat.example'])) === ['other.example', true]) {
+            break;
+        }
+    }
+    same(['other.example', true], $seen, 'after the renewal');
+});
+
+check('TLS by a React context that asks clients for a certificate', function () use ($certificates) {
+    $files = $certificates->issue('chat.example');
+    $alice = $certificates->issue('alice');
+    $server = new ServerProcess('loops', ['tls', json_encode([
+        'local_cert' => $files['certificate'], 'local_pk' => $files['key'], 'verify_peer' => true, 'cafile' => $certificates->ca,
+    ])]);
+    same(null, secure($server, []), 'without');
+    same(['chat.example', true], secure($server, ['local_cert' => $alice['certificate'], 'local_pk' => $alice['key']]));
+});
+
+check('TLS that only PHP can do is left to React', function () use ($certificates) {
+    $key = "$certificates->folder/old.key";
+    $certificates->openssl('genrsa', '-traditional', '-aes128', '-passout', 'pass:sesame', '-out', $key, '2048');
+    $certificates->openssl('req', '-x509', '-key', $key, '-passin', 'pass:sesame', '-subj', '/CN=old.example', '-out', "$key.pem");
+    $old = ['local_cert' => "$key.pem", 'local_pk' => $key, 'passphrase' => 'sesame'];
+    $server = new ServerProcess('loops', ['tls', json_encode($old)]);
+    same(['old.example', original()], secure($server, []));
+    $server->isRunning();
+    that(original() || str_contains($server->stderr, 'TLS is left to React'), "stderr: {$server->stderr}");
+
+    $files = $certificates->issue('chat.example');
+    $server = new ServerProcess('loops', ['tls', json_encode([
+        'local_cert' => $files['certificate'], 'local_pk' => $files['key'], 'peer_fingerprint' => ['sha1' => str_repeat('0', 40)],
+    ])]);
+    same(null, secure($server, []), 'a client whose certificate is not pinned');
 });
 
 check('a Unix socket', function () {

@@ -28,7 +28,9 @@ class Application implements Ratchet\MessageComponentInterface
 
     public function onMessage(ConnectionInterface $from, $msg)
     {
-        if ($msg === 'clients') {
+        if ($msg === 'native') {
+            $from->send(is_a((fn () => $this->wrappedConn)->call($from), 'Ratchet\\Native\\Link') ? 'yes' : 'no');
+        } elseif ($msg === 'clients') {
             $from->send((string) count($this->clients));
         } elseif ($this->command === null || !($this->command)($msg, $from)) {
             $from->send($msg);
@@ -52,7 +54,7 @@ $loop = loop();
 $application = new Application();
 $http = new HttpServer(new WsServer($application));
 $socket = match ($kind) {
-    'tls' => new React\Socket\SecureServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), $loop, ['local_cert' => $argv[2]]),
+    'tls' => new React\Socket\SecureServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), $loop, json_decode($argv[2], true)),
     'unix' => new React\Socket\UnixServer($argv[2], $loop),
     'limit' => new React\Socket\LimitingServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), 2),
     default => listen('127.0.0.1:0', $loop),

@@ -10,7 +10,9 @@ final class Client
 
     public function __construct(int $port, string $host = '127.0.0.1')
     {
-        $this->socket = @stream_socket_client("tcp://$host:$port", $errno, $error, 5);
+        // A context of its own: options that a client gets later must not become those of all.
+        $context = stream_context_create();
+        $this->socket = @stream_socket_client("tcp://$host:$port", $errno, $error, 5, STREAM_CLIENT_CONNECT, $context);
         if ($this->socket === false) {
             throw new Failed("can't connect to $host:$port: $error");
         }

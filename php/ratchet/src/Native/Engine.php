@@ -13,6 +13,7 @@ use Sprocket\Handshake;
 use Sprocket\Request;
 use Sprocket\Response;
 use Sprocket\Server;
+use Sprocket\TlsException;
 
 use const Ratchet\VERSION;
 
@@ -56,6 +57,8 @@ final class Engine
         private readonly HttpServer $http,
         private readonly Listener $listener,
         private readonly LoopInterface $loop,
+        /** Serves the listener otherwise, where the native server can't use its certificates. */
+        private readonly \Closure $fallback,
     ) {
         if (!class_exists(Server::class)) {
             throw new \RuntimeException('The extension sprocket is not loaded: add extension=sprocket to php.ini');
@@ -148,7 +151,7 @@ final class Engine
             return;
         }
         $options = Settings::options($this->http, $this->listener, KeepAlive::take($this->loop));
-        $this->server = new Server($this->listener->endpoint, $options);
+        $this->server = new Server($this->listener->endpoint(), $options);
         $this->server
             ->onUpgrade(function (Handshake $handshake): void {
                 $this->listener->isClosed()
@@ -170,8 +173,17 @@ final class Engine
             })
             ->onError(static function (\Throwable $e): void {
                 Failure::report($e, 'a callback');
-            })
-            ->start();
+            });
+        try {
+            $this->server->start();
+        } catch (TlsException $e) {
+            // PHP reads some that the native server does not, such as keys in OpenSSL's old encryption.
+            error_log("Sprocket: TLS is left to React: {$e->getMessage()}");
+            $this->server = null;
+            ($this->fallback)();
+
+            return;
+        }
         $this->stream = $this->server->stream();
         $this->watch();
         $this->timer = $this->loop->addPeriodicTimer(self::TEND_INTERVAL, function (): void {
@@ -267,7 +279,7 @@ final class Engine
         $exchange = new Exchange($request);
         $link = $this->begin($exchange);
         if ($exchange->response === null) {
-            if (method_exists($request, 'respond') && !$exchange->isComplete()) {
+            if (!$exchange->isComplete()) {
                 $exchange->deferred = true;
 
                 return null;

@@ -4,6 +4,7 @@ namespace Ratchet\Native;
 
 use React\EventLoop\LoopInterface;
 use React\Socket\ServerInterface;
+use Sprocket\Tls;
 
 /**
  * The listening socket inside a React server, taken over from it: React no longer accepts on it,
@@ -12,10 +13,12 @@ use React\Socket\ServerInterface;
 final class Listener
 {
     private function __construct(
-        /** @var resource|string What a native server can listen on: the socket, or an address. */
-        public readonly mixed $endpoint,
+        /** @var resource|string The socket, or an address. */
+        private readonly mixed $endpoint,
         /** Whether React would speak TLS on it. */
-        public readonly bool $secure,
+        private readonly bool $secure,
+        /** With what certificates the native server does so; null: it can't, or need not. */
+        public readonly ?Tls $tls,
         /** Connections at once, where a LimitingServer says so. */
         public readonly ?int $limit,
         /** The loop that React's socket was made for. */
@@ -29,12 +32,17 @@ final class Listener
     public static function of(ServerInterface $socket): self
     {
         $secure = false;
+        $tls = null;
         $limit = null;
         $inner = $socket;
         while ($inner !== null && self::property($inner, 'master') === null) {
             $limit = self::property($inner, 'limit') ?? $limit;
-            $secure = $secure || self::property($inner, 'tcp') !== null;
-            $next = self::property($inner, 'tcp') ?? self::property($inner, 'server');
+            $next = self::property($inner, 'tcp');
+            if ($next !== null) {
+                $secure = true;
+                $tls = TlsContext::tls((array) self::property($inner, 'context'));
+            }
+            $next ??= self::property($inner, 'server');
             $inner = $next instanceof ServerInterface ? $next : null;
         }
         $loop = $inner === null ? null : self::property($inner, 'loop');
@@ -43,9 +51,28 @@ final class Listener
         return new self(
             $endpoint,
             $secure || str_starts_with((string) $socket->getAddress(), 'tls://'),
+            $tls,
             is_int($limit) ? $limit : null,
             $loop instanceof LoopInterface ? $loop : null,
         );
+    }
+
+    /**
+     * Whether the native server can speak on this socket as React would.
+     */
+    public function isNative(): bool
+    {
+        return !$this->secure || ($this->tls !== null && is_resource($this->endpoint));
+    }
+
+    /**
+     * What the native server listens on.
+     *
+     * @return resource|string|array
+     */
+    public function endpoint(): mixed
+    {
+        return $this->tls === null ? $this->endpoint : [[$this->endpoint, 'tls']];
     }
 
     /**

@@ -57,6 +57,7 @@ final class Settings
             'sendBufferLimit' => max(16 << 20, $memory),
             // OriginCheck decides, where an application has one.
             'origins' => ['*'],
+            'tls' => $listener->tls,
         ];
 
         return new Options(...(self::$overrides + $defaults));

@@ -58,13 +58,16 @@ class IoServer
 
         $http = ComponentTree::httpServer($app);
         $listener = $http === null ? null : Listener::of($socket);
-        if ($listener === null || $listener->secure) {
+        if (!$listener?->isNative()) {
             $socket->on('connection', [$this, 'handleConnect']);
 
             return;
         }
         $socket->pause();
-        $this->engine = new Engine($app, $http, $listener, $loop ?? $listener->loop ?? self::loop());
+        $this->engine = new Engine($app, $http, $listener, $loop ?? $listener->loop ?? self::loop(), function (): void {
+            $this->socket->on('connection', [$this, 'handleConnect']);
+            $this->socket->resume();
+        });
     }
 
     /**

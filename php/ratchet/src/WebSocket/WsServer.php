@@ -29,7 +29,7 @@ use const Ratchet\VERSION;
  * Makes WebSockets of HTTP requests, and hands their messages to an application.
  *
  * The native server does the handshake, the framing, and the pings. Connections that it does not
- * hold (TLS by React, a stack that keeps its HttpServer out of sight) are framed in PHP.
+ * hold (a stack that keeps its HttpServer out of sight, TLS that it does not do) are framed in PHP.
  */
 class WsServer implements HttpServerInterface
 {

@@ -1,0 +1,124 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Sprocket\InvalidOption;
+use Sprocket\Tls;
+
+/**
+ * The `ssl` context options of a React server, as the native server has them.
+ *
+ * Options that only choose among ciphers and curves are passed over: the native server speaks the
+ * safe ones of TLS 1.2 and 1.3. What decides about who gets in is honoured, or null is returned.
+ */
+final class TlsContext
+{
+    /** Seconds between looks at the files: React reads them anew for each connection. */
+    private const RELOAD_INTERVAL = 1.0;
+
+    /** With one of these set, PHP's own TLS must do the work. */
+    private const FOREIGN = ['peer_fingerprint', 'verify_peer_name', 'capture_peer_cert', 'capture_peer_cert_chain'];
+
+    /** The same where clients are asked for a certificate; without effect elsewhere. */
+    private const FOREIGN_TO_VERIFY = ['capath', 'allow_self_signed', 'verify_depth'];
+
+    /**
+     * @param array<string, mixed> $context As `React\Socket\SecureServer` gets it.
+     *
+     * @return Tls|null Null if they ask for something that the native server does not do.
+     */
+    public static function tls(array $context): ?Tls
+    {
+        $verify = !empty($context['verify_peer']);
+        foreach ([...self::FOREIGN, ...($verify ? self::FOREIGN_TO_VERIFY : [])] as $name) {
+            if (!empty($context[$name])) {
+                return null;
+            }
+        }
+        $version = self::version($context);
+        $authority = $context['cafile'] ?? null;
+        if ($version === null || ($verify && !is_string($authority))) {
+            return null;
+        }
+        try {
+            $hosts = self::hosts($context);
+            // A server of nothing but named hosts has no certificate for clients that name none.
+            [$certificate, $key] = self::files($context) ?? array_values(self::named($context))[0] ?? [null, null];
+            if ($certificate === null) {
+                return null;
+            }
+
+            return new Tls(
+                $certificate,
+                $key,
+                (string) ($context['passphrase'] ?? '') === '' ? null : (string) $context['passphrase'],
+                $hosts,
+                $verify ? self::path($authority) : null,
+                minVersion: $version,
+                reloadInterval: self::RELOAD_INTERVAL,
+            );
+        } catch (InvalidOption) {
+            return null;
+        }
+    }
+
+    /**
+     * The oldest version to speak; null if newer ones than TLS 1.1 are not wanted.
+     */
+    private static function version(array $context): ?string
+    {
+        $new = STREAM_CRYPTO_METHOD_TLSv1_2_SERVER | STREAM_CRYPTO_METHOD_TLSv1_3_SERVER;
+        $methods = $context['crypto_method'] ?? $new;
+        $oldest = $context['min_proto_version'] ?? STREAM_CRYPTO_PROTO_TLSv1_2;
+        $newest = $context['max_proto_version'] ?? STREAM_CRYPTO_PROTO_TLSv1_3;
+        if (!is_int($methods) || ($methods & $new) === 0 || $newest < STREAM_CRYPTO_PROTO_TLSv1_2) {
+            return null;
+        }
+        $newestOnly = ($methods & STREAM_CRYPTO_METHOD_TLSv1_2_SERVER) === 0;
+
+        return $newestOnly || $oldest >= STREAM_CRYPTO_PROTO_TLSv1_3 ? '1.3' : '1.2';
+    }
+
+    /**
+     * @return array<string, Tls> Certificates by host name.
+     */
+    private static function hosts(array $context): array
+    {
+        return array_map(static fn (array $files) => new Tls(...$files), self::named($context));
+    }
+
+    /**
+     * @return array<string, array{string, string|null}> Files by host name.
+     */
+    private static function named(array $context): array
+    {
+        $named = [];
+        foreach (($context['SNI_enabled'] ?? true) ? (array) ($context['SNI_server_certs'] ?? []) : [] as $host => $files) {
+            $named[$host] = self::files(is_array($files) ? $files : ['local_cert' => $files]);
+        }
+
+        return array_filter($named);
+    }
+
+    /**
+     * @return array{string, string|null}|null Certificate and key.
+     */
+    private static function files(array $context): ?array
+    {
+        $certificate = $context['local_cert'] ?? null;
+        $key = $context['local_pk'] ?? null;
+
+        return is_string($certificate) && $certificate !== ''
+            ? [self::path($certificate), is_string($key) && $key !== '' ? self::path($key) : null]
+            : null;
+    }
+
+    /**
+     * An application may change its directory before the loop runs. Links stay: they are how
+     * certificates are renewed.
+     */
+    private static function path(string $path): string
+    {
+        return str_starts_with($path, '/') ? $path : getcwd() . "/$path";
+    }
+}
