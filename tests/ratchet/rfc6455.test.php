@@ -9,6 +9,7 @@ require __DIR__ . '/support/harness.php';
 needs('rfc6455');
 require __DIR__ . '/support/autoload.php';
 
+use GuzzleHttp\Psr7\HttpFactory;
 use GuzzleHttp\Psr7\Request;
 use GuzzleHttp\Psr7\Uri;
 use Ratchet\RFC6455\Handshake\ClientNegotiator;
@@ -164,6 +165,13 @@ check('a handshake between the negotiators', function () {
     same([101, 'chat'], [$response->getStatusCode(), $response->getHeaderLine('Sec-WebSocket-Protocol')]);
     that((bool) $client->validateResponse($request, $response), 'the client agrees');
     that(!$client->validateResponse($request, $response->withHeader('Sec-WebSocket-Accept', 'x')), 'another key is refused');
+    if (!original()) {
+        // The arguments of version 0.4, which ratchet/pawl gives where it may meet 0.3 as well.
+        $deflate = PermessageDeflateOptions::createEnabled();
+        $request = (new ClientNegotiator(new HttpFactory(), $deflate))->generateRequest(new Uri('ws://localhost/'));
+        $response = (new ServerNegotiator(new RequestVerifier(), new HttpFactory(), true))->handshake($request);
+        same([101, 'permessage-deflate'], [$response->getStatusCode(), $response->getHeaderLine('Sec-WebSocket-Extensions')]);
+    }
 });
 
 check('ServerNegotiator refuses in the order of RFC 6455', function () {

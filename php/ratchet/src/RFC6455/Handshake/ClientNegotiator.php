@@ -18,8 +18,16 @@ class ClientNegotiator
     /** @var RequestInterface Without URI and key. */
     private $template;
 
-    public function __construct(?PermessageDeflateOptions $perMessageDeflateOptions = null)
+    /**
+     * @param PermessageDeflateOptions|object|null $requestFactory           The options, as in 0.3; or a PSR-17
+     *        factory, which version 0.4 wants before them. It is of no use here.
+     * @param PermessageDeflateOptions|null        $perMessageDeflateOptions
+     */
+    public function __construct($requestFactory = null, ?PermessageDeflateOptions $perMessageDeflateOptions = null)
     {
+        if ($requestFactory instanceof PermessageDeflateOptions) {
+            $perMessageDeflateOptions ??= $requestFactory;
+        }
         $this->verifier = new ResponseVerifier();
         $request = new Request('GET', '', [
             'Connection' => 'Upgrade',

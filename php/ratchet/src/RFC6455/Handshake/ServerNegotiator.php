@@ -25,12 +25,15 @@ class ServerNegotiator implements NegotiatorInterface
 
     /**
      * @param RequestVerifier $requestVerifier
+     * @param bool|object     $responseFactory         As the next one, in 0.3; or a PSR-17 factory, which version
+     *        0.4 wants before it. It is of no use here.
      * @param bool            $enablePerMessageDeflate Agree to compression if a client offers it.
      */
-    public function __construct(RequestVerifier $requestVerifier, $enablePerMessageDeflate = false)
+    public function __construct(RequestVerifier $requestVerifier, $responseFactory = false, $enablePerMessageDeflate = false)
     {
+        $enablePerMessageDeflate = $enablePerMessageDeflate || $responseFactory === true;
         $this->verifier = $requestVerifier;
-        $this->deflate = (bool) $enablePerMessageDeflate && PermessageDeflateOptions::permessageDeflateSupported();
+        $this->deflate = $enablePerMessageDeflate && PermessageDeflateOptions::permessageDeflateSupported();
     }
 
     public function isProtocol(RequestInterface $request)

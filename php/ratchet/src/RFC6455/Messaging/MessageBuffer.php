@@ -313,7 +313,7 @@ class MessageBuffer
     private static function limit(mixed $size, string $name): ?int
     {
         if ($size !== null) {
-            if (!is_numeric($size) || $size < 0) {
+            if (!is_numeric($size) || $size < 0 || (float) $size >= 2 ** 63) {
                 throw new \InvalidArgumentException("$name must be a number of bytes, not '$size'");
             }
 
