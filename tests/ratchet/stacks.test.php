@@ -130,9 +130,15 @@ check('a plain request whose component throws', function () {
     that($server->isRunning(), 'server lives');
 });
 
-provided('respond', 'Sprocket\\Request', 'a plain request that is answered later', function () {
+check('a plain request that is answered later', function () {
     $server = new ServerProcess('stacks', ['page']);
     [$status, , $body] = exchange($server->port, "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    same([201, 'GET '], [$status, $body]);
+});
+
+check('a page in answer to a handshake', function () {
+    $server = new ServerProcess('stacks', ['page']);
+    [$status, , $body] = exchange($server->port, Client::request('/form'));
     same([201, 'GET '], [$status, $body]);
 });
 

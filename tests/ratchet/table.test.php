@@ -259,17 +259,35 @@ check('send(null) throws UnderflowException', function () {
     same('UnderflowException', $server->wait('error')[1]);
 });
 
-check('frames: binary, ping, in fragments', function () {
+check('frames: binary, ping, pong, in fragments', function () {
     $client = Client::open(server()->port);
     $client->text('frame:2');
     same([2, 'bytes', true], $client->next());
     $client->text('frame:9');
     same([9, 'bytes', true], $client->next());
+    $client->text('frame:10');
+    same([10, 'bytes', true], $client->next());
     $client->text('fragments');
     $first = $client->next();
     $text = $first[2] ? $first[1] : $first[1] . $client->next()[1];
     same('abcd', $text);
 });
+
+if (!original()) {
+    check('compression, where the application asks for it', function () {
+        $client = new Client(server('compressed')->port);
+        $client->write(Client::request('/', ['Sec-WebSocket-Extensions' => 'permessage-deflate; client_max_window_bits']));
+        $head = $client->head();
+        that((bool) preg_match('/^Sec-WebSocket-Extensions: permessage-deflate/mi', $head), $head);
+        $text = str_repeat('Grüße ', 1000);
+        $client->text("echo:$text");
+        [$opcode, $payload] = $client->next();
+        same([1, $text], [$opcode, inflate_add(inflate_init(ZLIB_ENCODING_RAW), "$payload\0\0\xff\xff")]);
+        $plain = Client::open(server('compressed')->port);
+        $plain->text("echo:$text");
+        same($text, $plain->nextText());
+    });
+}
 
 check('what onOpen sends follows the 101 in order', function () {
     $client = Client::open(server('greeting')->port);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * An application that does what its messages say. Arguments: `plain`, `protocols`, `objects`,
+ * An application that does what its messages say. Arguments: `plain`, `protocols`, `objects`, `compressed`,
  * `failing-open`, `failing-close`, `failing-error`, `keepalive`, `app`.
  */
 
@@ -126,6 +126,9 @@ $component = match ($kind) {
 $ws = new Ratchet\WebSocket\WsServer($component);
 if ($kind === 'keepalive') {
     $ws->enableKeepAlive($loop, 1);
+}
+if ($kind === 'compressed') {
+    Ratchet\Native\Settings::set(['compression' => true]);
 }
 if ($kind === 'strict') {
     $ws->setStrictSubProtocolCheck(true);

@@ -193,16 +193,6 @@ function finish(): never
     exit($failures > 0 ? 1 : 0);
 }
 
-/** A check that needs a method which older builds of the extension don't have. */
-function provided(string $method, string $class, string $name, callable $body): void
-{
-    $code = escapeshellarg("exit(method_exists('" . addslashes($class) . "', '$method') ? 0 : 1);");
-    $php = escapeshellarg(getenv('PHP') ?: PHP_BINARY);
-    $extension = getenv('SPROCKET_SO') ? '-d ' . escapeshellarg('extension=' . getenv('SPROCKET_SO')) : '';
-    exec("$php $extension -r $code", $output, $status);
-    original() || $status === 0 ? check($name, $body) : skip($name, "this build has no $class::$method()");
-}
-
 /** Ends a test program whose needs are not met, and says so. */
 function needs(string $program, array $packages = []): void
 {

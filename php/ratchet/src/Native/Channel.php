@@ -37,7 +37,7 @@ final class Channel
         $link = $conn::class === WampConnection::class ? Link::of($conn) : null;
         $server = $link?->__engine->server();
         $native = $link?->__native;
-        if ($native === null || !method_exists($native, 'subscribe') || ($this->server ?? $server) !== $server) {
+        if ($native === null || ($this->server ?? $server) !== $server) {
             $native = null;
             $this->foreign++;
         } else {

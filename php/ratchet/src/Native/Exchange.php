@@ -72,8 +72,7 @@ final class Exchange
         foreach ($this->headers() as $name => $value) {
             $headers[$name] = [$value];
         }
-        $target = $this->request->target();
-        $uri = preg_match('~^https?://~i', $target) ? $target : Message::parseRequestUri($target, $headers);
+        $uri = Message::parseRequestUri($this->request->target(), $headers);
 
         return new PsrRequest($this->request->method(), $uri, $headers, $this->request->body(), '1.1');
     }
@@ -114,9 +113,7 @@ final class Exchange
     private function send(int $status, string $body, array $headers): bool
     {
         if ($this->handshake !== null) {
-            // A handshake can't be answered with success other than by 101.
-            return $this->handshake->isPending()
-                && $this->handshake->reject($status < 300 ? 400 : $status, $body, $headers);
+            return $this->handshake->isPending() && $this->handshake->reject($status, $body, $headers);
         }
         $this->response = new Response($status, $body, $headers);
 

@@ -9,7 +9,7 @@ use Sprocket\Options;
  * Limits and timeouts of the native server below the Ratchet API.
  *
  * The defaults keep to what Ratchet does: no pings unless a WsServer asks for them, messages as
- * large as the memory limit bears, a wide send buffer. `set()` changes any argument of
+ * large as the memory limit bears, a wide send buffer, a minute for an answer. `set()` changes any argument of
  * {@see Options} by its name, before the loop runs:
  *
  * ```php
@@ -50,6 +50,8 @@ final class Settings
             'maxMessageSize' => $memory,
             'maxHeaderSize' => max(16384, min(1048576, ComponentTree::maxHeaderSize($http))),
             'maxBodySize' => $memory,
+            // Ratchet's components may answer a request whenever they like.
+            'handshakeTimeout' => 60.0,
             'pingInterval' => $pingInterval ?? 0.0,
             'pingTimeout' => $pingInterval ?? 20.0,
             // Ratchet does not wait for the peer's close frame at all; a browser answers at once.

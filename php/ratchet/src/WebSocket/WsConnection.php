@@ -124,9 +124,7 @@ class WsConnection extends AbstractConnectionDecorator
                 $native->ping(substr($payload, 0, 125));
                 break;
             case Frame::OP_PONG:
-                if (method_exists($native, 'pong')) {
-                    $native->pong(substr($payload, 0, 125));
-                }
+                $native->pong(substr($payload, 0, 125));
                 break;
             case Frame::OP_CLOSE:
                 $link->__engine->close($link, ...self::closing($payload));
