@@ -11,11 +11,12 @@
 #   --cases 'A,B'   these cases, such as '12.1.*,13.7.3'
 #   --update        write the expectation anew
 #
-# Environment: SPROCKET_SO, the built extension; PHP. The report is left in target/test/autobahn,
-# autobahn-compression or autobahn-takeover; AUTOBAHN_OUT: elsewhere.
+# Environment: SPROCKET_SO, the built extension; PHP; ECHO_SERVER, another script than echo.php:
+# tests/ratchet/autobahn-echo.php. The report is left in target/test/autobahn, autobahn-compression
+# or autobahn-takeover; AUTOBAHN_OUT: elsewhere.
 set -euo pipefail
 
-usage() { sed -n '5,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 short=12.*.2,12.*.3,12.*.4,12.*.5,13.*.2,13.*.3,13.*.4,13.*.5
 set=plain mode='' cases=''
@@ -47,7 +48,7 @@ trap 'exit 143' INT TERM HUP
 
 rm -rf "$out"
 mkdir -p "$out"
-"${PHP:-php}" -d "extension=$SPROCKET_SO" -d memory_limit=1G "$here/echo.php" "$set" >"$out/server.log" 2>&1 &
+"${PHP:-php}" -d "extension=$SPROCKET_SO" -d memory_limit=1G "${ECHO_SERVER:-$here/echo.php}" "$set" >"$out/server.log" 2>&1 &
 server=$!
 for _ in $(seq 100); do
     grep -q '^ws://' "$out/server.log" && break

@@ -2,7 +2,8 @@
 
 /**
  * The drop-in as the Autobahn suite meets it: an echo of message objects through IoServer,
- * HttpServer and WsServer. Prints its address when it listens, as tests/conformance/echo.php does.
+ * HttpServer and WsServer. For `ECHO_SERVER` of tests/conformance/run.sh: prints its address when it
+ * listens, and ends on SIGTERM. Argument: plain, compression, or takeover.
  */
 
 require __DIR__ . '/support/autoload.php';
@@ -31,10 +32,20 @@ class BinaryEcho implements Ratchet\WebSocket\MessageComponentInterface
     }
 }
 
+if (!getenv('RATCHET_AUTOLOAD')) {
+    Ratchet\Native\Settings::set([
+        'compression' => match ($argv[1] ?? 'plain') {
+            'plain' => false,
+            'compression' => new Sprocket\Compression(threshold: 0),
+            'takeover' => new Sprocket\Compression(threshold: 0, contextTakeover: true),
+        },
+    ]);
+}
 $loop = loop();
 $ws = new Ratchet\WebSocket\WsServer(new BinaryEcho());
 $ws->enableKeepAlive($loop, 600);
 $socket = listen('127.0.0.1:0', $loop);
 $server = new Ratchet\Server\IoServer(new Ratchet\Http\HttpServer($ws), $socket, $loop);
 echo 'ws://' . parse_url($socket->getAddress(), PHP_URL_HOST) . ':' . parse_url($socket->getAddress(), PHP_URL_PORT), "\n";
+$loop->addSignal(SIGTERM, fn () => $loop->stop());
 $server->run();
