@@ -11,6 +11,9 @@ use crate::conn::Shared;
 use crate::outbox::Outbox;
 use crate::track::Tracker;
 
+#[cfg(fuzzing)]
+pub(crate) mod harness;
+
 /// What the engine takes from the gate at once. It zeroes as much before each read: 4 KiB cost
 /// about 50 ns, its default of 128 KiB more than a system call.
 const ENGINE_READ: usize = 4 << 10;

@@ -90,7 +90,11 @@ impl Tracker {
             return;
         }
         self.fragmented = !self.frame.fin;
-        scan.messages += usize::from(self.frame.fin);
+        if self.frame.fin {
+            scan.messages += 1;
+            // What continues no message is refused by the engine, whatever came before.
+            self.text = false;
+        }
     }
 
     /// The header at the start of `input`, completed with what was kept; its payload length, and
@@ -233,6 +237,13 @@ mod tests {
         let mut tracker = Tracker::default();
         assert!(!tracker.scan(&masked(0x01, b"\xe2\x82")).invalid_utf8);
         assert!(tracker.scan(&masked(0x00, b"A")).invalid_utf8);
+    }
+
+    #[test]
+    fn a_continuation_of_nothing_is_not_text_whatever_came_before() {
+        let mut stream = masked(0x81, b"text");
+        stream.extend(&masked(0x00, &[0xff; 20])[..15]);
+        assert!(!Tracker::default().scan(&stream).invalid_utf8);
     }
 
     #[test]

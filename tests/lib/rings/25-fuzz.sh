@@ -4,6 +4,8 @@ ring_uses_extension=no
 ring_needs() { has g++ || want g++; }
 
 ring_run() {
-    step "fuzz deflate" 1200 fuzz/run deflate 20
-    step "fuzz extensions" 600 fuzz/run extensions 10
+    step "fuzz deflate" 1200 fuzz/run deflate 10
+    step "fuzz frames" 600 fuzz/run frames 8
+    step "fuzz extensions" 600 fuzz/run extensions 5
+    step "fuzz proxy" 600 fuzz/run proxy 5
 }
