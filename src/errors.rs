@@ -109,7 +109,7 @@ pub(crate) fn start(error: &StartError) -> Thrown {
     let source = match error {
         StartError::Tls(error) => return tls(error),
         StartError::Bind(bind) => &bind.source,
-        StartError::Runtime(source) => source,
+        StartError::Files { source, .. } | StartError::Runtime(source) => source,
     };
     throw(&BIND_EXCEPTION, &sentence(&error.to_string()), i64::from(source.raw_os_error().unwrap_or(0)))
 }

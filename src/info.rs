@@ -8,10 +8,10 @@ pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
     info_table_start!();
     info_table_header!("Sprocket", "enabled");
     info_table_row!("Version", env!("CARGO_PKG_VERSION"));
-    info_table_row!("Protocols", "WebSocket (RFC 6455, version 13), HTTP/1.1");
-    info_table_row!("Listeners", "ws://, unix://, fd://, streams, sockets");
+    info_table_row!("Protocols", "WebSocket (RFC 6455, version 13), HTTP/1.1, HTTP/2 (RFC 8441)");
+    info_table_row!("Listeners", "ws://, wss://, unix://, fd://, streams, sockets");
     info_table_row!("Publishers", "unix://");
-    info_table_row!("TLS", "no");
+    info_table_row!("TLS", "1.2, 1.3 (rustls)");
     info_table_row!("Compression", "permessage-deflate (RFC 7692)");
     info_table_row!("Event loops", "own, stream_select, Revolt, ReactPHP");
     info_table_row!("tokio", env!("SPROCKET_TOKIO"));

@@ -1,6 +1,8 @@
 //! `Sprocket\Options` and `Sprocket\SlowConsumer`.
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,6 +86,7 @@ pub(crate) fn register() {
         (c"compression", compression, c"false"),
         (c"publishSocket", Type::STRING.nullable(), c"null"),
         (c"publishSocketMode", Type::INT, c"0600"),
+        (c"staticFiles", Type::STRING.nullable(), c"null"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -189,7 +192,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 25)?;
+    call.arity(0, 26)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -235,6 +238,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         tls: tls(args)?,
         compression: compression(args)?,
         publish_socket: publish_socket(args)?,
+        static_files: static_files(args)?,
         ..base
     };
     Ok(Settings { config, max_connections })
@@ -352,6 +356,21 @@ fn publish_socket(args: &mut Reader<'_>) -> Result<Option<PublishSocket>> {
     let default = i64::from(PublishSocket::new(PathBuf::new()).mode);
     let mode = args.int("publishSocketMode", default, 0, 0o777)?;
     Ok(path.map(|path| PublishSocket { mode: mode as u32, ..PublishSocket::new(path) }))
+}
+
+fn static_files(args: &mut Reader<'_>) -> Result<Option<PathBuf>> {
+    let Some(path) = args.call.string_or_null(args.next)? else {
+        args.take(Zval::null());
+        return Ok(None);
+    };
+    let value = string(path.as_bytes());
+    let found = PathBuf::from(OsStr::from_bytes(path.as_bytes()));
+    // Said here, where it was written, and not only at the start.
+    if !found.is_absolute() || !found.is_dir() {
+        return args.refuse("staticFiles", &value, "null, or the absolute path of a directory");
+    }
+    args.take(value);
+    Ok(Some(found))
 }
 
 /// The settings of an optional `Options` argument.

@@ -111,6 +111,8 @@ pub(crate) fn register() {
     let methods = vec![
         Method::private_constructor(),
         Method::new(c"method", |c: &Call| bytes(c, |h| h.method().as_bytes())).returns(Type::STRING),
+        Method::new(c"protocolVersion", |c: &Call| bytes(c, |h| h.version().as_bytes()))
+            .returns(Type::STRING),
         Method::new(c"target", |c: &Call| bytes(c, |h| h.target().as_bytes())).returns(Type::STRING),
         Method::new(c"path", |c: &Call| bytes(c, |h| h.path().as_bytes())).returns(Type::STRING),
         Method::new(c"query", query).returns(Type::ARRAY),

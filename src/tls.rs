@@ -47,7 +47,8 @@ pub(crate) fn register() {
         .opt(c"clientCa", Type::STRING.nullable(), c"null")
         .opt(c"clientRequired", Type::BOOL, c"true")
         .opt(c"minVersion", Type::STRING, c"'1.2'")
-        .opt(c"reloadInterval", Type::FLOAT, c"0.0");
+        .opt(c"reloadInterval", Type::FLOAT, c"0.0")
+        .opt(c"http2", Type::BOOL, c"true");
     let props = vec![
         Prop::readonly(c"certificate", Type::STRING),
         Prop::readonly(c"key", Type::STRING.nullable()),
@@ -56,12 +57,13 @@ pub(crate) fn register() {
         Prop::readonly(c"clientRequired", Type::BOOL),
         Prop::readonly(c"minVersion", Type::STRING),
         Prop::readonly(c"reloadInterval", Type::FLOAT),
+        Prop::readonly(c"http2", Type::BOOL),
     ];
     register_class::<Tls>(Class { name: c"Sprocket\\Tls", methods: vec![constructor], props }, &[]);
 }
 
 fn construct(call: &Call) -> Result<()> {
-    call.arity(1, 8)?;
+    call.arity(1, 9)?;
     let this = call.this_object::<Tls>();
     if this.get().inner.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Tls"));
@@ -91,9 +93,10 @@ fn construct(call: &Call) -> Result<()> {
             return Err(invalid_option("reloadInterval", &interval, allowed));
         }
     };
+    let http2 = call.bool(8, true)?;
     let identity =
         Identity { key: key.clone().unwrap_or_else(|| certificate.clone()), certificate, passphrase };
-    let settings = Settings { identity, hosts, client_ca, client_required, only_tls13, watch };
+    let settings = Settings { identity, hosts, client_ca, client_required, only_tls13, watch, http2 };
     if this.get().inner.set(settings).is_err() {
         return Ok(());
     }
@@ -107,6 +110,9 @@ fn construct(call: &Call) -> Result<()> {
     this.init_prop(4, required);
     this.init_prop(5, string(if only_tls13 { b"1.3" } else { b"1.2" }));
     this.init_prop(6, interval);
+    let mut spoken = Zval::new();
+    spoken.set_bool(http2);
+    this.init_prop(7, spoken);
     Ok(())
 }
 

@@ -519,6 +519,18 @@ final class Options
     public readonly int $publishSocketMode;
 
     /**
+     * Directory whose files answer GET and HEAD requests, without PHP and before
+     * {@see Server::onRequest()}, which gets what is no file of it; without that callback the
+     * answer is 404. For demos and small pages: `/` and folders give their `index.html`, ranges
+     * and conditional requests are honoured, nothing is compressed.
+     *
+     * Nothing outside of the directory is reached: symbolic links in it are not followed. Names
+     * that begin with a dot (but `.well-known`) and those that end with `.php`, `.phtml` or
+     * `.phar` are not served. Null: none.
+     */
+    public readonly ?string $staticFiles;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -546,6 +558,7 @@ final class Options
      * @param Compression|bool $compression True for the defaults of {@see Compression}.
      * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
      * @param int $publishSocketMode 0 to 0777.
+     * @param string|null $staticFiles The absolute path of a directory that is there.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -575,6 +588,7 @@ final class Options
         Compression|bool $compression = false,
         ?string $publishSocket = null,
         int $publishSocketMode = 0600,
+        ?string $staticFiles = null,
     ) {}
 }
 
@@ -682,6 +696,14 @@ final class Tls
     public readonly float $reloadInterval;
 
     /**
+     * Whether HTTP/2 is offered beside HTTP/1.1. A browser that has fetched a page over it opens
+     * its WebSockets on the same connection (RFC 8441): their handshake is `CONNECT` instead of
+     * GET, and everything else is as ever. A connection carries up to 128 requests and WebSockets
+     * at once, each of which counts for the limits.
+     */
+    public readonly bool $http2;
+
+    /**
      * @param string $certificate Path of a PEM file. Clients that name no host, or one that is not
      *        in `$hosts`, get this one.
      * @param string|null $key Path of a PEM file: PKCS#8, also encrypted, or PKCS#1 or SEC1.
@@ -704,6 +726,7 @@ final class Tls
         bool $clientRequired = true,
         string $minVersion = '1.2',
         float $reloadInterval = 0.0,
+        bool $http2 = true,
     ) {}
 }
 

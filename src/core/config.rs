@@ -55,6 +55,8 @@ pub struct Config {
     pub health_path: Option<String>,
     /// A path that is answered with the counters in the text format of Prometheus.
     pub metrics_path: Option<String>,
+    /// A directory whose files are served to plain requests before the host is asked.
+    pub static_files: Option<PathBuf>,
     /// Whose word about a client's address and scheme counts.
     pub trusted_proxies: TrustedProxies,
     /// For listeners with TLS.
@@ -196,6 +198,7 @@ impl Default for Config {
             interest: Interest::NONE,
             health_path: None,
             metrics_path: None,
+            static_files: None,
             trusted_proxies: TrustedProxies::default(),
             tls: None,
             compression: None,

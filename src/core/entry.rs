@@ -4,7 +4,6 @@ use rustix::net::{RecvFlags, recv};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::task::Poll;
 use tokio::sync::watch;
@@ -136,7 +135,7 @@ async fn receive(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         stream.readable().await?;
         let result =
-            stream.try_io(|| Ok(recv(stream.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
+            stream.try_io(|| Ok(recv(stream.plain_fd()?, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,

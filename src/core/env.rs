@@ -14,6 +14,7 @@ use crate::event::Interest;
 use crate::hub::Hub;
 use crate::io;
 use crate::queue::{Events, Item, Mailbox};
+use crate::static_files::StaticFiles;
 use crate::stats::Counters;
 use crate::tls::TlsState;
 use crate::wake::Waker;
@@ -39,6 +40,7 @@ pub(crate) struct State {
     /// Where there are settings for TLS.
     pub(crate) tls: Option<TlsState>,
     pub(crate) windows: Arc<Windows>,
+    pub(crate) files: Option<StaticFiles>,
     pub(crate) interest: AtomicU8,
     pub(crate) events: Events,
     pub(crate) waker: Waker,

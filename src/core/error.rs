@@ -23,6 +23,14 @@ pub enum StartError {
     /// The certificates or keys can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The directory of static files can't be opened.
+    #[error("cannot serve the files of {path}: {source}")]
+    Files {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
     /// The threads or the descriptors that the event path needs could not be had.
     #[error("cannot start the I/O threads: {0}")]
     Runtime(#[from] io::Error),

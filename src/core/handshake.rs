@@ -1,7 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2), apart from HTTP itself.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Version};
@@ -14,8 +14,8 @@ use crate::request::Request;
 /// What a request wants of us.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// A WebSocket, with the value for `Sec-WebSocket-Accept`.
-    WebSocket { accept: String },
+    /// A WebSocket, with the value for `Sec-WebSocket-Accept`; over HTTP/2 there is none.
+    WebSocket { accept: Option<String> },
     /// An ordinary response.
     Plain,
 }
@@ -42,6 +42,17 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
         return no(400, "A request has one Host header.");
     }
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    if parts.method == Method::CONNECT && protocol.is_none() {
+        return no(405, "This is no proxy.");
+    }
+    // RFC 8441 section 4.
+    if let Some(protocol) = protocol {
+        return match protocol.as_str() {
+            "websocket" => finish(parts, config, None),
+            _ => no(501, "Only the protocol \"websocket\" is spoken here."),
+        };
+    }
     if !has_token(&parts.headers, &UPGRADE, "websocket") {
         return Ok(Kind::Plain);
     }
@@ -55,6 +66,19 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     if !has_token(&parts.headers, &CONNECTION, "upgrade") {
         return no(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
     }
+    let mut keys = parts.headers.get_all("sec-websocket-key").iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(key),
+        (None, _) => Err("The Sec-WebSocket-Key header is missing."),
+        _ => Err("The Sec-WebSocket-Key header must be one base64 value of 16 bytes."),
+    };
+    finish(parts, config, Some(key))
+}
+
+/// What holds for the handshakes of every version of HTTP. `key`: of `Sec-WebSocket-Key`, which
+/// HTTP/2 doesn't have.
+fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
+    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
     // Whoever stands before us could take frames for a body, or a body for frames.
     let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if length || parts.headers.contains_key(TRANSFER_ENCODING) {
@@ -66,17 +90,16 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
         let response = refuse(426, "This server speaks version 13 of the WebSocket protocol.", &headers);
         return Err(Refusal { response, origin: false });
     }
-    let mut keys = parts.headers.get_all("sec-websocket-key").iter();
-    let key = match (keys.next(), keys.next()) {
-        (Some(key), None) if is_key(key.as_bytes()) => key,
-        (None, _) => return no(400, "The Sec-WebSocket-Key header is missing."),
-        _ => return no(400, "The Sec-WebSocket-Key header must be one base64 value of 16 bytes."),
+    let accept = match key {
+        Some(Ok(key)) => Some(derive_accept_key(key.as_bytes())),
+        Some(Err(wrong)) => return no(400, wrong),
+        None => None,
     };
     if !origin_admitted(&parts.headers, &config.origins) {
         let response = refuse(403, "This origin is not admitted.", &[]);
         return Err(Refusal { response, origin: true });
     }
-    Ok(Kind::WebSocket { accept: derive_accept_key(key.as_bytes()) })
+    Ok(Kind::WebSocket { accept })
 }
 
 /// The subprotocol for a client: the server's favourite of those that it offers (RFC 6455
@@ -175,7 +198,7 @@ mod tests {
         let Ok(Kind::WebSocket { accept }) = examine(&request(&GOOD), &Config::default()) else {
             panic!("refused");
         };
-        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! The HTTP side of a socket (hyper), until it becomes a WebSocket or ends.
+//! The HTTP side of a socket, until it becomes a WebSocket or ends: HTTP/1.1 (hyper), and the answers
+//! to requests of any version.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioTimer;
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::admission::{Admission, Full as NoPlace};
+use crate::body::ResponseBody;
 use crate::deflate::Agreed;
 use crate::entry::{Arrival, Entry};
 use crate::env::State;
@@ -22,6 +26,7 @@ use crate::event::{Decision, Event, Interest, Response, Ticket};
 use crate::extension;
 use crate::handshake::{Kind, examine, negotiate, refuse};
 use crate::http_io::HttpIo;
+use crate::http2;
 use crate::io::{self, Upgraded};
 use crate::metrics;
 use crate::proxies::Origin;
@@ -42,12 +47,20 @@ pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>,
     tokio::spawn(serve(state.clone(), arrival, entry));
 }
 
-type HttpResponse = http::Response<Full<Bytes>>;
+pub(crate) type HttpResponse = http::Response<ResponseBody>;
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
 
-/// What the last request of a connection got: filled in by the service, taken after the 101.
+/// What becomes of a request.
+pub(crate) enum Outcome {
+    /// It is over with this response.
+    Response(HttpResponse),
+    /// Behind this response begins a WebSocket.
+    Accepted(HttpResponse, Accepted),
+}
+
+/// A handshake that has succeeded.
 #[derive(Debug)]
-struct Accepted {
+pub(crate) struct Accepted {
     admission: Admission,
     request: Arc<Request>,
     subprotocol: Option<String>,
@@ -55,22 +68,45 @@ struct Accepted {
     asked: Option<Asked>,
 }
 
+impl Accepted {
+    /// `early`: what has come behind the handshake already.
+    pub(crate) fn upgraded(self, stream: Stream, early: Bytes) -> Upgraded {
+        Upgraded {
+            stream,
+            early,
+            admission: self.admission,
+            remote: self.request.remote(),
+            request: self.request,
+            subprotocol: self.subprotocol,
+            compression: self.compression,
+            ticket: self.asked.map(Asked::answered),
+        }
+    }
+}
+
 /// One connection, as its requests see it.
 #[derive(Debug)]
-struct Peer {
-    state: Arc<State>,
+pub(crate) struct Peer {
+    pub(crate) state: Arc<State>,
     /// Of the connection itself; proxies may know better for each request.
     origin: Origin,
     local: Option<SocketAddr>,
     /// Of the client, verified, in DER.
     certificate: Option<Arc<Vec<u8>>>,
+}
+
+/// A connection of HTTP/1.1.
+#[derive(Debug)]
+struct Http1 {
+    peer: Peer,
+    /// What the last request got: filled in by the service, taken after the 101.
     accepted: Mutex<Option<Accepted>>,
     /// Responses of ours that are to be written; hyper writes others by itself.
     due: Arc<AtomicUsize>,
 }
 
 impl Peer {
-    fn request(&self, parts: &http::request::Parts) -> Arc<Request> {
+    fn request(&self, parts: &Parts) -> Arc<Request> {
         let origin = self.state.config.trusted_proxies.origin(&parts.headers, self.origin);
         let request = Request::new(parts, origin.remote, self.local, origin.secure);
         Arc::new(request.with_client_certificate(self.certificate.clone()))
@@ -96,18 +132,16 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
     }
     let Arrival { stream, origin, local } = arrival;
     let config = &state.config;
+    let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
+    let peer = Peer { state: state.clone(), origin, local, certificate };
+    if stream.speaks_h2() {
+        return Box::pin(http2::serve(peer, stream, stop)).await;
+    }
     let due = Arc::new(AtomicUsize::new(0));
-    let peer = Arc::new(Peer {
-        state: state.clone(),
-        origin,
-        local,
-        certificate: stream.peer_certificate().map(|der| Arc::new(der.to_vec())),
-        accepted: Mutex::new(None),
-        due: due.clone(),
-    });
+    let shared = Arc::new(Http1 { peer, accepted: Mutex::new(None), due: due.clone() });
     let service = {
-        let peer = peer.clone();
-        hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(peer.clone(), request)) })
+        let shared = shared.clone();
+        hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(shared.clone(), request)) })
     };
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,22 +163,13 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
     })
     .await;
     let parts = connection.into_parts();
-    let accepted = peer.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let accepted = shared.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
     let stream = parts.io.into_inner();
     match (ended, accepted) {
         (Ok(()), Some(accepted)) => {
-            let upgraded = Upgraded {
-                stream,
-                // Even when empty it would keep hyper's buffer of 8 KiB.
-                early: Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default(),
-                admission: accepted.admission,
-                remote: accepted.request.remote(),
-                request: accepted.request,
-                subprotocol: accepted.subprotocol,
-                compression: accepted.compression,
-                ticket: accepted.asked.map(Asked::answered),
-            };
-            io::with(|io| io.open(upgraded));
+            // Even when empty it would keep hyper's buffer of 8 KiB.
+            let early = Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default();
+            io::with(|io| io.open(accepted.upgraded(stream, early)));
         }
         (ended, _) => {
             if let Err(error) = ended {
@@ -177,20 +202,34 @@ pub(crate) async fn linger(mut stream: Stream) {
 }
 
 async fn answer(
-    peer: Arc<Peer>,
+    shared: Arc<Http1>,
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, std::convert::Infallible> {
-    let response = respond(&peer, request).await;
-    peer.due.fetch_add(1, Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let response = match respond(&shared.peer, parts, body).await {
+        Outcome::Response(response) => response,
+        Outcome::Accepted(response, accepted) => {
+            *shared.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
+            response
+        }
+    };
+    shared.due.fetch_add(1, Ordering::Relaxed);
     Ok(response)
 }
 
-async fn respond(peer: &Peer, request: http::Request<Incoming>) -> HttpResponse {
-    let (parts, body) = request.into_parts();
+/// Answers a request. Over HTTP/2 the `Connection` header of the response has no meaning.
+pub(crate) async fn respond<B>(peer: &Peer, parts: Parts, body: B) -> Outcome
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let config = &peer.state.config;
     let counters = &peer.state.counters;
-    match examine(&parts, config) {
-        Ok(Kind::WebSocket { accept }) => upgrade(peer, &parts, &accept).await,
+    let response = match examine(&parts, config) {
+        Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
+            Ok((response, accepted)) => return Outcome::Accepted(response, accepted),
+            Err(response) => response,
+        },
         Ok(Kind::Plain) => {
             // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
             // a message may be what a proxy took for its body.
@@ -203,15 +242,21 @@ async fn respond(peer: &Peer, request: http::Request<Incoming>) -> HttpResponse 
             Counters::one(counter);
             closing(build(refusal.response))
         }
-    }
+    };
+    Outcome::Response(response)
 }
 
-/// Answers a well-formed handshake.
-async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> HttpResponse {
+/// Answers a well-formed handshake. `accept` is the value of `Sec-WebSocket-Accept`, which
+/// HTTP/2 doesn't have. `Err` is a refusal.
+async fn upgrade(
+    peer: &Peer,
+    parts: &Parts,
+    accept: Option<&str>,
+) -> Result<(HttpResponse, Accepted), HttpResponse> {
     let state = &peer.state;
     let counters = &state.counters;
     if state.stopping.load(Ordering::Relaxed) {
-        return closing(build(refuse(503, "The server is shutting down.", &[])));
+        return Err(closing(build(refuse(503, "The server is shutting down.", &[]))));
     }
     let request = peer.request(parts);
     let admission = match state.limits.admit(request.remote().map(|a| a.ip())) {
@@ -219,19 +264,19 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
         Err(NoPlace::Server) => {
             Counters::one(&counters.refused_connections);
             let headers = [("Retry-After", "5")];
-            return closing(build(refuse(503, "Too many connections.", &headers)));
+            return Err(closing(build(refuse(503, "Too many connections.", &headers))));
         }
         Err(NoPlace::Address) => {
             Counters::one(&counters.refused_per_ip);
             let headers = [("Retry-After", "5")];
-            return closing(build(refuse(429, "Too many connections from this address.", &headers)));
+            return Err(closing(build(refuse(429, "Too many connections from this address.", &headers))));
         }
     };
     let mut subprotocol = match negotiate(&request, &state.config) {
         Ok(subprotocol) => subprotocol,
         Err(response) => {
             Counters::one(&counters.bad_requests);
-            return closing(build(response));
+            return Err(closing(build(response)));
         }
     };
     let offered = state.config.compression.as_ref().map(|ours| extension::negotiate(&parts.headers, ours));
@@ -239,7 +284,11 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
         Ok(params) => params.flatten(),
         Err(extension::Malformed) => {
             Counters::one(&counters.bad_requests);
-            return closing(build(refuse(400, "The Sec-WebSocket-Extensions header is malformed.", &[])));
+            return Err(closing(build(refuse(
+                400,
+                "The Sec-WebSocket-Extensions header is malformed.",
+                &[],
+            ))));
         }
     };
     let mut headers = Vec::new();
@@ -254,25 +303,29 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
             Some(Decision::Reject(response)) => {
                 question.answered();
                 Counters::one(&counters.rejected);
-                return closing(build(response));
+                return Err(closing(build(response)));
             }
             None => {
                 Counters::one(&counters.handshake_timeouts);
                 let body = "The server did not decide about this handshake in time.";
-                return closing(build(refuse(503, body, &[])));
+                return Err(closing(build(refuse(503, body, &[]))));
             }
         }
         asked = Some(question);
     }
-    let mut response = build(Response { status: 101, headers, body: Bytes::new() });
+    // RFC 8441 section 5: over HTTP/2 any status of success does.
+    let status = if accept.is_some() { 101 } else { 200 };
+    let mut response = build(Response { status, headers, body: Bytes::new() });
     let set = |response: &mut HttpResponse, name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     };
-    set(&mut response, "upgrade", "websocket");
-    set(&mut response, "connection", "Upgrade");
-    set(&mut response, "sec-websocket-accept", accept);
+    if let Some(accept) = accept {
+        set(&mut response, "upgrade", "websocket");
+        set(&mut response, "connection", "Upgrade");
+        set(&mut response, "sec-websocket-accept", accept);
+    }
     if let Some(subprotocol) = &subprotocol {
         set(&mut response, "sec-websocket-protocol", subprotocol);
     }
@@ -283,9 +336,7 @@ async fn upgrade(peer: &Peer, parts: &http::request::Parts, accept: &str) -> Htt
     if let Some(compression) = &compression {
         set(&mut response, "sec-websocket-extensions", &compression.answer());
     }
-    let accepted = Accepted { admission, request, subprotocol, compression, asked };
-    *peer.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
-    response
+    Ok((response, Accepted { admission, request, subprotocol, compression, asked }))
 }
 
 /// A question to the host. When it is dropped before the connection is open, because the peer
@@ -325,7 +376,11 @@ async fn decision(state: &State, asked: &Asked, request: &Arc<Request>) -> Optio
 }
 
 /// Answers a request that is not a handshake.
-async fn plain(peer: &Peer, parts: http::request::Parts, body: Incoming) -> HttpResponse {
+async fn plain<B>(peer: &Peer, parts: Parts, body: B) -> HttpResponse
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let state = &peer.state;
     let counters = &state.counters;
     let is_read = matches!(parts.method, http::Method::GET | http::Method::HEAD);
@@ -339,13 +394,27 @@ async fn plain(peer: &Peer, parts: http::request::Parts, body: Incoming) -> Http
         response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
         return build(response);
     }
+    if is_read
+        && let Some(files) = &state.files
+        && let Some(response) = files.answer(&parts).await
+    {
+        Counters::one(&counters.http_requests);
+        return response;
+    }
     if !state.wants(Interest::REQUEST) {
         Counters::one(&counters.bad_requests);
         if !is_read {
             let headers = [("Allow", "GET")];
             return closing(build(refuse(405, "Only GET is answered here.", &headers)));
         }
+        if state.files.is_some() {
+            return build(refuse(404, "There is nothing at this address.", &[]));
+        }
         let headers = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
+        if parts.version == Version::HTTP_2 {
+            // There is no header to upgrade by.
+            return build(refuse(426, "This is a WebSocket endpoint.", &headers[1..]));
+        }
         let mut response = build(refuse(426, "This is a WebSocket endpoint.", &headers));
         // RFC 9110 section 7.8: a sender of Upgrade lists it in Connection.
         response.headers_mut().insert("connection", HeaderValue::from_static("Upgrade, close"));
@@ -394,7 +463,7 @@ impl Drop for Requested {
 fn build(response: Response) -> HttpResponse {
     // RFC 9110 section 15: these have no content.
     let empty = matches!(response.status, 204 | 304);
-    let mut built = http::Response::new(Full::new(if empty { Bytes::new() } else { response.body }));
+    let mut built = http::Response::new(ResponseBody::from(if empty { Bytes::new() } else { response.body }));
     *built.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in response.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

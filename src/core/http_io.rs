@@ -5,7 +5,7 @@
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ impl Stall {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = poll_send(stream, cx, buf);
+        let poll = poll_send(stream, cx, &[IoSlice::new(buf)]);
         if poll.is_ready() {
             self.timer = None;
             return poll;
@@ -69,9 +69,14 @@ impl HttpIo {
     }
 }
 
-fn poll_send(stream: &mut Stream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+/// Writes, or waits until the socket takes something.
+pub(crate) fn poll_send(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
     loop {
-        match stream.try_write(buf) {
+        match stream.try_write_vectored(bufs) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 ready!(stream.poll_write_ready(cx))?;
             }

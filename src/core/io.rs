@@ -91,6 +91,8 @@ pub(crate) fn run(
     let (park, unpark) = (state.clone(), state.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // For files: certificates that are watched, and what is served from a disk.
+        .max_blocking_threads(8)
         .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
         .on_thread_unpark(move || {
             let mailbox = &unpark.mailboxes[index as usize];

@@ -11,6 +11,7 @@ pub struct Request {
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
     secure: bool,
+    version: http::Version,
     client_certificate: Option<Arc<Vec<u8>>>,
 }
 
@@ -34,7 +35,8 @@ impl Request {
             head.extend_from_slice(value.as_bytes());
             head.push(b'\n');
         }
-        Self { head: head.into_boxed_slice(), remote, local, secure, client_certificate: None }
+        let head = head.into_boxed_slice();
+        Self { head, remote, local, secure, version: parts.version, client_certificate: None }
     }
 
     /// The same with the certificate that the client has proved to be its own.
@@ -43,7 +45,7 @@ impl Request {
         self
     }
 
-    /// `GET`, ….
+    /// `GET`, …; `CONNECT` for a WebSocket over HTTP/2 (RFC 8441 section 4).
     pub fn method(&self) -> &str {
         let line = self.line();
         line.split_once(' ').map_or(line, |(method, _)| method)
@@ -62,6 +64,15 @@ impl Request {
     /// What follows the question mark, still encoded; empty without one.
     pub fn query(&self) -> &str {
         self.target().split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// The version of HTTP: `1.0`, `1.1` or `2`.
+    pub fn version(&self) -> &'static str {
+        match self.version {
+            http::Version::HTTP_10 => "1.0",
+            http::Version::HTTP_2 => "2",
+            _ => "1.1",
+        }
     }
 
     /// All headers in the order received; a repeated name comes repeatedly. Names in lower case.

@@ -23,6 +23,7 @@ use crate::frame;
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Target};
+use crate::static_files::StaticFiles;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
@@ -98,6 +99,10 @@ impl Server {
         {
             return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
         }
+        let files = config.static_files.as_deref().map(|path| {
+            StaticFiles::open(path).map_err(|source| StartError::Files { path: path.to_owned(), source })
+        });
+        let files = files.transpose()?;
         let publish = config.publish_socket.as_ref().map(PublishListener::open).transpose()?;
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
@@ -110,6 +115,7 @@ impl Server {
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),
             tls,
             windows: Arc::default(),
+            files,
             interest: AtomicU8::new(config.interest.0),
             events: crossbeam_channel::unbounded(),
             waker: Waker::new()?,

@@ -122,8 +122,11 @@ impl Session {
 
     fn poll_read(&mut self, env: &mut Env, cx: &mut Context<'_>) {
         for _ in 0..READS_PER_POLL {
-            if self.is_dead() || self.is_paused() {
+            if self.is_dead() {
                 return;
+            }
+            if self.is_paused() {
+                return self.stream.gather(cx);
             }
             if !self.early.is_empty() || self.deflate.as_ref().is_some_and(|d| d.is_full()) {
                 let early = std::mem::take(&mut self.early);

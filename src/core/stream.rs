@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::h2_stream::H2Stream;
 use crate::tls_stream::TlsStream;
 
 /// Reads by `poll_read`, which knows that a short read has emptied the socket and so saves the
@@ -18,6 +19,8 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// Boxed: a plain connection pays nothing for it.
     Tls(Box<TlsStream>),
+    /// One of those that share a socket.
+    H2(Box<H2Stream>),
 }
 
 impl Stream {
@@ -37,6 +40,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Tls(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
+            Stream::H2(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
         };
         poll.map_ok(|()| buf.filled().len())
     }
@@ -48,6 +52,7 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
             Stream::Tls(stream) => stream.try_write(&[IoSlice::new(buf)]),
+            Stream::H2(stream) => stream.try_write(&[IoSlice::new(buf)]),
         }
     }
 
@@ -57,6 +62,7 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_write_vectored(bufs),
             Stream::Unix(stream) => stream.try_write_vectored(bufs),
             Stream::Tls(stream) => stream.try_write(bufs),
+            Stream::H2(stream) => stream.try_write(bufs),
         }
     }
 
@@ -65,7 +71,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -74,7 +80,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.readable().await,
             Stream::Unix(stream) => stream.readable().await,
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -83,15 +89,16 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, f),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, f),
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
             Stream::Tls(stream) => stream.poll_write_ready(cx),
+            Stream::H2(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -126,25 +133,39 @@ impl Stream {
             Stream::Tcp(stream) => stream.local_addr().ok(),
             Stream::Unix(_) => None,
             Stream::Tls(stream) => stream.socket().local_addr(),
+            Stream::H2(_) => None,
         }
     }
 
-    /// Sends FIN, under TLS after its own farewell; reading goes on.
+    /// Whether a TLS client has chosen HTTP/2 (RFC 7301).
+    pub(crate) fn speaks_h2(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.alpn() == Some(b"h2"))
+    }
+
+    /// While nothing is to be read: takes what has come off a connection that others share.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        if let Stream::H2(stream) = self {
+            stream.gather(cx);
+        }
+    }
+
+    /// Ends our direction, by FIN, under TLS after its own farewell; reading goes on.
     pub(crate) fn shutdown_write(&mut self) {
-        if let Stream::Tls(stream) = self {
-            return stream.shutdown_write();
-        }
         // An error means that the connection is gone already.
-        let _ = socket2::SockRef::from(&self.as_fd()).shutdown(Shutdown::Write);
+        let _ = match self {
+            Stream::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Stream::Unix(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Stream::Tls(stream) => return stream.shutdown_write(),
+            Stream::H2(stream) => return stream.shutdown_write(),
+        };
     }
-}
 
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    /// The descriptor of a socket without TLS.
+    pub(crate) fn plain_fd(&self) -> io::Result<BorrowedFd<'_>> {
         match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-            Stream::Tls(stream) => stream.socket().as_fd(),
+            Stream::Tcp(stream) => Ok(stream.as_fd()),
+            Stream::Unix(stream) => Ok(stream.as_fd()),
+            Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }

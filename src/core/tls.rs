@@ -35,6 +35,8 @@ pub struct Tls {
     pub only_tls13: bool,
     /// How often the files are looked at for changes. `None`: never.
     pub watch: Option<Duration>,
+    /// Offer HTTP/2, over which WebSockets come by extended CONNECT (RFC 8441).
+    pub http2: bool,
 }
 
 /// A certificate with its key.
@@ -68,6 +70,7 @@ impl Tls {
             client_required: true,
             only_tls13: false,
             watch: None,
+            http2: true,
         }
     }
 
@@ -100,7 +103,8 @@ impl Tls {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let offered: &[&[u8]] = if self.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
         // Without state of ours, so that resumption costs no memory and survives many clients.
         config.ticketer = ring::Ticketer::new().map_err(TlsError::Setup)?;
         Ok(Arc::new(config))

@@ -243,6 +243,11 @@ impl TlsStream {
         self.session.0.peer_certificates()?.first().map(AsRef::as_ref)
     }
 
+    /// What the client has chosen to speak.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.session.0.alpn_protocol()
+    }
+
     pub(crate) fn socket(&self) -> &Stream {
         &self.socket
     }
@@ -398,7 +403,7 @@ impl TlsStream {
         }
     }
 
-    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_write_ready(cx)
     }
 

@@ -1,6 +1,9 @@
 // What browser tests share: reporting, a PHP server in a process of its own, a browser.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -64,6 +67,53 @@ export async function php(script, args = [], ready = /(http:\/\/\S+)/) {
   }
 }
 
+/** The echo server of the driver tests with these options, on wss://127.0.0.1. */
+export async function echo(tls, options = {}, more = {}) {
+  const settings = { listen: 'wss://127.0.0.1:0', options: { tls, ...options }, ...more };
+  return php('tests/php/servers/echo.php', [JSON.stringify(settings)], /wss:\/\/(\S+)/);
+}
+
+/** A certificate authority of its own, by openssl, in a folder that goes with the process. */
+export class Authority {
+  constructor() {
+    this.folder = mkdtempSync(join(tmpdir(), 'sprocket-wss-'));
+    process.on('exit', () => rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 }));
+    this.ca = join(this.folder, 'ca.pem');
+    this.openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30',
+      '-keyout', join(this.folder, 'ca.key'), '-out', this.ca, '-subj', '/CN=Sprocket test CA',
+      '-addext', 'keyUsage=critical,keyCertSign');
+  }
+
+  openssl(...args) {
+    return execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
+  }
+
+  /** A certificate for these names, for Sprocket\\Tls; `dates` as `openssl ca` takes them. */
+  issue(name, names, dates = ['-days', '30']) {
+    const at = (ending) => join(this.folder, `${name}.${ending}`);
+    writeFileSync(at('conf'), ['[ca]', 'default_ca = test', '[test]', `database = ${at('index')}`,
+      `serial = ${at('serial')}`, `new_certs_dir = ${this.folder}`, 'default_md = sha256', 'policy = any',
+      'x509_extensions = ext', '[any]', 'commonName = supplied', '[ext]', `subjectAltName = ${names}`, ''].join('\n'));
+    writeFileSync(at('index'), '');
+    writeFileSync(at('serial'), `01${Math.random().toString(16).slice(2, 10).padEnd(8, '0')}`);
+    this.openssl('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+      '-keyout', at('key'), '-out', at('csr'), '-subj', `/CN=${name}`);
+    this.openssl('ca', '-batch', '-notext', '-config', at('conf'), '-cert', this.ca,
+      '-keyfile', join(this.folder, 'ca.key'), '-in', at('csr'), '-out', at('pem'), ...dates);
+    return { certificate: at('pem'), key: at('key') };
+  }
+
+  /** A home for a browser that trusts this authority. */
+  home() {
+    const store = join(this.folder, 'home/.pki/nssdb');
+    mkdirSync(store, { recursive: true });
+    const certutil = (...args) => execFileSync('certutil', ['-d', `sql:${store}`, ...args], { stdio: 'ignore' });
+    certutil('-N', '--empty-password');
+    certutil('-A', '-n', 'Sprocket test CA', '-t', 'C,,', '-i', this.ca);
+    return join(this.folder, 'home');
+  }
+}
+
 /** A page of another origin, on a port of its own. */
 export async function foreignPage() {
   const server = createServer((_, response) => {
@@ -75,9 +125,10 @@ export async function foreignPage() {
   return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
 }
 
-/** Chromium with a profile of its own. */
-export function launch() {
+/** Chromium with a profile of its own, and a home where one is given. */
+export function launch(home) {
   return chromium.launch({
+    env: home ? { ...process.env, HOME: home } : process.env,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     args: [

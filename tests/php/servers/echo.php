@@ -54,6 +54,9 @@ function who(Request $request): array
 {
     $certificate = $request->clientCertificate();
     return [
+        'method' => $request->method(),
+        'version' => $request->protocolVersion(),
+        'host' => $request->header('host'),
         'address' => $request->remoteAddress(),
         'port' => $request->remotePort(),
         'local' => $request->localAddress(),

@@ -1,0 +1,140 @@
+//! A WebSocket over a stream of an HTTP/2 connection (RFC 8441), as a session sees it.
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+/// Bytes that are handed to the connection at once.
+const WRITE: usize = 64 << 10;
+
+/// Both directions of one stream. Dropped before both have ended, it resets the stream
+/// (RFC 8441 section 5).
+#[derive(Debug)]
+pub(crate) struct H2Stream {
+    send: SendStream<Bytes>,
+    incoming: Incoming,
+}
+
+impl H2Stream {
+    pub(crate) fn new(send: SendStream<Bytes>, incoming: Incoming) -> Self {
+        Self { send, incoming }
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.incoming.poll_read(cx, out)
+    }
+
+    /// Takes what has arrived off the connection while the session doesn't want it.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        self.incoming.gather(cx);
+    }
+
+    /// As much as the peer's windows and the connection's buffer have room for.
+    pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE);
+        if all == 0 {
+            return Ok(0);
+        }
+        self.send.reserve_capacity(all);
+        let room = self.send.capacity().min(all);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut data = BytesMut::with_capacity(room);
+        for buf in bufs {
+            let left = room - data.len();
+            data.extend_from_slice(&buf[..buf.len().min(left)]);
+        }
+        self.send.send_data(data.freeze(), false).map_err(lost)?;
+        Ok(room)
+    }
+
+    /// After `WouldBlock`: waits for room.
+    pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_room(&mut self.send, cx).map_ok(drop)
+    }
+
+    /// Ends our direction.
+    pub(crate) fn shutdown_write(&mut self) {
+        // An error means that the stream is gone already.
+        let _ = self.send.send_data(Bytes::new(), true);
+    }
+}
+
+/// Waits until something of what was asked for by `reserve_capacity` may be sent.
+pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        match send.capacity() {
+            0 => {}
+            room => return Poll::Ready(Ok(room)),
+        }
+        match ready!(send.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(lost(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+/// What comes on a stream.
+///
+/// Small frames cost the connection more memory than they hold, and it is ended when too many of
+/// them wait. So they are put together here as soon as they come; the windows, which bound this
+/// buffer, open only when they are read.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    gathered: BytesMut,
+    end: Option<io::Result<()>>,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self { stream, gathered: BytesMut::new(), end: None }
+    }
+
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => self.gathered.extend_from_slice(&data),
+                Poll::Ready(Some(Err(error))) => self.end = Some(Err(lost(error))),
+                Poll::Ready(None) => self.end = Some(Ok(())),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.gathered.is_empty() {
+            self.gather(cx);
+        }
+        if self.gathered.is_empty() {
+            return match &self.end {
+                None => Poll::Pending,
+                Some(Ok(())) => Poll::Ready(Ok(0)),
+                Some(Err(error)) => Poll::Ready(Err(io::Error::new(error.kind(), error.to_string()))),
+            };
+        }
+        let n = out.len().min(self.gathered.len());
+        out[..n].copy_from_slice(&self.gathered[..n]);
+        self.gathered.advance(n);
+        if self.gathered.is_empty() {
+            // Even when empty it would keep its memory.
+            self.gathered = BytesMut::new();
+        }
+        // An error means that the stream is gone; reading comes to that.
+        let _ = self.stream.flow_control().release_capacity(n);
+        Poll::Ready(Ok(n))
+    }
+}
+
+pub(crate) fn lost(error: h2::Error) -> io::Error {
+    match error.reason() {
+        Some(h2::Reason::CANCEL) => {
+            io::Error::new(io::ErrorKind::ConnectionReset, "the peer has cancelled the stream")
+        }
+        _ if error.is_io() => error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        _ => io::Error::other(error),
+    }
+}

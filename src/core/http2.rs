@@ -1,0 +1,374 @@
+//! HTTP/2 on a TLS connection (RFC 9113), whose streams are requests, and WebSockets by extended
+//! CONNECT (RFC 8441).
+//!
+//! The library (h2) is driven without hyper between: a session writes when it likes, must know
+//! how much the peer takes, and must be able to reset its stream.
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hyper::body::{Body, Frame};
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use crate::body::ResponseBody;
+use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
+use crate::http::{HttpResponse, Outcome, Peer, linger, respond};
+use crate::http_io::poll_send;
+use crate::io as threads;
+use crate::stats::Counters;
+use crate::stream::Stream;
+
+/// Requests and WebSockets of one connection at once; RFC 9113 section 6.5.2 asks for 100 at least.
+const STREAMS: u32 = 128;
+/// Bytes that may be under way to us on one stream.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes that may be under way on all of them: so many that no stream that is not read, because the
+/// host is busy with what came before, holds up another one.
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
+/// Bytes of one stream that wait in the connection for the socket.
+const SEND_BUFFER: usize = 64 << 10;
+/// Requests that a client may take back before they are answered, beyond as many as it has let be
+/// answered. To open and reset streams costs it nothing, and us a lot (CVE-2023-44487).
+const TAKEN_BACK: u32 = 100;
+/// One read of the library, at most.
+const READ: usize = 16 << 10;
+/// How long the peer may take to notice that the connection is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the streams of a connection share.
+struct Shared {
+    peer: Peer,
+    answered: AtomicU32,
+    taken_back: AtomicU32,
+}
+
+impl Shared {
+    fn is_rude(&self) -> bool {
+        let answered = self.answered.load(Ordering::Relaxed);
+        self.taken_back.load(Ordering::Relaxed) > answered.saturating_add(TAKEN_BACK)
+    }
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<bool>) {
+    let state = peer.state.clone();
+    let timeout = state.config.handshake_timeout;
+    let returned = Arc::new(Mutex::new(None));
+    let io = H2Io { stream: Some(stream), returned: returned.clone() };
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(state.config.max_header_size).unwrap_or(u32::MAX))
+        .enable_connect_protocol();
+    match tokio::time::timeout(timeout, builder.handshake::<_, Bytes>(io)).await {
+        Err(_) => Counters::one(&state.counters.handshake_timeouts),
+        Ok(Err(error)) => count(&error, &state.counters),
+        Ok(Ok(connection)) => {
+            let shared = Arc::new(Shared { peer, answered: 0.into(), taken_back: 0.into() });
+            let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+            let idle = pin!(tokio::time::sleep(timeout));
+            let mut serving =
+                Serving { connection, shared, timeout, idle, busy: false, ending: false, rude: false };
+            if let Err(error) = serving.run(stopped).await {
+                count(&error, &state.counters);
+            }
+        }
+    }
+    let stream = returned.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(stream) = stream {
+        linger(stream).await;
+    }
+}
+
+fn count(error: &h2::Error, counters: &Counters) {
+    // Errors of the socket, and what the peer has said, are nobody's bad request.
+    if !error.is_io() && !error.is_remote() {
+        Counters::one(&counters.bad_requests);
+    }
+}
+
+struct Serving<'a> {
+    connection: h2::server::Connection<H2Io, Bytes>,
+    shared: Arc<Shared>,
+    timeout: Duration,
+    /// Runs while there are no streams.
+    idle: Pin<&'a mut Sleep>,
+    /// There were streams when it was looked last.
+    busy: bool,
+    /// The peer was told that this is the end.
+    ending: bool,
+    /// It has taken back too much.
+    rude: bool,
+}
+
+impl Serving<'_> {
+    async fn run(&mut self, mut stopped: Pin<&mut impl Future<Output = ()>>) -> Result<(), h2::Error> {
+        let mut told = false;
+        poll_fn(|cx| {
+            if !told && stopped.as_mut().poll(cx).is_ready() {
+                told = true;
+                // No more streams; those that are open go on to their end.
+                self.connection.graceful_shutdown();
+            }
+            self.poll(cx)
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            if !self.rude && self.shared.is_rude() {
+                self.rude = true;
+                Counters::one(&self.shared.peer.state.counters.bad_requests);
+                self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, reply)))) => {
+                    tokio::spawn(exchange(self.shared.clone(), request, reply));
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => {}
+            }
+            if self.connection.has_streams() {
+                self.busy = true;
+                return Poll::Pending;
+            }
+            if std::mem::take(&mut self.busy) {
+                self.idle.as_mut().reset(Instant::now() + self.timeout);
+            }
+            ready!(self.idle.as_mut().poll(cx));
+            if std::mem::replace(&mut self.ending, true) {
+                return Poll::Ready(Ok(()));
+            }
+            self.connection.graceful_shutdown();
+            self.idle.as_mut().reset(Instant::now() + GOODBYE);
+        }
+    }
+}
+
+/// One request, from its head to the end of its answer, or to the WebSocket that it becomes.
+async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
+    let (mut parts, body) = request.into_parts();
+    let peer = &shared.peer;
+    if !name_host(&mut parts) {
+        Counters::one(&peer.state.counters.bad_requests);
+        // RFC 9113 section 8.3.1.
+        return reply.send_reset(Reason::PROTOCOL_ERROR);
+    }
+    let head_only = parts.method == Method::HEAD;
+    // What comes behind CONNECT is no body, but what the peer says already.
+    let (mut incoming, body) = if parts.method == Method::CONNECT {
+        (Some(Incoming::new(body)), RequestBody(None))
+    } else {
+        (None, RequestBody(Some(body)))
+    };
+    let outcome = {
+        let mut answer = pin!(respond(peer, parts, body));
+        poll_fn(|cx| {
+            if let Some(incoming) = &mut incoming {
+                incoming.gather(cx);
+            }
+            if reply.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            answer.as_mut().poll(cx).map(Some)
+        })
+        .await
+    };
+    match (outcome, incoming) {
+        (None, _) => _ = shared.taken_back.fetch_add(1, Ordering::Relaxed),
+        (Some(Outcome::Response(response)), _) => {
+            shared.answered.fetch_add(1, Ordering::Relaxed);
+            // An error means that the stream is gone, or was reset below.
+            let _ = send(response, &mut reply, head_only, peer.state.config.handshake_timeout).await;
+        }
+        (Some(Outcome::Accepted(response, accepted)), Some(incoming)) => {
+            shared.answered.fetch_add(1, Ordering::Relaxed);
+            let head = head_of(response.into_parts().0.headers, 200);
+            // If the stream is gone, so is the handshake, and the host hears of that.
+            if let Ok(send) = reply.send_response(head, false) {
+                let stream = Stream::H2(Box::new(H2Stream::new(send, incoming)));
+                threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
+            }
+        }
+        // Only CONNECT is accepted.
+        (Some(Outcome::Accepted(..)), None) => reply.send_reset(Reason::INTERNAL_ERROR),
+    }
+}
+
+/// Gives a request its `Host` header, which clients of HTTP/2 leave to `:authority`. False: they
+/// name two different hosts, or none.
+fn name_host(parts: &mut Parts) -> bool {
+    let Some(authority) = parts.uri.authority() else { return parts.headers.contains_key(header::HOST) };
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => {
+            let Ok(host) = HeaderValue::try_from(authority.as_str()) else { return false };
+            parts.headers.insert(header::HOST, host);
+            true
+        }
+        (Some(host), None) => host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()),
+        _ => false,
+    }
+}
+
+/// The head of a response, without what belongs to one connection of HTTP/1.1 alone (RFC 9113
+/// section 8.2.2).
+fn head_of(mut headers: HeaderMap, status: u16) -> Response<()> {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    if !headers.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+    {
+        headers.insert(header::DATE, date);
+    }
+    let mut head = Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    *head.headers_mut() = headers;
+    head
+}
+
+/// Sends a whole response. A peer that takes nothing of it for `patience` loses the stream.
+async fn send(
+    response: HttpResponse,
+    reply: &mut SendResponse<Bytes>,
+    head_only: bool,
+    patience: Duration,
+) -> io::Result<()> {
+    let (head, mut body) = response.into_parts();
+    let mut headers = head.headers;
+    let length = body.size_hint().exact().filter(|_| !matches!(head.status.as_u16(), 204 | 304));
+    if let Some(length) = length
+        && !headers.contains_key(header::CONTENT_LENGTH)
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let over = head_only || body.is_end_stream();
+    let mut stream = reply.send_response(head_of(headers, head.status.as_u16()), over).map_err(lost)?;
+    if over {
+        return Ok(());
+    }
+    let sent = send_body(&mut body, &mut stream, patience).await;
+    match &sent {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => stream.send_reset(Reason::CANCEL),
+        // A file that can't be read to its end.
+        Err(_) => stream.send_reset(Reason::INTERNAL_ERROR),
+    }
+    sent
+}
+
+async fn send_body(
+    body: &mut ResponseBody,
+    stream: &mut SendStream<Bytes>,
+    patience: Duration,
+) -> io::Result<()> {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let Ok(mut data) = frame?.into_data() else { continue };
+        while !data.is_empty() {
+            stream.reserve_capacity(data.len().min(SEND_BUFFER));
+            let room = tokio::time::timeout(patience, poll_fn(|cx| poll_room(stream, cx))).await??;
+            stream.send_data(data.split_to(room.min(data.len())), false).map_err(lost)?;
+        }
+    }
+    stream.send_data(Bytes::new(), true).map_err(lost)
+}
+
+/// The body of a request; it opens the windows as it is read.
+struct RequestBody(Option<RecvStream>);
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
+        let data = ready!(stream.poll_data(cx));
+        if let Some(Ok(data)) = &data {
+            // An error means that the stream is gone; the next read says so.
+            let _ = stream.flow_control().release_capacity(data.len());
+        }
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
+    }
+}
+
+/// The socket as the library sees it. When that has done with it, it comes back.
+struct H2Io {
+    /// There until it is dropped.
+    stream: Option<Stream>,
+    returned: Arc<Mutex<Option<Stream>>>,
+}
+
+impl H2Io {
+    fn stream(&mut self) -> io::Result<&mut Stream> {
+        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for H2Io {
+    fn drop(&mut self) {
+        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
+    }
+}
+
+impl AsyncRead for H2Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.remaining().min(READ);
+        let n = ready!(self.stream()?.poll_read(cx, buf.initialize_unfilled_to(room)))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// After `Pending` the library comes again with the same bytes, which the stream demands: it puts
+/// nothing before a frame that is being written.
+impl AsyncWrite for H2Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        poll_send(self.stream()?, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}

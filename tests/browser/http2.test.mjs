@@ -1,0 +1,364 @@
+// HTTP/2 at the level of its streams, with the client of Node: requests, WebSockets by extended
+// CONNECT (RFC 8441), limits, and peers that behave badly.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import http2 from 'node:http2';
+import { connect as tlsConnect } from 'node:tls';
+import { Authority, echo, finish, test } from './lib.mjs';
+
+const PATIENCE = 15_000;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM } = http2.constants;
+const authority = new Authority();
+const tls = authority.issue('localhost', 'DNS:localhost,IP:127.0.0.1');
+const ca = readFileSync(authority.ca);
+const servers = [];
+
+async function serve(options, more, settings = {}) {
+  const server = await echo({ ...tls, ...settings }, options, more);
+  servers.push(server);
+  return server;
+}
+
+/** Rejects where `promise` takes too long. */
+function soon(promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), PATIENCE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function until(what, holds) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    if (await holds()) return;
+    if (Date.now() > end) throw new Error(`not in time: ${what}`);
+    await new Promise((resolve) => { setTimeout(resolve, 20); });
+  }
+}
+
+/** A connection whose settings have arrived. */
+async function session(server, options = {}) {
+  const client = http2.connect(`https://${server.url}`, { ca, ...options });
+  client.on('error', () => {});
+  await soon(once(client, 'remoteSettings'), 'settings');
+  return client;
+}
+
+async function request(client, headers, body) {
+  const stream = client.request(headers, { endStream: body === undefined });
+  stream.on('error', () => {});
+  if (body !== undefined) stream.end(body);
+  const [head] = await soon(once(stream, 'response'), 'a response');
+  const chunks = [];
+  stream.on('data', (chunk) => chunks.push(chunk));
+  await soon(once(stream, 'close'), 'the end of a response');
+  return { status: head[':status'], head, body: Buffer.concat(chunks).toString() };
+}
+
+const stats = async (client) => JSON.parse((await request(client, { ':path': '/stats' })).body);
+
+function frame(first, payload) {
+  const bytes = Buffer.from(payload);
+  const mask = Buffer.from([1, 2, 3, 4]);
+  const head = bytes.length < 126 ? Buffer.from([first, 0x80 | bytes.length])
+    : bytes.length < 65536 ? Buffer.from([first, 0xfe, bytes.length >> 8, bytes.length & 255])
+      : Buffer.concat([Buffer.from([first, 0xff, 0, 0, 0, 0]), Buffer.alloc(4)]);
+  if (bytes.length >= 65536) head.writeUInt32BE(bytes.length, 6);
+  return Buffer.concat([head, mask, bytes.map((byte, i) => byte ^ mask[i & 3])]);
+}
+
+const HANDSHAKE = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/chat', 'sec-websocket-version': '13' };
+
+/** A WebSocket on one stream, with its frames as they are. */
+class Socket {
+  #bytes = Buffer.alloc(0);
+  #news = () => {};
+
+  constructor(client, headers = {}) {
+    this.stream = client.request({ ...HANDSHAKE, ...headers }, { endStream: false });
+    this.stream.on('error', () => {});
+    this.closed = once(this.stream, 'close');
+    this.response = once(this.stream, 'response').then(([head]) => head);
+    this.response.catch(() => {});
+    this.ended = false;
+    const end = () => { this.ended = true; this.#news(); };
+    this.stream.on('end', end).on('close', end);
+  }
+
+  async open() {
+    const head = await soon(this.response, 'the answer to the handshake');
+    assert.equal(head[':status'], 200);
+    this.head = head;
+    this.read();
+    return this;
+  }
+
+  read() {
+    this.stream.on('data', (chunk) => { this.#bytes = Buffer.concat([this.#bytes, chunk]); this.#news(); });
+  }
+
+  send(text, first = 0x81) {
+    this.stream.write(frame(first, text));
+    return this;
+  }
+
+  /** The next frame: its first byte and its payload; null at the end of the stream. */
+  async frame() {
+    for (;;) {
+      const b = this.#bytes;
+      if (b.length >= 2) {
+        const short = b[1] & 127;
+        const at = short === 126 ? 4 : short === 127 ? 10 : 2;
+        if (b.length >= at) {
+          const length = short === 126 ? b.readUInt16BE(2) : short === 127 ? Number(b.readBigUInt64BE(2)) : short;
+          if (b.length >= at + length) {
+            this.#bytes = b.subarray(at + length);
+            return [b[0], b.subarray(at, at + length)];
+          }
+        }
+      }
+      if (this.ended) return null;
+      await soon(new Promise((resolve) => { this.#news = resolve; }), 'a frame');
+    }
+  }
+
+  async text() {
+    const next = await this.frame();
+    assert.equal(next?.[0], 0x81, 'a text message');
+    return next[1].toString();
+  }
+
+  async close() {
+    this.send(Buffer.from([3, 232]), 0x88);
+    const next = await this.frame();
+    assert.deepEqual([next[0], next[1].readUInt16BE()], [0x88, 1000]);
+    this.stream.end();
+    await soon(this.closed, 'the end of the stream');
+  }
+}
+
+const server = await serve({ maxBodySize: 1000, subprotocols: ['chat'], sendBufferLimit: 1 << 20, handshakeTimeout: 5 },
+  { upgrade: true });
+const client = await session(server);
+
+await test('it says that it takes extended CONNECT, and how many streams', async () => {
+  assert.equal(client.remoteSettings.enableConnectProtocol, true);
+  assert.ok(client.remoteSettings.maxConcurrentStreams >= 100);
+});
+
+await test('a WebSocket opens, echoes, answers pings and closes', async () => {
+  const socket = await new Socket(client, { 'sec-websocket-protocol': 'chat, other', origin: `https://${server.url}` }).open();
+  assert.equal(socket.head['sec-websocket-protocol'], 'chat');
+  for (const name of ['connection', 'upgrade', 'sec-websocket-accept', 'content-length']) {
+    assert.equal(socket.head[name], undefined, name);
+  }
+  const who = JSON.parse(await socket.send('who').text());
+  assert.deepEqual([who.method, who.version, who.host, who.scheme], ['CONNECT', '2', server.url, 'wss']);
+  assert.deepEqual(await socket.send('beat', 0x89).frame(), [0x8a, Buffer.from('beat')]);
+  const large = 'x'.repeat(900_000);
+  assert.ok(await socket.send(large).text() === large, 'a large message');
+  await socket.close();
+});
+
+await test('what breaks the rules of WebSocket ends the stream and not the connection', async () => {
+  const [bad, good] = await Promise.all([new Socket(client).open(), new Socket(client).open()]);
+  bad.stream.write(Buffer.from([0x81, 0x01, 0x61])); // not masked
+  const next = await bad.frame();
+  assert.deepEqual([next[0], next[1].readUInt16BE()], [0x88, 1002]);
+  assert.equal(await bad.frame(), null);
+  bad.stream.end();
+  await soon(bad.closed, 'the end of the stream');
+  assert.equal(await good.send('still here').text(), 'still here');
+  await good.close();
+});
+
+await test('handshakes that are refused have their status', async () => {
+  for (const [headers, status] of [
+    [{ ...HANDSHAKE, 'sec-websocket-version': '8' }, 426],
+    [{ ...HANDSHAKE, ':protocol': 'connect-udp' }, 501],
+    [{ ...HANDSHAKE, origin: 'https://evil.example' }, 403],
+    [{ ...HANDSHAKE, 'sec-websocket-extensions': '=' }, 200], // nothing is negotiated here
+    [{ ':method': 'CONNECT', ':authority': server.url }, 405],
+  ]) {
+    const stream = client.request(headers, { endStream: false });
+    stream.on('error', () => {});
+    const [head] = await soon(once(stream, 'response'), 'a response');
+    assert.equal(head[':status'], status, JSON.stringify(headers));
+    stream.close(NGHTTP2_CANCEL);
+  }
+});
+
+await test('plain requests: GET, HEAD, bodies, and one that is too large', async () => {
+  const got = await Promise.all([
+    request(client, { ':path': '/' }),
+    request(client, { ':path': '/', ':method': 'HEAD' }),
+    request(client, { ':path': '/', ':method': 'POST' }, 'x'.repeat(1000)),
+    request(client, { ':path': '/', ':method': 'POST' }, 'x'.repeat(1001)),
+    request(client, { ':path': '/large' }),
+  ]);
+  assert.deepEqual(got.map(({ status }) => status), [200, 200, 200, 413, 200]);
+  assert.deepEqual([got[0].body, got[1].body, got[1].head['content-length']], ['hello\n', '', '6']);
+  assert.equal(got[4].body.length, 20_000_000);
+  assert.match(got[0].head.date, /GMT$/);
+  assert.equal(got[3].head.connection, undefined);
+});
+
+await test('a host that is named twice, differently, is no request', async () => {
+  const stream = client.request({ ':path': '/', ':authority': server.url, host: 'evil.example' });
+  const [error] = await soon(once(stream, 'error'), 'the reset');
+  assert.match(error.message, /PROTOCOL_ERROR/);
+});
+
+await test('a stream that the client resets is an abnormal end, and told', async () => {
+  const socket = await new Socket(client).open();
+  await socket.send('hello').text();
+  const before = server.output().split('1006').length;
+  socket.stream.close(NGHTTP2_CANCEL);
+  await until('onClose', () => server.output().split('1006').length > before);
+  assert.match(server.output().split('\n').filter((line) => line.includes(' 1006 ')).at(-1),
+    // Node ends its direction before it resets the stream.
+    /^close \d+ 1006 (connection lost: the peer has cancelled the stream|the peer went away without a close frame)$/);
+});
+
+await test('who does not read is closed with 1013, and holds nobody up', async () => {
+  const [slow, other] = [new Socket(client), await new Socket(client).open()];
+  await soon(slow.response, 'the answer');
+  slow.stream.pause();
+  slow.send('flood 64 65536');
+  await until('1013', () => /close \d+ 1013/.test(server.output()));
+  assert.equal(await other.send('in between').text(), 'in between');
+  await other.close();
+  slow.stream.close(NGHTTP2_CANCEL);
+});
+
+await test('many small frames wait while PHP is busy, and none is lost', async () => {
+  const [busy, other] = await Promise.all([new Socket(client).open(), new Socket(client).open()]);
+  busy.send('sleep 1');
+  const count = 4000;
+  for (let i = 0; i < count; i++) {
+    busy.send(`${i}`);
+    // Frames of their own: what is written in one turn is put together.
+    if (i % 100 === 0) await new Promise((resolve) => { setImmediate(resolve); });
+  }
+  for (let i = 0; i < count; i++) assert.equal(await busy.text(), `${i}`);
+  assert.equal(await other.send('done').text(), 'done');
+  await Promise.all([busy.close(), other.close()]);
+});
+
+await test('each WebSocket counts for the limits', async () => {
+  const limited = await serve({ maxConnectionsPerIp: 2 });
+  const one = await session(limited);
+  const sockets = await Promise.all([new Socket(one).open(), new Socket(one).open()]);
+  assert.equal((await soon(new Socket(one).response, 'an answer'))[':status'], 429);
+  await sockets[0].close();
+  await until('a place', async () => (await stats(one)).connections === 1);
+  await new Socket(one).open();
+  assert.deepEqual((({ accepted, opened, refusedPerIp }) => [accepted, opened, refusedPerIp])(await stats(one)), [1, 3, 1]);
+  one.destroy();
+});
+
+/** A TLS connection that has agreed to speak HTTP/2 and says what it is told. */
+async function raw(to, bytes, protocols = ['h2']) {
+  const [host, port] = to.url.split(':');
+  const socket = tlsConnect({ host, port, ca, ALPNProtocols: protocols });
+  socket.on('error', () => {});
+  await soon(once(socket, 'secureConnect'), 'TLS');
+  if (bytes) socket.write(bytes);
+  const chunks = [];
+  socket.on('data', (chunk) => chunks.push(chunk));
+  return { socket, protocol: socket.alpnProtocol, got: () => Buffer.concat(chunks), end: once(socket, 'close') };
+}
+
+/** One frame of the protocol. */
+function rawFrame(type, flags, stream, payload = Buffer.alloc(0)) {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), rawFrame(4, 0, 0)]);
+
+/** The code of the GOAWAY frame among these, if there is one. */
+function goaway(bytes) {
+  for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+    if (bytes[at + 3] === 7) return bytes.readUInt32BE(at + 13);
+  }
+  return undefined;
+}
+
+await test('who opens streams and takes them back without end is cut off', async () => {
+  // A request that waits for PHP, which is busy, is still unanswered when it is taken back.
+  const socket = await new Socket(client).open();
+  socket.send('sleep 1');
+  const rude = await raw(server, PREFACE);
+  // :method GET, :scheme https, :path /, :authority a
+  const head = Buffer.from([0x82, 0x87, 0x84, 0x41, 0x01, 0x61]);
+  let over = false;
+  rude.end.then(() => { over = true; });
+  for (let turn = 0; turn < 40 && !over; turn++) {
+    const streams = Array.from({ length: 10 }, (_, i) => 1 + 2 * (10 * turn + i));
+    for (const stream of streams) rude.socket.write(rawFrame(1, 5, stream, head));
+    await new Promise((resolve) => { setTimeout(resolve, 2); });
+    for (const stream of streams) rude.socket.write(rawFrame(3, 0, stream, Buffer.from([0, 0, 0, 8])));
+  }
+  await until('GOAWAY', () => goaway(rude.got()) !== undefined);
+  assert.equal(goaway(rude.got()), NGHTTP2_ENHANCE_YOUR_CALM);
+  rude.socket.destroy();
+  assert.equal(await socket.send('alive').text(), 'alive');
+  await socket.close();
+});
+
+await test('hostile bytes instead of frames end the connection', async () => {
+  const impatient = await serve({ handshakeTimeout: 0.5 });
+  const all = await Promise.all([
+    raw(impatient), // nothing
+    raw(impatient, PREFACE.subarray(0, 10)), // half of it
+    raw(impatient, PREFACE), // and then nothing
+    raw(impatient, Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')),
+    raw(impatient, Buffer.concat([PREFACE, Buffer.alloc(2000, 0xff)])),
+    raw(impatient, Buffer.concat([PREFACE, rawFrame(1, 5, 4, Buffer.from([0x82]))])), // a stream of ours
+    raw(impatient, Buffer.concat([PREFACE, rawFrame(9, 4, 1)])), // a continuation of nothing
+  ]);
+  assert.ok(all.every(({ protocol }) => protocol === 'h2'));
+  await soon(Promise.all(all.map(({ end }) => end)), 'the end of each');
+  const healthy = await session(impatient);
+  const { handshakeTimeouts, badRequests } = await stats(healthy);
+  assert.deepEqual([handshakeTimeouts, badRequests], [2, 4]);
+  healthy.destroy();
+});
+
+await test('HTTP/1.1 is spoken to who wants that, and to all where HTTP/2 is switched off', async () => {
+  const without = await serve({}, {}, { http2: false });
+  const head = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+  for (const [to, protocols] of [[server, ['http/1.1']], [without, ['h2', 'http/1.1']]]) {
+    const { protocol, got, end } = await raw(to, head, protocols);
+    await soon(end, 'the end');
+    assert.equal(protocol, 'http/1.1');
+    assert.match(got().toString(), /^HTTP\/1\.1 200 OK/);
+  }
+});
+
+await test('a server that stops says so to each WebSocket and to the connection', async () => {
+  const sockets = await Promise.all([1, 2, 3].map(() => new Socket(client).open()));
+  const goaway = once(client, 'goaway');
+  const stopping = server.stop();
+  for (const socket of sockets) {
+    const next = await socket.frame();
+    assert.deepEqual([next[0], next[1].readUInt16BE()], [0x88, 1001]);
+    socket.send(Buffer.from([3, 233]), 0x88);
+    socket.stream.end();
+  }
+  await soon(goaway, 'GOAWAY');
+  assert.equal(await soon(stopping, 'the exit'), 0);
+});
+
+await test('the other servers end in order', async () => {
+  assert.deepEqual(await Promise.all(servers.map((each) => each.stop())), servers.map(() => 0));
+});
+finish();
