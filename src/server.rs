@@ -19,8 +19,8 @@ use crate::options::{self, Options, Settings};
 use crate::timers::Timers;
 use crate::zend::{
     Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
-    argument_value_error, list, register_class, stream_from_fd, string, throw_error, watch_forks,
-    with_signals_blocked,
+    argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
+    throw_error, watch_forks, with_signals_blocked,
 };
 use crate::{dispatch, errors, topics};
 
@@ -111,6 +111,10 @@ pub(crate) fn register() {
         Method::new(c"stream", stream),
         Method::new(c"stop", stop).opt(c"grace", Type::FLOAT, c"5.0").returns(Type::VOID),
         Method::new(c"reloadTls", reload_tls).returns(Type::VOID),
+        Method::new(c"adopt", adopt)
+            .arg(c"socket", Type::MIXED)
+            .opt(c"tls", Type::BOOL, c"false")
+            .returns(Type::VOID),
         Method::new(c"isRunning", is_running).returns(Type::BOOL),
         Method::new(c"addresses", addresses).returns(Type::ARRAY),
         Method::new(c"count", count).returns(Type::INT),
@@ -352,6 +356,22 @@ fn reload_tls(call: &Call) -> Result<()> {
     match server.link.with(Core::reload_tls) {
         Some(Err(error)) => Err(errors::tls(&error)),
         _ => Ok(()),
+    }
+}
+
+fn adopt(call: &Call) -> Result<()> {
+    call.arity(1, 2)?;
+    let server = call.this::<Server>();
+    server.is_started("adopt")?;
+    let tls = call.bool(1, false)?;
+    let Some(socket) = call.value(0) else { return Ok(()) };
+    let stream = socket_stream(socket)?;
+    let Some(fd) = descriptor_of(stream.as_ref().unwrap_or(socket)) else {
+        return Err(argument_value_error(0, "must be an open stream or Socket"));
+    };
+    match fd.and_then(|fd| server.link.with(|core| core.adopt(fd, tls)).unwrap_or(Ok(()))) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(argument_value_error(0, &format!("must be a connected stream socket: {error}"))),
     }
 }
 

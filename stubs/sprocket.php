@@ -255,6 +255,23 @@ final class Server implements \Countable
      */
     public function reloadTls(): void {}
 
+    /**
+     * Serves a connection that the script has accepted by itself, with `stream_socket_accept()`
+     * or `socket_accept()`, as if it had come to a listener: it begins with an HTTP request.
+     *
+     * The connection is duplicated: do not use the socket any more, but close it or let go of it.
+     * Nothing must have been read from it, nor TLS been begun by PHP.
+     *
+     * @param resource|\Socket $socket A connected stream socket, TCP or Unix.
+     * @param bool $tls It begins with a TLS handshake, by {@see Options::$tls}.
+     *
+     * @throws StateException Before {@see start()}.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If it is no such socket, its peer is gone, there are no settings for
+     *         TLS, or the server is stopping.
+     */
+    public function adopt(mixed $socket, bool $tls = false): void {}
+
     /** Whether the server was started and has not come to the end of {@see stop()}. */
     public function isRunning(): bool {}
 
@@ -951,8 +968,11 @@ final class Request
 {
     private function __construct() {}
 
-    /** `GET`, `POST`, …, as sent. */
+    /** `GET`, `POST`, …, as sent. A WebSocket handshake is `GET`, over HTTP/2 `CONNECT` (RFC 8441). */
     public function method(): string {}
+
+    /** Version of HTTP: `1.0`, `1.1` or `2`. */
+    public function protocolVersion(): string {}
 
     /** Path and query as sent: `/caf%C3%A9?room=1`. */
     public function target(): string {}

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -16,11 +16,12 @@ use tokio::sync::oneshot;
 use crate::admission::Limits;
 use crate::config::{Config, Listen, SlowConsumer};
 use crate::conn::Credit;
+use crate::entry::Entry;
 use crate::env::State;
 use crate::error::{ForkError, StartError, TlsError, TopicError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
-use crate::listener::Listener;
+use crate::listener::{Listener, lift};
 use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Target};
 use crate::static_files::StaticFiles;
@@ -78,6 +79,8 @@ pub struct Server {
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
     topics: RefCell<Topics>,
+    /// The thread that gets the next socket of [`Server::adopt`].
+    adopted: Cell<usize>,
 }
 
 impl Server {
@@ -134,6 +137,7 @@ impl Server {
             upgrades: RefCell::default(),
             requests: RefCell::default(),
             topics: RefCell::new(Topics::new(threads)),
+            adopted: Cell::new(0),
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };
@@ -306,6 +310,37 @@ impl Server {
     pub fn notify_at(&self, when: Option<Instant>) {
         self.post(0, Command::NotifyAt(when));
         self.flush();
+    }
+
+    /// Serves a connected stream socket, TCP or Unix, that the host has accepted itself, as if a
+    /// listener had. With `tls` it begins with a TLS handshake.
+    ///
+    /// # Errors
+    /// It is none, its peer is gone, there are no settings for TLS, or the server stops. The
+    /// descriptor is closed.
+    pub fn adopt(&self, fd: OwnedFd, tls: bool) -> io::Result<()> {
+        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if self.state.stopping.load(Ordering::Relaxed) {
+            return refuse("the server is stopping");
+        }
+        if tls && self.state.tls.is_none() {
+            return refuse("TLS needs a certificate, and none is set");
+        }
+        let socket = socket2::Socket::from(fd);
+        let peer = socket.peer_addr()?;
+        if socket.r#type()? != socket2::Type::STREAM || !(peer.is_unix() || peer.as_socket().is_some()) {
+            return refuse("not a stream socket");
+        }
+        socket.set_nonblocking(true)?;
+        let (fd, remote) = (lift(socket.into()), peer.as_socket());
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        Counters::one(&self.state.counters.accepted);
+        let thread = self.adopted.get() % self.state.mailboxes.len();
+        self.adopted.set(thread + 1);
+        let entry = Entry { tls, proxy_protocol: false };
+        self.post(thread as u16, Command::Adopt { fd, remote, entry });
+        self.flush();
+        Ok(())
     }
 
     /// Answers an `Upgrade` event. False: the ticket is void or was answered before.

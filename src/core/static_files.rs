@@ -87,7 +87,7 @@ fn is_known(request: &HeaderMap, response: &HeaderMap) -> bool {
 fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::try_from(value) {
-            headers.entry(name).or_insert(value);
+            headers.insert(name, value);
         }
     };
     let content_type = content_type.unwrap_or("application/octet-stream");

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Behind a real nginx and a real haproxy, with the configurations of docs/deploy.
+// Behind a real nginx, haproxy and Caddy, with the configurations of docs/deploy.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
@@ -141,6 +141,28 @@ if (installed('nginx')) {
     test('nginx ends', function () use ($nginx): void {
         $nginx->signal(15);
         same(0, $nginx->wait(), 'exit status');
+    });
+}
+
+if (installed('caddy')) {
+    $server = TestServer::start(
+        ['trustedProxies' => ['127.0.0.1'], 'maxConnectionsPerIp' => 2, 'metricsPath' => '/metrics'],
+    );
+    $port = free_port();
+    $file = configuration('Caddyfile', $certificates->folder, [
+        // Any name on a port of ours, and our certificate: it would ask an authority for one.
+        "chat.example.com {" => "https://:$port {\n\tbind 127.0.0.1\n\ttls {$localhost['certificate']} {$localhost['key']}",
+        'reverse_proxy 127.0.0.1:8080' => 'reverse_proxy ' . substr($server->address, strlen('ws://')),
+    ]);
+    $own = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n"
+        . "\tstorage file_system $certificates->folder/caddy\n}\n";
+    file_put_contents($file, $own . file_get_contents($file));
+    $home = 'HOME=' . $certificates->folder;
+    $caddy = proxy($port, 'env', $home, 'caddy', 'run', '--config', $file, '--adapter', 'caddyfile');
+    behind('caddy', $port, $server, $certificates);
+    test('caddy ends', function () use ($caddy): void {
+        $caddy->signal(15);
+        same(0, $caddy->wait(), 'exit status');
     });
 }
 

@@ -5,6 +5,8 @@ ring_needs() {
     has openssl || want openssl
     [ -x /usr/sbin/nginx ] || want nginx-light
     [ -x /usr/sbin/haproxy ] || want haproxy
+    has caddy || want caddy
+    has systemd-socket-activate || want systemd
     # What Ratchet's interfaces are made of; the drop-in's tests load it.
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
     [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing

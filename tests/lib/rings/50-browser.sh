@@ -1,8 +1,10 @@
-# The chat in a real browser
+# The chat and wss:// in a real browser, HTTP/2 with Node's client
 
 ring_needs() {
     has node || want nodejs
     [ ! -f tests/browser/package.json ] || has npm || want npm
+    has openssl || want openssl
+    has certutil || want libnss3-tools
     has chromium || has chromium-browser || has google-chrome || want chromium
 }
 

@@ -18,6 +18,7 @@ $bad = [
     'trustedProxies' => [[''], ['10.0.0.1/8'], ['10.0.0.0/33'], ['example.com'], ['unix'], [5], ['::1', '::1']],
     'ioThreads' => [0, -1, 65], 'backlog' => [0, -1, 65536],
     'publishSocket' => ['', 'run/a.sock', '/', "/a\0b", '/' . str_repeat('x', 107), 'tcp:///a'], 'publishSocketMode' => [-1, 01000],
+    'staticFiles' => ['', 'public', __FILE__, '/nonexistent', "/tmp\0"],
 ];
 foreach ($bad as $option => $values) {
     foreach ($values as $value) {

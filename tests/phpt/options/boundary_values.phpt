@@ -14,7 +14,7 @@ $good = [
     'origins' => [null, [], ['*'], ['http://localhost:3000'], ['example.com', 'https://example.com']],
     'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
     'ioThreads' => [1, 64], 'backlog' => [1, 65535], 'compression' => [true, false],
-    'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777],
+    'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777], 'staticFiles' => [null, '/', __DIR__],
 ];
 foreach ($good as $option => $values) {
     foreach ($values as $value) {

@@ -36,3 +36,4 @@ tls null
 compression false
 publishSocket null
 publishSocketMode 384
+staticFiles null

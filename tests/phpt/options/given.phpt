@@ -14,7 +14,7 @@ $given = [
     'ioThreads' => 2, 'backlog' => 10, 'trustedProxies' => ['10.0.0.0/8', 'unix:'], 'metricsPath' => '/metrics',
     'tls' => new Sprocket\Tls('/etc/chat.pem'),
     'compression' => new Sprocket\Compression(level: 9),
-    'publishSocket' => '/run/p.sock', 'publishSocketMode' => 0660,
+    'publishSocket' => '/run/p.sock', 'publishSocketMode' => 0660, 'staticFiles' => __DIR__,
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);

@@ -8,7 +8,7 @@ require __DIR__ . '/../inc/client.inc';
 
 use Sprocket\{Options, Server, Tls};
 
-$tls = new Tls('/c.pem', '/k.pem', 'sesame', ['a.example' => new Tls('/a.pem')], '/ca.pem', false, '1.3', 5.0);
+$tls = new Tls('/c.pem', '/k.pem', 'sesame', ['a.example' => new Tls('/a.pem')], '/ca.pem', false, '1.3', 5.0, false);
 echo json_encode($tls), "\n";
 echo str_contains(print_r($tls, true) . var_export($tls, true), 'sesame') ? 'shown' : 'hidden', "\n";
 echo json_encode(new Tls('/both.pem')), "\n";
@@ -37,9 +37,9 @@ echo thrown(fn () => $server->reloadTls()), "\n";
 echo thrown(fn () => $server->start(), '/nonexistent/c.pem', 'No such file'), "\n";
 var_dump($server->isRunning());
 --EXPECT--
-{"certificate":"\/c.pem","key":"\/k.pem","hosts":{"a.example":{"certificate":"\/a.pem","key":null,"hosts":[],"clientCa":null,"clientRequired":true,"minVersion":"1.2","reloadInterval":0}},"clientCa":"\/ca.pem","clientRequired":false,"minVersion":"1.3","reloadInterval":5}
+{"certificate":"\/c.pem","key":"\/k.pem","hosts":{"a.example":{"certificate":"\/a.pem","key":null,"hosts":[],"clientCa":null,"clientRequired":true,"minVersion":"1.2","reloadInterval":0,"http2":true}},"clientCa":"\/ca.pem","clientRequired":false,"minVersion":"1.3","reloadInterval":5,"http2":false}
 hidden
-{"certificate":"\/both.pem","key":null,"hosts":[],"clientCa":null,"clientRequired":true,"minVersion":"1.2","reloadInterval":0}
+{"certificate":"\/both.pem","key":null,"hosts":[],"clientCa":null,"clientRequired":true,"minVersion":"1.2","reloadInterval":0,"http2":true}
 ArgumentCountError
 Error
 Error

@@ -1,0 +1,99 @@
+--TEST--
+Static files are answered without PHP, and nothing outside of their directory
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+$folder = sys_get_temp_dir() . '/sprocket-static-' . bin2hex(random_bytes(6));
+register_shutdown_function(fn () => exec('rm -rf ' . escapeshellarg($folder)));
+mkdir("$folder/public/sub", recursive: true);
+mkdir("$folder/public/empty");
+mkdir("$folder/public/.well-known");
+file_put_contents("$folder/secret.txt", 'secret');
+$files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', 'a b.css' => 'p {}', 'data.bin' => str_repeat('0123456789', 30_000),
+    'noext' => 'x', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known'];
+foreach ($files as $name => $content) {
+    file_put_contents("$folder/public/$name", $content);
+}
+symlink("$folder/secret.txt", "$folder/public/link.txt");
+symlink('/etc', "$folder/public/etc");
+exec('mkfifo ' . escapeshellarg("$folder/public/fifo"));
+
+$server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(staticFiles: "$folder/public", healthPath: '/data.bin'));
+$server->start();
+
+// Nobody calls poll(): PHP has no part in it.
+function ask(string $target, string $method = 'GET', array $headers = []): object
+{
+    global $server;
+    // After HEAD the client of this test waits for a body, or the end.
+    $headers += $method === 'HEAD' ? ['Connection' => 'close'] : [];
+    $lines = implode('', array_map(fn ($n, $v) => "$n: $v\r\n", array_keys($headers), $headers));
+    $client = new Client($server->addresses()[0], fn () => usleep(1000));
+    return $client->raw("$method $target HTTP/1.1\r\nHost: localhost\r\n$lines\r\n")->response();
+}
+
+function show(string $what, object $r, string ...$headers): void
+{
+    $shown = array_map(fn ($n) => "$n: " . ($r->headers[$n] ?? '-'), $headers);
+    echo "$what: $r->status ", implode(', ', $shown), ' ', json_encode(strlen($r->body) > 60 ? strlen($r->body) : $r->body), "\n";
+}
+
+show('index', ask('/'), 'content-type', 'x-content-type-options', 'cache-control');
+show('query', ask('/?a=1'));
+show('folder', ask('/sub?a=1'), 'location');
+show('its index', ask('/sub/'));
+show('blank', ask('/a%20b.css'), 'content-type');
+show('no type', ask('/noext'), 'content-type');
+show('well-known', ask('/.well-known/x.txt'));
+show('HEAD', $head = ask('/', 'HEAD'), 'content-length', 'content-type');
+show('tag', ask('/', headers: ['If-None-Match' => '"other", ' . $head->headers['etag']]));
+show('other tag', ask('/', headers: ['If-None-Match' => '"other"']));
+show('date', ask('/', headers: ['If-Modified-Since' => $head->headers['last-modified']]));
+show('range', ask('/', headers: ['Range' => 'bytes=4-8']), 'content-range');
+show('range beyond', ask('/', headers: ['Range' => 'bytes=400-']));
+show('ranges', ask('/', headers: ['Range' => 'bytes=0-1,0-1']));
+show('the health path comes first', ask('/data.bin'));
+show('POST', ask('/', 'POST', ['Content-Length' => '0']), 'allow');
+foreach ([
+    '/missing', '/empty/', '/empty', '/index.html/', '/index.html/x', '/../secret.txt', '/sub/../../secret.txt', '/%2e%2e/secret.txt',
+    '/..%2fsecret.txt', '/%2e%2e%2fsecret.txt', '/..%5csecret.txt', '//etc/passwd', '/sub//../../secret.txt', '/%00', '/index.html%00.txt',
+    '/link.txt', '/etc/passwd', '/etc/', '/fifo', '/.env', '/%2eenv', '/config.php', '/config.php/', '/' . str_repeat('x', 300), '/%ff',
+] as $target) {
+    $response = ask($target);
+    if ($response->status !== 404 || str_contains($response->body, 'secret')) {
+        echo "$target: $response->status $response->body\n";
+    }
+}
+
+// What is no file goes to onRequest.
+$server->onRequest(fn ($r) => new Sprocket\Response(200, "PHP: {$r->method()} {$r->path()}"));
+foreach (['GET /missing', 'POST /', 'GET /.env', 'GET /'] as $line) {
+    echo Client::of($server)->raw("$line HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")->response()->body, "\n";
+}
+rename("$folder/public", "$folder/moved");
+show('a directory that has moved', ask('/'));
+--EXPECT--
+index: 200 content-type: text/html; charset=utf-8, x-content-type-options: nosniff, cache-control: no-cache "<h1>Hello<\/h1>"
+query: 200  "<h1>Hello<\/h1>"
+folder: 301 location: /sub/?a=1 ""
+its index: 200  "sub"
+blank: 200 content-type: text/css; charset=utf-8 "p {}"
+no type: 200 content-type: application/octet-stream "x"
+well-known: 200  "known"
+HEAD: 200 content-length: 14, content-type: text/html; charset=utf-8 ""
+tag: 304  ""
+other tag: 200  "<h1>Hello<\/h1>"
+date: 304  ""
+range: 206 content-range: bytes 4-8/14 "Hello"
+range beyond: 416  ""
+ranges: 200  "<h1>Hello<\/h1>"
+the health path comes first: 200  "ok\n"
+POST: 405 allow: GET "Only GET is answered here.\n"
+PHP: GET /missing
+PHP: POST /
+PHP: GET /.env
+<h1>Hello</h1>
+a directory that has moved: 200  "<h1>Hello<\/h1>"
