@@ -43,6 +43,9 @@ const SEND_BUFFER: usize = 64 << 10;
 const TAKEN_BACK: u32 = 100;
 /// One read of the library, at most.
 const READ: usize = 16 << 10;
+/// Reads before others get their turn, among them the streams, which take what was read for them:
+/// small frames that wait are held against the client, see [`Incoming`].
+const READS_PER_TURN: u32 = 4;
 /// How long the peer may take to notice that the connection is over.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -65,7 +68,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
     let state = peer.state.clone();
     let timeout = state.config.handshake_timeout;
     let returned = Arc::new(Mutex::new(None));
-    let io = H2Io { stream: Some(stream), returned: returned.clone() };
+    let io = H2Io { stream: Some(stream), reads: 0, returned: returned.clone() };
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
@@ -316,6 +319,8 @@ impl Body for RequestBody {
 struct H2Io {
     /// There until it is dropped.
     stream: Option<Stream>,
+    /// In this turn.
+    reads: u32,
     returned: Arc<Mutex<Option<Stream>>>,
 }
 
@@ -337,9 +342,15 @@ impl AsyncRead for H2Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.reads == READS_PER_TURN {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let room = buf.remaining().min(READ);
-        let n = ready!(self.stream()?.poll_read(cx, buf.initialize_unfilled_to(room)))?;
-        buf.advance(n);
+        let read = self.stream()?.poll_read(cx, buf.initialize_unfilled_to(room));
+        self.reads = if read.is_ready() { self.reads + 1 } else { 0 };
+        buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
     }
 }
