@@ -53,7 +53,7 @@ final class Exchange
     public function head(): string
     {
         if ($this->head === null) {
-            $head = $this->request->method() . ' ' . $this->request->target() . " HTTP/1.1\r\n";
+            $head = $this->method() . ' ' . $this->request->target() . " HTTP/1.1\r\n";
             foreach ($this->headers() as $name => $value) {
                 $head .= "$name: $value\r\n";
             }
@@ -74,7 +74,17 @@ final class Exchange
         }
         $uri = Message::parseRequestUri($this->request->target(), $headers);
 
-        return new PsrRequest($this->request->method(), $uri, $headers, $this->request->body(), '1.1');
+        return new PsrRequest($this->method(), $uri, $headers, $this->request->body(), '1.1');
+    }
+
+    /**
+     * Applications know handshakes as HTTP/1.1 has them; over HTTP/2 they are CONNECT (RFC 8441).
+     */
+    private function method(): string
+    {
+        $method = $this->request->method();
+
+        return $method === 'CONNECT' ? 'GET' : $method;
     }
 
     /**
