@@ -29,6 +29,7 @@ mod admission;
 mod codec;
 mod conn;
 mod deflate;
+mod direct;
 mod directory;
 mod entry;
 mod env;
@@ -58,6 +59,7 @@ mod topics;
 mod track;
 mod utf8;
 mod wake;
+mod whole;
 
 pub use config::{Bind, Compression, Config, Listen, Origins, PublishSocket, SlowConsumer};
 pub use error::{BindError, ForkError, StartError, TlsError, TopicError};

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, tcp};
 
 use crate::tls_stream::TlsStream;
 
@@ -15,6 +15,8 @@ use crate::tls_stream::TlsStream;
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    /// The host writes to it, too.
+    Shared(tcp::OwnedReadHalf),
     Unix(UnixStream),
     /// Boxed: a plain connection pays nothing for it.
     Tls(Box<TlsStream>),
@@ -31,10 +33,23 @@ impl Stream {
         Ok(Stream::Tcp(stream))
     }
 
+    /// For a plain TCP socket, also the half that another thread may write to. Dropping that one
+    /// sends FIN.
+    pub(crate) fn share(self) -> (Self, Option<tcp::OwnedWriteHalf>) {
+        match self {
+            Stream::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (Stream::Shared(read), Some(write))
+            }
+            other => (other, None),
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
         let poll = match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Shared(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Tls(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
         };
@@ -46,6 +61,7 @@ impl Stream {
     pub(crate) fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Shared(stream) => stream.as_ref().try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
             Stream::Tls(stream) => stream.try_write(&[IoSlice::new(buf)]),
         }
@@ -55,6 +71,7 @@ impl Stream {
     pub(crate) fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write_vectored(bufs),
+            Stream::Shared(stream) => stream.as_ref().try_write_vectored(bufs),
             Stream::Unix(stream) => stream.try_write_vectored(bufs),
             Stream::Tls(stream) => stream.try_write(bufs),
         }
@@ -64,6 +81,7 @@ impl Stream {
     pub(crate) fn try_write_plain(&self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Shared(stream) => stream.as_ref().try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
             Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -73,6 +91,7 @@ impl Stream {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.readable().await,
+            Stream::Shared(stream) => stream.readable().await,
             Stream::Unix(stream) => stream.readable().await,
             Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -82,6 +101,7 @@ impl Stream {
     pub(crate) fn try_io<R>(&self, f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         match self {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, f),
+            Stream::Shared(stream) => stream.as_ref().try_io(Interest::READABLE, f),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, f),
             Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -90,6 +110,7 @@ impl Stream {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Shared(stream) => stream.as_ref().poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
             Stream::Tls(stream) => stream.poll_write_ready(cx),
         }
@@ -124,6 +145,7 @@ impl Stream {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Shared(stream) => stream.local_addr().ok(),
             Stream::Unix(_) => None,
             Stream::Tls(stream) => stream.socket().local_addr(),
         }
@@ -143,6 +165,7 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Shared(stream) => stream.as_ref().as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
             Stream::Tls(stream) => stream.socket().as_fd(),
         }
