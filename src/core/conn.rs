@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::direct::Direct;
 use crate::event::ConnId;
 
 /// Accepting sends.
@@ -22,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) slot: u32,
     pub(crate) remote: Option<SocketAddr>,
     state: AtomicU8,
+    /// By which the host may write, too.
+    pub(crate) direct: Direct,
     /// The host wants to know when all is written.
     pub(crate) drain_wanted: AtomicBool,
     /// The socket is not read until the host has taken some of what waits.
@@ -34,13 +39,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: ConnId, thread: u16, slot: u32, remote: Option<SocketAddr>) -> Self {
+    /// `socket`: if the host may write to it.
+    pub(crate) fn new(
+        id: ConnId,
+        thread: u16,
+        slot: u32,
+        remote: Option<SocketAddr>,
+        socket: Option<OwnedWriteHalf>,
+    ) -> Self {
         Self {
             id,
             thread,
             slot,
             remote,
             state: AtomicU8::new(OPEN),
+            direct: Direct::new(socket),
             drain_wanted: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             buffered: AtomicUsize::new(0),

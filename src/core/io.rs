@@ -241,7 +241,12 @@ impl Io {
             (self.sessions.len() - 1) as u32
         });
         let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote));
+        // Messages that may have to be compressed are the I/O thread's business.
+        let (stream, socket) = match upgraded.compression {
+            None => upgraded.stream.share(),
+            Some(_) => (upgraded.stream, None),
+        };
+        let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote, socket));
         Counters::one(&self.env.server.counters.opened);
         self.env.emit(Item::Plain(Event::Open {
             conn: Connection(shared.clone()),
@@ -251,7 +256,7 @@ impl Io {
         }));
         let deflate = upgraded.compression.map(|agreed| Box::new(Deflate::new(agreed)));
         let session =
-            Session::new(shared, upgraded.stream, upgraded.early, deflate, upgraded.admission, self.env.tick);
+            Session::new(shared, stream, upgraded.early, deflate, upgraded.admission, self.env.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
         self.env.live += 1;
         if self.len() == 1 {
@@ -304,6 +309,7 @@ impl Io {
                 self.env.messages_out += 1;
                 self.push(target, |session, env| session.send(env, frame));
             }
+            Command::Owed(target) => self.push(target, |session, _| session.settle()),
             Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
             Command::Overflow(target) => self.with_session(target, |session, env| {

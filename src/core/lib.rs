@@ -30,6 +30,7 @@ mod body;
 mod codec;
 mod conn;
 mod deflate;
+mod direct;
 mod directory;
 mod entry;
 mod env;
@@ -62,6 +63,7 @@ mod topics;
 mod track;
 mod utf8;
 mod wake;
+mod whole;
 
 pub use config::{Bind, Compression, Config, Listen, Origins, PublishSocket, SlowConsumer};
 pub use error::{BindError, ForkError, StartError, TlsError, TopicError};

@@ -35,6 +35,14 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// Puts the rest of a frame that has begun to be written before everything else.
+    pub(crate) fn push_rest(&mut self, rest: Bytes) {
+        debug_assert!(!self.begun, "two frames can't both have begun");
+        self.pong = self.pong.map(|number| number + 1);
+        self.frames.push_front(rest);
+        self.begun = true;
+    }
+
     /// Queues a pong. Where an earlier one waits for a peer that doesn't read, this takes its
     /// place (RFC 6455 section 5.5.3), so that pings can't make us gather answers without end.
     /// Returns the length of the one that was replaced.

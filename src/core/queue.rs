@@ -71,6 +71,8 @@ impl From<&Shared> for Target {
 pub(crate) enum Command {
     /// A data frame, already counted in `buffered`.
     Send(Target, Bytes),
+    /// The host has written a part of a frame and left the rest.
+    Owed(Target),
     /// A ping, or a pong that answers none.
     Ping(Target, Bytes),
     Close(Target, u16, String),
@@ -127,6 +129,29 @@ impl Mailbox {
     /// host is busy for long.
     pub(crate) fn post(&self, command: Command) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    }
+
+    /// Takes the batch back if it is a single message and the thread is at rest, all earlier
+    /// batches carried out.
+    pub(crate) fn take_back(&self) -> Option<(Target, Bytes)> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // The thread takes batches under the lock, and only while it is not parked: so this is
+        // not what it was before it took the last one.
+        if queue.len() != 1 || !self.parked.load(Ordering::Relaxed) {
+            return None;
+        }
+        match queue.pop() {
+            Some(Command::Send(target, frame)) => Some((target, frame)),
+            other => {
+                queue.extend(other);
+                None
+            }
+        }
+    }
+
+    /// Puts a command before all that have come meanwhile.
+    pub(crate) fn put_back(&self, command: Command) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(0, command);
     }
 
     /// Lets the thread take the batch.

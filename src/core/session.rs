@@ -20,6 +20,7 @@ use crate::queue::Item;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::topics::TopicId;
+use crate::whole;
 
 /// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
 const READS_PER_POLL: usize = 4;
@@ -234,8 +235,25 @@ impl Session {
         }
     }
 
+    /// Hands the messages of plain frames to the host.
+    fn feed(&mut self, env: &mut Env, mut input: &[u8]) {
+        // Messages that are whole and in order need no engine: with 32 bytes the I/O thread then
+        // takes 2,100 instructions instead of 4,300 (callgrind, 100 connections, one echo each);
+        // with 16 KiB it saves a copy, and zeroing the place of it.
+        if self.codec.is_none() && self.phase == Phase::Open {
+            while let Some(message) = whole::read(input, env.server.config.max_message_size) {
+                input = &input[message.used..];
+                deliver(&self.shared, env, message.payload, message.binary);
+            }
+            if input.is_empty() {
+                return;
+            }
+        }
+        self.feed_engine(env, input);
+    }
+
     /// Hands plain frames to the engine, and what comes out of them to the host.
-    fn feed(&mut self, env: &mut Env, input: &[u8]) {
+    fn feed_engine(&mut self, env: &mut Env, input: &[u8]) {
         let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
         let scan = codec.tracker.scan(input);
         let mut gate = Gate { input, out: &mut self.out, conn: &self.shared };
@@ -347,6 +365,14 @@ impl Session {
         true
     }
 
+    /// Takes over a frame of which the host has written a part. False: there is none (any more).
+    pub(crate) fn settle(&mut self) -> bool {
+        if !self.is_dead() {
+            self.shared.direct.lock().settle(&mut self.out);
+        }
+        !self.out.is_empty()
+    }
+
     /// Queues a frame that is not counted in `buffered` yet.
     pub(crate) fn push_counted(&mut self, frame: Bytes) {
         self.shared.add_buffered(frame.len());
@@ -407,7 +433,12 @@ impl Session {
             return;
         }
         if !self.out.is_empty() {
-            match self.out.write_to(&mut self.stream, &mut env.write) {
+            let mut direct = self.shared.direct.lock();
+            direct.settle(&mut self.out);
+            let result = self.out.write_to(&mut self.stream, &mut env.write);
+            direct.set_clear(self.out.is_empty() && self.phase == Phase::Open);
+            drop(direct);
+            match result {
                 Ok(written) => {
                     env.bytes_out += written as u64;
                     self.shared.sub_buffered(written);
@@ -558,7 +589,15 @@ impl Session {
 
     fn die(&mut self) {
         self.phase = Phase::Dead;
+        self.shared.direct.end();
         self.wake();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The host may keep its handle for long; the socket must not wait for that.
+        self.shared.direct.end();
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, tcp};
 
 use crate::h2_stream::H2Stream;
 use crate::tls_stream::TlsStream;
@@ -16,6 +16,8 @@ use crate::tls_stream::TlsStream;
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    /// The host writes to it, too.
+    Shared(tcp::OwnedReadHalf),
     Unix(UnixStream),
     /// Boxed: a plain connection pays nothing for it.
     Tls(Box<TlsStream>),
@@ -34,10 +36,23 @@ impl Stream {
         Ok(Stream::Tcp(stream))
     }
 
+    /// For a plain TCP socket, also the half that another thread may write to. Dropping that one
+    /// sends FIN.
+    pub(crate) fn share(self) -> (Self, Option<tcp::OwnedWriteHalf>) {
+        match self {
+            Stream::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (Stream::Shared(read), Some(write))
+            }
+            other => (other, None),
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
         let poll = match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Shared(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Tls(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
             Stream::H2(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
@@ -50,6 +65,7 @@ impl Stream {
     pub(crate) fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Shared(stream) => stream.as_ref().try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
             Stream::Tls(stream) => stream.try_write(&[IoSlice::new(buf)]),
             Stream::H2(stream) => stream.try_write(&[IoSlice::new(buf)]),
@@ -60,6 +76,7 @@ impl Stream {
     pub(crate) fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write_vectored(bufs),
+            Stream::Shared(stream) => stream.as_ref().try_write_vectored(bufs),
             Stream::Unix(stream) => stream.try_write_vectored(bufs),
             Stream::Tls(stream) => stream.try_write(bufs),
             Stream::H2(stream) => stream.try_write(bufs),
@@ -70,6 +87,7 @@ impl Stream {
     pub(crate) fn try_write_plain(&self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(buf),
+            Stream::Shared(stream) => stream.as_ref().try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
             Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -79,6 +97,7 @@ impl Stream {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.readable().await,
+            Stream::Shared(stream) => stream.readable().await,
             Stream::Unix(stream) => stream.readable().await,
             Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -88,6 +107,7 @@ impl Stream {
     pub(crate) fn try_io<R>(&self, f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         match self {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, f),
+            Stream::Shared(stream) => stream.as_ref().try_io(Interest::READABLE, f),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, f),
             Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -96,6 +116,7 @@ impl Stream {
     pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Shared(stream) => stream.as_ref().poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
             Stream::Tls(stream) => stream.poll_write_ready(cx),
             Stream::H2(stream) => stream.poll_write_ready(cx),
@@ -131,6 +152,7 @@ impl Stream {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Shared(stream) => stream.local_addr().ok(),
             Stream::Unix(_) => None,
             Stream::Tls(stream) => stream.socket().local_addr(),
             Stream::H2(_) => None,
@@ -154,6 +176,10 @@ impl Stream {
         // An error means that the connection is gone already.
         let _ = match self {
             Stream::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Stream::Shared(stream) => {
+                let socket: &TcpStream = stream.as_ref();
+                socket2::SockRef::from(socket).shutdown(Shutdown::Write)
+            }
             Stream::Unix(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
             Stream::Tls(stream) => return stream.shutdown_write(),
             Stream::H2(stream) => return stream.shutdown_write(),
@@ -164,6 +190,7 @@ impl Stream {
     pub(crate) fn plain_fd(&self) -> io::Result<BorrowedFd<'_>> {
         match self {
             Stream::Tcp(stream) => Ok(stream.as_fd()),
+            Stream::Shared(stream) => Ok(stream.as_ref().as_fd()),
             Stream::Unix(stream) => Ok(stream.as_fd()),
             Stream::Tls(_) | Stream::H2(_) => Err(io::ErrorKind::Unsupported.into()),
         }

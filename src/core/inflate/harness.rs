@@ -23,7 +23,7 @@ pub(crate) fn same(a: &Outcome, b: &Outcome) -> bool {
 pub(crate) fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>, keep: bool) -> Outcome {
     let (mut reader, mut pool, mut plain) = (Reader::default(), Inflaters::default(), Plain::default());
     let mut codec = Codec::new(MAX);
-    let (mut out, conn) = (Outbox::default(), Shared::new(ConnId(1), 0, 0, None));
+    let (mut out, conn) = (Outbox::default(), Shared::new(ConnId(1), 0, 0, None, None));
     let mut messages = Vec::new();
     for piece in pieces {
         let mut input = piece;

@@ -2,7 +2,7 @@
 //!
 //! The count of a run with five times the work, less that of a run with once the work, is what
 //! the work costs, without start, handshakes and end. Instructions in the kernel don't count.
-//! Arguments: [--update] [NAME …]
+//! Arguments: DRIVER [--update] [NAME …]
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
@@ -52,7 +52,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    let names: Vec<String> = std::env::args().skip(1).collect();
+    let mut names = std::env::args().skip(1);
+    let driver = PathBuf::from(names.next().context("argument: the driver, which bench/check builds")?);
+    let names: Vec<String> = names.collect();
     let update = names.iter().any(|name| name == "--update");
     let wanted = |work: &&Work| {
         let mut plain = names.iter().filter(|name| !name.starts_with("--")).peekable();
@@ -68,18 +70,19 @@ fn run() -> Result<bool> {
     if expected.rustc != rustc && !update {
         println!("# expected with {}, built with {rustc}", expected.rustc);
     }
-    let per_second = count_per_second()?;
+    let per_second = count_per_second(&driver)?;
     println!("# {per_second:.0} instructions a second go by the clock, and are left out");
     let mut ok = true;
     for work in WORK.iter().filter(wanted) {
-        let mut count = count(work, per_second).with_context(|| work.name.to_owned())?;
+        let mut count = count(&driver, work, per_second).with_context(|| work.name.to_owned())?;
         if update {
             println!("{count:.0} instructions: {}", work.title);
             expected.instructions.insert(work.name.into(), count.round());
         } else {
             if !expected.covers(work, count) {
                 // On a machine that does much else, one of them may be off: the median tells.
-                let mut counts = [count, self::count(work, per_second)?, self::count(work, per_second)?];
+                let mut counts =
+                    [count, self::count(&driver, work, per_second)?, self::count(&driver, work, per_second)?];
                 counts.sort_by(f64::total_cmp);
                 count = counts[1];
             }
@@ -114,19 +117,19 @@ fn rustc_version() -> Result<String> {
 }
 
 /// Instructions for each answer.
-fn count(work: &Work, per_second: f64) -> Result<f64> {
-    let once = run_driver(work, work.bursts, Duration::ZERO)?;
-    let more = run_driver(work, work.bursts * 5, Duration::ZERO)?;
+fn count(driver: &Path, work: &Work, per_second: f64) -> Result<f64> {
+    let once = run_driver(driver, work, work.bursts, Duration::ZERO)?;
+    let more = run_driver(driver, work, work.bursts * 5, Duration::ZERO)?;
     let answers = (work.bursts * 4 * work.answers()) as f64;
     Ok((more.instructions - once.instructions - per_second * (more.seconds - once.seconds)) / answers)
 }
 
 /// Instructions that go by the clock and not by the work: timers that run while there is traffic.
 /// A slow machine must not count more of them for the same work.
-fn count_per_second() -> Result<f64> {
+fn count_per_second(driver: &Path) -> Result<f64> {
     let work = &WORK[0];
-    let quick = run_driver(work, 100, Duration::ZERO)?;
-    let slow = run_driver(work, 100, Duration::from_millis(20))?;
+    let quick = run_driver(driver, work, 100, Duration::ZERO)?;
+    let slow = run_driver(driver, work, 100, Duration::from_millis(20))?;
     Ok(((slow.instructions - quick.instructions) / (slow.seconds - quick.seconds)).max(0.0))
 }
 
@@ -175,8 +178,7 @@ impl Drop for Server {
 }
 
 /// A whole run with so many bursts, and a pause after each.
-fn run_driver(work: &Work, bursts: usize, pause: Duration) -> Result<Run> {
-    let driver = std::env::current_exe()?.with_file_name("driver");
+fn run_driver(driver: &Path, work: &Work, bursts: usize, pause: Duration) -> Result<Run> {
     let profile = std::env::temp_dir().join(format!("sprocket-callgrind-{}", std::process::id()));
     let mut child = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet"])

@@ -3,19 +3,19 @@
 //! waits for a byte on standard input, if that is not closed.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, bail};
 use sprocket_core::{Bind, Config, Connection, Event, Server};
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
 const TOPIC: &str = "all";
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let topic = match std::env::args().nth(1).as_deref() {
         Some("echo") => false,
         Some("topic") => true,
-        _ => bail!("argument: echo|topic"),
+        _ => return Err("argument: echo|topic".into()),
     };
     let address: SocketAddr = ([127, 0, 0, 1], 0).into();
     // Pings would come by the clock, not by the work.
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let server = Server::start(config, vec![Bind::Tcp(address)])?;
     let addresses = server.addresses();
     let port = addresses.first().and_then(|url| url.rsplit(':').next());
-    println!("ready {}", port.context("no address")?);
+    println!("ready {}", port.ok_or("no address")?);
 
     let mut connections = HashMap::new();
     loop {
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
                     server.publish(TOPIC, &payload, binary, None)?;
                 }
                 Event::Message { id, payload, binary } => {
-                    let conn: &Connection = connections.get(&id).context("a stranger")?;
+                    let conn: &Connection = connections.get(&id).ok_or("a stranger")?;
                     server.send(conn, &payload, binary);
                 }
                 Event::Close { id, .. } => {
