@@ -90,7 +90,23 @@ final class TestServer
     /** Ends it as an operator would; gives the exit status. */
     public function stop(int $signal = 15): int
     {
-        $this->child->signal($signal);
+        $this->signal($signal);
         return $this->child->wait();
+    }
+
+    /**
+     * Sends a signal when the script has come to handle it: run() does, and the script serves from
+     * start() on.
+     */
+    public function signal(int $signal): void
+    {
+        if ($signal !== 9 && is_dir('/proc/self')) {
+            until(function () use ($signal): bool {
+                $status = @file_get_contents("/proc/{$this->child->pid}/status");
+                preg_match_all('/^Sig(?:Cgt|Ign):\s+(\w+)$/m', (string) $status, $masks);
+                return array_filter($masks[1], fn (string $mask): bool => (hexdec(substr($mask, -8)) >> $signal - 1 & 1) === 1) !== [];
+            }, "signal $signal is handled");
+        }
+        $this->child->signal($signal);
     }
 }
