@@ -33,9 +33,9 @@ test('a peer that only acknowledges at TCP level, in the middle of a frame, is n
 });
 
 test('whatever is received counts as a sign of life', function (): void {
-    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $server = TestServer::start(['pingInterval' => 0.7, 'pingTimeout' => 0.7]);
     $client = $server->open();
-    $until = microtime(true) + 1.5;
+    $until = microtime(true) + 1.6;
     while (microtime(true) < $until) {
         same('hello', $client->send('hello')->message());
         usleep(50_000);
@@ -45,7 +45,7 @@ test('whatever is received counts as a sign of life', function (): void {
 });
 
 test('pongs, and any frame, keep a connection that was pinged', function (): void {
-    $server = TestServer::start(['pingInterval' => 0.2, 'pingTimeout' => 0.4]);
+    $server = TestServer::start(['pingInterval' => 0.2, 'pingTimeout' => 1.0]);
     [$ponging, $talking] = [$server->open(), $server->open()];
     $until = microtime(true) + 1.5;
     while (microtime(true) < $until) {
