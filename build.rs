@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-const LIBRARIES: [&str; 3] = ["tokio", "tokio-tungstenite", "hyper"];
+const LIBRARIES: [&str; 5] = ["tokio", "tokio-tungstenite", "hyper", "rustls", "zlib-rs"];
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");

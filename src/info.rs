@@ -17,6 +17,8 @@ pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
     info_table_row!("tokio", env!("SPROCKET_TOKIO"));
     info_table_row!("tokio-tungstenite", env!("SPROCKET_TOKIO_TUNGSTENITE"));
     info_table_row!("hyper", env!("SPROCKET_HYPER"));
+    info_table_row!("rustls", env!("SPROCKET_RUSTLS"));
+    info_table_row!("zlib-rs", env!("SPROCKET_ZLIB_RS"));
     info_table_row!("INI settings", "none: a server is set up by Sprocket\\Options");
     info_table_end!();
 }

@@ -131,9 +131,10 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 fn origin_admitted(headers: &HeaderMap, origins: &Origins) -> bool {
-    // Only browsers send it, and they always do.
-    let Some(origin) = headers.get(ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return *origins == Origins::Any };
+    // Only browsers send it, and they always do, once.
+    let mut sent = headers.get_all(ORIGIN).iter();
+    let Some(origin) = sent.next() else { return true };
+    let (Ok(origin), None) = (origin.to_str(), sent.next()) else { return *origins == Origins::Any };
     let host = origin.split_once("://").map_or("", |(_, host)| host);
     match origins {
         Origins::Any => true,
@@ -259,6 +260,16 @@ mod tests {
             let expected = if admitted { 101 } else { 403 };
             assert_eq!(status(&request(&headers), &config), expected, "{origin} {:?}", config.origins);
         }
+    }
+
+    #[test]
+    fn a_second_origin_is_refused() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("origin", "http://example.com:8080"));
+        headers.push(("origin", "http://evil.example"));
+        assert_eq!(status(&request(&headers), &Config::default()), 403);
+        let open = Config { origins: Origins::Any, ..Config::default() };
+        assert_eq!(status(&request(&headers), &open), 101);
     }
 
     #[test]

@@ -329,6 +329,8 @@ impl Session {
             && let Some((code, reason)) = self.failed.take()
         {
             self.fail_now(env, code, reason);
+            // The socket is read again: the peer's end may have come meanwhile.
+            self.wake();
         }
     }
 

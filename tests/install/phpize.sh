@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Installs Sprocket as PHP people do, from a clean copy into a scratch root, in and out of tree.
 # Prints `ok - NAME` / `not ok - NAME - WHY`.
+#
+#   phpize.sh             everything
+#   phpize.sh build       up to make; modules/sprocket.so is then in target/test/install/build
+#   phpize.sh installs    the rest, after that
 set -euo pipefail
 
 root=$(readlink -f "$(dirname "$0")/../..")
@@ -13,6 +17,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 # What a make around this script tells its children is not for the makes in here.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
+phase=${1:-all}
 failures=0
 ok() { echo "ok - $1"; }
 fail() { echo "not ok - $1 - ${2:-}"; failures=$((failures + 1)); }
@@ -48,8 +53,6 @@ outdated() { ! make -C "$build" -q "$build/modules/sprocket.la"; }
 in_dir() { (cd "$1" && shift && "$@"); }
 
 # --- A clean copy ---------------------------------------------------------------------------
-rm -rf "$scratch"
-mkdir -p "$src" "$build"
 files() {
     if git -C "$root" rev-parse --git-dir >/dev/null 2>&1; then
         git -C "$root" ls-files -z --cached --others --exclude-standard
@@ -57,16 +60,32 @@ files() {
         (cd "$root" && find . \( -name target -o -name node_modules -o -name .git -o -name modules \) -prune -o -type f -print0)
     fi
 }
-files | while IFS= read -r -d '' file; do
-    [ -f "$root/$file" ] && printf '%s\0' "$file"
-done | tar -C "$root" --null -T - -cf - | tar -C "$src" -xf -
+copy() {
+    rm -rf "$scratch"
+    mkdir -p "$src" "$build"
+    files | while IFS= read -r -d '' file; do
+        [ -f "$root/$file" ] && printf '%s\0' "$file"
+    done | tar -C "$root" --null -T - -cf - | tar -C "$src" -xf -
+}
 
 # --- phpize, configure, make, out of tree -----------------------------------------------------
-needed "phpize" in_dir "$src" phpize
-needed "configure out of tree" in_dir "$build" "$src/configure" --with-php-config="$php_config"
-echo "# building; this takes a minute or two"
-needed "make -j2" make -C "$build" -j2
-needed "make leaves modules/sprocket.so and its .la" test -s "$build/modules/sprocket.so" -a -s "$build/modules/sprocket.la"
+# Says that it goes on: the build takes minutes.
+make_aloud() {
+    make -C "$build" -j2 2>&1 | while IFS= read -r line; do
+        echo "$line"
+        case $line in *'still compiling'*) echo "# $line" >&3 ;; esac
+    done
+}
+if [ "$phase" != installs ]; then
+    copy
+    needed "phpize" in_dir "$src" phpize
+    needed "configure out of tree" in_dir "$build" "$src/configure" --with-php-config="$php_config"
+    echo "# building; this takes a minute or two"
+    needed "make -j2" make_aloud 3>&1
+    needed "make leaves modules/sprocket.so and its .la" test -s "$build/modules/sprocket.so" -a -s "$build/modules/sprocket.la"
+    if [ "$phase" = build ]; then exit 0; fi
+fi
+needed "there is a build to install" test -s "$build/modules/sprocket.so"
 
 stamp=$(stat -c %y "$build/modules/sprocket.so")
 check "make again ends well" make -C "$build"

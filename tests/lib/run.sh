@@ -2,9 +2,13 @@
 
 child=
 follower=
+declare -A side=() # process id to output file, of what side_by_side runs
 
 # Ends what is under way; for traps.
 stop_children() {
+    local pid
+    for pid in "${!side[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${!side[@]}"; do wait "$pid" 2>/dev/null || true; done
     [ -z "$child" ] || kill -- "$child" 2>/dev/null || true # timeout passes it on
     [ -z "$follower" ] || kill -- "$follower" 2>/dev/null || true
     [ -z "$child" ] || wait "$child" 2>/dev/null || true
@@ -45,6 +49,35 @@ bounded() {
     return "$status"
 }
 
+# side_by_side WIDTH FUNCTION ARGUMENT…: calls FUNCTION for each argument, WIDTH at a time. What one
+# says comes whole, when it has ended.
+side_by_side() {
+    local width=$1 function=$2 argument out
+    shift 2
+    for argument; do
+        [ ${#side[@]} -lt "$width" ] || side_wait
+        out=$(mktemp "$work/side.XXXXXX")
+        (
+            side=()
+            trap stop_children EXIT
+            trap 'exit 143' INT TERM HUP
+            "$function" "$argument"
+        ) >"$out" 2>&1 &
+        side[$!]=$out
+    done
+    while [ ${#side[@]} -gt 0 ]; do side_wait; done
+}
+
+side_wait() {
+    local pid='' status=0 out
+    wait -n -p pid "${!side[@]}" || status=$?
+    out=${side[$pid]}
+    unset "side[$pid]"
+    cat "$out"
+    rm -f "$out"
+    [ "$status" -eq 0 ] || fail "the ring itself" "a part of it ended with status $status"
+}
+
 slug() { printf '%s' "$1" | tr -c 'A-Za-z0-9._-' '-'; }
 
 # step NAME SECONDS COMMAND…: one test, passed if the command is.
@@ -63,24 +96,23 @@ step() {
 #   ok - NAME / not ok - NAME - WHY / skip - NAME - REASON
 # and ends with a status other than 0 if one failed. One that dies or says nothing has failed.
 tap() {
-    local name=$1 seconds=$2 status=0 log line before said failed start=$SECONDS
+    local name=$1 seconds=$2 status=0 log line said failed=0 start=$SECONDS
     shift 2
     log=$work/log/$ring/$(slug "$name").log
     note "$name"
-    before=$(count fail "$ring")
     bounded "$seconds" "$log" "$@" || status=$?
     said=0
     while IFS= read -r line; do
         case $line in
             'ok - '*) record ok "$name: ${line#ok - }" ;;
-            'not ok - '*) record fail "$name: ${line#not ok - }" ;;
+            'not ok - '*) record fail "$name: ${line#not ok - }"
+                failed=$((failed + 1)) ;;
             'skip - '*) line=${line#skip - }
                 record skip "$name: ${line%% - *}" "${line#* - }" ;;
             *) continue ;;
         esac
         said=$((said + 1))
     done <"$log"
-    failed=$(($(count fail "$ring") - before))
     note "$said tests in $((SECONDS - start)) s"
     case $status in
         124 | 137) fail "$name" "not done after $seconds s" ;;

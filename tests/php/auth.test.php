@@ -37,14 +37,19 @@ test('who is known but banned gets 403', function () use ($server): void {
 });
 
 test('a token is decided about later, from a timer, while others are served', function () use ($server): void {
-    $slow = $server->connect();
-    $start = microtime(true);
-    $slow->raw($slow->upgradeRequest(['Authorization' => 'Bearer bob-token']));
-    same(101, handshake($server, ['Cookie' => 'session=ada-session'])->status, 'another one');
-    check(microtime(true) - $start < 0.15, 'the other one had to wait');
-    same(101, $slow->response()->status);
-    check(microtime(true) - $start >= 0.19, 'it was decided at once');
-    same('welcome, bob', $slow->message());
+    // A machine that is busy may take longer than the decision about the slow one: then, again.
+    for ($try = 1, $served = false; !$served; $try++) {
+        check($try <= 10, 'the other one had to wait, each time');
+        $slow = $server->connect();
+        $start = microtime(true);
+        $slow->raw($slow->upgradeRequest(['Authorization' => 'Bearer bob-token']));
+        same(101, handshake($server, ['Cookie' => 'session=ada-session'])->status, 'another one');
+        $slow->take();
+        $served = $slow->buffer === '';
+        same(101, $slow->response()->status);
+        check(microtime(true) - $start >= 0.19, 'it was decided at once');
+        same('welcome, bob', $slow->message());
+    }
 });
 
 test('a token that is not known is refused later', function () use ($server): void {

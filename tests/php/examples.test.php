@@ -41,7 +41,7 @@ foreach (['revolt', 'react'] as $name) {
         $client = $server->open();
         same('You said: hello', $client->send('hello')->message());
         check(preg_match('/^It is \d\d:/', $client->message()) === 1, 'the timer sends something else');
-        $server->child->signal(2);
+        $server->signal(2);
         same('1001', substr($client->closeCode(), 0, 4));
         $client->sendClose(1001);
         same(0, $server->child->wait(), 'exit status');

@@ -197,6 +197,16 @@ test('frames changed at random never harm the server', function () use ($server)
     check($server->child->isRunning(), 'the server ended');
 });
 
+test('a socket is let go with its peer, also if that went while PHP was answering what came before a failure', function (): void {
+    $server = TestServer::start(['closeTimeout' => 60.0]);
+    $before = $server->stats()['descriptors'];
+    for ($i = 0; $i < 30; $i++) {
+        $server->open()->raw(Client::encode(Client::TEXT, 'hello') . Client::encode(3, 'no such opcode'))->drop();
+    }
+    $server->counts('closed', 30);
+    until(fn (): bool => $server->stats()['descriptors'] <= $before, 'the sockets are closed');
+});
+
 test('after all of this nothing is left', function () use ($server): void {
     $server->counts('connections', 0, 20.0);
     same(0, $server->stats()['count'], 'connections known to PHP');

@@ -24,12 +24,14 @@ foreach ($loops as $kind => [$name]) {
         $client = $server->open();
         $last = (int) $client->send('ticks')->message();
         for ($i = 0; $i < 5; $i++) {
-            usleep(100_000);
-            $ticks = (int) $client->send('ticks')->message();
-            check($ticks - $last >= 2 && $ticks - $last <= 40, ($ticks - $last) . ' ticks in 100 ms');
+            $passed = seconds(function () use ($client, &$ticks): void {
+                usleep(100_000);
+                $ticks = (int) $client->send('ticks')->message();
+            });
+            check($ticks - $last >= 2 && $ticks - $last <= 400 * $passed, ($ticks - $last) . " ticks in $passed s");
             $last = $ticks;
             $took = seconds(fn () => same('hello', $client->send('hello')->message()));
-            check($took < 0.5, "an echo took $took s");
+            check($took < 2.0, "an echo took $took s");
         }
     });
 
@@ -46,7 +48,7 @@ foreach ($loops as $kind => [$name]) {
         }
         $ticks = (int) $client->send('ticks')->message();
         check($ticks - $last >= 8, ($ticks - $last) . ' ticks in 0.5 s');
-        check($count >= 200, "$count echoes in 0.5 s");
+        check($count >= 100, "$count echoes in 0.5 s");
     });
 
     test("$name: what a timer of the loop sends leaves without another event", function () use ($start): void {

@@ -18,7 +18,7 @@ function attend(Client $client): bool
 
 test('a handler that blocks for 3 s holds up nobody else', function (): void {
     // Pings and timeouts much shorter than the 3 s, so that they matter.
-    $server = TestServer::start(['pingInterval' => 0.4, 'pingTimeout' => 0.8, 'handshakeTimeout' => 1.5]);
+    $server = TestServer::start(['pingInterval' => 0.4, 'pingTimeout' => 1.2, 'handshakeTimeout' => 1.5]);
     $busy = $server->open();
     $clients = [];
     for ($i = 0; $i < 50; $i++) {
@@ -53,7 +53,7 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
         usleep(20_000);
     }
     $busy->send('hello');
-    check($slowest < 1.0, sprintf('the slowest pong or handshake took %.2f s', $slowest));
+    check($slowest < 2.0, sprintf('the slowest pong or handshake took %.2f s', $slowest));
     check($pongs >= 100 && count($new) >= 3, "only $pongs pongs and " . count($new) . ' new clients');
 
     // Nobody was closed, and everybody is served once PHP is back.
@@ -103,17 +103,17 @@ test('timeouts are enforced meanwhile', function (): void {
 test('a close is answered meanwhile', function (): void {
     $server = TestServer::start();
     $client = $server->open();
-    $busy = $server->open()->send('sleep 1.5');
+    $busy = $server->open()->send('sleep 2.5');
     usleep(100_000);
     $took = seconds(fn () => same('1000', $client->close(1000)));
-    check($took < 1.0, sprintf('it took %.2f s', $took));
+    check($took < 2.0, sprintf('it took %.2f s', $took));
     same('1000', substr($server->closeLine(), 0, 4));
 });
 
 test('with onUpgrade new clients wait for PHP, and are then served', function (): void {
     $server = TestServer::start([], ['upgrade' => true]);
     $old = $server->open();
-    $busy = $server->open()->send('sleep 1.5');
+    $busy = $server->open()->send('sleep 2.5');
     usleep(100_000);
     $start = microtime(true);
     $new = [];
@@ -129,7 +129,7 @@ test('with onUpgrade new clients wait for PHP, and are then served', function ()
         usleep(20_000);
     }
     $old->frame(Client::PING, 'still there?');
-    same(Client::PONG, $old->read(0.5)->opcode, 'opcode');
+    same(Client::PONG, $old->read(1.2)->opcode, 'opcode');
     foreach ($new as $i => $client) {
         same(101, $client->response()->status, 'status');
         same("echo $i", $client->send("echo $i")->message());

@@ -10,7 +10,7 @@ require __DIR__ . '/lib/bootstrap.php';
 function about(float $set, float $took): void
 {
     check($took >= $set * 0.9, sprintf('after %.2f s, earlier than %.2f s', $took, $set));
-    check($took <= max(2.0, $set * 3), sprintf('after %.2f s, much later than %.2f s', $took, $set));
+    check($took <= max(5.0, $set * 3), sprintf('after %.2f s, much later than %.2f s', $took, $set));
 }
 
 test('a half-open peer is noticed by the missing pong', function (): void {
@@ -33,9 +33,9 @@ test('a peer that only acknowledges at TCP level, in the middle of a frame, is n
 });
 
 test('whatever is received counts as a sign of life', function (): void {
-    $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $server = TestServer::start(['pingInterval' => 0.7, 'pingTimeout' => 0.7]);
     $client = $server->open();
-    $until = microtime(true) + 1.5;
+    $until = microtime(true) + 1.6;
     while (microtime(true) < $until) {
         same('hello', $client->send('hello')->message());
         usleep(50_000);
@@ -45,7 +45,7 @@ test('whatever is received counts as a sign of life', function (): void {
 });
 
 test('pongs, and any frame, keep a connection that was pinged', function (): void {
-    $server = TestServer::start(['pingInterval' => 0.2, 'pingTimeout' => 0.4]);
+    $server = TestServer::start(['pingInterval' => 0.2, 'pingTimeout' => 1.0]);
     [$ponging, $talking] = [$server->open(), $server->open()];
     $until = microtime(true) + 1.5;
     while (microtime(true) < $until) {
@@ -118,7 +118,7 @@ test('a body that does not come is cut off', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 0.4]);
     $client = $server->connect()->raw("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf");
     $took = seconds(fn () => $client->ended());
-    check($took < 3.0, sprintf('the connection was held for %.1f s', $took));
+    check($took < 8.0, sprintf('the connection was held for %.1f s', $took));
     $server->lives();
 });
 
@@ -127,7 +127,7 @@ test('a keep-alive connection that asks nothing more does not stay for ever', fu
     $client = $server->connect()->raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     same(200, $client->response()->status);
     $took = seconds(fn () => $client->ended());
-    check($took < 5.0, sprintf('the connection was held for %.1f s', $took));
+    check($took < 8.0, sprintf('the connection was held for %.1f s', $took));
 });
 
 test('a response that is not read does not hold the connection for ever', function (): void {
@@ -212,7 +212,7 @@ test('a client that does not close the socket after the closing handshake does n
     $client = $server->open()->sendClose(1000);
     same('1000', $client->closeCode());
     $took = seconds(fn () => $client->ended());
-    check($took < 2.0, sprintf('the socket stayed for %.1f s', $took));
+    check($took < 8.0, sprintf('the socket stayed for %.1f s', $took));
     check(str_starts_with($server->closeLine(), '1000'), 'onClose tells another code');
     $server->counts('connections', 0);
     same(0, $server->stats()['closeTimeouts'], 'close timeouts');

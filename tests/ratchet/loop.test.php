@@ -73,10 +73,10 @@ check('sends from a timer leave at once', function () {
     $client = Client::open($server->port);
     $begin = microtime(true);
     for ($i = 0; $i < 10; $i++) {
-        same('tick', $client->nextText(2));
+        same('tick', $client->nextText(5));
     }
     $took = microtime(true) - $begin;
-    that($took > 0.3 && $took < 2.0, "ten ticks of 50 ms took $took s");
+    that($took > 0.3 && $took < 6.0, "ten ticks of 50 ms took $took s");
 });
 
 check('an idle server costs no CPU', function () {

@@ -144,7 +144,7 @@ fn a_rejection_is_sent_as_it_is() {
 #[test]
 fn an_undecided_handshake_ends_and_the_host_hears_of_it() {
     let (server, address) =
-        start(Config { handshake_timeout: Duration::from_millis(150), ..Config::default() });
+        start(Config { handshake_timeout: Duration::from_millis(400), ..Config::default() });
     server.set_interest(Interest::UPGRADE, true);
     refused(
         &{

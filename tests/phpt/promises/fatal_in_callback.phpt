@@ -13,16 +13,16 @@ foreach (EVERY_CALLBACK as $callback) {
     $client = provoke($callback, $child->line('/^ws:/'));
     $status = $child->wait();
     $client->ended();
-    preg_match_all('/in the callback|shutdown|not reached|Fatal error: \w+ \w+/', $child->output, $said);
+    preg_match_all('/in the callback|shutdown|not reached|Fatal error/', $child->output, $said);
     echo "$callback: $status ", implode(', ', $said[0]), "\n";
 }
 --EXPECT--
-onUpgrade: 255 in the callback, Fatal error: Cannot declare, shutdown
-onOpen: 255 in the callback, Fatal error: Cannot declare, shutdown
-onMessage: 255 in the callback, Fatal error: Cannot declare, shutdown
-onClose: 255 in the callback, Fatal error: Cannot declare, shutdown
-onDrain: 255 in the callback, Fatal error: Cannot declare, shutdown
-onPong: 255 in the callback, Fatal error: Cannot declare, shutdown
-onRequest: 255 in the callback, Fatal error: Cannot declare, shutdown
-onError: 255 in the callback, Fatal error: Cannot declare, shutdown
-timer: 255 in the callback, Fatal error: Cannot declare, shutdown
+onUpgrade: 255 in the callback, Fatal error, shutdown
+onOpen: 255 in the callback, Fatal error, shutdown
+onMessage: 255 in the callback, Fatal error, shutdown
+onClose: 255 in the callback, Fatal error, shutdown
+onDrain: 255 in the callback, Fatal error, shutdown
+onPong: 255 in the callback, Fatal error, shutdown
+onRequest: 255 in the callback, Fatal error, shutdown
+onError: 255 in the callback, Fatal error, shutdown
+timer: 255 in the callback, Fatal error, shutdown

@@ -10,7 +10,7 @@ use Sprocket\{Connection, Options, Request, Response, Server};
 
 $kept = [];
 $errors = [];
-$server = new Server('ws://127.0.0.1:0', new Options(handshakeTimeout: 2.0));
+$server = new Server('ws://127.0.0.1:0', new Options(handshakeTimeout: 4.0));
 $server->onError(function (Throwable $e) use (&$errors) { $errors[] = get_class($e); });
 $server->onRequest(function (Request $r) use (&$kept, $server): ?Response {
     switch ($r->path()) {
@@ -48,7 +48,7 @@ $kept = [];
 $client = $ask('/kept');
 pump($server, function () use (&$kept): bool { return $kept !== []; });
 $client->drop();
-$until = microtime(true) + 1.2;
+$until = microtime(true) + 2.0;
 pump($server, fn (): bool => microtime(true) > $until);
 var_dump($kept[0]->respond(new Response()));
 
