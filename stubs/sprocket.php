@@ -166,7 +166,8 @@ final class Server implements \Countable
      *
      * Fork before, not after: see {@see ForkException}.
      *
-     * @throws BindException If an address can't be listened on; nothing is left open.
+     * @throws BindException If an address can't be listened on, or the directory of
+     *         {@see Options::$staticFiles} can't be opened; nothing is left open.
      * @throws TlsException If a certificate or key can't be used.
      * @throws StateException If the server is still stopping.
      */

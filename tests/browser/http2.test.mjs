@@ -360,6 +360,20 @@ await test('hostile bytes instead of frames end the connection', async () => {
   healthy.destroy();
 });
 
+await test('a head that is too large ends its stream and not the connection', async () => {
+  const { socket, got } = await raw(server, PREFACE);
+  const head = fields({ ':method': 'GET', ':scheme': 'https', ':path': '/', ':authority': 'a' });
+  // 32 bytes each beside their own count for the limit of 16 KiB (RFC 9113 section 6.5.2).
+  const many = Buffer.concat(Array.from({ length: 600 }, () => fields({ a: 'b' })));
+  socket.write(rawFrame(HEADERS, 5, 1, Buffer.concat([head, many])));
+  socket.write(rawFrame(HEADERS, 5, 3, head));
+  await until('an answer to the second request', () => count(got(), HEADERS, ({ stream }) => stream === 3) === 1);
+  const first = [...frames(got())].filter(({ stream }) => stream === 1);
+  assert.ok(first.some(({ type, flags }) => type === RST_STREAM || (type === HEADERS && flags & 1)), 'the first has ended');
+  assert.equal(first.filter(({ type }) => type === 0).length, 0, 'no answer of PHP');
+  socket.destroy();
+});
+
 await test('HTTP/1.1 is spoken to who wants that, and to all where HTTP/2 is switched off', async () => {
   const without = await serve({}, {}, { http2: false });
   const head = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
