@@ -7,27 +7,29 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admission::Limits;
+use crate::bus::{Ask, Joined, Port, Up, limits_of};
 use crate::config::{Config, Listen, SlowConsumer};
 use crate::conn::Credit;
 use crate::entry::Entry;
 use crate::env::State;
 use crate::error::{ForkError, PublishFailed, StartError, TlsError, TopicError};
-use crate::event::{Connection, Decision, Event, Interest, Member, Response, Ticket};
+use crate::event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 use crate::frame;
 use crate::listener::{Listener, lift};
+use crate::patterns::check_topic;
 use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Target};
 use crate::static_files::StaticFiles;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
-use crate::topics::Topics;
+use crate::topics::{Route, Topics};
 use crate::wake::{Slept, Waker};
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
@@ -35,6 +37,9 @@ const EARLY_FLUSH: usize = 256 << 10;
 
 /// I/O threads of one server: a word has a bit for each.
 const MAX_THREADS: usize = 64;
+
+/// Bytes that a member may say about itself.
+const MAX_DATA: usize = 64 << 10;
 
 /// What became of a message given to [`Server::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +111,7 @@ impl Server {
             StaticFiles::open(path).map_err(|source| StartError::Files { path: path.to_owned(), source })
         });
         let files = files.transpose()?;
+        let joined = crate::bus::join(&config)?;
         let publish = config.publish_socket.as_ref().map(PublishListener::open).transpose()?;
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
@@ -126,6 +132,8 @@ impl Server {
             next_ticket: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             working: AtomicUsize::new(threads),
+            bus: joined.is_some().then(|| Port::new(config.bus_queue)),
+            presence: Mutex::default(),
             config,
         });
         let mut server = Server {
@@ -141,10 +149,10 @@ impl Server {
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };
-        if publish.is_some() {
+        if publish.is_some() || joined.is_some() {
             server.topics.get_mut().watch();
         }
-        server.spawn(threads, listeners, publish)?;
+        server.spawn(threads, listeners, publish, joined)?;
         Ok(server)
     }
 
@@ -154,16 +162,18 @@ impl Server {
         threads: usize,
         mut listeners: Vec<Listener>,
         mut publish: Option<PublishListener>,
+        mut joined: Option<Joined>,
     ) -> io::Result<()> {
         let (ready, started) = bounded(threads);
         for index in 0..threads {
             let (state, ready) = (self.state.clone(), ready.clone());
             let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
+            let joined = joined.take();
             let handle =
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
                     // The receiver waits for exactly as many answers as there are threads.
                     let ready = |result| drop(ready.send(result));
-                    crate::io::run(state, index as u16, listeners, publish, ready);
+                    crate::io::run(state, index as u16, listeners, publish, joined, ready);
                 })?;
             self.threads.push(handle);
         }
@@ -234,12 +244,27 @@ impl Server {
                     return Some(Event::Request { ticket, request, body });
                 }
                 Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
+                Item::Presence => {
+                    let (event, more) = self.state.presence().take();
+                    if more {
+                        self.batch.borrow_mut().push(Item::Presence);
+                    }
+                    if event.is_some() && self.state.wants(Interest::PRESENCE) {
+                        return event;
+                    }
+                }
                 Item::Plain(event) => {
                     match &event {
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                         Event::Close { id, .. } => {
                             self.topics.borrow_mut().forget(*id);
                             self.tell_changes();
+                            self.absent(*id);
+                        }
+                        Event::Unpublished { .. } => {
+                            if let Some(port) = &self.state.bus {
+                                port.complained();
+                            }
                         }
                         _ => {}
                     }
@@ -372,7 +397,8 @@ impl Server {
         let limit = self.state.config.send_buffer_limit;
         // A message that is larger than the limit may pass when nothing waits before it.
         let waiting = shared.buffered();
-        if waiting > 0 && waiting.saturating_add(payload.len()) > limit {
+        let then = waiting.saturating_add(payload.len());
+        if waiting > 0 && then > limit && shared.exceeds(then, limit) {
             return match self.state.config.slow_consumer {
                 SlowConsumer::Drop => {
                     shared.drain_wanted.store(true, Ordering::Relaxed);
@@ -506,17 +532,58 @@ impl Server {
     ) -> Result<(), PublishFailed> {
         let route = self.topics.borrow().route(topic)?;
         Counters::one(&self.state.counters.published);
-        if route.threads == 0 {
-            return Ok(());
+        if self.state.bus.is_some() {
+            return self.publish_on_bus(&route, topic, payload, binary, except);
         }
-        let (topics, frame): (Arc<[_]>, _) = (route.topics.into(), frame::message(payload, binary));
+        self.publish_here(&route, payload, binary, except);
+        Ok(())
+    }
+
+    /// What is remembered goes to the hub alone, which gives it a position and to everybody.
+    #[cold]
+    fn publish_on_bus(
+        &self,
+        route: &Route,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), PublishFailed> {
+        let remembered = limits_of(&self.state.config.history, topic).is_some();
+        let excepted = except.filter(|_| remembered).map_or(0, |conn| conn.id().0);
+        if !remembered {
+            self.publish_here(route, payload, binary, except);
+        }
+        let frame = Up::Publish { topic, payload, binary, except: excepted }.encode();
+        self.hand_over(frame, !remembered)
+    }
+
+    /// Queues a publication for the hub.
+    fn hand_over(&self, frame: Bytes, delivered_here: bool) -> Result<(), PublishFailed> {
+        let Some(port) = &self.state.bus else { return Ok(()) };
+        let bytes = frame.len();
+        if !port.admit(bytes) {
+            Counters::one(&self.state.counters.bus_refused);
+            return Err(PublishFailed::QueueFull { delivered_here, limit: port.limit });
+        }
+        Counters::one(&self.state.counters.bus_sent);
+        self.post(0, Command::Bus(frame));
+        self.gathered(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn publish_here(&self, route: &Route, payload: &[u8], binary: bool, except: Option<&Connection>) {
+        if route.threads == 0 {
+            return;
+        }
+        let (topics, frame): (Arc<[_]>, _) = (route.topics.as_slice().into(), frame::message(payload, binary));
         let except = except.map(Connection::id);
         for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
             let (topics, frame) = (topics.clone(), frame.clone());
             self.post(thread as u16, Command::Publish { topics, frame, except });
         }
         self.gathered(frame.len());
-        Ok(())
     }
 
     /// Subscribes a connection to a topic with history and sends it what was published after
@@ -528,9 +595,24 @@ impl Server {
     /// # Errors
     /// The name is not that of a topic, or the topic keeps no history.
     pub fn resume(&self, conn: &Connection, topic: &str, position: &str) -> Result<(), TopicError> {
-        crate::patterns::check_topic(topic)?;
-        let _ = position;
-        self.subscribe(conn, topic)
+        check_topic(topic)?;
+        let (Some(port), Some(_)) = (&self.state.bus, limits_of(&self.state.config.history, topic)) else {
+            return Err(TopicError::NoHistory(topic.to_owned()));
+        };
+        let shared = &conn.0;
+        if !shared.is_open() {
+            return Ok(());
+        }
+        // The subscription counts from now on; the connection's thread learns of it with what was
+        // missed, so that nothing newer comes before.
+        self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
+        let Some(id) = self.topics.borrow().id(topic) else { return Ok(()) };
+        self.tell_changes();
+        let (target, thread, ticket) = (Target::from(&**shared), shared.thread, port.ticket());
+        self.post(thread, Command::Resuming(target, id, ticket));
+        let (topic, position) = (topic.to_owned(), position.to_owned());
+        self.post(0, Command::Ask(ticket, Box::new(Ask { thread, target, id, topic, position })));
+        Ok(())
     }
 
     /// A connection makes `member` present in a topic, until it leaves or ends. Joining again
@@ -539,20 +621,55 @@ impl Server {
     /// # Errors
     /// The name is not that of a topic; the member's is not 1 to 255 bytes, or its data more than 64 KiB.
     pub fn join(&self, conn: &Connection, topic: &str, member: &str, data: &[u8]) -> Result<(), TopicError> {
-        crate::patterns::check_topic(topic)?;
-        let _ = (conn, member, data);
+        check_topic(topic)?;
+        if member.is_empty() || member.len() > 255 {
+            return Err(TopicError::Member(member.len()));
+        }
+        if data.len() > MAX_DATA {
+            return Err(TopicError::Data(data.len()));
+        }
+        if conn.is_open() {
+            let changed = self.state.presence().join(conn.id(), topic, member, data);
+            self.presence_changed(changed);
+            if self.state.bus.is_some() {
+                let frame = Up::Join { conn: conn.id().0, topic, member, data }.encode();
+                self.post(0, Command::Bus(frame));
+            }
+        }
         Ok(())
     }
 
     /// Takes [`Server::join`] back.
     pub fn leave(&self, conn: &Connection, topic: &str) {
-        let _ = (conn, topic);
+        self.leave_one(conn.id(), topic);
+    }
+
+    fn leave_one(&self, conn: ConnId, topic: &str) {
+        let Some(changed) = self.state.presence().leave(conn, topic) else { return };
+        self.presence_changed(changed);
+        if self.state.bus.is_some() {
+            self.post(0, Command::Bus(Up::Leave { conn: conn.0, topic }.encode()));
+        }
+    }
+
+    /// A connection is over.
+    fn absent(&self, conn: ConnId) {
+        let joined = self.state.presence().of(conn);
+        joined.iter().for_each(|topic| self.leave_one(conn, topic));
+    }
+
+    /// There are changes to be told where there were none.
+    fn presence_changed(&self, changed: bool) {
+        if changed {
+            // The receiver lives in the same State, so the channel is never disconnected.
+            let _ = self.state.events.0.send(vec![Item::Presence]);
+            self.state.waker.wake();
+        }
     }
 
     /// Who is present in a topic, on all workers and nodes, by name.
     pub fn presence(&self, topic: &str) -> Vec<Member> {
-        let _ = topic;
-        Vec::new()
+        self.state.presence().members(topic)
     }
 
     /// The counters of all workers of the node with their slots, this one's exact and the others'
@@ -560,7 +677,12 @@ impl Server {
     /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {
         let slot = self.state.config.bus.as_ref().map_or(0, |bus| bus.slot);
-        vec![(slot, self.stats())]
+        let mut all = vec![(slot, self.stats())];
+        if let Some(port) = &self.state.bus {
+            all.extend(port.stats().values().cloned());
+        }
+        all.sort_by_key(|(slot, _)| *slot);
+        all
     }
 
     /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
@@ -579,7 +701,10 @@ impl Server {
             self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
         }
         self.gathered(frame.len());
-        Ok(())
+        if self.state.bus.is_none() {
+            return Ok(());
+        }
+        self.hand_over(Up::Broadcast { payload, binary }.encode(), true)
     }
 
     /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455

@@ -4,11 +4,35 @@
 //! and to the broker, puts topics with history into order, and keeps what was published and who
 //! is present.
 
+mod gossip;
+mod history;
+mod hub;
+mod link;
+mod pipe;
+mod port;
+mod replica;
+mod roster;
+pub(crate) mod seam;
+mod sequence;
+mod serve;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
-use crate::config::{BrokerConfig, History};
+use crate::config::{BrokerConfig, Config, History};
+use crate::error::StartError;
+
+pub(crate) use history::limits_of;
+pub(crate) use link::{Joined, run as link};
+pub(crate) use port::{Ask, Outbound, Port};
+pub(crate) use replica::Replica;
+pub(crate) use sequence::is_after;
+pub(crate) use wire::Up;
 
 /// As a slot in [`Server::node_stats`](crate::Server::node_stats): the hub, and workers that have ended.
 pub const HUB: u16 = u16::MAX;
@@ -37,6 +61,14 @@ impl Default for HubConfig {
 /// # Errors
 /// The runtime can't be had, or the listener can't be used.
 pub fn serve_blocking(hub: HubConfig, listener: UnixListener, quit: OwnedFd) -> io::Result<()> {
-    let _ = (hub, listener, quit);
-    Ok(())
+    serve::blocking(hub, listener, quit)
+}
+
+/// The way to the hub that a server with these settings has, if it has one.
+pub(crate) fn join(config: &Config) -> Result<Option<Joined>, StartError> {
+    match &config.bus {
+        Some(member) => Ok(Some(Joined::node(member, config)?)),
+        None if config.history.is_empty() && config.broker.is_none() => Ok(None),
+        None => Joined::inside(config).map(Some),
+    }
 }
