@@ -67,6 +67,18 @@ impl Link {
             stats_news: false,
         }
     }
+
+    fn push(&mut self, frame: Bytes) {
+        // Who has gone may have said something before, but hears nothing.
+        if !self.pipe.is_broken() {
+            self.pipe.push(frame);
+        }
+    }
+
+    /// Bytes that wait for it.
+    pub(super) fn waiting(&self) -> usize {
+        if self.pipe.is_broken() { 0 } else { self.pipe.waiting() }
+    }
 }
 
 /// A question to the broker.
@@ -162,6 +174,8 @@ pub(super) struct Hub {
     pub(super) gossip: Gossip,
     pub(super) stats: Stats,
     told_stats: Vec<u64>,
+    /// The hub's own counters have changed.
+    news: bool,
     ended: VecDeque<(u64, Stats)>,
 }
 
@@ -188,6 +202,7 @@ impl Hub {
             gossip: Gossip::default(),
             stats: Stats::default(),
             told_stats: Vec::new(),
+            news: false,
             ended: VecDeque::new(),
             config,
         }
@@ -195,14 +210,14 @@ impl Hub {
 
     fn to(&mut self, link: u32, frame: Bytes) {
         if let Some(link) = self.links.iter_mut().find(|l| l.id == link) {
-            link.pipe.push(frame);
+            link.push(frame);
         }
     }
 
     /// To all workers that have said hello, but one.
     fn to_all(&mut self, frame: &Bytes, but: u32) {
         for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some() && !l.leaving) {
-            link.pipe.push(frame.clone());
+            link.push(frame.clone());
         }
     }
 
@@ -273,21 +288,21 @@ impl Hub {
         };
         let Some(link) = self.links.iter_mut().find(|l| l.id == id) else { return };
         if !why.is_empty() {
-            link.pipe.push(Down::TurnedAway { why: &why }.encode());
+            link.push(Down::TurnedAway { why: &why }.encode());
             link.leaving = true;
             return;
         }
         link.worker = Some(worker);
         // It was cut off, and counts on.
         self.ended.retain(|(instance, _)| *instance != worker.instance);
-        link.pipe.push(Down::Welcome { broker: self.broker.is_some() }.encode());
+        link.push(Down::Welcome { broker: self.broker.is_some() }.encode());
         if let Some(broker) = &self.broker {
-            link.pipe.push(Down::Broker { connected: broker.connected, reason: &broker.reason }.encode());
+            link.push(Down::Broker { connected: broker.connected, reason: &broker.reason }.encode());
         }
         for (topic, member, seat) in self.roster.iter() {
             let connections = seat.elsewhere(id);
             if connections > 0 {
-                link.pipe.push(Down::Present { topic, member, connections, data: &seat.data }.encode());
+                link.push(Down::Present { topic, member, connections, data: &seat.data }.encode());
             }
         }
         let hub = Down::Stats { link: 0, slot: super::HUB, values: self.told_stats.clone() };
@@ -350,8 +365,14 @@ impl Hub {
     }
 
     fn refuse(&mut self, link: u32, topic: &str, why: &str) {
-        self.stats.unpublished += 1;
+        self.give_up();
         self.to(link, Down::Refused { topic, why }.encode());
+    }
+
+    /// A publication is lost.
+    fn give_up(&mut self) {
+        self.stats.unpublished += 1;
+        self.news = true;
     }
 
     fn interest(&mut self, link: u32, name: &str, on: bool) {
@@ -407,7 +428,7 @@ impl Hub {
                 let (due, complete) = broker.sequences.filled(&topic, replay, now);
                 due.into_iter().for_each(|message| self.arrived(&topic, message));
                 if !complete {
-                    self.stats.unpublished += 1;
+                    self.give_up();
                     let why = "messages of other nodes were missed while the broker was away";
                     self.to_all(&Down::Refused { topic: &topic, why }.encode(), 0);
                 }
@@ -463,7 +484,7 @@ impl Hub {
                 self.to_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
             }
             FromBroker::Lost { topic, reason } => {
-                self.stats.unpublished += 1;
+                self.give_up();
                 self.to_all(&Down::Refused { topic: &topic, why: &reason }.encode(), 0);
             }
         }
@@ -476,7 +497,7 @@ impl Hub {
                 for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some()) {
                     let (topic, member) = (&*key.0, &*key.1);
                     let (connections, data) = (seat.elsewhere(link.id), &seat.data[..]);
-                    link.pipe.push(Down::Present { topic, member, connections, data }.encode());
+                    link.push(Down::Present { topic, member, connections, data }.encode());
                 }
                 if own && let Some(broker) = &self.broker {
                     broker.upstream.control(self.gossip.delta(key, seat.here(), &seat.data));
@@ -507,6 +528,7 @@ impl Hub {
             broker.excepts.retain(|except| except.link != link.id);
         }
         if !link.stats.is_empty() {
+            self.news = true;
             self.ended.push_back((worker.instance, Stats::from_values(&link.stats).counts_only()));
         }
         if self.ended.len() > ENDED
@@ -525,7 +547,7 @@ impl Hub {
             let link = &mut self.links[at];
             if link.told != link.handled {
                 link.told = link.handled;
-                link.pipe.push(Down::Handled { publications: link.handled }.encode());
+                link.push(Down::Handled { publications: link.handled }.encode());
             }
             if std::mem::take(&mut link.stats_news)
                 && let Some(worker) = link.worker
@@ -535,6 +557,7 @@ impl Hub {
                 self.to_all(&frame.encode(), id);
             }
         }
+        self.news = false;
         let values = self.all_stats().values();
         if values != self.told_stats {
             self.told_stats.clone_from(&values);
@@ -553,7 +576,7 @@ impl Hub {
 
     /// Whether [`Hub::tick`] has something to tell.
     pub(super) fn has_news(&self) -> bool {
-        self.links.iter().any(|l| l.told != l.handled || l.stats_news)
+        self.news || self.links.iter().any(|l| l.told != l.handled || l.stats_news)
     }
 
     /// Forgets what is too old. True if there is something that will be.
@@ -573,11 +596,13 @@ impl Hub {
     pub(super) fn count_end(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::Other {
             self.stats.bus_errors += 1;
+            self.news = true;
         }
     }
 
     pub(super) fn cut(&mut self) {
         self.stats.bus_cut += 1;
+        self.news = true;
     }
 }
 

@@ -30,7 +30,9 @@ use crate::stats::{Counters, Stats};
 /// For the hub to answer, and for it to be there at the start.
 const GREETING: Duration = Duration::from_secs(5);
 /// Between attempts to reach it again.
-const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
+const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration::from_millis(200);
+/// A new hub gets no publication before the other workers had time to come back to it.
+const GATHERING: Duration = Duration::from_millis(400);
 /// Between two reports of the counters.
 const REPORT: Duration = Duration::from_secs(1);
 /// What a new hub has not said so long after its start, it will not say.
@@ -167,6 +169,8 @@ struct Link {
     missed: Vec<(Bytes, bool)>,
     report: Pin<Box<Sleep>>,
     reported: Vec<u64>,
+    /// Until publications go out.
+    hold: Option<Pin<Box<Sleep>>>,
     /// When what the hub has not confirmed is given up.
     settle: Option<Pin<Box<Sleep>>>,
     /// The other threads have too much to do.
@@ -197,6 +201,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         missed: Vec::new(),
         report: Box::pin(sleep(REPORT)),
         reported: Vec::new(),
+        hold: None,
         settle: None,
         pause: None,
     };
@@ -311,6 +316,9 @@ impl Link {
             pipe.push(Up::Join { conn: conn.0, topic, member, data }.encode());
         }
         self.settle = Some(Box::pin(sleep(SETTLED)));
+        if self.hold.is_some() {
+            self.hold = Some(Box::pin(sleep(GATHERING)));
+        }
         self.phase = Phase::Up(pipe);
     }
 
@@ -331,6 +339,7 @@ impl Link {
         );
         self.missed = Vec::new();
         self.settle = None;
+        self.hold = Some(Box::pin(sleep(GATHERING)));
         self.state.presence().doubt();
         port.stats().clear();
         self.connect();
@@ -351,12 +360,18 @@ impl Link {
         }
         let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
         let Some(port) = &self.state.bus else { return Poll::Pending };
+        if self.hold.as_mut().is_some_and(|hold| hold.as_mut().poll(cx).is_ready()) {
+            self.hold = None;
+        }
+        let held = self.hold.is_some();
         loop {
-            self.sent += io_thread::with(|io| io.outbound.fill(port, pipe, cx.waker())).unwrap_or(0);
-            let flushed = pipe.poll_flush(cx)?;
+            if !held {
+                self.sent += io_thread::with(|io| io.outbound.fill(port, pipe, cx.waker())).unwrap_or(0);
+            }
+            let flushed = pipe.poll_flush(cx);
             let more = io_thread::with(|io| {
-                io.outbound.writing = flushed.is_pending();
-                !io.outbound.is_empty()
+                io.outbound.writing = flushed.is_pending() && !pipe.is_broken();
+                !held && !io.outbound.is_empty()
             });
             if flushed.is_pending() || more != Some(true) {
                 break;
@@ -461,7 +476,7 @@ impl Link {
 
 /// The hub's answer; `PermissionDenied` if it refuses.
 fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-    let _ = pipe.poll_flush(cx)?;
+    let _ = pipe.poll_flush(cx);
     loop {
         if let Some(frame) = pipe.next()? {
             return Poll::Ready(match Down::decode(&frame).map_err(io::Error::other)? {

@@ -25,17 +25,24 @@ pub(crate) struct Pipe {
     waiting: usize,
     /// Bytes of a frame that is read.
     limit: usize,
+    /// The other side has gone, and reads no more. What it has written before is there still.
+    broken: bool,
 }
 
 impl Pipe {
     pub(crate) fn new(stream: UnixStream, limit: usize) -> Self {
-        Self { stream, input: BytesMut::new(), out: VecDeque::new(), begun: 0, waiting: 0, limit }
+        Self { stream, input: BytesMut::new(), out: VecDeque::new(), begun: 0, waiting: 0, limit, broken: false }
     }
 
     /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.waiting += frame.len();
         self.out.push_back(frame);
+    }
+
+    /// Whether what is queued can't be written any more. An error follows when all is read.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Bytes that wait to be written.
@@ -70,10 +77,13 @@ impl Pipe {
     }
 
     /// Writes until all is written (`Ready`) or the socket takes no more.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.out.is_empty() {
+            if self.broken {
+                return Poll::Pending;
+            }
             match self.stream.poll_write_ready(cx) {
-                Poll::Ready(ready) => ready?,
+                Poll::Ready(ready) => self.broken |= ready.is_err(),
                 Poll::Pending => return Poll::Pending,
             }
             let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -83,16 +93,16 @@ impl Pipe {
                 used += 1;
             }
             match self.stream.try_write_vectored(&pieces[..used]) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(0) => self.broken = true,
                 Ok(n) => self.written(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(_) => self.broken = true,
             }
         }
         if self.out.capacity() > 1024 {
             self.out = VecDeque::new();
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
     fn written(&mut self, n: usize) {

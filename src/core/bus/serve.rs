@@ -174,19 +174,18 @@ impl Service {
         let mut at = 0;
         while let Some(link) = self.hub.links.get_mut(at) {
             let written = link.pipe.poll_flush(cx);
-            if link.pipe.waiting() <= queue {
+            if link.waiting() <= queue {
                 link.over = None;
             } else if link.over.is_none() {
                 link.over = Some(now);
             }
             let stuck = self.cuts && link.over.is_some_and(|since| now >= since + PATIENCE);
             let mute = link.worker.is_none() && now >= link.since + GREETING;
-            let left = link.leaving && matches!(written, Poll::Ready(Ok(())));
-            let broken = matches!(written, Poll::Ready(Err(_)));
+            let left = link.leaving && (written.is_ready() || link.pipe.is_broken());
             if stuck {
                 self.hub.cut();
             }
-            if stuck || mute || left || broken {
+            if stuck || mute || left {
                 self.hub.end(at);
             } else {
                 at += 1;
@@ -197,7 +196,7 @@ impl Service {
     /// Whether somebody has to read first, before more is taken in.
     fn is_congested(&self) -> bool {
         let queue = self.hub.config.queue;
-        self.hub.links.iter().any(|link| link.pipe.waiting() > queue)
+        self.hub.links.iter().any(|link| link.waiting() > queue)
             || self.hub.broker.as_ref().is_some_and(|broker| broker.asking >= QUESTIONS)
     }
 
