@@ -14,6 +14,10 @@
 //! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
 #![forbid(unsafe_code)]
 
+// What the tests share names the crate as they do.
+#[cfg(test)]
+extern crate self as sprocket_core;
+
 pub mod bus;
 pub mod config;
 pub mod error;

@@ -28,7 +28,9 @@ pub(crate) fn text(state: &State) -> String {
 /// Name by the conventions of Prometheus: a prefix, the unit, `_total` for what only grows.
 fn metric(name: &str) -> (String, &'static str) {
     let name = match name {
-        "connections" | "topics" | "publishers" | "history_topics" | "history_bytes" => return (format!("sprocket_{name}"), "gauge"),
+        "connections" | "topics" | "publishers" | "history_topics" | "history_bytes" => {
+            return (format!("sprocket_{name}"), "gauge");
+        }
         "messages_in" => "messages_received",
         "messages_out" => "messages_sent",
         "bytes_in" => "received_bytes",

@@ -9,6 +9,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -577,7 +578,8 @@ impl Server {
         if route.threads == 0 {
             return;
         }
-        let (topics, frame): (Arc<[_]>, _) = (route.topics.as_slice().into(), frame::message(payload, binary));
+        let (topics, frame): (Arc<[_]>, _) =
+            (route.topics.as_slice().into(), frame::message(payload, binary));
         let except = except.map(Connection::id);
         for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
             let (topics, frame) = (topics.clone(), frame.clone());

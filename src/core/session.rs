@@ -435,7 +435,9 @@ impl Session {
     /// What it has missed is here: it gets that, and from now on what is published.
     pub(crate) fn resumed(&mut self, env: &mut Env, mut resumed: Resumed) {
         let Some(resumes) = &mut self.resumes else { return };
-        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else { return };
+        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
+            return;
+        };
         resumes.pending.swap_remove(at);
         if self.admission.is_none() {
             return;

@@ -222,9 +222,8 @@ fn what_one_worker_publishes_reaches_all_in_order_and_once() {
 #[test]
 fn a_topic_with_history_has_one_order_for_all_workers() {
     let node = Node::new(history(100));
-    let workers: Vec<_> = (0..2)
-        .map(|slot| node.worker_with(slot, Config { io_threads: 2, ..Config::default() }))
-        .collect();
+    let workers: Vec<_> =
+        (0..2).map(|slot| node.worker_with(slot, Config { io_threads: 2, ..Config::default() })).collect();
     let mut clients: Vec<_> = workers
         .iter()
         .flat_map(|(server, address)| (0..2).map(|_| subscriber(server, *address, &["h.1"])))
@@ -546,7 +545,8 @@ fn a_worker_that_does_not_read_is_cut_and_others_go_on() {
     reader.join().unwrap();
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(4), "they were held up: {took:?}");
-    let hub = || one.node_stats().into_iter().filter(|(slot, _)| *slot == HUB).map(|(_, s)| s.bus_cut).sum::<u64>();
+    let hub =
+        || one.node_stats().into_iter().filter(|(slot, _)| *slot == HUB).map(|(_, s)| s.bus_cut).sum::<u64>();
     pump(&one, |_, _| {}, || hub() == 1);
     let mut rest = Vec::new();
     deaf.read_to_end(&mut rest).unwrap();
@@ -582,7 +582,10 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
     assert!(server.broadcast(&[b'z'; 2000], false, None).is_err());
     server.flush();
     let error = publisher.publish("t", &[b'y'; 2000], false, PATIENCE).unwrap_err();
-    assert!(matches!(&error, sprocket_core::PublishError::Refused { code, .. } if code == "broker"), "{error}");
+    assert!(
+        matches!(&error, sprocket_core::PublishError::Refused { code, .. } if code == "broker"),
+        "{error}"
+    );
     assert_eq!(server.stats().bus_refused, 4);
     let here: Vec<_> = (0..6).map(|_| text(&mut client)).collect();
     assert!(here[..4].iter().zip([1, 3, 5, 7]).all(|(text, i)| text.starts_with(&i.to_string())));
@@ -684,7 +687,10 @@ fn a_server_that_does_not_fit_its_hub_does_not_start() {
     let bus = Some(BusMember { path: node.path(), slot: 0 });
     let listen = Vec::<sprocket_core::Bind>::new;
     let error = Server::start(Config { bus: bus.clone(), ..Config::default() }, listen()).unwrap_err();
-    assert!(matches!(&error, StartError::Bus(BusError::Refused { why, .. }) if why.contains("history")), "{error}");
+    assert!(
+        matches!(&error, StartError::Bus(BusError::Refused { why, .. }) if why.contains("history")),
+        "{error}"
+    );
     // What is not a hub at all.
     let path = node.directory.join("other.sock");
     let listener = UnixListener::bind(&path).unwrap();

@@ -18,6 +18,8 @@ pub(crate) const BEAT: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(20);
 /// Until a question is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Between two answers.
+const ANSWERS: Duration = Duration::from_millis(100);
 /// Bytes of one part of an answer.
 const PART: usize = 256 << 10;
 /// Nodes that are followed.
@@ -55,6 +57,8 @@ pub(crate) struct Gossip {
     nodes: HashMap<u64, Node>,
     beaten: Option<Instant>,
     answered: Option<Instant>,
+    /// When somebody who has asked is to be answered.
+    owed: Option<Instant>,
 }
 
 /// What a message leads to.
@@ -89,7 +93,7 @@ impl Gossip {
     pub(crate) fn due(&self) -> Option<Instant> {
         let beat = (self.version > 0).then(|| self.beaten.map_or_else(Instant::now, |at| at + BEAT));
         let gone = self.nodes.values().map(|node| node.heard + GONE).min();
-        beat.into_iter().chain(gone).min()
+        beat.into_iter().chain(gone).chain(self.owed).min()
     }
 
     pub(crate) fn tick(&mut self, roster: &mut Roster, now: Instant) -> Outcome {
@@ -97,6 +101,9 @@ impl Gossip {
         if self.version > 0 && self.beaten.is_none_or(|at| now >= at + BEAT) {
             self.beaten = Some(now);
             outcome.say.push(head(BEAT_KIND, self.version).freeze());
+        }
+        if self.owed.is_some_and(|due| now >= due) {
+            outcome.say.extend(self.answer(roster, now));
         }
         let gone: Vec<u64> =
             self.nodes.iter().filter(|(_, node)| now >= node.heard + GONE).map(|(id, _)| *id).collect();
@@ -130,13 +137,12 @@ impl Gossip {
         }
         match kind {
             ASK => {
-                // Several ask at once when the broker comes back.
-                if (number == 0 || number == me)
-                    && self.version > 0
-                    && self.answered.is_none_or(|at| number != 0 || now >= at + Duration::from_millis(100))
-                {
-                    self.answered = Some(now);
-                    outcome.say = self.snapshot(roster);
+                // Several ask at once when the broker comes back: one answer is for all.
+                if (number == 0 || number == me) && self.version > 0 && self.owed.is_none() {
+                    match self.answered.map(|at| at + ANSWERS) {
+                        Some(due) if due > now => self.owed = Some(due),
+                        _ => outcome.say = self.answer(roster, now),
+                    }
                 }
                 return Ok(outcome);
             }
@@ -230,6 +236,12 @@ impl Gossip {
             node.members.insert(key, connections);
         }
         Ok(())
+    }
+
+    fn answer(&mut self, roster: &Roster, now: Instant) -> Vec<Bytes> {
+        self.answered = Some(now);
+        self.owed = None;
+        self.snapshot(roster)
     }
 
     /// All members of this node, in parts.
@@ -376,7 +388,10 @@ mod tests {
         a.leave(12);
         let beat = a.gossip.tick(&mut a.roster, now).say.remove(0);
         let asked = b.hear(1, &beat, now).say.remove(0);
-        for part in a.hear(2, &asked, now).say {
+        // Not at once after another answer, but soon.
+        assert!(a.hear(2, &asked, now).say.is_empty());
+        assert!(a.gossip.due().is_some_and(|due| due <= now + ANSWERS));
+        for part in a.gossip.tick(&mut a.roster, now + ANSWERS).say {
             b.hear(1, &part, now);
         }
         assert_eq!(b.members(), [("ann".into(), 1)]);

@@ -219,9 +219,7 @@ mod tests {
         for i in 1..=3 {
             positions.push(store.append("t", &limits, &format!("{i}").into(), false, now).0);
         }
-        for (from, expected) in
-            [(0, &["1", "2", "3"][..]), (1, &["2", "3"]), (2, &["3"]), (3, &[])]
-        {
+        for (from, expected) in [(0, &["1", "2", "3"][..]), (1, &["2", "3"]), (2, &["3"]), (3, &[])] {
             let replay = store.replay("t", &limits, &positions[from], now);
             assert!(replay.complete, "{from}");
             assert_eq!(texts(&replay), expected);

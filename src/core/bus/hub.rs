@@ -280,7 +280,9 @@ impl Hub {
 
     fn welcome(&mut self, id: u32, version: u16, worker: Worker, history: &str) {
         let why = if version != VERSION {
-            format!("it speaks version {version} of the protocol, and the hub {VERSION}; restart the whole server")
+            format!(
+                "it speaks version {version} of the protocol, and the hub {VERSION}; restart the whole server"
+            )
         } else if history != self.history {
             "its topics with history are others than those of the hub; restart the whole server".to_owned()
         } else {
@@ -473,7 +475,8 @@ impl Hub {
                 }
             }
             FromBroker::State { connected, reason } => {
-                let back = connected && !std::mem::replace(&mut broker.connected, connected);
+                let before = std::mem::replace(&mut broker.connected, connected);
+                let back = connected && !before;
                 broker.reason.clone_from(&reason);
                 if back {
                     for (topic, from) in broker.sequences.fill_all() {

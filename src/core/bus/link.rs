@@ -108,11 +108,7 @@ impl Joined {
 }
 
 /// Says hello and reads the answer, and nothing behind it.
-fn greet(
-    member: &BusMember,
-    identity: &Identity,
-    deadline: Instant,
-) -> Result<(StdStream, bool), BusError> {
+fn greet(member: &BusMember, identity: &Identity, deadline: Instant) -> Result<(StdStream, bool), BusError> {
     let path = &member.path;
     let exchange = || {
         let mut stream = StdStream::connect(path)?;
@@ -135,9 +131,7 @@ fn greet(
         exchange().map_err(|source| BusError::Unreachable { path: path.clone(), source })?;
     match Down::decode(&frame) {
         Ok(Down::Welcome { broker }) => Ok((stream, broker)),
-        Ok(Down::TurnedAway { why }) => {
-            Err(BusError::Refused { path: path.clone(), why: why.to_owned() })
-        }
+        Ok(Down::TurnedAway { why }) => Err(BusError::Refused { path: path.clone(), why: why.to_owned() }),
         _ => {
             let why = "it does not speak the protocol of a hub".to_owned();
             Err(BusError::Refused { path: path.clone(), why })

@@ -31,7 +31,15 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn new(stream: UnixStream, limit: usize) -> Self {
-        Self { stream, input: BytesMut::new(), out: VecDeque::new(), begun: 0, waiting: 0, limit, broken: false }
+        Self {
+            stream,
+            input: BytesMut::new(),
+            out: VecDeque::new(),
+            begun: 0,
+            waiting: 0,
+            limit,
+            broken: false,
+        }
     }
 
     /// Queues a frame.

@@ -170,7 +170,9 @@ impl Replica {
     }
 
     fn change(&mut self, topic: &Name, member: &Name) {
-        let Some(seat) = self.topics.get_mut(topic).and_then(|members| members.get_mut(member)) else { return };
+        let Some(seat) = self.topics.get_mut(topic).and_then(|members| members.get_mut(member)) else {
+            return;
+        };
         if seat.queued {
             return;
         }

@@ -98,7 +98,14 @@ impl Roster {
     }
 
     /// So many connections of a member another node has. True if that is a change.
-    pub(crate) fn set(&mut self, node: u64, topic: &str, member: &str, connections: u32, data: &[u8]) -> bool {
+    pub(crate) fn set(
+        &mut self,
+        node: u64,
+        topic: &str,
+        member: &str,
+        connections: u32,
+        data: &[u8],
+    ) -> bool {
         let seat = self.seat(topic, member);
         let n = seat.count(Place::Node(node));
         let changed = *n != connections || connections > 0 && seat_data_differs(data, &seat.data);

@@ -89,7 +89,8 @@ impl Service {
         listener: Option<UnixListener>,
         broker: Option<(u64, Connected)>,
     ) -> Self {
-        let (node, broker) = broker.map_or_else(|| (random(), None), |(node, c)| (node, Some(Broker::new(c))));
+        let (node, broker) =
+            broker.map_or_else(|| (random(), None), |(node, c)| (node, Some(Broker::new(c))));
         Self {
             hub: Hub::new(config, node, broker),
             listener,
@@ -282,7 +283,11 @@ impl Service {
             greeting.into_iter().chain(link.over.filter(|_| self.cuts).map(|since| since + PATIENCE))
         });
         let due = links
-            .chain([self.tick, sweep, self.hub.gossip.due(), self.accept_again, self.ending].into_iter().flatten())
+            .chain(
+                [self.tick, sweep, self.hub.gossip.due(), self.accept_again, self.ending]
+                    .into_iter()
+                    .flatten(),
+            )
             .min();
         let due = due.unwrap_or_else(|| now + Duration::from_secs(86_400));
         self.sleep.as_mut().reset(due.into());

@@ -14,42 +14,112 @@ pub(crate) const OVERHEAD: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Up<'a> {
     /// First of all. `instance` is another one for each start of a server.
-    Hello { version: u16, slot: u16, instance: u64, history: &'a str },
+    Hello {
+        version: u16,
+        slot: u16,
+        instance: u64,
+        history: &'a str,
+    },
     /// `except` is a connection of this worker, or 0.
-    Publish { topic: &'a str, payload: &'a [u8], binary: bool, except: u64 },
-    Broadcast { payload: &'a [u8], binary: bool },
+    Publish {
+        topic: &'a str,
+        payload: &'a [u8],
+        binary: bool,
+        except: u64,
+    },
+    Broadcast {
+        payload: &'a [u8],
+        binary: bool,
+    },
     /// The first subscriber of a topic or pattern came, or the last one went.
-    Interest { name: &'a str, on: bool },
-    Resume { ticket: u64, topic: &'a str, position: &'a str },
-    Join { conn: u64, topic: &'a str, member: &'a str, data: &'a [u8] },
-    Leave { conn: u64, topic: &'a str },
+    Interest {
+        name: &'a str,
+        on: bool,
+    },
+    Resume {
+        ticket: u64,
+        topic: &'a str,
+        position: &'a str,
+    },
+    Join {
+        conn: u64,
+        topic: &'a str,
+        member: &'a str,
+        data: &'a [u8],
+    },
+    Leave {
+        conn: u64,
+        topic: &'a str,
+    },
     /// Its counters, as the host knows them.
-    Stats { values: Vec<u64> },
+    Stats {
+        values: Vec<u64>,
+    },
 }
 
 /// What the hub says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Down<'a> {
     /// The answer to `Hello`. Interest is to be told if there is a broker. Members follow.
-    Welcome { broker: bool },
+    Welcome {
+        broker: bool,
+    },
     /// The other answer, and the last frame.
-    TurnedAway { why: &'a str },
+    TurnedAway {
+        why: &'a str,
+    },
     /// The position is empty for a topic without history.
-    Deliver { topic: &'a str, payload: &'a [u8], binary: bool, position: &'a str, except: u64 },
-    Broadcast { payload: &'a [u8], binary: bool },
+    Deliver {
+        topic: &'a str,
+        payload: &'a [u8],
+        binary: bool,
+        position: &'a str,
+        except: u64,
+    },
+    Broadcast {
+        payload: &'a [u8],
+        binary: bool,
+    },
     /// Before `Resumed` of the same ticket, and with nothing else between.
-    Missed { ticket: u64, payload: &'a [u8], binary: bool },
-    Resumed { ticket: u64, complete: bool, position: &'a str },
+    Missed {
+        ticket: u64,
+        payload: &'a [u8],
+        binary: bool,
+    },
+    Resumed {
+        ticket: u64,
+        complete: bool,
+        position: &'a str,
+    },
     /// With so many connections on other workers and nodes a member is present.
-    Present { topic: &'a str, member: &'a str, connections: u32, data: &'a [u8] },
+    Present {
+        topic: &'a str,
+        member: &'a str,
+        connections: u32,
+        data: &'a [u8],
+    },
     /// A publication got lost.
-    Refused { topic: &'a str, why: &'a str },
-    Broker { connected: bool, reason: &'a str },
-    Stats { link: u32, slot: u16, values: Vec<u64> },
+    Refused {
+        topic: &'a str,
+        why: &'a str,
+    },
+    Broker {
+        connected: bool,
+        reason: &'a str,
+    },
+    Stats {
+        link: u32,
+        slot: u16,
+        values: Vec<u64>,
+    },
     /// The worker of these counters is gone.
-    StatsGone { link: u32 },
+    StatsGone {
+        link: u32,
+    },
     /// So many of the worker's publications have been dealt with.
-    Handled { publications: u64 },
+    Handled {
+        publications: u64,
+    },
 }
 
 /// Bytes that are no frame of this protocol.
@@ -157,7 +227,8 @@ impl<'a> Reader<'a> {
     }
 
     fn numbers(&mut self) -> Result<Vec<u64>, Malformed> {
-        let values = self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
+        let values =
+            self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
         values.collect()
     }
 
@@ -295,12 +366,8 @@ impl<'a> Down<'a> {
                 Self::Deliver { topic, payload: from.rest(), binary, position, except }
             }
             68 => Self::Broadcast { binary: from.flag()?, payload: from.rest() },
-            69 => {
-                Self::Missed { ticket: from.number()?, binary: from.flag()?, payload: from.rest() }
-            }
-            70 => {
-                Self::Resumed { ticket: from.number()?, complete: from.flag()?, position: from.name()? }
-            }
+            69 => Self::Missed { ticket: from.number()?, binary: from.flag()?, payload: from.rest() },
+            70 => Self::Resumed { ticket: from.number()?, complete: from.flag()?, position: from.name()? },
             71 => {
                 let (connections, topic, member) = (from.small()?, from.name()?, from.name()?);
                 Self::Present { topic, member, connections, data: from.rest() }
