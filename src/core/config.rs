@@ -73,7 +73,8 @@ pub struct Config {
     pub history: Vec<(String, History)>,
     /// This server is one worker of a node. `None`: it is alone in its process.
     pub bus: Option<BusMember>,
-    /// Shares topics with other nodes. With [`Config::bus`] this is the affair of the hub, and must be `None`.
+    /// Shares topics with other nodes. With [`Config::bus`] this is the affair of the hub, and not
+    /// looked at.
     pub broker: Option<BrokerConfig>,
     /// Bytes of publications that may wait for the hub before `publish` fails.
     pub bus_queue: usize,

@@ -128,13 +128,13 @@ pub enum PublishFailed {
     Topic(#[from] TopicError),
     /// Too much waits for the hub of the node: publish less, or later.
     #[error(
-        "{limit} bytes wait for the other workers already; the message was delivered {}",
+        "what waits for the other workers would exceed {limit} bytes; the message was delivered {}",
         if *delivered_here { "on this worker only" } else { "to nobody" }
     )]
     QueueFull {
         /// The subscribers of this worker have got it.
         delivered_here: bool,
-        /// [`Config::bus_queue`](crate::Config).
+        /// [`Config::bus_queue`](crate::Config), or [`HubConfig::queue`](crate::HubConfig) where that is less.
         limit: usize,
     },
 }

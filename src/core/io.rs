@@ -531,7 +531,7 @@ impl Io {
             let frame = Up::Publish { topic, payload, binary, except: 0 }.encode();
             if !port.admit(frame.len()) {
                 Counters::one(&state.counters.bus_refused);
-                return Err(PublishFailed::QueueFull { delivered_here: false, limit: port.limit });
+                return Err(PublishFailed::QueueFull { delivered_here: false, limit: port.limit() });
             }
             Counters::one(&state.counters.bus_sent);
             self.outbound.push(frame);

@@ -565,7 +565,7 @@ impl Server {
         let bytes = frame.len();
         if !port.admit(bytes) {
             Counters::one(&self.state.counters.bus_refused);
-            return Err(PublishFailed::QueueFull { delivered_here, limit: port.limit });
+            return Err(PublishFailed::QueueFull { delivered_here, limit: port.limit() });
         }
         Counters::one(&self.state.counters.bus_sent);
         self.post(0, Command::Bus(frame));

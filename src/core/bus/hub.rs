@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +20,10 @@ use crate::stats::Stats;
 
 /// Counters of workers that have ended, kept apart in case they were only cut off.
 const ENDED: usize = 64;
-/// Own publications to the broker's history that exclude a connection.
+/// Own publications to the broker's history that exclude a connection, and until when they are
+/// expected back.
 const EXCEPTS: usize = 10_000;
+const EXCEPTS_FOR: Duration = Duration::from_secs(60);
 
 /// A worker that is connected.
 #[derive(Debug)]
@@ -98,8 +99,8 @@ pub(super) struct Broker {
     pub(super) incoming: mpsc::Receiver<FromBroker>,
     answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
     pub(super) asking: usize,
-    connected: bool,
-    reason: String,
+    /// Whether it is there, and why not, once it has said so.
+    state: Option<(bool, String)>,
     /// Links that are interested in each name.
     interest: HashMap<String, u32>,
     sequences: Sequences,
@@ -113,6 +114,7 @@ struct Except {
     payload: Bytes,
     link: u32,
     conn: u64,
+    at: Instant,
 }
 
 impl Broker {
@@ -122,8 +124,7 @@ impl Broker {
             incoming,
             answers: mpsc::unbounded_channel(),
             asking: 0,
-            connected: false,
-            reason: "not connected yet".to_owned(),
+            state: None,
             interest: HashMap::new(),
             sequences: Sequences::default(),
             excepts: VecDeque::new(),
@@ -152,7 +153,11 @@ impl Broker {
     }
 
     /// Whom a publication that came back excludes.
-    fn except(&mut self, topic: &str, payload: &Bytes) -> (u32, u64) {
+    fn except(&mut self, topic: &str, payload: &Bytes, now: Instant) -> (u32, u64) {
+        // What has not come back by then, got lost.
+        while self.excepts.front().is_some_and(|e| now >= e.at + EXCEPTS_FOR) {
+            self.excepts.pop_front();
+        }
         let at = self.excepts.iter().position(|e| e.topic == topic && e.payload == payload);
         at.and_then(|at| self.excepts.remove(at)).map_or((0, 0), |e| (e.link, e.conn))
     }
@@ -184,20 +189,24 @@ pub(crate) fn fingerprint(history: &[(String, crate::config::History)]) -> Strin
     format!("{history:?}")
 }
 
-/// 64 bits that nobody else has: the hash maps' keys come from the operating system.
-pub(crate) fn random() -> u64 {
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+/// 64 bits that nobody else has. From the operating system each time: what the standard library
+/// seeds its hash maps with is the same in all forks of a process, and so in each new hub.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 impl Hub {
-    pub(super) fn new(config: HubConfig, node: u64, broker: Option<Broker>) -> Self {
+    pub(super) fn new(config: HubConfig, node: u64, base: u64, broker: Option<Broker>) -> Self {
         Self {
             history: fingerprint(&config.history),
             node,
             links: Vec::new(),
             next_link: 1,
             broker,
-            store: Store::new(random()),
+            store: Store::new(base),
             roster: Roster::default(),
             gossip: Gossip::default(),
             stats: Stats::default(),
@@ -208,14 +217,14 @@ impl Hub {
         }
     }
 
-    fn to(&mut self, link: u32, frame: Bytes) {
+    fn send(&mut self, link: u32, frame: Bytes) {
         if let Some(link) = self.links.iter_mut().find(|l| l.id == link) {
             link.push(frame);
         }
     }
 
     /// To all workers that have said hello, but one.
-    fn to_all(&mut self, frame: &Bytes, but: u32) {
+    fn send_all(&mut self, frame: &Bytes, but: u32) {
         for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some() && !l.leaving) {
             link.push(frame.clone());
         }
@@ -238,7 +247,7 @@ impl Hub {
             }
             Up::Broadcast { payload, binary } => {
                 self.handled(link);
-                self.to_all(&Down::Broadcast { payload, binary }.encode(), link);
+                self.send_all(&Down::Broadcast { payload, binary }.encode(), link);
                 if let Some(broker) = &self.broker
                     && let Err(full) = broker.upstream.broadcast(Bytes::copy_from_slice(payload), binary)
                 {
@@ -297,9 +306,10 @@ impl Hub {
         link.worker = Some(worker);
         // It was cut off, and counts on.
         self.ended.retain(|(instance, _)| *instance != worker.instance);
-        link.push(Down::Welcome { broker: self.broker.is_some() }.encode());
-        if let Some(broker) = &self.broker {
-            link.push(Down::Broker { connected: broker.connected, reason: &broker.reason }.encode());
+        let limit = self.config.queue as u64;
+        link.push(Down::Welcome { broker: self.broker.is_some(), limit }.encode());
+        if let Some((connected, reason)) = self.broker.as_ref().and_then(|broker| broker.state.as_ref()) {
+            link.push(Down::Broker { connected: *connected, reason }.encode());
         }
         for (topic, member, seat) in self.roster.iter() {
             let connections = seat.elsewhere(id);
@@ -315,7 +325,7 @@ impl Hub {
                 stats.push(stat.encode());
             }
         }
-        stats.into_iter().for_each(|frame| self.to(id, frame));
+        stats.into_iter().for_each(|frame| self.send(id, frame));
     }
 
     fn publish(&mut self, link: u32, topic: &str, payload: &Bytes, binary: bool, except: u64, now: Instant) {
@@ -327,7 +337,7 @@ impl Hub {
                     broker.upstream.publish(topic, payload, binary).err()
                 });
                 let frame = Down::Deliver { topic, payload, binary, position: "", except: 0 }.encode();
-                self.to_all(&frame, link);
+                self.send_all(&frame, link);
                 refused
             }
             (Some(limits), Some(broker)) => {
@@ -337,7 +347,8 @@ impl Hub {
                     if broker.excepts.len() == EXCEPTS {
                         broker.excepts.pop_front();
                     }
-                    broker.excepts.push_back(Except { topic: topic.to_owned(), payload, link, conn: except });
+                    let topic = topic.to_owned();
+                    broker.excepts.push_back(Except { topic, payload, link, conn: except, at: now });
                 }
                 stored.err()
             }
@@ -359,16 +370,16 @@ impl Hub {
         let Positioned { position, payload, binary } = message;
         let frame = |except| Down::Deliver { topic, payload, binary: *binary, position, except }.encode();
         if except == 0 {
-            self.to_all(&frame(0), 0);
+            self.send_all(&frame(0), 0);
         } else {
-            self.to_all(&frame(0), link);
-            self.to(link, frame(except));
+            self.send_all(&frame(0), link);
+            self.send(link, frame(except));
         }
     }
 
     fn refuse(&mut self, link: u32, topic: &str, why: &str) {
         self.give_up();
-        self.to(link, Down::Refused { topic, why }.encode());
+        self.send(link, Down::Refused { topic, why }.encode());
     }
 
     /// A publication is lost.
@@ -412,10 +423,10 @@ impl Hub {
                 Some(limits) if with_broker => stamped(limits, payload, *binary, position),
                 _ => payload.clone(),
             };
-            self.to(link, Down::Missed { ticket, payload: &payload, binary: *binary }.encode());
+            self.send(link, Down::Missed { ticket, payload: &payload, binary: *binary }.encode());
         }
         let (complete, position) = (replay.complete, &replay.position);
-        self.to(link, Down::Resumed { ticket, complete, position }.encode());
+        self.send(link, Down::Resumed { ticket, complete, position }.encode());
     }
 
     /// The broker's answer to a question.
@@ -428,20 +439,20 @@ impl Hub {
             }
             Question::Fill => {
                 let (due, complete) = broker.sequences.filled(&topic, replay, now);
-                due.into_iter().for_each(|message| self.arrived(&topic, message));
+                due.into_iter().for_each(|message| self.arrived(&topic, message, now));
                 if !complete {
                     self.give_up();
                     let why = "messages of other nodes were missed while the broker was away";
-                    self.to_all(&Down::Refused { topic: &topic, why }.encode(), 0);
+                    self.send_all(&Down::Refused { topic: &topic, why }.encode(), 0);
                 }
             }
         }
     }
 
     /// A publication of the broker's history, in its order.
-    fn arrived(&mut self, topic: &str, mut message: Positioned) {
+    fn arrived(&mut self, topic: &str, mut message: Positioned, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
-        let except = broker.except(topic, &message.payload);
+        let except = broker.except(topic, &message.payload, now);
         if let Some(limits) = limits_of(&self.config.history, topic) {
             message.payload = stamped(limits, &message.payload, message.binary, &message.position);
         }
@@ -455,7 +466,7 @@ impl Hub {
             FromBroker::Message { topic, payload, binary, position: Some(position) } => {
                 let message = Positioned { position, payload, binary };
                 match broker.sequences.take(&topic, message, now) {
-                    Turn::Deliver(message) => self.arrived(&topic, message),
+                    Turn::Deliver(message) => self.arrived(&topic, message, now),
                     Turn::Nothing => {}
                     Turn::Fill(from) => broker.ask(&topic, &from, Question::Fill),
                 }
@@ -463,10 +474,10 @@ impl Hub {
             FromBroker::Message { topic, payload, binary, position: None } => {
                 let (topic, payload) = (topic.as_str(), &payload[..]);
                 let frame = Down::Deliver { topic, payload, binary, position: "", except: 0 }.encode();
-                self.to_all(&frame, 0);
+                self.send_all(&frame, 0);
             }
             FromBroker::Broadcast { payload, binary } => {
-                self.to_all(&Down::Broadcast { payload: &payload, binary }.encode(), 0);
+                self.send_all(&Down::Broadcast { payload: &payload, binary }.encode(), 0);
             }
             FromBroker::Control { node, payload } => {
                 // Nonsense of others is nobody's fault here.
@@ -475,20 +486,18 @@ impl Hub {
                 }
             }
             FromBroker::State { connected, reason } => {
-                let before = std::mem::replace(&mut broker.connected, connected);
-                let back = connected && !before;
-                broker.reason.clone_from(&reason);
-                if back {
+                let before = broker.state.replace((connected, reason.clone()));
+                if connected && !before.is_some_and(|(before, _)| before) {
                     for (topic, from) in broker.sequences.fill_all() {
                         broker.ask(&topic, &from, Question::Fill);
                     }
                     broker.upstream.control(self.gossip.ask_all());
                 }
-                self.to_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
+                self.send_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
             }
             FromBroker::Lost { topic, reason } => {
                 self.give_up();
-                self.to_all(&Down::Refused { topic: &topic, why: &reason }.encode(), 0);
+                self.send_all(&Down::Refused { topic: &topic, why: &reason }.encode(), 0);
             }
         }
     }
@@ -539,7 +548,7 @@ impl Hub {
         {
             self.stats.add(&oldest);
         }
-        self.to_all(&Down::StatsGone { link: link.id }.encode(), 0);
+        self.send_all(&Down::StatsGone { link: link.id }.encode(), 0);
         let changed = self.roster.forget(link.id);
         self.tell(&changed, link.id, true);
     }
@@ -557,14 +566,14 @@ impl Hub {
             {
                 let values = link.stats.clone();
                 let (id, frame) = (link.id, Down::Stats { link: link.id, slot: worker.slot, values });
-                self.to_all(&frame.encode(), id);
+                self.send_all(&frame.encode(), id);
             }
         }
         self.news = false;
         let values = self.all_stats().values();
         if values != self.told_stats {
             self.told_stats.clone_from(&values);
-            self.to_all(&Down::Stats { link: 0, slot: super::HUB, values }.encode(), 0);
+            self.send_all(&Down::Stats { link: 0, slot: super::HUB, values }.encode(), 0);
         }
     }
 

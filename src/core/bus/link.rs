@@ -16,7 +16,7 @@ use crate::bus::HubConfig;
 use crate::bus::hub::{fingerprint, random};
 use crate::bus::pipe::Pipe;
 use crate::bus::seam;
-use crate::bus::serve::Service;
+use crate::bus::serve::{Service, connect};
 use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::env::State;
@@ -51,13 +51,27 @@ struct Identity {
 }
 
 impl Identity {
-    fn new(slot: u16, history: &[(String, History)]) -> Self {
-        Self { slot, instance: random(), history: fingerprint(history) }
+    fn new(slot: u16, history: &[(String, History)]) -> io::Result<Self> {
+        Ok(Self { slot, instance: random()?, history: fingerprint(history) })
     }
 
     fn hello(&self) -> Bytes {
         let (slot, instance, history) = (self.slot, self.instance, self.history.as_str());
         Up::Hello { version: VERSION, slot, instance, history }.encode()
+    }
+}
+
+/// What a hub says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Welcome {
+    broker: bool,
+    /// Bytes of a publication.
+    limit: usize,
+}
+
+impl Welcome {
+    fn new(broker: bool, limit: u64) -> Self {
+        Self { broker, limit: usize::try_from(limit).unwrap_or(usize::MAX) }
     }
 }
 
@@ -68,7 +82,7 @@ pub(crate) struct Joined {
     /// `None`: the hub is in this process, and has not said hello.
     path: Option<PathBuf>,
     stream: StdStream,
-    broker: bool,
+    welcome: Welcome,
     hub: Option<(HubConfig, StdStream)>,
 }
 
@@ -84,31 +98,43 @@ impl Joined {
             broker: config.broker.clone(),
             queue: config.bus_queue,
         };
-        let identity = Identity::new(0, &config.history);
-        Ok(Self { identity, path: None, stream, broker: false, hub: Some((hub, theirs)) })
+        let identity = Identity::new(0, &config.history)?;
+        let limit = config.bus_queue;
+        Ok(Self {
+            identity,
+            path: None,
+            stream,
+            welcome: Welcome { broker: false, limit },
+            hub: Some((hub, theirs)),
+        })
     }
 
     /// To the hub of a node, awaited for some seconds.
-    pub(crate) fn node(member: &BusMember, config: &Config) -> Result<Self, BusError> {
-        let identity = Identity::new(member.slot, &config.history);
+    pub(crate) fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
+        let identity = Identity::new(member.slot, &config.history)?;
         let deadline = Instant::now() + GREETING;
         loop {
             match greet(member, &identity, deadline) {
-                Ok((stream, broker)) => {
-                    return Ok(Self { identity, path: Some(member.path.clone()), stream, broker, hub: None });
+                Ok((stream, welcome)) => {
+                    let path = Some(member.path.clone());
+                    return Ok(Self { identity, path, stream, welcome, hub: None });
                 }
                 // It may just be starting.
                 Err(BusError::Unreachable { .. }) if Instant::now() < deadline => {
                     std::thread::sleep(BACK_OFF.start);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 }
 
 /// Says hello and reads the answer, and nothing behind it.
-fn greet(member: &BusMember, identity: &Identity, deadline: Instant) -> Result<(StdStream, bool), BusError> {
+fn greet(
+    member: &BusMember,
+    identity: &Identity,
+    deadline: Instant,
+) -> Result<(StdStream, Welcome), BusError> {
     let path = &member.path;
     let exchange = || {
         let mut stream = StdStream::connect(path)?;
@@ -130,7 +156,7 @@ fn greet(member: &BusMember, identity: &Identity, deadline: Instant) -> Result<(
     let (stream, frame) =
         exchange().map_err(|source| BusError::Unreachable { path: path.clone(), source })?;
     match Down::decode(&frame) {
-        Ok(Down::Welcome { broker }) => Ok((stream, broker)),
+        Ok(Down::Welcome { broker, limit }) => Ok((stream, Welcome::new(broker, limit))),
         Ok(Down::TurnedAway { why }) => Err(BusError::Refused { path: path.clone(), why: why.to_owned() }),
         _ => {
             let why = "it does not speak the protocol of a hub".to_owned();
@@ -173,7 +199,7 @@ struct Link {
 
 /// Body of the task.
 pub(crate) async fn run(joined: Joined, state: Arc<State>) {
-    let Joined { identity, path, stream, broker, hub } = joined;
+    let Joined { identity, path, stream, welcome, hub } = joined;
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
     let stream = match begun.and_then(|_| lifted(stream)) {
         Ok(stream) => stream,
@@ -200,7 +226,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         pause: None,
     };
     if greeted && let Phase::Greeting(pipe, _) = std::mem::replace(&mut link.phase, Phase::Over) {
-        link.begin(pipe, broker);
+        link.begin(pipe, welcome);
     }
     poll_fn(|cx| link.poll(cx)).await;
 }
@@ -208,11 +234,8 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
 /// The hub of this process alone, as a task of this thread.
 fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     let stream = lifted(stream)?;
-    let broker = config.broker.as_ref().map(|broker| {
-        let node = random();
-        seam::connect(broker, node).map(|connected| (node, connected)).map_err(io::Error::other)
-    });
-    let service = Service::new(config, None, broker.transpose()?).for_one(stream);
+    let broker = connect(&config)?;
+    let service = Service::new(config, None, broker)?.for_one(stream);
     tokio::spawn(service.run(std::future::pending()));
     Ok(())
 }
@@ -256,7 +279,7 @@ impl Link {
                         ready!(greeted(pipe, cx))
                     };
                     match (greeted, std::mem::replace(&mut self.phase, Phase::Over)) {
-                        (Ok(broker), Phase::Greeting(pipe, _)) => self.begin(pipe, broker),
+                        (Ok(welcome), Phase::Greeting(pipe, _)) => self.begin(pipe, welcome),
                         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
                             if self.back_off < BACK_OFF.end {
                                 complain(&self.state, &format!("the hub refused this worker: {error}"));
@@ -292,7 +315,11 @@ impl Link {
     }
 
     /// The hub has said hello: it is told all that it must know.
-    fn begin(&mut self, mut pipe: Pipe, broker: bool) {
+    fn begin(&mut self, mut pipe: Pipe, welcome: Welcome) {
+        let Welcome { broker, limit } = welcome;
+        if let Some(port) = &self.state.bus {
+            port.largest.store(limit, std::sync::atomic::Ordering::Relaxed);
+        }
         self.back_off = BACK_OFF.start;
         (self.sent, self.handled) = (0, 0);
         self.reported.clear();
@@ -469,12 +496,12 @@ impl Link {
 }
 
 /// The hub's answer; `PermissionDenied` if it refuses.
-fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<Welcome>> {
     let _ = pipe.poll_flush(cx);
     loop {
         if let Some(frame) = pipe.next()? {
             return Poll::Ready(match Down::decode(&frame).map_err(io::Error::other)? {
-                Down::Welcome { broker } => Ok(broker),
+                Down::Welcome { broker, limit } => Ok(Welcome::new(broker, limit)),
                 Down::TurnedAway { why } => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
                 _ => Err(io::Error::other("the hub did not say hello")),
             });

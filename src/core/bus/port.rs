@@ -22,7 +22,9 @@ const TROUBLES: usize = 1000;
 pub(crate) struct Port {
     /// Bytes of publications that wait.
     queued: AtomicUsize,
-    pub(crate) limit: usize,
+    limit: usize,
+    /// Bytes of a publication that the hub takes.
+    pub(crate) largest: AtomicUsize,
     tickets: AtomicU64,
     troubles: AtomicUsize,
     /// Counters of the other workers, by their links.
@@ -34,6 +36,7 @@ impl Port {
         Self {
             queued: AtomicUsize::new(0),
             limit,
+            largest: AtomicUsize::new(limit),
             tickets: AtomicU64::new(1),
             troubles: AtomicUsize::new(0),
             stats: Mutex::default(),
@@ -43,11 +46,17 @@ impl Port {
     /// Takes room for a publication, if there is some. What has it must reach [`Outbound::push`].
     pub(crate) fn admit(&self, frame: usize) -> bool {
         let before = self.queued.fetch_add(frame, Ordering::Relaxed);
-        let fits = before.saturating_add(frame) <= self.limit;
+        let fits =
+            before.saturating_add(frame) <= self.limit && frame <= self.largest.load(Ordering::Relaxed);
         if !fits {
             self.release(frame);
         }
         fits
+    }
+
+    /// How much has room.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.min(self.largest.load(Ordering::Relaxed))
     }
 
     fn release(&self, frame: usize) {

@@ -29,6 +29,7 @@ pub(crate) struct Replay {
 /// What a broker tells the hub. What the node itself has sent does not come back, but for what it
 /// has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(dead_code, reason = "a broker says so")]
 pub(crate) enum FromBroker {
     /// A publication of another node or program.
     Message {

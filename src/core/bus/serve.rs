@@ -56,17 +56,21 @@ pub(crate) struct Service {
 pub(crate) fn blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let broker = config.broker.as_ref().map(|broker| {
-            let node = random();
-            seam::connect(broker, node).map(|connected| (node, connected)).map_err(io::Error::other)
-        });
-        let broker = broker.transpose()?;
+        let broker = connect(&config)?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let quit = Receiver::from_owned_fd(quit)?;
-        Service::new(config, Some(listener), broker).run(closed(quit)).await;
+        Service::new(config, Some(listener), broker)?.run(closed(quit)).await;
         Ok(())
     })
+}
+
+/// The broker of these settings, if they name one, and who we are there.
+pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>> {
+    let Some(broker) = &config.broker else { return Ok(None) };
+    let node = random()?;
+    let connected = seam::connect(broker, node).map_err(io::Error::other)?;
+    Ok(Some((node, connected)))
 }
 
 /// Until all writing ends of a pipe are closed; what is written does not matter.
@@ -88,11 +92,10 @@ impl Service {
         config: HubConfig,
         listener: Option<UnixListener>,
         broker: Option<(u64, Connected)>,
-    ) -> Self {
-        let (node, broker) =
-            broker.map_or_else(|| (random(), None), |(node, c)| (node, Some(Broker::new(c))));
-        Self {
-            hub: Hub::new(config, node, broker),
+    ) -> io::Result<Self> {
+        let (node, broker) = broker.map_or((0, None), |(node, c)| (node, Some(Broker::new(c))));
+        Ok(Self {
+            hub: Hub::new(config, node, random()?, broker),
             listener,
             cuts: true,
             sleep: Box::pin(sleep_until(Instant::now().into())),
@@ -100,7 +103,7 @@ impl Service {
             swept: Instant::now(),
             accept_again: None,
             ending: None,
-        }
+        })
     }
 
     /// For the one worker in this process.

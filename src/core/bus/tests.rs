@@ -181,7 +181,7 @@ impl Node {
             runtime.block_on(async {
                 let listener = UnixListener::from_std(listener).unwrap();
                 let service = Service::new(config, Some(listener), Some((id, (Arc::new(fake), incoming))));
-                service.run(async { drop(ending.await) }).await;
+                service.unwrap().run(async { drop(ending.await) }).await;
             });
         });
         Self { directory, id, history, quit: Some(quit), thread: Some(thread) }
@@ -298,14 +298,15 @@ fn the_history_of_a_broker_is_one_order_for_all_nodes() {
     let ((a, at_a), (b, at_b)) = (one.worker(1), two.worker(2));
     let (mut here, excepted) = subscriber(&a, at_a, &["h.1"]);
     let (mut there, _) = subscriber(&b, at_b, &["h.1"]);
-    (subscribed(&fake, &one, "h.1"), subscribed(&fake, &two, "h.1"));
+    [&one, &two].into_iter().for_each(|node| subscribed(&fake, node, "h.1"));
     a.publish("h.1", b"not here", false, Some(&excepted)).unwrap();
+    a.flush();
+    assert_eq!(text(&mut there), "not here");
     for i in 0..20 {
         publish(&a, "h.1", &format!("%p% a{i}"));
         publish(&b, "h.1", &format!("%p% b{i}"));
     }
     let expected: Vec<_> = (0..40).map(|_| text(&mut here)).collect();
-    assert_eq!(text(&mut there), "not here");
     assert_eq!((0..40).map(|_| text(&mut there)).collect::<Vec<_>>(), expected);
     for (n, text) in expected.iter().enumerate() {
         assert!(text.starts_with(&format!("f-{} ", n + 2)), "{text}");
@@ -368,7 +369,7 @@ fn members_are_known_to_all_nodes() {
     a.join(&ann, "room", "ann", b"1").unwrap();
     a.join(&ann, "lounge", "ann", b"1").unwrap();
     b.join(&bob, "room", "bob", b"2").unwrap();
-    (a.flush(), b.flush());
+    [&a, &b].into_iter().for_each(Server::flush);
     let names = |server: &Server| -> Vec<String> {
         server.presence("room").into_iter().map(|member| member.member).collect()
     };

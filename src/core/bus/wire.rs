@@ -60,9 +60,11 @@ pub(crate) enum Up<'a> {
 /// What the hub says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Down<'a> {
-    /// The answer to `Hello`. Interest is to be told if there is a broker. Members follow.
+    /// The answer to `Hello`. Interest is to be told if there is a broker. A publication may have
+    /// so many bytes. Members follow.
     Welcome {
         broker: bool,
+        limit: u64,
     },
     /// The other answer, and the last frame.
     TurnedAway {
@@ -314,7 +316,7 @@ fn text_or_binary(payload: &[u8], binary: bool) -> Result<&[u8], Malformed> {
 impl Down<'_> {
     pub(crate) fn encode(&self) -> Bytes {
         match *self {
-            Self::Welcome { broker } => Writer::new(65, 0).flag(broker).end(&[]),
+            Self::Welcome { broker, limit } => Writer::new(65, 0).flag(broker).number(limit).end(&[]),
             Self::TurnedAway { why } => Writer::new(66, why.len()).name(why).end(&[]),
             Self::Deliver { topic, payload, binary, position, except } => {
                 Writer::new(67, topic.len() + payload.len() + position.len())
@@ -358,7 +360,7 @@ impl<'a> Down<'a> {
         let mut from = Reader(frame);
         let [kind] = from.array()?;
         let said = match kind {
-            65 => Self::Welcome { broker: from.flag()? },
+            65 => Self::Welcome { broker: from.flag()?, limit: from.number()? },
             66 => Self::TurnedAway { why: from.name()? },
             67 => {
                 let (binary, except, topic) = (from.flag()?, from.number()?, from.name()?);
@@ -403,7 +405,7 @@ mod tests {
 
     fn downs() -> Vec<Down<'static>> {
         vec![
-            Down::Welcome { broker: true },
+            Down::Welcome { broker: true, limit: 5 },
             Down::TurnedAway { why: "no" },
             Down::Deliver { topic: "t", payload: b"p", binary: false, position: "a-1", except: 0 },
             Down::Broadcast { payload: b"", binary: false },
