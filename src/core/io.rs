@@ -267,7 +267,7 @@ impl Io {
         let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote));
         Counters::one(&self.env.server.counters.opened);
-        self.env.emit(Item::Plain(Event::Open {
+        self.env.emit(Item::plain(Event::Open {
             conn: Connection(shared.clone()),
             ticket: upgraded.ticket,
             request: upgraded.request,
@@ -653,7 +653,7 @@ impl Io {
         if !std::mem::replace(&mut self.finished, true)
             && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            self.env.emit(Item::Plain(Event::Stopped));
+            self.env.emit(Item::plain(Event::Stopped));
             self.env.publish();
         }
     }

@@ -51,7 +51,14 @@ pub(crate) enum Item {
     },
     /// Somebody's presence may have changed.
     Presence,
-    Plain(Event),
+    /// Boxed: some are large, and messages are moved with as many bytes.
+    Plain(Box<Event>),
+}
+
+impl Item {
+    pub(crate) fn plain(event: Event) -> Self {
+        Self::Plain(Box::new(event))
+    }
 }
 
 pub(crate) type Events = (Sender<Vec<Item>>, Receiver<Vec<Item>>);

@@ -439,7 +439,8 @@ impl Session {
             return;
         };
         resumes.pending.swap_remove(at);
-        if self.admission.is_none() {
+        // Of what the host has closed, it hears nothing but the end.
+        if self.admission.is_none() || !self.shared.is_open() {
             return;
         }
         if resumed.skip {
@@ -471,7 +472,7 @@ impl Session {
         if env.wants(Interest::RESUME) {
             let Resumed { topic, complete, position, .. } = resumed;
             let id = self.shared.id;
-            env.emit(Item::Plain(Event::Resumed { id, topic, complete, messages, position }));
+            env.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
         }
     }
 
@@ -524,7 +525,7 @@ impl Session {
             && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
             && env.wants(Interest::DRAIN)
         {
-            env.emit(Item::Plain(Event::Drain { id: self.shared.id }));
+            env.emit(Item::plain(Event::Drain { id: self.shared.id }));
         }
     }
 
@@ -651,7 +652,7 @@ impl Session {
             env.hub.leave(topic.id, self.shared.slot);
         }
         self.resumes = None;
-        env.emit(Item::Plain(Event::Close { id: self.shared.id, code, reason }));
+        env.emit(Item::plain(Event::Close { id: self.shared.id, code, reason }));
     }
 
     fn die(&mut self) {

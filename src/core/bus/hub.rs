@@ -2,28 +2,23 @@
 //! reads and writes is in `serve`.
 
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 use crate::bus::HubConfig;
 use crate::bus::gossip::{Gossip, Outcome};
 use crate::bus::history::{Store, limits_of, stamped};
 use crate::bus::pipe::Pipe;
 use crate::bus::roster::{Key, Roster};
-use crate::bus::seam::{FromBroker, Replay, Upstream};
-use crate::bus::sequence::{Positioned, Sequences, Turn};
+use crate::bus::seam::{FromBroker, Replay};
+use crate::bus::sequence::{Positioned, Turn};
+use crate::bus::upstream::{Answer, Broker, Question};
 use crate::bus::wire::{Down, Malformed, Up, VERSION};
 use crate::stats::Stats;
 
 /// Counters of workers that have ended, kept apart in case they were only cut off.
 const ENDED: usize = 64;
-/// Own publications to the broker's history that exclude a connection, and until when they are
-/// expected back.
-const EXCEPTS: usize = 10_000;
-const EXCEPTS_FOR: Duration = Duration::from_secs(60);
 
 /// A worker that is connected.
 #[derive(Debug)]
@@ -82,87 +77,6 @@ impl Link {
     }
 }
 
-/// A question to the broker.
-#[derive(Debug)]
-pub(super) enum Question {
-    Resume { link: u32, ticket: u64 },
-    Fill,
-}
-
-/// Its answer.
-pub(super) type Answer = (String, Question, Replay);
-
-/// The connection to a broker.
-#[derive(Debug)]
-pub(super) struct Broker {
-    pub(super) upstream: Arc<dyn Upstream>,
-    pub(super) incoming: mpsc::Receiver<FromBroker>,
-    answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
-    pub(super) asking: usize,
-    /// Whether it is there, and why not, once it has said so.
-    state: Option<(bool, String)>,
-    /// Links that are interested in each name.
-    interest: HashMap<String, u32>,
-    sequences: Sequences,
-    /// Own publications that will come back, and whom they exclude.
-    excepts: VecDeque<Except>,
-}
-
-#[derive(Debug)]
-struct Except {
-    topic: String,
-    payload: Bytes,
-    link: u32,
-    conn: u64,
-    at: Instant,
-}
-
-impl Broker {
-    pub(super) fn new((upstream, incoming): (Arc<dyn Upstream>, mpsc::Receiver<FromBroker>)) -> Self {
-        Self {
-            upstream,
-            incoming,
-            answers: mpsc::unbounded_channel(),
-            asking: 0,
-            state: None,
-            interest: HashMap::new(),
-            sequences: Sequences::default(),
-            excepts: VecDeque::new(),
-        }
-    }
-
-    pub(super) fn answer(&mut self, cx: &mut std::task::Context<'_>) -> Option<Answer> {
-        match self.answers.1.poll_recv(cx) {
-            std::task::Poll::Ready(answer) => {
-                self.asking -= 1;
-                answer
-            }
-            std::task::Poll::Pending => None,
-        }
-    }
-
-    fn ask(&mut self, topic: &str, position: &str, question: Question) {
-        self.asking += 1;
-        let (replaying, answers) = (self.upstream.replay(topic, position), self.answers.0.clone());
-        let topic = topic.to_owned();
-        tokio::spawn(async move {
-            let replay = replaying.await;
-            // An error means that the hub has ended.
-            let _ = answers.send((topic, question, replay));
-        });
-    }
-
-    /// Whom a publication that came back excludes.
-    fn except(&mut self, topic: &str, payload: &Bytes, now: Instant) -> (u32, u64) {
-        // What has not come back by then, got lost.
-        while self.excepts.front().is_some_and(|e| now >= e.at + EXCEPTS_FOR) {
-            self.excepts.pop_front();
-        }
-        let at = self.excepts.iter().position(|e| e.topic == topic && e.payload == payload);
-        at.and_then(|at| self.excepts.remove(at)).map_or((0, 0), |e| (e.link, e.conn))
-    }
-}
-
 /// All that a hub knows.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -199,7 +113,9 @@ pub(crate) fn random() -> io::Result<u64> {
 }
 
 impl Hub {
-    pub(super) fn new(config: HubConfig, node: u64, base: u64, broker: Option<Broker>) -> Self {
+    pub(super) fn new(mut config: HubConfig, node: u64, base: u64, broker: Option<Broker>) -> Self {
+        // A frame has 32 bits of length.
+        config.queue = config.queue.min(1 << 30);
         Self {
             history: fingerprint(&config.history),
             node,
@@ -344,11 +260,7 @@ impl Hub {
                 let payload = Bytes::copy_from_slice(payload);
                 let stored = broker.upstream.store(topic, payload.clone(), binary, limits);
                 if except != 0 && stored.is_ok() {
-                    if broker.excepts.len() == EXCEPTS {
-                        broker.excepts.pop_front();
-                    }
-                    let topic = topic.to_owned();
-                    broker.excepts.push_back(Except { topic, payload, link, conn: except, at: now });
+                    broker.will_except(topic, payload, (link, except), now);
                 }
                 stored.err()
             }
@@ -537,7 +449,7 @@ impl Hub {
         let Some(worker) = link.worker else { return };
         if let Some(broker) = &mut self.broker {
             link.interest.iter().for_each(|name| broker.interested(name, false));
-            broker.excepts.retain(|except| except.link != link.id);
+            broker.forget_excepts(link.id);
         }
         if !link.stats.is_empty() {
             self.news = true;
@@ -615,24 +527,6 @@ impl Hub {
     pub(super) fn cut(&mut self) {
         self.stats.bus_cut += 1;
         self.news = true;
-    }
-}
-
-impl Broker {
-    fn interested(&mut self, name: &str, on: bool) {
-        let n = self.interest.entry(name.to_owned()).or_insert(0);
-        if on {
-            *n += 1;
-            if *n == 1 {
-                self.upstream.interest(name, true);
-            }
-        } else {
-            *n = n.saturating_sub(1);
-            if *n == 0 {
-                self.interest.remove(name);
-                self.upstream.interest(name, false);
-            }
-        }
     }
 }
 

@@ -255,7 +255,7 @@ fn complain(state: &State, reason: &str) {
 fn complain_about(state: &State, topic: &str, reason: &str) {
     if state.bus.as_ref().is_some_and(|port| port.may_complain()) {
         let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned() };
-        io_thread::with(|io| io.emit(Item::Plain(event)));
+        io_thread::with(|io| io.emit(Item::plain(event)));
     }
 }
 
@@ -473,7 +473,7 @@ impl Link {
             Down::Broker { connected, reason } => {
                 if state.wants(Interest::BROKER) {
                     let event = Event::Broker { connected, reason: reason.to_owned() };
-                    io_thread::with(|io| io.emit(Item::Plain(event)));
+                    io_thread::with(|io| io.emit(Item::plain(event)));
                 }
             }
             Down::Stats { link, slot, values } => {

@@ -4,6 +4,7 @@
 //! and to the broker, puts topics with history into order, and keeps what was published and who
 //! is present.
 
+mod facade;
 mod gossip;
 mod history;
 mod hub;
@@ -15,6 +16,7 @@ mod roster;
 pub(crate) mod seam;
 mod sequence;
 mod serve;
+mod upstream;
 mod wire;
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::bus::HubConfig;
 use crate::bus::gossip::Gossip;
-use crate::bus::hub::{Broker, Hub, Link, PATIENCE, random};
+use crate::bus::hub::{Hub, Link, PATIENCE, random};
 use crate::bus::pipe::Pipe;
 use crate::bus::seam::{self, Connected};
+use crate::bus::upstream::Broker;
 use crate::bus::wire::OVERHEAD;
 
 /// Workers at once: twice 256 while each replaces another.
