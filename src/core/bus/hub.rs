@@ -15,6 +15,7 @@ use crate::bus::seam::{FromBroker, Replay};
 use crate::bus::sequence::{Positioned, Turn};
 use crate::bus::upstream::{Answer, Broker, Question};
 use crate::bus::wire::{Down, Malformed, Up, VERSION};
+use crate::config::History;
 use crate::stats::Stats;
 
 /// Counters of workers that have ended, kept apart in case they were only cut off.
@@ -321,7 +322,7 @@ impl Hub {
             }
             Some(broker) => {
                 broker.sequences.asking(topic, now);
-                broker.ask(topic, position, Question::Resume { link, ticket });
+                broker.ask(topic, position, limits, Question::Resume { link, ticket }, Duration::ZERO);
             }
         }
     }
@@ -346,8 +347,15 @@ impl Hub {
         let Some(broker) = &mut self.broker else { return };
         match question {
             Question::Resume { link, ticket } => {
-                let replay = broker.sequences.answered(&topic, replay, now);
+                let (replay, first) = broker.sequences.answered(&topic, replay, now);
+                if let (Some(from), Some(limits)) = (first, limits_of(&self.config.history, &topic)) {
+                    broker.ask(&topic, &from, limits, Question::Look, SUBSCRIBED);
+                }
                 self.resumed(link, ticket, &topic, &replay);
+            }
+            Question::Look => {
+                let due = broker.sequences.looked(&topic, replay, now);
+                due.into_iter().for_each(|message| self.arrived(&topic, message, now));
             }
             Question::Fill => {
                 let (due, complete) = broker.sequences.filled(&topic, replay, now);
@@ -358,6 +366,16 @@ impl Hub {
                     self.send_all(&Down::Refused { topic: &topic, why }.encode(), 0);
                 }
             }
+        }
+    }
+
+    /// Something of a topic did not come in, or may not have.
+    fn fill(&mut self, topic: &str, from: &str) {
+        let kept = History { messages: usize::MAX, seconds: None, bytes: usize::MAX, stamp: None };
+        // Of a topic that another node alone remembers, no limits are known.
+        let limits = limits_of(&self.config.history, topic).unwrap_or(&kept);
+        if let Some(broker) = &mut self.broker {
+            broker.ask(topic, from, limits, Question::Fill, Duration::ZERO);
         }
     }
 
@@ -380,7 +398,7 @@ impl Hub {
                 match broker.sequences.take(&topic, message, now) {
                     Turn::Deliver(message) => self.arrived(&topic, message, now),
                     Turn::Nothing => {}
-                    Turn::Fill(from) => broker.ask(&topic, &from, Question::Fill),
+                    Turn::Fill(from) => self.fill(&topic, &from),
                 }
             }
             FromBroker::Message { topic, payload, binary, position: None } => {
@@ -400,10 +418,10 @@ impl Hub {
             FromBroker::State { connected, reason } => {
                 let before = broker.state.replace((connected, reason.clone()));
                 if connected && !before.is_some_and(|(before, _)| before) {
-                    for (topic, from) in broker.sequences.fill_all() {
-                        broker.ask(&topic, &from, Question::Fill);
-                    }
                     broker.upstream.control(self.gossip.ask_all());
+                    for (topic, from) in broker.sequences.fill_all() {
+                        self.fill(&topic, &from);
+                    }
                 }
                 self.send_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
             }
@@ -529,6 +547,10 @@ impl Hub {
         self.news = true;
     }
 }
+
+/// When the subscription of a topic is surely in force: until then, what is published may reach
+/// neither the answer to a question nor the subscriber.
+const SUBSCRIBED: Duration = Duration::from_millis(500);
 
 /// How long a worker may leave too much unread before it is cut.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

@@ -89,7 +89,10 @@ pub(crate) trait Upstream: Debug + Send + Sync {
     fn store(&self, topic: &str, payload: Bytes, binary: bool, limits: &History) -> Result<(), QueueFull>;
     /// What was published to a topic behind a position, as it is when the subscription of the
     /// topic is in force. An empty position means the newest: complete, without entries.
-    fn replay(&self, topic: &str, position: &str) -> Replaying;
+    /// `limits` are those that it was stored with.
+    fn replay(&self, topic: &str, position: &str, limits: &History) -> Replaying;
+    /// Ends when all that was published has been taken.
+    fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// The connection, and what comes from it.

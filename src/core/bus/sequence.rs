@@ -40,6 +40,8 @@ pub(crate) struct Sequences {
 struct Sequence {
     /// Delivered last.
     seen: Option<String>,
+    /// What a resuming connection was told, before anything was delivered: what follows must come.
+    base: Option<String>,
     /// A gap is being filled.
     filling: bool,
     held: VecDeque<Positioned>,
@@ -72,6 +74,7 @@ impl Sequences {
     fn of(&mut self, topic: &str, now: Instant) -> &mut Sequence {
         let fresh = || Sequence {
             seen: None,
+            base: None,
             filling: false,
             held: VecDeque::new(),
             asking: 0,
@@ -90,8 +93,11 @@ impl Sequences {
             sequence.held.push_back(message);
             return Turn::Nothing;
         }
-        match &sequence.seen {
-            Some(seen) if !is_after(&message.position, seen, false) => Turn::Nothing,
+        match sequence.seen.as_ref().or(sequence.base.as_ref()) {
+            // What comes late is new to those who have only subscribed.
+            Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
+                Turn::Nothing
+            }
             Some(seen) if is_after(&message.position, seen, true) && !sequence.filling => {
                 let from = seen.clone();
                 sequence.filling = true;
@@ -121,6 +127,11 @@ impl Sequences {
         (due, replay.complete)
     }
 
+    /// The same for a look whether there was a gap at all. Where one is being filled, that does it.
+    pub(crate) fn looked(&mut self, topic: &str, replay: Replay, now: Instant) -> Vec<Positioned> {
+        if self.of(topic, now).filling { Vec::new() } else { self.filled(topic, replay, now).0 }
+    }
+
     /// The broker was away: topics that are followed, with the position after which something may
     /// be missing.
     pub(crate) fn fill_all(&mut self) -> Vec<(String, String)> {
@@ -139,9 +150,21 @@ impl Sequences {
         self.of(topic, now).asking += 1;
     }
 
-    /// Its answer came: completed by what was delivered since it was given.
-    pub(crate) fn answered(&mut self, topic: &str, mut replay: Replay, now: Instant) -> Replay {
+    /// Its answer came: completed by what was delivered since it was given. If nothing is known of
+    /// the topic before, also the position after which to look once more, when the subscription
+    /// is surely in force.
+    pub(crate) fn answered(
+        &mut self,
+        topic: &str,
+        mut replay: Replay,
+        now: Instant,
+    ) -> (Replay, Option<String>) {
         let sequence = self.of(topic, now);
+        let mut first = None;
+        if sequence.seen.is_none() && sequence.base.is_none() && !replay.position.is_empty() {
+            sequence.base = Some(replay.position.clone());
+            first = Some(replay.position.clone());
+        }
         for message in &sequence.recent {
             // Something is lacking between them, or they can't be compared.
             if is_after(&message.position, &replay.position, true)
@@ -162,7 +185,7 @@ impl Sequences {
         if sequence.asking == 0 {
             sequence.recent = VecDeque::new();
         }
-        replay
+        (replay, first)
     }
 
     /// Forgets what is idle.
@@ -222,15 +245,36 @@ mod tests {
     }
 
     #[test]
+    fn what_falls_between_answer_and_subscription_is_looked_for() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        all.asking("t", now);
+        let (_, first) = all.answered("t", replay(true, 4..=5, 5), now);
+        assert_eq!(first.as_deref(), Some("e-5"));
+        // Late, for those who had subscribed before.
+        let mut late = Sequences::default();
+        late.asking("t", now);
+        late.answered("t", replay(true, 4..=5, 5), now);
+        assert_eq!(late.take("t", at(5), now), Turn::Deliver(at(5)));
+        // 6 has come to nobody; 7 tells.
+        assert_eq!(all.take("t", at(7), now), Turn::Fill("e-5".into()));
+        assert_eq!(all.filled("t", replay(true, 6..=7, 7), now).0, [at(6), at(7)]);
+        // Or the question, where nothing follows.
+        let (_, first) = late.answered("u", replay(true, 4..=5, 5), now);
+        assert!(first.is_some());
+        assert_eq!(late.looked("u", replay(true, 6..=6, 6), now), [at(6)]);
+        assert_eq!(late.take("u", at(6), now), Turn::Nothing);
+    }
+
+    #[test]
     fn an_answer_is_completed_by_what_came_meanwhile() {
         let (mut all, now) = (Sequences::default(), Instant::now());
         all.asking("t", now);
         (5..=7).for_each(|n| drop(all.take("t", at(n), now)));
         let answer = all.answered("t", replay(true, 3..=5, 5), now);
-        assert_eq!(answer, replay(true, 3..=7, 7));
+        assert_eq!(answer, (replay(true, 3..=7, 7), None));
         all.asking("t", now);
         all.take("t", at(8), now);
-        assert_eq!(all.answered("t", replay(true, 7..=9, 9), now), replay(true, 7..=9, 9));
+        assert_eq!(all.answered("t", replay(true, 7..=9, 9), now), (replay(true, 7..=9, 9), None));
         all.sweep(now + IDLE);
         assert!(all.is_empty());
     }

@@ -127,6 +127,8 @@ impl Service {
         .await;
         if let Some(broker) = &self.hub.broker {
             broker.upstream.control(Gossip::bye());
+            // What was accepted should reach the others yet.
+            let _ = tokio::time::timeout(GRACE, broker.upstream.flush()).await;
         }
     }
 

@@ -128,7 +128,11 @@ impl Upstream for Fake {
         Ok(())
     }
 
-    fn replay(&self, topic: &str, position: &str) -> Replaying {
+    fn flush(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn replay(&self, topic: &str, position: &str, _: &History) -> Replaying {
         let (fake, topic, position) = (self.clone(), topic.to_owned(), position.to_owned());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::bus::seam::{FromBroker, Replay, Upstream};
 use crate::bus::sequence::Sequences;
+use crate::config::History;
 
 /// Own publications to the broker's history that exclude a connection, and until when they are
 /// expected back.
@@ -21,6 +22,7 @@ const EXCEPTS_FOR: Duration = Duration::from_secs(60);
 pub(super) enum Question {
     Resume { link: u32, ticket: u64 },
     Fill,
+    Look,
 }
 
 /// Its answer.
@@ -75,12 +77,23 @@ impl Broker {
         }
     }
 
-    pub(super) fn ask(&mut self, topic: &str, position: &str, question: Question) {
+    /// Asks what a topic holds behind a position, at once or after a while.
+    pub(super) fn ask(
+        &mut self,
+        topic: &str,
+        position: &str,
+        limits: &History,
+        question: Question,
+        after: Duration,
+    ) {
         self.asking += 1;
-        let (replaying, answers) = (self.upstream.replay(topic, position), self.answers.0.clone());
-        let topic = topic.to_owned();
+        let (topic, position, limits) = (topic.to_owned(), position.to_owned(), limits.clone());
+        let (upstream, answers) = (self.upstream.clone(), self.answers.0.clone());
         tokio::spawn(async move {
-            let replay = replaying.await;
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let replay = upstream.replay(&topic, &position, &limits).await;
             // An error means that the hub has ended.
             let _ = answers.send((topic, question, replay));
         });
