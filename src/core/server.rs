@@ -1,12 +1,12 @@
 //! The facade: what a host holds, on one thread of its own.
 
+use bytes::Bytes;
 use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -79,10 +79,9 @@ pub struct Server {
     outgoing_bytes: Cell<usize>,
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
-    topics: RefCell<Topics>,
+    pub(crate) topics: RefCell<Topics>,
     /// The thread that gets the next socket of [`Server::adopt`].
     adopted: Cell<usize>,
-    pub(crate) topics: RefCell<Topics>,
 }
 
 impl Server {
