@@ -14,6 +14,7 @@ use sprocket_core::{ConnId, Connection as Handle, Decision, Event, Request as He
 
 use crate::callbacks::Hook;
 use crate::connection::Connection;
+use crate::errors;
 use crate::handshake::{Answer, Handshake};
 use crate::lifecycle::{self, StopSignals};
 use crate::request::Request;
@@ -167,6 +168,12 @@ fn dispatch(server: &Server, event: Event) -> Result<()> {
             Ok(())
         }
         Event::Request { ticket, request, body } => answer(server, ticket, request, body),
+        // Nothing asks for them yet.
+        Event::Resumed { .. } | Event::Presence { .. } | Event::Broker { .. } => Ok(()),
+        Event::Unpublished { topic, reason } => {
+            errors::unpublished(&topic, &reason);
+            failed(server, None)
+        }
         Event::Stopped => {
             server.end();
             Ok(())

@@ -1,7 +1,7 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, PublishError, StartError, TlsError, TopicError};
+use sprocket_core::{ForkError, PublishError, PublishFailed, StartError, TlsError, TopicError};
 
 use crate::zend::{
     Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
@@ -89,12 +89,37 @@ pub(crate) fn publish(error: &PublishError) -> Thrown {
     throw_with(&PUBLISH_EXCEPTION, &message, i64::from(code), &mut [("uncertain", uncertain)])
 }
 
+/// A message of our own did not reach everybody. `index` is the argument that names the topic.
+pub(crate) fn publish_failed(index: usize, error: &PublishFailed) -> Thrown {
+    match error {
+        PublishFailed::Topic(error) => topic(index, error),
+        PublishFailed::QueueFull { .. } => not_published(&sentence(&error.to_string())),
+    }
+}
+
+/// A message that was accepted got lost later.
+pub(crate) fn unpublished(topic: &str, reason: &str) -> Thrown {
+    match topic {
+        "" => not_published(&sentence(reason)),
+        topic => not_published(&format!("A message to the topic {topic} was lost: {reason}")),
+    }
+}
+
+fn not_published(message: &str) -> Thrown {
+    let mut uncertain = Zval::new();
+    uncertain.set_bool(false);
+    throw_with(&PUBLISH_EXCEPTION, message, 0, &mut [("uncertain", uncertain)])
+}
+
 /// A bad name of a topic is a bad argument.
 pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
     let must = match error {
         TopicError::Length(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
         TopicError::TailInside(_) => "must not have the token > but at its end".to_owned(),
         TopicError::Pattern(_) => "must be a topic, not a pattern".to_owned(),
+        TopicError::NoHistory(_) => "must be a topic that keeps a history".to_owned(),
+        TopicError::Member(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
+        TopicError::Data(bytes) => format!("must have at most 65536 bytes, {bytes} given"),
     };
     argument_value_error(index, &must)
 }
@@ -110,6 +135,7 @@ pub(crate) fn start(error: &StartError) -> Thrown {
         StartError::Tls(error) => return tls(error),
         StartError::Bind(bind) => &bind.source,
         StartError::Files { source, .. } | StartError::Runtime(source) => source,
+        StartError::Bus(_) => return throw(&BIND_EXCEPTION, &sentence(&error.to_string()), 0),
     };
     throw(&BIND_EXCEPTION, &sentence(&error.to_string()), i64::from(source.raw_os_error().unwrap_or(0)))
 }

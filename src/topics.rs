@@ -69,7 +69,7 @@ pub(crate) fn publish(call: &Call) -> Result<()> {
     let except = except.as_ref().and_then(|c| c.get().handle());
     let link = &call.this::<Server>().link;
     match link.command(|core| core.publish(topic, payload.as_bytes(), binary, except))? {
-        Some(Err(error)) => Err(errors::topic(0, &error)),
+        Some(Err(error)) => Err(errors::publish_failed(0, &error)),
         Some(Ok(())) | None => Ok(()),
     }
 }
@@ -78,8 +78,11 @@ pub(crate) fn broadcast(call: &Call) -> Result<()> {
     call.arity(1, 3)?;
     let (payload, binary, except) = outgoing(call, 0)?;
     let except = except.as_ref().and_then(|c| c.get().handle());
-    call.this::<Server>().link.command(|core| core.broadcast(payload.as_bytes(), binary, except))?;
-    Ok(())
+    let link = &call.this::<Server>().link;
+    match link.command(|core| core.broadcast(payload.as_bytes(), binary, except))? {
+        Some(Err(error)) => Err(errors::publish_failed(0, &error)),
+        Some(Ok(())) | None => Ok(()),
+    }
 }
 
 pub(crate) fn subscriber_count(call: &Call) -> Result<i64> {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use crate::proxies::TrustedProxies;
 use crate::tls::Tls;
 
+/// Bytes that may wait on the way between a worker and the hub, each way.
+pub const DEFAULT_QUEUE: usize = 64 << 20;
+
 /// Limits, timeouts and policies of one server. Units are in the types or named here.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -65,6 +68,55 @@ pub struct Config {
     pub compression: Option<Compression>,
     /// Where other processes of the machine publish.
     pub publish_socket: Option<PublishSocket>,
+    /// Which topics keep what was published last, by name or pattern; the first that fits a topic
+    /// counts. All workers of a node must have the same.
+    pub history: Vec<(String, History)>,
+    /// This server is one worker of a node. `None`: it is alone in its process.
+    pub bus: Option<BusMember>,
+    /// Shares topics with other nodes. With [`Config::bus`] this is the affair of the hub, and not
+    /// looked at.
+    pub broker: Option<BrokerConfig>,
+    /// Bytes of publications that may wait for the hub before `publish` fails.
+    pub bus_queue: usize,
+}
+
+/// What a topic remembers of its publications.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// Publications, at most.
+    pub messages: usize,
+    /// How long each is kept. `None`: until it is the oldest of too many.
+    pub seconds: Option<Duration>,
+    /// Payload bytes, at most.
+    pub bytes: usize,
+    /// The first occurrence of these bytes in a text is replaced by its position.
+    pub stamp: Option<String>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { messages: 100, seconds: Some(Duration::from_secs(300)), bytes: 1 << 20, stamp: None }
+    }
+}
+
+/// Which worker of which node a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusMember {
+    /// The Unix socket at which the hub of the node listens; its directory should have mode 0700.
+    pub path: PathBuf,
+    /// Number of the worker. While one replaces another, both have the same.
+    pub slot: u16,
+}
+
+/// A broker that connects nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Where it is, and how to sign in: `redis://…`, `nats://…`.
+    pub url: String,
+    /// What names of topics begin with there.
+    pub prefix: String,
+    /// Bytes of publications that may wait while the broker is away.
+    pub queue: usize,
 }
 
 /// How messages are compressed with clients that offer permessage-deflate (RFC 7692).
@@ -203,6 +255,10 @@ impl Default for Config {
             tls: None,
             compression: None,
             publish_socket: None,
+            history: Vec::new(),
+            bus: None,
+            broker: None,
+            bus_queue: DEFAULT_QUEUE,
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) paused: AtomicBool,
     /// Bytes sent by the host and not yet taken by the kernel.
     buffered: AtomicUsize,
+    /// Bytes that were sent at once and may wait beyond the limit: what was missed.
+    pub(crate) allowance: AtomicUsize,
     /// Messages and bytes that were received and not yet taken by the host.
     pending_messages: AtomicU32,
     pending_bytes: AtomicUsize,
@@ -57,6 +59,7 @@ impl Shared {
             drain_wanted: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             buffered: AtomicUsize::new(0),
+            allowance: AtomicUsize::new(0),
             pending_messages: AtomicU32::new(0),
             pending_bytes: AtomicUsize::new(0),
         }
@@ -88,6 +91,12 @@ impl Shared {
     /// Returns what was buffered before.
     pub(crate) fn add_buffered(&self, bytes: usize) -> usize {
         self.buffered.fetch_add(bytes, Ordering::Relaxed)
+    }
+
+    /// Whether so many bytes are too many, beside what may wait anyway. Asked where they exceed
+    /// `limit` already.
+    pub(crate) fn exceeds(&self, waiting: usize, limit: usize) -> bool {
+        waiting > limit.saturating_add(self.allowance.load(Ordering::Relaxed))
     }
 
     pub(crate) fn sub_buffered(&self, bytes: usize) {

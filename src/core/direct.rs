@@ -122,7 +122,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
     }
 
-    async fn writable(stream: &Stream) {
+    async fn writable(stream: &mut Stream) {
         std::future::poll_fn(|cx| stream.poll_write_ready(cx)).await.unwrap();
     }
 
@@ -130,7 +130,7 @@ mod tests {
     fn the_rest_of_a_frame_comes_before_what_waits() {
         run(async {
             let (mut stream, conn, mut theirs) = pair();
-            writable(&stream).await;
+            writable(&mut stream).await;
             let big = Bytes::from(vec![7; 16 << 20]);
             assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"first")), Attempt::Written));
             let Attempt::InPart(n) = conn.direct.write(&conn, big.clone()) else { panic!() };
@@ -147,7 +147,7 @@ mod tests {
                 all
             });
             while !out.is_empty() {
-                writable(&stream).await;
+                writable(&mut stream).await;
                 let mut state = conn.direct.lock();
                 out.write_to(&mut stream, &mut Vec::new()).unwrap();
                 state.set_clear(out.is_empty());
@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn a_connection_that_ends_is_left_alone() {
         run(async {
-            let (stream, conn, mut theirs) = pair();
-            writable(&stream).await;
+            let (mut stream, conn, mut theirs) = pair();
+            writable(&mut stream).await;
             conn.end();
             assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"late")), Attempt::Refused(_)));
             conn.direct.end();

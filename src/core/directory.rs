@@ -35,6 +35,11 @@ impl Directory {
         }
     }
 
+    /// Topics and patterns that have subscribers.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(|name| &**name)
+    }
+
     /// Where a publication to `name` goes.
     pub(crate) fn route(&self, name: &str) -> Result<Arc<[TopicId]>, TopicError> {
         check_topic(name)?;

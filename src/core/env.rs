@@ -1,11 +1,12 @@
 //! What the sessions of one I/O thread share: buffers, pools, the batch of events.
 
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::admission::Limits;
+use crate::bus::{Port, Replica};
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
@@ -49,6 +50,9 @@ pub(crate) struct State {
     pub(crate) stopping: AtomicBool,
     /// Threads whose connections are not all closed yet.
     pub(crate) working: AtomicUsize,
+    /// The way to other workers and nodes, and to what is remembered.
+    pub(crate) bus: Option<Port>,
+    pub(crate) presence: Mutex<Replica>,
 }
 
 /// What one thread's sessions share.
@@ -193,7 +197,27 @@ impl Env {
     }
 }
 
+/// Commands that wait for a thread before those hold on who make it more.
+pub(crate) const CROWDED: usize = 64;
+
 impl State {
+    /// Whether an I/O thread has more to do than it gets done. What waits for it undelivered, it
+    /// is given. For the first thread, when there are others.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let mut crowded = false;
+        for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.len() > CROWDED) {
+            // Among what waits may be what a busy host has not delivered yet.
+            mailbox.deliver();
+            crowded = true;
+        }
+        crowded
+    }
+
+    /// Who is present.
+    pub(crate) fn presence(&self) -> MutexGuard<'_, Replica> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn wants(&self, interest: Interest) -> bool {
         self.interest.load(std::sync::atomic::Ordering::Relaxed) & interest.0 != 0
     }

@@ -31,6 +31,9 @@ pub enum StartError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// The node, or the broker, can't be joined.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The threads or the descriptors that the event path needs could not be had.
     #[error("cannot start the I/O threads: {0}")]
     Runtime(#[from] io::Error),
@@ -106,6 +109,58 @@ pub enum TopicError {
     /// Patterns are for subscribers; a message is published to one topic.
     #[error("cannot publish to the pattern {0:?}")]
     Pattern(String),
+    /// What was missed of a topic can only be had where [`Config::history`](crate::Config) says so.
+    #[error("the topic {0:?} keeps no history")]
+    NoHistory(String),
+    /// The name of a member is not 1 to 255 bytes.
+    #[error("a member has 1 to 255 bytes, this one {0}")]
+    Member(usize),
+    /// What a member says about itself has more than 64 KiB.
+    #[error("the data of a member has at most 65536 bytes, these are {0}")]
+    Data(usize),
+}
+
+/// A message could not be published, or not to everybody.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishFailed {
+    /// No message can be published to this name.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// Too much waits for the hub of the node: publish less, or later.
+    #[error(
+        "what waits for the other workers would exceed {limit} bytes; the message was delivered {}",
+        if *delivered_here { "on this worker only" } else { "to nobody" }
+    )]
+    QueueFull {
+        /// The subscribers of this worker have got it.
+        delivered_here: bool,
+        /// [`Config::bus_queue`](crate::Config), or [`HubConfig::queue`](crate::HubConfig) where that is less.
+        limit: usize,
+    },
+}
+
+/// A worker can't work together with the hub of its node.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// Nobody listens there, or doesn't answer.
+    #[error("cannot reach the hub at {path}: {source}")]
+    Unreachable {
+        /// Its socket.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The hub gave a reason not to: another version, mostly.
+    #[error("the hub at {path} refused this worker: {why}")]
+    Refused {
+        /// Its socket.
+        path: PathBuf,
+        /// A sentence.
+        why: String,
+    },
+    /// The settings contradict each other.
+    #[error("{0}")]
+    Config(String),
 }
 
 /// The server belongs to the parent of this process: threads don't survive a fork. Start a

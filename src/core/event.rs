@@ -83,6 +83,47 @@ pub enum Event {
         /// The whole body.
         body: Bytes,
     },
+    /// What [`Server::resume`](crate::Server::resume) came to. What was missed is on its way to
+    /// the connection already. Only with [`Interest::RESUME`].
+    Resumed {
+        /// Whose subscription.
+        id: ConnId,
+        /// Its topic.
+        topic: String,
+        /// Nothing is missing between the position that was asked for and the next publication.
+        /// If false, nothing was sent again either.
+        complete: bool,
+        /// How many were sent again.
+        messages: u64,
+        /// Of the last publication, from which on the subscription goes.
+        position: String,
+    },
+    /// The first connection of a member has joined a topic, or its last one has left. Only with
+    /// [`Interest::PRESENCE`].
+    Presence {
+        /// Which topic.
+        topic: String,
+        /// Who.
+        member: String,
+        /// What was said at joining.
+        data: Vec<u8>,
+        /// False: left.
+        joined: bool,
+    },
+    /// The connection to the broker is there, or gone. Only with [`Interest::BROKER`].
+    Broker {
+        /// Which of both.
+        connected: bool,
+        /// Why it is gone.
+        reason: String,
+    },
+    /// A publication that was accepted got lost between workers or nodes, or several did.
+    Unpublished {
+        /// Of the publication; empty if it is not known which ones, or if it went to everybody.
+        topic: String,
+        /// A sentence.
+        reason: String,
+    },
     /// After [`Server::stop`](crate::Server::stop): every connection is closed. The last event.
     Stopped,
 }
@@ -142,6 +183,17 @@ impl Response {
     }
 }
 
+/// Somebody who is present in a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// By what the host called them.
+    pub member: String,
+    /// What was said when one of their connections joined last.
+    pub data: Vec<u8>,
+    /// With how many connections, on all workers and nodes.
+    pub connections: u32,
+}
+
 /// Which events the host wants; the core acts by itself where it doesn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest(pub u8);
@@ -157,6 +209,12 @@ impl Interest {
     pub const PONG: Interest = Interest(4);
     /// Emptied outboxes are told.
     pub const DRAIN: Interest = Interest(8);
+    /// What resuming came to is told.
+    pub const RESUME: Interest = Interest(16);
+    /// Members that come and go are told.
+    pub const PRESENCE: Interest = Interest(32);
+    /// The state of the broker is told.
+    pub const BROKER: Interest = Interest(64);
 
     /// Both.
     #[must_use]

@@ -362,7 +362,7 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if self.open {
-            io::with(|io| io.emit(Item::Plain(Event::UpgradeGone { ticket: self.ticket })));
+            io::with(|io| io.emit(Item::plain(Event::UpgradeGone { ticket: self.ticket })));
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::topics::TopicId;
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     members: HashMap<TopicId, Vec<u32>>,
+    /// Publications with a position that went to the subscribers of a topic. Not there for 0.
+    sequenced: HashMap<TopicId, u64>,
 }
 
 impl Hub {
@@ -24,9 +26,22 @@ impl Hub {
         }
         if members.is_empty() {
             self.members.remove(&topic);
+            self.sequenced.remove(&topic);
         } else if members.capacity() > 64 && members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
+    }
+
+    /// A publication with a position goes to the subscribers of a topic.
+    pub(crate) fn count(&mut self, topic: TopicId) {
+        if self.members.contains_key(&topic) {
+            *self.sequenced.entry(topic).or_default() += 1;
+        }
+    }
+
+    /// How many did. A subscriber that knows the number of before knows whether it got any.
+    pub(crate) fn counted(&self, topic: TopicId) -> u64 {
+        if self.sequenced.is_empty() { 0 } else { self.sequenced.get(&topic).copied().unwrap_or(0) }
     }
 
     /// Slots that subscribe to a topic.

@@ -16,21 +16,22 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::admission::Admission;
+use crate::bus::{self, Ask, Outbound, Up};
 use crate::conn::Shared;
 use crate::deflate::{Agreed, Deflate, Fanout};
 use crate::directory::Directory;
 use crate::env::{Env, State};
-use crate::error::TopicError;
+use crate::error::PublishFailed;
 use crate::event::{ConnId, Connection, Event, Ticket};
 use crate::frame;
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Mailbox, Target};
+use crate::queue::{Command, Item, Mailbox, Resumed, Sequenced, Target};
 use crate::request::Request;
 use crate::session::{Published, Session};
 use crate::stats::Counters;
 use crate::stream::Stream;
-use crate::topics::TopicId;
+use crate::topics::{Change, TopicId};
 
 thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
@@ -64,8 +65,12 @@ pub(crate) struct Io {
     alarm: Option<AbortHandle>,
     /// Publications so far.
     published: u64,
-    /// Topics by name, on the thread that serves other publishers.
+    /// Topics by name, on the thread that serves other publishers and the bus.
     directory: Directory,
+    /// What waits for the hub, on that thread.
+    pub(crate) outbound: Outbound,
+    /// Other threads were posted something that is not delivered yet.
+    posted: bool,
 }
 
 /// What a handshake hands over.
@@ -86,6 +91,7 @@ pub(crate) fn run(
     index: u16,
     listeners: Vec<Listener>,
     publish: Option<PublishListener>,
+    joined: Option<bus::Joined>,
     ready: impl FnOnce(std_io::Result<()>),
 ) {
     let (park, unpark) = (state.clone(), state.clone());
@@ -122,11 +128,27 @@ pub(crate) fn run(
         if index == 0 {
             tokio::spawn(crate::tls::watch(state.clone()));
         }
+        if let Some(joined) = joined {
+            tokio::spawn(bus::link(joined, state.clone()));
+        }
         quit.notified().await;
+        if index == 0 && state.bus.is_some() {
+            say_the_last().await;
+        }
     });
     // Sockets must go while their runtime is there.
     let io = IO.take();
     drop(io);
+}
+
+/// Waits until the hub has what waits for it, for a moment.
+async fn say_the_last() {
+    let all = async {
+        while with(|io| io.outbound.is_done()) == Some(false) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), all).await;
 }
 
 /// Publishes what has gathered, and takes what the host has posted, until there is nothing.
@@ -210,6 +232,8 @@ impl Io {
             alarm: None,
             published: 0,
             directory: Directory::default(),
+            outbound: Outbound::default(),
+            posted: false,
         }
     }
 
@@ -248,7 +272,7 @@ impl Io {
         };
         let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote, socket));
         Counters::one(&self.env.server.counters.opened);
-        self.env.emit(Item::Plain(Event::Open {
+        self.env.emit(Item::plain(Event::Open {
             conn: Connection(shared.clone()),
             ticket: upgraded.ticket,
             request: upgraded.request,
@@ -323,7 +347,30 @@ impl Io {
             Command::Unsubscribe(target, topic) => {
                 self.with_session(target, |s, env| s.unsubscribe(env, topic));
             }
-            Command::Topic(change) => self.directory.apply(change),
+            Command::Topic(change) => {
+                if self.outbound.broker {
+                    let (name, on) = match &change {
+                        Change::Began(_, name) => (name, true),
+                        Change::Ended(name) => (name, false),
+                    };
+                    self.outbound.push(Up::Interest { name, on }.encode());
+                }
+                self.directory.apply(change);
+            }
+            Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
+            Command::Bus(frame) => self.outbound.push(frame),
+            Command::Ask(ticket, ask) => {
+                let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
+                self.outbound.push(Up::Resume { ticket, topic, position }.encode());
+                self.outbound.asks.insert(ticket, *ask);
+            }
+            Command::Resuming(target, topic, ticket) => {
+                self.with_session(target, |session, env| session.resume(env, topic, ticket));
+            }
+            Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
+                session.resumed(env, *resumed);
+                true
+            }),
             Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
             Command::Broadcast { frame, except } => self.broadcast(frame, except),
             Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
@@ -363,6 +410,108 @@ impl Io {
         self.overflow(&overflowing);
     }
 
+    /// The same for what has a position. Who resumes may have got it.
+    fn publish_sequenced(&mut self, sequenced: &Sequenced) {
+        self.published += 1;
+        let Sequenced { topics, frame, except, position } = sequenced;
+        let mut frame = Fanout::new(frame.clone());
+        let mut overflowing = Vec::new();
+        for topic in &**topics {
+            self.env.hub.count(*topic);
+            for at in 0..self.env.hub.members(*topic).len() {
+                let slot = self.env.hub.members(*topic)[at];
+                if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
+                    && !session.has_got(topics, position)
+                {
+                    self.push_published(slot, &mut frame, *except, &mut overflowing);
+                }
+            }
+        }
+        self.overflow(&overflowing);
+    }
+
+    /// Delivers what another worker or node has published. [`Io::deliver_all`] lets it go.
+    pub(crate) fn deliver_named(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+        position: &str,
+        except: u64,
+    ) {
+        let topics = match self.directory.route(topic) {
+            Ok(topics) if !topics.is_empty() => topics,
+            _ => return,
+        };
+        let frame = frame::message(payload, binary);
+        let except = (except != 0).then_some(ConnId(except));
+        if position.is_empty() {
+            self.post_to_others(|| {
+                let (topics, frame) = (topics.clone(), frame.clone());
+                Command::Publish { topics, frame, except }
+            });
+            self.publish(&topics, frame, except);
+        } else {
+            let sequenced = Sequenced { topics, frame, except, position: position.into() };
+            self.post_to_others(|| Command::Sequenced(Box::new(sequenced.clone())));
+            self.publish_sequenced(&sequenced);
+        }
+    }
+
+    /// The same for all connections.
+    pub(crate) fn deliver_broadcast(&mut self, payload: &[u8], binary: bool) {
+        let frame = frame::message(payload, binary);
+        self.post_to_others(|| Command::Broadcast { frame: frame.clone(), except: None });
+        self.broadcast(frame, None);
+    }
+
+    /// The hub's answer to a resuming connection.
+    pub(crate) fn resumed(&mut self, ticket: u64, complete: bool, position: &str, frames: Vec<Bytes>) {
+        let Some(ask) = self.outbound.asks.remove(&ticket) else { return };
+        let Ask { thread, target, id, topic, .. } = ask;
+        let topics = self.directory.route(&topic).unwrap_or_default();
+        let (position, skip) = (position.to_owned(), self.outbound.broker);
+        let command = Command::Resumed(Box::new(Resumed {
+            target,
+            ticket,
+            topic,
+            id,
+            topics,
+            complete,
+            position,
+            frames,
+            skip,
+        }));
+        if thread == self.env.index {
+            self.carry_out(command);
+        } else {
+            self.env.server.mailboxes[thread as usize].post(command);
+            self.posted = true;
+        }
+    }
+
+    /// After a batch of what the hub said.
+    pub(crate) fn deliver_all(&mut self) {
+        self.flush_dirty();
+        if std::mem::take(&mut self.posted) {
+            let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
+            self.env.server.mailboxes.iter().enumerate().filter(others).for_each(|(_, m)| m.deliver());
+        }
+    }
+
+    fn post_to_others(&mut self, command: impl Fn() -> Command) {
+        let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
+        for (_, mailbox) in self.env.server.mailboxes.iter().enumerate().filter(others) {
+            mailbox.post(command());
+            self.posted = true;
+        }
+    }
+
+    /// Topics and patterns that have subscribers. On the first thread.
+    pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
+        self.directory.names()
+    }
+
     /// Does what the host has asked for so far: who publishes after a subscription, or after the
     /// server was told to stop, must not come before it.
     pub(crate) fn catch_up(&mut self) {
@@ -381,9 +530,22 @@ impl Io {
         topic: &str,
         payload: &[u8],
         binary: bool,
-    ) -> Result<(), TopicError> {
+    ) -> Result<(), PublishFailed> {
         let topics = self.directory.route(topic)?;
         let state = self.env.server.clone();
+        if let Some(port) = &state.bus {
+            let frame = Up::Publish { topic, payload, binary, except: 0 }.encode();
+            if !port.admit(frame.len()) {
+                Counters::one(&state.counters.bus_refused);
+                return Err(PublishFailed::QueueFull { delivered_here: false, limit: port.limit() });
+            }
+            Counters::one(&state.counters.bus_sent);
+            self.outbound.push(frame);
+            if bus::limits_of(&state.config.history, topic).is_some() {
+                Counters::one(&state.counters.published);
+                return Ok(());
+            }
+        }
         Counters::one(&state.counters.published);
         if topics.is_empty() {
             return Ok(());
@@ -497,7 +659,7 @@ impl Io {
         if !std::mem::replace(&mut self.finished, true)
             && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            self.env.emit(Item::Plain(Event::Stopped));
+            self.env.emit(Item::plain(Event::Stopped));
             self.env.publish();
         }
     }

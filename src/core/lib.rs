@@ -14,6 +14,11 @@
 //! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
 #![forbid(unsafe_code)]
 
+// What the tests share names the crate as they do.
+#[cfg(test)]
+extern crate self as sprocket_core;
+
+pub mod bus;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -65,9 +70,12 @@ mod utf8;
 mod wake;
 mod whole;
 
-pub use config::{Bind, Compression, Config, Listen, Origins, PublishSocket, SlowConsumer};
-pub use error::{BindError, ForkError, StartError, TlsError, TopicError};
-pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
+pub use bus::HubConfig;
+pub use config::{
+    Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
+};
+pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
+pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 pub use patterns::check_topic;
 pub use proxies::TrustedProxies;
 pub use publisher::{PublishError, Publisher};

@@ -8,10 +8,14 @@ use crate::stats::Stats;
 /// Type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All counters, each with its meaning and its type.
+/// All counters of the node, each with its meaning and its type.
 pub(crate) fn text(state: &State) -> String {
     let mut stats = state.counters.read();
     stats.connections = state.limits.open() as u64;
+    // Who asks, gets to any of the workers and wants to know about all.
+    if let Some(port) = &state.bus {
+        port.stats().values().for_each(|(_, other)| stats.add(other));
+    }
     let mut out = String::with_capacity(8 << 10);
     let version = env!("CARGO_PKG_VERSION");
     let help = "# HELP sprocket_info Version of the server.\n# TYPE sprocket_info gauge\n";
@@ -28,7 +32,9 @@ pub(crate) fn text(state: &State) -> String {
 /// Name by the conventions of Prometheus: a prefix, the unit, `_total` for what only grows.
 fn metric(name: &str) -> (String, &'static str) {
     let name = match name {
-        "connections" | "topics" | "publishers" => return (format!("sprocket_{name}"), "gauge"),
+        "connections" | "topics" | "publishers" | "history_topics" | "history_bytes" => {
+            return (format!("sprocket_{name}"), "gauge");
+        }
         "messages_in" => "messages_received",
         "messages_out" => "messages_sent",
         "bytes_in" => "received_bytes",

@@ -45,6 +45,20 @@ pub fn check_topic(name: &str) -> Result<(), TopicError> {
     }
 }
 
+/// Whether a pattern, or a topic, fits a name. For a few patterns; [`Patterns`] is for many.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let mut name = name.split('.');
+    for token in pattern.split('.') {
+        match (token, name.next()) {
+            (_, None) => return false,
+            (">", Some(_)) => return true,
+            (token, Some(other)) if token != "*" && token != other => return false,
+            _ => {}
+        }
+    }
+    name.next().is_none()
+}
+
 /// A set of patterns: finding those that match costs by the depth of the name and not by the
 /// number of patterns.
 #[derive(Debug, Default)]

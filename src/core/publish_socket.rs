@@ -17,11 +17,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::PublishSocket;
 use crate::env::State;
-use crate::error::BindError;
+use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
 use crate::listener::{BACK_OFF, UnixFile, lift, unix};
 use crate::publish_wire::{Next, OK, Refusal, Request, parse};
-use crate::queue::Mailbox;
 use crate::stats::Counters;
 
 /// Publishers whose connections are not accepted yet.
@@ -30,8 +29,6 @@ const BACKLOG: i32 = 1024;
 const REQUESTS_PER_TURN: usize = 16;
 /// One read.
 const READ: usize = 16 << 10;
-/// Commands that wait for another thread before publishers are held up.
-const CROWDED: usize = 64;
 
 /// The listening socket.
 #[derive(Debug)]
@@ -212,10 +209,7 @@ impl Publisher {
     async fn room(&self) {
         /// A thread that is so far behind is not done with it sooner.
         const MOMENT: Duration = Duration::from_millis(1);
-        let mailboxes = &self.state.mailboxes;
-        while mailboxes.len() > 1 && mailboxes.iter().any(|m| m.len() > CROWDED) {
-            // Among what waits may be what a busy host has not delivered yet.
-            mailboxes.iter().filter(|m| m.len() > CROWDED).for_each(Mailbox::deliver);
+        while self.state.is_crowded() {
             tokio::time::sleep(MOMENT).await;
         }
     }
@@ -253,7 +247,10 @@ fn publish(request: &Request<'_>) -> Result<(), Refusal> {
         if io.is_stopping() {
             return Err(Refusal::Stopping);
         }
-        io.publish_named(topic, request.payload, request.binary).map_err(Refusal::Topic)
+        io.publish_named(topic, request.payload, request.binary).map_err(|failed| match failed {
+            PublishFailed::Topic(error) => Refusal::Topic(error),
+            full @ PublishFailed::QueueFull { .. } => Refusal::Broker(full.to_string()),
+        })
     });
     published.unwrap_or(Err(Refusal::Stopping))
 }

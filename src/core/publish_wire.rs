@@ -47,6 +47,8 @@ pub(crate) enum Refusal {
     Topic(TopicError),
     TopicNotUtf8,
     NotUtf8,
+    /// Too much waits for the other workers.
+    Broker(String),
     Busy,
     Timeout,
     Stopping,
@@ -60,6 +62,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too-large",
             Self::Topic(_) | Self::TopicNotUtf8 => "topic",
             Self::NotUtf8 => "payload",
+            Self::Broker(_) => "broker",
             Self::Busy => "busy",
             Self::Timeout => "timeout",
             Self::Stopping => "stopping",
@@ -68,7 +71,7 @@ impl Refusal {
 
     /// Whether the connection is of no use after it.
     pub(crate) fn is_final(&self) -> bool {
-        !matches!(self, Self::Topic(_) | Self::TopicNotUtf8 | Self::NotUtf8)
+        !matches!(self, Self::Topic(_) | Self::TopicNotUtf8 | Self::NotUtf8 | Self::Broker(_))
     }
 
     /// The line that is answered.
@@ -95,6 +98,7 @@ impl fmt::Display for Refusal {
             Self::Topic(error) => error.fmt(f),
             Self::TopicNotUtf8 => f.write_str("the topic is not valid UTF-8"),
             Self::NotUtf8 => f.write_str("the payload is not valid UTF-8; publish it as binary"),
+            Self::Broker(why) => f.write_str(why),
             Self::Busy => f.write_str("too many publishers are connected"),
             Self::Timeout => f.write_str("the request did not arrive whole in time"),
             Self::Stopping => f.write_str("the server is stopping"),

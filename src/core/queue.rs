@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
+use crate::bus::Ask;
 use crate::conn::Shared;
 use crate::entry::Entry;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
@@ -48,7 +49,16 @@ pub(crate) enum Item {
     RequestGone {
         ticket: Ticket,
     },
-    Plain(Event),
+    /// Somebody's presence may have changed.
+    Presence,
+    /// Boxed: some are large, and messages are moved with as many bytes.
+    Plain(Box<Event>),
+}
+
+impl Item {
+    pub(crate) fn plain(event: Event) -> Self {
+        Self::Plain(Box::new(event))
+    }
 }
 
 pub(crate) type Events = (Sender<Vec<Item>>, Receiver<Vec<Item>>);
@@ -89,6 +99,17 @@ pub(crate) enum Command {
         frame: Bytes,
         except: Option<ConnId>,
     },
+    /// The same for a topic with history.
+    Sequenced(Box<Sequenced>),
+    /// A frame for the hub. For the first thread.
+    Bus(Bytes),
+    /// A connection resumes a topic, and the hub is to be asked under this ticket. For the first
+    /// thread, after [`Command::Resuming`].
+    Ask(u64, Box<Ask>),
+    /// What is published until the answer comes, will be in it.
+    Resuming(Target, TopicId, u64),
+    /// The answer.
+    Resumed(Box<Resumed>),
     /// To all connections.
     Broadcast {
         frame: Bytes,
@@ -110,6 +131,31 @@ pub(crate) enum Command {
     Stop(Duration),
     /// End at once.
     Quit,
+}
+
+/// A publication that has a position.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequenced {
+    pub(crate) topics: Arc<[TopicId]>,
+    pub(crate) frame: Bytes,
+    pub(crate) except: Option<ConnId>,
+    pub(crate) position: Arc<str>,
+}
+
+/// What a resuming connection has missed.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    pub(crate) target: Target,
+    pub(crate) ticket: u64,
+    pub(crate) topic: String,
+    pub(crate) id: TopicId,
+    /// It, and the patterns that fit it.
+    pub(crate) topics: Arc<[TopicId]>,
+    pub(crate) complete: bool,
+    pub(crate) position: String,
+    pub(crate) frames: Vec<Bytes>,
+    /// What is published may come with this position or an earlier one yet.
+    pub(crate) skip: bool,
 }
 
 /// Inbox of one I/O thread.

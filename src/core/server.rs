@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admission::Limits;
+use crate::bus::{Joined, Port, Up};
 use crate::config::{Config, Listen, SlowConsumer};
 use crate::conn::{Credit, Shared};
 use crate::direct::Attempt;
 use crate::entry::Entry;
 use crate::env::State;
-use crate::error::{ForkError, StartError, TlsError, TopicError};
+use crate::error::{ForkError, PublishFailed, StartError, TlsError, TopicError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::listener::{Listener, lift};
@@ -28,7 +29,7 @@ use crate::queue::{Command, Item, Target};
 use crate::static_files::StaticFiles;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
-use crate::topics::Topics;
+use crate::topics::{Route, Topics};
 use crate::wake::{Slept, Waker};
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
@@ -71,7 +72,7 @@ pub enum Wait {
 /// Dropping it cuts all connections and joins the I/O threads.
 #[derive(Debug)]
 pub struct Server {
-    state: Arc<State>,
+    pub(crate) state: Arc<State>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
     addresses: Vec<String>,
     process: u32,
@@ -85,7 +86,7 @@ pub struct Server {
     outgoing_bytes: Cell<usize>,
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
-    topics: RefCell<Topics>,
+    pub(crate) topics: RefCell<Topics>,
     /// The thread that gets the next socket of [`Server::adopt`].
     adopted: Cell<usize>,
 }
@@ -114,6 +115,7 @@ impl Server {
             StaticFiles::open(path).map_err(|source| StartError::Files { path: path.to_owned(), source })
         });
         let files = files.transpose()?;
+        let joined = crate::bus::join(&config)?;
         let publish = config.publish_socket.as_ref().map(PublishListener::open).transpose()?;
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
@@ -134,6 +136,8 @@ impl Server {
             next_ticket: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             working: AtomicUsize::new(threads),
+            bus: joined.is_some().then(|| Port::new(config.bus_queue)),
+            presence: Mutex::default(),
             config,
         });
         let mut server = Server {
@@ -150,10 +154,10 @@ impl Server {
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };
-        if publish.is_some() {
+        if publish.is_some() || joined.is_some() {
             server.topics.get_mut().watch();
         }
-        server.spawn(threads, listeners, publish)?;
+        server.spawn(threads, listeners, publish, joined)?;
         Ok(server)
     }
 
@@ -163,16 +167,18 @@ impl Server {
         threads: usize,
         mut listeners: Vec<Listener>,
         mut publish: Option<PublishListener>,
+        mut joined: Option<Joined>,
     ) -> io::Result<()> {
         let (ready, started) = bounded(threads);
         for index in 0..threads {
             let (state, ready) = (self.state.clone(), ready.clone());
             let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
+            let joined = joined.take();
             let handle =
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
                     // The receiver waits for exactly as many answers as there are threads.
                     let ready = |result| drop(ready.send(result));
-                    crate::io::run(state, index as u16, listeners, publish, ready);
+                    crate::io::run(state, index as u16, listeners, publish, joined, ready);
                 })?;
             self.threads.push(handle);
         }
@@ -243,16 +249,31 @@ impl Server {
                     return Some(Event::Request { ticket, request, body });
                 }
                 Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
+                Item::Presence => {
+                    let (event, more) = self.state.presence().take();
+                    if more {
+                        self.batch.borrow_mut().push(Item::Presence);
+                    }
+                    if event.is_some() && self.state.wants(Interest::PRESENCE) {
+                        return event;
+                    }
+                }
                 Item::Plain(event) => {
-                    match &event {
+                    match &*event {
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                         Event::Close { id, .. } => {
                             self.topics.borrow_mut().forget(*id);
                             self.tell_changes();
+                            self.absent(*id);
+                        }
+                        Event::Unpublished { .. } => {
+                            if let Some(port) = &self.state.bus {
+                                port.complained();
+                            }
                         }
                         _ => {}
                     }
-                    return Some(event);
+                    return Some(*event);
                 }
             }
         }
@@ -409,7 +430,8 @@ impl Server {
         let limit = self.state.config.send_buffer_limit;
         // A message that is larger than the limit may pass when nothing waits before it.
         let waiting = shared.buffered();
-        if waiting > 0 && waiting.saturating_add(payload.len()) > limit {
+        let then = waiting.saturating_add(payload.len());
+        if waiting > 0 && then > limit && shared.exceeds(then, limit) {
             return match self.state.config.slow_consumer {
                 SlowConsumer::Drop => {
                     shared.drain_wanted.store(true, Ordering::Relaxed);
@@ -439,7 +461,7 @@ impl Server {
     }
 
     /// Does not let too much gather before it leaves.
-    fn gathered(&self, bytes: usize) {
+    pub(crate) fn gathered(&self, bytes: usize) {
         let gathered = self.outgoing_bytes.get() + bytes;
         self.outgoing_bytes.set(gathered);
         if gathered > EARLY_FLUSH {
@@ -518,7 +540,7 @@ impl Server {
     }
 
     /// The thread that serves other publishers must know the topics by name.
-    fn tell_changes(&self) {
+    pub(crate) fn tell_changes(&self) {
         for change in self.topics.borrow_mut().take_changes() {
             self.post(0, Command::Topic(change));
         }
@@ -538,37 +560,64 @@ impl Server {
     /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
     ///
     /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern.
+    /// The name is empty, longer than 255 bytes, or a pattern; or too much waits for the other workers.
     pub fn publish(
         &self,
         topic: &str,
         payload: &[u8],
         binary: bool,
         except: Option<&Connection>,
-    ) -> Result<(), TopicError> {
+    ) -> Result<(), PublishFailed> {
         let route = self.topics.borrow().route(topic)?;
         Counters::one(&self.state.counters.published);
-        if route.threads == 0 {
-            return Ok(());
+        if self.state.bus.is_some() {
+            return self.publish_on_bus(&route, topic, payload, binary, except);
         }
-        let (topics, frame): (Arc<[_]>, _) = (route.topics.into(), frame::message(payload, binary));
+        self.publish_here(&route, payload, binary, except);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn publish_here(
+        &self,
+        route: &Route,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) {
+        if route.threads == 0 {
+            return;
+        }
+        let (topics, frame): (Arc<[_]>, _) =
+            (route.topics.as_slice().into(), frame::message(payload, binary));
         let except = except.map(Connection::id);
         for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
             let (topics, frame) = (topics.clone(), frame.clone());
             self.post(thread as u16, Command::Publish { topics, frame, except });
         }
         self.gathered(frame.len());
-        Ok(())
     }
 
-    /// Sends a message to all connections. `payload` as in [`Server::send`].
-    pub fn broadcast(&self, payload: &[u8], binary: bool, except: Option<&Connection>) {
+    /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
+    ///
+    /// # Errors
+    /// Too much waits for the other workers; the connections of this one have got it.
+    pub fn broadcast(
+        &self,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), PublishFailed> {
         Counters::one(&self.state.counters.published);
         let (frame, except) = (frame::message(payload, binary), except.map(Connection::id));
         for thread in 0..self.state.mailboxes.len() {
             self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
         }
         self.gathered(frame.len());
+        if self.state.bus.is_none() {
+            return Ok(());
+        }
+        self.hand_over(Up::Broadcast { payload, binary }.encode(), true)
     }
 
     /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
@@ -604,7 +653,7 @@ impl Server {
         stats
     }
 
-    fn post(&self, thread: u16, command: Command) {
+    pub(crate) fn post(&self, thread: u16, command: Command) {
         self.single.take();
         self.state.mailboxes[thread as usize].post(command);
         self.posted.set(self.posted.get() | 1 << thread);

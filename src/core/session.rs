@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::admission::Admission;
+use crate::bus::is_after;
 use crate::codec::{Codec, Gate, close_frame, failure};
 use crate::config::SlowConsumer;
 use crate::conn::Shared;
@@ -16,7 +17,7 @@ use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::inflate::Step;
 use crate::outbox::Outbox;
-use crate::queue::Item;
+use crate::queue::{Item, Resumed};
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::topics::TopicId;
@@ -48,6 +49,22 @@ enum Phase {
     Dead,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Subscription {
+    id: TopicId,
+    /// What [`Hub::counted`](crate::hub::Hub::counted) was when it began; something else if it got
+    /// what it had missed since.
+    since: u64,
+}
+
+#[derive(Debug, Default)]
+struct Resumes {
+    /// Topics and tickets of answers to come.
+    pending: Vec<(TopicId, u64)>,
+    /// Publications up to these positions it has got.
+    got: Vec<(TopicId, String)>,
+}
+
 /// One connection. Its task holds only its place in the thread's table.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -74,7 +91,9 @@ pub(crate) struct Session {
     heard: u32,
     /// Tick at which a ping went out that nothing has answered yet.
     pinged: Option<u32>,
-    topics: Vec<TopicId>,
+    topics: Vec<Subscription>,
+    /// Topics that it resumes, or has resumed.
+    resumes: Option<Box<Resumes>>,
     /// Number of the publication that it got last: one that goes to several topics comes once.
     published: u64,
 }
@@ -103,6 +122,7 @@ impl Session {
             heard: tick,
             pinged: None,
             topics: Vec::new(),
+            resumes: None,
             published: 0,
         }
     }
@@ -391,7 +411,8 @@ impl Session {
         let ours = env.server.config.compression.as_ref();
         let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
         let waiting = self.shared.buffered();
-        if waiting > 0 && waiting + frame.len() > env.server.config.send_buffer_limit {
+        let limit = env.server.config.send_buffer_limit;
+        if waiting > 0 && waiting + frame.len() > limit && self.shared.exceeds(waiting + frame.len(), limit) {
             return match env.server.config.slow_consumer {
                 SlowConsumer::Close => Published::Overflow,
                 SlowConsumer::Drop => {
@@ -408,16 +429,90 @@ impl Session {
     pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
         // A session that is over has left its topics and must not come back.
         if self.admission.is_some() {
-            self.topics.push(topic);
+            self.topics.push(Subscription { id: topic, since: env.hub.counted(topic) });
             env.hub.join(topic, self.shared.slot);
         }
     }
 
     pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
-        if let Some(at) = self.topics.iter().position(|t| *t == topic) {
+        if let Some(resumes) = &mut self.resumes {
+            resumes.pending.retain(|(id, _)| *id != topic);
+            resumes.got.retain(|(id, _)| *id != topic);
+        }
+        if let Some(at) = self.topics.iter().position(|t| t.id == topic) {
             self.topics.swap_remove(at);
             env.hub.leave(topic, self.shared.slot);
         }
+    }
+
+    /// It will get what it has missed of a topic, and until then nothing, unless it has got
+    /// something of it already.
+    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64) {
+        if self.admission.is_none() {
+            return;
+        }
+        if let Some(at) = self.topics.iter().position(|t| t.id == topic)
+            && self.topics[at].since == env.hub.counted(topic)
+        {
+            self.topics.swap_remove(at);
+            env.hub.leave(topic, self.shared.slot);
+        }
+        self.resumes.get_or_insert_default().pending.push((topic, ticket));
+    }
+
+    /// What it has missed is here: it gets that, and from now on what is published.
+    pub(crate) fn resumed(&mut self, env: &mut Env, mut resumed: Resumed) {
+        let Some(resumes) = &mut self.resumes else { return };
+        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
+            return;
+        };
+        resumes.pending.swap_remove(at);
+        // Of what the host has closed, it hears nothing but the end.
+        if self.admission.is_none() || !self.shared.is_open() {
+            return;
+        }
+        if resumed.skip {
+            resumes.got.retain(|(id, _)| *id != resumed.id);
+            resumes.got.push((resumed.id, resumed.position.clone()));
+        }
+        // What comes behind newer ones is no help.
+        let newer = |t: &Subscription| resumed.topics.contains(&t.id) && t.since != env.hub.counted(t.id);
+        if self.topics.iter().any(newer) {
+            resumed.complete &= resumed.frames.is_empty();
+            resumed.frames.clear();
+        }
+        let messages = resumed.frames.len() as u64;
+        let bytes = resumed.frames.iter().map(Bytes::len).sum();
+        self.shared.allowance.fetch_add(bytes, Ordering::Relaxed);
+        for frame in resumed.frames {
+            self.shared.add_buffered(frame.len());
+            env.messages_out += 1;
+            self.send(env, frame);
+        }
+        if !self.topics.iter().any(|t| t.id == resumed.id) {
+            self.subscribe(env, resumed.id);
+        }
+        if messages > 0
+            && let Some(subscription) = self.topics.iter_mut().find(|t| t.id == resumed.id)
+        {
+            subscription.since = env.hub.counted(resumed.id).wrapping_sub(1);
+        }
+        if env.wants(Interest::RESUME) {
+            let Resumed { topic, complete, position, .. } = resumed;
+            let id = self.shared.id;
+            env.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
+        }
+    }
+
+    /// Whether it has got what has this position, because it has resumed one of the topics.
+    pub(crate) fn has_got(&mut self, topics: &[TopicId], position: &str) -> bool {
+        let Some(resumes) = &mut self.resumes else { return false };
+        let Some(at) = resumes.got.iter().position(|(id, _)| topics.contains(id)) else { return false };
+        let newer = is_after(position, &resumes.got[at].1, false);
+        if newer {
+            resumes.got.swap_remove(at);
+        }
+        !newer
     }
 
     /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
@@ -451,6 +546,9 @@ impl Session {
         if !self.out.is_empty() {
             return;
         }
+        if self.resumes.is_some() {
+            self.shared.allowance.store(0, Ordering::Relaxed);
+        }
         if let Phase::Lingering { fin: false } = self.phase {
             self.stream.shutdown_write();
             self.phase = Phase::Lingering { fin: true };
@@ -460,7 +558,7 @@ impl Session {
             && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
             && env.wants(Interest::DRAIN)
         {
-            env.emit(Item::Plain(Event::Drain { id: self.shared.id }));
+            env.emit(Item::plain(Event::Drain { id: self.shared.id }));
         }
     }
 
@@ -584,9 +682,10 @@ impl Session {
         env.live -= 1;
         env.ended.notify_one();
         for topic in std::mem::take(&mut self.topics) {
-            env.hub.leave(topic, self.shared.slot);
+            env.hub.leave(topic.id, self.shared.slot);
         }
-        env.emit(Item::Plain(Event::Close { id: self.shared.id, code, reason }));
+        self.resumes = None;
+        env.emit(Item::plain(Event::Close { id: self.shared.id, code, reason }));
     }
 
     fn die(&mut self) {

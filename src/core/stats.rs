@@ -14,6 +14,22 @@ macro_rules! counters {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
 
+            /// The values alone, for the way to another process.
+            pub(crate) fn values(&self) -> Vec<u64> {
+                vec![$(self.$name,)*]
+            }
+
+            /// From there. What another version does not know is 0.
+            pub(crate) fn from_values(values: &[u64]) -> Self {
+                let mut values = values.iter().copied();
+                Self { $($name: values.next().unwrap_or(0),)* }
+            }
+
+            /// Adds what another one counts.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)*
+            }
+
             /// What the counter of this name counts, in one sentence.
             pub fn describe(name: &str) -> &'static str {
                 match name {
@@ -102,6 +118,33 @@ counters! {
     tls_reload_errors,
     /// Connections ended for a PROXY header that is malformed or comes from a peer not trusted.
     proxy_errors,
+    /// Publications handed to the hub for other workers and nodes.
+    bus_sent,
+    /// Publications that came from the hub.
+    bus_received,
+    /// Publications refused because too much waited for the hub.
+    bus_refused,
+    /// Times the connection to the hub was lost, and what other workers published meanwhile.
+    bus_lost_links,
+    /// Own publications, at most, that the hub had not dealt with when the connection was lost.
+    bus_lost,
+    /// Workers whose connection the hub has cut because they did not read.
+    bus_cut,
+    /// Connections to the hub that were ended for bytes that make no sense.
+    bus_errors,
+    /// Publications that were accepted, and that the hub or the broker could not pass on.
+    unpublished,
+    /// Topics whose history is kept in memory now.
+    history_topics,
+    /// Bytes of these histories now.
+    history_bytes,
+}
+
+impl Stats {
+    /// Without what is a state and not a count: for a server that has ended.
+    pub(crate) fn counts_only(self) -> Self {
+        Self { connections: 0, topics: 0, publishers: 0, history_topics: 0, history_bytes: 0, ..self }
+    }
 }
 
 impl Counters {

@@ -113,6 +113,11 @@ impl Topics {
         Ok(Some(topic.id))
     }
 
+    /// The number of a topic that has subscribers.
+    pub(crate) fn id(&self, name: &str) -> Option<TopicId> {
+        self.topics.get(name).map(|topic| topic.id)
+    }
+
     /// The number under which the I/O thread is to be told. `None`: not subscribed.
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, name: &str) -> Option<TopicId> {
         let subscriber = self.of.get_mut(&conn)?;
@@ -232,6 +237,7 @@ mod tests {
             let mut topics = Topics::new(1);
             topics.subscribe(A, 0, pattern).unwrap();
             assert_eq!(routed(&topics, name), usize::from(matches), "{pattern} {name}");
+            assert_eq!(crate::patterns::fits(pattern, name), matches, "{pattern} {name}");
             topics.forget(A);
             assert_eq!(routed(&topics, name), 0);
             assert!(topics.patterns.is_pruned(), "the trie is pruned");

@@ -505,7 +505,7 @@ fn a_published_message_is_compressed_once_for_all_that_can() {
         if round % 2 == 0 {
             server.publish("room", news.as_bytes(), false, None).unwrap();
         } else {
-            server.broadcast(news.as_bytes(), false, None);
+            server.broadcast(news.as_bytes(), false, None).unwrap();
         }
         server.flush();
         let frames: Vec<_> = clients.iter_mut().map(read_frame).collect();

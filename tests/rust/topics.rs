@@ -37,7 +37,7 @@ fn a_publication_reaches_its_subscribers_in_order_and_nobody_else() {
             server.publish("news", format!("{i}").as_bytes(), false, Some(&all[4].1)).unwrap();
         }
         server.publish("nobody", b"x", false, None).unwrap();
-        server.broadcast(b"end", false, None);
+        server.broadcast(b"end", false, None).unwrap();
         server.flush();
         let expected: Vec<_> = (0..100).map(|i| i.to_string()).chain(["end".to_owned()]).collect();
         for (client, _) in &mut all[..4] {

@@ -1,0 +1,511 @@
+//! A worker's end of the bus: a task on the first I/O thread.
+
+use bytes::Bytes;
+use std::future::{Future, poll_fn};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::bus::HubConfig;
+use crate::bus::hub::{fingerprint, random};
+use crate::bus::pipe::Pipe;
+use crate::bus::seam;
+use crate::bus::serve::{Service, connect};
+use crate::bus::wire::{Down, Up, VERSION};
+use crate::config::{BusMember, Config, History};
+use crate::env::State;
+use crate::error::{BusError, StartError};
+use crate::event::{Event, Interest};
+use crate::io as io_thread;
+use crate::listener::lift;
+use crate::queue::Item;
+use crate::stats::{Counters, Stats};
+
+/// For the hub to answer, and for it to be there at the start.
+const GREETING: Duration = Duration::from_secs(5);
+/// Between attempts to reach it again.
+const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration::from_millis(200);
+/// A new hub gets no publication before the other workers had time to come back to it.
+const GATHERING: Duration = Duration::from_millis(400);
+/// Between two reports of the counters.
+const REPORT: Duration = Duration::from_secs(1);
+/// What a new hub has not said so long after its start, it will not say.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Bytes of a frame of the hub.
+const LIMIT: usize = u32::MAX as usize;
+/// Reads before other tasks of the thread have their turn.
+const READS: usize = 4;
+
+/// A worker as it introduces itself.
+#[derive(Debug, Clone)]
+struct Identity {
+    slot: u16,
+    instance: u64,
+    history: String,
+}
+
+impl Identity {
+    fn new(slot: u16, history: &[(String, History)]) -> io::Result<Self> {
+        Ok(Self { slot, instance: random()?, history: fingerprint(history) })
+    }
+
+    fn hello(&self) -> Bytes {
+        let (slot, instance, history) = (self.slot, self.instance, self.history.as_str());
+        Up::Hello { version: VERSION, slot, instance, history }.encode()
+    }
+}
+
+/// What a hub says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Welcome {
+    broker: bool,
+    /// Bytes of a publication.
+    limit: usize,
+}
+
+impl Welcome {
+    fn new(broker: bool, limit: u64) -> Self {
+        Self { broker, limit: usize::try_from(limit).unwrap_or(usize::MAX) }
+    }
+}
+
+/// The way to a hub, before there is a runtime.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    identity: Identity,
+    /// `None`: the hub is in this process, and has not said hello.
+    path: Option<PathBuf>,
+    stream: StdStream,
+    welcome: Welcome,
+    hub: Option<(HubConfig, StdStream)>,
+}
+
+impl Joined {
+    /// To a hub in this process.
+    pub(crate) fn inside(config: &Config) -> Result<Self, StartError> {
+        if let Some(broker) = &config.broker {
+            seam::check(broker)?;
+        }
+        let (stream, theirs) = StdStream::pair()?;
+        let hub = HubConfig {
+            history: config.history.clone(),
+            broker: config.broker.clone(),
+            queue: config.bus_queue,
+        };
+        let identity = Identity::new(0, &config.history)?;
+        let limit = config.bus_queue;
+        Ok(Self {
+            identity,
+            path: None,
+            stream,
+            welcome: Welcome { broker: false, limit },
+            hub: Some((hub, theirs)),
+        })
+    }
+
+    /// To the hub of a node, awaited for some seconds.
+    pub(crate) fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
+        let identity = Identity::new(member.slot, &config.history)?;
+        let deadline = Instant::now() + GREETING;
+        loop {
+            match greet(member, &identity, deadline) {
+                Ok((stream, welcome)) => {
+                    let path = Some(member.path.clone());
+                    return Ok(Self { identity, path, stream, welcome, hub: None });
+                }
+                // It may just be starting.
+                Err(BusError::Unreachable { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(BACK_OFF.start);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Says hello and reads the answer, and nothing behind it.
+fn greet(
+    member: &BusMember,
+    identity: &Identity,
+    deadline: Instant,
+) -> Result<(StdStream, Welcome), BusError> {
+    let path = &member.path;
+    let exchange = || {
+        let mut stream = StdStream::connect(path)?;
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        stream.set_write_timeout(Some(left))?;
+        stream.write_all(&identity.hello())?;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > 4096 {
+            return Err(io::Error::other("what listens there is not a hub"));
+        }
+        let mut frame = vec![0; length];
+        stream.read_exact(&mut frame)?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, frame))
+    };
+    let (stream, frame) =
+        exchange().map_err(|source| BusError::Unreachable { path: path.clone(), source })?;
+    match Down::decode(&frame) {
+        Ok(Down::Welcome { broker, limit }) => Ok((stream, Welcome::new(broker, limit))),
+        Ok(Down::TurnedAway { why }) => Err(BusError::Refused { path: path.clone(), why: why.to_owned() }),
+        _ => {
+            let why = "it does not speak the protocol of a hub".to_owned();
+            Err(BusError::Refused { path: path.clone(), why })
+        }
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<UnixStream>> + Send>>;
+
+enum Phase {
+    Connecting(Connecting),
+    Greeting(Pipe, Pin<Box<Sleep>>),
+    Up(Pipe),
+    /// A hub in this process ends with it.
+    Over,
+}
+
+/// The task.
+struct Link {
+    state: Arc<State>,
+    identity: Identity,
+    path: Option<PathBuf>,
+    phase: Phase,
+    back_off: Duration,
+    /// Publications handed over on this connection, and how many the hub has dealt with.
+    sent: u64,
+    handled: u64,
+    /// What a resuming connection has missed, until it is whole.
+    missed: Vec<(Bytes, bool)>,
+    report: Pin<Box<Sleep>>,
+    reported: Vec<u64>,
+    /// Until publications go out.
+    hold: Option<Pin<Box<Sleep>>>,
+    /// When what the hub has not confirmed is given up.
+    settle: Option<Pin<Box<Sleep>>>,
+    /// The other threads have too much to do.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Body of the task.
+pub(crate) async fn run(joined: Joined, state: Arc<State>) {
+    let Joined { identity, path, stream, welcome, hub } = joined;
+    let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
+    let stream = match begun.and_then(|_| lifted(stream)) {
+        Ok(stream) => stream,
+        Err(error) => return complain(&state, &format!("the bus can't be used: {error}")),
+    };
+    let mut pipe = Pipe::new(stream, LIMIT);
+    let greeted = path.is_some();
+    if !greeted {
+        pipe.push(identity.hello());
+    }
+    let mut link = Link {
+        state,
+        identity,
+        path,
+        phase: Phase::Greeting(pipe, Box::pin(sleep(GREETING))),
+        back_off: BACK_OFF.start,
+        sent: 0,
+        handled: 0,
+        missed: Vec::new(),
+        report: Box::pin(sleep(REPORT)),
+        reported: Vec::new(),
+        hold: None,
+        settle: None,
+        pause: None,
+    };
+    if greeted && let Phase::Greeting(pipe, _) = std::mem::replace(&mut link.phase, Phase::Over) {
+        link.begin(pipe, welcome);
+    }
+    poll_fn(|cx| link.poll(cx)).await;
+}
+
+/// The hub of this process alone, as a task of this thread.
+fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
+    let stream = lifted(stream)?;
+    let broker = connect(&config)?;
+    let service = Service::new(config, None, broker)?.for_one(stream);
+    tokio::spawn(service.run(std::future::pending()));
+    Ok(())
+}
+
+/// Leaves the low descriptors to PHP.
+fn lifted(stream: StdStream) -> io::Result<UnixStream> {
+    let stream = StdStream::from(lift(stream.into()));
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// What is lost without the host's doing, it must hear of.
+fn complain(state: &State, reason: &str) {
+    complain_about(state, "", reason);
+}
+
+fn complain_about(state: &State, topic: &str, reason: &str) {
+    if state.bus.as_ref().is_some_and(|port| port.may_complain()) {
+        let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned() };
+        io_thread::with(|io| io.emit(Item::plain(event)));
+    }
+}
+
+impl Link {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.phase {
+                Phase::Over => return Poll::Ready(()),
+                Phase::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(stream) => {
+                        let mut pipe = Pipe::new(stream, LIMIT);
+                        pipe.push(self.identity.hello());
+                        self.phase = Phase::Greeting(pipe, Box::pin(sleep(GREETING)));
+                    }
+                    Err(_) => self.connect(),
+                },
+                Phase::Greeting(pipe, deadline) => {
+                    let greeted = if deadline.as_mut().poll(cx).is_ready() {
+                        Err(io::ErrorKind::TimedOut.into())
+                    } else {
+                        ready!(greeted(pipe, cx))
+                    };
+                    match (greeted, std::mem::replace(&mut self.phase, Phase::Over)) {
+                        (Ok(welcome), Phase::Greeting(pipe, _)) => self.begin(pipe, welcome),
+                        (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
+                            if self.back_off < BACK_OFF.end {
+                                complain(&self.state, &format!("the hub refused this worker: {error}"));
+                            }
+                            self.back_off = BACK_OFF.end;
+                            self.connect();
+                        }
+                        _ => self.connect(),
+                    }
+                }
+                Phase::Up(_) => match ready!(self.poll_up(cx)) {
+                    Ok(()) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(error) => self.lost(&error),
+                },
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let Some(path) = self.path.clone() else {
+            self.phase = Phase::Over;
+            return;
+        };
+        let pause = self.back_off;
+        self.back_off = (pause * 2).min(BACK_OFF.end);
+        self.phase = Phase::Connecting(Box::pin(async move {
+            sleep(pause).await;
+            UnixStream::connect(path).await
+        }));
+    }
+
+    /// The hub has said hello: it is told all that it must know.
+    fn begin(&mut self, mut pipe: Pipe, welcome: Welcome) {
+        let Welcome { broker, limit } = welcome;
+        if let Some(port) = &self.state.bus {
+            port.largest.store(limit, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.back_off = BACK_OFF.start;
+        (self.sent, self.handled) = (0, 0);
+        self.reported.clear();
+        io_thread::with(|io| {
+            io.outbound.begin(broker);
+            if broker {
+                io.topic_names().for_each(|name| pipe.push(Up::Interest { name, on: true }.encode()));
+            }
+            for (ticket, ask) in &io.outbound.asks {
+                let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
+                pipe.push(Up::Resume { ticket: *ticket, topic, position }.encode());
+            }
+        });
+        for (conn, topic, member, data) in self.state.presence().own() {
+            pipe.push(Up::Join { conn: conn.0, topic, member, data }.encode());
+        }
+        self.settle = Some(Box::pin(sleep(SETTLED)));
+        if self.hold.is_some() {
+            self.hold = Some(Box::pin(sleep(GATHERING)));
+        }
+        self.phase = Phase::Up(pipe);
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        let Phase::Up(pipe) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
+        let Some(port) = &self.state.bus else { return };
+        let again = io_thread::with(|io| io.outbound.interrupt(port, pipe)).unwrap_or(0);
+        let lost = self.sent.saturating_sub(self.handled).saturating_sub(again);
+        let counters = &self.state.counters;
+        Counters::one(&counters.bus_lost_links);
+        Counters::add(&counters.bus_lost, lost);
+        complain(
+            &self.state,
+            &format!(
+                "the connection to the hub was lost ({error}): messages of other workers were missed, \
+                 and up to {lost} of this worker"
+            ),
+        );
+        self.missed = Vec::new();
+        self.settle = None;
+        self.hold = Some(Box::pin(sleep(GATHERING)));
+        self.state.presence().doubt();
+        port.stats().clear();
+        self.connect();
+    }
+
+    /// `Ready(Ok)`: others have their turn before this goes on.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.settle.as_mut().is_some_and(|s| s.as_mut().poll(cx).is_ready()) {
+            self.settle = None;
+            let changed = self.state.presence().give_up();
+            if changed {
+                io_thread::with(|io| io.emit(Item::Presence));
+            }
+        }
+        while self.report.as_mut().poll(cx).is_ready() {
+            self.report.as_mut().reset(tokio::time::Instant::now() + REPORT);
+            self.report();
+        }
+        let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
+        let Some(port) = &self.state.bus else { return Poll::Pending };
+        if self.hold.as_mut().is_some_and(|hold| hold.as_mut().poll(cx).is_ready()) {
+            self.hold = None;
+        }
+        let held = self.hold.is_some();
+        loop {
+            if !held {
+                self.sent += io_thread::with(|io| io.outbound.fill(port, pipe, cx.waker())).unwrap_or(0);
+            }
+            let flushed = pipe.poll_flush(cx);
+            let more = io_thread::with(|io| {
+                io.outbound.writing = flushed.is_pending() && !pipe.is_broken();
+                !held && !io.outbound.is_empty()
+            });
+            if flushed.is_pending() || more != Some(true) {
+                break;
+            }
+        }
+        for _ in 0..READS {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            if self.state.is_crowded() {
+                self.pause = Some(Box::pin(sleep(Duration::from_millis(1))));
+                continue;
+            }
+            let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
+            ready!(pipe.poll_read(cx))?;
+            self.take_frames()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn report(&mut self) {
+        let mut stats = self.state.counters.read();
+        stats.connections = self.state.limits.open() as u64;
+        stats.topics = io_thread::with(|io| io.topic_names().count() as u64).unwrap_or(0);
+        let values = stats.values();
+        if let Phase::Up(pipe) = &mut self.phase
+            && values != self.reported
+        {
+            pipe.push(Up::Stats { values: values.clone() }.encode());
+            self.reported = values;
+        }
+    }
+
+    /// Carries out all that was read.
+    fn take_frames(&mut self) -> io::Result<()> {
+        let result = loop {
+            let Phase::Up(pipe) = &mut self.phase else { return Ok(()) };
+            match pipe.next() {
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.take(&frame) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        io_thread::with(|io| io.deliver_all());
+        result
+    }
+
+    fn take(&mut self, frame: &Bytes) -> io::Result<()> {
+        let state = &self.state;
+        match Down::decode(frame).map_err(io::Error::other)? {
+            Down::Deliver { topic, payload, binary, position, except } => {
+                Counters::one(&state.counters.bus_received);
+                io_thread::with(|io| io.deliver_named(topic, payload, binary, position, except));
+            }
+            Down::Broadcast { payload, binary } => {
+                Counters::one(&state.counters.bus_received);
+                io_thread::with(|io| io.deliver_broadcast(payload, binary));
+            }
+            Down::Missed { payload, binary, .. } => {
+                self.missed.push((crate::frame::message(payload, binary), binary));
+            }
+            Down::Resumed { ticket, complete, position } => {
+                let entries = std::mem::take(&mut self.missed).into_iter().map(|(frame, _)| frame).collect();
+                io_thread::with(|io| io.resumed(ticket, complete, position, entries));
+            }
+            Down::Present { topic, member, connections, data } => {
+                let changed = state.presence().set(topic, member, connections, data);
+                if changed {
+                    io_thread::with(|io| io.emit(Item::Presence));
+                }
+            }
+            Down::Refused { topic, why } => complain_about(state, topic, why),
+            Down::Broker { connected, reason } => {
+                if state.wants(Interest::BROKER) {
+                    let event = Event::Broker { connected, reason: reason.to_owned() };
+                    io_thread::with(|io| io.emit(Item::plain(event)));
+                }
+            }
+            Down::Stats { link, slot, values } => {
+                if let Some(port) = &state.bus {
+                    port.stats().insert(link, (slot, Stats::from_values(&values)));
+                }
+            }
+            Down::StatsGone { link } => {
+                if let Some(port) = &state.bus {
+                    port.stats().remove(&link);
+                }
+            }
+            Down::Handled { publications } => self.handled = publications,
+            Down::Welcome { .. } | Down::TurnedAway { .. } => {
+                return Err(io::Error::other("the hub said hello twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The hub's answer; `PermissionDenied` if it refuses.
+fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<Welcome>> {
+    let _ = pipe.poll_flush(cx);
+    loop {
+        if let Some(frame) = pipe.next()? {
+            return Poll::Ready(match Down::decode(&frame).map_err(io::Error::other)? {
+                Down::Welcome { broker, limit } => Ok(Welcome::new(broker, limit)),
+                Down::TurnedAway { why } => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+                _ => Err(io::Error::other("the hub did not say hello")),
+            });
+        }
+        ready!(pipe.poll_read(cx))?;
+    }
+}

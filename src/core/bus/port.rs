@@ -1,0 +1,178 @@
+//! What the host, the I/O threads and the link of one worker share.
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::bus::pipe::Pipe;
+use crate::bus::wire;
+use crate::queue::Target;
+use crate::stats::Stats;
+use crate::topics::TopicId;
+
+/// Bytes that are handed to the socket at a time.
+const HANDFUL: usize = 256 << 10;
+/// Losses that the host has not heard of yet; further ones are only counted.
+const TROUBLES: usize = 1000;
+
+/// The way to the hub.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// Bytes of publications that wait.
+    queued: AtomicUsize,
+    limit: usize,
+    /// Bytes of a publication that the hub takes.
+    pub(crate) largest: AtomicUsize,
+    tickets: AtomicU64,
+    troubles: AtomicUsize,
+    /// Counters of the other workers, by their links.
+    stats: Mutex<HashMap<u32, (u16, Stats)>>,
+}
+
+impl Port {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            queued: AtomicUsize::new(0),
+            limit,
+            largest: AtomicUsize::new(limit),
+            tickets: AtomicU64::new(1),
+            troubles: AtomicUsize::new(0),
+            stats: Mutex::default(),
+        }
+    }
+
+    /// Takes room for a publication, if there is some. What has it must reach [`Outbound::push`].
+    pub(crate) fn admit(&self, frame: usize) -> bool {
+        let before = self.queued.fetch_add(frame, Ordering::Relaxed);
+        let fits =
+            before.saturating_add(frame) <= self.limit && frame <= self.largest.load(Ordering::Relaxed);
+        if !fits {
+            self.release(frame);
+        }
+        fits
+    }
+
+    /// How much has room.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.min(self.largest.load(Ordering::Relaxed))
+    }
+
+    fn release(&self, frame: usize) {
+        self.queued.fetch_sub(frame, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the host may be told of one more loss.
+    pub(crate) fn may_complain(&self) -> bool {
+        let fits = self.troubles.fetch_add(1, Ordering::Relaxed) < TROUBLES;
+        if !fits {
+            self.complained();
+        }
+        fits
+    }
+
+    /// The host has been told of a loss.
+    pub(crate) fn complained(&self) {
+        self.troubles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> MutexGuard<'_, HashMap<u32, (u16, Stats)>> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection resumes a topic.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) thread: u16,
+    pub(crate) target: Target,
+    pub(crate) id: TopicId,
+    pub(crate) topic: String,
+    pub(crate) position: String,
+}
+
+/// What waits on the first I/O thread for the link.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    queue: VecDeque<Bytes>,
+    /// Of the link's task.
+    waker: Option<Waker>,
+    /// The hub is there. Without it, only publications wait; the rest is told anew.
+    up: bool,
+    /// The hub has a broker.
+    pub(crate) broker: bool,
+    /// Questions without an answer, by ticket.
+    pub(crate) asks: BTreeMap<u64, Ask>,
+    /// What the link has to write yet.
+    pub(crate) writing: bool,
+}
+
+impl Outbound {
+    /// Queues a frame; a publication must have been admitted.
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        if self.up || wire::is_publication(&frame) {
+            self.queue.push_back(frame);
+            self.wake();
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives the link what it can write next. Returns how many publications that were. The link
+    /// is woken for more.
+    pub(crate) fn fill(&mut self, port: &Port, pipe: &mut Pipe, waker: &Waker) -> u64 {
+        let mut publications = 0;
+        while pipe.waiting() < HANDFUL
+            && let Some(frame) = self.queue.pop_front()
+        {
+            if wire::is_publication(&frame) {
+                publications += 1;
+                port.release(frame.len());
+            }
+            pipe.push(frame);
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 1024 {
+            self.queue = VecDeque::new();
+        }
+        self.waker = Some(waker.clone());
+        publications
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The hub has said hello.
+    pub(crate) fn begin(&mut self, broker: bool) {
+        self.up = true;
+        self.broker = broker;
+    }
+
+    /// The hub is gone. What it can't have got is queued again, first; returns how many
+    /// publications these are.
+    pub(crate) fn interrupt(&mut self, port: &Port, pipe: Pipe) -> u64 {
+        self.up = false;
+        self.queue.retain(|frame| wire::is_publication(frame));
+        let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
+        let again = unsent.len() as u64;
+        for frame in unsent.into_iter().rev() {
+            port.queued.fetch_add(frame.len(), Ordering::Relaxed);
+            self.queue.push_front(frame);
+        }
+        again
+    }
+
+    /// Nothing is left to write, or nobody to write it to.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.up || self.queue.is_empty() && !self.writing
+    }
+}

@@ -1,0 +1,281 @@
+//! Topics whose history a broker keeps: publications come in by subscription and what was missed
+//! by question, on two ways that know nothing of each other. Here they become one order again.
+
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::bus::seam::Replay;
+
+/// Publications held back while a gap is filled, or kept while a question is under way.
+const HELD: usize = 10_000;
+/// A topic that nothing is heard of is forgotten.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A publication with its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Positioned {
+    pub(crate) position: String,
+    pub(crate) payload: Bytes,
+    pub(crate) binary: bool,
+}
+
+/// What to do with a publication that came in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Deliver(Positioned),
+    /// It was delivered already, or it waits until a gap is filled.
+    Nothing,
+    /// Ask for what follows this position.
+    Fill(String),
+}
+
+/// The topics that were heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Sequences {
+    topics: HashMap<String, Sequence>,
+}
+
+#[derive(Debug)]
+struct Sequence {
+    /// Delivered last.
+    seen: Option<String>,
+    /// What a resuming connection was told, before anything was delivered: what follows must come.
+    base: Option<String>,
+    /// A gap is being filled.
+    filling: bool,
+    held: VecDeque<Positioned>,
+    /// Questions of resuming connections under way, and what was delivered meanwhile.
+    asking: u32,
+    recent: VecDeque<Positioned>,
+    used: Instant,
+}
+
+/// Epoch and number.
+fn parse(position: &str) -> Option<(&str, u64)> {
+    let (epoch, number) = position.rsplit_once('-')?;
+    Some((epoch, number.parse().ok()?))
+}
+
+fn same_epoch(a: &str, b: &str) -> bool {
+    matches!((parse(a), parse(b)), (Some((a, _)), Some((b, _))) if a == b)
+}
+
+/// Whether `position` comes after `other`: so far that something lies between, if `beyond`. In
+/// another epoch everything is new, and nothing is between.
+pub(crate) fn is_after(position: &str, other: &str, beyond: bool) -> bool {
+    match (parse(position), parse(other)) {
+        (Some((a, n)), Some((b, m))) if a == b => n > m.saturating_add(beyond.into()),
+        _ => !beyond,
+    }
+}
+
+impl Sequences {
+    fn of(&mut self, topic: &str, now: Instant) -> &mut Sequence {
+        let fresh = || Sequence {
+            seen: None,
+            base: None,
+            filling: false,
+            held: VecDeque::new(),
+            asking: 0,
+            recent: VecDeque::new(),
+            used: now,
+        };
+        let sequence = self.topics.entry(topic.to_owned()).or_insert_with(fresh);
+        sequence.used = now;
+        sequence
+    }
+
+    /// A publication came in.
+    pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Turn {
+        let sequence = self.of(topic, now);
+        if sequence.filling && sequence.held.len() < HELD {
+            sequence.held.push_back(message);
+            return Turn::Nothing;
+        }
+        match sequence.seen.as_ref().or(sequence.base.as_ref()) {
+            // What comes late is new to those who have only subscribed.
+            Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
+                Turn::Nothing
+            }
+            Some(seen) if is_after(&message.position, seen, true) && !sequence.filling => {
+                let from = seen.clone();
+                sequence.filling = true;
+                sequence.held.push_back(message);
+                Turn::Fill(from)
+            }
+            _ => {
+                sequence.deliver(&message);
+                Turn::Deliver(message)
+            }
+        }
+    }
+
+    /// What fills a gap has come: all that is to be delivered now, and whether the gap is closed.
+    pub(crate) fn filled(&mut self, topic: &str, replay: Replay, now: Instant) -> (Vec<Positioned>, bool) {
+        let sequence = self.of(topic, now);
+        sequence.filling = false;
+        let mut due = Vec::new();
+        let entries = replay.entries.into_iter();
+        let entries = entries.map(|(position, payload, binary)| Positioned { position, payload, binary });
+        for message in entries.chain(std::mem::take(&mut sequence.held)) {
+            if sequence.seen.as_ref().is_none_or(|seen| is_after(&message.position, seen, false)) {
+                sequence.deliver(&message);
+                due.push(message);
+            }
+        }
+        (due, replay.complete)
+    }
+
+    /// The same for a look whether there was a gap at all. Where one is being filled, that does it.
+    pub(crate) fn looked(&mut self, topic: &str, replay: Replay, now: Instant) -> Vec<Positioned> {
+        if self.of(topic, now).filling { Vec::new() } else { self.filled(topic, replay, now).0 }
+    }
+
+    /// The broker was away: topics that are followed, with the position after which something may
+    /// be missing.
+    pub(crate) fn fill_all(&mut self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (topic, sequence) in &mut self.topics {
+            if let (Some(seen), false) = (&sequence.seen, sequence.filling) {
+                sequence.filling = true;
+                all.push((topic.clone(), seen.clone()));
+            }
+        }
+        all
+    }
+
+    /// A resuming connection's question goes out.
+    pub(crate) fn asking(&mut self, topic: &str, now: Instant) {
+        self.of(topic, now).asking += 1;
+    }
+
+    /// Its answer came: completed by what was delivered since it was given. If nothing is known of
+    /// the topic before, also the position after which to look once more, when the subscription
+    /// is surely in force.
+    pub(crate) fn answered(
+        &mut self,
+        topic: &str,
+        mut replay: Replay,
+        now: Instant,
+    ) -> (Replay, Option<String>) {
+        let sequence = self.of(topic, now);
+        let mut first = None;
+        if sequence.seen.is_none() && sequence.base.is_none() && !replay.position.is_empty() {
+            sequence.base = Some(replay.position.clone());
+            first = Some(replay.position.clone());
+        }
+        for message in &sequence.recent {
+            // Something is lacking between them, or they can't be compared.
+            if is_after(&message.position, &replay.position, true)
+                || !same_epoch(&message.position, &replay.position)
+            {
+                replay.complete = false;
+                replay.position.clone_from(&message.position);
+            }
+            if is_after(&message.position, &replay.position, false) {
+                replay.entries.push((message.position.clone(), message.payload.clone(), message.binary));
+                replay.position.clone_from(&message.position);
+            }
+        }
+        if !replay.complete {
+            replay.entries.clear();
+        }
+        sequence.asking = sequence.asking.saturating_sub(1);
+        if sequence.asking == 0 {
+            sequence.recent = VecDeque::new();
+        }
+        (replay, first)
+    }
+
+    /// Forgets what is idle.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.topics.retain(|_, s| s.filling || s.asking > 0 || now.saturating_duration_since(s.used) < IDLE);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+}
+
+impl Sequence {
+    fn deliver(&mut self, message: &Positioned) {
+        self.seen = Some(message.position.clone());
+        if self.asking > 0 {
+            if self.recent.len() == HELD {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(message.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(n: u64) -> Positioned {
+        Positioned { position: format!("e-{n}"), payload: n.to_string().into(), binary: false }
+    }
+
+    fn replay(complete: bool, entries: std::ops::RangeInclusive<u64>, position: u64) -> Replay {
+        let entries = entries.map(|n| (format!("e-{n}"), n.to_string().into(), false)).collect();
+        Replay { complete, entries, position: format!("e-{position}") }
+    }
+
+    #[test]
+    fn gaps_are_filled_and_doubles_dropped() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        assert_eq!(all.take("t", at(5), now), Turn::Deliver(at(5)));
+        assert_eq!(all.take("t", at(5), now), Turn::Nothing);
+        assert_eq!(all.take("t", at(6), now), Turn::Deliver(at(6)));
+        assert_eq!(all.take("t", at(9), now), Turn::Fill("e-6".into()));
+        assert_eq!(all.take("t", at(10), now), Turn::Nothing);
+        let (due, complete) = all.filled("t", replay(true, 7..=9, 9), now);
+        assert_eq!((due, complete), ((7..=10).map(at).collect(), true));
+        assert_eq!(all.take("t", at(8), now), Turn::Nothing);
+        assert_eq!(all.take("t", at(11), now), Turn::Deliver(at(11)));
+        // Another epoch begins anew.
+        let other = Positioned { position: "f-1".into(), ..at(1) };
+        assert_eq!(all.take("t", other.clone(), now), Turn::Deliver(other));
+        // After the broker was away.
+        assert_eq!(all.fill_all(), [("t".to_owned(), "f-1".to_owned())]);
+        assert!(all.fill_all().is_empty());
+        assert_eq!(all.filled("t", Replay::default(), now), (vec![], false));
+    }
+
+    #[test]
+    fn what_falls_between_answer_and_subscription_is_looked_for() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        all.asking("t", now);
+        let (_, first) = all.answered("t", replay(true, 4..=5, 5), now);
+        assert_eq!(first.as_deref(), Some("e-5"));
+        // Late, for those who had subscribed before.
+        let mut late = Sequences::default();
+        late.asking("t", now);
+        late.answered("t", replay(true, 4..=5, 5), now);
+        assert_eq!(late.take("t", at(5), now), Turn::Deliver(at(5)));
+        // 6 has come to nobody; 7 tells.
+        assert_eq!(all.take("t", at(7), now), Turn::Fill("e-5".into()));
+        assert_eq!(all.filled("t", replay(true, 6..=7, 7), now).0, [at(6), at(7)]);
+        // Or the question, where nothing follows.
+        let (_, first) = late.answered("u", replay(true, 4..=5, 5), now);
+        assert!(first.is_some());
+        assert_eq!(late.looked("u", replay(true, 6..=6, 6), now), [at(6)]);
+        assert_eq!(late.take("u", at(6), now), Turn::Nothing);
+    }
+
+    #[test]
+    fn an_answer_is_completed_by_what_came_meanwhile() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        all.asking("t", now);
+        (5..=7).for_each(|n| drop(all.take("t", at(n), now)));
+        let answer = all.answered("t", replay(true, 3..=5, 5), now);
+        assert_eq!(answer, (replay(true, 3..=7, 7), None));
+        all.asking("t", now);
+        all.take("t", at(8), now);
+        assert_eq!(all.answered("t", replay(true, 7..=9, 9), now), (replay(true, 7..=9, 9), None));
+        all.sweep(now + IDLE);
+        assert!(all.is_empty());
+    }
+}

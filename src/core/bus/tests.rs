@@ -1,0 +1,401 @@
+//! Nodes that share a broker, which is a fake one here: it delivers and stores, loses what it is
+//! told to lose, and goes away when told to.
+
+#[path = "../../../tests/rust/support/mod.rs"]
+mod support;
+
+use bytes::Bytes;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bus::HubConfig;
+use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
+use crate::bus::serve::Service;
+use crate::config::{BusMember, Config, History};
+use crate::event::{Connection, Event, Interest};
+use crate::patterns::fits;
+use crate::server::Server;
+use support::*;
+
+/// What all nodes share.
+#[derive(Debug, Default)]
+struct Exchange {
+    nodes: HashMap<u64, Attached>,
+    logs: HashMap<String, Vec<(Bytes, bool)>>,
+    /// The next publication reaches nobody but the store.
+    lose: bool,
+    full: bool,
+}
+
+#[derive(Debug)]
+struct Attached {
+    to: mpsc::Sender<FromBroker>,
+    interest: BTreeSet<String>,
+    away: bool,
+}
+
+impl Attached {
+    fn say(&self, said: FromBroker) {
+        if !self.away || matches!(said, FromBroker::State { .. }) {
+            // A node that has ended hears nothing.
+            let full = matches!(self.to.try_send(said), Err(mpsc::error::TrySendError::Full(_)));
+            assert!(!full);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Fake(Arc<Mutex<Exchange>>, u64);
+
+impl Fake {
+    fn with<R>(&self, f: impl FnOnce(&mut Exchange) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn spread(&self, own: bool, topic: &str, payload: &Bytes, binary: bool, position: Option<String>) {
+        self.with(|exchange| {
+            if std::mem::take(&mut exchange.lose) {
+                return;
+            }
+            for (id, node) in &exchange.nodes {
+                if (own || *id != self.1) && node.interest.iter().any(|name| fits(name, topic)) {
+                    let (topic, payload, position) = (topic.to_owned(), payload.clone(), position.clone());
+                    node.say(FromBroker::Message { topic, payload, binary, position });
+                }
+            }
+        });
+    }
+
+    fn others(&self, said: FromBroker) {
+        self.with(|exchange| {
+            exchange.nodes.iter().filter(|(id, _)| **id != self.1).for_each(|(_, n)| n.say(said.clone()));
+        });
+    }
+
+    fn room(&self) -> Result<(), QueueFull> {
+        if self.with(|exchange| exchange.full) { Err(QueueFull) } else { Ok(()) }
+    }
+
+    /// The broker comes, or goes, for one node.
+    fn connect(&self, node: u64, connected: bool) {
+        self.with(|exchange| {
+            let node = exchange.nodes.get_mut(&node).unwrap();
+            node.away = !connected;
+            node.say(FromBroker::State { connected, reason: "as told".to_owned() });
+        });
+    }
+}
+
+impl Upstream for Fake {
+    fn interest(&self, name: &str, on: bool) {
+        self.with(|exchange| {
+            let node = exchange.nodes.get_mut(&self.1).unwrap();
+            assert!(if on { node.interest.insert(name.to_owned()) } else { node.interest.remove(name) });
+        });
+    }
+
+    fn publish(&self, topic: &str, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        self.room()?;
+        self.spread(false, topic, &payload, binary, None);
+        Ok(())
+    }
+
+    fn broadcast(&self, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        self.room()?;
+        self.others(FromBroker::Broadcast { payload, binary });
+        Ok(())
+    }
+
+    fn control(&self, payload: Bytes) {
+        self.others(FromBroker::Control { node: self.1, payload });
+    }
+
+    fn store(&self, topic: &str, payload: Bytes, binary: bool, _: &History) -> Result<(), QueueFull> {
+        self.room()?;
+        let number = self.with(|exchange| {
+            let log = exchange.logs.entry(topic.to_owned()).or_default();
+            log.push((payload.clone(), binary));
+            log.len()
+        });
+        self.spread(true, topic, &payload, binary, Some(format!("f-{number}")));
+        Ok(())
+    }
+
+    fn flush(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn replay(&self, topic: &str, position: &str, _: &History) -> Replaying {
+        let (fake, topic, position) = (self.clone(), topic.to_owned(), position.to_owned());
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            fake.with(|exchange| {
+                let log = exchange.logs.entry(topic).or_default();
+                let newest = format!("f-{}", log.len());
+                let after = match position.as_str() {
+                    "" => Some(log.len()),
+                    position => position.strip_prefix("f-").and_then(|n| n.parse().ok()),
+                };
+                let Some(after) = after.filter(|n| *n <= log.len()) else {
+                    return Replay { complete: false, entries: Vec::new(), position: newest };
+                };
+                let missed = log.iter().enumerate().skip(after);
+                let entries = missed.map(|(n, (p, b))| (format!("f-{}", n + 1), p.clone(), *b)).collect();
+                Replay { complete: true, entries, position: newest }
+            })
+        })
+    }
+}
+
+/// A hub with a broker, on a thread.
+struct Node {
+    directory: PathBuf,
+    id: u64,
+    history: Vec<(String, History)>,
+    quit: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Node {
+    fn new(exchange: &Arc<Mutex<Exchange>>, id: u64) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("sprocket-nodes-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        let listener = StdListener::bind(directory.join("hub")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (to, incoming) = mpsc::channel(100_000);
+        let fake = Fake(exchange.clone(), id);
+        fake.with(|exchange| {
+            exchange.nodes.insert(id, Attached { to, interest: BTreeSet::new(), away: false })
+        });
+        fake.connect(id, true);
+        let history = vec![("h.>".to_owned(), History { stamp: Some("%p%".into()), ..History::default() })];
+        let config = HubConfig { history: history.clone(), ..HubConfig::default() };
+        let (quit, ending) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = UnixListener::from_std(listener).unwrap();
+                let service = Service::new(config, Some(listener), Some((id, (Arc::new(fake), incoming))));
+                service.unwrap().run(async { drop(ending.await) }).await;
+            });
+        });
+        Self { directory, id, history, quit: Some(quit), thread: Some(thread) }
+    }
+
+    fn worker(&self, io_threads: usize) -> (Server, SocketAddr) {
+        let interest = Interest::RESUME.and(Interest::PRESENCE).and(Interest::BROKER);
+        let bus = Some(BusMember { path: self.directory.join("hub"), slot: 0 });
+        start(Config { bus, history: self.history.clone(), interest, io_threads, ..Config::default() })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.quit.take());
+        let ended = self.thread.take().map(std::thread::JoinHandle::join);
+        let _ = std::fs::remove_dir_all(&self.directory);
+        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))));
+    }
+}
+
+fn opened(server: &Server) -> Connection {
+    loop {
+        if let Event::Open { conn, .. } = next(server) {
+            return conn;
+        }
+    }
+}
+
+fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
+    let client = open(address);
+    let conn = opened(server);
+    topics.iter().for_each(|topic| server.subscribe(&conn, topic).unwrap());
+    server.flush();
+    (client, conn)
+}
+
+fn text(client: &mut TcpStream) -> String {
+    String::from_utf8(read_frame(client).1).unwrap()
+}
+
+fn publish(server: &Server, topic: &str, payload: &str) {
+    server.publish(topic, payload.as_bytes(), false, None).unwrap();
+    server.flush();
+}
+
+fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
+    server.resume(conn, topic, position).unwrap();
+    server.flush();
+    loop {
+        if let Event::Resumed { complete, messages, position, .. } = next(server) {
+            return (complete, messages, position);
+        }
+    }
+}
+
+/// Waits until the broker knows the node's interest in a topic.
+fn subscribed(fake: &Fake, node: &Node, topic: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !fake.with(|exchange| exchange.nodes[&node.id].interest.contains(topic)) {
+        assert!(std::time::Instant::now() < deadline, "no interest in {topic}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn pair() -> (Fake, Node, Node) {
+    let exchange = Arc::default();
+    let nodes = (Node::new(&exchange, 1), Node::new(&exchange, 2));
+    (Fake(exchange, 0), nodes.0, nodes.1)
+}
+
+#[test]
+fn nodes_share_topics_through_the_broker() {
+    let (fake, one, two) = pair();
+    let ((a, at_a), (b, at_b)) = (one.worker(1), two.worker(2));
+    let (mut here, conn) = subscriber(&a, at_a, &["t"]);
+    let (mut there, _) = subscriber(&b, at_b, &["t", "u.*"]);
+    ["t", "u.*"].iter().for_each(|topic| subscribed(&fake, &two, topic));
+    subscribed(&fake, &one, "t");
+    publish(&a, "t", "1");
+    publish(&a, "u.x", "2");
+    a.broadcast(b"3", false, Some(&conn)).unwrap();
+    a.flush();
+    assert_eq!([text(&mut there), text(&mut there), text(&mut there)], ["1", "2", "3"]);
+    publish(&b, "t", "4");
+    assert_eq!([text(&mut here), text(&mut here)], ["1", "4"]);
+    assert_eq!(text(&mut there), "4");
+    // Interest ends with its last subscriber, and with the worker.
+    a.unsubscribe(&conn, "t");
+    a.flush();
+    drop(b);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !fake.with(|exchange| exchange.nodes.values().all(|node| node.interest.is_empty())) {
+        assert!(std::time::Instant::now() < deadline, "interest ends");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A broker that takes no more is told of.
+    fake.with(|exchange| exchange.full = true);
+    publish(&a, "t", "5");
+    let mut connected = 0;
+    loop {
+        match next(&a) {
+            Event::Unpublished { topic, .. } => break assert_eq!(topic, "t"),
+            Event::Broker { connected: true, .. } => connected += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(connected <= 1);
+}
+
+#[test]
+fn the_history_of_a_broker_is_one_order_for_all_nodes() {
+    let (fake, one, two) = pair();
+    let ((a, at_a), (b, at_b)) = (one.worker(1), two.worker(2));
+    let (mut here, excepted) = subscriber(&a, at_a, &["h.1"]);
+    let (mut there, _) = subscriber(&b, at_b, &["h.1"]);
+    [&one, &two].into_iter().for_each(|node| subscribed(&fake, node, "h.1"));
+    a.publish("h.1", b"not here", false, Some(&excepted)).unwrap();
+    a.flush();
+    assert_eq!(text(&mut there), "not here");
+    for i in 0..20 {
+        publish(&a, "h.1", &format!("%p% a{i}"));
+        publish(&b, "h.1", &format!("%p% b{i}"));
+    }
+    let expected: Vec<_> = (0..40).map(|_| text(&mut here)).collect();
+    assert_eq!((0..40).map(|_| text(&mut there)).collect::<Vec<_>>(), expected);
+    for (n, text) in expected.iter().enumerate() {
+        assert!(text.starts_with(&format!("f-{} ", n + 2)), "{text}");
+    }
+    // What was missed, stamped, and nothing twice.
+    let (mut late, conn) = subscriber(&b, at_b, &[]);
+    let (complete, messages, position) = resume(&b, &conn, "h.1", "f-39");
+    assert_eq!((complete, messages, position.as_str()), (true, 2, "f-41"));
+    assert_eq!([text(&mut late), text(&mut late)], [expected[38].clone(), expected[39].clone()]);
+    assert!(!resume(&b, &conn, "h.1", "g-1").0);
+    // The broker loses one on the way to the nodes: the next one brings it along.
+    fake.with(|exchange| exchange.lose = true);
+    publish(&a, "h.1", "lost");
+    publish(&a, "h.1", "found");
+    for client in [&mut here, &mut there, &mut late] {
+        assert_eq!([text(client), text(client)], ["lost", "found"]);
+    }
+    // It is away for one node, and back.
+    fake.connect(2, false);
+    publish(&a, "h.1", "away");
+    assert_eq!(text(&mut here), "away");
+    fake.connect(2, true);
+    assert_eq!([text(&mut there), text(&mut late)], ["away", "away"]);
+}
+
+#[test]
+fn resuming_from_a_broker_under_fire_is_exactly_once() {
+    let (fake, one, two) = pair();
+    let ((a, _), (b, at_b)) = (one.worker(1), two.worker(3));
+    let (_keeps, _) = subscriber(&b, at_b, &["h.1"]);
+    subscribed(&fake, &two, "h.1");
+    let clients: Vec<_> = (0..6).map(|_| subscriber(&b, at_b, &[])).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for i in 0..300 {
+                publish(&a, "h.1", &i.to_string());
+                if i % 20 == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let mut complete = 0;
+        for (_, conn) in &clients {
+            complete += usize::from(resume(&b, conn, "h.1", "f-0").0);
+        }
+        assert_eq!(complete, 6);
+        for (client, _) in &clients {
+            let mut client = client.try_clone().unwrap();
+            (0..300).for_each(|i| assert_eq!(text(&mut client), i.to_string()));
+        }
+    });
+}
+
+#[test]
+fn members_are_known_to_all_nodes() {
+    let (fake, one, two) = pair();
+    let ((a, at_a), (b, at_b)) = (one.worker(1), two.worker(1));
+    let (_here, ann) = subscriber(&a, at_a, &[]);
+    let (there, bob) = subscriber(&b, at_b, &[]);
+    a.join(&ann, "room", "ann", b"1").unwrap();
+    a.join(&ann, "lounge", "ann", b"1").unwrap();
+    b.join(&bob, "room", "bob", b"2").unwrap();
+    [&a, &b].into_iter().for_each(Server::flush);
+    let names = |server: &Server| -> Vec<String> {
+        server.presence("room").into_iter().map(|member| member.member).collect()
+    };
+    pump(&a, |_, _| {}, || names(&a) == ["ann", "bob"] && names(&b) == ["ann", "bob"]);
+    // A node that comes later asks.
+    let three = Node::new(&fake.0, 3);
+    let (c, at_c) = three.worker(1);
+    pump(&c, |_, _| {}, || names(&c) == ["ann", "bob"] && c.presence("lounge").len() == 1);
+    // One that was cut off does, too.
+    fake.connect(3, false);
+    drop(there);
+    pump(&b, |_, _| {}, || names(&b) == ["ann"]);
+    b.flush();
+    pump(&a, |_, _| {}, || names(&a) == ["ann"]);
+    assert_eq!(names(&c), ["ann", "bob"]);
+    let (_client, cid) = subscriber(&c, at_c, &[]);
+    c.join(&cid, "room", "cid", b"").unwrap();
+    c.flush();
+    fake.connect(3, true);
+    pump(&c, |_, _| {}, || names(&c) == ["ann", "cid"]);
+    // A node that ends says so.
+    drop((a, one));
+    pump(&c, |_, _| {}, || names(&c) == ["cid"] && c.presence("lounge").is_empty());
+    drop(b);
+}

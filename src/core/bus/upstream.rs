@@ -1,0 +1,145 @@
+//! What the hub knows of its broker: whose interest it passes on, what it has asked, and what it
+//! expects back.
+
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+use crate::bus::seam::{FromBroker, Replay, Upstream};
+use crate::bus::sequence::Sequences;
+use crate::config::History;
+
+/// Own publications to the broker's history that exclude a connection, and until when they are
+/// expected back.
+const EXCEPTS: usize = 10_000;
+const EXCEPTS_FOR: Duration = Duration::from_secs(60);
+
+/// A question to the broker.
+#[derive(Debug)]
+pub(super) enum Question {
+    Resume { link: u32, ticket: u64 },
+    Fill,
+    Look,
+}
+
+/// Its answer.
+pub(super) type Answer = (String, Question, Replay);
+
+/// The connection to a broker.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) incoming: mpsc::Receiver<FromBroker>,
+    answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
+    pub(super) asking: usize,
+    /// Whether it is there, and why not, once it has said so.
+    pub(super) state: Option<(bool, String)>,
+    /// Links that are interested in each name.
+    interest: HashMap<String, u32>,
+    pub(super) sequences: Sequences,
+    /// Own publications that will come back, and whom they exclude.
+    excepts: VecDeque<Except>,
+}
+
+#[derive(Debug)]
+struct Except {
+    topic: String,
+    payload: Bytes,
+    link: u32,
+    conn: u64,
+    at: Instant,
+}
+
+impl Broker {
+    pub(super) fn new((upstream, incoming): (Arc<dyn Upstream>, mpsc::Receiver<FromBroker>)) -> Self {
+        Self {
+            upstream,
+            incoming,
+            answers: mpsc::unbounded_channel(),
+            asking: 0,
+            state: None,
+            interest: HashMap::new(),
+            sequences: Sequences::default(),
+            excepts: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> Option<Answer> {
+        match self.answers.1.poll_recv(cx) {
+            Poll::Ready(answer) => {
+                self.asking -= 1;
+                answer
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    /// Asks what a topic holds behind a position, at once or after a while.
+    pub(super) fn ask(
+        &mut self,
+        topic: &str,
+        position: &str,
+        limits: &History,
+        question: Question,
+        after: Duration,
+    ) {
+        self.asking += 1;
+        let (topic, position, limits) = (topic.to_owned(), position.to_owned(), limits.clone());
+        let (upstream, answers) = (self.upstream.clone(), self.answers.0.clone());
+        tokio::spawn(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let replay = upstream.replay(&topic, &position, &limits).await;
+            // An error means that the hub has ended.
+            let _ = answers.send((topic, question, replay));
+        });
+    }
+
+    /// Whom a publication that came back excludes.
+    pub(super) fn except(&mut self, topic: &str, payload: &Bytes, now: Instant) -> (u32, u64) {
+        // What has not come back by then, got lost.
+        while self.excepts.front().is_some_and(|e| now >= e.at + EXCEPTS_FOR) {
+            self.excepts.pop_front();
+        }
+        let at = self.excepts.iter().position(|e| e.topic == topic && e.payload == payload);
+        at.and_then(|at| self.excepts.remove(at)).map_or((0, 0), |e| (e.link, e.conn))
+    }
+
+    /// A publication will come back, and is to leave out a connection of a link.
+    pub(super) fn will_except(
+        &mut self,
+        topic: &str,
+        payload: Bytes,
+        (link, conn): (u32, u64),
+        now: Instant,
+    ) {
+        if self.excepts.len() == EXCEPTS {
+            self.excepts.pop_front();
+        }
+        self.excepts.push_back(Except { topic: topic.to_owned(), payload, link, conn, at: now });
+    }
+
+    pub(super) fn forget_excepts(&mut self, link: u32) {
+        self.excepts.retain(|except| except.link != link);
+    }
+
+    pub(super) fn interested(&mut self, name: &str, on: bool) {
+        let n = self.interest.entry(name.to_owned()).or_insert(0);
+        if on {
+            *n += 1;
+            if *n == 1 {
+                self.upstream.interest(name, true);
+            }
+        } else {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                self.interest.remove(name);
+                self.upstream.interest(name, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! What workers and the hub say to each other: frames of a length, a kind and fields.
+//!
+//! A length is 32 bits, little-endian as all numbers, and does not count itself. Names have 16
+//! bits of length; a payload is the rest of its frame.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Of the protocol. A worker that speaks another one is refused.
+pub(crate) const VERSION: u16 = 1;
+/// Bytes of a frame beyond those of its payload: four names of the longest kind and numbers.
+pub(crate) const OVERHEAD: usize = 4096;
+
+/// What a worker says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Up<'a> {
+    /// First of all. `instance` is another one for each start of a server.
+    Hello {
+        version: u16,
+        slot: u16,
+        instance: u64,
+        history: &'a str,
+    },
+    /// `except` is a connection of this worker, or 0.
+    Publish {
+        topic: &'a str,
+        payload: &'a [u8],
+        binary: bool,
+        except: u64,
+    },
+    Broadcast {
+        payload: &'a [u8],
+        binary: bool,
+    },
+    /// The first subscriber of a topic or pattern came, or the last one went.
+    Interest {
+        name: &'a str,
+        on: bool,
+    },
+    Resume {
+        ticket: u64,
+        topic: &'a str,
+        position: &'a str,
+    },
+    Join {
+        conn: u64,
+        topic: &'a str,
+        member: &'a str,
+        data: &'a [u8],
+    },
+    Leave {
+        conn: u64,
+        topic: &'a str,
+    },
+    /// Its counters, as the host knows them.
+    Stats {
+        values: Vec<u64>,
+    },
+}
+
+/// What the hub says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Down<'a> {
+    /// The answer to `Hello`. Interest is to be told if there is a broker. A publication may have
+    /// so many bytes. Members follow.
+    Welcome {
+        broker: bool,
+        limit: u64,
+    },
+    /// The other answer, and the last frame.
+    TurnedAway {
+        why: &'a str,
+    },
+    /// The position is empty for a topic without history.
+    Deliver {
+        topic: &'a str,
+        payload: &'a [u8],
+        binary: bool,
+        position: &'a str,
+        except: u64,
+    },
+    Broadcast {
+        payload: &'a [u8],
+        binary: bool,
+    },
+    /// Before `Resumed` of the same ticket, and with nothing else between.
+    Missed {
+        ticket: u64,
+        payload: &'a [u8],
+        binary: bool,
+    },
+    Resumed {
+        ticket: u64,
+        complete: bool,
+        position: &'a str,
+    },
+    /// With so many connections on other workers and nodes a member is present.
+    Present {
+        topic: &'a str,
+        member: &'a str,
+        connections: u32,
+        data: &'a [u8],
+    },
+    /// A publication got lost.
+    Refused {
+        topic: &'a str,
+        why: &'a str,
+    },
+    Broker {
+        connected: bool,
+        reason: &'a str,
+    },
+    Stats {
+        link: u32,
+        slot: u16,
+        values: Vec<u64>,
+    },
+    /// The worker of these counters is gone.
+    StatsGone {
+        link: u32,
+    },
+    /// So many of the worker's publications have been dealt with.
+    Handled {
+        publications: u64,
+    },
+}
+
+/// Bytes that are no frame of this protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed frame")]
+pub(crate) struct Malformed;
+
+/// Whether a whole frame is one of a worker's publications.
+pub(crate) fn is_publication(frame: &[u8]) -> bool {
+    matches!(frame.get(4), Some(2 | 3))
+}
+
+/// The next whole frame, without its length, taken off `input`. `limit` is for its bytes.
+pub(crate) fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Malformed> {
+    let Some(length) = input.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length == 0 || length > limit {
+        return Err(Malformed);
+    }
+    if input.len() < 4 + length {
+        // As much as is there already, and no more: who only claims much gets no memory for it.
+        input.reserve((4 + length - input.len()).min(input.len().max(64 << 10)));
+        return Ok(None);
+    }
+    let mut frame = input.split_to(4 + length).freeze();
+    Ok(Some(frame.split_off(4)))
+}
+
+struct Writer(BytesMut);
+
+impl Writer {
+    fn new(kind: u8, hint: usize) -> Self {
+        let mut out = BytesMut::with_capacity(hint + 64);
+        out.put_u32_le(0);
+        out.put_u8(kind);
+        Self(out)
+    }
+
+    fn number(mut self, n: u64) -> Self {
+        self.0.put_u64_le(n);
+        self
+    }
+
+    fn flag(mut self, on: bool) -> Self {
+        self.0.put_u8(on.into());
+        self
+    }
+
+    fn name(mut self, name: &str) -> Self {
+        let mut end = name.len().min(1000);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.0.put_u16_le(end as u16);
+        self.0.put_slice(&name.as_bytes()[..end]);
+        self
+    }
+
+    fn numbers(self, values: &[u64]) -> Self {
+        values.iter().fold(self, |out, n| out.number(*n))
+    }
+
+    fn end(self, payload: &[u8]) -> Bytes {
+        let mut out = self.0;
+        out.put_slice(payload);
+        let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
+        out[..4].copy_from_slice(&length.to_le_bytes());
+        out.freeze()
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed)
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number that has fewer bits.
+    fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
+        T::try_from(self.number()?).map_err(|_| Malformed)
+    }
+
+    fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.array::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn name(&mut self) -> Result<&'a str, Malformed> {
+        let length = u16::from_le_bytes(self.array()?);
+        std::str::from_utf8(self.take(length.into())?).map_err(|_| Malformed)
+    }
+
+    fn numbers(&mut self) -> Result<Vec<u64>, Malformed> {
+        let values =
+            self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
+        values.collect()
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+impl Up<'_> {
+    pub(crate) fn encode(&self) -> Bytes {
+        match *self {
+            // A later version may say it differently, but for the kind and the version.
+            Self::Hello { version, slot, instance, history } => Writer::new(1, history.len())
+                .number(version.into())
+                .number(slot.into())
+                .number(instance)
+                .end(history.as_bytes()),
+            Self::Publish { topic, payload, binary, except } => Writer::new(2, topic.len() + payload.len())
+                .flag(binary)
+                .number(except)
+                .name(topic)
+                .end(payload),
+            Self::Broadcast { payload, binary } => Writer::new(3, payload.len()).flag(binary).end(payload),
+            Self::Interest { name, on } => Writer::new(4, name.len()).flag(on).name(name).end(&[]),
+            Self::Resume { ticket, topic, position } => {
+                Writer::new(5, topic.len()).number(ticket).name(topic).name(position).end(&[])
+            }
+            Self::Join { conn, topic, member, data } => {
+                Writer::new(6, data.len() + topic.len()).number(conn).name(topic).name(member).end(data)
+            }
+            Self::Leave { conn, topic } => Writer::new(7, topic.len()).number(conn).name(topic).end(&[]),
+            Self::Stats { ref values } => Writer::new(8, values.len() * 8).numbers(values).end(&[]),
+        }
+    }
+}
+
+impl<'a> Up<'a> {
+    pub(crate) fn decode(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader(frame);
+        let [kind] = from.array()?;
+        let said = match kind {
+            1 => {
+                let version: u16 = from.small()?;
+                if version != VERSION {
+                    return Ok(Self::Hello { version, slot: 0, instance: 0, history: "" });
+                }
+                let (slot, instance) = (from.small()?, from.number()?);
+                let history = std::str::from_utf8(from.rest()).map_err(|_| Malformed)?;
+                Self::Hello { version, slot, instance, history }
+            }
+            2 => {
+                let (binary, except, topic) = (from.flag()?, from.number()?, from.name()?);
+                Self::Publish { topic, payload: text_or_binary(from.rest(), binary)?, binary, except }
+            }
+            3 => {
+                let binary = from.flag()?;
+                Self::Broadcast { payload: text_or_binary(from.rest(), binary)?, binary }
+            }
+            4 => Self::Interest { on: from.flag()?, name: from.name()? },
+            5 => Self::Resume { ticket: from.number()?, topic: from.name()?, position: from.name()? },
+            6 => {
+                let (conn, topic, member) = (from.number()?, from.name()?, from.name()?);
+                Self::Join { conn, topic, member, data: from.rest() }
+            }
+            7 => Self::Leave { conn: from.number()?, topic: from.name()? },
+            8 => Self::Stats { values: from.numbers()? },
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(said)
+    }
+}
+
+/// What a worker says goes to everybody's clients.
+fn text_or_binary(payload: &[u8], binary: bool) -> Result<&[u8], Malformed> {
+    if binary || std::str::from_utf8(payload).is_ok() { Ok(payload) } else { Err(Malformed) }
+}
+
+impl Down<'_> {
+    pub(crate) fn encode(&self) -> Bytes {
+        match *self {
+            Self::Welcome { broker, limit } => Writer::new(65, 0).flag(broker).number(limit).end(&[]),
+            Self::TurnedAway { why } => Writer::new(66, why.len()).name(why).end(&[]),
+            Self::Deliver { topic, payload, binary, position, except } => {
+                Writer::new(67, topic.len() + payload.len() + position.len())
+                    .flag(binary)
+                    .number(except)
+                    .name(topic)
+                    .name(position)
+                    .end(payload)
+            }
+            Self::Broadcast { payload, binary } => Writer::new(68, payload.len()).flag(binary).end(payload),
+            Self::Missed { ticket, payload, binary } => {
+                Writer::new(69, payload.len()).number(ticket).flag(binary).end(payload)
+            }
+            Self::Resumed { ticket, complete, position } => {
+                Writer::new(70, position.len()).number(ticket).flag(complete).name(position).end(&[])
+            }
+            Self::Present { topic, member, connections, data } => {
+                Writer::new(71, topic.len() + member.len() + data.len())
+                    .number(connections.into())
+                    .name(topic)
+                    .name(member)
+                    .end(data)
+            }
+            Self::Refused { topic, why } => Writer::new(72, topic.len()).name(topic).name(why).end(&[]),
+            Self::Broker { connected, reason } => {
+                Writer::new(73, reason.len()).flag(connected).name(reason).end(&[])
+            }
+            Self::Stats { link, slot, ref values } => Writer::new(74, values.len() * 8)
+                .number(link.into())
+                .number(slot.into())
+                .numbers(values)
+                .end(&[]),
+            Self::StatsGone { link } => Writer::new(75, 0).number(link.into()).end(&[]),
+            Self::Handled { publications } => Writer::new(76, 0).number(publications).end(&[]),
+        }
+    }
+}
+
+impl<'a> Down<'a> {
+    pub(crate) fn decode(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader(frame);
+        let [kind] = from.array()?;
+        let said = match kind {
+            65 => Self::Welcome { broker: from.flag()?, limit: from.number()? },
+            66 => Self::TurnedAway { why: from.name()? },
+            67 => {
+                let (binary, except, topic) = (from.flag()?, from.number()?, from.name()?);
+                let position = from.name()?;
+                Self::Deliver { topic, payload: from.rest(), binary, position, except }
+            }
+            68 => Self::Broadcast { binary: from.flag()?, payload: from.rest() },
+            69 => Self::Missed { ticket: from.number()?, binary: from.flag()?, payload: from.rest() },
+            70 => Self::Resumed { ticket: from.number()?, complete: from.flag()?, position: from.name()? },
+            71 => {
+                let (connections, topic, member) = (from.small()?, from.name()?, from.name()?);
+                Self::Present { topic, member, connections, data: from.rest() }
+            }
+            72 => Self::Refused { topic: from.name()?, why: from.name()? },
+            73 => Self::Broker { connected: from.flag()?, reason: from.name()? },
+            74 => Self::Stats { link: from.small()?, slot: from.small()?, values: from.numbers()? },
+            75 => Self::StatsGone { link: from.small()? },
+            76 => Self::Handled { publications: from.number()? },
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ups() -> Vec<Up<'static>> {
+        vec![
+            Up::Hello { version: VERSION, slot: 3, instance: u64::MAX, history: "a b" },
+            Up::Publish { topic: "room.1", payload: "hé".as_bytes(), binary: false, except: 7 },
+            Up::Broadcast { payload: &[0xff], binary: true },
+            Up::Interest { name: "room.*", on: true },
+            Up::Resume { ticket: 9, topic: "t", position: "abc-1" },
+            Up::Join { conn: 1, topic: "t", member: "m", data: &[0, 255] },
+            Up::Leave { conn: 1, topic: "t" },
+            Up::Stats { values: vec![1, u64::MAX] },
+        ]
+    }
+
+    fn downs() -> Vec<Down<'static>> {
+        vec![
+            Down::Welcome { broker: true, limit: 5 },
+            Down::TurnedAway { why: "no" },
+            Down::Deliver { topic: "t", payload: b"p", binary: false, position: "a-1", except: 0 },
+            Down::Broadcast { payload: b"", binary: false },
+            Down::Missed { ticket: 1, payload: b"x", binary: true },
+            Down::Resumed { ticket: 1, complete: true, position: "" },
+            Down::Present { topic: "t", member: "m", connections: 5, data: b"d" },
+            Down::Refused { topic: "t", why: "full" },
+            Down::Broker { connected: false, reason: "gone" },
+            Down::Stats { link: 1, slot: 2, values: vec![] },
+            Down::StatsGone { link: 1 },
+            Down::Handled { publications: 3 },
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_however_it_is_cut() {
+        let all: Vec<u8> = ups().iter().map(Up::encode).collect::<Vec<_>>().concat();
+        for step in [1, 2, 7, all.len()] {
+            let (mut input, mut frames) = (BytesMut::new(), Vec::new());
+            for piece in all.chunks(step) {
+                input.extend_from_slice(piece);
+                while let Some(frame) = split(&mut input, 1000).unwrap() {
+                    frames.push(frame);
+                }
+            }
+            let read: Vec<_> = frames.iter().map(|f| Up::decode(f).unwrap()).collect();
+            assert_eq!(read, ups());
+        }
+        for down in downs() {
+            assert_eq!(Down::decode(&down.encode()[4..]).as_ref(), Ok(&down));
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_misread() {
+        for frame in ups().iter().map(Up::encode).chain(downs().iter().map(Down::encode)) {
+            let frame = &frame[4..];
+            // Cut anywhere, or changed anywhere: an error or something else, never a panic.
+            for cut in 0..frame.len() {
+                let _ = (Up::decode(&frame[..cut]), Down::decode(&frame[..cut]));
+            }
+            for at in 0..frame.len() {
+                for byte in [0, 1, 0x7f, 0xff] {
+                    let mut changed = frame.to_vec();
+                    changed[at] = byte;
+                    let _ = (Up::decode(&changed), Down::decode(&changed));
+                }
+            }
+        }
+        let invalid = Up::Publish { topic: "t", payload: &[0xff], binary: false, except: 0 }.encode();
+        assert_eq!(Up::decode(&invalid[4..]), Err(Malformed));
+        assert_eq!(Up::decode(&[]), Err(Malformed));
+    }
+
+    #[test]
+    fn a_length_alone_costs_no_memory() {
+        let mut input = BytesMut::from(&1000u32.to_le_bytes()[..]);
+        assert_eq!(split(&mut input, 999), Err(Malformed));
+        assert_eq!(split(&mut BytesMut::from(&[0; 4][..]), 999), Err(Malformed));
+        let mut input = BytesMut::from(&(1u32 << 30).to_le_bytes()[..]);
+        assert_eq!(split(&mut input, 1 << 30), Ok(None));
+        assert!(input.capacity() < 1 << 20);
+    }
+
+    #[test]
+    fn another_version_is_understood_as_such() {
+        let mut hello = Up::Hello { version: 2, slot: 0, instance: 0, history: "" }.encode().to_vec();
+        hello.extend(b"something new");
+        assert!(matches!(Up::decode(&hello[4..]), Ok(Up::Hello { version: 2, .. })));
+    }
+}
