@@ -14,6 +14,7 @@
 //! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -63,6 +64,7 @@ mod track;
 mod utf8;
 mod wake;
 
+pub use broker::{BrokerConfig, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use config::{Bind, Compression, Config, Listen, Origins, PublishSocket, SlowConsumer};
 pub use error::{BindError, ForkError, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
