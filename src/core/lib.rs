@@ -70,7 +70,7 @@ pub use error::{BindError, ForkError, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Response, Ticket};
 pub use patterns::check_topic;
 pub use proxies::TrustedProxies;
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{BrokerPublisher, PublishError, Publisher};
 pub use request::Request;
 pub use server::{SendOutcome, Server, Wait};
 pub use stats::Stats;

@@ -50,10 +50,10 @@ pub use queue::QueueFull;
 pub use replay::Replay;
 pub use url::{BrokerKind, BrokerUrl, BrokerUrlError};
 
-pub(crate) use dial::client_config;
+pub(crate) use dial::{client_config, server_name};
 pub(crate) use envelope::plain;
-pub(crate) use nats::protocol as nats_protocol;
 pub(crate) use nats::subject::Subjects;
+pub(crate) use nats::{BINARY as NATS_BINARY, protocol as nats_protocol};
 pub(crate) use redis::resp;
 pub(crate) use url::{Credentials, Place};
 

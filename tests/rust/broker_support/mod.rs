@@ -1,6 +1,6 @@
 //! Real brokers for tests, each with a folder of its own and nothing kept, and nodes that use them.
 
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 
 pub mod cases;
 pub mod proxy;
