@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 
 /// How long anything may take, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program, or the test is skipped, loudly: `cargo test` has no word for that, so it goes to the
 /// terminal, and to the file that bin/test reads.
@@ -84,6 +84,7 @@ pub struct Broker {
     pub port: u16,
     /// What its command line has beside the usual.
     extra: Vec<String>,
+    credentials: String,
     pub folder: Folder,
     child: Option<Child>,
 }
@@ -99,7 +100,8 @@ impl Broker {
             Kind::Nats => "nats-server",
         })?;
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut broker = Self { kind, program, port: 0, extra, folder, child: None };
+        let mut broker =
+            Self { kind, program, port: 0, extra, credentials: String::new(), folder, child: None };
         for _ in 0..5 {
             broker.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             // Somebody else may have taken the port meanwhile.
@@ -178,18 +180,19 @@ impl Broker {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
+    /// Its addresses have a user and password from now on.
+    pub fn with_credentials(&mut self, credentials: &str) -> &Self {
+        self.credentials = format!("{credentials}@");
+        self
+    }
+
     pub fn url(&self) -> String {
         self.url_at(self.port)
     }
 
     pub fn url_at(&self, port: u16) -> String {
         let scheme = if self.kind == Kind::Redis { "redis" } else { "nats" };
-        format!("{scheme}://127.0.0.1:{port}")
-    }
-
-    /// As others see the names of topics.
-    pub fn name_of(&self, topic: &str) -> String {
-        format!("sprocket{}{topic}", if self.kind == Kind::Redis { ':' } else { '.' })
+        format!("{scheme}://{}127.0.0.1:{port}", self.credentials)
     }
 }
 
@@ -204,6 +207,8 @@ impl Drop for Broker {
 pub struct Node {
     pub handle: BrokerHandle,
     events: Receiver<FromBroker>,
+    /// What was told last of the connection.
+    why: String,
     /// For tests that number their messages.
     pub seen: u64,
 }
@@ -214,7 +219,7 @@ impl Node {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
         let (handle, events) = connect(config, number);
-        Self { handle, events, seen: 0 }
+        Self { handle, events, why: String::new(), seen: 0 }
     }
 
     /// Connected, and interested in these names.
@@ -249,6 +254,15 @@ impl Node {
         loop {
             if let FromBroker::State { connected: false, reason } = self.event().await {
                 return reason;
+            }
+        }
+    }
+
+    /// What is lost next, as `topic: reason`.
+    pub async fn lost(&mut self) -> String {
+        loop {
+            if let FromBroker::Lost { topic, reason } = self.event().await {
+                return format!("{topic}: {reason}");
             }
         }
     }
@@ -289,4 +303,53 @@ impl Node {
         self.say("settled", "");
         self.flush().await;
     }
+}
+
+/// A line of bytes to a broker, for who knows its protocol.
+pub struct Line(std::io::BufReader<TcpStream>);
+
+impl Line {
+    pub fn new(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(std::io::BufReader::new(stream))
+    }
+
+    pub fn say(&mut self, bytes: &str) {
+        self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        use std::io::BufRead;
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).unwrap();
+        assert!(!line.is_empty(), "the broker ended the connection");
+        String::from_utf8_lossy(&line).trim_end().to_owned()
+    }
+
+    /// Reads lines up to one that begins so.
+    pub fn until(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+}
+
+/// Files of a CA and of a certificate for 127.0.0.1: `ca.pem`, `cert.pem`, `key.pem`.
+pub fn certificates(folder: &Folder) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    // Not the name that the other one has by default.
+    ca.distinguished_name.push(DnType::CommonName, "Test CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    folder.file("ca.pem", &ca.self_signed(&ca_key).unwrap().pem());
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    folder.file("cert.pem", &leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap().pem());
+    folder.file("key.pem", &key.serialize_pem());
 }
