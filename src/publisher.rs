@@ -47,14 +47,16 @@ struct Core {
 
 enum End {
     Unix(UnixPublisher),
-    Broker(BrokerPublisher),
+    Broker(Box<BrokerPublisher>),
 }
 
 impl Core {
     fn new(target: Target) -> Self {
         let end = match &target {
             Target::Unix(path) => End::Unix(UnixPublisher::new(path.clone())),
-            Target::Broker(broker) => End::Broker(BrokerPublisher::new(broker.0.clone(), broker.1.clone())),
+            Target::Broker(broker) => {
+                End::Broker(Box::new(BrokerPublisher::new(broker.0.clone(), broker.1.clone())))
+            }
         };
         Self { target, end }
     }
