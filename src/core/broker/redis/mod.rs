@@ -390,3 +390,58 @@ fn replay_of(answer: &Value) -> Option<Replay> {
         failed: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redis() -> Redis {
+        Redis {
+            prefix: "p*:".to_owned(),
+            node: 1,
+            run: String::new(),
+            script: Err(String::new()),
+            patterns: HashMap::new(),
+            due: VecDeque::new(),
+            leaving: HashMap::new(),
+            useless: None,
+        }
+    }
+
+    #[test]
+    fn patterns_become_globs_that_match_at_least_as_much() {
+        for (pattern, glob) in [
+            ("a.*", "p\\*:a.*"),
+            (">", "p\\*:**"),
+            ("*.>", "p\\*:*.**"),
+            ("a?.*", "p\\*:a\\?.*"),
+            ("[x]\\.>", "p\\*:\\[x\\]\\\\.**"),
+            ("**.*", "p\\*:\\*\\*.*"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&redis().glob(pattern)), glob);
+        }
+    }
+
+    #[test]
+    fn copies_of_a_subscription_that_was_given_up_are_left_out() {
+        let mut redis = redis();
+        let (mut out, name): (_, Arc<str>) = (BytesMut::new(), "a.*".into());
+        redis.subscribe(&name, &mut out);
+        redis.unsubscribe(&name, &mut out);
+        redis.subscribe(&name, &mut out);
+        let glob = "p\\*:a.*";
+        let confirmed =
+            |kind: &str| format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{glob}\r\n:1\r\n", kind.len(), glob.len());
+        let copy =
+            format!(">4\r\n$8\r\npmessage\r\n${}\r\n{glob}\r\n$6\r\np*:a.b\r\n$1\r\nx\r\n", glob.len());
+        let stream =
+            [confirmed("psubscribe"), copy.clone(), confirmed("punsubscribe"), confirmed("psubscribe"), copy];
+        let mut input = BytesMut::from(stream.concat().as_str());
+        let mut heard = Vec::new();
+        while let Some(word) = redis.hear(&mut input, &mut out).expect("it is the protocol") {
+            heard.push(matches!(word, Heard::Message { .. }));
+        }
+        assert_eq!(heard, [false, false, false, false, true]);
+        assert!(redis.leaving.is_empty() && redis.due.is_empty());
+    }
+}
