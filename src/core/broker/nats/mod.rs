@@ -370,6 +370,11 @@ impl Reader {
         let Some(entries) = self.entries(&stream, topic, (epoch, after, last)).await? else {
             return done(false);
         };
+        // Some may have gone from its front meanwhile.
+        let (_, first, _) = self.described(&stream).await?;
+        if first > after + 1 {
+            return done(false);
+        }
         if entries.len() >= stream.messages() && !self.has(&stream, topic, after).await? {
             return done(false);
         }
