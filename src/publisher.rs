@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendStr, Zval};
-use sprocket_core::{Publisher as Core, check_topic};
+use sprocket_core::broker::{BrokerConfig, BrokerUrl, check_prefix};
+use sprocket_core::{BrokerPublisher, PublishError, Publisher as UnixPublisher, check_topic};
 
 use crate::convert::duration;
 use crate::errors::{self, invalid_option};
 use crate::listen::socket_path;
 use crate::topics::topic;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Prop, Result, Type, register_class, throw_error, zstr_is_utf8,
+    Call, Class, ClassCell, Method, Native, Prop, Result, Type, register_class, text, throw_error,
+    zstr_is_utf8,
 };
 
 static PUBLISHER: ClassCell = ClassCell::new();
@@ -28,11 +30,54 @@ thread_local! {
 /// Where to, and how long at most.
 #[derive(Default)]
 pub(crate) struct Publisher {
-    to: OnceCell<(PathBuf, Duration)>,
+    to: OnceCell<(Target, Duration)>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Target {
+    Unix(PathBuf),
+    Broker(Box<(BrokerUrl, String)>),
+}
+
+/// A connection to a target, or what makes one.
+struct Core {
+    target: Target,
+    end: End,
+}
+
+enum End {
+    Unix(UnixPublisher),
+    Broker(Box<BrokerPublisher>),
+}
+
+impl Core {
+    fn new(target: Target) -> Self {
+        let end = match &target {
+            Target::Unix(path) => End::Unix(UnixPublisher::new(path.clone())),
+            Target::Broker(broker) => {
+                End::Broker(Box::new(BrokerPublisher::new(broker.0.clone(), broker.1.clone())))
+            }
+        };
+        Self { target, end }
+    }
+
+    fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+        timeout: Duration,
+    ) -> std::result::Result<(), PublishError> {
+        match &mut self.end {
+            End::Unix(publisher) => publisher.publish(topic, payload, binary, timeout),
+            End::Broker(publisher) => publisher.publish(topic, payload, binary, timeout),
+        }
+    }
 }
 
 const ADDRESS: usize = 0;
 const TIMEOUT: usize = 1;
+const PREFIX: usize = 2;
 
 impl Native for Publisher {
     fn class() -> &'static ClassCell {
@@ -46,44 +91,69 @@ impl Native for Publisher {
 
 pub(crate) fn register() {
     let methods = vec![
-        Method::new(c"__construct", construct).arg(c"address", Type::STRING).opt(
-            c"timeout",
-            Type::FLOAT,
-            c"1.0",
-        ),
+        Method::new(c"__construct", construct)
+            .arg(c"address", Type::STRING)
+            .opt(c"timeout", Type::FLOAT, c"1.0")
+            .opt(c"prefix", Type::STRING, c"'sprocket:'"),
         Method::new(c"publish", publish)
             .arg(c"topic", Type::STRING)
             .arg(c"payload", Type::STRING)
             .opt(c"binary", Type::BOOL, c"false")
             .returns(Type::VOID),
     ];
-    let props = vec![Prop::readonly(c"address", Type::STRING), Prop::readonly(c"timeout", Type::FLOAT)];
+    let props = vec![
+        Prop::readonly(c"address", Type::STRING),
+        Prop::readonly(c"timeout", Type::FLOAT),
+        Prop::readonly(c"prefix", Type::STRING),
+    ];
     register_class::<Publisher>(Class { name: c"Sprocket\\Publisher", methods, props }, &[]);
 }
 
 fn construct(call: &Call) -> Result<()> {
-    call.arity(1, 2)?;
+    call.arity(1, 3)?;
     // Converts the first argument in its place.
-    let Some(text) = call.string(0)? else { return Ok(()) };
+    let Some(address) = call.string(0)? else { return Ok(()) };
     let seconds = call.float(1, 1.0)?;
-    let address = call.value(0).map_or_else(Zval::null, Zval::shallow_clone);
-    let path = text.as_str().ok().and_then(|t| t.strip_prefix("unix://")).and_then(socket_path);
-    let Some(path) = path else {
-        let allowed = "\"unix:///PATH\": an absolute path of at most 107 bytes";
-        return Err(invalid_option("address", &address, allowed));
+    let given = call.string(2)?;
+    let prefix = match (given, call.value(2)) {
+        (Some(_), Some(value)) => value.shallow_clone(),
+        _ => text(BrokerConfig::PREFIX.as_bytes()),
     };
+    let value = call.value(0).map_or_else(Zval::null, Zval::shallow_clone);
+    let target = target(address, &value, given, &prefix)?;
     let mut timeout = Zval::new();
     timeout.set_double(seconds);
     let Some(limit) = duration(seconds).filter(|_| (0.001..=86_400.0).contains(&seconds)) else {
         return Err(invalid_option("timeout", &timeout, "between 0.001 and 86400 seconds"));
     };
     let this = call.this_object::<Publisher>();
-    if this.get().to.set((path, limit)).is_err() {
+    if this.get().to.set((target, limit)).is_err() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Publisher"));
     }
-    this.init_prop(ADDRESS, address);
+    this.init_prop(ADDRESS, value);
     this.init_prop(TIMEOUT, timeout);
+    this.init_prop(PREFIX, prefix);
     Ok(())
+}
+
+fn target(address: &ZendStr, value: &Zval, given: Option<&ZendStr>, prefix: &Zval) -> Result<Target> {
+    let address = address.as_str().unwrap_or_default();
+    if let Some(path) = address.strip_prefix("unix://") {
+        let path = socket_path(path);
+        let allowed = "\"unix:///PATH\": an absolute path of at most 107 bytes";
+        return path.map(Target::Unix).ok_or_else(|| invalid_option("address", value, allowed));
+    }
+    let url = BrokerUrl::parse(address).map_err(|error| {
+        let allowed = match error.part.as_str() {
+            "it" | "the scheme" => format!("\"unix:///PATH\", {}", error.allowed),
+            part => format!("an address in which {part} is {}", error.allowed),
+        };
+        // What the user gave may hold a password.
+        invalid_option("address", &text(error.value.as_bytes()), &allowed)
+    })?;
+    let name = given.map_or(Ok(BrokerConfig::PREFIX), |given| given.as_str().map_err(drop)).unwrap_or("\0");
+    check_prefix(url.kind(), name).map_err(|error| invalid_option("prefix", prefix, &error.allowed))?;
+    Ok(Target::Broker(Box::new((url, name.to_owned()))))
 }
 
 fn publish(call: &Call) -> Result<()> {
@@ -95,13 +165,13 @@ fn publish(call: &Call) -> Result<()> {
     };
     let topic = topic(call)?;
     check_topic(topic).map_err(|error| errors::topic(0, &error))?;
-    let Some((path, timeout)) = call.this::<Publisher>().to.get() else {
+    let Some((target, timeout)) = call.this::<Publisher>().to.get() else {
         return Err(throw_error("Sprocket\\Publisher has not been constructed"));
     };
     // No PHP code runs from here on.
     let mut publisher = KEPT.with_borrow_mut(|kept| {
-        let known = kept.iter().position(|publisher| publisher.path() == path);
-        known.map_or_else(|| Core::new(path.clone()), |at| kept.remove(at))
+        let known = kept.iter().position(|publisher| publisher.target == *target);
+        known.map_or_else(|| Core::new(target.clone()), |at| kept.remove(at))
     });
     let result = publisher.publish(topic, ZendStr::as_bytes(payload), binary, *timeout);
     KEPT.with_borrow_mut(|kept| {

@@ -1108,44 +1108,59 @@ final class Response
 }
 
 /**
- * Publishes to the topics of a server in another process: from a web request (php-fpm, mod_php),
- * a cron job, a queue worker. The server needs {@see Options::$publishSocket}.
+ * Publishes to the topics of servers in other processes: from a web request (php-fpm, mod_php), a
+ * cron job, a queue worker. Either to one server of the same machine, which needs
+ * {@see Options::$publishSocket}, or through a broker, Redis or NATS, to all that are connected to it.
  *
  * The connection is made when it is first needed and is kept by the PHP process beyond the
- * request, for every Publisher of the same address. A server that was restarted is connected to
- * anew; after a fork the child makes a connection of its own.
+ * request, for every Publisher of the same address and prefix. A server that was restarted is
+ * connected to anew; after a fork the child makes a connection of its own.
  *
  * ```php
  * $publisher = new Sprocket\Publisher('unix:///run/chat.sock');
  * $publisher->publish('room.42', json_encode(['text' => $text]));
+ *
+ * $publisher = new Sprocket\Publisher('rediss://chat:secret@redis.example.com', timeout: 0.5);
  * ```
  */
 final class Publisher
 {
-    /** As given. */
+    /** As given, which includes a password. */
     public readonly string $address;
 
     /** Seconds that one {@see publish()} may take. */
     public readonly float $timeout;
 
+    /** What the names of the broker's channels or subjects begin with. */
+    public readonly string $prefix;
+
     /**
      * Connects to nothing yet.
      *
-     * @param string $address `unix:///path/to.sock`, the server's {@see Options::$publishSocket}.
+     * @param string $address `unix:///path/to.sock`, the server's {@see Options::$publishSocket}; or a
+     *        broker: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` (TLS),
+     *        `redis+unix:///PATH`, `nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST…]`, `tls://…` (NATS
+     *        with TLS). With TLS `?ca=/PATH` names a file of CAs in place of the system's, `cert=` and
+     *        `key=` those of a certificate for us.
      * @param float $timeout Seconds that one {@see publish()} may take, connecting included;
-     *        0.001 to 86400.
+     *        0.001 to 86400. Looking up a host name takes as long as the system's resolver is set to.
+     * @param string $prefix As the servers have it, at most 100 bytes. Without a meaning for
+     *        `unix://`.
      *
-     * @throws InvalidOption If an argument is not allowed; its option is `address` or `timeout`.
+     * @throws InvalidOption If an argument is not allowed; its option is `address`, `timeout` or
+     *         `prefix`. A password is left out of the message.
      */
-    public function __construct(string $address, float $timeout = 1.0) {}
+    public function __construct(string $address, float $timeout = 1.0, string $prefix = 'sprocket:') {}
 
     /**
-     * Publishes like {@see Server::publish()}, and waits until the server has handed the message
-     * to all connections that are subscribed now. Messages of one process arrive in the order in
-     * which they were published.
+     * Publishes like {@see Server::publish()}. With `unix://` it waits until the server has handed
+     * the message to all connections that are subscribed now; with a broker, until the broker has
+     * passed it on to all servers that are connected to it. Messages of one process arrive in the
+     * order in which they were published.
      *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
-     * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes.
+     * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes, and
+     *        what the broker takes.
      *
      * @throws PublishException If nobody listens, the server refuses, or the time is up.
      * @throws InvalidPayload If a text message is not valid UTF-8.

@@ -87,7 +87,7 @@ pub struct History {
     pub messages: usize,
     /// How long each is kept. `None`: until it is the oldest of too many.
     pub seconds: Option<Duration>,
-    /// Payload bytes, at most.
+    /// Payload bytes, at most. NATS does not keep to it.
     pub bytes: usize,
     /// The first occurrence of these bytes in a text is replaced by its position.
     pub stamp: Option<String>,
@@ -111,11 +111,11 @@ pub struct BusMember {
 /// A broker that connects nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerConfig {
-    /// Where it is, and how to sign in: `redis://…`, `nats://…`.
+    /// Where it is, and how to sign in: `redis://…`, `nats://…`; see [`BrokerUrl`](crate::BrokerUrl).
     pub url: String,
     /// What names of topics begin with there.
     pub prefix: String,
-    /// Bytes of publications that may wait while the broker is away.
+    /// Bytes of publications that may wait for the broker to confirm them.
     pub queue: usize,
 }
 

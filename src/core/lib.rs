@@ -18,6 +18,7 @@
 #[cfg(test)]
 extern crate self as sprocket_core;
 
+pub mod broker;
 pub mod bus;
 pub mod config;
 pub mod error;
@@ -70,6 +71,7 @@ mod utf8;
 mod wake;
 mod whole;
 
+pub use broker::{BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
 pub use config::{
     Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
@@ -78,7 +80,7 @@ pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsEr
 pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 pub use patterns::check_topic;
 pub use proxies::TrustedProxies;
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{BrokerPublisher, PublishError, Publisher};
 pub use request::Request;
 pub use server::{SendOutcome, Server, Wait};
 pub use stats::Stats;

@@ -143,7 +143,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unfit = |why: String| TlsError::Unfit { path: path.to_owned(), why };
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
@@ -151,7 +151,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
 }
 
-fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn private_key(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<PrivateKeyDer<'static>, TlsError> {
     let unfit = |why: &str| TlsError::Unfit { path: path.to_owned(), why: why.to_owned() };
     let text = read(path)?;
     let has = |needle: &[u8]| text.windows(needle.len()).any(|w| w == needle);
@@ -195,7 +198,7 @@ fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateK
         .map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| TlsError::Unfit {

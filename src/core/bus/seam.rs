@@ -7,13 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
+use crate::broker::{self, BrokerHandle};
 use crate::config::{BrokerConfig, History};
 use crate::error::BusError;
 
-/// The queue for the broker is full: it has been away for too long, or takes too little.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue for the broker is full")]
-pub(crate) struct QueueFull;
+pub(crate) use crate::broker::{FromBroker, QueueFull};
 
 /// What a topic holds behind a position.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,52 +22,6 @@ pub(crate) struct Replay {
     pub(crate) entries: Vec<(String, Bytes, bool)>,
     /// Of the newest publication.
     pub(crate) position: String,
-}
-
-/// What a broker tells the hub. What the node itself has sent does not come back, but for what it
-/// has stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(dead_code, reason = "a broker says so")]
-pub(crate) enum FromBroker {
-    /// A publication of another node or program.
-    Message {
-        /// Where to.
-        topic: String,
-        /// UTF-8 unless `binary`.
-        payload: Bytes,
-        /// A binary message.
-        binary: bool,
-        /// Of a topic with history.
-        position: Option<String>,
-    },
-    /// For all connections.
-    Broadcast {
-        /// UTF-8 unless `binary`.
-        payload: Bytes,
-        /// A binary message.
-        binary: bool,
-    },
-    /// From the hub of another node.
-    Control {
-        /// Which node.
-        node: u64,
-        /// What it says.
-        payload: Bytes,
-    },
-    /// The connection is there, or gone.
-    State {
-        /// Which of both.
-        connected: bool,
-        /// Why it is gone.
-        reason: String,
-    },
-    /// A publication that was accepted got lost.
-    Lost {
-        /// Where to; empty if it went to everybody.
-        topic: String,
-        /// A sentence.
-        reason: String,
-    },
 }
 
 /// An answer that takes its time.
@@ -103,7 +55,7 @@ pub(crate) type Connected = (Arc<dyn Upstream>, mpsc::Receiver<FromBroker>);
 /// # Errors
 /// They can't.
 pub(crate) fn check(config: &BrokerConfig) -> Result<(), BusError> {
-    Err(BusError::Config(format!("no broker can be reached by {:?}", config.url)))
+    config.check().map(drop).map_err(|error| BusError::Config(error.to_string()))
 }
 
 /// Connects to the broker of these settings. `node` marks what this node sends.
@@ -111,6 +63,43 @@ pub(crate) fn check(config: &BrokerConfig) -> Result<(), BusError> {
 /// # Errors
 /// The settings can't be used.
 pub(crate) fn connect(config: &BrokerConfig, node: u64) -> Result<Connected, BusError> {
-    let _ = node;
-    check(config).and(Err(BusError::Config("there is no broker".to_owned())))
+    check(config)?;
+    let (handle, incoming) = broker::connect(config.clone(), node);
+    Ok((Arc::new(Arc::new(handle)), incoming))
+}
+
+impl Upstream for Arc<BrokerHandle> {
+    fn interest(&self, name: &str, on: bool) {
+        BrokerHandle::interest(self, name, on);
+    }
+
+    fn publish(&self, topic: &str, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        BrokerHandle::publish(self, topic, payload, binary)
+    }
+
+    fn broadcast(&self, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        BrokerHandle::broadcast(self, payload, binary)
+    }
+
+    fn control(&self, payload: Bytes) {
+        BrokerHandle::control(self, payload);
+    }
+
+    fn store(&self, topic: &str, payload: Bytes, binary: bool, limits: &History) -> Result<(), QueueFull> {
+        BrokerHandle::store(self, topic, payload, binary, limits)
+    }
+
+    fn replay(&self, topic: &str, position: &str, limits: &History) -> Replaying {
+        let (broker, limits) = (self.clone(), limits.clone());
+        let (topic, position) = (topic.to_owned(), position.to_owned());
+        Box::pin(async move {
+            let replay = BrokerHandle::replay(&broker, &topic, &position, &limits).await;
+            let entries = replay.entries.into_iter().map(|e| (e.position, e.payload, e.binary)).collect();
+            Replay { complete: replay.complete, entries, position: replay.position }
+        })
+    }
+
+    fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(BrokerHandle::flush(self))
+    }
 }

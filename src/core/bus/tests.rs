@@ -80,7 +80,7 @@ impl Fake {
     }
 
     fn room(&self) -> Result<(), QueueFull> {
-        if self.with(|exchange| exchange.full) { Err(QueueFull) } else { Ok(()) }
+        if self.with(|exchange| exchange.full) { Err(QueueFull { queued: 1, limit: 1 }) } else { Ok(()) }
     }
 
     /// The broker comes, or goes, for one node.

@@ -3,6 +3,8 @@
 ring_needs() {
     has valgrind || want valgrind
     has openssl || want openssl
+    has redis-server || want redis-server
+    PATH=$PATH:/usr/sbin has nats-server || want nats-server
     [ -x /usr/sbin/nginx ] || want nginx-light
     [ -x /usr/sbin/haproxy ] || want haproxy
     has caddy || want caddy

@@ -1,8 +1,5 @@
-//! The other end of a publish socket: for processes that serve no connections themselves.
-//!
-//! Blocking, with a deadline, and without any thread or runtime.
+//! The other end of a publish socket.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,74 +11,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket,
 };
 
+use super::PublishError;
 use crate::publish_wire::{MAX_ANSWER, header};
-
-/// A message was not published, or it is not known whether it was.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// Nobody listens, or the file's permissions keep us out. Not published.
-    #[error("cannot connect to unix://{}: {source}", path.display())]
-    Unreachable {
-        /// The socket's file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: io::Error,
-    },
-    /// The server ended the connection before it had the whole request. Not published.
-    #[error("the server behind unix://{} closed the connection", path.display())]
-    Closed {
-        /// The socket's file.
-        path: PathBuf,
-    },
-    /// The server gave a reason not to. Not published.
-    #[error("the server behind unix://{} refused the message: {reason}", path.display())]
-    Refused {
-        /// The socket's file.
-        path: PathBuf,
-        /// One word: `too-large`, `busy`, `stopping`, …
-        code: String,
-        /// A sentence.
-        reason: String,
-    },
-    /// What listens there speaks something else. Not published.
-    #[error("what listens on unix://{} is not a publish socket: it answered {answer:?}", path.display())]
-    Foreign {
-        /// The socket's file.
-        path: PathBuf,
-        /// The start of what it said.
-        answer: String,
-    },
-    /// The time was up before the request was out. Not published.
-    #[error("the server behind unix://{} did not take the message within {timeout:?}", path.display())]
-    NotTaken {
-        /// The socket's file.
-        path: PathBuf,
-        /// The time that it had.
-        timeout: Duration,
-    },
-    /// The time was up before the answer came. May have been published.
-    #[error("the server behind unix://{} did not answer within {timeout:?}; the message may have been published", path.display())]
-    NoAnswer {
-        /// The socket's file.
-        path: PathBuf,
-        /// The time that it had.
-        timeout: Duration,
-    },
-    /// The connection ended instead of an answer. May have been published.
-    #[error("the server behind unix://{} went away before it answered; the message may have been published", path.display())]
-    Lost {
-        /// The socket's file.
-        path: PathBuf,
-    },
-}
-
-impl PublishError {
-    /// Whether the message may have been published all the same: publishing it again could
-    /// deliver it twice.
-    pub fn is_uncertain(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::Lost { .. })
-    }
-}
 
 /// Publishes to one server. The connection is made when needed, and kept.
 #[derive(Debug)]
@@ -149,8 +80,8 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn path(&self) -> PathBuf {
-        self.path.to_owned()
+    fn to(&self) -> String {
+        format!("unix://{}", self.path.display())
     }
 
     fn left(&self) -> Duration {
@@ -158,29 +89,15 @@ impl Attempt<'_> {
     }
 
     fn not_taken(&self) -> PublishError {
-        PublishError::NotTaken { path: self.path(), timeout: self.timeout }
+        PublishError::NotTaken { to: self.to(), timeout: self.timeout }
     }
 
     fn connect(&self) -> Result<Link, PublishError> {
-        let unreachable =
-            |errno: Errno| PublishError::Unreachable { path: self.path(), source: errno.into() };
-        let address = SocketAddrUnix::new(self.path).map_err(unreachable)?;
-        let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None).map_err(unreachable)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).map_err(unreachable)?;
-        #[cfg(target_vendor = "apple")]
-        rustix::net::sockopt::set_socket_nosigpipe(&socket, true).map_err(unreachable)?;
-        loop {
-            // The only way to bound the wait for a place in the queue of the listener. Zero would
-            // mean for ever.
-            let left = self.left().max(Duration::from_millis(1));
-            set_socket_timeout(&socket, Timeout::Send, Some(left)).map_err(unreachable)?;
-            match connect(&socket, &address) {
-                Ok(()) => return Ok(Link { socket, process: std::process::id() }),
-                Err(Errno::INTR) if !self.left().is_zero() => {}
-                Err(Errno::AGAIN | Errno::INTR) => return Err(self.not_taken()),
-                Err(errno) => return Err(unreachable(errno)),
-            }
-        }
+        let socket = dial(self.path, self.begun + self.timeout).map_err(|error| match error {
+            Errno::AGAIN => self.not_taken(),
+            errno => PublishError::Unreachable { to: self.to(), source: errno.into() },
+        })?;
+        Ok(Link { socket, process: std::process::id() })
     }
 
     /// Gives the link back if it can be used again.
@@ -208,7 +125,7 @@ impl Attempt<'_> {
         loop {
             let mut chunk = [0; MAX_ANSWER];
             match recv(&link.socket, &mut chunk, RecvFlags::DONTWAIT).map(|(_, n)| n) {
-                Ok(0) if whole && answer.is_empty() => return Err(PublishError::Lost { path: self.path() }),
+                Ok(0) if whole && answer.is_empty() => return Err(PublishError::Lost { to: self.to() }),
                 Ok(0) => return self.read(&answer, None),
                 Ok(n) => {
                     answer.extend_from_slice(&chunk[..n]);
@@ -223,12 +140,12 @@ impl Attempt<'_> {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if whole => {
                     if !self.wait(&link, PollFlags::IN) {
-                        return Err(PublishError::NoAnswer { path: self.path(), timeout: self.timeout });
+                        return Err(PublishError::NoAnswer { to: self.to(), timeout: self.timeout });
                     }
                 }
                 // The kernel says so when the server has closed without having read all of the
                 // request; nobody acts on a part of one.
-                Err(_) => return Err(PublishError::Closed { path: self.path() }),
+                Err(_) => return Err(PublishError::Closed { to: self.to() }),
             }
         }
     }
@@ -241,16 +158,16 @@ impl Attempt<'_> {
             ("ERROR", why) => {
                 let (code, reason) = why.split_once(' ').unwrap_or((why, why));
                 let (code, reason) = (code.to_owned(), reason.to_owned());
-                Err(PublishError::Refused { path: self.path(), code, reason })
+                Err(PublishError::Refused { to: self.to(), code, reason })
             }
-            ("", "") => Err(PublishError::Closed { path: self.path() }),
+            ("", "") => Err(PublishError::Closed { to: self.to() }),
             _ => Err(self.foreign(answer)),
         }
     }
 
     fn foreign(&self, answer: &[u8]) -> PublishError {
         let answer = String::from_utf8_lossy(answer).chars().take(60).collect();
-        PublishError::Foreign { path: self.path(), answer }
+        PublishError::Foreign { to: self.to(), expected: "a publish socket", answer }
     }
 
     /// False: the time is up.
@@ -269,6 +186,27 @@ impl Attempt<'_> {
                 // What is wrong with the socket, the next call will tell.
                 Ok(_) | Err(_) => return true,
             }
+        }
+    }
+}
+
+/// Connects to a socket; `AGAIN`: the time was up.
+pub(super) fn dial(path: &Path, until: Instant) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    #[cfg(target_vendor = "apple")]
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+    let left = || until.saturating_duration_since(Instant::now());
+    loop {
+        // The only way to bound the wait for a place in the queue of the listener. Zero would
+        // mean for ever.
+        set_socket_timeout(&socket, Timeout::Send, Some(left().max(Duration::from_millis(1))))?;
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INTR) if !left().is_zero() => {}
+            Err(Errno::INTR) => return Err(Errno::AGAIN),
+            Err(errno) => return Err(errno),
         }
     }
 }

@@ -1,0 +1,232 @@
+<?php
+
+declare(strict_types=1);
+
+// Sprocket\Publisher publishes to real brokers.
+
+if (!extension_loaded('sprocket')) {
+    // This process itself is the publisher.
+    pcntl_exec(PHP_BINARY, ['-d', 'extension=' . getenv('SPROCKET_SO'), __FILE__]);
+}
+
+require __DIR__ . '/lib/bootstrap.php';
+require __DIR__ . '/lib/Broker.php';
+
+use Sprocket\{Publisher, PublishException};
+
+/** What publish() throws, as `uncertain: message`, and that it took no longer than it may. */
+function failure(Publisher $publisher, string $topic = 't', string $payload = 'x', float $within = 5.0): string
+{
+    $begun = microtime(true);
+    try {
+        $publisher->publish($topic, $payload);
+        return 'published';
+    } catch (PublishException $e) {
+        check(microtime(true) - $begun < $within, 'it took ' . (microtime(true) - $begun) . ' s');
+        return json_encode($e->uncertain) . ': ' . $e->getMessage();
+    }
+}
+
+$redis = Broker::redis();
+if ($redis === null) {
+    skip('Redis', 'redis-server is not installed');
+} else {
+    $url = "redis://127.0.0.1:$redis->port";
+
+    test('a subscriber of Redis gets what is published, text as it is', function () use ($redis, $url): void {
+        $line = $redis->dial()->say("SUBSCRIBE sprocket:news mine:a\r\n")->until(':2');
+        $publisher = new Publisher($url, timeout: 10.0);
+        for ($i = 0; $i < 100; $i++) {
+            $publisher->publish('news', "größer $i");
+        }
+        (new Publisher($url, 10.0))->publish('news', "\xff", binary: true);
+        $publisher->publish('nobody', 'x');
+        (new Publisher($url, prefix: 'mine:'))->publish('a', '');
+        for ($i = 0; $i < 100; $i++) {
+            $text = "größer $i";
+            $line->until('sprocket:news');
+            same(['$' . strlen($text), $text], [$line->line(), $line->line()]);
+        }
+        // As docs/brokers.md describes it.
+        $line->until('sprocket:news');
+        same(['$23', bin2hex("\0spk\x01" . str_repeat("\0", 17) . "\xff")], [$line->line(), bin2hex($line->line())]);
+        $line->until('mine:a');
+        same('$0', $line->line());
+        // One connection for both objects of one prefix; and those of this test.
+        $clients = $redis->dial()->say("INFO clients\r\n")->until('# Clients')->line();
+        same('connected_clients:4', $clients);
+    });
+
+    test('a restarted Redis is connected to anew, one that is away is told', function () use ($redis, $url): void {
+        $publisher = new Publisher($url, 10.0);
+        $publisher->publish('t', 'x');
+        $redis->kill();
+        same("false: Cannot connect to $url: Connection refused (os error 111)", failure($publisher));
+        $redis->up();
+        $publisher->publish('t', 'x');
+        $redis->kill();
+        $redis->up();
+        // The kept connection is dead, and nothing of the message was sent on it.
+        $publisher->publish('t', 'x');
+    });
+
+    test('a Redis that says nothing costs no more than the timeout', function () use ($redis, $url): void {
+        $publisher = new Publisher($url, 0.3);
+        (new Publisher($url, 10.0))->publish('t', 'x');
+        $redis->signal(19);
+        same("true: The server behind $url did not answer within 300ms; the message may have been published", failure($publisher));
+        // Not even the greeting: it can't have been published.
+        same("false: The server behind $url did not take the message within 300ms", failure($publisher));
+        $redis->signal(18);
+        (new Publisher($url, 10.0))->publish('t', 'x');
+    });
+
+    test('a fork makes a connection of its own', function () use ($url): void {
+        $publisher = new Publisher($url, 10.0);
+        $publisher->publish('t', 'before');
+        $pid = pcntl_fork();
+        for ($i = 0; $i < 100; $i++) {
+            $publisher->publish('t', 'x');
+        }
+        if ($pid === 0) {
+            pcntl_exec('/bin/sh', ['-c', 'exit 9']);
+        }
+        pcntl_waitpid($pid, $status);
+        same(9, pcntl_wexitstatus($status));
+    });
+
+    test('passwords and accounts of Redis', function (): void {
+        $redis = Broker::redis();
+        $line = $redis->dial()->say("CONFIG SET requirepass \"secret word\"\r\n")->until('+OK');
+        $line->say("ACL SETUSER chat on >pw resetchannels &chat:* +@connection +publish\r\n")->until('+OK');
+        $line->say("ACL SETUSER none on >pw +@connection\r\n")->until('+OK');
+        $at = "127.0.0.1:$redis->port";
+        (new Publisher("redis://:secret%20word@$at", 10.0))->publish('t', 'x');
+        (new Publisher("redis://chat:pw@$at/0", 10.0, 'chat:'))->publish('t', 'x');
+        check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server behind redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'without a password');
+        $failure = failure(new Publisher("redis://chat:wrong@$at", 10.0));
+        check(str_starts_with($failure, "false: The server behind redis://…@$at refused the message: Redis refuses the connection: WRONGPASS"), $failure);
+        $publisher = new Publisher("redis://chat:pw@$at", 10.0);
+        foreach ([1, 2] as $_) {
+            check(str_contains(failure($publisher), 'refused the message: NOPERM'), 'a channel that it may not use');
+        }
+        check(str_contains(failure(new Publisher("redis://none:pw@$at", 10.0)), 'NOPERM'), 'no right to publish');
+    });
+
+    test('something else than Redis', function () use ($redis): void {
+        $nats = Broker::nats();
+        if ($nats !== null) {
+            check(str_contains(failure(new Publisher("redis://127.0.0.1:$nats->port", 10.0)), 'is not a Redis server: it answered "INFO'), 'NATS is not Redis');
+        }
+        $failure = failure(new Publisher("nats://127.0.0.1:$redis->port", 0.3));
+        same("false: The server behind nats://127.0.0.1:$redis->port did not take the message within 300ms", $failure);
+    });
+}
+unset($redis);
+
+$nats = Broker::nats();
+if ($nats === null) {
+    skip('NATS', 'nats-server is not installed');
+} else {
+    $url = "nats://127.0.0.1:$nats->port";
+
+    test('a subscriber of NATS gets what is published', function () use ($nats, $url): void {
+        $line = $nats->dial()->say("CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB sprocket.> 1\r\nSUB mine.a 2\r\nPING\r\n")->until('PONG');
+        $publisher = new Publisher($url, timeout: 10.0);
+        for ($i = 0; $i < 100; $i++) {
+            $publisher->publish('news', "n $i");
+        }
+        $publisher->publish('a b', "\xff", binary: true);
+        (new Publisher($url, 10.0, 'mine'))->publish('a', '');
+        for ($i = 0; $i < 100; $i++) {
+            same(['MSG sprocket.news 1 ' . strlen("n $i"), "n $i"], [$line->line(), $line->line()]);
+        }
+        // As docs/brokers.md describes it.
+        same('HMSG sprocket.a%20b 1 32 33', $line->line());
+        same(['NATS/1.0', 'Sprocket-Binary: 1', '', "\xff"], [$line->line(), $line->line(), $line->line(), $line->line()]);
+        same(['MSG mine.a 2 0', ''], [$line->line(), $line->line()]);
+    });
+
+    test('a restarted NATS is connected to anew, one that is away is told', function () use ($nats, $url): void {
+        $publisher = new Publisher($url, 10.0);
+        $publisher->publish('t', 'x');
+        $nats->kill();
+        same("false: Cannot connect to $url: Connection refused (os error 111)", failure($publisher));
+        $nats->up();
+        $publisher->publish('t', 'x');
+        $nats->kill();
+        $nats->up();
+        $publisher->publish('t', 'x');
+        // The second one does.
+        (new Publisher("nats://127.0.0.1:1,127.0.0.1:$nats->port", 10.0))->publish('t', 'x');
+    });
+
+    test('a NATS that says nothing costs no more than the timeout, one that refuses says why', function () use ($nats, $url): void {
+        $publisher = new Publisher($url, 0.3);
+        (new Publisher($url, 10.0))->publish('t', 'x');
+        $nats->signal(19);
+        same("true: The server behind $url did not answer within 300ms; the message may have been published", failure($publisher));
+        same("false: The server behind $url did not take the message within 300ms", failure($publisher));
+        $nats->signal(18);
+        $publisher = new Publisher($url, 10.0);
+        $most = (1 << 20) - 256;
+        same("false: The server behind $url refused the message: the payload has " . ($most + 1) . " bytes, $most are allowed", failure($publisher, payload: str_repeat('x', $most + 1)));
+        $publisher->publish('t', str_repeat('x', $most));
+    });
+
+    test('passwords, tokens and permissions of NATS', function (): void {
+        $file = sys_get_temp_dir() . '/sprocket-nats-' . getmypid() . '.conf';
+        file_put_contents($file, 'authorization { users: [{ user: chat, password: "p w", permissions: { publish: "sprocket.ok" } }] }');
+        $nats = Broker::nats('-c', $file);
+        unlink($file);
+        $at = "127.0.0.1:$nats->port";
+        $publisher = new Publisher("nats://chat:p%20w@$at", 10.0);
+        $publisher->publish('ok', 'x');
+        same("false: The server behind nats://…@$at refused the message: Permissions Violation for Publish to \"sprocket.t\"", failure($publisher));
+        $publisher->publish('ok', 'x');
+        same("false: The server behind nats://$at refused the message: NATS refuses the connection: Authorization Violation", failure(new Publisher("nats://$at", 10.0)));
+        $nats = Broker::nats('--auth', 'token');
+        $at = "127.0.0.1:$nats->port";
+        (new Publisher("nats://token@$at", 10.0))->publish('t', 'x');
+        check(str_starts_with(failure(new Publisher("nats://other@$at", 10.0)), 'false'), 'another token');
+    });
+}
+
+test('TLS to both, with a CA of our own', function (): void {
+    $folder = sys_get_temp_dir() . '/sprocket-broker-tls-' . bin2hex(random_bytes(6));
+    mkdir($folder, 0700);
+    $openssl = function (string ...$arguments) use ($folder): void {
+        $process = proc_open(['openssl', ...$arguments], [['file', '/dev/null', 'r'], ['file', "$folder/log", 'w'], ['file', "$folder/log", 'a']], $pipes, $folder);
+        same(0, proc_close($process), 'openssl ' . file_get_contents("$folder/log"));
+    };
+    $ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    $openssl('req', '-x509', ...$ec, ...['-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=Test CA', '-days', '2']);
+    file_put_contents("$folder/ext", "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n");
+    $openssl('req', ...$ec, ...['-keyout', 'key.pem', '-out', 'csr.pem', '-subj', '/CN=broker']);
+    $openssl('x509', '-req', '-in', 'csr.pem', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2', '-extfile', 'ext');
+    $redis = Broker::redis('--tls-cert-file', "$folder/cert.pem", '--tls-key-file', "$folder/key.pem", '--tls-ca-cert-file', "$folder/ca.pem", '--tls-port', (string) ($port = random_int(20000, 30000)));
+    if ($redis !== null) {
+        $url = "rediss://127.0.0.1:$port?ca=$folder/ca.pem";
+        // It wants to see a certificate, too.
+        $publisher = new Publisher("$url&cert=$folder/cert.pem&key=$folder/key.pem", 10.0);
+        foreach ([1, 2, 3] as $_) {
+            $publisher->publish('t', str_repeat('x', 100_000));
+        }
+        check(str_starts_with(failure(new Publisher($url, 10.0)), 'false'), 'without a certificate');
+        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port", 10.0)), 'UnknownIssuer'), 'of a CA that nobody knows');
+        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port?ca=/nonexistent.pem", 10.0)), 'cannot read /nonexistent.pem'), 'a file that is not there');
+    }
+    $nats = Broker::nats('--tls', '--tlscert', "$folder/cert.pem", '--tlskey', "$folder/key.pem");
+    if ($nats !== null) {
+        foreach (['tls', 'nats'] as $scheme) {
+            $publisher = new Publisher("tls://127.0.0.1:$nats->port?ca=$folder/ca.pem", 10.0);
+            foreach ([1, 2, 3] as $_) {
+                $publisher->publish('t', str_repeat('x', 100_000));
+            }
+        }
+        $failure = failure(new Publisher("tls://localhost:$nats->port?ca=$folder/ca.pem", 10.0));
+        check(str_starts_with($failure, 'false: Cannot connect') && str_contains($failure, 'not valid for name'), $failure);
+    }
+    array_map(unlink(...), glob("$folder/*"));
+    rmdir($folder);
+});
