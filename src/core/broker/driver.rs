@@ -227,8 +227,8 @@ impl Session<'_> {
                 let represents = self.shared.lock().upstream.represents(&via, &topic);
                 if represents && self.is_news(&body) {
                     add(&counters.received, 1);
-                    let Body { payload, binary, position, .. } = body;
-                    self.tell(FromBroker::Message { topic, payload, binary, position }).await?;
+                    let Body { payload, binary, position, previous, .. } = body;
+                    self.tell(FromBroker::Message { topic, payload, binary, position, previous }).await?;
                 }
             }
             Heard::Broadcast(body) => {

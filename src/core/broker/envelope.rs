@@ -26,6 +26,8 @@ pub(super) struct Body {
     pub(super) binary: bool,
     /// Its place in the topic's history.
     pub(super) position: Option<String>,
+    /// That of the topic's message before it, where the broker says so.
+    pub(super) previous: Option<String>,
     pub(super) payload: Bytes,
 }
 
@@ -84,6 +86,7 @@ pub(super) fn open(message: Bytes) -> Body {
         number: number(13),
         binary: message[4] & BINARY != 0,
         position: (!position.is_empty()).then_some(position),
+        previous: None,
         payload: message.slice(at..),
     }
     .checked()
@@ -106,7 +109,8 @@ mod tests {
         {
             let body = open(seal(u64::MAX - 1, 7, binary, payload));
             let payload = Bytes::from_static(payload);
-            assert_eq!(body, Body { node: u64::MAX - 1, number: 7, binary, position: None, payload });
+            let expected = Body { node: u64::MAX - 1, number: 7, binary, payload, ..Body::default() };
+            assert_eq!(body, expected);
         }
         let mut message = head(1, 2, true).to_vec();
         message.extend_from_slice(b"\x0417-3payload");

@@ -126,6 +126,9 @@ pub enum FromBroker {
         binary: bool,
         /// Its place, if it is in the topic's history.
         position: Option<String>,
+        /// The place of the topic's message before it, also if that is no longer kept. `None`: the
+        /// places of a topic count up by one, and it is the one before.
+        previous: Option<String>,
     },
     /// For every connection.
     Broadcast {

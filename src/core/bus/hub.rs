@@ -269,7 +269,11 @@ impl Hub {
                 // Not a slice of what was read, which would keep all of that.
                 let payload = Bytes::copy_from_slice(payload);
                 let (position, payload) = self.store.append(topic, limits, &payload, binary, now);
-                self.deliver(topic, &Positioned { position, payload, binary }, (link, except));
+                self.deliver(
+                    topic,
+                    &Positioned { position, previous: None, payload, binary },
+                    (link, except),
+                );
                 None
             }
         };
@@ -280,7 +284,7 @@ impl Hub {
 
     /// A publication with a position, to all workers; one connection of one of them is left out.
     fn deliver(&mut self, topic: &str, message: &Positioned, (link, except): (u32, u64)) {
-        let Positioned { position, payload, binary } = message;
+        let Positioned { position, payload, binary, .. } = message;
         let frame = |except| Down::Deliver { topic, payload, binary: *binary, position, except }.encode();
         if except == 0 {
             self.send_all(&frame(0), 0);
@@ -393,15 +397,15 @@ impl Hub {
     pub(super) fn hear_broker(&mut self, said: FromBroker, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
         match said {
-            FromBroker::Message { topic, payload, binary, position: Some(position) } => {
-                let message = Positioned { position, payload, binary };
+            FromBroker::Message { topic, payload, binary, position: Some(position), previous } => {
+                let message = Positioned { position, previous, payload, binary };
                 match broker.sequences.take(&topic, message, now) {
                     Turn::Deliver(message) => self.arrived(&topic, message, now),
                     Turn::Nothing => {}
                     Turn::Fill(from) => self.fill(&topic, &from),
                 }
             }
-            FromBroker::Message { topic, payload, binary, position: None } => {
+            FromBroker::Message { topic, payload, binary, position: None, .. } => {
                 let (topic, payload) = (topic.as_str(), &payload[..]);
                 let frame = Down::Deliver { topic, payload, binary, position: "", except: 0 }.encode();
                 self.send_all(&frame, 0);

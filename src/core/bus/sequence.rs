@@ -16,6 +16,8 @@ const IDLE: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Positioned {
     pub(crate) position: String,
+    /// That of the topic's publication before it. `None`: the number before.
+    pub(crate) previous: Option<String>,
     pub(crate) payload: Bytes,
     pub(crate) binary: bool,
 }
@@ -70,6 +72,16 @@ pub(crate) fn is_after(position: &str, other: &str, beyond: bool) -> bool {
     }
 }
 
+impl Positioned {
+    /// Whether the topic had publications between `known` and this one.
+    fn leaves_gap(&self, known: &str) -> bool {
+        match &self.previous {
+            Some(previous) => same_epoch(&self.position, known) && is_after(previous, known, false),
+            None => is_after(&self.position, known, true),
+        }
+    }
+}
+
 impl Sequences {
     fn of(&mut self, topic: &str, now: Instant) -> &mut Sequence {
         let fresh = || Sequence {
@@ -98,7 +110,7 @@ impl Sequences {
             Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
                 Turn::Nothing
             }
-            Some(seen) if is_after(&message.position, seen, true) && !sequence.filling => {
+            Some(seen) if message.leaves_gap(seen) && !sequence.filling => {
                 let from = seen.clone();
                 sequence.filling = true;
                 sequence.held.push_back(message);
@@ -117,7 +129,12 @@ impl Sequences {
         sequence.filling = false;
         let mut due = Vec::new();
         let entries = replay.entries.into_iter();
-        let entries = entries.map(|(position, payload, binary)| Positioned { position, payload, binary });
+        // They follow one another, whatever their numbers.
+        let mut before = sequence.seen.clone();
+        let entries = entries.map(|(position, payload, binary)| {
+            let previous = before.replace(position.clone());
+            Positioned { position, previous, payload, binary }
+        });
         for message in entries.chain(std::mem::take(&mut sequence.held)) {
             if sequence.seen.as_ref().is_none_or(|seen| is_after(&message.position, seen, false)) {
                 sequence.deliver(&message);
@@ -167,9 +184,7 @@ impl Sequences {
         }
         for message in &sequence.recent {
             // Something is lacking between them, or they can't be compared.
-            if is_after(&message.position, &replay.position, true)
-                || !same_epoch(&message.position, &replay.position)
-            {
+            if message.leaves_gap(&replay.position) || !same_epoch(&message.position, &replay.position) {
                 replay.complete = false;
                 replay.position.clone_from(&message.position);
             }
@@ -215,7 +230,17 @@ mod tests {
     use super::*;
 
     fn at(n: u64) -> Positioned {
-        Positioned { position: format!("e-{n}"), payload: n.to_string().into(), binary: false }
+        let position = format!("e-{n}");
+        Positioned { position, previous: None, payload: n.to_string().into(), binary: false }
+    }
+
+    fn places(messages: &[Positioned]) -> Vec<&str> {
+        messages.iter().map(|message| message.position.as_str()).collect()
+    }
+
+    /// One whose broker counts over all topics, and says what came before it on this one.
+    fn after(previous: u64, n: u64) -> Positioned {
+        Positioned { previous: Some(format!("e-{previous}")), ..at(n) }
     }
 
     fn replay(complete: bool, entries: std::ops::RangeInclusive<u64>, position: u64) -> Replay {
@@ -232,7 +257,7 @@ mod tests {
         assert_eq!(all.take("t", at(9), now), Turn::Fill("e-6".into()));
         assert_eq!(all.take("t", at(10), now), Turn::Nothing);
         let (due, complete) = all.filled("t", replay(true, 7..=9, 9), now);
-        assert_eq!((due, complete), ((7..=10).map(at).collect(), true));
+        assert_eq!((places(&due), complete), (vec!["e-7", "e-8", "e-9", "e-10"], true));
         assert_eq!(all.take("t", at(8), now), Turn::Nothing);
         assert_eq!(all.take("t", at(11), now), Turn::Deliver(at(11)));
         // Another epoch begins anew.
@@ -242,6 +267,28 @@ mod tests {
         assert_eq!(all.fill_all(), [("t".to_owned(), "f-1".to_owned())]);
         assert!(all.fill_all().is_empty());
         assert_eq!(all.filled("t", Replay::default(), now), (vec![], false));
+    }
+
+    #[test]
+    fn numbers_of_other_topics_are_no_gap() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        assert_eq!(all.take("t", after(0, 3), now), Turn::Deliver(after(0, 3)));
+        assert_eq!(all.take("t", after(3, 7), now), Turn::Deliver(after(3, 7)));
+        // 9 is under way behind 12.
+        assert_eq!(all.take("t", after(9, 12), now), Turn::Fill("e-7".into()));
+        let entries = [9, 12].map(|n| (format!("e-{n}"), n.to_string().into(), false)).to_vec();
+        let filling = Replay { complete: true, entries, position: "e-12".into() };
+        assert_eq!(all.filled("t", filling, now).0, [after(7, 9), after(9, 12)]);
+        assert_eq!(all.take("t", after(7, 9), now), Turn::Nothing);
+        assert_eq!(all.take("t", after(12, 20), now), Turn::Deliver(after(12, 20)));
+        // A question is answered while 25 and 31 come in.
+        all.asking("t", now);
+        all.take("t", after(20, 25), now);
+        all.take("t", after(25, 31), now);
+        let answer = Replay { complete: true, entries: vec![], position: "e-20".into() };
+        let (replay, _) = all.answered("t", answer, now);
+        assert!(replay.complete);
+        assert_eq!(replay.entries.iter().map(|e| e.0.as_str()).collect::<Vec<_>>(), ["e-25", "e-31"]);
     }
 
     #[test]
@@ -257,7 +304,7 @@ mod tests {
         assert_eq!(late.take("t", at(5), now), Turn::Deliver(at(5)));
         // 6 has come to nobody; 7 tells.
         assert_eq!(all.take("t", at(7), now), Turn::Fill("e-5".into()));
-        assert_eq!(all.filled("t", replay(true, 6..=7, 7), now).0, [at(6), at(7)]);
+        assert_eq!(places(&all.filled("t", replay(true, 6..=7, 7), now).0), ["e-6", "e-7"]);
         // Or the question, where nothing follows.
         let (_, first) = late.answered("u", replay(true, 4..=5, 5), now);
         assert!(first.is_some());

@@ -67,7 +67,7 @@ impl Fake {
             for (id, node) in &exchange.nodes {
                 if (own || *id != self.1) && node.interest.iter().any(|name| fits(name, topic)) {
                     let (topic, payload, position) = (topic.to_owned(), payload.clone(), position.clone());
-                    node.say(FromBroker::Message { topic, payload, binary, position });
+                    node.say(FromBroker::Message { topic, payload, binary, position, previous: None });
                 }
             }
         });

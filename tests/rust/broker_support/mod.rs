@@ -276,7 +276,7 @@ impl Node {
     pub async fn placed(&mut self) -> (String, String) {
         loop {
             match self.event().await {
-                FromBroker::Message { topic, payload, binary, position } => {
+                FromBroker::Message { topic, payload, binary, position, .. } => {
                     let mark = if binary { "!" } else { "" };
                     let text = format!("{topic}: {}{mark}", payload.escape_ascii());
                     return (text, position.unwrap_or_default());

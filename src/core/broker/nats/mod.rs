@@ -142,6 +142,8 @@ impl Nats {
             number: number(NUMBER, 10).unwrap_or(0),
             binary: message.header(BINARY) == Some("1"),
             position: place.map(|(epoch, sequence)| format!("{epoch}-{sequence}")),
+            previous: place
+                .and_then(|(epoch, _)| Some(format!("{epoch}-{}", number("Nats-Last-Sequence", 10)?))),
             payload: message.payload,
         }
         .checked()
