@@ -17,10 +17,14 @@ pub(crate) enum Hook {
     Pong,
     Request,
     Error,
+    /// The server listens.
+    Start,
+    WorkerStart,
+    WorkerStop,
 }
 
 impl Hook {
-    pub(crate) const ALL: [Hook; 8] = [
+    pub(crate) const ALL: [Hook; 11] = [
         Hook::Upgrade,
         Hook::Open,
         Hook::Message,
@@ -29,6 +33,9 @@ impl Hook {
         Hook::Pong,
         Hook::Request,
         Hook::Error,
+        Hook::Start,
+        Hook::WorkerStart,
+        Hook::WorkerStop,
     ];
 
     /// What the core must be told so that it sends the events; the others always come.
@@ -39,6 +46,7 @@ impl Hook {
             Hook::Pong => Some(Interest::PONG),
             Hook::Request => Some(Interest::REQUEST),
             Hook::Open | Hook::Message | Hook::Close | Hook::Error => None,
+            Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
     }
 }

@@ -20,9 +20,10 @@ use crate::lifecycle::{self, StopSignals};
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Server;
+use crate::workers::{self, GRACE, Given, Order, Step, Supervisor};
 use crate::zend::{
-    Owned, Report, Result, Thrown, catch_bailout, handle_interrupt, interrupted, pending, report,
-    resume_bailout, string, take_exception, text, type_error,
+    Owned, Report, Result, Thrown, catch_bailout, flush_output, handle_interrupt, interrupted, pending,
+    report, resume_bailout, string, take_exception, text, type_error,
 };
 
 /// Events dispatched before timers, signals and the flush have their turn.
@@ -31,14 +32,23 @@ const BATCH: usize = 128;
 /// Longest sleep in `run()`: signal handlers and time limits wait no longer.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Grace of a stop by signal: the default of `Server::stop()`.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// `Server::run()`: returns when the server has stopped. The server is running, in this process,
 /// and not dispatching.
-pub(crate) fn run(server: &Server) -> Result<()> {
-    let mut signals = StopSignals::take();
+pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()> {
+    let server = object.get();
+    let role = server.role.get();
+    let settings = &server.setup()?.settings;
+    let number = server.number.get();
+    server.number.set(number.or(Some(1)));
     let result = pump(server, || {
+        if role.is_none() {
+            announce(object, Hook::Start)?;
+        }
+        announce(object, Hook::WorkerStart)?;
+        if let Some(role) = role {
+            server.start()?;
+            role.ready();
+        }
         while server.link.is_running() {
             let done = turn(server, BATCH)?;
             match signals.news() {
@@ -46,14 +56,74 @@ pub(crate) fn run(server: &Server) -> Result<()> {
                 Some(_) => server.stop(Duration::ZERO)?,
                 None => {}
             }
+            match role.and_then(|role| role.order(settings, server.handled.get())) {
+                Some(Order::Stop(grace)) => server.stop(grace)?,
+                Some(Order::HandOver(grace)) => server.hand_over(grace),
+                None => {}
+            }
             if done == 0 {
                 sleep(server, NAP);
             }
         }
+        if announce(object, Hook::WorkerStop).is_err() {
+            failed(server, None)?;
+        }
         Ok(())
     });
-    drop(signals);
+    server.number.set(number);
+    match role {
+        // A signal to all processes must not cut short what the script does at its end.
+        Some(_) => std::mem::forget(signals),
+        None => drop(signals),
+    }
     result.unwrap_or_else(|| resume_bailout())
+}
+
+/// `Server::run()` of a master: returns when all has ended, or, with what it needs, in a worker
+/// that was forked here.
+pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
+    let server = object.get();
+    let result = pump(server, || {
+        announce(object, Hook::Start)?;
+        loop {
+            let step = server.master.borrow_mut().as_mut().map_or(Step::Over, Supervisor::step);
+            match step {
+                Step::Over => return Ok(None),
+                Step::Wait => {
+                    if let Some(supervisor) = server.master.borrow().as_ref() {
+                        supervisor.wait(NAP);
+                    }
+                }
+                Step::Spawn(what) => {
+                    flush_output();
+                    let born = server.master.borrow_mut().as_mut().and_then(|s| s.spawn(what));
+                    if born.is_some() {
+                        return Ok(born);
+                    }
+                }
+            }
+            if interrupted() {
+                handle_interrupt()?;
+                if let Some(supervisor) = server.master.borrow().as_ref() {
+                    workers::check_owner(supervisor)?;
+                }
+            }
+        }
+    });
+    result.unwrap_or_else(|| {
+        drop(server.master.take());
+        resume_bailout()
+    })
+}
+
+/// Calls one of the hooks that have the server and the number of the worker as arguments.
+fn announce(object: &Owned<Server>, hook: Hook) -> Result<()> {
+    let Some(callback) = object.get().callbacks.get(hook) else { return Ok(()) };
+    let mut number = Zval::new();
+    number.set_long(object.get().number.get().map_or(0, i64::from));
+    let mut arguments = [object.value(), number];
+    let given = if hook == Hook::Start { 1 } else { 2 };
+    callback.call(&mut arguments[..given]).map(drop)
 }
 
 /// `Server::poll()`: returns how much was dispatched.
@@ -226,6 +296,7 @@ fn find(server: &Server, id: ConnId) -> Option<Owned<Connection>> {
 }
 
 fn message(server: &Server, id: ConnId, payload: Bytes, binary: bool) -> Result<()> {
+    server.handled.set(server.handled.get() + 1);
     let Some(connection) = find(server, id) else { return Ok(()) };
     let value = if binary { string(&payload) } else { text(&payload) };
     drop(payload);
@@ -251,6 +322,7 @@ fn open(
     head: std::sync::Arc<Head>,
     subprotocol: Option<String>,
 ) -> Result<()> {
+    server.handled.set(server.handled.get() + 1);
     let accepted = ticket.and_then(|t| server.link.forget(t, Answer::Given));
     let (request, data) = match accepted {
         Some(accepted) => (accepted.request, accepted.data),
@@ -295,6 +367,7 @@ fn upgrade(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>) -> Resul
 }
 
 fn answer(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>, body: Bytes) -> Result<()> {
+    server.handled.set(server.handled.get() + 1);
     let request = Request::plain(head, body, ticket, Rc::clone(&server.link));
     let Some(value) = invoke(server, Hook::Request, &mut [request.value()], None)? else {
         request.get().answer(response::failure());

@@ -15,6 +15,7 @@ static BIND_EXCEPTION: ClassCell = ClassCell::new();
 static FORK_EXCEPTION: ClassCell = ClassCell::new();
 static STATE_EXCEPTION: ClassCell = ClassCell::new();
 static TLS_EXCEPTION: ClassCell = ClassCell::new();
+static WORKER_EXCEPTION: ClassCell = ClassCell::new();
 static PUBLISH_EXCEPTION: ClassCell = ClassCell::new();
 
 pub(crate) fn register() {
@@ -49,6 +50,7 @@ pub(crate) fn register() {
         (&FORK_EXCEPTION, c"Sprocket\\ForkException", Builtin::RuntimeException),
         (&STATE_EXCEPTION, c"Sprocket\\StateException", Builtin::LogicException),
         (&TLS_EXCEPTION, c"Sprocket\\TlsException", Builtin::RuntimeException),
+        (&WORKER_EXCEPTION, c"Sprocket\\WorkerException", Builtin::RuntimeException),
     ] {
         register_exception(class, name, parent, &EXCEPTION, Vec::new());
     }
@@ -71,6 +73,11 @@ pub(crate) fn invalid_text() -> Thrown {
 
 pub(crate) fn state(message: &str) -> Thrown {
     throw(&STATE_EXCEPTION, message, 0)
+}
+
+/// Workers can't be had, or this process can't be one.
+pub(crate) fn worker(message: &str) -> Thrown {
+    throw(&WORKER_EXCEPTION, message, 0)
 }
 
 pub(crate) fn fork(error: &ForkError) -> Thrown {

@@ -11,6 +11,7 @@ mod callbacks;
 mod compression;
 mod connection;
 mod convert;
+mod counters;
 mod dispatch;
 mod errors;
 mod handshake;
@@ -22,10 +23,12 @@ mod options;
 mod publisher;
 mod request;
 mod response;
+mod run;
 mod server;
 mod timers;
 mod tls;
 mod topics;
+mod workers;
 mod zend;
 
 use ext_php_rs::prelude::*;
@@ -47,5 +50,8 @@ extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
     handshake::register();
     server::register();
     publisher::register();
+    if lifecycle::unfit_sapi().is_none() {
+        workers::remember();
+    }
     0
 }

@@ -1,5 +1,6 @@
 //! What belongs to the process: descriptor limit, interface, signals.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -52,6 +53,67 @@ static ASKED_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn ask_to_stop(_signal: i32) {
     ASKED_TO_STOP.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often SIGHUP arrived while a master had taken it.
+static ASKED_TO_RELOAD: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn ask_to_reload(_signal: i32) {
+    ASKED_TO_RELOAD.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What the master of workers takes: those of [`StopSignals`], and SIGHUP, where nobody else has.
+pub(crate) struct MasterSignals {
+    stop: Option<StopSignals>,
+    reload: bool,
+    seen: u32,
+    on_terminal: bool,
+}
+
+impl MasterSignals {
+    pub(crate) fn take() -> Self {
+        let stop = Some(StopSignals::take());
+        let seen = ASKED_TO_RELOAD.load(Ordering::Relaxed);
+        let reload = signal_is_default(libc::SIGHUP);
+        if reload {
+            set_signal_handler(libc::SIGHUP, Some(ask_to_reload));
+        }
+        Self { stop, reload, seen, on_terminal: on_terminal() }
+    }
+
+    /// How often the process was asked to stop, if that is news.
+    pub(crate) fn stop(&mut self) -> Option<u32> {
+        self.stop.as_mut().and_then(StopSignals::news)
+    }
+
+    /// Whether it was asked to reload since the last call.
+    pub(crate) fn reload(&mut self) -> bool {
+        let asked = ASKED_TO_RELOAD.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.seen, asked) != asked
+    }
+
+    /// SIGHUP also comes when the terminal goes away; who has started the server there is gone, then.
+    pub(crate) fn lost_terminal(&self) -> bool {
+        self.on_terminal && !on_terminal()
+    }
+
+    /// Lets the signals go, before the end. In a worker SIGHUP is passed over: it is for the master.
+    pub(crate) fn give_back(&mut self) {
+        self.stop = None;
+        if std::mem::take(&mut self.reload) && signal_is_handled_by(libc::SIGHUP, ask_to_reload) {
+            set_signal_handler(libc::SIGHUP, None);
+        }
+    }
+}
+
+impl Drop for MasterSignals {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
 /// Takes SIGINT and SIGTERM where nobody else has; gives them back when dropped.

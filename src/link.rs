@@ -11,6 +11,15 @@ use crate::handshake::Answer;
 use crate::request::Request;
 use crate::zend::{Gc, Owned, Result, forks};
 
+thread_local! {
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many servers run in this process, or in the one that it was forked from, each with threads.
+pub(crate) fn running() -> usize {
+    RUNNING.get()
+}
+
 /// The one reference to the running core, and what waits for its events.
 ///
 /// Connections hold this and not the server object: it must be destroyed when its last user lets
@@ -80,12 +89,17 @@ impl Link {
 
     pub(crate) fn attach(&self, core: Core) {
         self.forks.set(forks());
+        RUNNING.set(RUNNING.get() + 1);
         self.core.replace(Some(core));
     }
 
     /// Takes the core out, to be dropped by the caller: that joins the I/O threads.
     pub(crate) fn detach(&self) -> Option<Core> {
-        self.core.take()
+        let core = self.core.take();
+        if core.is_some() {
+            RUNNING.set(RUNNING.get().saturating_sub(1));
+        }
+        core
     }
 
     pub(crate) fn is_dispatching(&self) -> bool {

@@ -182,6 +182,17 @@ impl Listen {
         self.settings.tls
     }
 
+    /// As the user wrote it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// For a socket of this address that somebody else has opened.
+    pub(crate) fn adopt(&self, socket: OwnedFd) -> Core {
+        let Settings { tls, proxy_protocol, .. } = self.settings;
+        Core { name: Some(self.text.clone()), tls, proxy_protocol, ..Bind::Fd(socket).into() }
+    }
+
     /// What the core opens; a name is looked up, a descriptor duplicated. Throws BindException.
     pub(crate) fn open(&self) -> Result<Vec<Core>> {
         let binds = match &self.place {

@@ -38,6 +38,12 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     /// `None`: what the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
+    /// Processes; 0 stands for one a core, `None` (and 1) for none but the script's own.
+    pub(crate) workers: Option<u16>,
+    /// Handshakes, messages and requests after which a worker is replaced; 0: never.
+    pub(crate) max_requests: u64,
+    /// Bytes of PHP's memory from which on it is; 0: never.
+    pub(crate) max_memory: usize,
 }
 
 impl Options {
@@ -87,6 +93,9 @@ pub(crate) fn register() {
         (c"publishSocket", Type::STRING.nullable(), c"null"),
         (c"publishSocketMode", Type::INT, c"0600"),
         (c"staticFiles", Type::STRING.nullable(), c"null"),
+        (c"workers", Type::INT, c"1"),
+        (c"maxRequests", Type::INT, c"0"),
+        (c"maxMemory", Type::INT, c"0"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -192,7 +201,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 26)?;
+    call.arity(0, 29)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -241,7 +250,10 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         static_files: static_files(args)?,
         ..base
     };
-    Ok(Settings { config, max_connections })
+    let workers = Some(args.int("workers", 1, 0, 64)? as u16).filter(|n| *n != 1);
+    let max_requests = args.int("maxRequests", 0, 0, i64::MAX)? as u64;
+    let max_memory = args.size("maxMemory", 0, 0, i64::MAX)?;
+    Ok(Settings { config, max_connections, workers, max_requests, max_memory })
 }
 
 fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {

@@ -17,12 +17,13 @@ use crate::link::Link;
 use crate::listen::{self, Listen};
 use crate::options::{self, Options, Settings};
 use crate::timers::Timers;
+use crate::workers::{self, Role, Supervisor};
 use crate::zend::{
     Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
     argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
     throw_error, watch_forks, with_signals_blocked,
 };
-use crate::{dispatch, errors, topics};
+use crate::{counters, dispatch, errors, run, topics};
 
 static SERVER: ClassCell = ClassCell::new();
 
@@ -41,15 +42,23 @@ pub(crate) struct Server {
     /// When the core was told to make the stream readable for a timer.
     alarm: Cell<Option<Instant>>,
     /// The last reading of the counters, once there is no core to ask.
-    stats: RefCell<Option<Stats>>,
+    pub(crate) stats: RefCell<Option<Stats>>,
     started: Cell<bool>,
-    stopping: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
+    /// In the master of workers, while `run()` runs.
+    pub(crate) master: RefCell<Option<Supervisor>>,
+    /// In a worker.
+    pub(crate) role: OnceCell<Role>,
+    /// Handshakes, messages and requests so far.
+    pub(crate) handled: Cell<u64>,
+    /// `run()` is running in a process of its own, or as a worker: its number.
+    pub(crate) number: Cell<Option<u16>>,
 }
 
 /// What the constructor was given.
-struct Setup {
-    listen: Vec<Listen>,
-    settings: Settings,
+pub(crate) struct Setup {
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) settings: Settings,
 }
 
 impl Native for Server {
@@ -78,6 +87,8 @@ impl Drop for Server {
         self.connections = RefCell::default();
         self.end();
         drop(kept);
+        // Ends the workers, if this is their master.
+        drop(self.master.take());
     }
 }
 
@@ -97,13 +108,15 @@ pub(crate) fn register() {
         Method::new(c"onPong", |c: &Call| set(c, Hook::Pong)),
         Method::new(c"onRequest", |c: &Call| set(c, Hook::Request)),
         Method::new(c"onError", |c: &Call| set(c, Hook::Error)),
+        Method::new(c"onStart", |c: &Call| set(c, Hook::Start)),
+        Method::new(c"onWorkerStart", |c: &Call| set(c, Hook::WorkerStart)),
+        Method::new(c"onWorkerStop", |c: &Call| set(c, Hook::WorkerStop)),
     ];
     let setters = methods.split_off(1).into_iter();
     methods.extend(setters.map(|m| m.arg(c"callback", callback).returns(Type::STATIC)));
     methods.extend([
-        Method::new(c"start", |c: &Call| c.arity(0, 0).and_then(|()| c.this::<Server>().start()))
-            .returns(Type::VOID),
-        Method::new(c"run", run).returns(Type::VOID),
+        Method::new(c"start", start).returns(Type::VOID),
+        Method::new(c"run", run::run).returns(Type::VOID),
         Method::new(c"poll", poll)
             .opt(c"timeout", Type::FLOAT, c"0.0")
             .opt(c"maxEvents", Type::INT, c"1024")
@@ -115,6 +128,7 @@ pub(crate) fn register() {
             .arg(c"socket", Type::MIXED)
             .opt(c"tls", Type::BOOL, c"false")
             .returns(Type::VOID),
+        Method::new(c"worker", worker).returns(Type::INT.nullable()),
         Method::new(c"isRunning", is_running).returns(Type::BOOL),
         Method::new(c"addresses", addresses).returns(Type::ARRAY),
         Method::new(c"count", count).returns(Type::INT),
@@ -136,7 +150,7 @@ pub(crate) fn register() {
         Method::new(c"subscriberCount", topics::subscriber_count)
             .arg(c"topic", Type::STRING)
             .returns(Type::INT),
-        Method::new(c"stats", stats).returns(Type::ARRAY),
+        Method::new(c"stats", counters::stats).returns(Type::ARRAY),
         Method::new(c"after", |c: &Call| timer(c, false))
             .arg(c"seconds", Type::FLOAT)
             .arg(c"callback", Type::CALLABLE)
@@ -182,10 +196,23 @@ fn set(call: &Call, hook: Hook) -> Result<This> {
 }
 
 impl Server {
-    fn start(&self) -> Result<()> {
-        let Some(setup) = self.setup.get() else {
-            return Err(throw_error("Sprocket\\Server has not been constructed"));
-        };
+    pub(crate) fn setup(&self) -> Result<&Setup> {
+        self.setup.get().ok_or_else(|| throw_error("Sprocket\\Server has not been constructed"))
+    }
+
+    /// Throws if the server has workers, which `run()` alone can start.
+    fn refuse_workers(&self, method: &str) -> Result<()> {
+        match self.setup.get() {
+            Some(setup) if setup.settings.workers.is_some() => Err(errors::state(&format!(
+                "A server with workers is served by processes of its own, which run() alone starts: \
+                 {method}() is for servers with workers: 1. Use onStart() to learn where it listens"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<()> {
+        let setup = self.setup()?;
         if self.link.is_running() {
             self.link.check_process()?;
             return if self.stopping.get() {
@@ -199,8 +226,13 @@ impl Server {
         config.max_connections =
             setup.settings.max_connections.unwrap_or_else(|| lifecycle::connections_allowed(publishers));
         let mut binds = Vec::with_capacity(setup.listen.len());
-        for listen in &setup.listen {
-            binds.extend(listen.open()?);
+        match self.role.get() {
+            Some(role) => binds = role.prepare(&setup.listen, &mut config),
+            None => {
+                for listen in &setup.listen {
+                    binds.extend(listen.open()?);
+                }
+            }
         }
         // Before the first connection: one that waits already must not pass unasked.
         config.interest = Hook::ALL
@@ -224,6 +256,13 @@ impl Server {
             self.stopping.set(true);
         }
         Ok(())
+    }
+
+    /// A successor goes on with the listening sockets.
+    pub(crate) fn hand_over(&self, grace: Duration) {
+        if self.link.with(|core| core.give_way(grace)).is_some() {
+            self.stopping.set(true);
+        }
     }
 
     /// The last event has come, or the object goes: lets the core go, and all that was waiting.
@@ -271,19 +310,16 @@ impl Server {
     }
 }
 
-fn run(call: &Call) -> Result<()> {
+fn start(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
-    if let Some(sapi) = lifecycle::unfit_sapi() {
-        let message = format!("Sprocket\\Server::run() belongs to the command line; this is {sapi}");
-        return Err(errors::state(&message));
-    }
-    let server = call.this_object::<Server>();
-    server.get().refuse_nesting("run")?;
-    if !server.get().stopping.get() {
-        server.get().start()?;
-    }
-    server.get().link.check_process()?;
-    dispatch::run(server.get())
+    let server = call.this::<Server>();
+    server.refuse_workers("start")?;
+    server.start()
+}
+
+fn worker(call: &Call) -> Result<Option<i64>> {
+    call.arity(0, 0)?;
+    Ok(call.this::<Server>().number.get().map(i64::from))
 }
 
 fn poll(call: &Call) -> Result<i64> {
@@ -296,6 +332,7 @@ fn poll(call: &Call) -> Result<i64> {
         .ok_or_else(|| argument_value_error(1, "must be at least 1"))?;
     let server = call.this_object::<Server>();
     server.get().refuse_nesting("poll")?;
+    server.get().refuse_workers("poll")?;
     if !server.get().is_started("poll")? {
         return Ok(0);
     }
@@ -303,7 +340,7 @@ fn poll(call: &Call) -> Result<i64> {
 }
 
 impl Server {
-    fn refuse_nesting(&self, method: &str) -> Result<()> {
+    pub(crate) fn refuse_nesting(&self, method: &str) -> Result<()> {
         if !self.link.is_dispatching() {
             return Ok(());
         }
@@ -326,6 +363,7 @@ impl Server {
 fn stream(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
     let server = call.this::<Server>();
+    server.refuse_workers("stream")?;
     if !server.is_started("stream")? {
         return Err(errors::state("The server has been stopped: call start() before stream()"));
     }
@@ -346,7 +384,18 @@ fn stop(call: &Call) -> Result<()> {
     call.arity(0, 1)?;
     let grace = duration(call.float(0, 5.0)?)
         .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
-    call.this::<Server>().stop(grace)
+    let server = call.this::<Server>();
+    if let Some(supervisor) = server.master.borrow_mut().as_mut() {
+        workers::check_owner(supervisor)?;
+        supervisor.stop(grace);
+    }
+    if let Some(role) = server.role.get()
+        && server.link.is_running()
+    {
+        server.link.check_process()?;
+        role.stop_all(grace);
+    }
+    server.stop(grace)
 }
 
 fn reload_tls(call: &Call) -> Result<()> {
@@ -377,13 +426,20 @@ fn adopt(call: &Call) -> Result<()> {
 
 fn is_running(call: &Call) -> Result<bool> {
     call.arity(0, 0)?;
-    let link = &call.this::<Server>().link;
-    Ok(link.is_running() && link.is_native())
+    let server = call.this::<Server>();
+    let supervises = server.master.borrow().as_ref().is_some_and(|s| s.owner() == std::process::id());
+    Ok(supervises || (server.link.is_running() && server.link.is_native()))
 }
 
 fn addresses(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
-    let addresses = call.this::<Server>().link.with(Core::addresses).unwrap_or_default();
+    let server = call.this::<Server>();
+    let addresses = server
+        .link
+        .with(Core::addresses)
+        .or_else(|| server.master.borrow().as_ref().map(Supervisor::urls))
+        .or_else(|| server.role.get().map(Role::urls))
+        .unwrap_or_default();
     Ok(list(addresses.iter().map(|a| string(a.as_bytes()))))
 }
 
@@ -411,32 +467,6 @@ fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
     call.arity(1, 1)?;
     let id = call.int(0, 0)?;
     Ok(call.this::<Server>().connections.borrow().get(&(id as u64)).cloned())
-}
-
-fn stats(call: &Call) -> Result<Zval> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    let stats = server.link.with(Core::stats).or_else(|| server.stats.borrow().clone());
-    let mut table = ZendHashTable::new();
-    for (name, n) in stats.iter().flat_map(Stats::iter) {
-        let mut value = Zval::new();
-        value.set_long(i64::try_from(n).unwrap_or(i64::MAX));
-        crate::zend::map_insert(&mut table, camel_case(name).as_bytes(), value);
-    }
-    let mut array = Zval::new();
-    array.set_hashtable(table);
-    Ok(array)
-}
-
-fn camel_case(name: &str) -> String {
-    let mut words = name.split('_');
-    let mut out = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let (head, tail) = word.split_at(1.min(word.len()));
-        out.push_str(&head.to_ascii_uppercase());
-        out.push_str(tail);
-    }
-    out
 }
 
 fn timer(call: &Call, repeat: bool) -> Result<i64> {

@@ -161,6 +161,41 @@ final class Server implements \Countable
     public function onError(?callable $callback): static {}
 
     /**
+     * Sets what {@see run()} calls once when the server listens: {@see addresses()} tells where.
+     *
+     * With workers it runs in the master, before there is any of them. What it opens, they
+     * inherit; it is the place to give up privileges (`posix_setuid()`). What it throws comes out
+     * of run().
+     *
+     * @param (callable(Server): void)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onStart(?callable $callback): static {}
+
+    /**
+     * Sets what runs first in each worker, before it accepts connections: the place to open
+     * connections to databases, which processes must not share.
+     *
+     * What it throws comes out of {@see run()} and ends the worker: the master tries again after a
+     * pause, or, at a reload, leaves everything as it is. A server without workers calls it,
+     * too, with number 1.
+     *
+     * @param (callable(Server, int): void)|null $callback
+     *        `function (Server $server, int $worker): void`; see {@see worker()}.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onWorkerStart(?callable $callback): static {}
+
+    /**
+     * Sets what runs last in each worker, when all its connections are closed. Not after `exit()`
+     * or a fatal error.
+     *
+     * @param (callable(Server, int): void)|null $callback
+     *        `function (Server $server, int $worker): void`; see {@see worker()}.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onWorkerStop(?callable $callback): static {}
+
+    /**
      * Binds, starts the I/O threads, and listens. Does nothing on a running server. After
      * {@see stop()} has come to its end the server may be started again.
      *
@@ -169,7 +204,7 @@ final class Server implements \Countable
      * @throws BindException If an address can't be listened on, or the directory of
      *         {@see Options::$staticFiles} can't be opened; nothing is left open.
      * @throws TlsException If a certificate or key can't be used.
-     * @throws StateException If the server is still stopping.
+     * @throws StateException If the server is still stopping, or has workers: {@see run()} starts those.
      */
     public function start(): void {}
 
@@ -184,9 +219,17 @@ final class Server implements \Countable
      *
      * `exit()` and fatal errors in a callback close all sockets and end the script as usual.
      *
+     * With {@see Options::$workers} other than 1 this process becomes the master: it listens, forks
+     * the workers, which serve, and looks after them. SIGTERM and SIGINT stop all; SIGHUP replaces the
+     * workers one after the other by new processes that run the script from its top, as it is on
+     * disk by then. In the master run() returns when all have ended; in a worker it does not
+     * return, and the script ends as by `exit()`. docs/workers.md has the whole story.
+     *
      * @throws BindException If an address can't be listened on.
      * @throws TlsException If a certificate or key can't be used.
-     * @throws StateException If called from a callback, or elsewhere than in the CLI.
+     * @throws StateException If called from a callback, or elsewhere than in the CLI; with workers,
+     *         also beside another running server of this process, or on another thread than the main one.
+     * @throws WorkerException If no worker can be started.
      * @throws ForkException In a fork of the process that started the server.
      */
     public function run(): void {}
@@ -210,7 +253,7 @@ final class Server implements \Countable
      *
      * @return int<0, max> How many events and timers were dispatched.
      *
-     * @throws StateException If called from a callback, or before {@see start()}.
+     * @throws StateException If called from a callback, before {@see start()}, or with workers.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If an argument is out of range.
      */
@@ -224,7 +267,7 @@ final class Server implements \Countable
      *
      * @return resource
      *
-     * @throws StateException Before {@see start()}.
+     * @throws StateException Before {@see start()}, or with workers.
      * @throws ForkException In a fork of the process that started the server.
      */
     public function stream() {}
@@ -233,7 +276,8 @@ final class Server implements \Countable
      * Stops: accepts no more connections, closes all with 1001 (Going Away), and cuts what is
      * left after the grace period. Returns at once; the callbacks of the connections that end
      * run as usual, then {@see run()} returns. With {@see poll()}, go on until
-     * {@see isRunning()} is false. Does nothing on a server that does not run.
+     * {@see isRunning()} is false. Does nothing on a server that does not run. With workers it stops
+     * them all, whether the master calls it or one of them.
      *
      * @param float $grace Seconds; 0 cuts at once. Called again, the earlier end counts.
      *
@@ -272,6 +316,15 @@ final class Server implements \Countable
      *         TLS, or the server is stopping.
      */
     public function adopt(mixed $socket, bool $tls = false): void {}
+
+    /**
+     * Which worker this process is, from 1 to {@see Options::$workers}. One that replaces another
+     * has the same number, and for a moment both are there. 1 while {@see run()} runs without
+     * workers; null otherwise, and in the master.
+     *
+     * @return int<1, 64>|null
+     */
+    public function worker(): ?int {}
 
     /** Whether the server was started and has not come to the end of {@see stop()}. */
     public function isRunning(): bool {}
@@ -377,7 +430,13 @@ final class Server implements \Countable
      * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
      *   that is not trusted
      *
-     * @return array<string, int> Empty before {@see start()}; the last reading after the stop.
+     * In a worker these are sums over all workers, those that have ended included, and there are
+     * two more: the number of this worker under the key worker, and under workers a list with the
+     * counters of each running one, with its own number as worker. Those of others may be
+     * a second old. Empty in the master.
+     *
+     * @return array<string, int|list<array<string, int>>> Empty before {@see start()}; the last
+     *         reading after the stop.
      */
     public function stats(): array {}
 
@@ -549,6 +608,22 @@ final class Options
     public readonly ?string $staticFiles;
 
     /**
+     * Processes that serve, for more than one core's worth of PHP: see {@see Server::run()}. 1: the
+     * script's process serves itself. 0: one worker for each core. Limits such as
+     * {@see $maxConnections} and {@see $maxConnectionsPerIp} count in each worker for itself.
+     */
+    public readonly int $workers;
+
+    /**
+     * Handshakes, messages and plain requests after which a worker is replaced by a new one, against
+     * memory that leaks. Its connections are closed with 1001. 0: never.
+     */
+    public readonly int $maxRequests;
+
+    /** Bytes of PHP's memory, by `memory_get_usage()`, from which on a worker is replaced likewise. 0: never. */
+    public readonly int $maxMemory;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -577,6 +652,9 @@ final class Options
      * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
      * @param int $publishSocketMode 0 to 0777.
      * @param string|null $staticFiles The absolute path of a directory that is there.
+     * @param int $workers 0 to 64.
+     * @param int $maxRequests At least 0.
+     * @param int $maxMemory Bytes, at least 0.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -607,6 +685,9 @@ final class Options
         ?string $publishSocket = null,
         int $publishSocketMode = 0600,
         ?string $staticFiles = null,
+        int $workers = 1,
+        int $maxRequests = 0,
+        int $maxMemory = 0,
     ) {}
 }
 
@@ -1226,6 +1307,14 @@ final class StateException extends \LogicException implements Exception
  * is wrong, the key does not match. The message names the file and what is wrong.
  */
 final class TlsException extends \RuntimeException implements Exception
+{
+}
+
+/**
+ * Workers can't be started, or this process can't be one: the message says why. What a worker itself
+ * has to say about it stands before, on the standard error.
+ */
+final class WorkerException extends \RuntimeException implements Exception
 {
 }
 

@@ -4,8 +4,10 @@ use crate::event::Interest;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::prepared::OpenPublishSocket;
 use crate::proxies::TrustedProxies;
 use crate::tls::Tls;
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub compression: Option<Compression>,
     /// Where other processes of the machine publish.
     pub publish_socket: Option<PublishSocket>,
+    /// That socket, opened by a process that starts several servers; they share it.
+    pub publish_listener: Option<Arc<OpenPublishSocket>>,
     /// Which topics keep what was published last, by name or pattern; the first that fits a topic
     /// counts. All workers of a node must have the same.
     pub history: Vec<(String, History)>,
@@ -255,6 +259,7 @@ impl Default for Config {
             tls: None,
             compression: None,
             publish_socket: None,
+            publish_listener: None,
             history: Vec::new(),
             bus: None,
             broker: None,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::sync::watch;
 
@@ -45,7 +46,8 @@ impl Entry {
         stop: &mut watch::Receiver<bool>,
     ) -> Option<Arrival> {
         let mut work = pin!(tokio::time::timeout(state.config.handshake_timeout, self.begin(state, arrival)));
-        let mut stopped = pin!(stop.wait_for(|stop| *stop));
+        let leaving = &state.leaving;
+        let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
         let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => stopped.as_mut().poll(cx).map(|_| None),

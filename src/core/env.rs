@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) stopping: AtomicBool,
+    /// It stops, but others serve on: who has connected already is still let in, and told by 1001.
+    pub(crate) leaving: AtomicBool,
     /// Threads whose connections are not all closed yet.
     pub(crate) working: AtomicUsize,
     /// The way to other workers and nodes, and to what is remembered.

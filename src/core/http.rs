@@ -103,6 +103,17 @@ struct Http1 {
     accepted: Mutex<Option<Accepted>>,
     /// Responses of ours that are to be written; hyper writes others by itself.
     due: Arc<AtomicUsize>,
+    /// Requests that have come, and those that have got their response.
+    begun: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Http1 {
+    /// Between two requests; not before the first one.
+    fn is_idle(&self) -> bool {
+        let begun = self.begun.load(Ordering::Relaxed);
+        begun > 0 && begun == self.done.load(Ordering::Relaxed)
+    }
 }
 
 impl Peer {
@@ -138,7 +149,13 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         return Box::pin(http2::serve(peer, stream, stop)).await;
     }
     let due = Arc::new(AtomicUsize::new(0));
-    let shared = Arc::new(Http1 { peer, accepted: Mutex::new(None), due: due.clone() });
+    let shared = Arc::new(Http1 {
+        peer,
+        accepted: Mutex::new(None),
+        due: due.clone(),
+        begun: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
+    });
     let service = {
         let shared = shared.clone();
         hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(shared.clone(), request)) })
@@ -156,8 +173,11 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
     let ended = poll_fn(|cx| {
         if !told && stopped.as_mut().poll(cx).is_ready() {
             told = true;
-            // An idle connection ends at once, another one with its response.
-            Pin::new(&mut connection).graceful_shutdown();
+            // An idle connection ends at once, another one with its response. Hyper would end one
+            // that has not asked yet, too: where others serve on, it is let in and told by 1001.
+            if !state.leaving.load(Ordering::Relaxed) || shared.is_idle() {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
         connection.poll_without_shutdown(cx)
     })
@@ -205,6 +225,7 @@ async fn answer(
     shared: Arc<Http1>,
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, std::convert::Infallible> {
+    shared.begun.fetch_add(1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let response = match respond(&shared.peer, parts, body).await {
         Outcome::Response(response) => response,
@@ -214,6 +235,7 @@ async fn answer(
         }
     };
     shared.due.fetch_add(1, Ordering::Relaxed);
+    shared.done.fetch_add(1, Ordering::Relaxed);
     Ok(response)
 }
 
@@ -235,7 +257,7 @@ where
             // a message may be what a proxy took for its body.
             let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
             let response = plain(peer, parts, body).await;
-            if ends { closing(response) } else { response }
+            if ends || peer.state.leaving.load(Ordering::Relaxed) { closing(response) } else { response }
         }
         Err(refusal) => {
             let counter = if refusal.origin { &counters.refused_origin } else { &counters.bad_requests };
@@ -255,7 +277,7 @@ async fn upgrade(
 ) -> Result<(HttpResponse, Accepted), HttpResponse> {
     let state = &peer.state;
     let counters = &state.counters;
-    if state.stopping.load(Ordering::Relaxed) {
+    if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
         return Err(closing(build(refuse(503, "The server is shutting down.", &[]))));
     }
     let request = peer.request(parts);

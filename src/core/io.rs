@@ -26,7 +26,7 @@ use crate::event::{ConnId, Connection, Event, Ticket};
 use crate::frame;
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Mailbox, Resumed, Sequenced, Target};
+use crate::queue::{Command, Item, Mailbox, Resumed, Sequenced, Stopping, Target};
 use crate::request::Request;
 use crate::session::{Published, Session};
 use crate::stats::Counters;
@@ -287,7 +287,12 @@ impl Io {
             self.first.notify_one();
         }
         if *self.stop.borrow() {
-            self.close(Target { slot, id }, 1001, STOPPING);
+            let why = if self.env.server.leaving.load(Ordering::Relaxed) {
+                Stopping::Leaving
+            } else {
+                Stopping::ForGood
+            };
+            self.close(Target { slot, id }, 1001, why.reason());
         }
         tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
     }
@@ -382,7 +387,7 @@ impl Io {
                 crate::http::spawn(&self.env.server.clone(), fd, remote, entry);
             }
             Command::NotifyAt(when) => self.notify_at(when),
-            Command::Stop(grace) => self.stop(grace),
+            Command::Stop(grace, why) => self.stop(grace, why),
             Command::Quit => self.quit.notify_one(),
         }
     }
@@ -520,8 +525,8 @@ impl Io {
         }
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+    pub(crate) fn is_stopping_for_good(&self) -> bool {
+        *self.stop.borrow() && !self.env.server.leaving.load(Ordering::Relaxed)
     }
 
     /// Publishes for another process.
@@ -621,7 +626,9 @@ impl Io {
     }
 
     /// Called again, the earlier end counts.
-    fn stop(&mut self, grace: Duration) {
+    fn stop(&mut self, grace: Duration, why: Stopping) {
+        // Who waits for the end, and not for a leave, looks again.
+        self.stop.send_replace(true);
         let deadline = tokio::time::Instant::now() + grace;
         if let Some((earlier, waiting)) = &self.stopping {
             if *earlier <= deadline {
@@ -629,12 +636,11 @@ impl Io {
             }
             waiting.abort();
         }
-        self.stop.send_replace(true);
         for accepting in self.accepting.drain(..) {
             accepting.abort();
         }
         for session in self.sessions.iter_mut().flatten() {
-            session.close(&mut self.env, 1001, STOPPING);
+            session.close(&mut self.env, 1001, why.reason());
             session.flush(&mut self.env);
         }
         let ended = self.env.ended.clone();
@@ -664,8 +670,6 @@ impl Io {
         }
     }
 }
-
-const STOPPING: &str = "the server is shutting down";
 
 /// Body of a session's task.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {

@@ -54,6 +54,7 @@ mod listener;
 mod metrics;
 mod outbox;
 mod patterns;
+pub mod prepared;
 mod proxies;
 mod proxy_protocol;
 mod publish_socket;
@@ -79,6 +80,7 @@ pub use config::{
 pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 pub use patterns::check_topic;
+pub use prepared::{OpenListener, OpenPublishSocket};
 pub use proxies::TrustedProxies;
 pub use publisher::{BrokerPublisher, PublishError, Publisher};
 pub use request::Request;

@@ -4,7 +4,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +71,11 @@ impl Listener {
         self.entry.tls
     }
 
+    /// Of a socket over TCP.
+    pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok().and_then(|address| address.as_socket())
+    }
+
     /// Begins to accept. Aborting the task closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
         #[expect(
@@ -79,6 +84,12 @@ impl Listener {
         )]
         let fd = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
         Ok(tokio::spawn(accept(fd, self.file, self.entry, state)).abort_handle())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -205,7 +216,7 @@ fn scheme(tls: bool) -> &'static str {
     if tls { "wss" } else { "ws" }
 }
 
-fn url_of(address: &SockAddr, tls: bool) -> String {
+pub(crate) fn url_of(address: &SockAddr, tls: bool) -> String {
     if let Some(address) = address.as_socket() {
         return format!("{}://{address}", scheme(tls));
     }

@@ -20,6 +20,7 @@ use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
 use crate::listener::{BACK_OFF, UnixFile, lift, unix};
+use crate::prepared::OpenPublishSocket;
 use crate::publish_wire::{Next, OK, Refusal, Request, parse};
 use crate::stats::Counters;
 
@@ -34,7 +35,8 @@ const READ: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct PublishListener {
     socket: Socket,
-    file: UnixFile,
+    /// `None`: somebody else's.
+    file: Option<UnixFile>,
     config: PublishSocket,
 }
 
@@ -42,12 +44,22 @@ impl PublishListener {
     pub(crate) fn open(config: &PublishSocket) -> Result<Self, BindError> {
         let opened = unix(config.path.clone(), BACKLOG, Some(config.mode)).and_then(|(socket, file)| {
             socket.set_nonblocking(true)?;
-            Ok(Self { socket, file, config: config.clone() })
+            Ok(Self { socket, file: Some(file), config: config.clone() })
         });
         opened.map_err(|source| {
             let address = format!("the publish socket unix://{}", config.path.display());
             BindError { address, source }
         })
+    }
+
+    /// Serves a socket that another process has opened and keeps.
+    pub(crate) fn take_over(open: &OpenPublishSocket) -> io::Result<Self> {
+        Ok(Self { socket: Socket::from(open.share()?), file: None, config: open.config.clone() })
+    }
+
+    /// The socket alone.
+    pub(crate) fn into_parts(self) -> (Socket, Option<UnixFile>) {
+        (self.socket, self.file)
     }
 
     /// Begins to accept. Aborting the task closes the listener.
@@ -57,7 +69,7 @@ impl PublishListener {
     }
 }
 
-async fn accept(listener: UnixListener, file: UnixFile, config: PublishSocket, state: Arc<State>) {
+async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishSocket, state: Arc<State>) {
     let _file = file;
     loop {
         match listener.accept().await.and_then(|(stream, _)| lifted(stream)) {
@@ -115,17 +127,26 @@ impl Publisher {
         let state = self.state.clone();
         let _connected = Connected(&state.counters);
         let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+        // Others go on with the socket: what this publisher has sent already is carried out.
+        let mut leaving = false;
         let mut input = Vec::new();
         // When the request that has begun must be there.
         let mut due: Option<Instant> = None;
         loop {
             let deadline = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
             let mut readable = pin!(timeout_at(deadline, self.stream.readable()));
-            let ready = poll_fn(|cx| match stopped.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(Refusal::Stopping)),
-                Poll::Pending => {
-                    readable.as_mut().poll(cx).map(|r| r.map(drop).map_err(|_| Refusal::Timeout))
+            let idle = input.is_empty();
+            let ready = poll_fn(|cx| {
+                if !leaving && stopped.as_mut().poll(cx).is_ready() {
+                    if !state.leaving.load(Ordering::Relaxed) {
+                        return Poll::Ready(Err(Refusal::Stopping));
+                    }
+                    leaving = true;
                 }
+                if leaving && idle {
+                    return Poll::Ready(Ok(()));
+                }
+                readable.as_mut().poll(cx).map(|r| r.map(drop).map_err(|_| Refusal::Timeout))
             });
             if let Err(refusal) = ready.await {
                 // A publisher that has asked nothing needs no answer.
@@ -137,7 +158,7 @@ impl Publisher {
             match self.read(&mut input) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !(leaving && idle) => continue,
                 Err(_) => return,
             }
             if !self.answer(&mut input, patience).await {
@@ -244,7 +265,7 @@ fn publish(request: &Request<'_>) -> Result<(), Refusal> {
     }
     let published = io_thread::with(|io| {
         io.catch_up();
-        if io.is_stopping() {
+        if io.is_stopping_for_good() {
             return Err(Refusal::Stopping);
         }
         io.publish_named(topic, request.payload, request.binary).map_err(|failed| match failed {

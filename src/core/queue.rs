@@ -76,6 +76,25 @@ impl From<&Shared> for Target {
     }
 }
 
+/// Why a server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// Nobody serves after it.
+    ForGood,
+    /// Another process goes on with its listening sockets.
+    Leaving,
+}
+
+impl Stopping {
+    /// For close frames.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::ForGood => "the server is shutting down",
+            Self::Leaving => "the server is restarting",
+        }
+    }
+}
+
 /// What the host, or another I/O thread, tells an I/O thread.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -128,7 +147,8 @@ pub(crate) enum Command {
         entry: Entry,
     },
     NotifyAt(Option<Instant>),
-    Stop(Duration),
+    /// The grace period, and why.
+    Stop(Duration, Stopping),
     /// End at once.
     Quit,
 }

@@ -25,7 +25,7 @@ use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::listener::{Listener, lift};
 use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Target};
+use crate::queue::{Command, Item, Stopping, Target};
 use crate::static_files::StaticFiles;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
@@ -116,7 +116,10 @@ impl Server {
         });
         let files = files.transpose()?;
         let joined = crate::bus::join(&config)?;
-        let publish = config.publish_socket.as_ref().map(PublishListener::open).transpose()?;
+        let publish = match config.publish_listener.take() {
+            Some(listener) => Some(PublishListener::take_over(&listener)?),
+            None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,
+        };
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
         let state = Arc::new(State {
@@ -135,6 +138,7 @@ impl Server {
             mailboxes: (0..threads).map(|_| Default::default()).collect(),
             next_ticket: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             working: AtomicUsize::new(threads),
             bus: joined.is_some().then(|| Port::new(config.bus_queue)),
             presence: Mutex::default(),
@@ -629,9 +633,24 @@ impl Server {
     /// Accepts no more connections, closes all with 1001, and cuts after `grace` what is still
     /// there. Ends with [`Event::Stopped`].
     pub fn stop(&self, grace: Duration) {
+        self.end(grace, Stopping::ForGood);
+    }
+
+    /// Stops likewise, where another process goes on with the same listening sockets: clients that
+    /// have connected already may finish their handshakes within `grace`, so that none of them is
+    /// refused; all are closed with 1001 and told that the server restarts.
+    pub fn give_way(&self, grace: Duration) {
+        self.end(grace, Stopping::Leaving);
+    }
+
+    fn end(&self, grace: Duration, why: Stopping) {
+        // What others have been told by `stop` is not taken back.
+        let leaving = why == Stopping::Leaving
+            && (!self.state.stopping.load(Ordering::Relaxed) || self.state.leaving.load(Ordering::Relaxed));
+        self.state.leaving.store(leaving, Ordering::Relaxed);
         self.state.stopping.store(true, Ordering::Relaxed);
         for thread in 0..self.state.mailboxes.len() {
-            self.post(thread as u16, Command::Stop(grace));
+            self.post(thread as u16, Command::Stop(grace, why));
         }
         self.flush();
     }

@@ -26,7 +26,7 @@ macro_rules! counters {
             }
 
             /// Adds what another one counts.
-            pub(crate) fn add(&mut self, other: &Self) {
+            pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)*
             }
 

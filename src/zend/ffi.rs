@@ -58,6 +58,9 @@ unsafe extern "C" {
     pub(super) fn zend_is_unwind_exit(exception: *const zend_object) -> bool;
     pub(super) fn zend_is_graceful_exit(exception: *const zend_object) -> bool;
     pub(super) fn zend_exception_error(exception: *mut zend_object, severity: c_int) -> c_int;
+    pub(super) fn zend_throw_unwind_exit();
+    pub(super) fn zend_memory_usage(real: bool) -> usize;
+    pub(super) fn php_output_flush_all();
     pub(super) fn zend_timeout();
     pub(super) fn zend_objects_not_comparable(a: *mut zval, b: *mut zval) -> c_int;
     pub(super) fn zend_get_gc_buffer_create() -> *mut GcBuffer;

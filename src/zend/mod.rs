@@ -15,6 +15,7 @@ mod callback;
 mod class;
 mod exception;
 mod ffi;
+mod fork;
 mod object;
 mod process;
 mod stream;
@@ -30,10 +31,15 @@ pub(crate) use exception::{
     Builtin, Report, Thrown, argument_type_error, argument_value_error, pending, report, take_exception,
     throw, throw_error, throw_with, type_error,
 };
+pub(crate) use fork::{
+    Fork, SignalsBlocked, close_all_but, detach_input, exec, exit_now, flush_output, fork, ignore_signals,
+    is_main_thread, memory_usage, open_descriptors, remove_variable, renew_after_fork, reseed, signal_name,
+    take_inherited, throw_exit,
+};
 pub(crate) use object::{Gc, Native, Owned};
 pub(crate) use process::{
-    catch_bailout, forks, handle_interrupt, interrupted, resume_bailout, sapi_name, set_signal_handler,
-    signal_is_default, signal_is_handled_by, watch_forks, with_signals_blocked,
+    catch_bailout, forks, handle_interrupt, ignore_signal, interrupted, resume_bailout, sapi_name, script,
+    set_signal_handler, signal_is_default, signal_is_handled_by, watch_forks, with_signals_blocked,
 };
 pub(crate) use stream::{descriptor_of, duplicate, socket_stream, stream_from_fd};
 pub(crate) use value::{array_entries, list, map_insert, parse_query, string, text, zstr_is_utf8};

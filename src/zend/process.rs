@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use ext_php_rs::zend::{CatchError, bailout, try_catch};
+use ext_php_rs::zend::{CatchError, SapiGlobals, bailout, try_catch};
 
 use super::exception::pending;
 use super::{Thrown, ffi};
@@ -18,6 +18,15 @@ pub(crate) fn sapi_name() -> String {
         let name = (*ffi::ext_php_rs_sapi_module()).name;
         if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
     }
+}
+
+/// Path of the script as it was given on the command line; `None` if it came from elsewhere.
+pub(crate) fn script() -> Option<String> {
+    let globals = SapiGlobals::get();
+    let path = globals.request_info().path_translated()?;
+    // What `php_cli.c` calls the others.
+    let named = !["", "-", "Standard input code", "Command line code"].contains(&path);
+    named.then(|| path.to_owned())
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -85,11 +94,20 @@ pub(crate) fn signal_is_handled_by(signal: i32, handler: extern "C" fn(i32)) -> 
 
 /// Has `handler` called for a signal, or `None` for the default.
 pub(crate) fn set_signal_handler(signal: i32, handler: Option<extern "C" fn(i32)>) {
+    set_disposition(signal, handler.map_or(libc::SIG_DFL, |f| f as *const () as usize));
+}
+
+/// Has a signal passed over.
+pub(crate) fn ignore_signal(signal: i32) {
+    set_disposition(signal, libc::SIG_IGN);
+}
+
+fn set_disposition(signal: i32, disposition: usize) {
     // SAFETY: a zeroed structure is valid. Handlers given here only touch atomics, which is
     // allowed in a signal handler. No SA_RESTART: a waiting poll() must return.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = handler.map_or(libc::SIG_DFL, |f| f as *const () as usize);
+        action.sa_sigaction = disposition;
         libc::sigemptyset(&raw mut action.sa_mask);
         sigaction(signal, Some(&action), None);
     }

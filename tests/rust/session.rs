@@ -398,6 +398,39 @@ fn stop_says_1001_and_cuts_who_does_not_answer() {
 }
 
 #[test]
+fn a_server_that_gives_way_lets_in_who_has_connected() {
+    let (server, address) = start(Config { health_path: Some("/up".to_owned()), ..Config::default() });
+    let mut old = open(address);
+    opened(&server);
+    let mut idle = connect(address);
+    idle.write_all(b"GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(read_head(&mut idle).contains(" 200 "));
+    // One has said nothing yet, the other half of it. A third one makes sure that both are accepted.
+    let (mut silent, mut slow) = (connect(address), connect(address));
+    let head = upgrade_head(address, "/", "");
+    slow.write_all(&head.as_bytes()[..20]).unwrap();
+    drop(open(address));
+    opened(&server);
+    assert_eq!(closed(&server).1, 1006);
+    server.give_way(Duration::from_secs(20));
+    let told = (1001, "the server is restarting".to_owned());
+    assert_eq!(read_close(&mut old), told);
+    old.write_all(&close_frame(1001, "")).unwrap();
+    assert_eq!(closed(&server).1, 1001);
+    // One between two requests ends.
+    idle.read_to_end(&mut Vec::new()).unwrap();
+    for (client, rest) in [(&mut slow, &head[20..]), (&mut silent, &head[..])] {
+        client.write_all(rest.as_bytes()).unwrap();
+        assert!(read_head(client).contains(" 101 "));
+        opened(&server);
+        assert_eq!(read_close(client), told);
+        client.write_all(&close_frame(1001, "")).unwrap();
+        assert_eq!(closed(&server).1, 1001);
+    }
+    assert!(matches!(next(&server), Event::Stopped));
+}
+
+#[test]
 fn several_io_threads_serve_alike() {
     let (server, address) = start(Config { io_threads: 3, ..Config::default() });
     let mut clients: Vec<_> = (0..9).map(|_| open(address)).collect();

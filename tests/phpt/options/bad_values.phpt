@@ -19,6 +19,7 @@ $bad = [
     'ioThreads' => [0, -1, 65], 'backlog' => [0, -1, 65536],
     'publishSocket' => ['', 'run/a.sock', '/', "/a\0b", '/' . str_repeat('x', 107), 'tcp:///a'], 'publishSocketMode' => [-1, 01000],
     'staticFiles' => ['', 'public', __FILE__, '/nonexistent', "/tmp\0"],
+    'workers' => [-1, 65], 'maxRequests' => [-1], 'maxMemory' => [-1],
 ];
 foreach ($bad as $option => $values) {
     foreach ($values as $value) {

@@ -15,6 +15,8 @@ $good = [
     'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
     'ioThreads' => [1, 64], 'backlog' => [1, 65535], 'compression' => [true, false],
     'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777], 'staticFiles' => [null, '/', __DIR__],
+    'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777],
+    'workers' => [0, 1, 64], 'maxRequests' => [0, PHP_INT_MAX], 'maxMemory' => [0, PHP_INT_MAX],
 ];
 foreach ($good as $option => $values) {
     foreach ($values as $value) {

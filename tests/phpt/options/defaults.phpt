@@ -37,3 +37,6 @@ compression false
 publishSocket null
 publishSocketMode 384
 staticFiles null
+workers 1
+maxRequests 0
+maxMemory 0

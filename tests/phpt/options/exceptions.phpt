@@ -7,7 +7,7 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 foreach (['InvalidOption' => 'InvalidArgumentException', 'InvalidPayload' => 'InvalidArgumentException', 'BindException' => 'RuntimeException',
-    'ForkException' => 'RuntimeException', 'StateException' => 'LogicException'] as $class => $parent) {
+    'ForkException' => 'RuntimeException', 'StateException' => 'LogicException', 'WorkerException' => 'RuntimeException'] as $class => $parent) {
     $r = new ReflectionClass("Sprocket\\$class");
     echo $class, ' ', $r->getParentClass()->name === $parent ? 'right' : 'wrong', ' ',
         $r->implementsInterface('Sprocket\Exception') ? 'shared' : '', ' ', $r->isFinal() ? 'final' : '', "\n";
@@ -18,3 +18,4 @@ InvalidPayload right shared final
 BindException right shared final
 ForkException right shared final
 StateException right shared final
+WorkerException right shared final

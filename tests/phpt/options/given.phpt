@@ -15,6 +15,7 @@ $given = [
     'tls' => new Sprocket\Tls('/etc/chat.pem'),
     'compression' => new Sprocket\Compression(level: 9),
     'publishSocket' => '/run/p.sock', 'publishSocketMode' => 0660, 'staticFiles' => __DIR__,
+    'workers' => 4, 'maxRequests' => 100000, 'maxMemory' => 64 << 20,
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);

@@ -1,0 +1,145 @@
+//! A worker as its master sees it, and the place that it has.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+
+use super::control::Control;
+use crate::zend::signal_name;
+
+/// Pause before a worker that died is replaced: at first, and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// One that lived so long did not die of its start.
+const SOUND: Duration = Duration::from_secs(10);
+
+/// A child process; reaped by [`Child::ended`].
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: Pid,
+    pub(super) since: Instant,
+    /// When it is killed if it has not ended by itself.
+    pub(super) kill_at: Option<Instant>,
+    /// That was done.
+    pub(super) killed: bool,
+}
+
+impl Process {
+    pub(super) fn new(pid: i32) -> Option<Self> {
+        Some(Self { pid: Pid::from_raw(pid)?, since: Instant::now(), kill_at: None, killed: false })
+    }
+
+    pub(super) fn number(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&self) -> Option<End> {
+        match waitpid(Some(self.pid), WaitOptions::NOHANG) {
+            Ok(None) | Err(rustix::io::Errno::INTR) => None,
+            Ok(Some((_, status))) => End::of(status),
+            // Somebody else has reaped it: a handler of SIGCHLD in the script.
+            Err(_) => Some(End::Unknown),
+        }
+    }
+
+    pub(super) fn kill(&self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+
+    /// An earlier time that was set before stays.
+    pub(super) fn kill_at(&mut self, when: Instant) {
+        self.kill_at = Some(self.kill_at.map_or(when, |earlier| earlier.min(when)));
+    }
+
+    /// True: it was killed now.
+    pub(super) fn kill_if_due(&mut self, now: Instant) -> bool {
+        let due = !self.killed && self.kill_at.is_some_and(|at| at <= now);
+        if due {
+            self.killed = true;
+            self.kill();
+        }
+        due
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum End {
+    Status(i32),
+    Signal(i32),
+    Unknown,
+}
+
+impl End {
+    /// `None`: it was stopped or goes on.
+    fn of(status: WaitStatus) -> Option<Self> {
+        let status_of = |n| Self::Status(n);
+        status.exit_status().map(status_of).or_else(|| status.terminating_signal().map(Self::Signal))
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "ended with status {status}"),
+            Self::Signal(signal) => write!(f, "was killed by signal {signal} ({})", signal_name(*signal)),
+            Self::Unknown => f.write_str("ended"),
+        }
+    }
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) process: Process,
+    pub(super) control: Control,
+    pub(super) slot: u16,
+    pub(super) generation: u32,
+    pub(super) ready: bool,
+    /// It has asked for a successor.
+    pub(super) recycle: bool,
+    /// It will not say anything any more.
+    pub(super) silent: bool,
+}
+
+/// Pauses between attempts, longer each time.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(SHORTEST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// The pause after something that `lived` so long.
+    pub(super) fn after(&mut self, lived: Duration) -> Duration {
+        if lived >= SOUND {
+            self.0 = SHORTEST_PAUSE;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+/// The place of one worker after the other.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) worker: Option<Worker>,
+    /// The next one, not ready yet.
+    pub(super) successor: Option<Worker>,
+    /// When a worker is started, if there is none; or a successor, if one is wanted.
+    pub(super) due: Instant,
+    pub(super) pauses: Pauses,
+    /// Of the code: 0 is that which the master has read.
+    pub(super) generation: u32,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self { worker: None, successor: None, due: Instant::now(), pauses: Pauses::default(), generation: 0 }
+    }
+}

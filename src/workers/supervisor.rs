@@ -1,0 +1,455 @@
+//! The master of a node: it keeps a hub and a number of workers alive, replaces them one after the
+//! other when it is asked to, and ends them in order.
+//!
+//! It decides step by step, and is told time and again what has happened. Nothing here runs PHP code.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+use sprocket_core::bus::HubConfig;
+use sprocket_core::{OpenListener, OpenPublishSocket};
+
+use super::control::Word;
+use super::home::Home;
+use super::origin;
+use super::say;
+use super::slot::{End, Pauses, Process, Slot, Worker};
+use super::spawn::READY_LIMIT;
+use crate::lifecycle::MasterSignals;
+
+/// Time that workers have to end their connections: the default of `Server::stop()`.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// Beyond the grace period: what a callback may take that is running, and the end of the script.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// The same where there is no grace.
+const NO_PATIENCE: Duration = Duration::from_millis(500);
+/// The same for a worker that has a successor: nobody waits for it.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(25);
+/// For the hub to end, once all workers have.
+const HUB_PATIENCE: Duration = Duration::from_secs(2);
+/// First attempts in all that may fail, beyond one for each slot, before the start is given up.
+const ATTEMPTS: u32 = 3;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Step {
+    /// Have [`Supervisor::spawn`] called, after output was flushed.
+    Spawn(Spawn),
+    /// Nothing: [`Supervisor::wait`].
+    Wait,
+    /// All has ended.
+    Over,
+}
+
+/// A process that is to be started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Spawn {
+    Hub,
+    Worker(u16),
+    Successor(u16),
+}
+
+/// What a node is made of.
+pub(crate) struct Plan {
+    pub(crate) workers: u16,
+    pub(crate) hub: HubConfig,
+    /// Addresses as the script gave them, and for each of its sockets those of the slots.
+    pub(crate) listen: Vec<(String, Vec<Vec<OpenListener>>)>,
+    pub(crate) publish: Option<OpenPublishSocket>,
+    /// Of the script, if it has one.
+    pub(crate) script: Option<String>,
+}
+
+/// The master's state. Dropping it ends what it has started; in a fork it only closes descriptors.
+pub(crate) struct Supervisor {
+    pub(super) owner: u32,
+    pub(super) signals: MasterSignals,
+    pub(super) plan: Plan,
+    pub(super) addresses: Vec<String>,
+    pub(super) home: Home,
+    pub(super) hub: Option<Hub>,
+    pub(super) hub_due: Instant,
+    pub(super) hub_pauses: Pauses,
+    pub(super) slots: Vec<Slot>,
+    /// They have a successor and end their connections.
+    leaving: Vec<Worker>,
+    /// The slot whose successor is being started, and the generation of that.
+    pub(super) replacing: Option<(u16, u32)>,
+    pub(super) reload: Option<Reload>,
+    /// The last generation that was begun.
+    generation: u32,
+    stopping: bool,
+    /// A worker was ready at least once.
+    proven: bool,
+    failed_starts: u32,
+    failure: Option<String>,
+}
+
+pub(super) struct Hub {
+    pub(super) process: Process,
+    /// Held open: its end tells the hub to end.
+    pub(super) quit: Option<std::io::PipeWriter>,
+}
+
+pub(super) struct Reload {
+    generation: u32,
+    left: VecDeque<u16>,
+    /// Somebody has asked for another one meanwhile.
+    again: bool,
+}
+
+impl Supervisor {
+    pub(crate) fn new(plan: Plan) -> std::io::Result<Self> {
+        let now = Instant::now();
+        Ok(Self {
+            owner: std::process::id(),
+            signals: MasterSignals::take(),
+            addresses: plan.listen.iter().map(|(text, _)| text.clone()).collect(),
+            home: Home::make()?,
+            hub: None,
+            hub_due: now,
+            hub_pauses: Pauses::default(),
+            slots: (0..plan.workers).map(|_| Slot::new()).collect(),
+            leaving: Vec::new(),
+            replacing: None,
+            reload: None,
+            generation: 0,
+            stopping: false,
+            proven: false,
+            failed_starts: 0,
+            failure: None,
+            plan,
+        })
+    }
+
+    /// The process that it belongs to.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Where the node listens.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let sockets = self.plan.listen.iter().flat_map(|(_, sockets)| sockets);
+        sockets.filter_map(|slots| slots.first()).map(|l| l.url().to_owned()).collect()
+    }
+
+    /// Why it ended, if nobody wanted it to.
+    pub(crate) fn failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// Ends all workers; what is left after the grace period is cut.
+    pub(crate) fn stop(&mut self, grace: Duration) {
+        self.stopping = true;
+        self.reload = None;
+        self.replacing = None;
+        let patience = if grace.is_zero() { NO_PATIENCE } else { STOP_PATIENCE };
+        let kill_at = Instant::now().checked_add(grace.saturating_add(patience));
+        for worker in self.workers_mut() {
+            worker.control.say(Word::Stop(grace));
+            if let Some(kill_at) = kill_at {
+                worker.process.kill_at(kill_at);
+            }
+        }
+    }
+
+    /// Takes note of what has happened and says what is next.
+    pub(crate) fn step(&mut self) -> Step {
+        let now = Instant::now();
+        self.obey();
+        self.listen(now);
+        self.reap(now);
+        self.kill_overdue(now);
+        if self.stopping {
+            return self.ending(now);
+        }
+        self.choose(now);
+        self.due(now).map_or(Step::Wait, Step::Spawn)
+    }
+
+    /// Waits for a word of a worker, the end of one, or a signal, but not longer than `nap`.
+    pub(crate) fn wait(&self, nap: Duration) {
+        let mut fds: Vec<PollFd<'_>> = self
+            .workers()
+            .filter(|worker| !worker.silent)
+            .map(|worker| PollFd::from_borrowed_fd(worker.control.as_fd(), PollFlags::IN))
+            .collect();
+        let nap = Timespec { tv_sec: nap.as_secs() as _, tv_nsec: nap.subsec_nanos() as _ };
+        // An interruption is a signal, for which the caller looks.
+        let _ = poll(&mut fds, Some(&nap));
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        let placed = self.slots.iter().flat_map(|s| s.worker.iter().chain(&s.successor));
+        placed.chain(&self.leaving)
+    }
+
+    fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        let placed = self.slots.iter_mut().flat_map(|s| s.worker.iter_mut().chain(&mut s.successor));
+        placed.chain(&mut self.leaving)
+    }
+
+    fn obey(&mut self) {
+        match self.signals.stop() {
+            Some(1) => self.stop(GRACE),
+            Some(_) => {
+                say("stopping at once");
+                self.stop(Duration::ZERO);
+            }
+            None => {}
+        }
+        if self.signals.reload() && !self.stopping {
+            if self.signals.lost_terminal() {
+                self.stop(GRACE);
+            } else {
+                self.begin_reload();
+            }
+        }
+    }
+
+    fn begin_reload(&mut self) {
+        if let Some(reload) = &mut self.reload {
+            reload.again = true;
+            return;
+        }
+        if let Some(why) = origin::obstacle(self.plan.script.as_deref()) {
+            say(&format!("reload refused, because {why}; restart the server instead"));
+            return;
+        }
+        self.generation += 1;
+        say(&format!("reloading: generation {} is started", self.generation));
+        let left = (0..self.plan.workers).collect();
+        self.reload = Some(Reload { generation: self.generation, left, again: false });
+        // A successor on its way would run the old code.
+        if let Some((slot, _)) = self.replacing.take()
+            && let Some(successor) = self.slots[usize::from(slot)].successor.take()
+        {
+            successor.process.kill();
+            self.leaving.push(successor);
+        }
+    }
+
+    fn listen(&mut self, now: Instant) {
+        let mut ready = Vec::new();
+        let mut stop = None;
+        for worker in self.workers_mut().filter(|worker| !worker.silent) {
+            let (words, there) = worker.control.hear();
+            worker.silent = !there;
+            for word in words {
+                match word {
+                    Word::Ready => {
+                        worker.ready = true;
+                        ready.push(worker.slot);
+                    }
+                    Word::Recycle => worker.recycle = true,
+                    Word::Stop(grace) => stop = Some(grace),
+                    Word::HandOver(_) => {}
+                }
+            }
+        }
+        self.proven |= !ready.is_empty();
+        if let Some(grace) = stop
+            && !self.stopping
+        {
+            self.stop(grace);
+        }
+        for slot in ready {
+            self.succeed(slot, now);
+        }
+    }
+
+    /// A successor that is ready takes the place.
+    fn succeed(&mut self, number: u16, now: Instant) {
+        let slot = &mut self.slots[usize::from(number)];
+        let Some(mut successor) = slot.successor.take_if(|s| s.ready) else { return };
+        successor.process.kill_at = None;
+        slot.generation = successor.generation;
+        let before = slot.worker.replace(successor);
+        if let Some(mut worker) = before {
+            worker.control.say(Word::HandOver(GRACE));
+            worker.process.kill_at(now + GRACE + HAND_OVER_PATIENCE);
+            self.leaving.push(worker);
+        }
+        self.replacing = None;
+        let over = self.reload.take_if(|reload| reload.left.is_empty());
+        if let Some(reload) = over {
+            say(&format!("reloaded: generation {} serves", reload.generation));
+            if reload.again {
+                self.begin_reload();
+            }
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        for number in 0..self.slots.len() {
+            let slot = &mut self.slots[number];
+            if let Some(end) = slot.worker.as_ref().and_then(|w| w.process.ended())
+                && let Some(worker) = slot.worker.take()
+            {
+                self.worker_ended(&worker, end, now);
+            }
+            let slot = &mut self.slots[number];
+            if let Some(end) = slot.successor.as_ref().and_then(|w| w.process.ended())
+                && let Some(worker) = slot.successor.take()
+            {
+                self.successor_ended(&worker, end, now);
+            }
+        }
+        self.leaving.retain(|worker| match worker.process.ended() {
+            Some(end) => {
+                // The last words: it may have been that which asked for the end of all.
+                if end != End::Status(0) && worker.ready {
+                    say(&format!("{} {end} while it ended its connections", name(worker)));
+                }
+                false
+            }
+            None => true,
+        });
+        if let Some(end) = self.hub.as_ref().and_then(|hub| hub.process.ended())
+            && let Some(hub) = self.hub.take()
+            && !self.stopping
+        {
+            let pause = self.hub_pauses.after(now - hub.process.since);
+            self.hub_due = now + pause;
+            say(&format!("the hub (process {}) {end}; another one is started", hub.process.number()));
+        }
+    }
+
+    fn worker_ended(&mut self, worker: &Worker, end: End, now: Instant) {
+        // What it said last was not heard if it ended at once.
+        if let Some(Word::Stop(grace)) =
+            worker.control.hear().0.into_iter().find(|w| matches!(w, Word::Stop(_)))
+            && !self.stopping
+        {
+            self.stop(grace);
+        }
+        if self.stopping {
+            if end != End::Status(0) {
+                say(&format!("{} {end}", name(worker)));
+            }
+            return;
+        }
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        let pause = slot.pauses.after(now - worker.process.since);
+        slot.due = now + pause;
+        say(&format!("{} {end}; another one is started in {:.1} s", name(worker), pause.as_secs_f64()));
+        if !worker.ready && !self.proven {
+            self.failed_starts += 1;
+            if self.failed_starts >= ATTEMPTS + u32::from(self.plan.workers) {
+                self.failure = Some(format!("No worker could be started; the last one {end}"));
+                self.stop(Duration::ZERO);
+            }
+        }
+    }
+
+    fn successor_ended(&mut self, worker: &Worker, end: End, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        self.replacing = None;
+        let late = if worker.process.killed {
+            format!(" (it has to be within {} s)", READY_LIMIT.as_secs())
+        } else {
+            String::new()
+        };
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        slot.due = now + slot.pauses.after(now - worker.process.since);
+        let number = worker.slot + 1;
+        match self.reload.take_if(|reload| reload.generation == worker.generation) {
+            Some(reload) => {
+                let all = usize::from(self.plan.workers);
+                let replaced = all - reload.left.len() - 1;
+                let rest = match replaced {
+                    0 => "all workers go on as they are".to_owned(),
+                    n => format!("{n} of {all} workers run the new code, the others go on as they are"),
+                };
+                say(&format!(
+                    "reload aborted: the new worker {number} {end} before it was ready{late}; {rest}"
+                ));
+                if reload.again {
+                    self.begin_reload();
+                }
+            }
+            None => say(&format!(
+                "the successor of worker {number} {end} before it was ready{late}; the worker goes on"
+            )),
+        }
+    }
+
+    fn kill_overdue(&mut self, now: Instant) {
+        for worker in self.workers_mut() {
+            if worker.process.kill_if_due(now) && worker.ready {
+                say(&format!("{} did not end in time and is killed", name(worker)));
+            }
+        }
+        if let Some(hub) = &mut self.hub {
+            hub.process.kill_if_due(now);
+        }
+    }
+
+    fn ending(&mut self, now: Instant) -> Step {
+        if self.workers().next().is_some() {
+            return Step::Wait;
+        }
+        match &mut self.hub {
+            None => Step::Over,
+            Some(hub) => {
+                if hub.quit.take().is_some() {
+                    hub.process.kill_at(now + HUB_PATIENCE);
+                }
+                Step::Wait
+            }
+        }
+    }
+
+    /// Which worker gets a successor next.
+    fn choose(&mut self, now: Instant) {
+        if self.replacing.is_some() {
+            return;
+        }
+        if let Some(reload) = &mut self.reload {
+            self.replacing = reload.left.pop_front().map(|slot| (slot, reload.generation));
+            return;
+        }
+        let tired =
+            |slot: &Slot| slot.due <= now && slot.worker.as_ref().is_some_and(|w| w.ready && w.recycle);
+        self.replacing =
+            self.slots.iter().zip(0..).find(|(slot, _)| tired(slot)).map(|(slot, n)| (n, slot.generation));
+    }
+
+    fn due(&self, now: Instant) -> Option<Spawn> {
+        if self.hub.is_none() && self.hub_due <= now {
+            return Some(Spawn::Hub);
+        }
+        if let Some((slot, _)) = self.replacing
+            && self.slots[usize::from(slot)].successor.is_none()
+        {
+            return Some(Spawn::Successor(slot));
+        }
+        let replaced = self.replacing.map(|(slot, _)| slot);
+        let empty = |slot: &Slot| slot.worker.is_none() && slot.successor.is_none() && slot.due <= now;
+        let mut slots = self.slots.iter().zip(0..);
+        slots.find(|(slot, n)| Some(*n) != replaced && empty(slot)).map(|(_, n)| Spawn::Worker(n))
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
+        if !self.stopping {
+            self.stop(GRACE);
+        }
+        while self.step() != Step::Over {
+            self.wait(Duration::from_millis(20));
+        }
+    }
+}
+
+fn name(worker: &Worker) -> String {
+    format!("worker {} (process {})", worker.slot + 1, worker.process.number())
+}
