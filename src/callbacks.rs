@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use sprocket_core::Interest;
+use sprocket_core::{Handler, Interest};
 
 use crate::zend::{Callback, Gc};
 
@@ -47,6 +47,20 @@ impl Hook {
             Hook::Request => Some(Interest::REQUEST),
             Hook::Open | Hook::Message | Hook::Close | Hook::Error => None,
             Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
+        }
+    }
+
+    /// As what its times are counted. Those of onError are part of what failed.
+    pub(crate) fn handler(self) -> Option<Handler> {
+        match self {
+            Hook::Upgrade => Some(Handler::Upgrade),
+            Hook::Open => Some(Handler::Open),
+            Hook::Message => Some(Handler::Message),
+            Hook::Close => Some(Handler::Close),
+            Hook::Drain => Some(Handler::Drain),
+            Hook::Pong => Some(Handler::Pong),
+            Hook::Request => Some(Handler::Request),
+            Hook::Error | Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
     }
 }

@@ -11,8 +11,7 @@ use crate::zend::{Call, Result, map_insert};
 pub(crate) fn stats(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
     let server = call.this::<Server>();
-    let mut table = ZendHashTable::new();
-    match (server.role.get(), server.link.with(Core::node_stats)) {
+    let table = match (server.role.get(), server.link.with(Core::node_stats)) {
         (Some(role), Some(node)) => {
             let mut sum = Stats::default();
             let mut workers = ZendHashTable::new();
@@ -21,38 +20,59 @@ pub(crate) fn stats(call: &Call) -> Result<Zval> {
                 if slot == HUB {
                     continue;
                 }
-                let mut one = ZendHashTable::new();
-                put(&mut one, "worker", i64::from(slot) + 1);
-                put_counters(&mut one, &stats);
+                let mut one = readings(&stats);
+                map_insert(&mut one, b"worker", int(u64::from(slot) + 1));
                 // Fails only when an index overflows.
                 let _ = workers.push(one);
             }
-            put_counters(&mut table, &sum);
-            put(&mut table, "worker", i64::from(role.number()));
-            let mut list = Zval::new();
-            list.set_hashtable(workers);
-            map_insert(&mut table, b"workers", list);
+            let mut table = readings(&sum);
+            map_insert(&mut table, b"worker", int(u64::from(role.number())));
+            map_insert(&mut table, b"workers", table_value(workers));
+            table
         }
         (_, _) => {
             let stats = server.link.with(Core::stats).or_else(|| server.stats.borrow().clone());
-            stats.iter().for_each(|stats| put_counters(&mut table, stats));
+            stats.as_ref().map_or_else(ZendHashTable::new, readings)
         }
+    };
+    Ok(table_value(table))
+}
+
+/// All that was counted.
+fn readings(stats: &Stats) -> ZBox<ZendHashTable> {
+    let mut table = ZendHashTable::new();
+    let mut closes = ZendHashTable::new();
+    for (code, n) in &stats.closes {
+        // Fails only when an index overflows.
+        let _ = closes.insert_at_index(i64::from(*code), int(*n));
     }
-    let mut array = Zval::new();
-    array.set_hashtable(table);
-    Ok(array)
-}
-
-fn put(table: &mut ZBox<ZendHashTable>, name: &str, n: i64) {
-    let mut value = Zval::new();
-    value.set_long(n);
-    map_insert(table, name.as_bytes(), value);
-}
-
-fn put_counters(table: &mut ZBox<ZendHashTable>, stats: &Stats) {
+    let mut callbacks = ZendHashTable::new();
+    for (handler, time) in stats.handlers.iter() {
+        let mut times = ZendHashTable::new();
+        let mut seconds = Zval::new();
+        seconds.set_double(time.seconds());
+        map_insert(&mut times, b"calls", int(time.calls()));
+        map_insert(&mut times, b"seconds", seconds);
+        map_insert(&mut callbacks, handler.name().as_bytes(), table_value(times));
+    }
     for (name, n) in stats.iter() {
-        put(table, &camel_case(name), i64::try_from(n).unwrap_or(i64::MAX));
+        map_insert(&mut table, camel_case(name).as_bytes(), int(n));
     }
+    map_insert(&mut table, b"closes", table_value(closes));
+    map_insert(&mut table, b"callbacks", table_value(callbacks));
+    table
+}
+
+fn int(n: u64) -> Zval {
+    let mut value = Zval::new();
+    value.set_long(i64::try_from(n).unwrap_or(i64::MAX));
+    value
+}
+
+fn table_value(table: ZBox<ZendHashTable>) -> Zval {
+    let mut value = Zval::new();
+    value.set_hashtable(table);
+    value
 }
 
 fn camel_case(name: &str) -> String {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ext_php_rs::types::Zval;
-use sprocket_core::{ConnId, Connection as Handle, Decision, Event, Request as Head, Server as Core, Ticket};
+use sprocket_core::{
+    ConnId, Connection as Handle, Decision, Event, Handler, Request as Head, Server as Core, Ticket,
+};
 
 use crate::callbacks::Hook;
 use crate::connection::Connection;
@@ -171,7 +173,10 @@ fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R
     };
     server.link.set_dispatching(false);
     if server.link.is_native() {
-        server.link.with(Core::flush);
+        server.link.with(|core| {
+            core.idle();
+            core.flush();
+        });
     }
     Some(result)
 }
@@ -183,11 +188,15 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
     let mut tick = lifecycle::tick();
     while done < most {
         let Some(event) = server.link.with(|core| core.next_event()).flatten() else { break };
+        if done == 0 {
+            server.link.with(Core::busy);
+        }
         dispatch(server, event)?;
         settle(server)?;
         done += 1;
         // What quick callbacks send leaves together; it must not wait for slow ones, though.
         let now = lifecycle::tick();
+        server.link.with(|core| core.handled(now != tick));
         if now != tick {
             tick = now;
             server.link.with(Core::flush);
@@ -195,12 +204,22 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
     }
     let now = Instant::now();
     while let Some(callback) = server.timers.due(now) {
+        if done == 0 {
+            server.link.with(Core::busy);
+        }
+        server.link.with(|core| core.handling(Handler::Timer));
         if callback.call(&mut []).is_err() {
             failed(server, None)?;
         }
         drop(callback);
         settle(server)?;
         done += 1;
+        let now = lifecycle::tick();
+        server.link.with(|core| core.handled(now != tick));
+        tick = now;
+    }
+    if done > 0 {
+        server.link.with(Core::idle);
     }
     if interrupted() {
         handle_interrupt()?;
@@ -259,6 +278,9 @@ fn invoke(
     subject: Option<&Owned<Connection>>,
 ) -> Result<Option<Zval>> {
     let Some(callback) = server.callbacks.get(hook) else { return Ok(None) };
+    if let Some(handler) = hook.handler() {
+        server.link.with(|core| core.handling(handler));
+    }
     match callback.call(arguments) {
         Ok(result) => Ok(Some(result)),
         Err(Thrown) => failed(server, subject).map(|()| None),
@@ -269,6 +291,7 @@ fn invoke(
 /// that it was `exit()`.
 fn failed(server: &Server, subject: Option<&Owned<Connection>>) -> Result<()> {
     let Some(exception) = take_exception() else { return Err(Thrown) };
+    server.link.with(Core::handler_failed);
     let Some(callback) = server.callbacks.get(Hook::Error) else {
         // The code for "the server met a condition it did not expect", RFC 6455 section 7.4.1.
         const INTERNAL_ERROR: u16 = 1011;
@@ -358,6 +381,7 @@ fn upgrade(server: &Server, ticket: Ticket, head: std::sync::Arc<Head>) -> Resul
     let request = Request::handshake(head);
     let handshake = Handshake::create(ticket, Rc::clone(&server.link), &request);
     drop(request);
+    server.link.with(|core| core.handling(Handler::Upgrade));
     if callback.call(&mut [handshake.value()]).is_err() {
         handshake.get().fail();
         failed(server, None)?;

@@ -396,6 +396,9 @@ final class Server implements \Countable
      * Counters, totals since {@see start()} unless said otherwise.
      *
      * - `connections`: open WebSocket connections now
+     * - `maxConnections`: most that may be open at a time
+     * - `handshakes`: handshakes that have their place now and are not open yet
+     * - `httpSockets`: sockets that speak HTTP now: handshakes, plain requests, idle ones
      * - `accepted`: sockets accepted
      * - `acceptErrors`: failed accepts (no descriptors left, mostly)
      * - `opened`: handshakes answered with 101
@@ -409,6 +412,10 @@ final class Server implements \Countable
      * - `httpRequests`: plain HTTP requests answered
      * - `messagesIn`: messages received
      * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
+     * - `pendingMessages`: messages received that wait for PHP now
+     * - `pendingBytes`: payload bytes of these
+     * - `waitingFrames`: frames that wait to be written to their sockets now
+     * - `waitingBytes`: bytes sent and not yet taken by the kernel now, framing included
      * - `topics`: topics and patterns with at least one subscriber now
      * - `published`: calls of publish() and broadcast(), and publications by {@see Publisher}
      * - `publishers`: connections to {@see Options::$publishSocket} now
@@ -421,22 +428,33 @@ final class Server implements \Countable
      * - `closeTimeouts`: connections cut because a close frame was not answered in time
      * - `slowClosed`: connections closed with 1013 for reading too slowly
      * - `slowDropped`: messages dropped because the peer reads too slowly
+     * - `undelivered`: messages received after close(), and so not delivered
+     * - `undeliveredBytes`: payload bytes of these
+     * - `unsent`: frames that still waited to be written when their connection ended
      * - `tooBig`: connections closed with 1009 for a message over maxMessageSize
-     * - `protocolErrors`: connections closed with 1002 or 1007
+     * - `protocolErrors`: connections closed with 1002 or 1007 for what the peer did
      * - `abnormal`: connections that ended without a close frame
      * - `paused`: times a socket was not read because its messages waited for PHP
+     * - `callbackErrors`: callbacks that ended with an exception
      * - `tlsErrors`: TLS handshakes that failed
      * - `tlsReloadErrors`: changes of certificate files that could not be taken over
      * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
      *   that is not trusted
+     * - `closes`: ends by the code that onClose gets; under 0 the codes that peers have made up
+     *   beyond 64 different ones
+     * - `callbacks`: calls and seconds of callbacks, by kind: upgrade, open, message, close, drain,
+     *   pong, request, timer; the time of onError is part of what failed
+     *
+     * docs/metrics.md says what to watch, and what they are called for Prometheus.
      *
      * In a worker these are sums over all workers, those that have ended included, and there are
      * two more: the number of this worker under the key worker, and under workers a list with the
      * counters of each running one, with its own number as worker. Those of others may be
      * a second old. Empty in the master.
      *
-     * @return array<string, int|list<array<string, int>>> Empty before {@see start()}; the last
-     *         reading after the stop.
+     * @return array{}|array{closes: array<int, int>, callbacks: array<string, array{calls: int,
+     *         seconds: float}>, worker?: int, workers?: list<array<string, mixed>>, ...<string, int>}
+     *         Empty before {@see start()}; the last reading after the stop.
      */
     public function stats(): array {}
 

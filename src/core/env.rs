@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
 
 use crate::admission::Limits;
@@ -12,11 +13,12 @@ use crate::config::Config;
 use crate::conn::{Credit, Shared};
 use crate::deflate::{self, Windows};
 use crate::event::Interest;
+use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::io;
 use crate::queue::{Events, Item, Mailbox};
 use crate::static_files::StaticFiles;
-use crate::stats::Counters;
+use crate::stats::{Closes, Counters, Stats, Taken};
 use crate::tls::TlsState;
 use crate::wake::Waker;
 
@@ -37,6 +39,12 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) credit: Credit,
     pub(crate) counters: Counters,
+    pub(crate) closes: Closes,
+    pub(crate) taken: Taken,
+    pub(crate) handlers: Handlers,
+    /// What times are counted from.
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
     pub(crate) limits: Arc<Limits>,
     /// Where there are settings for TLS.
     pub(crate) tls: Option<TlsState>,
@@ -80,6 +88,14 @@ pub(crate) struct Env {
     pub(crate) messages_out: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// Of the messages above, those that the host does not get.
+    pub(crate) undelivered: u64,
+    pub(crate) undelivered_bytes: u64,
+    /// What sessions have waiting in their outboxes, more (or, wrapping, less) than at the last batch.
+    pub(crate) waiting_frames: u64,
+    pub(crate) waiting_bytes: u64,
+    /// Frames that were given up.
+    pub(crate) unsent: u64,
     events: Vec<Item>,
     /// [`io::attend`] is running.
     pub(crate) attending: bool,
@@ -108,6 +124,11 @@ impl Env {
             messages_out: 0,
             bytes_in: 0,
             bytes_out: 0,
+            undelivered: 0,
+            undelivered_bytes: 0,
+            waiting_frames: 0,
+            waiting_bytes: 0,
+            unsent: 0,
             events: Vec::with_capacity(BATCH),
             codecs: Vec::new(),
             keep_alive: crate::session::keep_alive_frame(),
@@ -159,15 +180,21 @@ impl Env {
         self.server.waker.wake();
     }
 
-    fn count(&mut self) {
+    /// Adds what was counted here to the shared counters.
+    pub(crate) fn count(&mut self) {
         let counters = &self.server.counters;
         for (local, shared) in [
             (&mut self.messages_in, &counters.messages_in),
             (&mut self.messages_out, &counters.messages_out),
             (&mut self.bytes_in, &counters.bytes_in),
             (&mut self.bytes_out, &counters.bytes_out),
+            (&mut self.undelivered, &counters.undelivered),
+            (&mut self.undelivered_bytes, &counters.undelivered_bytes),
+            (&mut self.waiting_frames, &counters.waiting_frames),
+            (&mut self.waiting_bytes, &counters.waiting_bytes),
+            (&mut self.unsent, &counters.unsent),
         ] {
-            if *local > 0 {
+            if *local != 0 {
                 Counters::add(shared, std::mem::take(local));
             }
         }
@@ -218,6 +245,54 @@ impl State {
     /// Who is present.
     pub(crate) fn presence(&self) -> MutexGuard<'_, Replica> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reading of the counters, but for what only the host knows.
+    pub(crate) fn stats(&self) -> Stats {
+        // First, so that less is taken than there was.
+        let taken = (self.taken.messages.read(), self.taken.bytes.read());
+        let dropped = (self.taken.undelivered.read(), self.taken.undelivered_bytes.read());
+        let mut stats = self.counters.read();
+        let pending = |received: u64, undelivered: u64, taken: u64| {
+            received.saturating_sub(undelivered).saturating_sub(taken)
+        };
+        stats.pending_messages = pending(stats.messages_in, stats.undelivered, taken.0);
+        stats.pending_bytes = pending(stats.bytes_in, stats.undelivered_bytes, taken.1);
+        stats.undelivered += dropped.0;
+        stats.undelivered_bytes += dropped.1;
+        stats.bus_waiting_bytes = self.bus.as_ref().map_or(0, |port| port.queued() as u64);
+        stats.closes = self.closes.read();
+        stats.connections = stats.opened.saturating_sub(stats.closed);
+        stats.handshakes = (self.limits.open() as u64).saturating_sub(stats.connections);
+        stats.max_connections = self.config.max_connections as u64;
+        stats.started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        stats.handlers = self.handlers.read(self.nanos());
+        stats
+    }
+
+    /// Those of all workers of the node, by their slots, and of the hub.
+    pub(crate) fn node_stats(&self) -> Vec<(u16, Stats)> {
+        let slot = self.config.bus.as_ref().map_or(0, |bus| bus.slot);
+        let mut all = vec![(slot, self.stats())];
+        if let Some(port) = &self.bus {
+            all.extend(port.stats().values().cloned());
+        }
+        all.sort_by_key(|(slot, _)| *slot);
+        all
+    }
+
+    /// Their sum, and how many workers there are.
+    pub(crate) fn stats_of_node(&self) -> (Stats, usize) {
+        let all = self.node_stats();
+        let workers = all.iter().filter(|(slot, _)| *slot != crate::bus::HUB).count();
+        let mut sum = Stats::default();
+        all.iter().for_each(|(_, stats)| sum.add(stats));
+        (sum, workers)
+    }
+
+    /// The clock of the times of callbacks: nanoseconds since the start.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
     }
 
     pub(crate) fn wants(&self, interest: Interest) -> bool {

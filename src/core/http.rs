@@ -412,7 +412,10 @@ where
     }
     if is_read && state.config.metrics_path.as_deref() == Some(parts.uri.path()) {
         Counters::one(&counters.http_requests);
-        let mut response = Response { status: 200, headers: Vec::new(), body: metrics::text(state).into() };
+        io::with(|io| io.count());
+        let (stats, workers) = state.stats_of_node();
+        let text = metrics::text(&stats, workers);
+        let mut response = Response { status: 200, headers: Vec::new(), body: text.into() };
         response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
         return build(response);
     }

@@ -244,11 +244,13 @@ impl Io {
     /// An HTTP socket began; it must watch the receiver for the end of the server.
     pub(crate) fn http_began(&mut self) -> watch::Receiver<bool> {
         self.http += 1;
+        Counters::one(&self.env.server.counters.http_sockets);
         self.stop.subscribe()
     }
 
     pub(crate) fn http_ended(&mut self) {
         self.http -= 1;
+        self.env.server.counters.http_sockets.fetch_sub(1, Ordering::Relaxed);
         self.env.ended.notify_one();
     }
 
@@ -334,10 +336,11 @@ impl Io {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Send(target, frame) => {
-                self.env.messages_out += 1;
-                self.push(target, |session, env| session.send(env, frame));
-            }
+            Command::Send(target, frame) => self.push(target, |session, env| {
+                let queued = session.send(env, frame);
+                env.messages_out += u64::from(queued);
+                queued
+            }),
             Command::Owed(target) => self.push(target, |session, _| session.settle()),
             Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
@@ -565,6 +568,11 @@ impl Io {
         self.publish(&topics, frame, None);
         self.flush_dirty();
         Ok(())
+    }
+
+    /// What this thread has counted so far is part of the counters.
+    pub(crate) fn count(&mut self) {
+        self.env.count();
     }
 
     /// A receiver that is told of the end of the server.

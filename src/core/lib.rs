@@ -23,6 +23,7 @@ pub mod bus;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod handlers;
 pub mod request;
 pub mod server;
 
@@ -79,6 +80,7 @@ pub use config::{
 };
 pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
+pub use handlers::Handler;
 pub use patterns::check_topic;
 pub use prepared::{OpenListener, OpenPublishSocket};
 pub use proxies::TrustedProxies;

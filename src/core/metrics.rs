@@ -1,65 +1,215 @@
 //! The counters in the text format of Prometheus (exposition format 0.0.4).
+//!
+//! Names follow its conventions: base units, `_total` for what only grows, and one name with a
+//! label for what can be summed up. `docs/metrics.md` tells what they mean to an operator.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
-use crate::env::State;
-use crate::stats::Stats;
+use crate::handlers::BOUNDS;
+use crate::stats::{OTHER_CODES, Stats};
 
 /// Type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All counters of the node, each with its meaning and its type.
-pub(crate) fn text(state: &State) -> String {
-    let mut stats = state.counters.read();
-    stats.connections = state.limits.open() as u64;
-    // Who asks, gets to any of the workers and wants to know about all.
-    if let Some(port) = &state.bus {
-        port.stats().values().for_each(|(_, other)| stats.add(other));
-    }
-    let mut out = String::with_capacity(8 << 10);
-    let version = env!("CARGO_PKG_VERSION");
-    let help = "# HELP sprocket_info Version of the server.\n# TYPE sprocket_info gauge\n";
-    // Writing into a string can't fail.
-    let _ = writeln!(out, "{help}sprocket_info{{version=\"{version}\"}} 1");
-    for (name, value) in stats.iter() {
-        let (metric, kind) = metric(name);
-        let help = Stats::describe(name).replace('\\', "\\\\").replace('\n', " ");
-        let _ = writeln!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n{metric} {value}");
-    }
-    out
+/// One name, with the counters that stand under it.
+struct Family {
+    /// Without `sprocket_`. Ends with `_total` if and only if it is a counter.
+    name: &'static str,
+    help: &'static str,
+    /// The label that tells the samples apart, if there are several.
+    label: &'static str,
+    samples: &'static [Sample],
 }
 
-/// Name by the conventions of Prometheus: a prefix, the unit, `_total` for what only grows.
-fn metric(name: &str) -> (String, &'static str) {
-    let name = match name {
-        "connections" | "topics" | "publishers" | "history_topics" | "history_bytes" => {
-            return (format!("sprocket_{name}"), "gauge");
-        }
-        "messages_in" => "messages_received",
-        "messages_out" => "messages_sent",
-        "bytes_in" => "received_bytes",
-        "bytes_out" => "sent_bytes",
-        "accepted" | "opened" | "closed" => return (format!("sprocket_connections_{name}_total"), "counter"),
-        other => other,
+/// The value of the label, and where the number comes from.
+type Sample = (&'static str, fn(&Stats) -> u64);
+
+macro_rules! families {
+    ($($name:literal $help:literal { $($label:ident $($value:literal $field:ident),+)? $(= $only:ident)? })*) => {
+        /// All that are plain numbers.
+        const FAMILIES: &[Family] = &[$(Family {
+            name: $name,
+            help: $help,
+            label: concat!($(stringify!($label))?),
+            samples: &[$($(($value, |stats| stats.$field)),+)? $(("", |stats| stats.$only))?],
+        },)*];
+
+        /// The fields of [`Stats`] that they show.
+        #[cfg(test)]
+        const SHOWN: &[&str] = &[$($($(stringify!($field),)+)? $(stringify!($only),)?)*];
     };
-    (format!("sprocket_{name}_total"), "counter")
+}
+
+families! {
+    "connections" "Open WebSocket connections." { = connections }
+    "connections_max" "Most connections that may be open at a time." { = max_connections }
+    "handshakes" "Handshakes that have their place and are not open yet." { = handshakes }
+    "http_sockets" "Sockets that speak HTTP: handshakes, plain requests, and those idle between requests."
+        { = http_sockets }
+    "topics" "Topics and patterns with at least one subscriber." { = topics }
+    "publishers" "Connections to the publish socket." { = publishers }
+    "pending_messages" "Messages received that wait for PHP." { = pending_messages }
+    "pending_bytes" "Payload bytes received that wait for PHP." { = pending_bytes }
+    "waiting_frames" "Frames that wait to be written to their sockets." { = waiting_frames }
+    "waiting_bytes" "Bytes that wait to be written to their sockets, framing included." { = waiting_bytes }
+    "sockets_accepted_total" "Sockets accepted." { = accepted }
+    "accept_errors_total" "Accepts that failed, for want of descriptors mostly." { = accept_errors }
+    "connections_opened_total" "Handshakes answered with 101." { = opened }
+    "handshakes_refused_total" "Well-formed handshakes that were refused." { reason
+        "max_connections" refused_connections,
+        "max_connections_per_ip" refused_per_ip,
+        "origin" refused_origin,
+        "callback" rejected
+    }
+    "bad_requests_total" "Malformed requests (400, 405, 426, 431 and the like)." { = bad_requests }
+    "http_requests_total" "Plain HTTP requests answered." { = http_requests }
+    "timeouts_total" "Peers that took too long: for the request, or onUpgrade for its decision; to answer a ping; to \
+        answer a close frame." { waiting_for
+        "handshake" handshake_timeouts,
+        "pong" ping_timeouts,
+        "close" close_timeouts
+    }
+    "messages_received_total" "Messages received whole." { = messages_in }
+    "messages_sent_total" "Messages queued for sending; a published one counts once for each subscriber."
+        { = messages_out }
+    "received_bytes_total" "Payload bytes of messages received." { = bytes_in }
+    "sent_bytes_total" "Bytes written to sockets after the handshake, framing included." { = bytes_out }
+    "messages_dropped_total" "Messages dropped: their receiver reads too slowly, or they came in after their \
+        connection was closed by PHP." { reason
+        "slow_consumer" slow_dropped,
+        "closed" undelivered
+    }
+    "dropped_bytes_total" "Payload bytes received and dropped because PHP had closed their connection."
+        { = undelivered_bytes }
+    "unsent_frames_total" "Frames that still waited to be written when their connection ended." { = unsent }
+    "publications_total" "Calls of publish() and broadcast(), and publications of other processes."
+        { = published }
+    "socket_publications_total" "Publications that came by the publish socket." { = socket_published }
+    "socket_refused_total" "Requests and connections that were refused on the publish socket."
+        { = socket_refused }
+    "pings_total" "Keep-alive pings sent." { = pings }
+    "connections_failed_total" "Connections that the server ended for what the peer did." { reason
+        "slow_consumer" slow_closed,
+        "too_big" too_big,
+        "protocol_error" protocol_errors
+    }
+    "connections_lost_total" "Connections that ended without a close frame." { = abnormal }
+    "read_pauses_total" "Times a socket was not read because its messages waited for PHP." { = paused }
+    "tls_errors_total" "TLS handshakes that failed." { = tls_errors }
+    "tls_reload_errors_total" "Changes of certificate files that could not be taken over." { = tls_reload_errors }
+    "proxy_errors_total" "Connections ended for a PROXY header that is malformed or comes from a peer not trusted."
+        { = proxy_errors }
+    "bus_waiting_bytes" "Bytes of publications that wait for the hub." { = bus_waiting_bytes }
+    "bus_sent_total" "Publications handed to the hub for other workers and nodes." { = bus_sent }
+    "bus_received_total" "Publications that came from the hub." { = bus_received }
+    "bus_links_lost_total" "Times a worker lost the hub, and what others published meanwhile." { = bus_lost_links }
+    "bus_links_cut_total" "Workers that the hub has cut because they did not read." { = bus_cut }
+    "bus_errors_total" "Connections to the hub that were ended for bytes that make no sense." { = bus_errors }
+    "publications_lost_total" "Publications that did not reach other workers or nodes: refused because too much \
+        waited for the hub; possibly lost with the connection to it; not passed on by it or by the broker." { reason
+        "refused" bus_refused,
+        "link" bus_lost,
+        "hub" unpublished
+    }
+    "history_topics" "Topics whose history is kept in memory." { = history_topics }
+    "history_bytes" "Bytes of these histories." { = history_bytes }
+    "callback_errors_total" "Callbacks that ended with an exception." { = callback_errors }
+}
+
+/// All that is counted, each with its meaning and its type. Of a node with several workers it is
+/// the sum: a scrape reaches any of them.
+pub(crate) fn text(stats: &Stats, workers: usize) -> String {
+    let mut page = Page { out: String::with_capacity(16 << 10) };
+    page.begin("info", "gauge", "Version of the server.");
+    page.sample("info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
+    page.begin("start_time_seconds", "gauge", "When the server was started, in seconds since 1970.");
+    page.sample("start_time_seconds", &[], stats.started);
+    page.begin("workers", "gauge", "Processes that serve connections.");
+    page.sample("workers", &[], workers);
+    for family in FAMILIES {
+        let counter = family.name.ends_with("_total");
+        page.begin(family.name, if counter { "counter" } else { "gauge" }, family.help);
+        for (label, value) in family.samples {
+            let labels: &[(&str, &dyn Display)] =
+                if family.label.is_empty() { &[] } else { &[(family.label, label)] };
+            page.sample(family.name, labels, value(stats));
+        }
+    }
+    page.closes(stats);
+    page.callbacks(stats);
+    page.out
+}
+
+struct Page {
+    out: String,
+}
+
+// Writing into a string can't fail.
+impl Page {
+    fn begin(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.out, "# HELP sprocket_{name} {help}\n# TYPE sprocket_{name} {kind}");
+    }
+
+    /// Labels need no escapes: all of them are ours.
+    fn sample(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
+        let _ = write!(self.out, "sprocket_{name}");
+        let mut before = '{';
+        for (label, of) in labels {
+            let _ = write!(self.out, "{before}{label}=\"{of}\"");
+            before = ',';
+        }
+        let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn closes(&mut self, stats: &Stats) {
+        const NAME: &str = "closes_total";
+        /// Those that a rate must find at 0 before they occur.
+        const ALWAYS: [u16; 8] = [1000, 1001, 1002, 1005, 1006, 1009, 1011, 1013];
+        self.begin(
+            NAME,
+            "counter",
+            "Connections that ended after they were open, by the code that onClose gets.",
+        );
+        let mut closes = stats.closes.clone();
+        for code in ALWAYS {
+            closes.entry(code).or_default();
+        }
+        for (code, n) in closes {
+            let code: &dyn Display = if code == OTHER_CODES { &"other" } else { &code };
+            self.sample(NAME, &[("code", code)], n);
+        }
+    }
+
+    fn callbacks(&mut self, stats: &Stats) {
+        const RUNNING: &str = "callback_running_seconds";
+        self.begin(RUNNING, "gauge", "How long the callback that runs now has been running.");
+        self.sample(RUNNING, &[], stats.handlers.running as f64 / 1e9);
+        self.begin("callback_seconds", "histogram", "How long callbacks took, by what they are for.");
+        for (handler, time) in stats.handlers.iter() {
+            let mut sum = 0;
+            let name = handler.name();
+            let bounds = BOUNDS.iter().map(|(_, le)| *le).chain(["+Inf"]);
+            for (le, n) in bounds.zip(time.buckets) {
+                sum += n;
+                self.sample("callback_seconds_bucket", &[("callback", &name), ("le", &le)], sum);
+            }
+            self.sample("callback_seconds_sum", &[("callback", &name)], time.seconds());
+            self.sample("callback_seconds_count", &[("callback", &name)], sum);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn names_follow_the_conventions() {
-        let names: Vec<_> = Stats::default().iter().map(|(name, _)| metric(name)).collect();
-        for (name, kind) in &names {
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
-            assert_eq!(name.ends_with("_total"), *kind == "counter", "{name}");
-        }
-        let mut unique = names.clone();
-        unique.sort();
-        unique.dedup();
-        assert_eq!(unique.len(), names.len());
+    fn each_counter_is_shown_once() {
+        // It is the sum of those by code.
+        let shown: BTreeSet<_> = SHOWN.iter().copied().chain(["closed"]).collect();
+        assert_eq!(shown.len(), SHOWN.len() + 1);
+        assert_eq!(shown, Stats::default().iter().map(|(name, _)| name).collect());
     }
 
     #[test]

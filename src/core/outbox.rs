@@ -31,6 +31,11 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    /// Frames that wait, one that has begun included.
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.frames.push_back(frame);
     }

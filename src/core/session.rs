@@ -96,6 +96,8 @@ pub(crate) struct Session {
     resumes: Option<Box<Resumes>>,
     /// Number of the publication that it got last: one that goes to several topics comes once.
     published: u64,
+    /// Frames and bytes that the thread has counted as waiting here.
+    noted: (u32, usize),
 }
 
 impl Session {
@@ -124,7 +126,21 @@ impl Session {
             topics: Vec::new(),
             resumes: None,
             published: 0,
+            noted: (0, 0),
         }
+    }
+
+    /// What waits here is part of what waits on this thread. To be called when the outbox has
+    /// changed for a while.
+    fn note(&mut self, env: &mut Env) {
+        let now = if self.is_dead() { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
+        if now == self.noted {
+            return;
+        }
+        let (frames, bytes) = self.noted;
+        env.waiting_frames = env.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
+        env.waiting_bytes = env.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
+        self.noted = now;
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -355,6 +371,10 @@ impl Session {
     }
 
     fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
+        if self.admission.is_some() {
+            let counters = &env.server.counters;
+            Counters::one(if code == 1009 { &counters.too_big } else { &counters.protocol_errors });
+        }
         if matches!(self.phase, Phase::Open | Phase::Failing) {
             let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
             let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
@@ -529,6 +549,11 @@ impl Session {
         if self.is_dead() {
             return;
         }
+        self.write_out(env);
+        self.note(env);
+    }
+
+    fn write_out(&mut self, env: &mut Env) {
         if !self.out.is_empty() {
             let mut direct = self.shared.direct.lock();
             direct.settle(&mut self.out);
@@ -592,7 +617,9 @@ impl Session {
         Counters::one(&env.server.counters.slow_closed);
         let given_up = self.stream.give_up_claim();
         self.out.skip(given_up);
+        let waiting = self.out.len();
         let dropped = given_up + self.out.discard();
+        env.unsent += (waiting - self.out.len()) as u64;
         self.shared.sub_buffered(dropped);
         let reason = "the peer reads too slowly";
         self.failed = Some((1013, reason.to_owned()));
@@ -602,7 +629,7 @@ impl Session {
     /// Cuts the connection without a word.
     pub(crate) fn terminate(&mut self, env: &mut Env, reason: &str) {
         self.report(env, 1006, reason.to_owned());
-        self.die();
+        self.die(env);
     }
 
     /// The time for an answer to our close frame, or for the peer's FIN, is up.
@@ -614,7 +641,7 @@ impl Session {
             Counters::one(&env.server.counters.close_timeouts);
             self.report(env, 1006, "the peer did not answer the close frame".to_owned());
         }
-        self.die();
+        self.die(env);
     }
 
     /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
@@ -648,7 +675,7 @@ impl Session {
     /// The peer is gone.
     fn lost(&mut self, env: &mut Env, why: &str) {
         self.report(env, 1006, why.to_owned());
-        self.die();
+        self.die(env);
     }
 
     /// The closing handshake is over, or we have failed the connection.
@@ -670,14 +697,11 @@ impl Session {
         let Some(admission) = self.admission.take() else { return };
         self.shared.end();
         let (code, reason) = self.failed.take().unwrap_or((code, reason));
-        let counters = &env.server.counters;
-        match code {
-            1006 => Counters::one(&counters.abnormal),
-            1009 => Counters::one(&counters.too_big),
-            1002 | 1007 => Counters::one(&counters.protocol_errors),
-            _ => {}
+        if code == 1006 {
+            Counters::one(&env.server.counters.abnormal);
         }
-        Counters::one(&counters.closed);
+        Counters::one(&env.server.counters.closed);
+        env.server.closes.count(code);
         drop(admission);
         env.live -= 1;
         env.ended.notify_one();
@@ -688,9 +712,14 @@ impl Session {
         env.emit(Item::plain(Event::Close { id: self.shared.id, code, reason }));
     }
 
-    fn die(&mut self) {
+    fn die(&mut self, env: &mut Env) {
+        if self.is_dead() {
+            return;
+        }
+        env.unsent += self.out.len() as u64;
         self.phase = Phase::Dead;
         self.shared.direct.end();
+        self.note(env);
         self.wake();
     }
 }
@@ -723,6 +752,8 @@ fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
     env.messages_in += 1;
     env.bytes_in += payload.len() as u64;
     if !shared.delivers() {
+        env.undelivered += 1;
+        env.undelivered_bytes += payload.len() as u64;
         return;
     }
     shared.add_pending(payload.len());

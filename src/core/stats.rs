@@ -1,33 +1,64 @@
 //! Counters that every thread adds to and the host reads without asking.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::handlers::HandlerTimes;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// A reading of all counters, totals since start unless said otherwise.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Stats { $($(#[doc = $doc])* pub $name: u64,)* }
+        pub struct Stats {
+            $($(#[doc = $doc])* pub $name: u64,)*
+            /// Connections that ended after they were open, by the code that the host was told
+            /// (RFC 6455 section 7.1.5). Their sum is `closed`.
+            pub closes: BTreeMap<u16, u64>,
+            /// What the host's callbacks took, by their kind.
+            pub handlers: HandlerTimes,
+            /// When the server was started, in seconds since 1970.
+            pub started: u64,
+        }
 
         impl Stats {
-            /// Name and value of each counter, in declaration order.
+            /// Name and value of each counter that is one number, in declaration order.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
 
-            /// The values alone, for the way to another process.
+            /// All of it as numbers, for the way to another process.
             pub(crate) fn values(&self) -> Vec<u64> {
-                vec![$(self.$name,)*]
+                let mut values = vec![$(self.$name,)* self.started];
+                values.extend(self.handlers.values());
+                values.extend(self.closes.iter().flat_map(|(code, n)| [u64::from(*code), *n]));
+                values
             }
 
             /// From there. What another version does not know is 0.
             pub(crate) fn from_values(values: &[u64]) -> Self {
-                let mut values = values.iter().copied();
-                Self { $($name: values.next().unwrap_or(0),)* }
+                let mut from = values.iter().copied();
+                let mut next = || from.next().unwrap_or(0);
+                let mut stats = Self { $($name: next(),)* started: next(), ..Self::default() };
+                stats.handlers = HandlerTimes::from_values(&mut next);
+                while let (Some(code), Some(n)) = (from.next(), from.next()) {
+                    stats.closes.insert(u16::try_from(code).unwrap_or(OTHER_CODES), n);
+                }
+                stats
             }
 
             /// Adds what another one counts.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)*
+                for (code, n) in &other.closes {
+                    *self.closes.entry(*code).or_default() += n;
+                }
+                self.handlers.add(&other.handlers);
+                // The earlier one; the hub has none.
+                self.started = match (self.started, other.started) {
+                    (0, started) | (started, 0) => started,
+                    (one, other) => one.min(other),
+                };
             }
 
             /// What the counter of this name counts, in one sentence.
@@ -45,7 +76,7 @@ macro_rules! counters {
 
         impl Counters {
             pub(crate) fn read(&self) -> Stats {
-                Stats { $($name: self.$name.load(Ordering::Relaxed),)* }
+                Stats { $($name: self.$name.load(Ordering::Relaxed),)* ..Stats::default() }
             }
         }
     };
@@ -54,6 +85,12 @@ macro_rules! counters {
 counters! {
     /// Open WebSocket connections now.
     connections,
+    /// Most connections that may be open at a time.
+    max_connections,
+    /// Handshakes that have their place and are not open yet: most of them wait for the host.
+    handshakes,
+    /// Sockets that speak HTTP now: handshakes, plain requests, and those idle between requests.
+    http_sockets,
     /// Sockets accepted.
     accepted,
     /// Failed `accept` calls (descriptors exhausted, mostly).
@@ -80,6 +117,14 @@ counters! {
     messages_in,
     /// Messages queued for sending; a published one counts once for each subscriber.
     messages_out,
+    /// Messages received that wait for the host now.
+    pending_messages,
+    /// Payload bytes of these.
+    pending_bytes,
+    /// Frames that wait to be written to their sockets now.
+    waiting_frames,
+    /// Bytes sent by the host and not yet taken by the kernel, framing included.
+    waiting_bytes,
     /// Topics and patterns with at least one subscriber now.
     topics,
     /// Calls of publish and broadcast, and publications of other processes.
@@ -104,6 +149,12 @@ counters! {
     slow_closed,
     /// Messages dropped because the peer reads too slowly.
     slow_dropped,
+    /// Messages received after the host had closed their connection, and so not delivered.
+    undelivered,
+    /// Payload bytes of these.
+    undelivered_bytes,
+    /// Frames that still waited to be written when their connection ended.
+    unsent,
     /// Connections closed with 1009 for a message that was too big.
     too_big,
     /// Connections closed with 1002 or 1007 for a protocol error.
@@ -112,12 +163,16 @@ counters! {
     abnormal,
     /// Times a socket was not read because its messages waited for the host.
     paused,
+    /// Callbacks of the host that ended with an exception.
+    callback_errors,
     /// TLS handshakes that failed.
     tls_errors,
     /// Changes of certificate files that could not be taken over.
     tls_reload_errors,
     /// Connections ended for a PROXY header that is malformed or comes from a peer not trusted.
     proxy_errors,
+    /// Bytes of publications that wait for the hub now.
+    bus_waiting_bytes,
     /// Publications handed to the hub for other workers and nodes.
     bus_sent,
     /// Publications that came from the hub.
@@ -143,8 +198,104 @@ counters! {
 impl Stats {
     /// Without what is a state and not a count: for a server that has ended.
     pub(crate) fn counts_only(self) -> Self {
-        Self { connections: 0, topics: 0, publishers: 0, history_topics: 0, history_bytes: 0, ..self }
+        let mut handlers = self.handlers;
+        handlers.running = 0;
+        Self {
+            connections: 0,
+            max_connections: 0,
+            handshakes: 0,
+            http_sockets: 0,
+            pending_messages: 0,
+            pending_bytes: 0,
+            waiting_frames: 0,
+            waiting_bytes: 0,
+            topics: 0,
+            publishers: 0,
+            history_topics: 0,
+            history_bytes: 0,
+            bus_waiting_bytes: 0,
+            started: 0,
+            handlers,
+            ..self
+        }
     }
+}
+
+/// Stands in [`Stats::closes`] for the codes that are not counted by themselves.
+pub const OTHER_CODES: u16 = 0;
+
+/// Codes of peers that are counted by themselves, beside those that RFC 6455 section 7.4.1 and
+/// its registry name and those that the host uses. Each one is kept for good, and what a peer
+/// sends must not fill the memory.
+const MOST_CODES: usize = 64;
+
+/// How often connections ended with which code.
+#[derive(Debug, Default)]
+pub(crate) struct Closes(Mutex<Codes>);
+
+#[derive(Debug, Default)]
+struct Codes {
+    counts: BTreeMap<u16, u64>,
+    /// How many of these were added for what a peer has sent.
+    from_peers: usize,
+}
+
+impl Closes {
+    /// A connection has ended with this code.
+    pub(crate) fn count(&self, code: u16) {
+        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Codes { counts, from_peers } = &mut *codes;
+        let mut code = code;
+        if !matches!(code, 1000..=1015) && !counts.contains_key(&code) {
+            if *from_peers < MOST_CODES {
+                *from_peers += 1;
+            } else {
+                code = OTHER_CODES;
+            }
+        }
+        *counts.entry(code).or_default() += 1;
+    }
+
+    /// The host closes with this code: it is counted by itself, whatever peers have sent.
+    pub(crate) fn expect(&self, code: u16) {
+        if code >= 3000 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.entry(code).or_default();
+        }
+    }
+
+    pub(crate) fn read(&self) -> BTreeMap<u16, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
+    }
+}
+
+/// A counter with one writer, which spares the locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Single(AtomicU64);
+
+impl Single {
+    pub(crate) fn add(&self, n: u64) {
+        self.set(self.0.load(Ordering::Relaxed).wrapping_add(n));
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Release);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What the host has taken of that which was received. Beside the shared counters, so that the
+/// host and the I/O threads don't fight for the same piece of cache.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Taken {
+    pub(crate) messages: Single,
+    pub(crate) bytes: Single,
+    /// Of these, what was not delivered.
+    pub(crate) undelivered: Single,
+    pub(crate) undelivered_bytes: Single,
 }
 
 impl Counters {
@@ -154,5 +305,35 @@ impl Counters {
 
     pub(crate) fn one(counter: &AtomicU64) {
         Self::add(counter, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_travel_as_numbers_and_add_up() {
+        let closes = BTreeMap::from([(1000, 3), (4001, 1)]);
+        let one = Stats { opened: 5, pending_bytes: 7, started: 99, closes, ..Stats::default() };
+        assert_eq!(Stats::from_values(&one.values()), one);
+        assert_eq!(Stats::from_values(&[]), Stats::default());
+        let mut sum = Stats { started: 98, closes: BTreeMap::from([(1000, 1)]), ..Stats::default() };
+        sum.add(&one);
+        sum.add(&one);
+        assert_eq!((sum.opened, sum.started, sum.closes[&1000], sum.closes[&4001]), (10, 98, 7, 2));
+    }
+
+    #[test]
+    fn peers_can_not_add_codes_without_end() {
+        let closes = Closes::default();
+        closes.expect(4900);
+        (3000..5000).for_each(|code| closes.count(code));
+        closes.count(1000);
+        let counts = closes.read();
+        assert_eq!(counts.values().sum::<u64>(), 2001);
+        assert_eq!(counts.len(), MOST_CODES + 3);
+        assert_eq!(counts[&OTHER_CODES], 2000 - 1 - MOST_CODES as u64);
+        assert_eq!((counts[&1000], counts[&4900]), (1, 1));
     }
 }

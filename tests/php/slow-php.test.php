@@ -18,7 +18,9 @@ function attend(Client $client): bool
 
 test('a handler that blocks for 3 s holds up nobody else', function (): void {
     // Pings and timeouts much shorter than the 3 s, so that they matter.
-    $server = TestServer::start(['pingInterval' => 0.4, 'pingTimeout' => 1.2, 'handshakeTimeout' => 1.5]);
+    $server = TestServer::start([
+        'pingInterval' => 0.4, 'pingTimeout' => 1.2, 'handshakeTimeout' => 1.5, 'metricsPath' => '/metrics',
+    ]);
     $busy = $server->open();
     $clients = [];
     for ($i = 0; $i < 50; $i++) {
@@ -29,7 +31,7 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
     $busy->send('sleep 3');
 
     // Until PHP is free again each client pings, in turns, and new ones come.
-    $slowest = $pongs = 0;
+    $slowest = $pongs = $running = 0;
     $new = [];
     while (microtime(true) - $start < 2.7) {
         foreach ($clients as $i => $client) {
@@ -50,6 +52,9 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
         foreach ([$busy, ...$new] as $client) {
             check(attend($client), 'a connection was closed');
         }
+        $page = $server->connect()->raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")->response()->body;
+        preg_match('/^sprocket_callback_running_seconds (\S+)$/m', $page, $match);
+        $running = max($running, (float) $match[1]);
         usleep(20_000);
     }
     $busy->send('hello');
@@ -66,6 +71,9 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
     same(51 + count($new), $stats['connections'], 'connections');
     same(0, $stats['closed'], 'closed connections');
     same(0, $stats['pingTimeouts'], 'ping timeouts');
+    check($running > 1.0, "metrics told of a callback that has run for $running s");
+    same(51 + count($new), $stats['callbacks']['open']['calls'], 'calls of onOpen');
+    check($stats['callbacks']['message']['seconds'] >= 3.0, 'seconds of onMessage: ' . $stats['callbacks']['message']['seconds']);
 });
 
 test('messages that come meanwhile wait, and are delivered in order', function (): void {

@@ -325,18 +325,6 @@ fn the_metrics_path_needs_no_host() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("\nsprocket_connections 1\n"), "{body}");
-    assert!(
-        body.contains(
-            "# TYPE sprocket_connections_opened_total counter\nsprocket_connections_opened_total 1\n"
-        )
-    );
-    // Every sample has its two comments before it.
-    let lines: Vec<&str> = body.lines().collect();
-    for three in lines.chunks(3) {
-        let name = three[2].split([' ', '{']).next().unwrap();
-        assert!(three[0].starts_with(&format!("# HELP {name} ")), "{three:?}");
-        assert!(three[1].starts_with(&format!("# TYPE {name} ")), "{three:?}");
-    }
 }
 
 #[test]

@@ -107,13 +107,7 @@ impl Server {
     /// at most some seconds old. [`bus::HUB`](crate::bus::HUB) as slot stands for the hub itself
     /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {
-        let slot = self.state.config.bus.as_ref().map_or(0, |bus| bus.slot);
-        let mut all = vec![(slot, self.stats())];
-        if let Some(port) = &self.state.bus {
-            all.extend(port.stats().values().cloned());
-        }
-        all.sort_by_key(|(slot, _)| *slot);
-        all
+        self.state.node_stats()
     }
 
     /// What is remembered goes to the hub alone, which gives it a position and to everybody.

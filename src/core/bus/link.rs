@@ -415,10 +415,7 @@ impl Link {
     }
 
     fn report(&mut self) {
-        let mut stats = self.state.counters.read();
-        stats.connections = self.state.limits.open() as u64;
-        stats.topics = io_thread::with(|io| io.topic_names().count() as u64).unwrap_or(0);
-        let values = stats.values();
+        let values = self.state.stats().values();
         if let Phase::Up(pipe) = &mut self.phase
             && values != self.reported
         {

@@ -59,6 +59,11 @@ impl Port {
         self.limit.min(self.largest.load(Ordering::Relaxed))
     }
 
+    /// Bytes of publications that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     fn release(&self, frame: usize) {
         self.queued.fetch_sub(frame, Ordering::Relaxed);
     }

@@ -24,7 +24,10 @@ echo array_keys($stats) === $names[1] ? "the counters of the manual\n" : implode
 foreach (['connections', 'accepted', 'opened', 'closed', 'httpRequests', 'messagesIn', 'messagesOut', 'bytesIn', 'abnormal'] as $name) {
     echo "$name $stats[$name]\n";
 }
-var_dump($stats['bytesOut'] >= 7);
+var_dump($stats['bytesOut'] >= 7, $stats['closes']);
+foreach (array_filter($stats['callbacks'], fn ($times) => $times['calls'] > 0) as $kind => $times) {
+    echo "$kind $times[calls]", $times['seconds'] > 0 ? '' : ' in no time', "\n";
+}
 halt($server);
 var_dump($server->stats()['messagesIn']);
 --EXPECT--
@@ -39,4 +42,10 @@ messagesOut 1
 bytesIn 5
 abnormal 0
 bool(true)
+array(1) {
+  [1000]=>
+  int(1)
+}
+message 1
+request 1
 int(1)
