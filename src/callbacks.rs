@@ -21,10 +21,13 @@ pub(crate) enum Hook {
     Start,
     WorkerStart,
     WorkerStop,
+    Resume,
+    Presence,
+    Broker,
 }
 
 impl Hook {
-    pub(crate) const ALL: [Hook; 11] = [
+    pub(crate) const ALL: [Hook; 14] = [
         Hook::Upgrade,
         Hook::Open,
         Hook::Message,
@@ -36,6 +39,9 @@ impl Hook {
         Hook::Start,
         Hook::WorkerStart,
         Hook::WorkerStop,
+        Hook::Resume,
+        Hook::Presence,
+        Hook::Broker,
     ];
 
     /// What the core must be told so that it sends the events; the others always come.
@@ -45,6 +51,9 @@ impl Hook {
             Hook::Drain => Some(Interest::DRAIN),
             Hook::Pong => Some(Interest::PONG),
             Hook::Request => Some(Interest::REQUEST),
+            Hook::Resume => Some(Interest::RESUME),
+            Hook::Presence => Some(Interest::PRESENCE),
+            Hook::Broker => Some(Interest::BROKER),
             Hook::Open | Hook::Message | Hook::Close | Hook::Error => None,
             Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
@@ -60,6 +69,9 @@ impl Hook {
             Hook::Drain => Some(Handler::Drain),
             Hook::Pong => Some(Handler::Pong),
             Hook::Request => Some(Handler::Request),
+            Hook::Resume => Some(Handler::Resume),
+            Hook::Presence => Some(Handler::Presence),
+            Hook::Broker => Some(Handler::Broker),
             Hook::Error | Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
     }

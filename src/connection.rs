@@ -12,7 +12,7 @@ use crate::zend::{
     Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, register_class,
     string, zstr_is_utf8,
 };
-use crate::{errors, topics};
+use crate::{errors, history, presence, topics};
 
 static CONNECTION: ClassCell = ClassCell::new();
 
@@ -118,6 +118,16 @@ pub(crate) fn register() {
         Method::new(c"terminate", terminate).returns(Type::VOID),
         Method::new(c"subscribe", topics::subscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
         Method::new(c"unsubscribe", topics::unsubscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
+        Method::new(c"resume", history::resume)
+            .arg(c"topic", Type::STRING)
+            .opt(c"position", Type::STRING, c"''")
+            .returns(Type::VOID),
+        Method::new(c"join", presence::join)
+            .arg(c"topic", Type::STRING)
+            .arg(c"member", Type::STRING)
+            .opt(c"data", Type::STRING, c"''")
+            .returns(Type::VOID),
+        Method::new(c"leave", presence::leave).arg(c"topic", Type::STRING).returns(Type::VOID),
         Method::new(c"topics", topics::topics).returns(Type::ARRAY),
         Method::new(c"isOpen", is_open).returns(Type::BOOL),
         Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),

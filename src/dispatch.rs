@@ -188,9 +188,6 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
     let mut tick = lifecycle::tick();
     while done < most {
         let Some(event) = server.link.with(|core| core.next_event()).flatten() else { break };
-        if done == 0 {
-            server.link.with(Core::busy);
-        }
         dispatch(server, event)?;
         settle(server)?;
         done += 1;
@@ -204,9 +201,6 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
     }
     let now = Instant::now();
     while let Some(callback) = server.timers.due(now) {
-        if done == 0 {
-            server.link.with(Core::busy);
-        }
         server.link.with(|core| core.handling(Handler::Timer));
         if callback.call(&mut []).is_err() {
             failed(server, None)?;
@@ -257,16 +251,39 @@ fn dispatch(server: &Server, event: Event) -> Result<()> {
             Ok(())
         }
         Event::Request { ticket, request, body } => answer(server, ticket, request, body),
-        // Nothing asks for them yet.
-        Event::Resumed { .. } | Event::Presence { .. } | Event::Broker { .. } => Ok(()),
-        Event::Unpublished { topic, reason } => {
-            errors::unpublished(&topic, &reason);
-            failed(server, None)
-        }
+        event @ (Event::Resumed { .. }
+        | Event::Presence { .. }
+        | Event::Broker { .. }
+        | Event::Unpublished { .. }) => of_node(server, event),
         Event::Stopped => {
             server.end();
             Ok(())
         }
+    }
+}
+
+/// What is rare has its own function: the other one is small enough to be part of its caller.
+#[cold]
+fn of_node(server: &Server, event: Event) -> Result<()> {
+    match event {
+        Event::Resumed { id, topic, complete, messages, position } => {
+            resumed(server, id, topic, complete, messages, position)
+        }
+        Event::Presence { topic, member, data, joined } => {
+            let arguments = [text(topic.as_bytes()), text(member.as_bytes()), flag(joined), string(&data)];
+            drop((topic, member, data));
+            tell(server, Hook::Presence, arguments)
+        }
+        Event::Broker { connected, reason } => {
+            let arguments = [flag(connected), text(reason.as_bytes())];
+            drop(reason);
+            tell(server, Hook::Broker, arguments)
+        }
+        Event::Unpublished { topic, reason } => {
+            errors::unpublished(&topic, &reason);
+            failed(server, None)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -323,10 +340,19 @@ fn message(server: &Server, id: ConnId, payload: Bytes, binary: bool) -> Result<
     let Some(connection) = find(server, id) else { return Ok(()) };
     let value = if binary { string(&payload) } else { text(&payload) };
     drop(payload);
-    let mut flag = Zval::new();
-    flag.set_bool(binary);
-    invoke(server, Hook::Message, &mut [connection.value(), value, flag], Some(&connection))?;
+    invoke(server, Hook::Message, &mut [connection.value(), value, flag(binary)], Some(&connection))?;
     Ok(())
+}
+
+fn flag(on: bool) -> Zval {
+    let mut value = Zval::new();
+    value.set_bool(on);
+    value
+}
+
+/// A hook that is about no connection.
+fn tell<const N: usize>(server: &Server, hook: Hook, mut arguments: [Zval; N]) -> Result<()> {
+    invoke(server, hook, &mut arguments, None).map(drop)
 }
 
 fn with_connection(server: &Server, hook: Hook, id: ConnId, more: Option<Zval>) -> Result<()> {
@@ -368,6 +394,24 @@ fn close(server: &Server, id: ConnId, code: u16, reason: String) -> Result<()> {
     let words = text(reason.as_bytes());
     drop(reason);
     invoke(server, Hook::Close, &mut [connection.value(), number, words], Some(&connection))?;
+    Ok(())
+}
+
+fn resumed(
+    server: &Server,
+    id: ConnId,
+    topic: String,
+    complete: bool,
+    messages: u64,
+    position: String,
+) -> Result<()> {
+    let Some(connection) = find(server, id) else { return Ok(()) };
+    let mut count = Zval::new();
+    count.set_long(i64::try_from(messages).unwrap_or(i64::MAX));
+    let (name, place) = (text(topic.as_bytes()), text(position.as_bytes()));
+    drop((topic, position));
+    let mut arguments = [connection.value(), name, flag(complete), count, place];
+    invoke(server, Hook::Resume, &mut arguments, Some(&connection))?;
     Ok(())
 }
 

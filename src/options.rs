@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
+use sprocket_core::{BrokerConfig, Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
 use crate::compression::compression;
 use crate::convert::duration;
 use crate::errors::invalid_option;
+use crate::history::history;
 use crate::listen::{is_token, socket_path};
 use crate::tls::Tls;
 use crate::zend::{
@@ -24,6 +25,9 @@ static SLOW_CONSUMER: ClassCell = ClassCell::new();
 
 /// Largest size in bytes that an option takes: 2 GiB - 1, far from what any frame header overflows.
 const MOST_BYTES: i64 = i32::MAX as i64;
+
+/// What names begin with on a broker.
+const PREFIX: &str = "sprocket:";
 
 /// The checked values. What PHP sees of them are the declared properties.
 #[derive(Default)]
@@ -93,6 +97,10 @@ pub(crate) fn register() {
         (c"publishSocket", Type::STRING.nullable(), c"null"),
         (c"publishSocketMode", Type::INT, c"0600"),
         (c"staticFiles", Type::STRING.nullable(), c"null"),
+        (c"history", Type::ARRAY, c"[]"),
+        (c"broker", Type::STRING.nullable(), c"null"),
+        (c"brokerPrefix", Type::STRING, c"'sprocket:'"),
+        (c"brokerQueue", Type::INT, c"16777216"),
         (c"workers", Type::INT, c"1"),
         (c"maxRequests", Type::INT, c"0"),
         (c"maxMemory", Type::INT, c"0"),
@@ -128,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The argument as it was given.
-    fn argument(&self) -> Zval {
+    pub(crate) fn argument(&self) -> Zval {
         self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone)
     }
 
@@ -201,7 +209,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 29)?;
+    call.arity(0, 33)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -248,6 +256,8 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         compression: compression(args)?,
         publish_socket: publish_socket(args)?,
         static_files: static_files(args)?,
+        history: history(args)?,
+        broker: broker(args)?,
         ..base
     };
     let workers = Some(args.int("workers", 1, 0, 64)? as u16).filter(|n| *n != 1);
@@ -383,6 +393,46 @@ fn static_files(args: &mut Reader<'_>) -> Result<Option<PathBuf>> {
     }
     args.take(value);
     Ok(Some(found))
+}
+
+fn is_broker(url: &str) -> bool {
+    const SCHEMES: [&str; 5] = ["redis", "rediss", "redis+unix", "nats", "tls"];
+    url.split_once("://").is_some_and(|(scheme, rest)| SCHEMES.contains(&scheme) && !rest.is_empty())
+}
+
+fn broker(args: &mut Reader<'_>) -> Result<Option<BrokerConfig>> {
+    let url = match args.call.string_or_null(args.next)? {
+        None => {
+            args.take(Zval::null());
+            None
+        }
+        Some(url) => {
+            let value = string(url.as_bytes());
+            let Some(url) = url.as_str().ok().filter(|url| is_broker(url)) else {
+                let allowed = "null, or the address of a broker, such as \"redis://127.0.0.1:6379\" or \"nats://127.0.0.1:4222\"";
+                return args.refuse("broker", &value, allowed);
+            };
+            args.take(value);
+            Some(url.to_owned())
+        }
+    };
+    let prefix = match args.call.string(args.next)? {
+        None => PREFIX.to_owned(),
+        Some(prefix) => {
+            let allowed = "1 to 100 bytes of letters, digits and -_.:/";
+            let fits = |p: &&str| {
+                (1..=100).contains(&p.len())
+                    && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
+            };
+            match prefix.as_str().ok().filter(fits) {
+                Some(prefix) => prefix.to_owned(),
+                None => return args.refuse("brokerPrefix", &string(prefix.as_bytes()), allowed),
+            }
+        }
+    };
+    args.take(string(prefix.as_bytes()));
+    let queue = args.size("brokerQueue", 16 << 20, 65_536, MOST_BYTES)?;
+    Ok(url.map(|url| BrokerConfig { url, prefix, queue }))
 }
 
 /// The settings of an optional `Options` argument.

@@ -23,7 +23,7 @@ use crate::zend::{
     argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
     throw_error, watch_forks, with_signals_blocked,
 };
-use crate::{counters, dispatch, errors, run, topics};
+use crate::{counters, dispatch, errors, presence, run, topics};
 
 static SERVER: ClassCell = ClassCell::new();
 
@@ -111,6 +111,9 @@ pub(crate) fn register() {
         Method::new(c"onStart", |c: &Call| set(c, Hook::Start)),
         Method::new(c"onWorkerStart", |c: &Call| set(c, Hook::WorkerStart)),
         Method::new(c"onWorkerStop", |c: &Call| set(c, Hook::WorkerStop)),
+        Method::new(c"onResume", |c: &Call| set(c, Hook::Resume)),
+        Method::new(c"onPresence", |c: &Call| set(c, Hook::Presence)),
+        Method::new(c"onBroker", |c: &Call| set(c, Hook::Broker)),
     ];
     let setters = methods.split_off(1).into_iter();
     methods.extend(setters.map(|m| m.arg(c"callback", callback).returns(Type::STATIC)));
@@ -150,6 +153,7 @@ pub(crate) fn register() {
         Method::new(c"subscriberCount", topics::subscriber_count)
             .arg(c"topic", Type::STRING)
             .returns(Type::INT),
+        Method::new(c"presence", presence::presence).arg(c"topic", Type::STRING).returns(Type::ARRAY),
         Method::new(c"stats", counters::stats).returns(Type::ARRAY),
         Method::new(c"after", |c: &Call| timer(c, false))
             .arg(c"seconds", Type::FLOAT)
@@ -270,7 +274,7 @@ impl Server {
         let native = self.link.is_native();
         let core = self.link.detach();
         if let Some(core) = core.as_ref().filter(|_| native) {
-            self.stats.replace(Some(core.stats()));
+            self.stats.replace(Some(counters::counted(core)));
         }
         // Cuts what is left and joins the I/O threads; does neither in a fork.
         drop(core);

@@ -196,6 +196,47 @@ final class Server implements \Countable
     public function onWorkerStop(?callable $callback): static {}
 
     /**
+     * Sets what runs when a connection has resumed a topic: what it had missed has been sent to it.
+     *
+     * `$complete` false: something is missing, because the position is too old, of another time
+     * or none at all. Nothing was sent again then, and the subscription goes from now on: send the
+     * client what it needs to begin anew. `$messages` were sent again. `$position` is that of the
+     * last publication that it has got now.
+     *
+     * @param (callable(Connection, string, bool, int, string): void)|null $callback
+     *        `function (Connection $connection, string $topic, bool $complete, int $messages, string $position): void`.
+     *        Replaces what was set before; null removes it.
+     *
+     * @see Connection::resume()
+     */
+    public function onResume(?callable $callback): static {}
+
+    /**
+     * Sets what runs when a member comes to a topic with the first of its connections, or leaves
+     * it with the last, on whichever worker or node.
+     *
+     * @param (callable(string, string, bool, string): void)|null $callback
+     *        `function (string $topic, string $member, bool $joined, string $data): void`.
+     *        Replaces what was set before; null removes it.
+     *
+     * @see Connection::join()
+     */
+    public function onPresence(?callable $callback): static {}
+
+    /**
+     * Sets what runs when the connection to {@see Options::$broker} is there or gone, and when an
+     * attempt to connect fails for another reason than the last one.
+     *
+     * While it is away, topics work within the node, and publications for the others wait, up to
+     * {@see Options::$brokerQueue}.
+     *
+     * @param (callable(bool, string): void)|null $callback
+     *        `function (bool $connected, string $reason): void`.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onBroker(?callable $callback): static {}
+
+    /**
      * Binds, starts the I/O threads, and listens. Does nothing on a running server. After
      * {@see stop()} has come to its end the server may be started again.
      *
@@ -361,10 +402,14 @@ final class Server implements \Countable
      * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
      * {@see Connection::send()}. Does nothing on a server that does not run.
      *
+     * It goes to all workers, and with {@see Options::$broker} to all nodes. What can't be passed on
+     * at once is told by the exception, what fails later by {@see onError()} with one of the same class.
+     *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
      * @param string $payload UTF-8 unless binary.
      * @param Connection|null $except One that is left out: the sender, mostly.
      *
+     * @throws PublishException If too much waits for the other workers. The message says who has got it.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the topic is not allowed.
@@ -377,6 +422,7 @@ final class Server implements \Countable
      * @param string $payload UTF-8 unless binary.
      * @param Connection|null $except One that is left out: the sender, mostly.
      *
+     * @throws PublishException If too much waits for the other workers.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
      */
@@ -391,6 +437,17 @@ final class Server implements \Countable
      * @throws \ValueError If the topic is not valid UTF-8.
      */
     public function subscriberCount(string $topic): int {}
+
+    /**
+     * Who is present in a topic, on all workers and nodes: see {@see Connection::join()}.
+     *
+     * @return list<array{member: string, data: string, connections: int<1, max>}> By name. `data` is
+     *         what was said when one of the member's connections joined last.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the topic is not valid UTF-8.
+     */
+    public function presence(string $topic): array {}
 
     /**
      * Counters, totals since {@see start()} unless said otherwise.
@@ -415,7 +472,7 @@ final class Server implements \Countable
      * - `pendingMessages`: messages received that wait for PHP now
      * - `pendingBytes`: payload bytes of these
      * - `waitingFrames`: frames that wait to be written to their sockets now
-     * - `waitingBytes`: bytes sent and not yet taken by the kernel now, framing included
+     * - `waitingBytes`: bytes that wait on these connections, as bufferedAmount() counts them
      * - `topics`: topics and patterns with at least one subscriber now
      * - `published`: calls of publish() and broadcast(), and publications by {@see Publisher}
      * - `publishers`: connections to {@see Options::$publishSocket} now
@@ -440,10 +497,21 @@ final class Server implements \Countable
      * - `tlsReloadErrors`: changes of certificate files that could not be taken over
      * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
      *   that is not trusted
+     * - `busWaitingBytes`: bytes of publications that wait for the hub now
+     * - `busSent`: publications handed to the hub for other workers and nodes
+     * - `busReceived`: publications that came from the hub
+     * - `busRefused`: publications refused because too much waited for the hub
+     * - `busLostLinks`: times the connection to the hub was lost, and what others published meanwhile
+     * - `busLost`: own publications, at most, that the hub had not dealt with when that happened
+     * - `busCut`: workers whose connection the hub has cut because they did not read
+     * - `busErrors`: connections to the hub that were ended for bytes that make no sense
+     * - `unpublished`: publications that were accepted, and could not be passed on
+     * - `historyTopics`: topics whose history is kept in memory now
+     * - `historyBytes`: bytes of these histories now
      * - `closes`: ends by the code that onClose gets; under 0 the codes that peers have made up
      *   beyond 64 different ones
      * - `callbacks`: calls and seconds of callbacks, by kind: upgrade, open, message, close, drain,
-     *   pong, request, timer; the time of onError is part of what failed
+     *   pong, request, timer, resume, presence, broker; the time of onError is part of what failed
      *
      * docs/metrics.md says what to watch, and what they are called for Prometheus.
      *
@@ -626,6 +694,32 @@ final class Options
     public readonly ?string $staticFiles;
 
     /**
+     * Which topics keep what was published last, by their names or patterns; the first that fits a
+     * topic counts. Clients that come back get what they have missed: see
+     * {@see Connection::resume()}. With workers all of them need the same.
+     *
+     * @var array<string, History>
+     */
+    public readonly array $history;
+
+    /**
+     * Address of a broker by which several machines share topics, history and presence:
+     * `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` with TLS,
+     * `redis+unix:///PATH`, `nats://[USER:PASSWORD@]HOST[:PORT]`, or `tls://…` for NATS with TLS.
+     * Null: none. {@see Server::onBroker()} tells of its state.
+     */
+    public readonly ?string $broker;
+
+    /** What names of channels, subjects and keys begin with there, to keep applications apart. */
+    public readonly string $brokerPrefix;
+
+    /**
+     * Bytes of publications that wait while the broker is away. Beyond it they are not published on
+     * other nodes, and fail with a {@see PublishException}.
+     */
+    public readonly int $brokerQueue;
+
+    /**
      * Processes that serve, for more than one core's worth of PHP: see {@see Server::run()}. 1: the
      * script's process serves itself. 0: one worker for each core. Limits such as
      * {@see $maxConnections} and {@see $maxConnectionsPerIp} count in each worker for itself.
@@ -670,6 +764,10 @@ final class Options
      * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
      * @param int $publishSocketMode 0 to 0777.
      * @param string|null $staticFiles The absolute path of a directory that is there.
+     * @param array<string, History> $history By topics and patterns.
+     * @param string|null $broker Null for none.
+     * @param string $brokerPrefix At most 100 bytes.
+     * @param int $brokerQueue Bytes, 65536 to 2147483647.
      * @param int $workers 0 to 64.
      * @param int $maxRequests At least 0.
      * @param int $maxMemory Bytes, at least 0.
@@ -703,9 +801,63 @@ final class Options
         ?string $publishSocket = null,
         int $publishSocketMode = 0600,
         ?string $staticFiles = null,
+        array $history = [],
+        ?string $broker = null,
+        string $brokerPrefix = 'sprocket:',
+        int $brokerQueue = 16777216,
         int $workers = 1,
         int $maxRequests = 0,
         int $maxMemory = 0,
+    ) {}
+}
+
+/**
+ * What a topic remembers of its publications, for clients that come back. Immutable; use named
+ * arguments. Whatever limit is reached first, the oldest go.
+ *
+ * ```php
+ * $options = new Sprocket\Options(history: [
+ *     'room.>' => new Sprocket\History(messages: 50, seconds: 600.0, stamp: '%position%'),
+ * ]);
+ * // …
+ * $server->publish('room.7', json_encode(['text' => $text, 'position' => '%position%']));
+ * ```
+ *
+ * It is kept in memory, beyond the end of a worker and not beyond that of the server, or, with
+ * {@see Options::$broker}, by the broker. See docs/history.md.
+ */
+final class History
+{
+    /** How many publications are kept at most. */
+    public readonly int $messages;
+
+    /** How long each is kept, in seconds; null: until there are too many newer ones. */
+    public readonly ?float $seconds;
+
+    /** Payload bytes that are kept at most. */
+    public readonly int $bytes;
+
+    /**
+     * The first occurrence of this in a text message is replaced by its position, for clients to give
+     * to {@see Connection::resume()}. A position consists of letters, digits and `-`. Null: nothing is.
+     */
+    public readonly ?string $stamp;
+
+    /**
+     * Every argument is optional and has the name of its property.
+     *
+     * @param int $messages 1 to 1000000.
+     * @param float|null $seconds 0.001 to 31622400, or null.
+     * @param int $bytes 1 to 2147483647.
+     * @param string|null $stamp 1 to 64 bytes of UTF-8, or null.
+     *
+     * @throws InvalidOption If a value is not allowed.
+     */
+    public function __construct(
+        int $messages = 100,
+        ?float $seconds = 300.0,
+        int $bytes = 1048576,
+        ?string $stamp = null,
     ) {}
 }
 
@@ -977,6 +1129,49 @@ final class Connection
      * @throws \ValueError If a name is not valid UTF-8.
      */
     public function unsubscribe(string ...$topics): void {}
+
+    /**
+     * Subscribes to a topic with {@see Options::$history} and sends what was published to it after
+     * a position, in order, before anything newer. {@see Server::onResume()} tells what it came to.
+     *
+     * Clients learn positions from {@see History::$stamp} and from onResume, keep the last one, and
+     * give it back when they have connected anew. An empty position means "from now on": this
+     * is how a client begins. What it gives may be anything; what is no position of this topic
+     * resumes nothing, with `$complete` false.
+     *
+     * Does nothing on a closed connection.
+     *
+     * @param string $topic Not a pattern.
+     * @param string $position What the client has got last, or empty.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the name is not allowed, or the topic keeps no history.
+     */
+    public function resume(string $topic, string $position = ''): void {}
+
+    /**
+     * Makes a member present in a topic, until {@see leave()} or the end of the connection. Several
+     * connections may join as the same member, who is present as long as one of them is.
+     * Joining again replaces the member or the data. Has nothing to do with subscriptions.
+     *
+     * Does nothing on a closed connection.
+     *
+     * @param string $topic Not a pattern.
+     * @param string $member Who: 1 to 255 bytes of UTF-8, such as the user's id.
+     * @param string $data What others should know of it: at most 65536 bytes, such as JSON.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If a name or the data is not allowed.
+     */
+    public function join(string $topic, string $member, string $data = ''): void {}
+
+    /**
+     * Takes {@see join()} back. Does nothing if the connection has not joined.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the topic is not valid UTF-8.
+     */
+    public function leave(string $topic): void {}
 
     /**
      * What the connection has subscribed to, patterns as they were given.
@@ -1337,8 +1532,10 @@ final class WorkerException extends \RuntimeException implements Exception
 }
 
 /**
- * A {@see Publisher} could not publish: nobody listens, the server refused, or the time was up.
- * The message names the address and the reason; the code is the errno if connecting failed.
+ * A message could not be published, or not to everybody. Thrown by a {@see Publisher} if nobody
+ * listens, the server refused, or the time was up: the message names the address and the reason,
+ * the code is the errno if connecting failed. Thrown by {@see Server::publish()}, or given to
+ * {@see Server::onError()}, if other workers or nodes do not get it.
  */
 final class PublishException extends \RuntimeException implements Exception
 {

@@ -290,9 +290,9 @@ impl State {
         (sum, workers)
     }
 
-    /// The clock of the times of callbacks: nanoseconds since the start.
+    /// The clock of the times of callbacks: nanoseconds since the start, never 0.
     pub(crate) fn nanos(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64
+        self.started.elapsed().as_nanos() as u64 | 1
     }
 
     pub(crate) fn wants(&self, interest: Interest) -> bool {

@@ -6,6 +6,8 @@
 //! and share what that took; a slow one among them is found out and counted as such. Sums and
 //! counts are exact, and no callback pays more than 0.6 % of its own time for the clock.
 
+use std::cell::Cell;
+
 use crate::stats::Single;
 
 /// What a callback of the host is for.
@@ -185,81 +187,95 @@ const QUICK: u64 = 4_000;
 const RUN: u32 = 8;
 
 /// Times one callback after the other on the host's thread.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 pub(crate) struct Stopwatch {
-    /// When the run that is being timed began, in nanoseconds.
-    since: u64,
+    /// When the run that is being timed began, in nanoseconds; 0: nothing is timed. The clock
+    /// never says 0.
+    since: Cell<u64>,
     /// The kind of the callbacks in it, and how many have ended.
-    run: Option<(Handler, u32)>,
+    kind: Cell<Handler>,
+    count: Cell<u32>,
     /// One is running.
-    running: bool,
+    running: Cell<bool>,
     /// What each callback of the last run took; 0: they were not quick.
-    typical: u64,
+    typical: Cell<u64>,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self {
+            since: Cell::new(0),
+            kind: Cell::new(Handler::Message),
+            count: Cell::new(0),
+            running: Cell::new(false),
+            typical: Cell::new(0),
+        }
+    }
 }
 
 impl Stopwatch {
-    /// Callbacks follow each other from here on.
-    pub(crate) fn start(&mut self, now: u64, times: &Handlers) {
-        (self.since, self.run, self.running) = (now, None, false);
-        // 0 stands for none.
-        times.began.set(now.max(1));
+    /// There is something to do: callbacks follow each other from here on, until [`Stopwatch::pause`].
+    pub(crate) fn start(&self, clock: impl FnOnce() -> u64, times: &Handlers) {
+        if self.since.get() == 0 {
+            let now = clock();
+            self.since.set(now);
+            times.began.set(now);
+        }
     }
 
     /// A callback begins.
-    pub(crate) fn begin(&mut self, handler: Handler, clock: impl FnOnce() -> u64, times: &Handlers) {
-        self.running = true;
-        match self.run {
-            Some((kind, _)) if kind == handler => {}
-            Some(_) => {
+    pub(crate) fn begin(&self, handler: Handler, clock: impl Fn() -> u64, times: &Handlers) {
+        self.start(&clock, times);
+        if self.kind.get() != handler {
+            if self.count.get() > 0 {
                 self.split(clock(), times);
-                self.run = Some((handler, 0));
             }
-            None => self.run = Some((handler, 0)),
+            self.kind.set(handler);
         }
+        self.running.set(true);
     }
 
     /// It has ended, if one began. `late`: a coarse clock has moved on meanwhile, so that it need
     /// not have been quick.
-    pub(crate) fn end(&mut self, late: bool, clock: impl FnOnce() -> u64, times: &Handlers) {
-        if !std::mem::take(&mut self.running) {
+    pub(crate) fn end(&self, late: bool, clock: impl FnOnce() -> u64, times: &Handlers) {
+        if !self.running.replace(false) {
             return;
         }
-        let Some((_, count)) = &mut self.run else { return };
-        *count += 1;
-        if late || self.typical == 0 || *count == RUN {
+        let count = self.count.get() + 1;
+        self.count.set(count);
+        if late || self.typical.get() == 0 || count == RUN {
             self.split(clock(), times);
         }
     }
 
-    /// What has ended until now has its times.
-    pub(crate) fn split(&mut self, now: u64, times: &Handlers) {
-        let took = now.saturating_sub(self.since);
-        self.since = now;
-        times.began.set(now.max(1));
-        let Some((handler, count)) = self.run.take().filter(|(_, count)| *count > 0) else { return };
-        let kind = &times.kinds[handler as usize];
+    /// Counts what has ended until now.
+    fn split(&self, now: u64, times: &Handlers) {
+        let took = now.saturating_sub(self.since.replace(now));
+        times.began.set(now);
+        let count = u64::from(self.count.replace(0));
+        let kind = &times.kinds[self.kind.get() as usize];
         kind.nanos.add(took);
-        let count = u64::from(count);
         if took <= count * QUICK {
-            self.typical = (took / count).max(1);
-            kind.count(count, self.typical);
-            return;
+            let each = (took / count).max(1);
+            self.typical.set(each);
+            return kind.count(count, each);
         }
         // One was slow, and the others were as quick as those before.
-        let quick = (count - 1) * self.typical;
+        let typical = self.typical.replace(0);
+        let quick = (count - 1) * typical;
         if count > 1 {
-            kind.count(count - 1, self.typical);
+            kind.count(count - 1, typical);
         }
         kind.count(1, took.saturating_sub(quick));
-        self.typical = 0;
     }
 
     /// No callback runs any more.
-    pub(crate) fn pause(&mut self, now: impl FnOnce() -> u64, times: &Handlers) {
-        if self.run.is_some() {
-            self.split(now(), times);
+    pub(crate) fn pause(&self, clock: impl FnOnce() -> u64, times: &Handlers) {
+        if self.count.get() > 0 {
+            self.split(clock(), times);
         }
-        self.running = false;
+        self.running.set(false);
+        self.since.set(0);
         times.began.set(0);
     }
 }
@@ -267,7 +283,6 @@ impl Stopwatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     /// A stopwatch over a clock that the test sets, which counts how often it is asked.
     #[derive(Default)]
@@ -301,7 +316,7 @@ mod tests {
         fn started() -> Self {
             let mut rig = Self::default();
             rig.now = 5;
-            rig.watch.start(5, &rig.times);
+            rig.watch.start(|| 5, &rig.times);
             rig
         }
     }

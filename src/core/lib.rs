@@ -81,7 +81,7 @@ pub use config::{
 pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
 pub use handlers::Handler;
-pub use patterns::check_topic;
+pub use patterns::{check_name, check_topic};
 pub use prepared::{OpenListener, OpenPublishSocket};
 pub use proxies::TrustedProxies;
 pub use publisher::{BrokerPublisher, PublishError, Publisher};

@@ -34,6 +34,14 @@ pub(crate) fn kind(name: &str) -> Result<Kind, TopicError> {
     Ok(kind)
 }
 
+/// That connections can subscribe to a topic or a pattern of this name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), TopicError> {
+    kind(name).map(drop)
+}
+
 /// That messages can be published to a topic of this name.
 ///
 /// # Errors

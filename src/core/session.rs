@@ -130,14 +130,14 @@ impl Session {
         }
     }
 
-    /// What waits here is part of what waits on this thread. To be called when the outbox has
-    /// changed for a while.
+    /// What waits here, after an attempt to write it, is part of what waits on this thread.
     fn note(&mut self, env: &mut Env) {
-        let now = if self.is_dead() { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
-        if now == self.noted {
+        let (frames, bytes) = self.noted;
+        let none = self.out.is_empty() || self.is_dead();
+        if none && frames == 0 {
             return;
         }
-        let (frames, bytes) = self.noted;
+        let now = if none { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
         env.waiting_frames = env.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
         env.waiting_bytes = env.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
         self.noted = now;

@@ -123,7 +123,7 @@ counters! {
     pending_bytes,
     /// Frames that wait to be written to their sockets now.
     waiting_frames,
-    /// Bytes sent by the host and not yet taken by the kernel, framing included.
+    /// Bytes of these, and what else the host has sent to the same connections.
     waiting_bytes,
     /// Topics and patterns with at least one subscriber now.
     topics,

@@ -209,6 +209,17 @@ impl Call {
         Ok(self.parse(index, c"d", 0.0_f64)?.unwrap_or(default))
     }
 
+    /// `None` if null was given.
+    pub(crate) fn float_or_null(&self, index: usize, default: f64) -> Result<Option<f64>> {
+        let Some(slot) = self.slot(index) else { return Ok(Some(default)) };
+        let (mut out, mut null) = (default, false);
+        // SAFETY: `d!` writes a `double` and a `bool`.
+        let parsed = unsafe {
+            ffi::zend_parse_parameter(0, index as u32 + 1, slot, c"d!".as_ptr(), &raw mut out, &raw mut null)
+        };
+        if parsed != 0 || pending() { Err(Thrown) } else { Ok((!null).then_some(out)) }
+    }
+
     pub(crate) fn bool(&self, index: usize, default: bool) -> Result<bool> {
         match self.value(index) {
             None => Ok(default),

@@ -48,6 +48,39 @@ foreach (['revolt', 'react'] as $name) {
     });
 }
 
+test('resume: who was away gets what was said meanwhile', function () use ($examples): void {
+    $server = TestServer::script("$examples/resume/server.php", '127.0.0.1:0');
+    // Reads up to a message that has this key: that one, and those before it.
+    $until = function (Client $client, string $key): array {
+        $before = [];
+        while (!array_key_exists($key, $message = json_decode($client->message(), true))) {
+            $before[] = $message;
+        }
+        return [$message, $before];
+    };
+    $enter = function (string $name, string $after = '') use ($server, $until): array {
+        $client = (new Client(rtrim($server->address, '/')))->open();
+        $client->send(json_encode(['name' => $name, 'after' => $after]));
+        return [$client, ...$until($client, 'resumed')];
+    };
+    [$ann, $answer] = $enter('ann');
+    same([true, 0], [$answer['resumed'], $answer['messages']]);
+    [$bob, $answer] = $enter('bob');
+    same(['ann', 'bob'], $until($bob, 'people')[0]['people']);
+    $bob->drop();
+    foreach (['one', 'two'] as $text) {
+        $ann->send(json_encode(['text' => $text]));
+    }
+    $last = null;
+    while ($last !== 'two') {
+        $last = $until($ann, 'text')[0]['text'];
+    }
+    [$bob, $resumed, $missed] = $enter('bob', $answer['position']);
+    same([true, 2], [$resumed['resumed'], $resumed['messages']]);
+    same(['one', 'two'], array_column($missed, 'text'), 'what was missed');
+    same(array_column($missed, 'position')[1], $resumed['position'], 'position');
+});
+
 test('chat tells why it cannot start', function () use ($examples): void {
     $taken = stream_socket_server('tcp://127.0.0.1:0');
     $name = stream_socket_get_name($taken, false);

@@ -15,6 +15,9 @@ $good = [
     'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
     'ioThreads' => [1, 64], 'backlog' => [1, 65535], 'compression' => [true, false],
     'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777], 'staticFiles' => [null, '/', __DIR__],
+    'history' => [[], ['a' => new Sprocket\History()], ['>' => new Sprocket\History(), str_repeat('x', 255) => new Sprocket\History()]],
+    'broker' => [null, 'redis://127.0.0.1', 'rediss://a:b@example.com:1/15', 'nats://127.0.0.1:4222', 'tls://nats.example'],
+    'brokerPrefix' => ['a', str_repeat('x', 100)], 'brokerQueue' => [65536, 2147483647],
     'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777],
     'workers' => [0, 1, 64], 'maxRequests' => [0, PHP_INT_MAX], 'maxMemory' => [0, PHP_INT_MAX],
 ];

@@ -37,6 +37,10 @@ compression false
 publishSocket null
 publishSocketMode 384
 staticFiles null
+history []
+broker null
+brokerPrefix "sprocket:"
+brokerQueue 16777216
 workers 1
 maxRequests 0
 maxMemory 0

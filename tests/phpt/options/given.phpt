@@ -15,6 +15,8 @@ $given = [
     'tls' => new Sprocket\Tls('/etc/chat.pem'),
     'compression' => new Sprocket\Compression(level: 9),
     'publishSocket' => '/run/p.sock', 'publishSocketMode' => 0660, 'staticFiles' => __DIR__,
+    'history' => ['room.*' => new Sprocket\History(5), '7' => new Sprocket\History(bytes: 9)],
+    'broker' => 'redis://user:secret@redis.example:6380/2', 'brokerPrefix' => 'chat.', 'brokerQueue' => 100_000,
     'workers' => 4, 'maxRequests' => 100000, 'maxMemory' => 64 << 20,
 ];
 $options = new Sprocket\Options(...$given);
