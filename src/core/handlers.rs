@@ -2,7 +2,7 @@
 //!
 //! Reading the exact clock costs 25 ns, which is 3 % of what an echoed message costs at full load
 //! (the coarse clock 7, the processor's own counter 10, but that one needs calibration and does not
-//! exist everywhere). So callbacks that take no more than [`QUICK`] are timed several at a time,
+//! exist everywhere). So callbacks that take no more than 4 µs are timed several at a time,
 //! and share what that took; a slow one among them is found out and counted as such. Sums and
 //! counts are exact, and no callback pays more than 0.6 % of its own time for the clock.
 
@@ -314,8 +314,7 @@ mod tests {
         }
 
         fn started() -> Self {
-            let mut rig = Self::default();
-            rig.now = 5;
+            let rig = Self { now: 5, ..Self::default() };
             rig.watch.start(|| 5, &rig.times);
             rig
         }

@@ -11,12 +11,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::*;
 
+/// Names and values.
+type Labels = Vec<(String, String)>;
+
 /// One name of a page.
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
     /// By name and labels as written.
-    samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+    samples: BTreeMap<(String, Labels), f64>,
 }
 
 /// Takes what the text format 0.0.4 allows and what its conventions ask for, and nothing else:
@@ -68,7 +71,7 @@ fn parse(page: &str) -> BTreeMap<String, Family> {
 
 /// Buckets grow with their bounds, the last one is infinite and holds the count.
 fn check_histogram(name: &str, family: &Family) {
-    let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for ((sample, labels), value) in &family.samples {
         if sample.ends_with("_bucket") {
             let (le, rest): (Vec<_>, Vec<_>) = labels.iter().cloned().partition(|(l, _)| l == "le");
