@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{BrokerConfig, Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
+use sprocket_core::broker::{BrokerConfig, BrokerKind, BrokerUrl, check_prefix};
+use sprocket_core::{Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
 use crate::compression::compression;
 use crate::convert::duration;
@@ -25,9 +26,6 @@ static SLOW_CONSUMER: ClassCell = ClassCell::new();
 
 /// Largest size in bytes that an option takes: 2 GiB - 1, far from what any frame header overflows.
 const MOST_BYTES: i64 = i32::MAX as i64;
-
-/// What names begin with on a broker.
-const PREFIX: &str = "sprocket:";
 
 /// The checked values. What PHP sees of them are the declared properties.
 #[derive(Default)]
@@ -395,44 +393,40 @@ fn static_files(args: &mut Reader<'_>) -> Result<Option<PathBuf>> {
     Ok(Some(found))
 }
 
-fn is_broker(url: &str) -> bool {
-    const SCHEMES: [&str; 5] = ["redis", "rediss", "redis+unix", "nats", "tls"];
-    url.split_once("://").is_some_and(|(scheme, rest)| SCHEMES.contains(&scheme) && !rest.is_empty())
-}
-
 fn broker(args: &mut Reader<'_>) -> Result<Option<BrokerConfig>> {
     let url = match args.call.string_or_null(args.next)? {
         None => {
             args.take(Zval::null());
             None
         }
-        Some(url) => {
-            let value = string(url.as_bytes());
-            let Some(url) = url.as_str().ok().filter(|url| is_broker(url)) else {
-                let allowed = "null, or the address of a broker, such as \"redis://127.0.0.1:6379\" or \"nats://127.0.0.1:4222\"";
-                return args.refuse("broker", &value, allowed);
-            };
+        Some(given) => {
+            let value = string(given.as_bytes());
+            let Ok(url) = given.as_str() else { return args.refuse("broker", &value, "valid UTF-8") };
+            let checked = BrokerUrl::parse(url).map_err(|error| {
+                let allowed = match error.part.as_str() {
+                    "it" | "the scheme" => format!("null, {}", error.allowed),
+                    part => format!("an address in which {part} is {}", error.allowed),
+                };
+                // What was given may hold a password.
+                invalid_option("broker", &string(error.value.as_bytes()), &allowed)
+            })?;
             args.take(value);
-            Some(url.to_owned())
+            Some((url.to_owned(), checked.kind()))
         }
     };
-    let prefix = match args.call.string(args.next)? {
-        None => PREFIX.to_owned(),
-        Some(prefix) => {
-            let allowed = "1 to 100 bytes of letters, digits and -_.:/";
-            let fits = |p: &&str| {
-                (1..=100).contains(&p.len())
-                    && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
-            };
-            match prefix.as_str().ok().filter(fits) {
-                Some(prefix) => prefix.to_owned(),
-                None => return args.refuse("brokerPrefix", &string(prefix.as_bytes()), allowed),
-            }
-        }
+    let given = args.call.string(args.next)?;
+    let value = string(given.map_or(BrokerConfig::PREFIX.as_bytes(), |prefix| prefix.as_bytes()));
+    // Without a broker, what Redis takes: that is more.
+    let kind = url.as_ref().map_or(BrokerKind::Redis, |(_, kind)| *kind);
+    let Ok(prefix) = given.map_or(Ok(BrokerConfig::PREFIX), |prefix| prefix.as_str()) else {
+        return args.refuse("brokerPrefix", &value, "valid UTF-8");
     };
-    args.take(string(prefix.as_bytes()));
-    let queue = args.size("brokerQueue", 16 << 20, 65_536, MOST_BYTES)?;
-    Ok(url.map(|url| BrokerConfig { url, prefix, queue }))
+    if let Err(error) = check_prefix(kind, prefix) {
+        return args.refuse("brokerPrefix", &value, &error.allowed);
+    }
+    args.take(value);
+    let queue = args.size("brokerQueue", BrokerConfig::QUEUE, 65_536, MOST_BYTES)?;
+    Ok(url.map(|(url, _)| BrokerConfig { url, prefix: prefix.to_owned(), queue }))
 }
 
 /// The settings of an optional `Options` argument.

@@ -506,6 +506,14 @@ final class Server implements \Countable
      * - `busCut`: workers whose connection the hub has cut because they did not read
      * - `busErrors`: connections to the hub that were ended for bytes that make no sense
      * - `unpublished`: publications that were accepted, and could not be passed on
+     * - `brokerConnected`: 1 if the connection to the broker is there
+     * - `brokerWaitingBytes`: bytes of publications that wait for the broker now
+     * - `brokerPublished`: publications that it has confirmed
+     * - `brokerReceived`: publications that came from it
+     * - `brokerRefused`: publications refused because too much waited for it
+     * - `brokerLost`: publications that were accepted, and that it did not carry out
+     * - `brokerDuplicates`: publications that came from it a second time, and were left out
+     * - `brokerReconnects`: connections to it made after the first one
      * - `historyTopics`: topics whose history is kept in memory now
      * - `historyBytes`: bytes of these histories now
      * - `closes`: ends by the code that onClose gets; under 0 the codes that peers have made up

@@ -111,6 +111,17 @@ families! {
         "link" bus_lost,
         "hub" unpublished
     }
+    "broker_connected" "Whether the connection to the broker is there." { = broker_connected }
+    "broker_waiting_bytes" "Bytes of publications that wait for the broker." { = broker_waiting_bytes }
+    "broker_published_total" "Publications that the broker has confirmed." { = broker_published }
+    "broker_received_total" "Publications that came from the broker." { = broker_received }
+    "broker_failed_total" "Publications that did not reach the broker: refused because too much waited, or accepted \
+        and not carried out." { reason
+        "refused" broker_refused,
+        "lost" broker_lost
+    }
+    "broker_duplicates_total" "Publications that came a second time, and were left out." { = broker_duplicates }
+    "broker_reconnects_total" "Connections to the broker made after the first one." { = broker_reconnects }
     "history_topics" "Topics whose history is kept in memory." { = history_topics }
     "history_bytes" "Bytes of these histories." { = history_bytes }
     "callback_errors_total" "Callbacks that ended with an exception." { = callback_errors }

@@ -189,6 +189,22 @@ counters! {
     bus_errors,
     /// Publications that were accepted, and that the hub or the broker could not pass on.
     unpublished,
+    /// 1 if the connection to the broker is there, 0 if it is not, or there is no broker.
+    broker_connected,
+    /// Bytes of publications that wait for the broker now.
+    broker_waiting_bytes,
+    /// Publications that the broker has confirmed.
+    broker_published,
+    /// Publications that came from the broker.
+    broker_received,
+    /// Publications refused because too much waited for the broker.
+    broker_refused,
+    /// Publications that were accepted, and that the broker did not carry out.
+    broker_lost,
+    /// Publications that came from the broker a second time, and were left out.
+    broker_duplicates,
+    /// Connections to the broker made after the first one.
+    broker_reconnects,
     /// Topics whose history is kept in memory now.
     history_topics,
     /// Bytes of these histories now.

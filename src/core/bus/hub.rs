@@ -503,8 +503,10 @@ impl Hub {
                 self.send_all(&frame.encode(), id);
             }
         }
-        self.news = false;
-        let values = self.all_stats().values();
+        let stats = self.all_stats();
+        // What waits for the broker gets less by itself.
+        self.news = stats.broker_waiting_bytes > 0;
+        let values = stats.values();
         if values != self.told_stats {
             self.told_stats.clone_from(&values);
             self.send_all(&Down::Stats { link: 0, slot: super::HUB, values }.encode(), 0);
@@ -517,6 +519,17 @@ impl Hub {
         let (topics, bytes) = self.store.size();
         stats.history_topics = topics as u64;
         stats.history_bytes = bytes as u64;
+        if let Some(broker) = &self.broker {
+            let counts = broker.upstream.counts();
+            stats.broker_connected = matches!(broker.state, Some((true, _))).into();
+            stats.broker_published = counts.published;
+            stats.broker_received = counts.received;
+            stats.broker_waiting_bytes = counts.queued_bytes;
+            stats.broker_refused = counts.queue_full;
+            stats.broker_lost = counts.lost;
+            stats.broker_duplicates = counts.duplicates;
+            stats.broker_reconnects = counts.reconnects;
+        }
         stats
     }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-use crate::broker::{self, BrokerHandle};
+use crate::broker::{self, BrokerHandle, BrokerStats};
 use crate::config::{BrokerConfig, History};
 use crate::error::BusError;
 
@@ -45,6 +45,10 @@ pub(crate) trait Upstream: Debug + Send + Sync {
     fn replay(&self, topic: &str, position: &str, limits: &History) -> Replaying;
     /// Ends when all that was published has been taken.
     fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Its counters.
+    fn counts(&self) -> BrokerStats {
+        BrokerStats::default()
+    }
 }
 
 /// The connection, and what comes from it.
@@ -101,5 +105,9 @@ impl Upstream for Arc<BrokerHandle> {
 
     fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(BrokerHandle::flush(self))
+    }
+
+    fn counts(&self) -> BrokerStats {
+        BrokerHandle::stats(self)
     }
 }

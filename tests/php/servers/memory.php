@@ -4,9 +4,11 @@ declare(strict_types=1);
 
 /** Uses every part of the API for its clients, and ends when as many as the argument says have come and gone. */
 
-use Sprocket\{Connection, Handshake, Options, Request, Response, Server};
+use Sprocket\{Connection, Handshake, History, Options, Request, Response, Server};
 
-$server = new Server('ws://127.0.0.1:0', new Options(subprotocols: ['a', 'b'], maxMessageSize: 100_000));
+$server = new Server('ws://127.0.0.1:0', new Options(
+    subprotocols: ['a', 'b'], maxMessageSize: 100_000, history: ['room.*' => new History(stamp: '@')],
+));
 $closed = 0;
 
 $server->onUpgrade(function (Handshake $h) use ($server): void {
@@ -19,6 +21,8 @@ $server->onUpgrade(function (Handshake $h) use ($server): void {
 });
 $server->onOpen(function (Connection $c): void {
     $c->send('welcome');
+    $c->join('room.1', "member $c->id", 'data');
+    $c->resume('room.1', 'nowhere');
     $c->ping('?');
 });
 $server->onMessage(function (Connection $c, string $payload, bool $binary) use ($server): void {
@@ -30,6 +34,11 @@ $server->onMessage(function (Connection $c, string $payload, bool $binary) use (
         default => $c->send($payload, $binary),
     };
 });
+$server->onResume(function (Connection $c, string $topic, bool $complete, int $messages, string $position): void {
+    $c->data[] = [$topic, $complete, $messages, $position];
+    $c->unsubscribe('room.1');
+});
+$server->onPresence(fn (string $topic, string $member, bool $joined, string $data): array => $server->presence($topic));
 $server->onPong(fn (Connection $c, string $payload) => $c->data[] = $payload);
 $server->onClose(function () use ($server, &$closed, $argv): void {
     if (++$closed === (int) $argv[1]) {
