@@ -4,7 +4,9 @@
 //! (the coarse clock 7, the processor's own counter 10, but that one needs calibration and does not
 //! exist everywhere). So callbacks that take no more than 4 µs are timed several at a time,
 //! and share what that took; a slow one among them is found out and counted as such. Sums and
-//! counts are exact, and no callback pays more than 0.6 % of its own time for the clock.
+//! counts are exact, and no callback pays more than 0.6 % of its own time for the clock. With all that
+//! belongs to it, counting a quick message costs about 75 instructions of the 3,100 that it takes
+//! outside of the kernel (callgrind).
 
 use std::cell::Cell;
 

@@ -25,6 +25,8 @@ $server->publish('stamped.1', 'binary: @', true);
 echo $client->message(), "\n";
 $server->publish('stamped.1', 'without');
 echo $client->message(), "\n";
+pump($server, fn () => $server->stats()['historyTopics'] === 4);
+echo 'some ', $server->stats()['historyBytes'] > 50 ? 'bytes' : 'nothing', " are kept\n";
 $client->close();
 --EXPECT--
 quiet: @ # @ (0)
@@ -34,3 +36,4 @@ other.late: @ POSITION @ (1)
 none: @ # @ (0)
 binary: @
 without
+some bytes are kept
