@@ -1,0 +1,50 @@
+--TEST--
+A broker that is away is told, topics work on, and what does not fit the queue fails loudly
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/client.inc';
+
+use Sprocket\{Connection, Options, PublishException, Server};
+
+// A port where nobody listens: it was the kernel's choice a moment ago.
+$free = stream_socket_server('tcp://127.0.0.1:0');
+$address = stream_socket_get_name($free, false);
+fclose($free);
+
+$states = $errors = [];
+$server = new Server('ws://127.0.0.1:0', new Options(broker: "redis://$address", brokerQueue: 65536));
+$server->onBroker(function (bool $connected, string $reason) use (&$states): void {
+    $states[] = [$connected, $reason !== '', func_num_args()];
+});
+$server->onError(function (Throwable $e, ?Connection $c) use (&$errors): void {
+    $errors[] = $e::class . ($e->uncertain ? ' uncertain' : '') . ($c ? ' of a connection' : '');
+});
+$server->onOpen(fn (Connection $c) => $c->subscribe('news'));
+$server->start();
+$client = Client::of($server)->open();
+pump($server, fn () => count($GLOBALS['states']) > 0);
+echo json_encode($states[0]), "\n";
+
+// Ten of these don't fit, and each is told; everybody here gets them all.
+$text = str_repeat('x', 10_000);
+for ($i = 0; $i < 10; $i++) {
+    $server->publish('news', "$i $text");
+}
+for ($i = 0; $i < 10; $i++) {
+    echo strtok($client->message(), ' '), ' ';
+}
+echo "\n";
+pump($server, fn () => count($GLOBALS['errors']) === 4);
+echo implode("\n", array_unique($errors)), "\n";
+pump($server, fn () => ($s = $server->stats())['brokerRefused'] === 4 && $s['brokerWaitingBytes'] > 50_000);
+$stats = $server->stats();
+echo "connected $stats[brokerConnected], published $stats[brokerPublished]\n";
+var_dump($stats['callbacks']['broker']['calls'] === count($states));
+--EXPECT--
+[false,true,2]
+0 1 2 3 4 5 6 7 8 9 
+Sprocket\PublishException
+connected 0, published 0
+bool(true)
