@@ -4,6 +4,7 @@ use crate::options::Options;
 use crate::parser::{Parser, Piece};
 use anyhow::{Context, Result, bail};
 use bench_common::{Histogram, frame, sys};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -39,6 +40,10 @@ pub(crate) trait Load {
     /// The server has begun or answered the closing handshake, or closed the socket.
     fn closed(&mut self, conn: usize) -> Result<()> {
         bail!("the server closed connection {conn}")
+    }
+    /// A connection was refused, or its handshake was.
+    fn refused(&mut self, conn: usize, why: String) -> Result<()> {
+        bail!("connection {conn}: {why}")
     }
 }
 
@@ -91,7 +96,10 @@ enum State {
 pub(crate) struct Client {
     poll: sys::Poll,
     target: SocketAddrV4,
-    request: Vec<u8>,
+    /// Where connections ask for nothing else.
+    path: String,
+    /// Paths of those that do, until they have asked.
+    paths: HashMap<usize, String>,
     pub(crate) sockets: Sockets,
     states: Vec<State>,
     started: Vec<u64>,
@@ -105,15 +113,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let (target, path) = (options.target, &options.path);
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
         Ok(Self {
             poll: sys::Poll::new()?,
-            target,
-            request: request.into_bytes(),
+            target: options.target,
+            path: options.path.clone(),
+            paths: HashMap::new(),
             sockets: Sockets::default(),
             states: Vec::new(),
             started: Vec::new(),
@@ -135,12 +139,17 @@ impl Client {
 
     /// Opens connections until there are `total`, `concurrency` handshakes at once.
     pub(crate) fn open(&mut self, total: usize, concurrency: usize) -> Result<()> {
+        self.open_for(total, concurrency, &mut Quiet)
+    }
+
+    /// The same, while `load` handles what comes.
+    pub(crate) fn open_for(&mut self, total: usize, concurrency: usize, load: &mut impl Load) -> Result<()> {
         let mut progress = (self.open, sys::now_ns());
         while self.open < total {
             while self.states.len() < total && self.states.len() - self.open < concurrency {
                 self.start_connection()?;
             }
-            self.turn(1000, &mut Quiet)?;
+            self.turn(1000, load)?;
             let now = sys::now_ns();
             if self.open > progress.0 {
                 progress = (self.open, now);
@@ -154,6 +163,25 @@ impl Client {
     /// Starts `count` handshakes at once.
     pub(crate) fn start(&mut self, count: usize) -> Result<()> {
         (0..count).try_for_each(|_| self.start_connection())
+    }
+
+    /// Starts one with a path of its own, and returns its number.
+    pub(crate) fn start_at(&mut self, path: String) -> Result<usize> {
+        let conn = self.states.len();
+        self.paths.insert(conn, path);
+        self.start_connection()?;
+        Ok(conn)
+    }
+
+    /// The handshake request of a connection.
+    fn request(&mut self, conn: usize) -> Vec<u8> {
+        let path = self.paths.remove(&conn);
+        let (path, target) = (path.as_deref().unwrap_or(&self.path), self.target);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        request.into_bytes()
     }
 
     /// How many connections have finished their handshake.
@@ -200,7 +228,7 @@ impl Client {
             }
             let conn = key as usize;
             if events & sys::OUT != 0 {
-                self.writable(conn)?;
+                self.writable(conn, load)?;
             }
             if events & sys::READABLE != 0 {
                 self.readable(conn, load)?;
@@ -209,13 +237,15 @@ impl Client {
         Ok(())
     }
 
-    fn writable(&mut self, conn: usize) -> Result<()> {
+    fn writable(&mut self, conn: usize, load: &mut impl Load) -> Result<()> {
         if matches!(self.states[conn], State::Connecting) {
             if let Some(error) = self.sockets.0[conn].stream.take_error()? {
-                return Err(error).with_context(|| format!("connection {conn}: connect"));
+                self.states[conn] = State::Gone;
+                return load.refused(conn, format!("connect: {error}"));
             }
             self.states[conn] = State::Handshake(Vec::new());
-            return self.sockets.send(conn, &self.request);
+            let request = self.request(conn);
+            return self.sockets.send(conn, &request);
         }
         self.sockets.flush(conn)
     }
@@ -226,12 +256,15 @@ impl Client {
                 return Ok(());
             }
             let fd = self.sockets.0[conn].stream.as_raw_fd();
-            let got = sys::receive(fd, &mut self.buffer);
-            match got.with_context(|| format!("connection {conn}: read"))? {
+            let got = sys::receive(fd, &mut self.buffer).unwrap_or(Some(0));
+            match got {
                 None => return Ok(()),
                 Some(0) => {
-                    self.states[conn] = State::Gone;
-                    return load.closed(conn);
+                    let before = std::mem::replace(&mut self.states[conn], State::Gone);
+                    return match before {
+                        State::Open(_) => load.closed(conn),
+                        _ => load.refused(conn, "closed before the handshake was done".into()),
+                    };
                 }
                 Some(n) => {
                     self.received(conn, n, load)?;
@@ -255,7 +288,9 @@ impl Client {
                 let accepted = head.starts_with(b"HTTP/1.1 101")
                     && head[..end].windows(ACCEPT.len()).any(|w| w == ACCEPT);
                 if !accepted {
-                    bail!("handshake refused: {}", String::from_utf8_lossy(head));
+                    let why = format!("handshake refused: {}", String::from_utf8_lossy(head));
+                    self.states[conn] = State::Gone;
+                    return load.refused(conn, why);
                 }
                 let rest = head.split_off(end + 4);
                 self.states[conn] = State::Open(Parser::default());
@@ -287,9 +322,9 @@ impl Client {
                 *pings += 1;
                 sockets.send(conn, &frame::masked(frame::PONG, &payload, [1, 2, 3, 4]))
             }
-            Piece::Control { opcode: frame::CLOSE, .. } => {
+            Piece::Control { opcode: frame::CLOSE, payload } => {
                 closed = true;
-                Ok(())
+                sockets.send(conn, &frame::masked(frame::CLOSE, &payload, [1, 2, 3, 4]))
             }
             Piece::Control { .. } => Ok(()),
         })?;

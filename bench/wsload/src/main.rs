@@ -11,6 +11,7 @@ mod idle;
 mod meter;
 mod options;
 mod parser;
+mod watch;
 
 use anyhow::{Result, bail};
 use options::{Mode, Options};
@@ -34,12 +35,16 @@ fn run() -> Result<bool> {
     if limit < options.connections as u64 + 32 {
         bail!("{} connections need a higher descriptor limit than {limit}", options.connections);
     }
+    if options.mode == Mode::Watch {
+        return watch::run(&options);
+    }
     let report = match options.mode {
         Mode::Echo => echo::run(&options)?,
         Mode::Fanout => chat::fanout(&options)?,
         Mode::Chat => chat::rooms(&options)?,
         Mode::Idle => idle::run(&options)?,
         Mode::Handshakes => handshakes::run(&options)?,
+        Mode::Watch => unreachable!("handled before"),
     };
     let line = format!("{} x {}: {report}", report.mode, report.connections);
     if options.json {

@@ -24,6 +24,12 @@ modes
                 --settle S     seconds between opening and measuring (1)
                 --close        at last closes them all in the WebSocket way and wants an answer
   handshakes  opens connections and closes them at once, over and over
+  watch       a server that sends numbered messages by itself: ten hex digits, two for the stream
+              and eight that count from 0 in each, then a blank, perhaps a position and a blank
+                --streams N    how many of them (1)
+                --count N      messages of each (1000)
+                --reopen       a connection that ends is opened again, with ?after=POSITION
+                --settle S     give up when nothing came for so long (1)
 
 common
   --connections N   --size BYTES   --seconds S   --warmup S   --concurrency N (handshakes at once)
@@ -39,6 +45,7 @@ pub(crate) enum Mode {
     Chat,
     Idle,
     Handshakes,
+    Watch,
 }
 
 /// The command line, checked.
@@ -59,6 +66,9 @@ pub(crate) struct Options {
     pub(crate) idle: usize,
     pub(crate) concurrency: usize,
     pub(crate) close: bool,
+    pub(crate) streams: usize,
+    pub(crate) count: u32,
+    pub(crate) reopen: bool,
     pub(crate) pids: Vec<i32>,
     pub(crate) binary: bool,
     pub(crate) json: bool,
@@ -74,6 +84,7 @@ impl Options {
                 "chat" => Mode::Chat,
                 "idle" => Mode::Idle,
                 "handshakes" => Mode::Handshakes,
+                "watch" => Mode::Watch,
                 other => bail!("no mode {other:?}\n{USAGE}"),
             },
             _ => bail!("{USAGE}"),
@@ -95,6 +106,9 @@ impl Options {
                 Long("idle") => options.idle = args.value()?.parse()?,
                 Long("concurrency") => options.concurrency = args.value()?.parse()?,
                 Long("close") => options.close = true,
+                Long("streams") => options.streams = args.value()?.parse()?,
+                Long("count") => options.count = args.value()?.parse()?,
+                Long("reopen") => options.reopen = true,
                 Long("binary") => options.binary = true,
                 Long("json") => options.json = true,
                 Long("pid") => {
@@ -113,7 +127,7 @@ impl Options {
     fn defaults(mode: Mode) -> Self {
         let connections = match mode {
             Mode::Echo => 100,
-            Mode::Fanout | Mode::Chat => 1000,
+            Mode::Fanout | Mode::Chat | Mode::Watch => 1000,
             Mode::Idle => 10_000,
             Mode::Handshakes => 64,
         };
@@ -133,6 +147,9 @@ impl Options {
             idle: 0,
             concurrency: 64,
             close: false,
+            streams: 1,
+            count: 1000,
+            reopen: false,
             pids: Vec::new(),
             binary: false,
             json: false,
@@ -151,9 +168,12 @@ impl Options {
     }
 
     fn check(&self) -> Result<()> {
-        let positive = [self.connections, self.window, self.rooms, self.concurrency];
-        if positive.contains(&0) || self.inflight == 0 {
-            bail!("connections, window, inflight, rooms and concurrency are at least 1");
+        let positive = [self.connections, self.window, self.rooms, self.concurrency, self.streams];
+        if positive.contains(&0) || self.inflight == 0 || self.count == 0 {
+            bail!("connections, window, inflight, rooms, concurrency, streams and count are at least 1");
+        }
+        if self.streams > 256 {
+            bail!("at most 256 streams");
         }
         if self.mode == Mode::Fanout && self.size < crate::groups::STAMP {
             bail!("a fan-out message has at least {} bytes", crate::groups::STAMP);
