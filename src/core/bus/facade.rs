@@ -19,7 +19,7 @@ const MAX_DATA: usize = 64 << 10;
 impl Server {
     /// Subscribes a connection to a topic with history and sends it what was published after
     /// `position`, in order, before anything newer. An empty position means "from now on".
-    /// [`Event::Resumed`] tells what it came to.
+    /// [`Event::Resumed`](crate::Event::Resumed) tells what it came to.
     ///
     /// On a connection that has got newer messages of the topic already, nothing is sent again.
     ///
