@@ -44,7 +44,11 @@ foreach (['redis', 'nats'] as $kind) {
         $cluster->startNode('b', history: $history);
         $patience = 6 + $length / 4;
         $watch = fn (string $machine) => $cluster->watch($machine, $subscribers, 2, $messages, $patience, $history > 0);
-        return [$cluster, $watch('a'), $watch('b')];
+        $watchers = [$watch('a'), $watch('b')];
+        foreach ($history > 0 ? ['a', 'b'] : [] as $machine) {
+            until(fn (): bool => $cluster->state($machine)['answers'] >= $subscribers, "all on $machine have a position");
+        }
+        return [$cluster, ...$watchers];
     };
     $publish = function (Cluster $cluster) use ($messages, $rate): void {
         $cluster->publish('a', $messages, $rate);

@@ -21,7 +21,7 @@ if ($config['history'] > 0) {
     $options['history'] = ['feed' => new History(messages: $config['history'], stamp: '%position%')];
 }
 $server = new Server($config['listen'], new Options(...$options));
-$state = ['published' => 0, 'failed' => 0, 'errors' => [], 'broker' => [], 'resumed' => 0, 'incomplete' => 0];
+$state = ['published' => 0, 'failed' => 0, 'errors' => [], 'broker' => [], 'answers' => 0, 'resumed' => 0, 'incomplete' => 0];
 
 $server->onOpen(function (Connection $connection) use ($config): void {
     if ($config['history'] > 0) {
@@ -32,6 +32,7 @@ $server->onOpen(function (Connection $connection) use ($config): void {
 });
 if ($config['history'] > 0) {
     $server->onResume(function (Connection $c, string $topic, bool $complete, int $messages) use (&$state): void {
+        $state['answers']++;
         $state['resumed'] += $messages;
         $state['incomplete'] += (int) !$complete;
     });

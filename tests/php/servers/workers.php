@@ -4,13 +4,13 @@ declare(strict_types=1);
 
 /**
  * A server with workers. The first argument is JSON: {"options": {…as Sprocket\Options…}, "listen": …,
- * "code": a file that is required first and may define VERSION and extend(Server)}.
+ * "history": how many messages the topic `feed` keeps, "code": a file that is required first and may define VERSION and extend(Server)}.
  *
  * It prints its address once it listens, "worker N PID starts" and "worker N stops", "done" behind
  * run(), and "end PID" at the end of each process.
  */
 
-use Sprocket\{Connection, Options, Request, Response, Server};
+use Sprocket\{Connection, History, Options, Request, Response, Server};
 
 $settings = json_decode($argv[1] ?? '{}', true, flags: JSON_THROW_ON_ERROR);
 if (isset($settings['code'])) {
@@ -18,6 +18,9 @@ if (isset($settings['code'])) {
 }
 $version = defined('VERSION') ? VERSION : 'none';
 mt_srand(1);
+if (isset($settings['history'])) {
+    $settings['options']['history'] = ['feed' => new History($settings['history'], stamp: '%position%')];
+}
 
 $server = new Server($settings['listen'] ?? 'ws://127.0.0.1:0', new Options(...$settings['options'] ?? []));
 
