@@ -1,4 +1,4 @@
-# PHP scripts that drive it from outside: raw sockets, loops, signals, valgrind, Ratchet applications
+# PHP scripts that drive it from outside: raw sockets, loops, signals, workers, two machines, valgrind, Ratchet applications
 
 ring_needs() {
     has valgrind || want valgrind
@@ -7,6 +7,7 @@ ring_needs() {
     PATH=$PATH:/usr/sbin has nats-server || want nats-server
     [ -x /usr/sbin/nginx ] || want nginx-light
     [ -x /usr/sbin/haproxy ] || want haproxy
+    PATH=$PATH:/usr/sbin:/sbin has ip || want iproute2
     has caddy || want caddy
     has systemd-socket-activate || want systemd
     # What Ratchet's interfaces are made of; the drop-in's tests load it.
@@ -28,10 +29,12 @@ driver() { tap "$1" 300 "$PHP" "$1"; }
 # Most of them wait most of the time; the longest first, so that none is left over at the end.
 ring_run() {
     local file first=() others=()
+    # Thousands of clients that count what they get.
+    step "load generator" 300 cargo build --release --locked --quiet --manifest-path bench/Cargo.toml -p wsload
     for file in tests/php/*.test.php tests/ratchet/*.test.php; do
         [ -f "$file" ] || continue
         case $(basename "$file" .test.php) in
-            timeouts | limits | loop | loops | examples | publisher | valgrind) first+=("$file") ;;
+            timeouts | limits | loop | loops | examples | publisher | valgrind | workers | cluster) first+=("$file") ;;
             *) others+=("$file") ;;
         esac
     done
