@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::admission::Admission;
@@ -53,6 +53,8 @@ pub(crate) struct Io {
     inbox: Vec<Command>,
     /// Sockets that speak HTTP.
     http: usize,
+    /// Requests on the publish socket that are being answered.
+    answering: usize,
     /// Told when the first session comes.
     first: Arc<Notify>,
     /// True once the server stops.
@@ -223,6 +225,7 @@ impl Io {
             dirty: Vec::new(),
             inbox: Vec::new(),
             http: 0,
+            answering: 0,
             first: Arc::default(),
             stop: watch::Sender::new(false),
             quit: Arc::default(),
@@ -246,6 +249,16 @@ impl Io {
         self.http += 1;
         Counters::one(&self.env.server.counters.http_sockets);
         self.stop.subscribe()
+    }
+
+    /// A request of another process is being answered.
+    pub(crate) fn answering_began(&mut self) {
+        self.answering += 1;
+    }
+
+    pub(crate) fn answering_ended(&mut self) {
+        self.answering -= 1;
+        self.env.ended.notify_one();
     }
 
     pub(crate) fn http_ended(&mut self) {
@@ -570,6 +583,11 @@ impl Io {
         Ok(())
     }
 
+    /// Resolves when the bus has taken all that was published so far; at once without a bus.
+    pub(crate) fn bus_synced(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.env.server.bus.is_some().then(|| self.outbound.sync())
+    }
+
     /// What this thread has counted so far is part of the counters.
     pub(crate) fn count(&mut self) {
         self.env.count();
@@ -654,7 +672,7 @@ impl Io {
         let ended = self.env.ended.clone();
         let waiting = tokio::spawn(async move {
             let all = async {
-                while with(|io| io.env.live + io.http > 0) == Some(true) {
+                while with(|io| io.env.live + io.http + io.answering > 0) == Some(true) {
                     ended.notified().await;
                 }
             };

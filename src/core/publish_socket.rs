@@ -117,6 +117,22 @@ impl Drop for Connected<'_> {
     }
 }
 
+/// A request that is being answered: a server that stops waits for it.
+struct Answering;
+
+impl Answering {
+    fn begin() -> Self {
+        io_thread::with(io_thread::Io::answering_began);
+        Self
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        io_thread::with(io_thread::Io::answering_ended);
+    }
+}
+
 impl Publisher {
     async fn turn_away(self, patience: Duration) {
         Counters::one(&self.state.counters.socket_refused);
@@ -184,6 +200,7 @@ impl Publisher {
     /// Carries out the requests that are there and takes them off `input`. False: the connection
     /// is over.
     async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> bool {
+        let _answering = Answering::begin();
         let mut used = 0;
         let mut answers = String::new();
         let mut turn = 0;
@@ -215,6 +232,7 @@ impl Publisher {
             }
             turn += 1;
             if turn % REQUESTS_PER_TURN == 0 {
+                self.synced(patience).await;
                 if !self.write(answers.as_bytes(), patience).await {
                     return false;
                 }
@@ -223,7 +241,19 @@ impl Publisher {
             }
         };
         input.drain(..used);
+        if !answers.is_empty() {
+            self.synced(patience).await;
+        }
         self.write(answers.as_bytes(), patience).await && goes_on
+    }
+
+    /// With workers: until the hub has what was published. So what a publisher sends by another
+    /// worker afterwards comes after it, and a worker's death takes along nothing that was answered.
+    async fn synced(&self, patience: Duration) {
+        if let Some(synced) = io_thread::with(io_thread::Io::bus_synced).flatten() {
+            // Without an answer the publications wait for the next hub, which is as before.
+            let _ = tokio::time::timeout(patience, synced).await;
+        }
     }
 
     /// Waits while another I/O thread has more to do than it gets done.

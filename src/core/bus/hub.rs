@@ -194,6 +194,7 @@ impl Hub {
                     link.stats_news = true;
                 }
             }
+            Up::Sync => self.send(link, Down::Synced.encode()),
         }
         Ok(())
     }

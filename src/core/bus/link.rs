@@ -484,6 +484,9 @@ impl Link {
                 }
             }
             Down::Handled { publications } => self.handled = publications,
+            Down::Synced => {
+                io_thread::with(|io| io.outbound.synced());
+            }
             Down::Welcome { .. } | Down::TurnedAway { .. } => {
                 return Err(io::Error::other("the hub said hello twice"));
             }

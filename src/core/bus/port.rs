@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use tokio::sync::oneshot;
 
 use crate::bus::pipe::Pipe;
-use crate::bus::wire;
+use crate::bus::wire::{self, Up};
 use crate::queue::Target;
 use crate::stats::Stats;
 use crate::topics::TopicId;
@@ -115,6 +116,8 @@ pub(crate) struct Outbound {
     pub(crate) asks: BTreeMap<u64, Ask>,
     /// What the link has to write yet.
     pub(crate) writing: bool,
+    /// Who waits for the hub to have all that was queued before, in order.
+    syncs: VecDeque<oneshot::Sender<()>>,
 }
 
 impl Outbound {
@@ -123,6 +126,24 @@ impl Outbound {
         if self.up || wire::is_publication(&frame) {
             self.queue.push_back(frame);
             self.wake();
+        }
+    }
+
+    /// Resolves when the hub has carried out all that was queued so far, or is gone.
+    pub(crate) fn sync(&mut self) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        if self.up {
+            self.syncs.push_back(done);
+            self.push(Up::Sync.encode());
+        }
+        receiver
+    }
+
+    /// The hub has answered the oldest one.
+    pub(crate) fn synced(&mut self) {
+        if let Some(done) = self.syncs.pop_front() {
+            // An error means that nobody waits any more.
+            let _ = done.send(());
         }
     }
 
@@ -166,6 +187,7 @@ impl Outbound {
     /// publications these are.
     pub(crate) fn interrupt(&mut self, port: &Port, pipe: Pipe) -> u64 {
         self.up = false;
+        self.syncs.clear();
         self.queue.retain(|frame| wire::is_publication(frame));
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;

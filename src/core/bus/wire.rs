@@ -55,6 +55,8 @@ pub(crate) enum Up<'a> {
     Stats {
         values: Vec<u64>,
     },
+    /// To be answered with `Synced` when all that came before is carried out.
+    Sync,
 }
 
 /// What the hub says.
@@ -114,6 +116,8 @@ pub(crate) enum Down<'a> {
         slot: u16,
         values: Vec<u64>,
     },
+    /// The answer to the oldest `Sync`.
+    Synced,
     /// The worker of these counters is gone.
     StatsGone {
         link: u32,
@@ -267,6 +271,7 @@ impl Up<'_> {
             }
             Self::Leave { conn, topic } => Writer::new(7, topic.len()).number(conn).name(topic).end(&[]),
             Self::Stats { ref values } => Writer::new(8, values.len() * 8).numbers(values).end(&[]),
+            Self::Sync => Writer::new(9, 0).end(&[]),
         }
     }
 }
@@ -301,6 +306,7 @@ impl<'a> Up<'a> {
             }
             7 => Self::Leave { conn: from.number()?, topic: from.name()? },
             8 => Self::Stats { values: from.numbers()? },
+            9 => Self::Sync,
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -351,6 +357,7 @@ impl Down<'_> {
                 .end(&[]),
             Self::StatsGone { link } => Writer::new(75, 0).number(link.into()).end(&[]),
             Self::Handled { publications } => Writer::new(76, 0).number(publications).end(&[]),
+            Self::Synced => Writer::new(77, 0).end(&[]),
         }
     }
 }
@@ -379,6 +386,7 @@ impl<'a> Down<'a> {
             74 => Self::Stats { link: from.small()?, slot: from.small()?, values: from.numbers()? },
             75 => Self::StatsGone { link: from.small()? },
             76 => Self::Handled { publications: from.number()? },
+            77 => Self::Synced,
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -400,6 +408,7 @@ mod tests {
             Up::Join { conn: 1, topic: "t", member: "m", data: &[0, 255] },
             Up::Leave { conn: 1, topic: "t" },
             Up::Stats { values: vec![1, u64::MAX] },
+            Up::Sync,
         ]
     }
 
@@ -417,6 +426,7 @@ mod tests {
             Down::Stats { link: 1, slot: 2, values: vec![] },
             Down::StatsGone { link: 1 },
             Down::Handled { publications: 3 },
+            Down::Synced,
         ]
     }
 
