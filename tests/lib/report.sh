@@ -1,6 +1,7 @@
 # Collects what the rings find out, one line a test, and adds it up. Sourced by bin/test.
 #
-# A line of $results is KIND<TAB>RING<TAB>NAME<TAB>WHY, with KIND ok, fail or skip. It is a
+# A line of $results is KIND<TAB>RING<TAB>NAME<TAB>WHY, with KIND ok, fail, skip, or second
+# for what passed at the second attempt only. It is a
 # file, so that subshells and killed rings lose nothing.
 
 work=$root/target/test
@@ -34,6 +35,10 @@ report_end() {
     if [ "$skipped" -gt 0 ]; then
         say "SKIPPED"
         awk -F '\t' '$1 == "skip" { printf "   %s: %s (%s)\n", $2, $3, $4 }' "$results"
+    fi
+    if [ "$(count second)" -gt 0 ]; then
+        say "PASSED AT THE SECOND ATTEMPT ONLY: look into these"
+        awk -F '\t' '$1 == "second" { printf "   %s: %s (at first: %s)\n", $2, $3, $4 }' "$results"
     fi
     if [ "$failed" -gt 0 ]; then
         say "FAILED"

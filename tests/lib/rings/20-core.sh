@@ -15,6 +15,15 @@ ring_run() {
     mkdir -p "${skipped%/*}"
     : >"$skipped"
     SPROCKET_SKIPPED=$skipped bounded 1200 "$log" cargo test --locked --no-fail-fast || status=$?
+    # Once more, as in `tap`, if it was tests that failed and not the build.
+    if [ "$status" -ne 0 ] && [ "${TEST_ATTEMPTS:-2}" -gt 1 ] && grep -q '^test .* \.\.\. FAILED' "$log"; then
+        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | tr '\n' ' ')
+        note "SECOND ATTEMPT: these failed: $failed"
+        cp "$log" "$log.first"
+        status=0
+        SPROCKET_SKIPPED=$skipped bounded 1200 "$log" cargo test --locked --no-fail-fast || status=$?
+        [ "$status" -ne 0 ] || record second "cargo test" "$failed"
+    fi
     while IFS= read -r line; do
         name=${line#test }
         name=${name% ... *}

@@ -21,7 +21,7 @@ find_run_tests() {
 
 # phpt_run NAME OPTION…: the suite once; each phpt counts.
 phpt_run() {
-    local name=$1 status=0 log line test before passed failed option plain=()
+    local name=$1 status=0 log line test before passed failed option plain=() tests=(tests/phpt) again=no
     shift
     for option in --no-color --no-progress; do # newer than PHP 8.1's runner
         ! grep -q -- "'$option'" "$run_tests" || plain+=("$option")
@@ -33,13 +33,22 @@ phpt_run() {
         status=0
         TEST_PHP_EXECUTABLE=$PHP TEST_PHP_SRCDIR=$root NO_INTERACTION=1 REPORT_EXIT_STATUS=1 \
             bounded 900 "$log" "$PHP" -n "$run_tests" -n -q "${plain[@]}" --offline --show-diff --set-timeout 90 \
-            -d "extension=$SPROCKET_SO" "$@" tests/phpt || status=$?
+            -d "extension=$SPROCKET_SO" "$@" "${tests[@]}" || status=$?
     }
     run -j4 "$@" # more than there are processors: most of them wait for a timeout most of the time
     if grep -qa '^ERROR: Worker' "$log"; then
         note "the parallel runner broke down, which a failed test can cause: one by one, then"
         run "$@"
     fi
+    read_log "$@"
+    failed=$(($(count fail "$ring") - before))
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php ended with status $status"; fi
+    if [ "$(count ok "$ring")" -eq "$passed" ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php passed no test"; fi
+}
+
+# Records what the log tells. What failed is run once more, one by one, as in `tap`.
+read_log() {
+    local failed=()
     while IFS= read -r line; do
         test=${line%%.phpt]*}
         test="$name: ${test##*[}"
@@ -50,15 +59,27 @@ phpt_run() {
             # warning for that is good enough, and it is not passed over in silence.
             WARN*'Test passed on retry attempt'*)
                 record ok "$test"
-                note "TIMING: $test passed at the second attempt only"
+                record second "$test" "run-tests.php does not say why"
                 ;;
             XFAIL*) record skip "$test" "expected to fail" ;;
-            *) record fail "$test" "${line%% *}" ;;
+            *)
+                if [ "$again" = no ] && [ "${TEST_ATTEMPTS:-2}" -gt 1 ]; then
+                    line=${line##*[}
+                    failed+=("${line%%]*}")
+                else
+                    record fail "$test" "${line%% *}"
+                fi
+                continue
+                ;;
         esac
+        [ "$again" = no ] || record second "$test" "see $log.first"
     done < <(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -aE '^(PASS|FAIL|SKIP|XFAIL|XLEAK|LEAK|BORK|WARN[^ ]*) .*\.phpt\]')
-    failed=$(($(count fail "$ring") - before))
-    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php ended with status $status"; fi
-    if [ "$(count ok "$ring")" -eq "$passed" ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php passed no test"; fi
+    [ ${#failed[@]} -gt 0 ] || return 0
+    note "SECOND ATTEMPT at ${failed[*]}"
+    cp "$log" "$log.first"
+    again=yes tests=("${failed[@]}")
+    run "$@"
+    read_log "$@"
 }
 
 ring_run() {
