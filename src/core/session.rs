@@ -29,6 +29,9 @@ const READS_PER_POLL: usize = 4;
 /// Bytes inflated at a time, before other connections get their turn.
 const INFLATED_AT_ONCE: usize = 256 << 10;
 
+/// What the engine makes of a close frame whose code must not be sent (RFC 6455 section 7.4): its
+/// answer, in its own words.
+const FORBIDDEN_CODE: (u16, &str) = (1002, "Protocol violation");
 /// Payload of keep-alive pings. A pong with it is not told to the host.
 const KEEP_ALIVE: &[u8] = b"\0spk";
 
@@ -335,7 +338,12 @@ impl Session {
         match end {
             None if self.phase == Phase::Open && codec.tracker.is_clean() => env.return_codec(codec),
             None => self.codec = Some(codec),
-            Some(End::Answered(code, reason)) => self.finish(env, code, reason),
+            Some(End::Answered(code, reason)) => {
+                if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
+                    Counters::one(&env.server.counters.protocol_errors);
+                }
+                self.finish(env, code, reason);
+            }
             Some(End::Failed((code, reason))) => {
                 self.codec = Some(codec);
                 self.fail(env, code, reason);

@@ -6,6 +6,11 @@ declare(strict_types=1);
 
 use Sprocket\{PublishException, Publisher};
 
+if (!extension_loaded('sprocket')) {
+    // This process itself is the publisher.
+    pcntl_exec(PHP_BINARY, ['-d', 'extension=' . getenv('SPROCKET_SO'), __FILE__]);
+}
+
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Node.php';
 

@@ -73,6 +73,21 @@ final class Broker
         return false;
     }
 
+    /** Stops it as SIGSTOP does, and waits until all its threads stand still. */
+    public function stopped(): void
+    {
+        $this->signal(19);
+        $pid = proc_get_status($this->process)['pid'];
+        until(function () use ($pid): bool {
+            foreach (glob("/proc/$pid/task/*/stat") as $file) {
+                if (!preg_match('/\) [tTZ] /', (string) @file_get_contents($file))) {
+                    return false;
+                }
+            }
+            return true;
+        }, "$this->program stands still");
+    }
+
     public function signal(int $signal): void
     {
         proc_terminate($this->process, $signal);

@@ -11,6 +11,7 @@ $server->onRequest(fn () => throw new Exception('not for PHP'));
 $server->start();
 $server->onOpen(fn () => null);
 $open = Client::of($server)->open();
+pump($server, fn () => $server->count() === 1);
 $r = Client::of($server)->raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")->response();
 echo "$r->status {$r->headers['content-type']}\n";
 echo implode("\n", preg_grep('/sprocket_connections\b|opened|received_bytes|_count.*open/', explode("\n", $r->body))), "\n";
