@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Got};
 /// A session asks the engine as often as the tracker has counted, and gives it back where the
 /// tracker says that nothing is under way: so the two must agree about each byte.
 pub(crate) fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
-    let (mut out, conn) = (Outbox::default(), Shared::new(ConnId(1), 0, 0, None));
+    let (mut out, conn) = (Outbox::default(), Shared::new(ConnId(1), 0, 0, None, None));
     let mut messages = Vec::new();
     let mut codec = Codec::new(MAX);
     for piece in pieces {
