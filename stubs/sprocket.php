@@ -1579,8 +1579,8 @@ final class PublishException extends \RuntimeException implements Exception
 {
     /**
      * True if the server or broker went silent after it had the message, so that it may have been
-     * published: to publish it again could deliver it twice. False: it was not published, or, where
-     * a server throws it, not to those whom the message names.
+     * published: to publish it again could deliver it twice. False: it was not published. Always
+     * false where the loss is a server's own: the message says what is known of it.
      */
     public readonly bool $uncertain;
 }
