@@ -7,8 +7,8 @@
  * It declares what the extension provides and is never loaded beside it. A test compares it with
  * Reflection, both ways.
  *
- * Durations are seconds, sizes are bytes. One PHP thread runs every callback, one at a time and
- * never nested; the sockets are served by threads of the extension, so that pings are answered
+ * Durations are seconds, sizes are bytes. One PHP thread (with workers, one in each) runs every
+ * callback, one at a time and never nested; the sockets are served by threads of the extension, so that pings are answered
  * and handshakes finished while a callback is busy.
  */
 
@@ -213,7 +213,8 @@ final class Server implements \Countable
 
     /**
      * Sets what runs when a member comes to a topic with the first of its connections, or leaves
-     * it with the last, on whichever worker or node.
+     * it with the last, on whichever worker or node. With workers it runs on each of them: tell the
+     * connections of this one, and don't publish there. `$data` is what {@see Connection::join()} was given.
      *
      * @param (callable(string, string, bool, string): void)|null $callback
      *        `function (string $topic, string $member, bool $joined, string $data): void`.
@@ -228,7 +229,8 @@ final class Server implements \Countable
      * attempt to connect fails for another reason than the last one.
      *
      * While it is away, topics work within the node, and publications for the others wait, up to
-     * {@see Options::$brokerQueue}.
+     * {@see Options::$brokerQueue} bytes. With workers it runs on each of them. `$reason` says to
+     * whom it is connected, or why not.
      *
      * @param (callable(bool, string): void)|null $callback
      *        `function (bool $connected, string $reason): void`.
@@ -329,7 +331,8 @@ final class Server implements \Countable
 
     /**
      * Reads certificates and keys again, after they were renewed: new connections get what the
-     * files hold now, open ones go on. See also {@see Tls::$reloadInterval}.
+     * files hold now, open ones go on. With workers it concerns the one that calls it: use
+     * {@see Tls::$reloadInterval} there.
      *
      * ```php
      * pcntl_signal(SIGHUP, fn () => $server->reloadTls());
@@ -351,7 +354,7 @@ final class Server implements \Countable
      * @param resource|\Socket $socket A connected stream socket, TCP or Unix.
      * @param bool $tls It begins with a TLS handshake, by {@see Options::$tls}.
      *
-     * @throws StateException Before {@see start()}.
+     * @throws StateException Before {@see start()}, or in the master of workers.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If it is no such socket, its peer is gone, there are no settings for
      *         TLS, or the server is stopping.
@@ -379,15 +382,15 @@ final class Server implements \Countable
     public function addresses(): array {}
 
     /**
-     * How many connections are open, as told by onOpen and onClose.
+     * How many connections are open, as told by onOpen and onClose; with workers those of this one.
      *
      * @return int<0, max>
      */
     public function count(): int {}
 
     /**
-     * The open connections by id. An array of its own: connections may open and close while
-     * you go through it.
+     * The open connections by id, with workers those of this one. An array of its own: connections
+     * may open and close while you go through it.
      *
      * @return array<int, Connection>
      */
@@ -404,12 +407,15 @@ final class Server implements \Countable
      *
      * It goes to all workers, and with {@see Options::$broker} to all nodes. What can't be passed on
      * at once is told by the exception, what fails later by {@see onError()} with one of the same class.
+     * A topic of {@see Options::$history} is delivered when the hub has given it its position, to
+     * the connections of this process, too.
      *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
      * @param string $payload UTF-8 unless binary.
      * @param Connection|null $except One that is left out: the sender, mostly.
      *
-     * @throws PublishException If too much waits for the other workers. The message says who has got it.
+     * @throws PublishException If more than 64 MiB would wait for the other workers and nodes. The
+     *         message says who has got it.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the topic is not allowed.
@@ -422,14 +428,15 @@ final class Server implements \Countable
      * @param string $payload UTF-8 unless binary.
      * @param Connection|null $except One that is left out: the sender, mostly.
      *
-     * @throws PublishException If too much waits for the other workers.
+     * @throws PublishException If more than 64 MiB would wait for the other workers and nodes.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
      */
     public function broadcast(string $payload, bool $binary = false, ?Connection $except = null): void {}
 
     /**
-     * How many connections have subscribed to exactly this name; patterns that match it don't count.
+     * How many connections have subscribed to exactly this name, with workers those of this one;
+     * patterns that match it don't count.
      *
      * @return int<0, max>
      *
@@ -536,7 +543,7 @@ final class Server implements \Countable
 
     /**
      * Runs a callback once. Timers run while {@see run()} or {@see poll()} does; they make
-     * {@see stream()} readable when they are due.
+     * {@see stream()} readable when they are due. Those set before run() run in every worker.
      *
      * @param float $seconds From now; 0 is the next turn.
      * @param callable(): void $callback
@@ -696,8 +703,8 @@ final class Options
      * and conditional requests are honoured, nothing is compressed.
      *
      * Nothing outside of the directory is reached: symbolic links in it are not followed. Names
-     * that begin with a dot (but `.well-known`) and those that end with `.php`, `.phtml` or
-     * `.phar` are not served. Null: none.
+     * that begin with a dot (but `.well-known`), and scripts (`.php`, `.php8`, `.phps`, `.phtml`,
+     * `.phar` and the like), are not served. Null: none.
      */
     public readonly ?string $staticFiles;
 
@@ -714,16 +721,20 @@ final class Options
      * Address of a broker by which several machines share topics, history and presence:
      * `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` with TLS,
      * `redis+unix:///PATH`, `nats://[USER:PASSWORD@]HOST[:PORT]`, or `tls://…` for NATS with TLS.
-     * Null: none. {@see Server::onBroker()} tells of its state.
+     * Null: none. {@see Server::onBroker()} tells of its state. It need not be there at the start.
+     * docs/brokers.md has the settings that may follow a `?`, and says what may get lost.
      */
     public readonly ?string $broker;
 
-    /** What names of channels, subjects and keys begin with there, to keep applications apart. */
+    /**
+     * What names of channels, subjects and keys begin with there, to keep applications apart. For
+     * NATS a colon at its end becomes a dot.
+     */
     public readonly string $brokerPrefix;
 
     /**
      * Bytes of publications that wait while the broker is away. Beyond it they are not published on
-     * other nodes, and fail with a {@see PublishException}.
+     * other nodes, and {@see Server::onError()} gets a {@see PublishException} for each.
      */
     public readonly int $brokerQueue;
 
@@ -774,7 +785,8 @@ final class Options
      * @param string|null $staticFiles The absolute path of a directory that is there.
      * @param array<string, History> $history By topics and patterns.
      * @param string|null $broker Null for none.
-     * @param string $brokerPrefix At most 100 bytes.
+     * @param string $brokerPrefix At most 100 bytes. For Redis UTF-8 without control characters; for NATS
+     *        at least 1 byte: tokens separated by dots, without blanks, `*`, `>` and `%`.
      * @param int $brokerQueue Bytes, 65536 to 2147483647.
      * @param int $workers 0 to 64.
      * @param int $maxRequests At least 0.
@@ -831,8 +843,8 @@ final class Options
  * $server->publish('room.7', json_encode(['text' => $text, 'position' => '%position%']));
  * ```
  *
- * It is kept in memory, beyond the end of a worker and not beyond that of the server, or, with
- * {@see Options::$broker}, by the broker. See docs/history.md.
+ * It is kept in memory, beyond the end of a worker and not beyond that of the server, at most 256 MiB
+ * for all topics together; or, with {@see Options::$broker}, by the broker. See docs/history.md.
  */
 final class History
 {
@@ -1007,7 +1019,14 @@ final class Tls
     ) {}
 }
 
-/** What happens when more than {@see Options::$sendBufferLimit} bytes wait for a peer. */
+/**
+ * What happens when more than {@see Options::$sendBufferLimit} bytes wait for a peer.
+ *
+ * ```php
+ * // A live map: the next position makes up for one that was left out.
+ * $options = new Sprocket\Options(slowConsumer: Sprocket\SlowConsumer::Drop);
+ * ```
+ */
 enum SlowConsumer: string
 {
     /** The connection is closed with 1013 (Try Again Later). */
@@ -1433,7 +1452,7 @@ final class Publisher
     /** Seconds that one {@see publish()} may take. */
     public readonly float $timeout;
 
-    /** What the names of the broker's channels or subjects begin with. */
+    /** What the names of the broker's channels or subjects begin with: the servers' {@see Options::$brokerPrefix}. */
     public readonly string $prefix;
 
     /**
@@ -1459,6 +1478,9 @@ final class Publisher
      * the message to all connections that are subscribed now; with a broker, until the broker has
      * passed it on to all servers that are connected to it. Messages of one process arrive in the
      * order in which they were published.
+     *
+     * A topic of {@see Options::$history} remembers what comes by `unix://`, and not what comes through
+     * a broker.
      *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
      * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes, and
@@ -1544,12 +1566,21 @@ final class WorkerException extends \RuntimeException implements Exception
  * listens, the server refused, or the time was up: the message names the address and the reason,
  * the code is the errno if connecting failed. Thrown by {@see Server::publish()}, or given to
  * {@see Server::onError()}, if other workers or nodes do not get it.
+ *
+ * ```php
+ * try {
+ *     $publisher->publish('news', $json);
+ * } catch (Sprocket\PublishException $e) {
+ *     error_log(($e->uncertain ? 'Perhaps not published: ' : 'Not published: ') . $e->getMessage());
+ * }
+ * ```
  */
 final class PublishException extends \RuntimeException implements Exception
 {
     /**
-     * True if the server went silent after it had the message, so that it may have been
-     * published: to publish it again could deliver it twice. False: it was not published.
+     * True if the server or broker went silent after it had the message, so that it may have been
+     * published: to publish it again could deliver it twice. False: it was not published. Always
+     * false where the loss is a server's own: the message says what is known of it.
      */
     public readonly bool $uncertain;
 }
