@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admission::Admission;
 use crate::bus::{self, Ask, Outbound, Up};
@@ -55,6 +55,8 @@ pub(crate) struct Io {
     http: usize,
     /// Requests on the publish socket that are being answered.
     answering: usize,
+    /// The hub, where it is in this process, and what ends it when it is dropped.
+    pub(crate) hub_inside: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     /// Told when the first session comes.
     first: Arc<Notify>,
     /// True once the server stops.
@@ -143,14 +145,18 @@ pub(crate) fn run(
     drop(io);
 }
 
-/// Waits until the hub has what waits for it, for a moment.
+/// Waits until the hub has what waits for it, for a moment; and, where it is in this process, until
+/// the broker has it, for as long as [`bus`] allows.
 async fn say_the_last() {
-    let all = async {
-        while with(|io| io.outbound.is_done()) == Some(false) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(1), all).await;
+    if let Some(synced) = with(|io| io.outbound.sync()) {
+        // An error means that the hub is gone.
+        let _ = tokio::time::timeout(Duration::from_secs(1), synced).await;
+    }
+    if let Some((quit, hub)) = with(|io| io.hub_inside.take()).flatten() {
+        drop(quit);
+        // It bounds its end itself. A panic of it was reported when it happened.
+        let _ = hub.await;
+    }
 }
 
 /// Publishes what has gathered, and takes what the host has posted, until there is nothing.
@@ -226,6 +232,7 @@ impl Io {
             inbox: Vec::new(),
             http: 0,
             answering: 0,
+            hub_inside: None,
             first: Arc::default(),
             stop: watch::Sender::new(false),
             quit: Arc::default(),

@@ -114,6 +114,10 @@ fn share(kind: Kind) {
     pump(&b, |_, _| {}, || b.presence("room").is_empty());
     b.flush();
     pump(&a, |_, _| {}, || a.presence("room").is_empty());
+    // A server that ends says its last.
+    (0..500).for_each(|n| publish(&b, "t", &format!("last {n}")));
+    drop(b);
+    (0..500).for_each(|n| assert_eq!(text(&mut here), format!("last {n}")));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::bus::HubConfig;
@@ -236,7 +237,12 @@ fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     let stream = lifted(stream)?;
     let broker = connect(&config)?;
     let service = Service::new(config, None, broker)?.for_one(stream);
-    tokio::spawn(service.run(std::future::pending()));
+    let (quit, end) = oneshot::channel::<()>();
+    let hub = tokio::spawn(service.run(async move {
+        // A sender that is dropped is an end, too.
+        let _ = end.await;
+    }));
+    io_thread::with(|io| io.hub_inside = Some((quit, hub)));
     Ok(())
 }
 
@@ -390,10 +396,7 @@ impl Link {
                 self.sent += io_thread::with(|io| io.outbound.fill(port, pipe, cx.waker())).unwrap_or(0);
             }
             let flushed = pipe.poll_flush(cx);
-            let more = io_thread::with(|io| {
-                io.outbound.writing = flushed.is_pending() && !pipe.is_broken();
-                !held && !io.outbound.is_empty()
-            });
+            let more = io_thread::with(|io| !held && !io.outbound.is_empty());
             if flushed.is_pending() || more != Some(true) {
                 break;
             }

@@ -114,8 +114,6 @@ pub(crate) struct Outbound {
     pub(crate) broker: bool,
     /// Questions without an answer, by ticket.
     pub(crate) asks: BTreeMap<u64, Ask>,
-    /// What the link has to write yet.
-    pub(crate) writing: bool,
     /// Who waits for the hub to have all that was queued before, in order.
     syncs: VecDeque<oneshot::Sender<()>>,
 }
@@ -196,10 +194,5 @@ impl Outbound {
             self.queue.push_front(frame);
         }
         again
-    }
-
-    /// Nothing is left to write, or nobody to write it to.
-    pub(crate) fn is_done(&self) -> bool {
-        !self.up || self.queue.is_empty() && !self.writing
     }
 }

@@ -147,7 +147,8 @@ impl Service {
             self.flush(cx, now);
             progress |= self.read(cx, now);
             progress |= self.hear_broker(cx, now);
-            if self.ending.is_some_and(|end| self.hub.links.is_empty() || now >= end) {
+            // A worker in this process has said its last before it ends the hub.
+            if self.ending.is_some_and(|end| !self.cuts || self.hub.links.is_empty() || now >= end) {
                 return Poll::Ready(());
             }
             if !progress && self.arm(cx, now) {
