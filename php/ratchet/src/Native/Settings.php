@@ -31,9 +31,14 @@ final class Settings
      * Sets options of servers that start from now on; null as a value returns to the default.
      *
      * @param array<string, mixed> $options Arguments of {@see Options} by name.
+     *
+     * @throws \InvalidArgumentException For `workers`: the React loop drives the one process there is.
      */
     public static function set(array $options): void
     {
+        if (($options['workers'] ?? 1) !== 1) {
+            throw new \InvalidArgumentException('Option workers is not for Ratchet applications: their React loop drives one process');
+        }
         self::$overrides = array_filter($options + self::$overrides, static fn ($value) => $value !== null);
     }
 
