@@ -229,7 +229,9 @@ impl Service {
     fn read_one(&mut self, at: usize, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let id = self.hub.links[at].id;
         for done in 0..FRAMES {
-            if self.is_congested() || self.hub.links[at].leaving {
+            // Who has not said hello may do so: it has no part in what others leave unread.
+            let held = self.is_congested() && self.hub.links[at].worker.is_some();
+            if held || self.hub.links[at].leaving {
                 return Ok(done > 0);
             }
             match self.hub.links[at].pipe.next()? {
