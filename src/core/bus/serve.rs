@@ -144,7 +144,7 @@ impl Service {
             let now = Instant::now();
             self.timers(now);
             let mut progress = self.accept(cx, now);
-            self.flush(cx, now);
+            progress |= self.flush(cx, now);
             progress |= self.read(cx, now);
             progress |= self.hear_broker(cx, now);
             if self.ending.is_some_and(|end| self.hub.links.is_empty() || now >= end) {
@@ -176,8 +176,10 @@ impl Service {
     }
 
     /// Writes to all, and lets those go that are over, or that leave too much unread.
-    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// True if some went: the others have been told, and have that to write yet.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let queue = self.hub.config.queue;
+        let mut progress = false;
         let mut at = 0;
         while let Some(link) = self.hub.links.get_mut(at) {
             let written = link.pipe.poll_flush(cx);
@@ -194,10 +196,12 @@ impl Service {
             }
             if stuck || mute || left {
                 self.hub.end(at);
+                progress = true;
             } else {
                 at += 1;
             }
         }
+        progress
     }
 
     /// Whether somebody has to read first, before more is taken in.
