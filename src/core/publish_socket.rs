@@ -177,8 +177,13 @@ impl Publisher {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !(leaving && idle) => continue,
                 Err(_) => return,
             }
+            let there = input.len();
             if !self.answer(&mut input, patience).await {
                 return;
+            }
+            if input.len() < there {
+                // What is left belongs to another request.
+                due = None;
             }
             // Idle publishers keep no buffer.
             if input.is_empty() {

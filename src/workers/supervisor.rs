@@ -256,6 +256,10 @@ impl Supervisor {
         {
             self.stop(grace);
         }
+        // Who is ready only now has been told to stop, and is killed in time like the others.
+        if self.stopping {
+            return;
+        }
         for slot in ready {
             self.succeed(slot, now);
         }

@@ -170,8 +170,12 @@ pub(crate) fn close_all_but(keep: &[RawFd]) {
 /// Numbers of the descriptors that are open.
 pub(crate) fn open_descriptors() -> Vec<RawFd> {
     let Ok(entries) = std::fs::read_dir("/dev/fd") else { return Vec::new() };
-    // The one by which the list is read is in it, and closed when it is complete.
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let mut open: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The one by which the list was read is in it, and closed by now: something else may get its number.
+    // SAFETY: reads a flag; fails harmlessly if the number is not open.
+    open.retain(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
+    open
 }
 
 /// What signals do in a process without PHP code, which ends by other means: those that people and

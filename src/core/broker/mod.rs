@@ -346,7 +346,8 @@ impl BrokerHandle {
     /// What was published to a topic with history after `position`, on a connection of its own.
     /// `limits` are those that its messages were [stored](BrokerHandle::store) with.
     pub async fn replay(&self, topic: &str, position: &str, limits: &History) -> Replay {
-        self.replays.lock().await.replay(topic, position, limits).await
+        let asked = std::time::Instant::now();
+        self.replays.lock().await.replay(asked, topic, position, limits).await
     }
 
     /// Waits until the broker has confirmed all that was published.

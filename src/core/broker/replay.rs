@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use std::fmt;
+use std::time::Instant;
 
 use super::url::{BrokerKind, BrokerUrl, Place};
 use super::{BrokerConfig, History, nats, redis};
@@ -42,6 +43,11 @@ enum Reader {
 pub(super) struct Replays {
     config: BrokerConfig,
     reader: Option<Reader>,
+    /// A connection is being made.
+    opening: bool,
+    /// When it could not be made, and why. Who waited meanwhile need not wait for another attempt:
+    /// with a host that does not answer, a thousand questions would take hours.
+    away: Option<(Instant, String)>,
 }
 
 impl fmt::Debug for Replays {
@@ -52,11 +58,21 @@ impl fmt::Debug for Replays {
 
 impl Replays {
     pub(super) fn new(config: &BrokerConfig) -> Self {
-        Self { config: config.clone(), reader: None }
+        Self { config: config.clone(), reader: None, opening: false, away: None }
     }
 
-    pub(super) async fn replay(&mut self, topic: &str, position: &str, limits: &History) -> Replay {
+    /// `asked`: when the question came.
+    pub(super) async fn replay(
+        &mut self,
+        asked: Instant,
+        topic: &str,
+        position: &str,
+        limits: &History,
+    ) -> Replay {
         let failed = |reason: String| Replay { failed: Some(reason), ..Replay::default() };
+        if let Some((_, reason)) = self.away.as_ref().filter(|(at, _)| asked < *at) {
+            return failed(reason.clone());
+        }
         let url = match self.config.check() {
             Ok(url) => url,
             Err(error) => return failed(error.to_string()),
@@ -67,13 +83,18 @@ impl Replays {
         // A kept connection may have ended since: questions change nothing and can be repeated.
         loop {
             let kept = self.reader.is_some();
+            self.opening = false;
             let attempt = self.attempt(&url, topic, position, limits);
-            match tokio::time::timeout(url.patience(), attempt).await {
+            let reason = match tokio::time::timeout(url.patience(), attempt).await {
                 Ok(Ok(replay)) => return Replay { complete: replay.complete && known, ..replay },
-                Ok(Err(_)) if kept => {}
-                Ok(Err(reason)) => return failed(reason),
-                Err(_) => return failed(format!("no answer within {:?}", url.patience())),
+                Ok(Err(_)) if kept => continue,
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {:?}", url.patience()),
+            };
+            if self.opening {
+                self.away = Some((Instant::now(), reason.clone()));
             }
+            return failed(reason);
         }
     }
 
@@ -87,7 +108,12 @@ impl Replays {
         // Only what has answered in full is kept.
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => open(url, &self.config.prefix).await?,
+            None => {
+                self.opening = true;
+                let reader = open(url, &self.config.prefix).await?;
+                self.opening = false;
+                reader
+            }
         };
         let replay = match &mut reader {
             Reader::Redis(reader) => reader.replay(topic, position, limits).await?,

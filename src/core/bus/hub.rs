@@ -474,7 +474,9 @@ impl Hub {
             link.interest.iter().for_each(|name| broker.interested(name, false));
             broker.forget_excepts(link.id);
         }
-        if !link.stats.is_empty() {
+        // A worker that was cut off may be back already, and counts on.
+        let back = self.links.iter().any(|l| l.worker.is_some_and(|w| w.instance == worker.instance));
+        if !link.stats.is_empty() && !back {
             self.news = true;
             self.ended.push_back((worker.instance, Stats::from_values(&link.stats).counts_only()));
         }

@@ -101,8 +101,12 @@ impl Sequences {
     /// A publication came in.
     pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Turn {
         let sequence = self.of(topic, now);
-        if sequence.filling && sequence.held.len() < HELD {
-            sequence.held.push_back(message);
+        if sequence.filling {
+            // What has no room leaves a gap behind what is held, which the next one shows. To deliver
+            // it now would make all that is held come too late, and nobody would know.
+            if sequence.held.len() < HELD {
+                sequence.held.push_back(message);
+            }
             return Turn::Nothing;
         }
         match sequence.seen.as_ref().or(sequence.base.as_ref()) {
@@ -110,7 +114,7 @@ impl Sequences {
             Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
                 Turn::Nothing
             }
-            Some(seen) if message.leaves_gap(seen) && !sequence.filling => {
+            Some(seen) if message.leaves_gap(seen) => {
                 let from = seen.clone();
                 sequence.filling = true;
                 sequence.held.push_back(message);

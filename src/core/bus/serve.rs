@@ -144,7 +144,7 @@ impl Service {
             let now = Instant::now();
             self.timers(now);
             let mut progress = self.accept(cx, now);
-            self.flush(cx, now);
+            progress |= self.flush(cx, now);
             progress |= self.read(cx, now);
             progress |= self.hear_broker(cx, now);
             // A worker in this process has said its last before it ends the hub.
@@ -177,8 +177,10 @@ impl Service {
     }
 
     /// Writes to all, and lets those go that are over, or that leave too much unread.
-    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// True if some went: the others have been told, and have that to write yet.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let queue = self.hub.config.queue;
+        let mut progress = false;
         let mut at = 0;
         while let Some(link) = self.hub.links.get_mut(at) {
             let written = link.pipe.poll_flush(cx);
@@ -195,10 +197,12 @@ impl Service {
             }
             if stuck || mute || left {
                 self.hub.end(at);
+                progress = true;
             } else {
                 at += 1;
             }
         }
+        progress
     }
 
     /// Whether somebody has to read first, before more is taken in.
@@ -230,7 +234,9 @@ impl Service {
     fn read_one(&mut self, at: usize, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let id = self.hub.links[at].id;
         for done in 0..FRAMES {
-            if self.is_congested() || self.hub.links[at].leaving {
+            // Who has not said hello may do so: it has no part in what others leave unread.
+            let held = self.is_congested() && self.hub.links[at].worker.is_some();
+            if held || self.hub.links[at].leaving {
                 return Ok(done > 0);
             }
             match self.hub.links[at].pipe.next()? {

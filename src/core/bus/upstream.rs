@@ -34,6 +34,7 @@ pub(super) struct Broker {
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) incoming: mpsc::Receiver<FromBroker>,
     answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
+    /// Questions under way that somebody waits for.
     pub(super) asking: usize,
     /// Whether it is there, and why not, once it has said so.
     pub(super) state: Option<(bool, String)>,
@@ -70,7 +71,9 @@ impl Broker {
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> Option<Answer> {
         match self.answers.1.poll_recv(cx) {
             Poll::Ready(answer) => {
-                self.asking -= 1;
+                if !matches!(answer, Some((_, Question::Look, _))) {
+                    self.asking -= 1;
+                }
                 answer
             }
             Poll::Pending => None,
@@ -86,7 +89,9 @@ impl Broker {
         question: Question,
         after: Duration,
     ) {
-        self.asking += 1;
+        if !matches!(question, Question::Look) {
+            self.asking += 1;
+        }
         let (topic, position, limits) = (topic.to_owned(), position.to_owned(), limits.clone());
         let (upstream, answers) = (self.upstream.clone(), self.answers.0.clone());
         tokio::spawn(async move {
