@@ -544,11 +544,9 @@ impl Hub {
     /// Forgets what is too old. True if there is something that will be.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.store.sweep(&self.config.history, now);
-        // While the broker is away, what is followed must be remembered, to be asked for afterwards.
-        if let Some(broker) = &mut self.broker
-            && broker.state.as_ref().is_none_or(|(connected, _)| *connected)
-        {
-            broker.sequences.sweep(now);
+        if let Some(broker) = &mut self.broker {
+            let connected = broker.state.as_ref().is_none_or(|(connected, _)| *connected);
+            broker.sequences.sweep(now, connected);
         }
         self.remembers()
     }

@@ -207,9 +207,13 @@ impl Sequences {
         (replay, first)
     }
 
-    /// Forgets what is idle.
-    pub(crate) fn sweep(&mut self, now: Instant) {
-        self.topics.retain(|_, s| s.filling || s.asking > 0 || now.saturating_duration_since(s.used) < IDLE);
+    /// Forgets what is idle. While the broker is away, what was followed is remembered, to be asked
+    /// for afterwards.
+    pub(crate) fn sweep(&mut self, now: Instant, connected: bool) {
+        self.topics.retain(|_, s| {
+            let idle = now.saturating_duration_since(s.used) >= IDLE;
+            s.filling || s.asking > 0 || !idle || !connected && s.seen.is_some()
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -326,7 +330,9 @@ mod tests {
         all.asking("t", now);
         all.take("t", at(8), now);
         assert_eq!(all.answered("t", replay(true, 7..=9, 9), now), (replay(true, 7..=9, 9), None));
-        all.sweep(now + IDLE);
+        all.sweep(now + IDLE, false);
+        assert!(!all.is_empty());
+        all.sweep(now + IDLE, true);
         assert!(all.is_empty());
     }
 }
