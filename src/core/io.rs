@@ -55,6 +55,8 @@ pub(crate) struct Io {
     http: usize,
     /// Requests on the publish socket that are being answered.
     answering: usize,
+    /// The thread has not looked at its sockets for long, because the host keeps it busy.
+    overdue: bool,
     /// The hub, where it is in this process, and what ends it when it is dropped.
     pub(crate) hub_inside: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     /// Told when the first session comes.
@@ -159,22 +161,34 @@ async fn say_the_last() {
     }
 }
 
-/// Publishes what has gathered, and takes what the host has posted, until there is nothing.
+/// Publishes what has gathered, and takes what the host has posted, until there is nothing; but
+/// not for ever: a host that posts more than the thread gets done must not keep it from its sockets.
 fn before_park(mailbox: &Mailbox) {
-    loop {
+    const ROUNDS: usize = 4;
+    for _ in 0..ROUNDS {
         with(|io| io.env.publish());
         if mailbox.may_park() {
             return;
         }
         with(Io::take_commands);
     }
+    // A task that is ready keeps the thread from parking.
+    with(|io| io.overdue = true);
+    mailbox.notify.notify_one();
 }
 
 /// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
 async fn collect(state: Arc<State>, index: u16) {
     loop {
         state.mailboxes[index as usize].notify.notified().await;
-        with(Io::take_commands);
+        let overdue = with(|io| {
+            io.take_commands();
+            std::mem::take(&mut io.overdue)
+        });
+        // To yield makes the runtime look at the sockets, where going on would not.
+        if overdue == Some(true) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -232,6 +246,7 @@ impl Io {
             inbox: Vec::new(),
             http: 0,
             answering: 0,
+            overdue: false,
             hub_inside: None,
             first: Arc::default(),
             stop: watch::Sender::new(false),
