@@ -736,3 +736,27 @@ fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     })
     .unwrap_or(Poll::Ready(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_host_that_never_stops_posting_does_not_hold_the_thread() {
+        let (done, returned) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mailbox = Mailbox::default();
+            // Nobody takes it on this thread, as if there were always more.
+            mailbox.deliver();
+            before_park(&mailbox);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let woken = runtime.block_on(async {
+                tokio::time::timeout(Duration::from_secs(5), mailbox.notify.notified()).await.is_ok()
+            });
+            done.send(woken).unwrap();
+        });
+        let woken = returned.recv_timeout(Duration::from_secs(10));
+        assert_eq!(woken, Ok(true), "it goes on, and comes back to what waits");
+    }
+}
