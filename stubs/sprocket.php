@@ -405,6 +405,9 @@ final class Server implements \Countable
      * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
      * {@see Connection::send()}. Does nothing on a server that does not run.
      *
+     * Returns at once, unless publications come faster than the I/O threads deliver them: when 16,384
+     * or 8 MiB of them wait for one thread, it blocks until that thread has caught up.
+     *
      * It goes to all workers, and with {@see Options::$broker} to all nodes. What can't be passed on
      * at once is told by the exception, what fails later by {@see onError()} with one of the same class.
      * A topic of {@see Options::$history} is delivered when the hub has given it its position, to
@@ -499,6 +502,8 @@ final class Server implements \Countable
      * - `protocolErrors`: connections closed with 1002 or 1007 for what the peer did
      * - `abnormal`: connections that ended without a close frame
      * - `paused`: times a socket was not read because its messages waited for PHP
+     * - `hostWaits`: times PHP had to wait in `publish()` or `broadcast()` because an I/O thread had
+     *   more to deliver than it got done
      * - `callbackErrors`: callbacks that ended with an exception
      * - `tlsErrors`: TLS handshakes that failed
      * - `tlsReloadErrors`: changes of certificate files that could not be taken over

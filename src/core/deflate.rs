@@ -197,6 +197,11 @@ impl Fanout {
         Self { plain, compressed: Vec::new() }
     }
 
+    /// Bytes, not compressed.
+    pub(crate) fn len(&self) -> usize {
+        self.plain.len()
+    }
+
     /// The frame for a connection.
     pub(crate) fn frame(
         &mut self,

@@ -51,6 +51,10 @@ pub(crate) struct Io {
     dirty: Vec<u32>,
     /// Spare vector that is swapped with the mailbox.
     inbox: Vec<Command>,
+    /// Of a batch that was too much for one turn, what is left.
+    rest: std::vec::IntoIter<Command>,
+    /// Deliveries, and bytes of publications, until the sockets have their turn.
+    turn: Turn,
     /// Sockets that speak HTTP.
     http: usize,
     /// Requests on the publish socket that are being answered.
@@ -77,6 +81,32 @@ pub(crate) struct Io {
     pub(crate) outbound: Outbound,
     /// Other threads were posted something that is not delivered yet.
     posted: bool,
+}
+
+/// What may be delivered before the sockets have their turn again.
+#[derive(Debug)]
+struct Turn {
+    deliveries: usize,
+    bytes: usize,
+}
+
+impl Default for Turn {
+    /// Some milliseconds of work; and a fraction of what may wait for a peer by default, so that
+    /// it is written before it is too much.
+    fn default() -> Self {
+        Self { deliveries: 64 << 10, bytes: 256 << 10 }
+    }
+}
+
+impl Turn {
+    fn count(&mut self, deliveries: usize, bytes: usize) {
+        self.deliveries = self.deliveries.saturating_sub(deliveries);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    fn is_over(&self) -> bool {
+        self.deliveries == 0 || self.bytes == 0
+    }
 }
 
 /// What a handshake hands over.
@@ -166,8 +196,12 @@ async fn say_the_last() {
 fn before_park(mailbox: &Mailbox) {
     const ROUNDS: usize = 4;
     for _ in 0..ROUNDS {
-        with(|io| io.env.publish());
-        if mailbox.may_park() {
+        let more = with(|io| {
+            io.env.publish();
+            io.rest.len() > 0
+        });
+        // Then a task is ready, and the thread must not even seem to be at rest.
+        if more == Some(true) || mailbox.may_park() {
             return;
         }
         with(Io::take_commands);
@@ -244,6 +278,8 @@ impl Io {
             free: Vec::new(),
             dirty: Vec::new(),
             inbox: Vec::new(),
+            rest: Vec::new().into_iter(),
+            turn: Turn::default(),
             http: 0,
             answering: 0,
             overdue: false,
@@ -349,15 +385,46 @@ impl Io {
         });
     }
 
-    /// Carries out what the host has posted, and writes.
+    /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
+    /// between which the thread looks at its sockets, and what was queued is written.
     fn take_commands(&mut self) {
+        self.turn = Turn::default();
+        if !self.carry_out_rest() {
+            return self.flush_dirty();
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
-        for command in inbox.drain(..) {
+        let mut commands = inbox.drain(..);
+        while let Some(command) = commands.next() {
             self.carry_out(command);
+            if self.turn.is_over() && commands.len() > 0 {
+                self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
+                self.go_on_later();
+            }
         }
+        drop(commands);
         self.inbox = inbox;
         self.flush_dirty();
+    }
+
+    /// False: there is still something left.
+    fn carry_out_rest(&mut self) -> bool {
+        while let Some(command) = self.rest.next() {
+            self.carry_out(command);
+            if self.turn.is_over() {
+                break;
+            }
+        }
+        if self.rest.len() > 0 {
+            self.go_on_later();
+            return false;
+        }
+        true
+    }
+
+    fn go_on_later(&mut self) {
+        self.overdue = true;
+        self.env.server.mailboxes[self.env.index as usize].notify.notify_one();
     }
 
     fn flush_dirty(&mut self) {
@@ -442,15 +509,16 @@ impl Io {
     fn publish(&mut self, topics: &[TopicId], frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
         let mut frame = Fanout::new(frame);
-        let mut overflowing = Vec::new();
+        let mut full = Vec::new();
         for topic in topics {
-            // The list is not changed while it is read: sessions that overflow are closed later.
+            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
+            // The list is not changed while it is read: sessions that are full have their turn later.
             for at in 0..self.env.hub.members(*topic).len() {
                 let slot = self.env.hub.members(*topic)[at];
-                self.push_published(slot, &mut frame, except, &mut overflowing);
+                self.push_published(slot, &mut frame, except, &mut full);
             }
         }
-        self.overflow(&overflowing);
+        self.retry(&full, &mut frame);
     }
 
     /// The same for what has a position. Who resumes may have got it.
@@ -458,19 +526,20 @@ impl Io {
         self.published += 1;
         let Sequenced { topics, frame, except, position } = sequenced;
         let mut frame = Fanout::new(frame.clone());
-        let mut overflowing = Vec::new();
+        let mut full = Vec::new();
         for topic in &**topics {
+            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
             self.env.hub.count(*topic);
             for at in 0..self.env.hub.members(*topic).len() {
                 let slot = self.env.hub.members(*topic)[at];
                 if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
                     && !session.has_got(topics, position)
                 {
-                    self.push_published(slot, &mut frame, *except, &mut overflowing);
+                    self.push_published(slot, &mut frame, *except, &mut full);
                 }
             }
         }
-        self.overflow(&overflowing);
+        self.retry(&full, &mut frame);
     }
 
     /// Delivers what another worker or node has published. [`Io::deliver_all`] lets it go.
@@ -558,8 +627,18 @@ impl Io {
     /// Does what the host has asked for so far: who publishes after a subscription, or after the
     /// server was told to stop, must not come before it.
     pub(crate) fn catch_up(&mut self) {
+        self.finish_rest();
         if self.env.server.mailboxes[self.env.index as usize].is_pending() {
             self.take_commands();
+            self.finish_rest();
+        }
+    }
+
+    fn finish_rest(&mut self) {
+        while self.rest.len() > 0 {
+            self.turn = Turn::default();
+            self.carry_out_rest();
+            self.flush_dirty();
         }
     }
 
@@ -623,20 +702,15 @@ impl Io {
     fn broadcast(&mut self, frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
         let mut frame = Fanout::new(frame);
-        let mut overflowing = Vec::new();
+        let mut full = Vec::new();
+        self.turn.count(self.sessions.len(), frame.len());
         for slot in 0..self.sessions.len() as u32 {
-            self.push_published(slot, &mut frame, except, &mut overflowing);
+            self.push_published(slot, &mut frame, except, &mut full);
         }
-        self.overflow(&overflowing);
+        self.retry(&full, &mut frame);
     }
 
-    fn push_published(
-        &mut self,
-        slot: u32,
-        frame: &mut Fanout,
-        except: Option<ConnId>,
-        overflowing: &mut Vec<u32>,
-    ) {
+    fn push_published(&mut self, slot: u32, frame: &mut Fanout, except: Option<ConnId>, full: &mut Vec<u32>) {
         let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { return };
         if Some(session.shared.id) == except {
             return;
@@ -646,16 +720,20 @@ impl Io {
                 session.dirty = true;
                 self.dirty.push(slot);
             }
-            Published::Overflow => overflowing.push(slot),
+            Published::Full => full.push(slot),
             Published::Queued | Published::Skipped => {}
         }
     }
 
-    fn overflow(&mut self, slots: &[u32]) {
+    /// That much waits for a peer may be because it had no turn to be written.
+    fn retry(&mut self, slots: &[u32], frame: &mut Fanout) {
         for slot in slots {
             if let Some(Some(session)) = self.sessions.get_mut(*slot as usize) {
-                session.overflow(&mut self.env);
                 session.flush(&mut self.env);
+                if session.push_or_give_up(&mut self.env, frame) && !session.dirty {
+                    session.dirty = true;
+                    self.dirty.push(*slot);
+                }
             }
         }
     }
@@ -722,7 +800,8 @@ impl Io {
 /// Body of a session's task.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     with(|io| {
-        if io.env.server.mailboxes[io.env.index as usize].is_pending() {
+        // What is too much for one turn must not become one turn for each session.
+        if io.env.server.mailboxes[io.env.index as usize].is_pending() && io.rest.len() == 0 {
             io.take_commands();
         }
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };

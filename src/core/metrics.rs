@@ -95,6 +95,8 @@ families! {
     }
     "connections_lost_total" "Connections that ended without a close frame." { = abnormal }
     "read_pauses_total" "Times a socket was not read because its messages waited for PHP." { = paused }
+    "publish_waits_total" "Times PHP had to wait because an I/O thread had more to deliver than it got done."
+        { = host_waits }
     "tls_errors_total" "TLS handshakes that failed." { = tls_errors }
     "tls_reload_errors_total" "Changes of certificate files that could not be taken over." { = tls_reload_errors }
     "proxy_errors_total" "Connections ended for a PROXY header that is malformed or comes from a peer not trusted."

@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
@@ -178,10 +178,50 @@ pub(crate) struct Resumed {
     pub(crate) skip: bool,
 }
 
+impl Command {
+    /// Bytes of a message that no connection's limit counts yet.
+    fn uncounted(&self) -> usize {
+        match self {
+            Self::Publish { frame, .. } | Self::Broadcast { frame, .. } => frame.len(),
+            Self::Sequenced(sequenced) => sequenced.frame.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Commands that wait for a thread before the host has to wait, too: enough for one to each of ten
+/// thousand connections.
+const FULL: usize = 16 << 10;
+/// Bytes of publications likewise.
+const FULL_BYTES: usize = 8 << 20;
+
+/// What waits for one I/O thread.
+#[derive(Debug, Default)]
+struct Batch {
+    commands: Vec<Command>,
+    /// Of publications.
+    bytes: usize,
+    /// The host waits until it is taken.
+    awaited: bool,
+}
+
+impl Batch {
+    fn push(&mut self, command: Command) {
+        self.bytes += command.uncounted();
+        self.commands.push(command);
+    }
+
+    fn is_full(&self) -> bool {
+        self.commands.len() >= FULL || self.bytes >= FULL_BYTES
+    }
+}
+
 /// Inbox of one I/O thread.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    queue: Mutex<Vec<Command>>,
+    queue: Mutex<Batch>,
+    /// The batch that the host waits for has been taken.
+    room: Condvar,
     /// There is a batch to take. Read without the lock before each park and each poll of a task.
     pending: AtomicBool,
     /// The thread is parked or about to.
@@ -191,33 +231,52 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a command to the batch. The thread takes it after [`Mailbox::deliver`], or when the
-    /// host is busy for long.
-    pub(crate) fn post(&self, command: Command) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    /// host is busy for long. True: the batch is as large as it should get, and this is none of
+    /// the messages that their connection's limit counts.
+    pub(crate) fn post(&self, command: Command) -> bool {
+        let counted = matches!(command, Command::Send(..));
+        let mut batch = self.lock();
+        batch.push(command);
+        !counted && batch.is_full()
+    }
+
+    /// Blocks the host until the thread has taken what was delivered, `patience` at most. False: it
+    /// has not.
+    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
+        let full = |batch: &mut Batch| {
+            batch.awaited = batch.is_full();
+            batch.awaited
+        };
+        let waited = self.room.wait_timeout_while(self.lock(), patience, full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Takes the batch back if it is a single message and the thread is at rest, all earlier
     /// batches carried out.
     pub(crate) fn take_back(&self) -> Option<(Target, Bytes)> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let commands = &mut self.lock().commands;
         // The thread takes batches under the lock, and only while it is not parked: so this is
         // not what it was before it took the last one.
-        if queue.len() != 1 || !self.parked.load(Ordering::Relaxed) {
+        if commands.len() != 1 || !self.parked.load(Ordering::Relaxed) {
             return None;
         }
-        match queue.pop() {
+        match commands.pop() {
             Some(Command::Send(target, frame)) => Some((target, frame)),
             other => {
-                queue.extend(other);
+                commands.extend(other);
                 None
             }
         }
     }
 
-    /// Puts a command before all that have come meanwhile.
+    /// Puts what was taken back before all that has come meanwhile.
     pub(crate) fn put_back(&self, command: Command) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(0, command);
+        self.lock().commands.insert(0, command);
     }
 
     /// Lets the thread take the batch.
@@ -236,14 +295,18 @@ impl Mailbox {
 
     /// Commands that wait.
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().commands.len()
     }
 
     /// Moves the queue into `batch`, which must be empty.
     pub(crate) fn take(&self, batch: &mut Vec<Command>) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         self.pending.store(false, Ordering::Relaxed);
-        std::mem::swap(&mut *queue, batch);
+        std::mem::swap(&mut queue.commands, batch);
+        queue.bytes = 0;
+        if std::mem::take(&mut queue.awaited) {
+            self.room.notify_all();
+        }
     }
 
     /// Announces the park. False: a batch came; take it first.
@@ -259,5 +322,45 @@ impl Mailbox {
 
     pub(crate) fn unparked(&self) {
         self.parked.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(bytes: usize) -> Command {
+        Command::Broadcast { frame: vec![0; bytes].into(), except: None }
+    }
+
+    #[test]
+    fn a_batch_is_full_by_number_or_by_bytes_until_it_is_taken() {
+        let mailbox = Mailbox::default();
+        assert!((1..FULL).all(|_| !mailbox.post(publication(0))));
+        assert!(mailbox.post(publication(0)));
+        assert!(!mailbox.wait_for_room(Duration::from_millis(1)), "nobody takes it");
+        let mut batch = Vec::new();
+        mailbox.take(&mut batch);
+        assert_eq!(batch.len(), FULL);
+        assert!(mailbox.wait_for_room(Duration::ZERO));
+        assert!(!mailbox.post(publication(FULL_BYTES - 1)));
+        assert!(mailbox.post(publication(1)));
+    }
+
+    #[test]
+    fn a_message_to_one_connection_never_makes_the_host_wait() {
+        let mailbox = Mailbox::default();
+        let send = || Command::Send(Target { slot: 0, id: ConnId(1) }, Bytes::new());
+        assert!((0..2 * FULL).all(|_| !mailbox.post(send())));
+    }
+
+    #[test]
+    fn the_host_goes_on_when_the_thread_takes_the_batch() {
+        let mailbox = Arc::new(Mailbox::default());
+        assert!(mailbox.post(publication(FULL_BYTES)));
+        let thread = mailbox.clone();
+        let taking = std::thread::spawn(move || thread.take(&mut Vec::new()));
+        assert!(mailbox.wait_for_room(Duration::from_secs(10)));
+        taking.join().unwrap();
     }
 }

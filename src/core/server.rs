@@ -708,8 +708,22 @@ impl Server {
 
     pub(crate) fn post(&self, thread: u16, command: Command) {
         self.single.take();
-        self.state.mailboxes[thread as usize].post(command);
+        let full = self.state.mailboxes[thread as usize].post(command);
         self.posted.set(self.posted.get() | 1 << thread);
+        if full {
+            self.wait_for_room(thread);
+        }
+    }
+
+    /// Lets the thread catch up: what the host wants faster than it can be done must not pile up.
+    #[cold]
+    fn wait_for_room(&self, thread: u16) {
+        /// After which to see whether the thread still lives.
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let mailbox = &self.state.mailboxes[thread as usize];
+        mailbox.deliver();
+        Counters::one(&self.state.counters.host_waits);
+        while !self.threads[thread as usize].is_finished() && !mailbox.wait_for_room(PATIENCE) {}
     }
 }
 

@@ -436,22 +436,40 @@ impl Session {
             return Published::Skipped;
         }
         self.published = number;
+        if self.push_shared(env, frame) { Published::Queued } else { Published::Full }
+    }
+
+    /// Queues a message that others get, too, if there is room.
+    fn push_shared(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
         let ours = env.server.config.compression.as_ref();
         let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
         let waiting = self.shared.buffered();
+        let then = waiting + frame.len();
         let limit = env.server.config.send_buffer_limit;
-        if waiting > 0 && waiting + frame.len() > limit && self.shared.exceeds(waiting + frame.len(), limit) {
-            return match env.server.config.slow_consumer {
-                SlowConsumer::Close => Published::Overflow,
-                SlowConsumer::Drop => {
-                    Counters::one(&env.server.counters.slow_dropped);
-                    Published::Skipped
-                }
-            };
+        if waiting > 0 && then > limit && self.shared.exceeds(then, limit) {
+            return false;
         }
         env.messages_out += 1;
         self.push_counted(frame);
-        Published::Queued
+        true
+    }
+
+    /// After [`Published::Full`] and a write: the last attempt. True: it is queued.
+    pub(crate) fn push_or_give_up(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
+        if !self.shared.is_open() {
+            return false;
+        }
+        if self.push_shared(env, frame) {
+            return true;
+        }
+        match env.server.config.slow_consumer {
+            SlowConsumer::Close => {
+                self.overflow(env);
+                self.flush(env);
+            }
+            SlowConsumer::Drop => Counters::one(&env.server.counters.slow_dropped),
+        }
+        false
     }
 
     pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
@@ -744,8 +762,8 @@ impl Drop for Session {
 pub(crate) enum Published {
     Queued,
     Skipped,
-    /// The session is to be closed for reading too slowly.
-    Overflow,
+    /// Too much waits for the peer: [`Session::push_or_give_up`] comes next.
+    Full,
 }
 
 /// How a piece of input ends the session.

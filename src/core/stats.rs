@@ -163,6 +163,8 @@ counters! {
     abnormal,
     /// Times a socket was not read because its messages waited for the host.
     paused,
+    /// Times the host had to wait, because a thread had more to deliver than it got done.
+    host_waits,
     /// Callbacks of the host that ended with an exception.
     callback_errors,
     /// TLS handshakes that failed.

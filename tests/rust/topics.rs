@@ -119,3 +119,59 @@ fn a_slow_subscriber_delays_nobody() {
         assert_eq!(server.send(&all[1].1, b"fine", false), SendOutcome::Sent);
     }
 }
+
+#[test]
+fn what_only_waits_for_its_turn_makes_nobody_a_slow_reader() {
+    for slow_consumer in [SlowConsumer::Close, SlowConsumer::Drop] {
+        let (server, address) =
+            start(Config { send_buffer_limit: 8 << 10, slow_consumer, ..Config::default() });
+        let mut all = clients(&server, address, 2);
+        for (_, conn) in &all {
+            server.subscribe(conn, "t").unwrap();
+        }
+        // One batch of ten times the limit, and of a part of what sockets take unread.
+        let payload = [b'x'; 100];
+        for _ in 0..800 {
+            server.publish("t", &payload, false, None).unwrap();
+        }
+        server.flush();
+        for (client, _) in &mut all {
+            for _ in 0..800 {
+                assert_eq!(read_frame(client), (0x81, payload.to_vec()));
+            }
+        }
+        assert_eq!(server.stats().slow_dropped + server.stats().slow_closed, 0);
+    }
+}
+
+#[test]
+fn a_flood_of_publications_holds_up_the_host_and_not_the_sockets() {
+    const MESSAGES: usize = 100_000;
+    let (server, address) = start(Config { send_buffer_limit: 64 << 20, ..Config::default() });
+    let all = clients(&server, address, 20);
+    for (_, conn) in &all {
+        server.subscribe(conn, "t").unwrap();
+    }
+    let readers: Vec<_> = all
+        .into_iter()
+        .map(|(mut client, _)| {
+            std::thread::spawn(move || {
+                let mut next = 0;
+                for _ in 0..MESSAGES {
+                    let text = String::from_utf8(read_frame(&mut client).1).unwrap();
+                    assert_eq!(text, next.to_string(), "each once, in order");
+                    next += 1;
+                }
+            })
+        })
+        .collect();
+    // The host is busy with nothing else, and still newcomers are let in.
+    let newcomer = std::thread::spawn(move || drop(open(address)));
+    for i in 0..MESSAGES {
+        server.publish("t", i.to_string().as_bytes(), false, None).unwrap();
+    }
+    server.flush();
+    newcomer.join().unwrap();
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    assert!(server.stats().host_waits > 0, "what is not delivered yet waits in the host");
+}
