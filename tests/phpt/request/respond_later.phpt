@@ -59,7 +59,7 @@ var_dump($kept[0]->respond(new Response()));
 
 echo "a handshake is no request\n";
 $server->onOpen(function (Connection $c) { echo thrown(fn () => $c->request->respond(new Response())), "\n"; });
-Client::of($server)->open();
+$client = Client::of($server)->open();
 pump($server, fn (): bool => count($server) === 1);
 
 echo "beyond the end of the server\n";
