@@ -53,7 +53,7 @@ pub(crate) struct Io {
     inbox: Vec<Command>,
     /// Of a batch that was too much for one turn, what is left.
     rest: std::vec::IntoIter<Command>,
-    /// Deliveries, and bytes of publications, until the sockets have their turn.
+    /// How much of one is left.
     turn: Turn,
     /// Sockets that speak HTTP.
     http: usize,
@@ -83,29 +83,27 @@ pub(crate) struct Io {
     posted: bool,
 }
 
-/// What may be delivered before the sockets have their turn again.
+/// What may be delivered before the sockets have their turn again: some milliseconds of work; and
+/// a fraction of what may wait for a peer by default, so that it is written before it is too much.
 #[derive(Debug)]
 struct Turn {
-    deliveries: usize,
-    bytes: usize,
+    /// Bytes of publications, each at least 4 a delivery.
+    left: usize,
 }
 
 impl Default for Turn {
-    /// Some milliseconds of work; and a fraction of what may wait for a peer by default, so that
-    /// it is written before it is too much.
     fn default() -> Self {
-        Self { deliveries: 64 << 10, bytes: 256 << 10 }
+        Self { left: 256 << 10 }
     }
 }
 
 impl Turn {
     fn count(&mut self, deliveries: usize, bytes: usize) {
-        self.deliveries = self.deliveries.saturating_sub(deliveries);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.left = self.left.saturating_sub(bytes.max(4 * deliveries));
     }
 
     fn is_over(&self) -> bool {
-        self.deliveries == 0 || self.bytes == 0
+        self.left == 0
     }
 }
 
@@ -198,7 +196,7 @@ fn before_park(mailbox: &Mailbox) {
     for _ in 0..ROUNDS {
         let more = with(|io| {
             io.env.publish();
-            io.rest.len() > 0
+            io.has_rest()
         });
         // Then a task is ready, and the thread must not even seem to be at rest.
         if more == Some(true) || mailbox.may_park() {
@@ -389,7 +387,7 @@ impl Io {
     /// between which the thread looks at its sockets, and what was queued is written.
     fn take_commands(&mut self) {
         self.turn = Turn::default();
-        if !self.carry_out_rest() {
+        if self.has_rest() && !self.carry_out_rest() {
             return self.flush_dirty();
         }
         let mut inbox = std::mem::take(&mut self.inbox);
@@ -415,11 +413,15 @@ impl Io {
                 break;
             }
         }
-        if self.rest.len() > 0 {
+        if self.has_rest() {
             self.go_on_later();
             return false;
         }
         true
+    }
+
+    fn has_rest(&self) -> bool {
+        !self.rest.as_slice().is_empty()
     }
 
     fn go_on_later(&mut self) {
@@ -635,7 +637,7 @@ impl Io {
     }
 
     fn finish_rest(&mut self) {
-        while self.rest.len() > 0 {
+        while self.has_rest() {
             self.turn = Turn::default();
             self.carry_out_rest();
             self.flush_dirty();
@@ -801,7 +803,7 @@ impl Io {
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     with(|io| {
         // What is too much for one turn must not become one turn for each session.
-        if io.env.server.mailboxes[io.env.index as usize].is_pending() && io.rest.len() == 0 {
+        if io.env.server.mailboxes[io.env.index as usize].is_pending() && !io.has_rest() {
             io.take_commands();
         }
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };

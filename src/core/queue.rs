@@ -206,11 +206,6 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, command: Command) {
-        self.bytes += command.uncounted();
-        self.commands.push(command);
-    }
-
     fn is_full(&self) -> bool {
         self.commands.len() >= FULL || self.bytes >= FULL_BYTES
     }
@@ -239,10 +234,14 @@ impl Mailbox {
     /// host is busy for long. True: the batch is as large as it should get, and this is none of
     /// the messages that their connection's limit counts.
     pub(crate) fn post(&self, command: Command) -> bool {
-        let counted = matches!(command, Command::Send(..));
         let mut batch = self.lock();
-        batch.push(command);
-        !counted && batch.is_full()
+        if let Command::Send(..) = command {
+            batch.commands.push(command);
+            return false;
+        }
+        batch.bytes += command.uncounted();
+        batch.commands.push(command);
+        batch.is_full()
     }
 
     /// Blocks the host until the thread has taken what was delivered, `patience` at most. False: it

@@ -156,11 +156,9 @@ fn a_flood_of_publications_holds_up_the_host_and_not_the_sockets() {
         .into_iter()
         .map(|(mut client, _)| {
             std::thread::spawn(move || {
-                let mut next = 0;
-                for _ in 0..MESSAGES {
+                for i in 0..MESSAGES {
                     let text = String::from_utf8(read_frame(&mut client).1).unwrap();
-                    assert_eq!(text, next.to_string(), "each once, in order");
-                    next += 1;
+                    assert_eq!(text, i.to_string(), "each once, in order");
                 }
             })
         })

@@ -3,4 +3,7 @@
 ring_uses_extension=no
 ring_needs() { has valgrind || want valgrind; }
 
-ring_run() { tap "bench/check" 600 bench/check; }
+ring_run() {
+    tap "bench/check --build" 600 bench/check --build
+    tap "bench/check" 600 bench/check
+}

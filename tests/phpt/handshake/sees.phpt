@@ -17,7 +17,7 @@ $server->onUpgrade(function (Sprocket\Handshake $h) {
 });
 $server->onOpen(fn ($c) => var_dump($c->data === $c->request));
 $server->start();
-Client::of($server)->open([
+$client = Client::of($server)->open([
     'X-API-Key' => 'k', 'Cookie' => 'session=s', 'Sec-WebSocket-Protocol' => ['a, b', 'c'],
 ], '/room?token=t');
 pump($server, fn () => count($server) === 1);

@@ -14,7 +14,7 @@ $tell = function (array $trusted, array $headers): string {
         $told = "$c->remoteAddress {$r->remoteAddress()} {$r->scheme()} " . ($r->isSecure() ? 'secure' : 'plain');
     });
     $server->start();
-    Client::of($server)->open($headers);
+    $client = Client::of($server)->open($headers);
     pump($server, function () use (&$told): bool { return $told !== ''; });
     return $told;
 };

@@ -13,7 +13,7 @@ $server = new Sprocket\Server('ws://[::1]:0');
 $server->onOpen(function ($connection) { echo $connection->remoteAddress, "\n"; });
 $server->start();
 echo preg_replace('/\d+$/', 'N', $server->addresses()[0]), "\n";
-Client::of($server)->open();
+$client = Client::of($server)->open();
 pump($server, fn () => count($server) === 1);
 --EXPECT--
 ws://[::1]:N
