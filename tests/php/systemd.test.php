@@ -2,10 +2,11 @@
 
 declare(strict_types=1);
 
-// The units of docs/deploy: read by systemd, and their socket handed over by its own tool.
+// The units of docs/deploy: read by systemd, run by it, and their socket handed over by its own tool.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
+require __DIR__ . '/lib/SystemdMachine.php';
 
 if (trim((string) shell_exec('command -v systemd-socket-activate && command -v systemd-analyze')) === '') {
     test('systemd is installed', fn () => throw new RuntimeException("install Debian's systemd"));
@@ -66,6 +67,100 @@ test('the server takes the socket that systemd hands over, by its name, with TLS
     same('1001', substr($client->closeCode(), 0, 4), 'close code');
     same(0, $child->wait(), 'exit status');
 });
+
+/** The port is a free one; all else is as the units say. Answers with what it is. */
+const SERVER = <<<'PHP'
+    <?php
+    use Sprocket\{Connection, Options, Server, Tls};
+    $server = new Server('fd://systemd/wss?tls', new Options(workers: WORKERS, tls: new Tls(
+        getenv('CREDENTIALS_DIRECTORY') . '/fullchain.pem',
+        getenv('CREDENTIALS_DIRECTORY') . '/privkey.pem',
+    )));
+    $server->onMessage(function (Connection $connection, string $payload): void {
+        if ($payload === 'who') {
+            $user = posix_getpwuid(posix_geteuid())['name'];
+            $connection->send("VERSION $user " . posix_getrlimit()['soft openfiles']);
+        } elseif ($payload === 'die') {
+            posix_kill(getmypid(), SIGKILL);
+        }
+    });
+    $server->run();
+    PHP;
+
+function booted(Certificates $certificates, array $localhost, string $server, string $more = ''): array
+{
+    global $deploy;
+    $machine = new SystemdMachine();
+    foreach (glob(ini_get('extension_dir') . '/*.so') as $extension) {
+        copy($extension, "$machine->folder/extensions/" . basename($extension));
+    }
+    copy(getenv('SPROCKET_SO'), "$machine->folder/extensions/sprocket.so");
+    $machine->file('etc/passwd', file_get_contents('/etc/passwd') . "chat:x:64999:64999::/:/bin/false\n");
+    $machine->file('etc/group', file_get_contents('/etc/group') . "chat:x:64999:\n");
+    $live = 'etc/letsencrypt/live/chat.example.com';
+    $machine->file("$live/fullchain.pem", file_get_contents($localhost['certificate']));
+    $machine->file("$live/privkey.pem", file_get_contents($localhost['key']), 0600);
+    $machine->file('srv/chat/server.php', $server);
+    $socket = stream_socket_server('tcp://127.0.0.1:0');
+    $name = stream_socket_get_name($socket, false);
+    fclose($socket);
+    $units = 'etc/systemd/system';
+    $machine->file("$units/chat.socket", file_get_contents("$deploy/chat.socket"));
+    $machine->file("$units/chat.socket.d/port.conf", "[Socket]\nListenStream=\nListenStream=$name\n");
+    $machine->file("$units/chat.service", file_get_contents("$deploy/chat.service"));
+    $log = "StandardOutput=append:/run/service.log\nStandardError=append:/run/service.log\n";
+    $machine->file("$units/chat.service.d/log.conf", "[Service]\n$log$more");
+    $machine->boot();
+    $machine->run('systemctl', 'start', 'chat.socket');
+    $context = ['ssl' => ['cafile' => $certificates->ca, 'peer_name' => 'localhost']];
+    return [$machine, function () use ($machine, $name, $context): Client {
+        try {
+            return (new Client("wss://$name", null, $context))->open();
+        } catch (RuntimeException $e) {
+            throw new RuntimeException("{$e->getMessage()}: {$machine->told()}");
+        }
+    }];
+}
+
+$reason = SystemdMachine::missing();
+if ($reason !== null) {
+    skip('systemd runs the units', $reason);
+    skip('systemctl reload', $reason);
+} else {
+    test('systemd runs the units: starts with the first client, as a user of its own, restarts, and ends it', function () use ($certificates, $localhost): void {
+        $server = strtr(SERVER, ['WORKERS' => '1', 'VERSION' => 'first']);
+        // Where this machine may raise no limit, systemd on it may not, either.
+        exec('prlimit --nofile=' . ($limit = setting('chat.service', 'LimitNOFILE')) . ' true 2>/dev/null', $_, $refused);
+        $expected = 'first chat ' . ($refused ? posix_getrlimit()['hard openfiles'] : $limit);
+        [$machine, $client] = booted($certificates, $localhost, $server);
+        same('inactive', $machine->property('chat.service', 'ActiveState'));
+        $first = $client();
+        same($expected, $first->send('who')->message());
+        same('active', $machine->property('chat.service', 'ActiveState'));
+        $first->send('die')->ended();
+        // Clients wait in the queue of the socket meanwhile.
+        $second = $client();
+        same($expected, $second->send('who')->message());
+        same('1', $machine->property('chat.service', 'NRestarts'));
+        $machine->run('systemctl', 'stop', 'chat.socket', 'chat.service');
+        same('1001', substr($second->closeCode(), 0, 4), 'close code');
+        same('inactive success', $machine->property('chat.service', 'ActiveState') . ' ' . $machine->property('chat.service', 'Result'));
+    });
+
+    test('systemctl reload brings new code to the workers, and refuses nobody', function () use ($certificates, $localhost): void {
+        // As docs/deploy.md says: without the # before it.
+        preg_match('/^#(ExecReload=.*)$/m', file_get_contents(__DIR__ . '/../../docs/deploy/chat.service'), $reload);
+        $server = strtr(SERVER, ['WORKERS' => '2']);
+        [$machine, $client] = booted($certificates, $localhost, strtr($server, ['VERSION' => 'first']), "$reload[1]\n");
+        $old = $client();
+        check(str_starts_with($old->send('who')->message(), 'first chat '), 'the first code answers');
+        $machine->file('srv/chat/server.php', strtr($server, ['VERSION' => 'second']));
+        $machine->run('systemctl', 'reload', 'chat.service');
+        same('1001', substr($old->closeCode(), 0, 4), 'close code');
+        until(fn (): bool => str_starts_with($client()->send('who')->message(), 'second chat '), 'the new code answers');
+        same('0 active', $machine->property('chat.service', 'NRestarts') . ' ' . $machine->property('chat.service', 'ActiveState'));
+    });
+}
 
 test('the kernel knows each setting for many connections', function () use ($deploy): void {
     preg_match_all('/^#? ?((?:fs|net)\\.[\\w.-]+) = (.+)$/m', file_get_contents("$deploy/90-sprocket.conf"), $settings, PREG_SET_ORDER);
