@@ -1,37 +1,35 @@
 //! The facade: what a host holds, on one thread of its own.
 
+mod start;
+mod topics;
+
 use bytes::Bytes;
-use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-use crate::admission::Limits;
-use crate::bus::{Joined, Port, Up};
-use crate::config::{Config, Listen, SlowConsumer};
-use crate::conn::{Credit, Shared};
+use crate::config::SlowConsumer;
+use crate::conn::Shared;
 use crate::direct::Attempt;
 use crate::entry::Entry;
 use crate::env::State;
-use crate::error::{ForkError, PublishFailed, StartError, TlsError, TopicError};
+use crate::error::{ForkError, TlsError};
 use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
-use crate::handlers::{Handler, Handlers, Stopwatch};
-use crate::listener::{Listener, lift};
-use crate::publish_socket::PublishListener;
+use crate::handlers::{Handler, Stopwatch};
+use crate::listener::lift;
 use crate::queue::{Command, Item, Stopping, Target};
-use crate::static_files::StaticFiles;
-use crate::stats::{Closes, Counters, Stats, Taken};
+use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
-use crate::topics::{Route, Topics};
-use crate::wake::{Slept, Waker};
+use crate::topics::Topics;
+use crate::wake::Slept;
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
 const EARLY_FLUSH: usize = 256 << 10;
@@ -39,9 +37,6 @@ const EARLY_FLUSH: usize = 256 << 10;
 /// Longest message that the host writes itself. Copying a longer one into the kernel costs more
 /// than the wake-up that is saved.
 const DIRECT: usize = 64 << 10;
-
-/// I/O threads of one server: a word has a bit for each.
-const MAX_THREADS: usize = 64;
 
 /// What became of a message given to [`Server::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,113 +89,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds, spawns the I/O threads, listens. The threads inherit the caller's signal mask: block
-    /// signals around the call, so that they reach the host's thread.
-    ///
-    /// # Errors
-    /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
-    /// left running then.
-    pub fn start<L: Into<Listen>>(mut config: Config, listen: Vec<L>) -> Result<Server, StartError> {
-        keep_freed_memory();
-        let backlog = config.backlog;
-        let tls = config.tls.take().map(TlsState::load).transpose()?;
-        let listeners = listen
-            .into_iter()
-            .map(|listen| Listener::open(listen.into(), backlog))
-            .collect::<Result<Vec<_>, _>>()?;
-        if tls.is_none()
-            && let Some(listener) = listeners.iter().find(|l| l.wants_tls())
-        {
-            return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
-        }
-        let files = config.static_files.as_deref().map(|path| {
-            StaticFiles::open(path).map_err(|source| StartError::Files { path: path.to_owned(), source })
-        });
-        let files = files.transpose()?;
-        let joined = crate::bus::join(&config)?;
-        let publish = match config.publish_listener.take() {
-            Some(listener) => Some(PublishListener::take_over(&listener)?),
-            None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,
-        };
-        let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
-        let threads = config.io_threads.clamp(1, MAX_THREADS);
-        let state = Arc::new(State {
-            credit: Credit {
-                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
-                bytes: config.max_pending_bytes,
-            },
-            counters: Counters::default(),
-            closes: Closes::default(),
-            taken: Taken::default(),
-            handlers: Handlers::default(),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-            limits: Limits::new(config.max_connections, config.max_connections_per_ip),
-            tls,
-            windows: Arc::default(),
-            files,
-            interest: AtomicU8::new(config.interest.0),
-            events: crossbeam_channel::unbounded(),
-            waker: Waker::new()?,
-            mailboxes: (0..threads).map(|_| Default::default()).collect(),
-            next_ticket: AtomicU64::new(1),
-            stopping: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-            working: AtomicUsize::new(threads),
-            bus: joined.is_some().then(|| Port::new(config.bus_queue)),
-            presence: Mutex::default(),
-            config,
-        });
-        let mut server = Server {
-            addresses,
-            process: std::process::id(),
-            batch: RefCell::default(),
-            posted: Cell::new(0),
-            single: RefCell::default(),
-            outgoing_bytes: Cell::new(0),
-            upgrades: RefCell::default(),
-            requests: RefCell::default(),
-            topics: RefCell::new(Topics::new(threads)),
-            adopted: Cell::new(0),
-            stopwatch: Stopwatch::default(),
-            threads: ManuallyDrop::new(Vec::with_capacity(threads)),
-            state,
-        };
-        if publish.is_some() || joined.is_some() {
-            server.topics.get_mut().watch();
-        }
-        server.spawn(threads, listeners, publish, joined)?;
-        Ok(server)
-    }
-
-    /// On an error, dropping the server ends the threads that did start.
-    fn spawn(
-        &mut self,
-        threads: usize,
-        mut listeners: Vec<Listener>,
-        mut publish: Option<PublishListener>,
-        mut joined: Option<Joined>,
-    ) -> io::Result<()> {
-        let (ready, started) = bounded(threads);
-        for index in 0..threads {
-            let (state, ready) = (self.state.clone(), ready.clone());
-            let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
-            let joined = joined.take();
-            let handle =
-                std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
-                    // The receiver waits for exactly as many answers as there are threads.
-                    let ready = |result| drop(ready.send(result));
-                    crate::io::run(state, index as u16, listeners, publish, joined, ready);
-                })?;
-            self.threads.push(handle);
-        }
-        drop(ready);
-        for result in started.iter().take(threads) {
-            result?;
-        }
-        Ok(())
-    }
-
     /// URLs of the listeners in the order given, the kernel's choice of port filled in:
     /// `ws://127.0.0.1:8080`, `ws://[::1]:8080`, `unix:///run/chat.sock`.
     pub fn addresses(&self) -> Vec<String> {
@@ -530,116 +418,6 @@ impl Server {
         self.post(shared.thread, Command::Terminate(Target::from(&**shared)));
     }
 
-    /// Subscribes a connection to a topic, or to a pattern as in NATS subjects: the token `*`
-    /// stands for one token, `>` at the end for one or more. Subscribing again changes nothing, and
-    /// neither does a connection that is not open.
-    ///
-    /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern with `>` before its end.
-    pub fn subscribe(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
-        let shared = &conn.0;
-        if shared.is_open() {
-            let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
-            if let Some(id) = id {
-                self.tell_changes();
-                self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a subscription back; the same name as was subscribed.
-    pub fn unsubscribe(&self, conn: &Connection, topic: &str) {
-        let shared = &conn.0;
-        let id = self.topics.borrow_mut().unsubscribe(shared.id, topic);
-        if let Some(id) = id {
-            self.tell_changes();
-            self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
-        }
-    }
-
-    /// Topics may have begun or ended: the thread that serves other publishers must know them by name.
-    pub(crate) fn tell_changes(&self) {
-        self.state.counters.topics.store(self.topics.borrow().len() as u64, Ordering::Relaxed);
-        for change in self.topics.borrow_mut().take_changes() {
-            self.post(0, Command::Topic(change));
-        }
-    }
-
-    /// What a connection has subscribed to, in no order.
-    pub fn topics(&self, conn: &Connection) -> Vec<String> {
-        self.topics.borrow().of(conn.0.id)
-    }
-
-    /// How many connections have subscribed to exactly this name.
-    pub fn subscriber_count(&self, topic: &str) -> usize {
-        self.topics.borrow().count(topic)
-    }
-
-    /// Sends a message to all that have subscribed to `topic`, or to a pattern that matches it,
-    /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
-    ///
-    /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern; or too much waits for the other workers.
-    pub fn publish(
-        &self,
-        topic: &str,
-        payload: &[u8],
-        binary: bool,
-        except: Option<&Connection>,
-    ) -> Result<(), PublishFailed> {
-        let route = self.topics.borrow().route(topic)?;
-        Counters::one(&self.state.counters.published);
-        if self.state.bus.is_some() {
-            return self.publish_on_bus(&route, topic, payload, binary, except);
-        }
-        self.publish_here(&route, payload, binary, except);
-        Ok(())
-    }
-
-    #[inline]
-    pub(crate) fn publish_here(
-        &self,
-        route: &Route,
-        payload: &[u8],
-        binary: bool,
-        except: Option<&Connection>,
-    ) {
-        if route.threads == 0 {
-            return;
-        }
-        let (topics, frame): (Arc<[_]>, _) =
-            (route.topics.as_slice().into(), frame::message(payload, binary));
-        let except = except.map(Connection::id);
-        for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
-            let (topics, frame) = (topics.clone(), frame.clone());
-            self.post(thread as u16, Command::Publish { topics, frame, except });
-        }
-        self.gathered(frame.len());
-    }
-
-    /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
-    ///
-    /// # Errors
-    /// Too much waits for the other workers; the connections of this one have got it.
-    pub fn broadcast(
-        &self,
-        payload: &[u8],
-        binary: bool,
-        except: Option<&Connection>,
-    ) -> Result<(), PublishFailed> {
-        Counters::one(&self.state.counters.published);
-        let (frame, except) = (frame::message(payload, binary), except.map(Connection::id));
-        for thread in 0..self.state.mailboxes.len() {
-            self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
-        }
-        self.gathered(frame.len());
-        if self.state.bus.is_none() {
-            return Ok(());
-        }
-        self.hand_over(Up::Broadcast { payload, binary }.encode(), true)
-    }
-
     /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
     /// section 7.4 and the IANA registry).
     pub fn may_send_code(code: u16) -> bool {
@@ -725,19 +503,6 @@ impl Server {
         Counters::one(&self.state.counters.host_waits);
         while !self.threads[thread as usize].is_finished() && !mailbox.wait_for_room(PATIENCE) {}
     }
-}
-
-/// Lets the C library keep more of what is freed. One thread frees what the other has allocated;
-/// by default glibc gives the end of its heap back to the kernel as soon as 128 KiB are free there,
-/// and has to fault it in again for the next messages: with 100 connections that echo 16 KiB, once
-/// for every third message, a quarter of the CPU time.
-///
-/// When a large block is freed, glibc takes its size as the new limit for blocks of their own, and
-/// twice of it as that of the free end (mallopt(3), `M_MMAP_THRESHOLD`), unless the user has chosen
-/// limits. The block itself is never touched, and so costs no memory.
-fn keep_freed_memory() {
-    const BLOCK: usize = 4 << 20;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK)));
 }
 
 impl Drop for Server {

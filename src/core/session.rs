@@ -1,27 +1,27 @@
 //! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
 
+mod input;
+mod topics;
+
 use bytes::Bytes;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::admission::Admission;
-use crate::bus::is_after;
-use crate::codec::{Codec, Gate, close_frame, failure};
-use crate::config::SlowConsumer;
+use crate::codec::{Codec, Gate, close_frame};
 use crate::conn::Shared;
-use crate::deflate::{Deflate, Fanout};
+use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::{Event, Interest};
-use crate::inflate::Step;
 use crate::outbox::Outbox;
-use crate::queue::{Item, Resumed};
+use crate::queue::Item;
 use crate::stats::Counters;
 use crate::stream::Stream;
-use crate::topics::TopicId;
-use crate::whole;
+
+use topics::{Resumes, Subscription};
+
+pub(crate) use topics::Published;
 
 /// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
 const READS_PER_POLL: usize = 4;
@@ -50,22 +50,6 @@ enum Phase {
         fin: bool,
     },
     Dead,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Subscription {
-    id: TopicId,
-    /// What [`Hub::counted`](crate::hub::Hub::counted) was when it began; something else if it got
-    /// what it had missed since.
-    since: u64,
-}
-
-#[derive(Debug, Default)]
-struct Resumes {
-    /// Topics and tickets of answers to come.
-    pending: Vec<(TopicId, u64)>,
-    /// Publications up to these positions it has got.
-    got: Vec<(TopicId, String)>,
 }
 
 /// One connection. Its task holds only its place in the thread's table.
@@ -221,176 +205,6 @@ impl Session {
             || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
     }
 
-    fn receive(&mut self, env: &mut Env, input: &[u8]) {
-        self.heard = env.tick;
-        self.pinged = None;
-        if self.is_over() {
-            return;
-        }
-        match self.deflate.take() {
-            None => self.feed(env, input),
-            Some(deflate) => self.inflate(env, deflate, input),
-        }
-    }
-
-    /// Nothing that the peer says counts any more.
-    fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Failing | Phase::Lingering { .. } | Phase::Dead)
-    }
-
-    /// Feeds the engine with what compressed messages in `input` inflate to, as much as is due.
-    fn inflate(&mut self, env: &mut Env, mut deflate: Box<Deflate>, mut input: &[u8]) {
-        let max = env.server.config.max_message_size;
-        let mut plain = env.deflate.inflaters.plain();
-        let mut inflated = 0;
-        loop {
-            let step = deflate.read(&mut input, &mut plain, &mut env.deflate, max);
-            if !plain.filled().is_empty() {
-                self.feed(env, plain.filled());
-                plain.clear();
-            }
-            if self.is_over() {
-                break;
-            }
-            inflated += deflate.take_work();
-            match step {
-                Ok(Step::Done) => break,
-                Ok(Step::Full) if !self.is_paused() && inflated < INFLATED_AT_ONCE => {}
-                Ok(Step::Full) => {
-                    // A little input may hold a lot: the host takes what there is first, and other
-                    // connections get their turn.
-                    self.early = Bytes::copy_from_slice(input);
-                    break;
-                }
-                Err((code, reason)) => {
-                    self.fail(env, code, reason);
-                    break;
-                }
-            }
-        }
-        env.deflate.inflaters.give_back_plain(plain);
-        if !self.is_over() || self.phase == Phase::Failing {
-            self.deflate = Some(deflate);
-        }
-    }
-
-    /// Hands the messages of plain frames to the host.
-    fn feed(&mut self, env: &mut Env, mut input: &[u8]) {
-        // Messages that are whole and in order need no engine: with 32 bytes the I/O thread then
-        // takes 2,100 instructions instead of 4,300 (callgrind, 100 connections, one echo each);
-        // with 16 KiB it saves a copy, and zeroing the place of it.
-        if self.codec.is_none() && self.phase == Phase::Open {
-            while let Some(message) = whole::read(input, env.server.config.max_message_size) {
-                input = &input[message.used..];
-                deliver(&self.shared, env, message.payload, message.binary);
-            }
-            if input.is_empty() {
-                return;
-            }
-        }
-        self.feed_engine(env, input);
-    }
-
-    /// Hands plain frames to the engine, and what comes out of them to the host.
-    fn feed_engine(&mut self, env: &mut Env, input: &[u8]) {
-        let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
-        let scan = codec.tracker.scan(input);
-        let mut gate = Gate { input, out: &mut self.out, conn: &self.shared };
-        let mut left = scan.messages;
-        let mut pong = false;
-        // The engine is asked once more than there are messages only where it must swallow the
-        // start of one that is still to come.
-        let end = loop {
-            if left == 0 && codec.tracker.is_clean() {
-                break None;
-            }
-            match codec.engine.read(&mut gate) {
-                Ok(Message::Text(text)) => deliver(&self.shared, env, text.into(), false),
-                Ok(Message::Binary(payload)) => deliver(&self.shared, env, payload, true),
-                Ok(Message::Ping(_)) => pong = true,
-                Ok(Message::Pong(payload)) => {
-                    if payload != KEEP_ALIVE && env.wants(Interest::PONG) && self.shared.delivers() {
-                        self.shared.add_pending(payload.len());
-                        env.emit(Item::Pong { conn: self.shared.clone(), payload });
-                    }
-                }
-                Ok(Message::Close(frame)) => {
-                    // Writes the answer, where one is due.
-                    let _ = codec.engine.flush(&mut gate);
-                    let (code, reason) = match frame {
-                        Some(frame) => (frame.code.into(), frame.reason.as_str().to_owned()),
-                        None => (1005, String::new()),
-                    };
-                    break Some(End::Answered(code, reason));
-                }
-                Ok(Message::Frame(_)) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break None,
-                Err(Error::ConnectionClosed | Error::AlreadyClosed) => break None,
-                Err(error) => break Some(End::Failed(failure(&error))),
-            }
-            left = left.saturating_sub(1);
-        };
-        if pong && end.is_none() {
-            let _ = codec.engine.flush(&mut gate);
-        }
-        let end = end
-            .or_else(|| scan.invalid_utf8.then(|| End::Failed((1007, "text is not valid UTF-8".to_owned()))));
-        match end {
-            None if self.phase == Phase::Open && codec.tracker.is_clean() => env.return_codec(codec),
-            None => self.codec = Some(codec),
-            Some(End::Answered(code, reason)) => {
-                if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
-                    Counters::one(&env.server.counters.protocol_errors);
-                }
-                self.finish(env, code, reason);
-            }
-            Some(End::Failed((code, reason))) => {
-                self.codec = Some(codec);
-                self.fail(env, code, reason);
-            }
-        }
-    }
-
-    /// The peer has broken the rules. What it said before was said well: the host sees it, and
-    /// answers it, first.
-    fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
-        if self.phase == Phase::Open
-            && self.shared.is_open()
-            && (self.shared.has_pending() || env.host_is_busy())
-        {
-            self.phase = Phase::Failing;
-            self.failed = Some((code, reason));
-            env.emit(Item::Failed { conn: self.shared.clone() });
-            env.expire_close(&self.shared);
-            return;
-        }
-        self.fail_now(env, code, reason);
-    }
-
-    /// The host has taken all that came before the failure, or had time enough to.
-    pub(crate) fn answered(&mut self, env: &mut Env) {
-        if self.phase == Phase::Failing
-            && let Some((code, reason)) = self.failed.take()
-        {
-            self.fail_now(env, code, reason);
-            // The socket is read again: the peer's end may have come meanwhile.
-            self.wake();
-        }
-    }
-
-    fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
-        if self.admission.is_some() {
-            let counters = &env.server.counters;
-            Counters::one(if code == 1009 { &counters.too_big } else { &counters.protocol_errors });
-        }
-        if matches!(self.phase, Phase::Open | Phase::Failing) {
-            let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
-            let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
-            let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));
-        }
-        self.finish(env, code, reason);
-    }
-
     /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
     pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
         let (Some(deflate), Phase::Open | Phase::Failing, Some(ours)) =
@@ -427,138 +241,6 @@ impl Session {
     pub(crate) fn push_counted(&mut self, frame: Bytes) {
         self.shared.add_buffered(frame.len());
         self.push(frame);
-    }
-
-    /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
-    /// publication.
-    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &mut Fanout, number: u64) -> Published {
-        if !self.shared.is_open() || self.published == number {
-            return Published::Skipped;
-        }
-        self.published = number;
-        if self.push_shared(env, frame) { Published::Queued } else { Published::Full }
-    }
-
-    /// Queues a message that others get, too, if there is room.
-    fn push_shared(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
-        let ours = env.server.config.compression.as_ref();
-        let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
-        let waiting = self.shared.buffered();
-        let then = waiting + frame.len();
-        let limit = env.server.config.send_buffer_limit;
-        if waiting > 0 && then > limit && self.shared.exceeds(then, limit) {
-            return false;
-        }
-        env.messages_out += 1;
-        self.push_counted(frame);
-        true
-    }
-
-    /// After [`Published::Full`] and a write: the last attempt. True: it is queued.
-    pub(crate) fn push_or_give_up(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
-        if !self.shared.is_open() {
-            return false;
-        }
-        if self.push_shared(env, frame) {
-            return true;
-        }
-        match env.server.config.slow_consumer {
-            SlowConsumer::Close => {
-                self.overflow(env);
-                self.flush(env);
-            }
-            SlowConsumer::Drop => Counters::one(&env.server.counters.slow_dropped),
-        }
-        false
-    }
-
-    pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
-        // A session that is over has left its topics and must not come back.
-        if self.admission.is_some() {
-            self.topics.push(Subscription { id: topic, since: env.hub.counted(topic) });
-            env.hub.join(topic, self.shared.slot);
-        }
-    }
-
-    pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
-        if let Some(resumes) = &mut self.resumes {
-            resumes.pending.retain(|(id, _)| *id != topic);
-            resumes.got.retain(|(id, _)| *id != topic);
-        }
-        if let Some(at) = self.topics.iter().position(|t| t.id == topic) {
-            self.topics.swap_remove(at);
-            env.hub.leave(topic, self.shared.slot);
-        }
-    }
-
-    /// It will get what it has missed of a topic, and until then nothing, unless it has got
-    /// something of it already.
-    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64) {
-        if self.admission.is_none() {
-            return;
-        }
-        if let Some(at) = self.topics.iter().position(|t| t.id == topic)
-            && self.topics[at].since == env.hub.counted(topic)
-        {
-            self.topics.swap_remove(at);
-            env.hub.leave(topic, self.shared.slot);
-        }
-        self.resumes.get_or_insert_default().pending.push((topic, ticket));
-    }
-
-    /// What it has missed is here: it gets that, and from now on what is published.
-    pub(crate) fn resumed(&mut self, env: &mut Env, mut resumed: Resumed) {
-        let Some(resumes) = &mut self.resumes else { return };
-        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
-            return;
-        };
-        resumes.pending.swap_remove(at);
-        // Of what the host has closed, it hears nothing but the end.
-        if self.admission.is_none() || !self.shared.is_open() {
-            return;
-        }
-        if resumed.skip {
-            resumes.got.retain(|(id, _)| *id != resumed.id);
-            resumes.got.push((resumed.id, resumed.position.clone()));
-        }
-        // What comes behind newer ones is no help.
-        let newer = |t: &Subscription| resumed.topics.contains(&t.id) && t.since != env.hub.counted(t.id);
-        if self.topics.iter().any(newer) {
-            resumed.complete &= resumed.frames.is_empty();
-            resumed.frames.clear();
-        }
-        let messages = resumed.frames.len() as u64;
-        let bytes = resumed.frames.iter().map(Bytes::len).sum();
-        self.shared.allowance.fetch_add(bytes, Ordering::Relaxed);
-        for frame in resumed.frames {
-            self.shared.add_buffered(frame.len());
-            env.messages_out += 1;
-            self.send(env, frame);
-        }
-        if !self.topics.iter().any(|t| t.id == resumed.id) {
-            self.subscribe(env, resumed.id);
-        }
-        if messages > 0
-            && let Some(subscription) = self.topics.iter_mut().find(|t| t.id == resumed.id)
-        {
-            subscription.since = env.hub.counted(resumed.id).wrapping_sub(1);
-        }
-        if env.wants(Interest::RESUME) {
-            let Resumed { topic, complete, position, .. } = resumed;
-            let id = self.shared.id;
-            env.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
-        }
-    }
-
-    /// Whether it has got what has this position, because it has resumed one of the topics.
-    pub(crate) fn has_got(&mut self, topics: &[TopicId], position: &str) -> bool {
-        let Some(resumes) = &mut self.resumes else { return false };
-        let Some(at) = resumes.got.iter().position(|(id, _)| topics.contains(id)) else { return false };
-        let newer = is_after(position, &resumes.got[at].1, false);
-        if newer {
-            resumes.got.swap_remove(at);
-        }
-        !newer
     }
 
     /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
@@ -755,42 +437,6 @@ impl Drop for Session {
         // The host may keep its handle for long; the socket must not wait for that.
         self.shared.direct.end();
     }
-}
-
-/// What became of a published frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Published {
-    Queued,
-    Skipped,
-    /// Too much waits for the peer: [`Session::push_or_give_up`] comes next.
-    Full,
-}
-
-/// How a piece of input ends the session.
-enum End {
-    /// The peer's close frame, ours is sent.
-    Answered(u16, String),
-    /// We object.
-    Failed((u16, String)),
-}
-
-fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
-    env.messages_in += 1;
-    env.bytes_in += payload.len() as u64;
-    if !shared.delivers() {
-        env.undelivered += 1;
-        env.undelivered_bytes += payload.len() as u64;
-        return;
-    }
-    shared.add_pending(payload.len());
-    if !shared.has_credit(&env.server.credit) && !shared.paused.swap(true, Ordering::SeqCst) {
-        Counters::one(&env.server.counters.paused);
-        // The host may have taken all of it just before it could see the flag.
-        if shared.has_credit(&env.server.credit) {
-            shared.paused.store(false, Ordering::SeqCst);
-        }
-    }
-    env.emit(Item::Message { conn: shared.clone(), payload, binary });
 }
 
 /// The frame of a keep-alive ping.

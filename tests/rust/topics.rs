@@ -146,7 +146,7 @@ fn what_only_waits_for_its_turn_makes_nobody_a_slow_reader() {
 
 #[test]
 fn a_flood_of_publications_holds_up_the_host_and_not_the_sockets() {
-    const MESSAGES: usize = 100_000;
+    const MESSAGES: usize = 50_000;
     let (server, address) = start(Config { send_buffer_limit: 64 << 20, ..Config::default() });
     let all = clients(&server, address, 20);
     for (_, conn) in &all {

@@ -1,0 +1,125 @@
+//! Topics and broadcast, as the host uses them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Server;
+use crate::bus::Up;
+use crate::error::{PublishFailed, TopicError};
+use crate::event::Connection;
+use crate::frame;
+use crate::queue::{Command, Target};
+use crate::stats::Counters;
+use crate::topics::Route;
+
+impl Server {
+    /// Subscribes a connection to a topic, or to a pattern as in NATS subjects: the token `*`
+    /// stands for one token, `>` at the end for one or more. Subscribing again changes nothing, and
+    /// neither does a connection that is not open.
+    ///
+    /// # Errors
+    /// The name is empty, longer than 255 bytes, or a pattern with `>` before its end.
+    pub fn subscribe(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
+        let shared = &conn.0;
+        if shared.is_open() {
+            let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
+            if let Some(id) = id {
+                self.tell_changes();
+                self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a subscription back; the same name as was subscribed.
+    pub fn unsubscribe(&self, conn: &Connection, topic: &str) {
+        let shared = &conn.0;
+        let id = self.topics.borrow_mut().unsubscribe(shared.id, topic);
+        if let Some(id) = id {
+            self.tell_changes();
+            self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
+        }
+    }
+
+    /// Topics may have begun or ended: the thread that serves other publishers must know them by name.
+    pub(crate) fn tell_changes(&self) {
+        self.state.counters.topics.store(self.topics.borrow().len() as u64, Ordering::Relaxed);
+        for change in self.topics.borrow_mut().take_changes() {
+            self.post(0, Command::Topic(change));
+        }
+    }
+
+    /// What a connection has subscribed to, in no order.
+    pub fn topics(&self, conn: &Connection) -> Vec<String> {
+        self.topics.borrow().of(conn.0.id)
+    }
+
+    /// How many connections have subscribed to exactly this name.
+    pub fn subscriber_count(&self, topic: &str) -> usize {
+        self.topics.borrow().count(topic)
+    }
+
+    /// Sends a message to all that have subscribed to `topic`, or to a pattern that matches it,
+    /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
+    ///
+    /// # Errors
+    /// The name is empty, longer than 255 bytes, or a pattern; or too much waits for the other workers.
+    pub fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), PublishFailed> {
+        let route = self.topics.borrow().route(topic)?;
+        Counters::one(&self.state.counters.published);
+        if self.state.bus.is_some() {
+            return self.publish_on_bus(&route, topic, payload, binary, except);
+        }
+        self.publish_here(&route, payload, binary, except);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn publish_here(
+        &self,
+        route: &Route,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) {
+        if route.threads == 0 {
+            return;
+        }
+        let (topics, frame): (Arc<[_]>, _) =
+            (route.topics.as_slice().into(), frame::message(payload, binary));
+        let except = except.map(Connection::id);
+        for thread in (0..self.state.mailboxes.len()).filter(|t| route.threads >> t & 1 == 1) {
+            let (topics, frame) = (topics.clone(), frame.clone());
+            self.post(thread as u16, Command::Publish { topics, frame, except });
+        }
+        self.gathered(frame.len());
+    }
+
+    /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
+    ///
+    /// # Errors
+    /// Too much waits for the other workers; the connections of this one have got it.
+    pub fn broadcast(
+        &self,
+        payload: &[u8],
+        binary: bool,
+        except: Option<&Connection>,
+    ) -> Result<(), PublishFailed> {
+        Counters::one(&self.state.counters.published);
+        let (frame, except) = (frame::message(payload, binary), except.map(Connection::id));
+        for thread in 0..self.state.mailboxes.len() {
+            self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
+        }
+        self.gathered(frame.len());
+        if self.state.bus.is_none() {
+            return Ok(());
+        }
+        self.hand_over(Up::Broadcast { payload, binary }.encode(), true)
+    }
+}

@@ -1,0 +1,173 @@
+//! What a session gets of topics: publications, and what it has missed of those that it resumes.
+
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+
+use super::Session;
+use crate::bus::is_after;
+use crate::config::SlowConsumer;
+use crate::deflate::Fanout;
+use crate::env::Env;
+use crate::event::{Event, Interest};
+use crate::queue::{Item, Resumed};
+use crate::stats::Counters;
+use crate::topics::TopicId;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscription {
+    pub(super) id: TopicId,
+    /// What [`Hub::counted`](crate::hub::Hub::counted) was when it began; something else if it got
+    /// what it had missed since.
+    since: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Resumes {
+    /// Topics and tickets of answers to come.
+    pending: Vec<(TopicId, u64)>,
+    /// Publications up to these positions it has got.
+    got: Vec<(TopicId, String)>,
+}
+
+/// What became of a published frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    Queued,
+    Skipped,
+    /// Too much waits for the peer: [`Session::push_or_give_up`] comes next.
+    Full,
+}
+
+impl Session {
+    /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
+    /// publication.
+    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &mut Fanout, number: u64) -> Published {
+        if !self.shared.is_open() || self.published == number {
+            return Published::Skipped;
+        }
+        self.published = number;
+        if self.push_shared(env, frame) { Published::Queued } else { Published::Full }
+    }
+
+    /// Queues a message that others get, too, if there is room.
+    fn push_shared(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
+        let ours = env.server.config.compression.as_ref();
+        let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
+        let waiting = self.shared.buffered();
+        let then = waiting + frame.len();
+        let limit = env.server.config.send_buffer_limit;
+        if waiting > 0 && then > limit && self.shared.exceeds(then, limit) {
+            return false;
+        }
+        env.messages_out += 1;
+        self.push_counted(frame);
+        true
+    }
+
+    /// After [`Published::Full`] and a write: the last attempt. True: it is queued.
+    pub(crate) fn push_or_give_up(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
+        if !self.shared.is_open() {
+            return false;
+        }
+        if self.push_shared(env, frame) {
+            return true;
+        }
+        match env.server.config.slow_consumer {
+            SlowConsumer::Close => {
+                self.overflow(env);
+                self.flush(env);
+            }
+            SlowConsumer::Drop => Counters::one(&env.server.counters.slow_dropped),
+        }
+        false
+    }
+
+    pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
+        // A session that is over has left its topics and must not come back.
+        if self.admission.is_some() {
+            self.topics.push(Subscription { id: topic, since: env.hub.counted(topic) });
+            env.hub.join(topic, self.shared.slot);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
+        if let Some(resumes) = &mut self.resumes {
+            resumes.pending.retain(|(id, _)| *id != topic);
+            resumes.got.retain(|(id, _)| *id != topic);
+        }
+        if let Some(at) = self.topics.iter().position(|t| t.id == topic) {
+            self.topics.swap_remove(at);
+            env.hub.leave(topic, self.shared.slot);
+        }
+    }
+
+    /// It will get what it has missed of a topic, and until then nothing, unless it has got
+    /// something of it already.
+    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64) {
+        if self.admission.is_none() {
+            return;
+        }
+        if let Some(at) = self.topics.iter().position(|t| t.id == topic)
+            && self.topics[at].since == env.hub.counted(topic)
+        {
+            self.topics.swap_remove(at);
+            env.hub.leave(topic, self.shared.slot);
+        }
+        self.resumes.get_or_insert_default().pending.push((topic, ticket));
+    }
+
+    /// What it has missed is here: it gets that, and from now on what is published.
+    pub(crate) fn resumed(&mut self, env: &mut Env, mut resumed: Resumed) {
+        let Some(resumes) = &mut self.resumes else { return };
+        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
+            return;
+        };
+        resumes.pending.swap_remove(at);
+        // Of what the host has closed, it hears nothing but the end.
+        if self.admission.is_none() || !self.shared.is_open() {
+            return;
+        }
+        if resumed.skip {
+            resumes.got.retain(|(id, _)| *id != resumed.id);
+            resumes.got.push((resumed.id, resumed.position.clone()));
+        }
+        // What comes behind newer ones is no help.
+        let newer = |t: &Subscription| resumed.topics.contains(&t.id) && t.since != env.hub.counted(t.id);
+        if self.topics.iter().any(newer) {
+            resumed.complete &= resumed.frames.is_empty();
+            resumed.frames.clear();
+        }
+        let messages = resumed.frames.len() as u64;
+        let bytes = resumed.frames.iter().map(Bytes::len).sum();
+        self.shared.allowance.fetch_add(bytes, Ordering::Relaxed);
+        for frame in resumed.frames {
+            self.shared.add_buffered(frame.len());
+            env.messages_out += 1;
+            self.send(env, frame);
+        }
+        if !self.topics.iter().any(|t| t.id == resumed.id) {
+            self.subscribe(env, resumed.id);
+        }
+        if messages > 0
+            && let Some(subscription) = self.topics.iter_mut().find(|t| t.id == resumed.id)
+        {
+            subscription.since = env.hub.counted(resumed.id).wrapping_sub(1);
+        }
+        if env.wants(Interest::RESUME) {
+            let Resumed { topic, complete, position, .. } = resumed;
+            let id = self.shared.id;
+            env.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
+        }
+    }
+
+    /// Whether it has got what has this position, because it has resumed one of the topics.
+    pub(crate) fn has_got(&mut self, topics: &[TopicId], position: &str) -> bool {
+        let Some(resumes) = &mut self.resumes else { return false };
+        let Some(at) = resumes.got.iter().position(|(id, _)| topics.contains(id)) else { return false };
+        let newer = is_after(position, &resumes.got[at].1, false);
+        if newer {
+            resumes.got.swap_remove(at);
+        }
+        !newer
+    }
+}
