@@ -603,6 +603,44 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
 }
 
 #[test]
+fn questions_that_have_no_room_are_answered_at_once() {
+    let mut node = Node::new(history(100));
+    let config = Config { bus_queue: 10_000, ..Config::default() };
+    let (server, address) = node.worker_with(0, config);
+    let (mut client, conn) = subscriber(&server, address, &[]);
+    let (complete, _, position) = resume(&server, &conn, "h.1", "");
+    assert!(complete);
+    publish(&server, "h.1", "before");
+    assert_eq!(text(&mut client), "before");
+    node.kill();
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
+    // Nobody answers; some wait for a new hub, and the rest are told that nothing is known.
+    for _ in 0..200 {
+        server.resume(&conn, "h.2", &position).unwrap();
+    }
+    server.flush();
+    let mut told = 0;
+    while let Some(event) = server.next_event() {
+        if let Event::Resumed { complete, messages, position, topic, .. } = event {
+            assert_eq!((complete, messages, &*position, &*topic), (false, 0, "", "h.2"));
+            told += 1;
+        }
+    }
+    assert!((150..200).contains(&told), "{told} of 200 were told at once");
+    node.begin();
+    for _ in told..200 {
+        let (complete, _, position) = resumed(&server);
+        assert!(!complete && !position.is_empty());
+    }
+    // There is room again, and all topics are subscribed.
+    assert!(resume(&server, &conn, "h.2", "").0);
+    for topic in ["h.1", "h.2"] {
+        publish(&server, topic, topic);
+        assert_eq!(text(&mut client), topic);
+    }
+}
+
+#[test]
 fn the_counters_of_all_workers_add_up() {
     let node = Node::new(HubConfig::default());
     let (one, _) = node.worker(1);

@@ -36,6 +36,8 @@ const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration:
 const GATHERING: Duration = Duration::from_millis(400);
 /// Between two reports of the counters.
 const REPORT: Duration = Duration::from_secs(1);
+/// Bytes that wait for the hub when it is not sent another one.
+const REPORTS: usize = 64 << 10;
 /// What a new hub has not said so long after its start, it will not say.
 const SETTLED: Duration = Duration::from_secs(3);
 /// Bytes of a frame of the hub.
@@ -419,7 +421,9 @@ impl Link {
 
     fn report(&mut self) {
         let values = self.state.stats().values();
+        // A hub that does not read gets no more of them.
         if let Phase::Up(pipe) = &mut self.phase
+            && pipe.waiting() < REPORTS
             && values != self.reported
         {
             pipe.push(Up::Stats { values: values.clone() }.encode());
