@@ -142,9 +142,9 @@ impl Supervisor {
         };
         let sockets = sockets.map(share).collect::<std::io::Result<_>>()?;
         let publish = self.plan.publish.as_ref().map(OpenPublishSocket::share).transpose()?;
-        self.signals.give_back();
+        let signals = self.signals.hand_over();
         let hub = self.home.socket().to_owned();
         let master = self.owner as i32;
-        Ok(Given { slot, control, master, hub, sockets, publish, blocked: Some(blocked) })
+        Ok(Given { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
     }
 }
