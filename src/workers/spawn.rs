@@ -1,5 +1,6 @@
 //! How the processes of a node are started.
 
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,18 @@ use crate::zend::{self, Fork};
 /// From the start of a successor until it accepts connections.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
 
+impl fmt::Display for Spawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub => f.write_str("the hub"),
+            Self::Worker(slot) => write!(f, "worker {}", slot + 1),
+            Self::Successor(slot) => write!(f, "the successor of worker {}", slot + 1),
+        }
+    }
+}
+
 impl Supervisor {
-    /// Starts a process. `Some`: this is the new one, and what it is.
+    /// Starts a process. What can't be started is tried again after a while, whatever else goes on. `Some`: this is the new one, and what it is.
     pub(crate) fn spawn(&mut self, what: Spawn) -> Option<Given> {
         let started = match what {
             Spawn::Hub => self.spawn_hub().map(|()| None),
@@ -26,21 +37,23 @@ impl Supervisor {
                 self.spawn_worker(slot, generation, true)
             }
         };
-        let error = match started {
-            Ok(given) => return given,
-            Err(error) => error,
+        let attempts = match what {
+            Spawn::Hub => &mut self.hub_attempts,
+            Spawn::Worker(slot) | Spawn::Successor(slot) => &mut self.slots[usize::from(slot)].attempts,
         };
-        let now = Instant::now();
-        match what {
-            Spawn::Hub => self.hub_due = now + self.hub_pauses.after(Duration::ZERO),
-            Spawn::Worker(slot) | Spawn::Successor(slot) => {
-                let slot = &mut self.slots[usize::from(slot)];
-                slot.due = now + slot.pauses.after(Duration::ZERO);
-                self.replacing = None;
-                self.reload = None;
+        match started {
+            Ok(None) => match attempts.succeeded() {
+                0 => {}
+                1 => say(&format!("{what} could be started at the second attempt")),
+                n => say(&format!("{what} could be started after {n} attempts that failed")),
+            },
+            Ok(given) => return given,
+            Err(error) => {
+                if attempts.failed(Instant::now()) {
+                    say(&format!("{what} cannot be started: {error}; it is tried again until it can"));
+                }
             }
         }
-        say(&format!("cannot start a process: {error}"));
         None
     }
 
