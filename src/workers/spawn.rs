@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
+use super::home::Home;
 use super::origin::{Command, Pass};
 use super::slot::{Process, Worker};
 use super::supervisor::{Hub, Spawn, Supervisor};
@@ -58,6 +60,7 @@ impl Supervisor {
     }
 
     fn spawn_hub(&mut self) -> std::io::Result<()> {
+        let Some(home) = &self.home else { return Err(std::io::ErrorKind::NotFound.into()) };
         let (reader, writer) = std::io::pipe()?;
         match zend::fork()? {
             Fork::Parent(pid) => {
@@ -66,7 +69,7 @@ impl Supervisor {
             }
             Fork::Child(blocked) => {
                 drop(writer);
-                hub::serve(self.plan.hub.clone(), &self.home, self.owner, reader.into(), blocked)
+                hub::serve(self.plan.hub.clone(), home, self.owner, reader.into(), blocked)
             }
         }
     }
@@ -119,6 +122,10 @@ impl Supervisor {
         Ok(None)
     }
 
+    fn hub_socket(&self) -> &Path {
+        self.home.as_ref().map_or(Path::new(""), Home::socket)
+    }
+
     /// The sockets of one slot, by address.
     fn slot_sockets(&self, number: u16) -> Vec<Vec<&OpenListener>> {
         let mut addresses = Vec::with_capacity(self.plan.listen.len());
@@ -136,7 +143,7 @@ impl Supervisor {
             workers: self.plan.workers,
             control: control.as_raw_fd(),
             publish: self.plan.publish.as_ref().map(|p| p.as_fd().as_raw_fd()),
-            hub: self.home.socket(),
+            hub: self.hub_socket(),
             sockets: sockets.map(|s| s.iter().map(|l| l.as_fd().as_raw_fd()).collect()).collect(),
             addresses: &self.addresses,
         }
@@ -156,7 +163,7 @@ impl Supervisor {
         let sockets = sockets.map(share).collect::<std::io::Result<_>>()?;
         let publish = self.plan.publish.as_ref().map(OpenPublishSocket::share).transpose()?;
         let signals = self.signals.hand_over();
-        let hub = self.home.socket().to_owned();
+        let hub = self.hub_socket().to_owned();
         let master = self.owner as i32;
         Ok(Given { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
     }

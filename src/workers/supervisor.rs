@@ -69,7 +69,8 @@ pub(crate) struct Supervisor {
     pub(super) signals: MasterSignals,
     pub(super) plan: Plan,
     pub(super) addresses: Vec<String>,
-    pub(super) home: Home,
+    /// From [`Supervisor::settle`] on.
+    pub(super) home: Option<Home>,
     pub(super) hub: Option<Hub>,
     hub_due: Instant,
     hub_pauses: Pauses,
@@ -103,13 +104,13 @@ struct Reload {
 }
 
 impl Supervisor {
-    pub(crate) fn new(plan: Plan) -> std::io::Result<Self> {
+    pub(crate) fn new(plan: Plan) -> Self {
         let now = Instant::now();
-        Ok(Self {
+        Self {
             owner: std::process::id(),
             signals: MasterSignals::take(),
             addresses: plan.listen.iter().map(|(text, _)| text.clone()).collect(),
-            home: Home::make()?,
+            home: None,
             hub: None,
             hub_due: now,
             hub_pauses: Pauses::default(),
@@ -124,7 +125,14 @@ impl Supervisor {
             failed_starts: 0,
             failure: None,
             plan,
-        })
+        }
+    }
+
+    /// Makes a place for the hub, as the user that this process is now: the script may just have
+    /// given up its privileges, and workers would not reach what belongs to somebody else.
+    pub(crate) fn settle(&mut self) -> std::io::Result<()> {
+        self.home = Some(Home::make()?);
+        Ok(())
     }
 
     /// The process that it belongs to.

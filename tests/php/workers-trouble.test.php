@@ -182,3 +182,28 @@ test('SIGTERM ends stopped processes in order', function (): void {
     same(0, $node->server->child->wait(), 'exit status');
     check(!str_contains($node->server->child->output, 'is killed'), $node->server->child->output);
 });
+
+$name = 'privileges that are given up in onStart are those of the workers, and they reach the hub';
+if (posix_geteuid() !== 0) {
+    skip($name, 'only root has some');
+} else {
+    test($name, function (): void {
+        $node = Node::start(code: <<<'PHP'
+            function extend($server) {
+                $server->onStart(function ($server) {
+                    putenv('TMPDIR=/tmp'); // which belongs to everybody
+                    posix_setgid(65534);
+                    posix_setuid(65534);
+                    echo $server->addresses()[0], "\n";
+                });
+            }
+            PHP);
+        $clients = $node->clients(1, 2);
+        same("$ 65534\n", $clients[1]->send('run id -u')->message());
+        $clients[1]->send('subscribe news')->message();
+        $clients[2]->send('publish news hello')->message();
+        same('hello', $clients[1]->message());
+        $node->stop();
+        same([], glob("/tmp/sprocket-$node->pid-*"), 'what is left of the hub');
+    });
+}
