@@ -134,6 +134,9 @@ pub(crate) struct Ask {
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     queue: VecDeque<Bytes>,
+    /// Bytes of it that are not publications: those have been admitted, these are bounded by
+    /// giving the hub up, for a new connection is told all anew.
+    told: usize,
     /// Of the link's task.
     waker: Option<Waker>,
     /// The hub is there. Without it, only publications wait; the rest is told anew.
@@ -149,7 +152,9 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// Queues a frame; a publication must have been admitted.
     pub(crate) fn push(&mut self, frame: Bytes) {
-        if self.up || wire::is_publication(&frame) {
+        let publication = wire::is_publication(&frame);
+        if self.up || publication {
+            self.told += if publication { 0 } else { frame.len() };
             self.queue.push_back(frame);
             self.wake();
         }
@@ -189,6 +194,8 @@ impl Outbound {
             if wire::is_publication(&frame) {
                 publications += 1;
                 port.release(frame.len());
+            } else {
+                self.told -= frame.len();
             }
             pipe.push(frame);
         }
@@ -203,6 +210,11 @@ impl Outbound {
         self.queue.is_empty()
     }
 
+    /// Whether more waits than a hub that reads would leave, beside publications.
+    pub(crate) fn is_beyond(&self, port: &Port) -> bool {
+        self.told > port.limit
+    }
+
     /// The hub has said hello.
     pub(crate) fn begin(&mut self, broker: bool) {
         self.up = true;
@@ -215,6 +227,7 @@ impl Outbound {
         self.up = false;
         self.syncs.clear();
         self.queue.retain(|frame| wire::is_publication(frame));
+        self.told = 0;
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;
         for frame in unsent.into_iter().rev() {

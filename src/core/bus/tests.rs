@@ -249,12 +249,16 @@ impl Raw {
         while !self.hear(|said| matches!(said, Down::Synced)) {}
     }
 
-    fn hear<R>(&mut self, of: impl FnOnce(Down<'_>) -> R) -> R {
+    fn frame(&mut self) -> Vec<u8> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
         let mut frame = vec![0; u32::from_le_bytes(length) as usize];
         self.0.read_exact(&mut frame).unwrap();
-        of(Down::decode(&frame).unwrap())
+        frame
+    }
+
+    fn hear<R>(&mut self, of: impl FnOnce(Down<'_>) -> R) -> R {
+        of(Down::decode(&self.frame()).unwrap())
     }
 }
 
@@ -530,4 +534,40 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     let asked = replays() - before;
     assert!(asked < 50, "{asked} answers for a worker that does not read");
     drop(deaf);
+}
+
+/// A hub of which nobody but the test knows what it reads: says hello to the next worker.
+fn raw_hub(listener: &StdListener) -> Raw {
+    let mut raw = Raw(listener.accept().unwrap().0);
+    raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = raw.frame();
+    assert!(matches!(Up::decode(&hello), Ok(Up::Hello { .. })));
+    raw.0.write_all(&Down::Welcome { broker: false, limit: 1 << 20 }.encode()).unwrap();
+    raw
+}
+
+#[test]
+fn what_waits_for_a_hub_that_does_not_read_is_bounded_and_told_anew() {
+    let path = std::env::temp_dir().join(format!("sprocket-raw-hub-{}", std::process::id()));
+    let listener = StdListener::bind(&path).unwrap();
+    let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
+    let bus = Some(BusMember { path: path.clone(), slot: 0 });
+    let (server, address) = start(Config { bus, bus_queue: 10_000, ..Config::default() });
+    let (deaf, listener) = greeting.join().unwrap();
+    let (_client, conn) = subscriber(&server, address, &[]);
+    // Beyond what the socket takes, and what is handed to it.
+    for i in 0..40 {
+        server.join(&conn, &format!("room{i}"), "ann", &[b'x'; 50_000]).unwrap();
+        server.flush();
+    }
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
+    drop(deaf);
+    let mut hub = raw_hub(&listener);
+    let mut joined = BTreeSet::new();
+    while joined.len() < 40 {
+        if let Ok(Up::Join { topic, .. }) = Up::decode(&hub.frame()) {
+            assert!(joined.insert(topic.to_owned()), "{topic} twice");
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }
