@@ -87,6 +87,8 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
     let server = object.get();
     let result = pump(server, || {
         announce(object, Hook::Start)?;
+        let settled = server.master.borrow_mut().as_mut().map_or(Ok(()), Supervisor::settle);
+        settled.map_err(|error| errors::worker(&format!("Cannot make a place for the hub: {error}")))?;
         loop {
             let step = server.master.borrow_mut().as_mut().map_or(Step::Over, Supervisor::step);
             match step {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::zend::{sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
+use crate::zend::{ignore_signal, sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
 
 /// Descriptors left to PHP: files, databases, the extension's own.
 const RESERVE: u64 = 64;
@@ -97,8 +97,18 @@ impl MasterSignals {
         self.on_terminal && !on_terminal()
     }
 
-    /// Lets the signals go, before the end. In a worker SIGHUP is passed over: it is for the master.
-    pub(crate) fn give_back(&mut self) {
+    /// In a worker that was forked: what it goes on with. SIGHUP is passed over from here on: it is
+    /// for the master. None of these signals does for a moment what it does by default, for it may
+    /// have been sent to all processes.
+    pub(crate) fn hand_over(&mut self) -> Option<StopSignals> {
+        if std::mem::take(&mut self.reload) && signal_is_handled_by(libc::SIGHUP, ask_to_reload) {
+            ignore_signal(libc::SIGHUP);
+        }
+        self.stop.take().map(StopSignals::begin_anew)
+    }
+
+    /// Lets the signals go, before the end.
+    fn give_back(&mut self) {
         self.stop = None;
         if std::mem::take(&mut self.reload) && signal_is_handled_by(libc::SIGHUP, ask_to_reload) {
             set_signal_handler(libc::SIGHUP, None);
@@ -133,6 +143,13 @@ impl StopSignals {
             set_signal_handler(*signal, Some(ask_to_stop));
         }
         Self { taken, before: seen, seen }
+    }
+
+    /// What the parent was asked is its own affair.
+    fn begin_anew(mut self) -> Self {
+        self.seen = ASKED_TO_STOP.load(Ordering::Relaxed);
+        self.before = self.seen;
+        self
     }
 
     /// How often the process was asked to stop, if that is news.

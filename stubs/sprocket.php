@@ -201,7 +201,8 @@ final class Server implements \Countable
      * `$complete` false: something is missing, because the position is too old, of another time
      * or none at all. Nothing was sent again then, and the subscription goes from now on: send the
      * client what it needs to begin anew. `$messages` were sent again. `$position` is that of the
-     * last publication that it has got now.
+     * last publication that it has got now; empty if nobody could be asked, the broker or the hub of
+     * the workers: then `$complete` is false, too.
      *
      * @param (callable(Connection, string, bool, int, string): void)|null $callback
      *        `function (Connection $connection, string $topic, bool $complete, int $messages, string $position): void`.
@@ -1170,6 +1171,9 @@ final class Connection
      * give it back when they have connected anew. An empty position means "from now on": this
      * is how a client begins. What it gives may be anything; what is no position of this topic
      * resumes nothing, with `$complete` false.
+     *
+     * If the hub can't be reached, the question waits for it; when 64 MiB of questions do (in each
+     * process), further ones are answered at once: `$complete` false, the position empty.
      *
      * Does nothing on a closed connection.
      *

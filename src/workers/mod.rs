@@ -66,8 +66,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
         publish: publish.map_err(|e| errors::start(&e.into()))?,
         script: zend::script(),
     };
-    Supervisor::new(plan)
-        .map_err(|error| errors::worker(&format!("Cannot make a place for the hub: {error}")))
+    Ok(Supervisor::new(plan))
 }
 
 /// How many processes `workers` stands for.

@@ -27,7 +27,8 @@ pub(crate) struct Role {
     sockets: RefCell<Vec<Vec<OwnedFd>>>,
     publish: RefCell<Option<OwnedFd>>,
     urls: Vec<String>,
-    /// In force until the signals of a worker are.
+    /// Until the worker has settled: what a fork has taken over, and what keeps its signals back.
+    signals: RefCell<Option<StopSignals>>,
     blocked: RefCell<Option<SignalsBlocked>>,
     looked: Cell<u64>,
     /// It has asked for a successor.
@@ -44,7 +45,8 @@ pub(crate) struct Given {
     /// Of each address.
     pub(super) sockets: Vec<Vec<OwnedFd>>,
     pub(super) publish: Option<OwnedFd>,
-    /// In a fork, signals are blocked.
+    /// In a fork: the master's, and signals are blocked.
+    pub(super) signals: Option<StopSignals>,
     pub(super) blocked: Option<SignalsBlocked>,
 }
 
@@ -67,6 +69,7 @@ impl Role {
             hub: given.hub,
             sockets: RefCell::new(given.sockets),
             publish: RefCell::new(given.publish),
+            signals: RefCell::new(given.signals),
             blocked: RefCell::new(given.blocked),
             looked: Cell::new(0),
             asked: Cell::new(false),
@@ -92,7 +95,7 @@ impl Role {
         let control = Control::inherited(passed.control)
             .map_err(|error| errors::worker(&format!("Cannot become a worker: {error}")))?;
         let origin::Passed { slot, master, hub, sockets, publish, .. } = passed;
-        let given = Given { slot, control, master, hub, sockets, publish, blocked: None };
+        let given = Given { slot, control, master, hub, sockets, publish, signals: None, blocked: None };
         Ok(Some(Self::new(given, listen)))
     }
 
@@ -103,9 +106,10 @@ impl Role {
 
     /// Takes the signals of a worker, and does what a fork has left to do.
     pub(crate) fn settle(&self) -> StopSignals {
-        let signals = StopSignals::take();
-        if zend::signal_is_default(libc::SIGHUP) {
-            // For the master; a terminal sends it to all of us.
+        let signals = self.signals.take().unwrap_or_else(StopSignals::take);
+        if !zend::signal_has_handler(libc::SIGHUP) {
+            // For the master; a terminal sends it to all of us. If it was ignored before, the engine
+            // does so by a handler, which interrupts what the script waits for.
             zend::ignore_signal(libc::SIGHUP);
         }
         zend::detach_input();

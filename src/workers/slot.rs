@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// One that lived so long did not die of its start.
 const SOUND: Duration = Duration::from_secs(10);
 
-/// A child process; reaped by [`Child::ended`].
+/// A child process; reaped by [`Process::ended`].
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
@@ -22,11 +22,16 @@ pub(super) struct Process {
     pub(super) kill_at: Option<Instant>,
     /// That was done.
     pub(super) killed: bool,
+    /// The signal that has stopped it, as long as it is stopped; and what was told of that.
+    stopped: Option<i32>,
+    told: Option<i32>,
 }
 
 impl Process {
     pub(super) fn new(pid: i32) -> Option<Self> {
-        Some(Self { pid: Pid::from_raw(pid)?, since: Instant::now(), kill_at: None, killed: false })
+        let pid = Pid::from_raw(pid)?;
+        let since = Instant::now();
+        Some(Self { pid, since, kill_at: None, killed: false, stopped: None, told: None })
     }
 
     pub(super) fn number(&self) -> i32 {
@@ -34,13 +39,35 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&self) -> Option<End> {
-        match waitpid(Some(self.pid), WaitOptions::NOHANG) {
-            Ok(None) | Err(rustix::io::Errno::INTR) => None,
-            Ok(Some((_, status))) => End::of(status),
-            // Somebody else has reaped it: a handler of SIGCHLD in the script.
-            Err(_) => Some(End::Unknown),
+    pub(super) fn ended(&mut self) -> Option<End> {
+        let changes = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+        loop {
+            match waitpid(Some(self.pid), changes) {
+                Ok(None) | Err(rustix::io::Errno::INTR) => return None,
+                Ok(Some((_, status))) => match End::of(status) {
+                    Some(end) => return Some(end),
+                    None => self.stopped = status.stopping_signal(),
+                },
+                // Somebody else has reaped it: a handler of SIGCHLD in the script.
+                Err(_) => return Some(End::Unknown),
+            }
         }
+    }
+
+    /// Whether it was stopped (SIGSTOP), or goes on after that, in words that follow its name; once.
+    pub(super) fn news(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.told, self.stopped) == self.stopped {
+            return None;
+        }
+        Some(match self.stopped {
+            Some(signal) => format!("was stopped by signal {signal} ({})", signal_name(signal)),
+            None => "goes on".to_owned(),
+        })
+    }
+
+    /// Who is stopped can't end.
+    pub(super) fn go_on(&self) {
+        let _ = kill_process(self.pid, Signal::CONT);
     }
 
     pub(super) fn kill(&self) {
@@ -125,6 +152,33 @@ impl Pauses {
     }
 }
 
+/// Attempts to start a process that failed, each a while after the one before.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    failed: u32,
+    pauses: Pauses,
+    due: Option<Instant>,
+}
+
+impl Attempts {
+    /// Whether there may be one now.
+    pub(super) fn are_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+
+    /// One has failed. True if it is the first, which is to be told.
+    pub(super) fn failed(&mut self, now: Instant) -> bool {
+        self.due = Some(now + self.pauses.after(Duration::ZERO));
+        self.failed = self.failed.saturating_add(1);
+        self.failed == 1
+    }
+
+    /// One has not; returns how many had before.
+    pub(super) fn succeeded(&mut self) -> u32 {
+        std::mem::take(self).failed
+    }
+}
+
 /// The place of one worker after the other.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -134,12 +188,21 @@ pub(super) struct Slot {
     /// When a worker is started, if there is none; or a successor, if one is wanted.
     pub(super) due: Instant,
     pub(super) pauses: Pauses,
+    /// To start what is due.
+    pub(super) attempts: Attempts,
     /// Of the code: 0 is that which the master has read.
     pub(super) generation: u32,
 }
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { worker: None, successor: None, due: Instant::now(), pauses: Pauses::default(), generation: 0 }
+        Self {
+            worker: None,
+            successor: None,
+            due: Instant::now(),
+            pauses: Pauses::default(),
+            attempts: Attempts::default(),
+            generation: 0,
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! How the processes of a node are started.
 
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
+use super::home::Home;
 use super::origin::{Command, Pass};
 use super::slot::{Process, Worker};
 use super::supervisor::{Hub, Spawn, Supervisor};
@@ -15,8 +18,18 @@ use crate::zend::{self, Fork};
 /// From the start of a successor until it accepts connections.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
 
+impl fmt::Display for Spawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub => f.write_str("the hub"),
+            Self::Worker(slot) => write!(f, "worker {}", slot + 1),
+            Self::Successor(slot) => write!(f, "the successor of worker {}", slot + 1),
+        }
+    }
+}
+
 impl Supervisor {
-    /// Starts a process. `Some`: this is the new one, and what it is.
+    /// Starts a process. What can't be started is tried again after a while, whatever else goes on. `Some`: this is the new one, and what it is.
     pub(crate) fn spawn(&mut self, what: Spawn) -> Option<Given> {
         let started = match what {
             Spawn::Hub => self.spawn_hub().map(|()| None),
@@ -26,25 +39,28 @@ impl Supervisor {
                 self.spawn_worker(slot, generation, true)
             }
         };
-        let error = match started {
-            Ok(given) => return given,
-            Err(error) => error,
+        let attempts = match what {
+            Spawn::Hub => &mut self.hub_attempts,
+            Spawn::Worker(slot) | Spawn::Successor(slot) => &mut self.slots[usize::from(slot)].attempts,
         };
-        let now = Instant::now();
-        match what {
-            Spawn::Hub => self.hub_due = now + self.hub_pauses.after(Duration::ZERO),
-            Spawn::Worker(slot) | Spawn::Successor(slot) => {
-                let slot = &mut self.slots[usize::from(slot)];
-                slot.due = now + slot.pauses.after(Duration::ZERO);
-                self.replacing = None;
-                self.reload = None;
+        match started {
+            Ok(None) => match attempts.succeeded() {
+                0 => {}
+                1 => say(&format!("{what} could be started at the second attempt")),
+                n => say(&format!("{what} could be started after {n} attempts that failed")),
+            },
+            Ok(given) => return given,
+            Err(error) => {
+                if attempts.failed(Instant::now()) {
+                    say(&format!("{what} cannot be started: {error}; it is tried again until it can"));
+                }
             }
         }
-        say(&format!("cannot start a process: {error}"));
         None
     }
 
     fn spawn_hub(&mut self) -> std::io::Result<()> {
+        let Some(home) = &self.home else { return Err(std::io::ErrorKind::NotFound.into()) };
         let (reader, writer) = std::io::pipe()?;
         match zend::fork()? {
             Fork::Parent(pid) => {
@@ -53,7 +69,7 @@ impl Supervisor {
             }
             Fork::Child(blocked) => {
                 drop(writer);
-                hub::serve(self.plan.hub.clone(), &self.home, self.owner, reader.into(), blocked)
+                hub::serve(self.plan.hub.clone(), home, self.owner, reader.into(), blocked)
             }
         }
     }
@@ -106,6 +122,10 @@ impl Supervisor {
         Ok(None)
     }
 
+    fn hub_socket(&self) -> &Path {
+        self.home.as_ref().map_or(Path::new(""), Home::socket)
+    }
+
     /// The sockets of one slot, by address.
     fn slot_sockets(&self, number: u16) -> Vec<Vec<&OpenListener>> {
         let mut addresses = Vec::with_capacity(self.plan.listen.len());
@@ -123,7 +143,7 @@ impl Supervisor {
             workers: self.plan.workers,
             control: control.as_raw_fd(),
             publish: self.plan.publish.as_ref().map(|p| p.as_fd().as_raw_fd()),
-            hub: self.home.socket(),
+            hub: self.hub_socket(),
             sockets: sockets.map(|s| s.iter().map(|l| l.as_fd().as_raw_fd()).collect()).collect(),
             addresses: &self.addresses,
         }
@@ -142,9 +162,9 @@ impl Supervisor {
         };
         let sockets = sockets.map(share).collect::<std::io::Result<_>>()?;
         let publish = self.plan.publish.as_ref().map(OpenPublishSocket::share).transpose()?;
-        self.signals.give_back();
-        let hub = self.home.socket().to_owned();
+        let signals = self.signals.hand_over();
+        let hub = self.hub_socket().to_owned();
         let master = self.owner as i32;
-        Ok(Given { slot, control, master, hub, sockets, publish, blocked: Some(blocked) })
+        Ok(Given { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
     }
 }

@@ -16,7 +16,7 @@ use super::control::Word;
 use super::home::Home;
 use super::origin;
 use super::say;
-use super::slot::{End, Pauses, Process, Slot, Worker};
+use super::slot::{Attempts, End, Pauses, Process, Slot, Worker};
 use super::spawn::READY_LIMIT;
 use crate::lifecycle::MasterSignals;
 
@@ -69,16 +69,18 @@ pub(crate) struct Supervisor {
     pub(super) signals: MasterSignals,
     pub(super) plan: Plan,
     pub(super) addresses: Vec<String>,
-    pub(super) home: Home,
+    /// From [`Supervisor::settle`] on.
+    pub(super) home: Option<Home>,
     pub(super) hub: Option<Hub>,
-    pub(super) hub_due: Instant,
-    pub(super) hub_pauses: Pauses,
+    hub_due: Instant,
+    hub_pauses: Pauses,
+    pub(super) hub_attempts: Attempts,
     pub(super) slots: Vec<Slot>,
     /// They have a successor and end their connections.
     leaving: Vec<Worker>,
     /// The slot whose successor is being started, and the generation of that.
     pub(super) replacing: Option<(u16, u32)>,
-    pub(super) reload: Option<Reload>,
+    reload: Option<Reload>,
     /// The last generation that was begun.
     generation: u32,
     stopping: bool,
@@ -94,7 +96,7 @@ pub(super) struct Hub {
     pub(super) quit: Option<std::io::PipeWriter>,
 }
 
-pub(super) struct Reload {
+struct Reload {
     generation: u32,
     left: VecDeque<u16>,
     /// Somebody has asked for another one meanwhile.
@@ -102,16 +104,17 @@ pub(super) struct Reload {
 }
 
 impl Supervisor {
-    pub(crate) fn new(plan: Plan) -> std::io::Result<Self> {
+    pub(crate) fn new(plan: Plan) -> Self {
         let now = Instant::now();
-        Ok(Self {
+        Self {
             owner: std::process::id(),
             signals: MasterSignals::take(),
             addresses: plan.listen.iter().map(|(text, _)| text.clone()).collect(),
-            home: Home::make()?,
+            home: None,
             hub: None,
             hub_due: now,
             hub_pauses: Pauses::default(),
+            hub_attempts: Attempts::default(),
             slots: (0..plan.workers).map(|_| Slot::new()).collect(),
             leaving: Vec::new(),
             replacing: None,
@@ -122,7 +125,14 @@ impl Supervisor {
             failed_starts: 0,
             failure: None,
             plan,
-        })
+        }
+    }
+
+    /// Makes a place for the hub, as the user that this process is now: the script may just have
+    /// given up its privileges, and workers would not reach what belongs to somebody else.
+    pub(crate) fn settle(&mut self) -> std::io::Result<()> {
+        self.home = Some(Home::make()?);
+        Ok(())
     }
 
     /// The process that it belongs to.
@@ -141,15 +151,19 @@ impl Supervisor {
         self.failure.take()
     }
 
-    /// Ends all workers; what is left after the grace period is cut.
+    /// Ends all workers, also those that are stopped; what is left after the grace period is cut.
     pub(crate) fn stop(&mut self, grace: Duration) {
         self.stopping = true;
         self.reload = None;
         self.replacing = None;
         let patience = if grace.is_zero() { NO_PATIENCE } else { STOP_PATIENCE };
+        if let Some(hub) = &self.hub {
+            hub.process.go_on();
+        }
         let kill_at = Instant::now().checked_add(grace.saturating_add(patience));
         for worker in self.workers_mut() {
             worker.control.say(Word::Stop(grace));
+            worker.process.go_on();
             if let Some(kill_at) = kill_at {
                 worker.process.kill_at(kill_at);
             }
@@ -274,6 +288,7 @@ impl Supervisor {
         let before = slot.worker.replace(successor);
         if let Some(mut worker) = before {
             worker.control.say(Word::HandOver(GRACE));
+            worker.process.go_on();
             worker.process.kill_at(now + GRACE + HAND_OVER_PATIENCE);
             self.leaving.push(worker);
         }
@@ -290,19 +305,19 @@ impl Supervisor {
     fn reap(&mut self, now: Instant) {
         for number in 0..self.slots.len() {
             let slot = &mut self.slots[number];
-            if let Some(end) = slot.worker.as_ref().and_then(|w| w.process.ended())
+            if let Some(end) = slot.worker.as_mut().and_then(|w| w.process.ended())
                 && let Some(worker) = slot.worker.take()
             {
                 self.worker_ended(&worker, end, now);
             }
             let slot = &mut self.slots[number];
-            if let Some(end) = slot.successor.as_ref().and_then(|w| w.process.ended())
+            if let Some(end) = slot.successor.as_mut().and_then(|w| w.process.ended())
                 && let Some(worker) = slot.successor.take()
             {
                 self.successor_ended(&worker, end, now);
             }
         }
-        self.leaving.retain(|worker| match worker.process.ended() {
+        self.leaving.retain_mut(|worker| match worker.process.ended() {
             Some(end) => {
                 // The last words: it may have been that which asked for the end of all.
                 if end != End::Status(0) && worker.ready {
@@ -312,13 +327,29 @@ impl Supervisor {
             }
             None => true,
         });
-        if let Some(end) = self.hub.as_ref().and_then(|hub| hub.process.ended())
+        if let Some(end) = self.hub.as_mut().and_then(|hub| hub.process.ended())
             && let Some(hub) = self.hub.take()
             && !self.stopping
         {
             let pause = self.hub_pauses.after(now - hub.process.since);
             self.hub_due = now + pause;
             say(&format!("the hub (process {}) {end}; another one is started", hub.process.number()));
+        }
+        if !self.stopping {
+            self.tell_who_is_stopped();
+        }
+    }
+
+    fn tell_who_is_stopped(&mut self) {
+        for worker in self.workers_mut() {
+            if let Some(news) = worker.process.news() {
+                say(&format!("{} {news}", name(worker)));
+            }
+        }
+        if let Some(hub) = &mut self.hub
+            && let Some(news) = hub.process.news()
+        {
+            say(&format!("the hub (process {}) {news}", hub.process.number()));
         }
     }
 
@@ -425,16 +456,21 @@ impl Supervisor {
     }
 
     fn due(&self, now: Instant) -> Option<Spawn> {
-        if self.hub.is_none() && self.hub_due <= now {
+        if self.hub.is_none() && self.hub_due <= now && self.hub_attempts.are_due(now) {
             return Some(Spawn::Hub);
         }
         if let Some((slot, _)) = self.replacing
-            && self.slots[usize::from(slot)].successor.is_none()
+            && let wanted = &self.slots[usize::from(slot)]
+            && wanted.successor.is_none()
+            && wanted.attempts.are_due(now)
         {
             return Some(Spawn::Successor(slot));
         }
         let replaced = self.replacing.map(|(slot, _)| slot);
-        let empty = |slot: &Slot| slot.worker.is_none() && slot.successor.is_none() && slot.due <= now;
+        let empty = |slot: &Slot| {
+            let vacant = slot.worker.is_none() && slot.successor.is_none();
+            vacant && slot.due <= now && slot.attempts.are_due(now)
+        };
         let mut slots = self.slots.iter().zip(0..);
         slots.find(|(slot, n)| Some(*n) != replaced && empty(slot)).map(|(_, n)| Spawn::Worker(n))
     }

@@ -194,12 +194,17 @@ pub(crate) fn ignore_signals() {
             | libc::SIGUSR2 => libc::SIG_IGN,
             _ => libc::SIG_DFL,
         };
-        // SAFETY: a zeroed structure is valid, and neither disposition calls anything.
-        unsafe {
-            let mut action: libc::sigaction = mem::zeroed();
-            action.sa_sigaction = disposition;
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
-        }
+        dispose(signal, disposition);
+    }
+}
+
+/// Behind the back of the engine; `disposition` is not a handler.
+fn dispose(signal: c_int, disposition: libc::sighandler_t) {
+    // SAFETY: a zeroed structure is valid, and neither disposition calls anything.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = disposition;
+        libc::sigaction(signal, &raw const action, ptr::null_mut());
     }
 }
 
@@ -224,7 +229,9 @@ pub(crate) fn detach_input() {
 }
 
 /// Becomes another program, with the descriptors `passed` and the standard ones, and with those of
-/// `kept` that are not closed by it anyway; returns only if that fails. Signals do what they do by default, unless they were ignored.
+/// `kept` that are not closed by it anyway; returns only if that fails. Signals do what they do by
+/// default, unless they were ignored, and SIGHUP is: it may come, for others, before the program
+/// can say what it wants of it, and what is ignored stays so beyond `execve`.
 pub(crate) fn exec(
     program: &CStr,
     arguments: &[CString],
@@ -239,6 +246,7 @@ pub(crate) fn exec(
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     close_all_but(&[passed, kept].concat());
     passed.iter().for_each(|fd| let_inherit(*fd));
+    dispose(libc::SIGHUP, libc::SIG_IGN);
     drop(blocked);
     // SAFETY: both lists end with null, and all strings live until the call, which replaces them.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
@@ -260,6 +268,10 @@ pub(crate) fn signal_name(signal: c_int) -> &'static str {
         libc::SIGPIPE => "SIGPIPE",
         libc::SIGALRM => "SIGALRM",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGTSTP => "SIGTSTP",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
         _ => "a signal",
     }
 }

@@ -87,6 +87,11 @@ pub(crate) fn signal_is_default(signal: i32) -> bool {
     disposition(signal) == libc::SIG_DFL
 }
 
+/// Whether somebody is called for this signal.
+pub(crate) fn signal_has_handler(signal: i32) -> bool {
+    !matches!(disposition(signal), libc::SIG_DFL | libc::SIG_IGN)
+}
+
 /// Whether this handler is the one in force.
 pub(crate) fn signal_is_handled_by(signal: i32, handler: extern "C" fn(i32)) -> bool {
     disposition(signal) == handler as *const () as usize

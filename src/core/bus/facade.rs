@@ -6,7 +6,7 @@ use crate::bus::history::limits_of;
 use crate::bus::port::Ask;
 use crate::bus::wire::Up;
 use crate::error::{PublishFailed, TopicError};
-use crate::event::{ConnId, Connection, Member};
+use crate::event::{ConnId, Connection, Event, Interest, Member};
 use crate::patterns::check_topic;
 use crate::queue::{Command, Item, Target};
 use crate::server::Server;
@@ -19,9 +19,12 @@ const MAX_DATA: usize = 64 << 10;
 impl Server {
     /// Subscribes a connection to a topic with history and sends it what was published after
     /// `position`, in order, before anything newer. An empty position means "from now on".
-    /// [`Event::Resumed`](crate::Event::Resumed) tells what it came to.
+    /// [`Event::Resumed`] tells what it came to.
     ///
     /// On a connection that has got newer messages of the topic already, nothing is sent again.
+    ///
+    /// If questions of [`Config::bus_queue`](crate::Config) bytes wait for the hub already, this one
+    /// is answered at once: incomplete, without a position. The subscription counts from now on.
     ///
     /// # Errors
     /// The name is not that of a topic, or the topic keeps no history.
@@ -34,6 +37,9 @@ impl Server {
         if !shared.is_open() {
             return Ok(());
         }
+        let Some(room) = port.admit_question(topic, position) else {
+            return self.resume_without_answer(conn, topic);
+        };
         // The subscription counts from now on; the connection's thread learns of it with what was
         // missed, so that nothing newer comes before.
         self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
@@ -42,8 +48,25 @@ impl Server {
         let (target, thread, ticket) = (Target::from(&**shared), shared.thread, port.ticket());
         self.post(thread, Command::Resuming(target, id, ticket));
         let (topic, position) = (topic.to_owned(), position.to_owned());
-        self.post(0, Command::Ask(ticket, Box::new(Ask { thread, target, id, topic, position })));
+        self.post(0, Command::Ask(ticket, Box::new(Ask { thread, target, id, topic, position, room })));
         Ok(())
+    }
+
+    /// The hub is not asked: whoever can't wait for it must get what was missed from elsewhere.
+    fn resume_without_answer(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
+        self.subscribe(conn, topic)?;
+        if self.state.wants(Interest::RESUME) {
+            let (id, topic, position) = (conn.id(), topic.to_owned(), String::new());
+            self.tell(Item::plain(Event::Resumed { id, topic, complete: false, messages: 0, position }));
+        }
+        Ok(())
+    }
+
+    /// Something for the host itself, behind what waits for it already.
+    fn tell(&self, item: Item) {
+        // The receiver lives in the same State, so the channel is never disconnected.
+        let _ = self.state.events.0.send(vec![item]);
+        self.state.waker.wake();
     }
 
     /// A connection makes `member` present in a topic, until it leaves or ends. Joining again
@@ -92,9 +115,7 @@ impl Server {
     /// There are changes to be told where there were none.
     fn presence_changed(&self, changed: bool) {
         if changed {
-            // The receiver lives in the same State, so the channel is never disconnected.
-            let _ = self.state.events.0.send(vec![Item::Presence]);
-            self.state.waker.wake();
+            self.tell(Item::Presence);
         }
     }
 

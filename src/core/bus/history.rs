@@ -138,7 +138,8 @@ impl Store {
             "" => Some(log.last),
             position => offset(position, &log.epoch).filter(|n| (oldest..=log.last).contains(n)),
         };
-        let mut replay = Replay { complete: from.is_some(), entries: Vec::new(), position: newest };
+        let mut replay =
+            Replay { complete: from.is_some(), entries: Vec::new(), position: newest, failed: false };
         if let Some(from) = from {
             let missed = log.entries.iter().skip((from - oldest) as usize);
             replay.entries = missed

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::bus::HubConfig;
@@ -29,8 +30,12 @@ pub(super) struct Link {
     pub(super) since: Instant,
     /// Since when too much has been waiting for it.
     pub(super) over: Option<Instant>,
+    /// When it last had all that there was, or took some of it; and how much it had taken by then.
+    moved: (Instant, u64),
     /// It was told to go: what waits is written first.
     pub(super) leaving: bool,
+    /// Goes with the link, for those who ask the broker something for it.
+    there: Arc<()>,
     /// Who it is, once it has said so.
     pub(super) worker: Option<Worker>,
     /// Publications, and how many of them it was told of.
@@ -55,7 +60,9 @@ impl Link {
             pipe,
             since: now,
             over: None,
+            moved: (now, 0),
             leaving: false,
+            there: Arc::default(),
             worker: None,
             handled: 0,
             told: 0,
@@ -70,6 +77,24 @@ impl Link {
         if !self.pipe.is_broken() {
             self.pipe.push(frame);
         }
+    }
+
+    /// Takes note of what was written to it, where more than `queue` bytes are too much.
+    pub(super) fn written(&mut self, queue: usize, now: Instant) {
+        let (taken, waiting) = (self.pipe.taken(), self.waiting());
+        if waiting == 0 || taken != self.moved.1 {
+            self.moved = (now, taken);
+        }
+        if waiting <= queue {
+            self.over = None;
+        } else if self.over.is_none() {
+            self.over = Some(now);
+        }
+    }
+
+    /// When it is cut if it does not go on: too much waits, and it takes none of it, or too little.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        self.over.map(|since| (since + PATIENCE).min(self.moved.0 + STANDSTILL))
     }
 
     /// Bytes that wait for it.
@@ -327,7 +352,10 @@ impl Hub {
             }
             Some(broker) => {
                 broker.sequences.asking(topic, now);
-                broker.ask(topic, position, limits, Question::Resume { link, ticket }, Duration::ZERO);
+                let Some(there) = self.links.iter().find(|l| l.id == link) else { return };
+                let there = Arc::downgrade(&there.there);
+                let question = Question::Resume { link, ticket, there };
+                broker.ask(topic, position, limits, question, Duration::ZERO);
             }
         }
     }
@@ -351,7 +379,7 @@ impl Hub {
     pub(super) fn answered(&mut self, (topic, question, replay): Answer, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
         match question {
-            Question::Resume { link, ticket } => {
+            Question::Resume { link, ticket, .. } => {
                 let (replay, first) = broker.sequences.answered(&topic, replay, now);
                 if let (Some(from), Some(limits)) = (first, limits_of(&self.config.history, &topic)) {
                     broker.ask(&topic, &from, limits, Question::Look, SUBSCRIBED);
@@ -573,5 +601,9 @@ impl Hub {
 /// neither the answer to a question nor the subscriber.
 const SUBSCRIBED: Duration = Duration::from_millis(500);
 
-/// How long a worker may leave too much unread before it is cut.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker for which too much waits may hold up the others before it is cut, where it
+/// takes some of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same since it took anything at all. No callback holds up a worker's link, so it is a process
+/// that stands still. One that has done so for longer holds up nobody.
+const STANDSTILL: Duration = Duration::from_secs(1);

@@ -36,8 +36,14 @@ const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration:
 const GATHERING: Duration = Duration::from_millis(400);
 /// Between two reports of the counters.
 const REPORT: Duration = Duration::from_secs(1);
+/// Bytes that wait for the hub when it is not sent another one.
+const REPORTS: usize = 64 << 10;
 /// What a new hub has not said so long after its start, it will not say.
 const SETTLED: Duration = Duration::from_secs(3);
+/// For a hub to take something, if too much waits that is not published: longer than it may leave
+/// all workers unread for the sake of one, but where the crate tests itself. The reports see to it
+/// that this is looked at.
+const DEAF: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 6 });
 /// Bytes of a frame of the hub.
 const LIMIT: usize = u32::MAX as usize;
 /// Reads before other tasks of the thread have their turn.
@@ -188,6 +194,8 @@ struct Link {
     handled: u64,
     /// What a resuming connection has missed, until it is whole.
     missed: Vec<(Bytes, bool)>,
+    /// When the hub last took something, and how much it had taken by then, where too much waits.
+    moved: (Instant, u64),
     report: Pin<Box<Sleep>>,
     reported: Vec<u64>,
     /// Until publications go out.
@@ -220,6 +228,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         sent: 0,
         handled: 0,
         missed: Vec::new(),
+        moved: (Instant::now(), 0),
         report: Box::pin(sleep(REPORT)),
         reported: Vec::new(),
         hold: None,
@@ -401,6 +410,12 @@ impl Link {
                 break;
             }
         }
+        let beyond = io_thread::with(|io| io.outbound.is_beyond(port)) == Some(true);
+        if !beyond || pipe.taken() != self.moved.1 {
+            self.moved = (Instant::now(), pipe.taken());
+        } else if self.moved.0.elapsed() >= DEAF {
+            return Poll::Ready(Err(io::Error::other("it does not read")));
+        }
         for _ in 0..READS {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -419,7 +434,9 @@ impl Link {
 
     fn report(&mut self) {
         let values = self.state.stats().values();
+        // A hub that does not read gets no more of them.
         if let Phase::Up(pipe) = &mut self.phase
+            && pipe.waiting() < REPORTS
             && values != self.reported
         {
             pipe.push(Up::Stats { values: values.clone() }.encode());

@@ -23,6 +23,8 @@ pub(crate) struct Pipe {
     begun: usize,
     /// Of all frames that wait.
     waiting: usize,
+    /// Bytes that the other side, or the socket between, has taken so far.
+    taken: u64,
     /// Bytes of a frame that is read.
     limit: usize,
     /// The other side has gone, and reads no more. What it has written before is there still.
@@ -37,6 +39,7 @@ impl Pipe {
             out: VecDeque::new(),
             begun: 0,
             waiting: 0,
+            taken: 0,
             limit,
             broken: false,
         }
@@ -56,6 +59,11 @@ impl Pipe {
     /// Bytes that wait to be written.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting - self.begun
+    }
+
+    /// Bytes written so far: as long as it is the same, nothing gets on.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// A whole frame that was read.
@@ -115,6 +123,7 @@ impl Pipe {
 
     fn written(&mut self, n: usize) {
         self.begun += n;
+        self.taken += n as u64;
         while let Some(front) = self.out.front() {
             if self.begun < front.len() {
                 return;

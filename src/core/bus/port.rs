@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use tokio::sync::oneshot;
 
@@ -17,12 +17,16 @@ use crate::topics::TopicId;
 const HANDFUL: usize = 256 << 10;
 /// Losses that the host has not heard of yet; further ones are only counted.
 const TROUBLES: usize = 1000;
+/// Bytes that a question takes up, beside its names: the frame, and what the connection remembers.
+const ASK: usize = size_of::<Ask>() + 128;
 
 /// The way to the hub.
 #[derive(Debug)]
 pub(crate) struct Port {
     /// Bytes of publications that wait.
     queued: AtomicUsize,
+    /// Bytes of questions that wait for their answers.
+    asking: Arc<AtomicUsize>,
     limit: usize,
     /// Bytes of a publication that the hub takes.
     pub(crate) largest: AtomicUsize,
@@ -36,6 +40,7 @@ impl Port {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             queued: AtomicUsize::new(0),
+            asking: Arc::default(),
             limit,
             largest: AtomicUsize::new(limit),
             tickets: AtomicU64::new(1),
@@ -53,6 +58,14 @@ impl Port {
             self.release(frame);
         }
         fits
+    }
+
+    /// Takes room for a question, if there is some: as much as for publications, and apart from it.
+    pub(crate) fn admit_question(&self, topic: &str, position: &str) -> Option<Room> {
+        let bytes = topic.len() + position.len() + ASK;
+        let room = Room { asking: self.asking.clone(), bytes };
+        let before = self.asking.fetch_add(bytes, Ordering::Relaxed);
+        (before.saturating_add(bytes) <= self.limit).then_some(room)
     }
 
     /// How much has room.
@@ -92,6 +105,19 @@ impl Port {
     }
 }
 
+/// What a question takes up, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    asking: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.asking.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A connection resumes a topic.
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -100,19 +126,24 @@ pub(crate) struct Ask {
     pub(crate) id: TopicId,
     pub(crate) topic: String,
     pub(crate) position: String,
+    #[expect(dead_code, reason = "held until it is answered")]
+    pub(crate) room: Room,
 }
 
 /// What waits on the first I/O thread for the link.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     queue: VecDeque<Bytes>,
+    /// Bytes of it that are not publications: those have been admitted, these are bounded by
+    /// giving the hub up, for a new connection is told all anew.
+    told: usize,
     /// Of the link's task.
     waker: Option<Waker>,
     /// The hub is there. Without it, only publications wait; the rest is told anew.
     up: bool,
     /// The hub has a broker.
     pub(crate) broker: bool,
-    /// Questions without an answer, by ticket.
+    /// Questions without an answer, by ticket; bounded by the room that each has.
     pub(crate) asks: BTreeMap<u64, Ask>,
     /// Who waits for the hub to have all that was queued before, in order.
     syncs: VecDeque<oneshot::Sender<()>>,
@@ -121,7 +152,9 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// Queues a frame; a publication must have been admitted.
     pub(crate) fn push(&mut self, frame: Bytes) {
-        if self.up || wire::is_publication(&frame) {
+        let publication = wire::is_publication(&frame);
+        if self.up || publication {
+            self.told += if publication { 0 } else { frame.len() };
             self.queue.push_back(frame);
             self.wake();
         }
@@ -161,6 +194,8 @@ impl Outbound {
             if wire::is_publication(&frame) {
                 publications += 1;
                 port.release(frame.len());
+            } else {
+                self.told -= frame.len();
             }
             pipe.push(frame);
         }
@@ -175,6 +210,11 @@ impl Outbound {
         self.queue.is_empty()
     }
 
+    /// Whether more waits than a hub that reads would leave, beside publications.
+    pub(crate) fn is_beyond(&self, port: &Port) -> bool {
+        self.told > port.limit
+    }
+
     /// The hub has said hello.
     pub(crate) fn begin(&mut self, broker: bool) {
         self.up = true;
@@ -187,6 +227,7 @@ impl Outbound {
         self.up = false;
         self.syncs.clear();
         self.queue.retain(|frame| wire::is_publication(frame));
+        self.told = 0;
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;
         for frame in unsent.into_iter().rev() {

@@ -22,6 +22,8 @@ pub(crate) struct Replay {
     pub(crate) entries: Vec<(String, Bytes, bool)>,
     /// Of the newest publication.
     pub(crate) position: String,
+    /// The broker could not be asked: nothing is known.
+    pub(crate) failed: bool,
 }
 
 /// An answer that takes its time.
@@ -99,7 +101,8 @@ impl Upstream for Arc<BrokerHandle> {
         Box::pin(async move {
             let replay = BrokerHandle::replay(&broker, &topic, &position, &limits).await;
             let entries = replay.entries.into_iter().map(|e| (e.position, e.payload, e.binary)).collect();
-            Replay { complete: replay.complete, entries, position: replay.position }
+            let failed = replay.failed.is_some();
+            Replay { complete: replay.complete, entries, position: replay.position, failed }
         })
     }
 

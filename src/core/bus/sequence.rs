@@ -253,7 +253,7 @@ mod tests {
 
     fn replay(complete: bool, entries: std::ops::RangeInclusive<u64>, position: u64) -> Replay {
         let entries = entries.map(|n| (format!("e-{n}"), n.to_string().into(), false)).collect();
-        Replay { complete, entries, position: format!("e-{position}") }
+        Replay { complete, entries, position: format!("e-{position}"), failed: false }
     }
 
     #[test]
@@ -285,7 +285,7 @@ mod tests {
         // 9 is under way behind 12.
         assert_eq!(all.take("t", after(9, 12), now), Turn::Fill("e-7".into()));
         let entries = [9, 12].map(|n| (format!("e-{n}"), n.to_string().into(), false)).to_vec();
-        let filling = Replay { complete: true, entries, position: "e-12".into() };
+        let filling = Replay { complete: true, entries, position: "e-12".into(), failed: false };
         assert_eq!(all.filled("t", filling, now).0, [after(7, 9), after(9, 12)]);
         assert_eq!(all.take("t", after(7, 9), now), Turn::Nothing);
         assert_eq!(all.take("t", after(12, 20), now), Turn::Deliver(after(12, 20)));
@@ -293,7 +293,7 @@ mod tests {
         all.asking("t", now);
         all.take("t", after(20, 25), now);
         all.take("t", after(25, 31), now);
-        let answer = Replay { complete: true, entries: vec![], position: "e-20".into() };
+        let answer = Replay { complete: true, entries: vec![], position: "e-20".into(), failed: false };
         let (replay, _) = all.answered("t", answer, now);
         assert!(replay.complete);
         assert_eq!(replay.entries.iter().map(|e| e.0.as_str()).collect::<Vec<_>>(), ["e-25", "e-31"]);

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::bus::HubConfig;
 use crate::bus::gossip::Gossip;
-use crate::bus::hub::{Hub, Link, PATIENCE, random};
+use crate::bus::hub::{Hub, Link, random};
 use crate::bus::pipe::Pipe;
 use crate::bus::seam::{self, Connected};
 use crate::bus::upstream::Broker;
@@ -184,12 +184,8 @@ impl Service {
         let mut at = 0;
         while let Some(link) = self.hub.links.get_mut(at) {
             let written = link.pipe.poll_flush(cx);
-            if link.waiting() <= queue {
-                link.over = None;
-            } else if link.over.is_none() {
-                link.over = Some(now);
-            }
-            let stuck = self.cuts && link.over.is_some_and(|since| now >= since + PATIENCE);
+            link.written(queue, now);
+            let stuck = self.cuts && link.cut_at().is_some_and(|at| now >= at);
             let mute = link.worker.is_none() && now >= link.since + GREETING;
             let left = link.leaving && (written.is_ready() || link.pipe.is_broken());
             if stuck {
@@ -205,11 +201,15 @@ impl Service {
         progress
     }
 
-    /// Whether somebody has to read first, before more is taken in.
-    fn is_congested(&self) -> bool {
+    /// Whether some worker has to read first, before there is more to write.
+    fn is_full(&self) -> bool {
         let queue = self.hub.config.queue;
         self.hub.links.iter().any(|link| link.waiting() > queue)
-            || self.hub.broker.as_ref().is_some_and(|broker| broker.asking >= QUESTIONS)
+    }
+
+    /// The same before more is taken in that may become a question to the broker.
+    fn is_congested(&self) -> bool {
+        self.is_full() || self.hub.broker.as_ref().is_some_and(|broker| broker.asking >= QUESTIONS)
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
@@ -252,7 +252,12 @@ impl Service {
 
     fn hear_broker(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
-        while let Some(answer) = self.hub.broker.as_mut().and_then(|broker| broker.answer(cx)) {
+        // Not held up by too many questions: answers are what makes them fewer.
+        for _ in 0..MESSAGES {
+            if self.is_full() {
+                break;
+            }
+            let Some(answer) = self.hub.broker.as_mut().and_then(|broker| broker.answer(cx)) else { break };
             self.hub.answered(answer, now);
             progress = true;
         }
@@ -293,7 +298,7 @@ impl Service {
         let sweep = self.hub.remembers().then(|| self.swept + SWEEP);
         let links = self.hub.links.iter().flat_map(|link| {
             let greeting = link.worker.is_none().then(|| link.since + GREETING);
-            greeting.into_iter().chain(link.over.filter(|_| self.cuts).map(|since| since + PATIENCE))
+            greeting.into_iter().chain(link.cut_at().filter(|_| self.cuts))
         });
         let due = links
             .chain(

@@ -6,18 +6,25 @@ mod support;
 
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
+use std::future::poll_fn;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::net::UnixListener;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::HubConfig;
+use crate::bus::hub::{Link, fingerprint};
+use crate::bus::pipe::Pipe;
 use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
 use crate::bus::serve::Service;
+use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::event::{Connection, Event, Interest};
 use crate::patterns::fits;
@@ -32,6 +39,9 @@ struct Exchange {
     /// The next publication reaches nobody but the store.
     lose: bool,
     full: bool,
+    /// Nobody is told what a topic holds; and how often somebody was.
+    hold: bool,
+    replays: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +146,11 @@ impl Upstream for Fake {
         let (fake, topic, position) = (self.clone(), topic.to_owned(), position.to_owned());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(2)).await;
+            while fake.with(|exchange| exchange.hold) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             fake.with(|exchange| {
+                exchange.replays += 1;
                 let log = exchange.logs.entry(topic).or_default();
                 let newest = format!("f-{}", log.len());
                 let after = match position.as_str() {
@@ -144,11 +158,11 @@ impl Upstream for Fake {
                     position => position.strip_prefix("f-").and_then(|n| n.parse().ok()),
                 };
                 let Some(after) = after.filter(|n| *n <= log.len()) else {
-                    return Replay { complete: false, entries: Vec::new(), position: newest };
+                    return Replay { complete: false, entries: Vec::new(), position: newest, failed: false };
                 };
                 let missed = log.iter().enumerate().skip(after);
                 let entries = missed.map(|(n, (p, b))| (format!("f-{}", n + 1), p.clone(), *b)).collect();
-                Replay { complete: true, entries, position: newest }
+                Replay { complete: true, entries, position: newest, failed: false }
             })
         })
     }
@@ -165,6 +179,10 @@ struct Node {
 
 impl Node {
     fn new(exchange: &Arc<Mutex<Exchange>>, id: u64) -> Self {
+        Self::with_queue(exchange, id, HubConfig::default().queue)
+    }
+
+    fn with_queue(exchange: &Arc<Mutex<Exchange>>, id: u64, queue: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sprocket-nodes-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
@@ -178,7 +196,7 @@ impl Node {
         });
         fake.connect(id, true);
         let history = vec![("h.>".to_owned(), History { stamp: Some("%p%".into()), ..History::default() })];
-        let config = HubConfig { history: history.clone(), ..HubConfig::default() };
+        let config = HubConfig { history: history.clone(), broker: None, queue };
         let (quit, ending) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -189,6 +207,16 @@ impl Node {
             });
         });
         Self { directory, id, history, quit: Some(quit), thread: Some(thread) }
+    }
+
+    /// A worker of which nobody but the test knows what it reads.
+    fn raw(&self, slot: u16) -> Raw {
+        let stream = StdStream::connect(self.directory.join("hub")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let history = fingerprint(&self.history);
+        let mut raw = Raw(stream);
+        raw.say(&Up::Hello { version: VERSION, slot, instance: slot.into(), history: &history });
+        raw
     }
 
     fn worker(&self, io_threads: usize) -> (Server, SocketAddr) {
@@ -204,6 +232,33 @@ impl Drop for Node {
         let ended = self.thread.take().map(std::thread::JoinHandle::join);
         let _ = std::fs::remove_dir_all(&self.directory);
         assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))));
+    }
+}
+
+struct Raw(StdStream);
+
+impl Raw {
+    fn say(&mut self, said: &Up<'_>) {
+        self.0.write_all(&said.encode()).unwrap();
+    }
+
+    /// Asks for a topic from its beginning, so often; the hub has read it all.
+    fn ask(&mut self, topic: &str, times: u64) {
+        (0..times).for_each(|ticket| self.say(&Up::Resume { ticket, topic, position: "f-0" }));
+        self.say(&Up::Sync);
+        while !self.hear(|said| matches!(said, Down::Synced)) {}
+    }
+
+    fn frame(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_le_bytes(length) as usize];
+        self.0.read_exact(&mut frame).unwrap();
+        frame
+    }
+
+    fn hear<R>(&mut self, of: impl FnOnce(Down<'_>) -> R) -> R {
+        of(Down::decode(&self.frame()).unwrap())
     }
 }
 
@@ -244,9 +299,9 @@ fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (b
 
 /// Waits until the broker knows the node's interest in a topic.
 fn subscribed(fake: &Fake, node: &Node, topic: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !fake.with(|exchange| exchange.nodes[&node.id].interest.contains(topic)) {
-        assert!(std::time::Instant::now() < deadline, "no interest in {topic}");
+        assert!(Instant::now() < deadline, "no interest in {topic}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -277,9 +332,9 @@ fn nodes_share_topics_through_the_broker() {
     a.unsubscribe(&conn, "t");
     a.flush();
     drop(b);
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !fake.with(|exchange| exchange.nodes.values().all(|node| node.interest.is_empty())) {
-        assert!(std::time::Instant::now() < deadline, "interest ends");
+        assert!(Instant::now() < deadline, "interest ends");
         std::thread::sleep(Duration::from_millis(1));
     }
     // A broker that takes no more is told of.
@@ -398,4 +453,121 @@ fn members_are_known_to_all_nodes() {
     drop((a, one));
     pump(&c, |_, _| {}, || names(&c) == ["cid"] && c.presence("lounge").is_empty());
     drop(b);
+}
+
+#[tokio::test]
+async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
+    const BYTES: usize = 1 << 20;
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let begin = Instant::now();
+    let after = |seconds| begin + Duration::from_secs_f64(seconds);
+    let mut link = Link::new(1, Pipe::new(ours, BYTES), begin);
+    // The other side reads so much.
+    let read = async |link: &mut Link, theirs: &mut UnixStream, bytes: usize| {
+        let mut buffer = vec![0; bytes];
+        let flush = poll_fn(|cx| {
+            let _ = link.pipe.poll_flush(cx);
+            Poll::<()>::Pending
+        });
+        tokio::select! {
+            read = theirs.read_exact(&mut buffer) => assert_eq!(read.unwrap(), bytes),
+            () = flush => {}
+        }
+    };
+    link.written(BYTES, after(60.0));
+    (0..4).for_each(|_| link.pipe.push(vec![b'x'; BYTES].into()));
+    read(&mut link, &mut theirs, 1).await;
+    link.written(BYTES, after(60.0));
+    link.written(BYTES, after(60.5));
+    assert_eq!(link.cut_at(), Some(after(61.0)));
+    // It takes some, which buys it time, but not for ever.
+    for seconds in [60.9, 61.8, 62.7] {
+        read(&mut link, &mut theirs, BYTES / 2).await;
+        link.written(BYTES, after(seconds));
+        assert_eq!(link.cut_at(), Some(after(seconds + 1.0)));
+    }
+    link.written(BYTES, after(63.6));
+    read(&mut link, &mut theirs, BYTES / 4).await;
+    link.written(BYTES, after(64.6));
+    assert_eq!(link.cut_at(), Some(after(65.0)));
+    // It is behind no more.
+    read(&mut link, &mut theirs, BYTES * 2).await;
+    link.written(BYTES, after(64.7));
+    assert_eq!(link.cut_at(), None);
+}
+
+#[test]
+fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others() {
+    const BYTES: usize = 256 << 10;
+    let exchange = Arc::default();
+    let node = Node::with_queue(&exchange, 1, BYTES);
+    let fake = Fake(exchange, 0);
+    let replays = || fake.with(|exchange| exchange.replays);
+    let hold = |hold| fake.with(|exchange| exchange.hold = hold);
+    fake.store("h.1", vec![b'x'; BYTES].into(), true, &History::default()).unwrap();
+    // One that reads late has its answers nevertheless, and each once.
+    hold(true);
+    let mut late = node.raw(1);
+    late.ask("h.1", 40);
+    hold(false);
+    while replays() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut answered = BTreeSet::new();
+    while answered.len() < 40 {
+        late.hear(|said| {
+            if let Down::Resumed { ticket, complete, .. } = said {
+                assert!(complete && answered.insert(ticket));
+            }
+        });
+    }
+    // One that never does is cut, and until then the broker is asked for no more than has room.
+    hold(true);
+    let mut deaf = node.raw(2);
+    deaf.ask("h.1", 300);
+    let (worker, address) = node.worker(1);
+    let (_client, conn) = subscriber(&worker, address, &[]);
+    let before = replays();
+    hold(false);
+    let (complete, messages, _) = resume(&worker, &conn, "h.1", "f-0");
+    assert_eq!((complete, messages), (true, 1));
+    let asked = replays() - before;
+    assert!(asked < 50, "{asked} answers for a worker that does not read");
+    drop(deaf);
+}
+
+/// A hub of which nobody but the test knows what it reads: says hello to the next worker.
+fn raw_hub(listener: &StdListener) -> Raw {
+    let mut raw = Raw(listener.accept().unwrap().0);
+    raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = raw.frame();
+    assert!(matches!(Up::decode(&hello), Ok(Up::Hello { .. })));
+    raw.0.write_all(&Down::Welcome { broker: false, limit: 1 << 20 }.encode()).unwrap();
+    raw
+}
+
+#[test]
+fn what_waits_for_a_hub_that_does_not_read_is_bounded_and_told_anew() {
+    let path = std::env::temp_dir().join(format!("sprocket-raw-hub-{}", std::process::id()));
+    let listener = StdListener::bind(&path).unwrap();
+    let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
+    let bus = Some(BusMember { path: path.clone(), slot: 0 });
+    let (server, address) = start(Config { bus, bus_queue: 10_000, ..Config::default() });
+    let (deaf, listener) = greeting.join().unwrap();
+    let (_client, conn) = subscriber(&server, address, &[]);
+    // Beyond what the socket takes, and what is handed to it.
+    for i in 0..40 {
+        server.join(&conn, &format!("room{i}"), "ann", &[b'x'; 50_000]).unwrap();
+        server.flush();
+    }
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
+    drop(deaf);
+    let mut hub = raw_hub(&listener);
+    let mut joined = BTreeSet::new();
+    while joined.len() < 40 {
+        if let Ok(Up::Join { topic, .. }) = Up::decode(&hub.frame()) {
+            assert!(joined.insert(topic.to_owned()), "{topic} twice");
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }

@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::bus::seam::{FromBroker, Replay, Upstream};
 use crate::bus::sequence::Sequences;
@@ -16,13 +16,28 @@ use crate::config::History;
 /// expected back.
 const EXCEPTS: usize = 10_000;
 const EXCEPTS_FOR: Duration = Duration::from_secs(60);
+/// Answers that wait for the hub to take them; each may be a whole history. Beyond that the broker
+/// is asked nothing.
+const ANSWERS: usize = 4;
 
 /// A question to the broker.
 #[derive(Debug)]
 pub(super) enum Question {
-    Resume { link: u32, ticket: u64 },
+    /// Of a worker's connection; asked in vain once `there` is gone with the link.
+    Resume {
+        link: u32,
+        ticket: u64,
+        there: Weak<()>,
+    },
     Fill,
     Look,
+}
+
+impl Question {
+    /// Nobody waits for the answer any more.
+    fn is_moot(&self) -> bool {
+        matches!(self, Self::Resume { there, .. } if there.strong_count() == 0)
+    }
 }
 
 /// Its answer.
@@ -33,7 +48,10 @@ pub(super) type Answer = (String, Question, Replay);
 pub(super) struct Broker {
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) incoming: mpsc::Receiver<FromBroker>,
-    answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
+    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+    /// Who asks the broker, one at a time, until the answer has its place; and when the broker was
+    /// last found to be away: who has waited since before need not try again.
+    turn: Arc<Mutex<Option<Instant>>>,
     /// Questions under way that somebody waits for.
     pub(super) asking: usize,
     /// Whether it is there, and why not, once it has said so.
@@ -59,7 +77,8 @@ impl Broker {
         Self {
             upstream,
             incoming,
-            answers: mpsc::unbounded_channel(),
+            answers: mpsc::channel(ANSWERS),
+            turn: Arc::default(),
             asking: 0,
             state: None,
             interest: HashMap::new(),
@@ -93,14 +112,24 @@ impl Broker {
             self.asking += 1;
         }
         let (topic, position, limits) = (topic.to_owned(), position.to_owned(), limits.clone());
-        let (upstream, answers) = (self.upstream.clone(), self.answers.0.clone());
+        let (upstream, answers, turn) = (self.upstream.clone(), self.answers.0.clone(), self.turn.clone());
         tokio::spawn(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            let replay = upstream.replay(&topic, &position, &limits).await;
+            let asked = Instant::now();
+            let mut away = turn.lock().await;
+            let replay = if question.is_moot() || away.is_some_and(|at| asked < at) {
+                Replay { failed: true, ..Replay::default() }
+            } else {
+                let replay = upstream.replay(&topic, &position, &limits).await;
+                if replay.failed && !upstream.counts().connected {
+                    *away = Some(Instant::now());
+                }
+                replay
+            };
             // An error means that the hub has ended.
-            let _ = answers.send((topic, question, replay));
+            let _ = answers.send((topic, question, replay)).await;
         });
     }
 

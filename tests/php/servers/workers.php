@@ -54,6 +54,7 @@ $server->onMessage(function (Connection $connection, string $payload) use ($serv
         'stop' => $server->stop((float) ($words[1] ?? 5.0)),
         'subscribe' => $connection->subscribe($words[1]),
         'publish' => $server->publish($words[1], $words[2]),
+        'fill' => $server->publish($words[1], str_repeat('x', (int) $words[2])),
         'broadcast' => $server->broadcast($words[1]),
         'stats' => json_encode($server->stats()),
         'run' => '$ ' . shell_exec("$words[1] $words[2]"),

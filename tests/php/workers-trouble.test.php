@@ -1,0 +1,209 @@
+<?php
+
+declare(strict_types=1);
+
+// A server with workers where processes can't be started, are stopped, or get signals that are not for them.
+
+require __DIR__ . '/lib/bootstrap.php';
+require __DIR__ . '/lib/Node.php';
+
+/** Descriptors that a process may open from now on; gives what it was before. */
+function limit(int $pid, int $descriptors): int
+{
+    $before = (int) shell_exec("prlimit --pid $pid --nofile --output SOFT --noheadings");
+    check($before > 0, 'prlimit (util-linux) is missing');
+    exec("prlimit --pid $pid --nofile=$descriptors:", result_code: $status);
+    same(0, $status, 'status of prlimit');
+    return $before;
+}
+
+test('a process that cannot be started is tried again, told of once, and stops no reload', function (): void {
+    $node = Node::start(code: 'const VERSION = "one";');
+    $clients = $node->clients(1, 2);
+    $old = $node->who($clients[2])->pid;
+    $go = sys_get_temp_dir() . '/sprocket-go-' . bin2hex(random_bytes(6));
+    $node->change(<<<PHP
+        const VERSION = "two";
+        function extend(\$server) {
+            \$server->onWorkerStart(function (\$server, \$worker) {
+                echo "worker \$worker waits\\n";
+                while (!file_exists('$go')) {
+                    usleep(5000);
+                    clearstatcache();
+                }
+            });
+        }
+        PHP);
+    $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); it is tried again until it can$/";
+    // The successor that a reload wants.
+    $descriptors = limit($node->pid, 4);
+    $node->reload();
+    $node->line($failed('the successor of worker 1'));
+    same('one', $node->who($clients[1])->version);
+    limit($node->pid, $descriptors);
+    $node->line('/^sprocket: the successor of worker 1 could be started/');
+    $node->line('/^worker 1 waits$/');
+    // Another worker, while that gets ready.
+    limit($node->pid, 4);
+    posix_kill($old, 9);
+    $node->line("/^sprocket: worker 2 \(process $old\) was killed by signal 9/");
+    $node->line($failed('worker 2'));
+    $clients[1]->send('sleep 0.5')->message(); // time for more attempts
+    touch($go);
+    same(1001, (int) $clients[1]->closeCode());
+    $clients[1]->sendClose(1001)->ended();
+    limit($node->pid, $descriptors);
+    $node->line('/^sprocket: (the successor of )?worker 2 could be started/');
+    $node->line('/^sprocket: reloaded: generation 1 serves$/');
+    foreach ($node->clients(1, 2) as $client) {
+        same('two', $node->who($client)->version);
+    }
+    same(2, substr_count($node->server->child->output, 'cannot be started'), 'reports of failures');
+    unlink($go);
+    $node->stop();
+});
+
+test('SIGHUP to the whole process group, time and again, reloads and ends nobody', function (): void {
+    // From before the first fork on. Processes that run the script anew stay in the group.
+    $code = sprintf(<<<'PHP'
+        function extend($server) {
+            if (posix_getpgrp() === %d) {
+                posix_setpgid(0, 0);
+            }
+            $server->onStart(function ($server) {
+                global $storm;
+                $kill = 'for ($i = 0, $pid = posix_getppid(); posix_getppid() === $pid; $i++) {
+                    posix_kill(-$pid, SIGHUP);
+                    usleep(100);
+                    $i === 1 && print("begun\n");
+                }';
+                $command = "trap '' HUP; exec " . escapeshellarg(PHP_BINARY) . ' -r ' . escapeshellarg($kill);
+                $storm = proc_open($command, [1 => ['pipe', 'w']], $pipes);
+                while (fgets($pipes[1]) === false) {
+                    if (feof($pipes[1])) {
+                        exit(1);
+                    }
+                }
+                echo 'storm ', proc_get_status($storm)['pid'], "\n", $server->addresses()[0], "\n";
+            });
+        }
+        PHP, posix_getpgrp());
+    $node = Node::start(code: $code);
+    try {
+        $node->line('/^sprocket: reloaded: generation 2 serves$/', 30);
+    } finally {
+        same(1, preg_match('/^storm (\d+)$/m', $node->server->child->output, $m), 'process that sends it');
+        posix_kill((int) $m[1], 9);
+    }
+    $output = &$node->server->child->output;
+    until(function () use ($node, &$output): bool {
+        $node->server->child->take();
+        preg_match_all('/ reloading: generation (\d+) is started$/m', $output, $begun);
+        return str_contains($output, 'reloaded: generation ' . end($begun[1]) . ' serves');
+    }, 'the end of the last reload', 20);
+    foreach (['was killed', 'aborted', 'another one is started', ' ended with status'] as $trouble) {
+        check(!str_contains($output, $trouble), $output);
+    }
+    $node->clients(1, 2);
+    $node->stop();
+});
+
+const ERRORS = <<<'PHP'
+    function extend($server) {
+        $server->onError(function ($error) use ($server) { echo "worker {$server->worker()}: {$error->getMessage()}\n"; });
+    }
+    PHP;
+
+test('a stopped worker holds up nobody, and is told of what it has lost', function (): void {
+    $node = Node::start(['workers' => 3], ERRORS);
+    $clients = $node->clients(1, 2, 3);
+    $pid = $node->who($clients[1])->pid;
+    foreach ([1, 3] as $number) {
+        $clients[$number]->send('subscribe news')->message();
+    }
+    // Little waits for it.
+    posix_kill($pid, SIGSTOP);
+    $node->line("/^sprocket: worker 1 \(process $pid\) was stopped by signal 19 \(SIGSTOP\)$/");
+    $clients[2]->send('publish news one')->message();
+    same('one', $clients[3]->message());
+    posix_kill($pid, SIGCONT);
+    $node->line("/^sprocket: worker 1 \(process $pid\) goes on$/");
+    same('one', $clients[1]->message());
+    // More than 64 MiB do not.
+    posix_kill($pid, SIGSTOP);
+    $longest = 0.0;
+    for ($i = 0; $i < 80; $i++) {
+        $longest = max($longest, seconds(function () use ($clients): void {
+            $clients[2]->send('fill news 1000000')->message();
+            same(1_000_000, strlen($clients[3]->message()), 'bytes');
+        }));
+    }
+    check($longest < 4, sprintf('the others were held up for %.1f s', $longest));
+    until(function () use ($clients): bool {
+        return json_decode($clients[2]->send('stats')->message(), true)['busCut'] === 1;
+    }, 'the connection is cut');
+    posix_kill($pid, SIGCONT);
+    $node->line('/^worker 1: .*connection to the hub was lost.*: messages of other workers were missed/');
+    // It takes part again.
+    $clients[1]->send('publish news two');
+    same('two', $clients[3]->message());
+    $clients[2]->send('publish news three')->message();
+    same('three', $clients[3]->message());
+    $got = [];
+    while (end($got) !== 'three') {
+        $got[] = $clients[1]->message();
+    }
+    check(count($got) < 10, 'it has got ' . count($got) . ' messages');
+    check(in_array('two', $got, true), 'its own message is missing');
+    // One that hangs in PHP takes part, too.
+    $clients[1]->send('sleep 600');
+    $clients[2]->send('publish news four')->message();
+    same(['four', 'four'], [$clients[1]->message(), $clients[3]->message()]);
+    // And it is ended with the others, stopped or not.
+    posix_kill($pid, SIGSTOP);
+    $node->server->child->signal(15);
+    same(1001, (int) $clients[3]->closeCode());
+    $node->server->child->signal(15);
+    same(0, $node->server->child->wait(), 'exit status');
+    check(str_contains($node->server->child->output, 'did not end in time and is killed'), $node->server->child->output);
+});
+
+test('SIGTERM ends stopped processes in order', function (): void {
+    $node = Node::start();
+    $clients = $node->clients(1, 2);
+    foreach ($node->children() as $pid) {
+        posix_kill($pid, SIGSTOP);
+    }
+    $node->server->child->signal(15);
+    foreach ($clients as $client) {
+        same('1001 the server is shutting down', $client->closeCode());
+        $client->sendClose(1001)->ended();
+    }
+    same(0, $node->server->child->wait(), 'exit status');
+    check(!str_contains($node->server->child->output, 'is killed'), $node->server->child->output);
+});
+
+$name = 'privileges that are given up in onStart are those of the workers, and they reach the hub';
+if (posix_geteuid() !== 0) {
+    skip($name, 'only root has some');
+} else {
+    test($name, function (): void {
+        $node = Node::start(code: <<<'PHP'
+            function extend($server) {
+                $server->onStart(function ($server) {
+                    putenv('TMPDIR=/tmp'); // which belongs to everybody
+                    posix_setgid(65534);
+                    posix_setuid(65534);
+                    echo $server->addresses()[0], "\n";
+                });
+            }
+            PHP);
+        $clients = $node->clients(1, 2);
+        same("$ 65534\n", $clients[1]->send('run id -u')->message());
+        $clients[1]->send('subscribe news')->message();
+        $clients[2]->send('publish news hello')->message();
+        same('hello', $clients[1]->message());
+        $node->stop();
+        same([], glob("/tmp/sprocket-$node->pid-*"), 'what is left of the hub');
+    });
+}
