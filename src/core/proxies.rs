@@ -130,14 +130,21 @@ struct Element {
 }
 
 /// `for=192.0.2.60;proto=http, for="[2001:db8::1]:80"` (RFC 7239 section 4). A part that is
-/// malformed yields an element without an address, at which the search ends.
+/// malformed yields an element without an address, at which the search ends. So does one whose
+/// quotes are not closed: a client may have opened them, to hide what the proxy has added behind
+/// its own words.
 fn elements(header: &str) -> Vec<Element> {
-    split_quoted(header, b',').into_iter().map(element).collect()
+    let (parts, open) = split_quoted(header, b',');
+    let mut elements: Vec<Element> = parts.into_iter().map(element).collect();
+    if open && let Some(last) = elements.last_mut() {
+        *last = Element::default();
+    }
+    elements
 }
 
 fn element(text: &str) -> Element {
     let mut element = Element::default();
-    for pair in split_quoted(text, b';') {
+    for pair in split_quoted(text, b';').0 {
         let Some((name, value)) = pair.trim().split_once('=') else { continue };
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
         match name.to_ascii_lowercase().as_str() {
@@ -149,8 +156,8 @@ fn element(text: &str) -> Element {
     element
 }
 
-/// Splits at a separator outside of quotes.
-fn split_quoted(text: &str, separator: u8) -> Vec<&str> {
+/// Splits at a separator outside of quotes. True: the last part has quotes that are not closed.
+fn split_quoted(text: &str, separator: u8) -> (Vec<&str>, bool) {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -165,7 +172,7 @@ fn split_quoted(text: &str, separator: u8) -> Vec<&str> {
         }
     }
     parts.push(&text[start..]);
-    parts
+    (parts, quoted)
 }
 
 #[cfg(test)]
@@ -258,6 +265,9 @@ mod tests {
             ("for=\"6.6.6.6, for=7.7.7.7\", for=1.2.3.4", ("1.2.3.4:0", false)),
             ("for=_hidden", ("10.0.0.2:5", false)),
             ("for=\"unterminated, for=1.2.3.4", ("10.0.0.2:5", false)),
+            ("for=6.6.6.6;proto=https;x=\", for=1.2.3.4", ("10.0.0.2:5", false)),
+            ("for=6.6.6.6;x=\", for=\"[2001:db8::1]:80\"", ("10.0.0.2:5", false)),
+            ("for=6.6.6.6;x=\"\\\", for=1.2.3.4", ("10.0.0.2:5", false)),
         ] {
             let (remote, secure) = origin(&proxies, "10.0.0.2:5", &[("forwarded", value)]);
             assert_eq!((remote.as_str(), secure), expected, "{value}");
