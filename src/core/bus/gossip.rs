@@ -165,7 +165,7 @@ impl Gossip {
         });
         node.heard = now;
         match kind {
-            DELTA if number == node.version + 1 => {
+            DELTA if number.checked_sub(1) == Some(node.version) => {
                 let (key, connections, data) = parse_entry(&mut rest)?;
                 node.version = number;
                 let changed = roster.set(from, &key.0, &key.1, connections, data);
@@ -194,12 +194,12 @@ impl Gossip {
         from: u64,
         node: &mut Node,
         version: u64,
-        mut rest: &[u8],
+        rest: &[u8],
         roster: &mut Roster,
         outcome: &mut Outcome,
     ) -> Result<(), Malformed> {
-        let index = take(&mut rest, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)?;
-        let last = take(&mut rest, 1)? == [1];
+        // Without one of its parts an answer is none.
+        let (index, last, members) = parse_part(rest).inspect_err(|_| node.parts = None)?;
         if index == 0 {
             node.parts = Some(Parts { version, next: 0, members: HashMap::new() });
         }
@@ -209,8 +209,7 @@ impl Gossip {
             return Ok(());
         };
         parts.next += 1;
-        while !rest.is_empty() {
-            let (key, connections, data) = parse_entry(&mut rest)?;
+        for (key, connections, data) in members {
             parts.members.insert(key, (connections, Bytes::copy_from_slice(data)));
         }
         if !last {
@@ -305,7 +304,21 @@ fn take<'a>(from: &mut &'a [u8], n: usize) -> Result<&'a [u8], Malformed> {
     Ok(taken)
 }
 
-fn parse_entry<'a>(from: &mut &'a [u8]) -> Result<(Key, u32, &'a [u8]), Malformed> {
+/// A member, its connections, what it has said about itself.
+type Entry<'a> = (Key, u32, &'a [u8]);
+
+/// The part's number, whether it is the last, members.
+fn parse_part(mut from: &[u8]) -> Result<(u32, bool, Vec<Entry<'_>>), Malformed> {
+    let index = take(&mut from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)?;
+    let last = take(&mut from, 1)? == [1];
+    let mut entries = Vec::new();
+    while !from.is_empty() {
+        entries.push(parse_entry(&mut from)?);
+    }
+    Ok((index, last, entries))
+}
+
+fn parse_entry<'a>(from: &mut &'a [u8]) -> Result<Entry<'a>, Malformed> {
     fn number(from: &mut &[u8]) -> Result<u32, Malformed> {
         take(from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)
     }
@@ -434,8 +447,26 @@ mod tests {
         b.hear(1, &parts[0], now);
         b.hear(1, &parts[2], now);
         assert!(b.members().is_empty());
+        b.hear(1, &parts[0], now);
+        let cut = &parts[1][..parts[1].len() - 1];
+        assert!(b.gossip.hear(2, 1, cut, &mut b.roster, now).is_err());
+        parts[2..].iter().for_each(|part| drop(b.hear(1, part, now)));
+        assert!(b.members().is_empty());
         parts.iter().for_each(|part| drop(b.hear(1, part, now)));
         assert_eq!(b.members().len(), 21);
+    }
+
+    #[test]
+    fn nothing_follows_the_highest_number() {
+        let (mut b, now) = (Side::new(2), Instant::now());
+        let mut last = head(SNAPSHOT, u64::MAX);
+        last.put_slice(&[0, 0, 0, 0, 1]);
+        b.hear(1, &last, now);
+        let mut next = head(DELTA, 0);
+        entry(&mut next, &("t".into(), "ann".into()), 1, b"");
+        // It has begun anew, and is asked for all.
+        assert_eq!(b.hear(1, &next, now).say.len(), 1);
+        assert!(b.members().is_empty());
     }
 
     #[test]
