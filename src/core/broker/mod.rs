@@ -42,6 +42,8 @@
 mod dial;
 mod driver;
 mod envelope;
+#[cfg(fuzzing)]
+pub(crate) mod harness;
 mod nats;
 mod pause;
 mod queue;

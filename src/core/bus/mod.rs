@@ -6,6 +6,8 @@
 
 mod facade;
 mod gossip;
+#[cfg(fuzzing)]
+pub(crate) mod harness;
 mod history;
 mod hub;
 mod link;

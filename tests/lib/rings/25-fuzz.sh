@@ -1,4 +1,4 @@
-# Random and damaged input for what strangers send (libFuzzer), for some seconds each
+# Random and damaged input for what others send (libFuzzer), for some seconds each
 
 ring_uses_extension=no
 ring_needs() { has g++ || want g++; }
@@ -8,4 +8,7 @@ ring_run() {
     step "fuzz frames" 600 fuzz/run frames 8
     step "fuzz extensions" 600 fuzz/run extensions 5
     step "fuzz proxy" 600 fuzz/run proxy 5
+    for target in forwarded publish hub gossip resp nats envelope; do
+        step "fuzz $target" 600 fuzz/run "$target" 3
+    done
 }

@@ -10,6 +10,8 @@
 //! What nodes tell each other beside the payload is in headers.
 
 mod client;
+#[cfg(fuzzing)]
+pub(super) mod harness;
 mod jetstream;
 pub(crate) mod protocol;
 pub(crate) mod subject;

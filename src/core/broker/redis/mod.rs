@@ -12,6 +12,8 @@
 //! keep their order. No topic has a token `>` followed by another, or is `>`.
 
 mod client;
+#[cfg(fuzzing)]
+pub(super) mod harness;
 pub(crate) mod resp;
 mod script;
 
@@ -168,9 +170,10 @@ impl Redis {
                     self.has_left(&name);
                     Ok(Heard::Nothing)
                 }
-                other => {
-                    Err(format!("it answers out of order: {:?} for {other:?}", String::from_utf8_lossy(kind)))
-                }
+                other => Err(format!(
+                    "it answers out of order: {} for {other:?}",
+                    Value::Text(kind.clone()).start()
+                )),
             },
             _ => Ok(Heard::Nothing),
         }
@@ -191,7 +194,7 @@ impl Redis {
 
     fn answered(&mut self, value: Value) -> Result<Heard, String> {
         let Some(due) = self.due.pop_front() else {
-            return Err(format!("it answers what was not asked: {value:?}"));
+            return Err(format!("it answers what was not asked: {}", value.start()));
         };
         if let Value::Error(error) = &value {
             // Another connection may do better. The one that this answers can't be repeated there:
@@ -210,7 +213,7 @@ impl Redis {
             }
             (Due::Unsubscribed(_), Value::Error(error)) => Err(error),
             (Due::Subscribed(_) | Due::Unsubscribed(_), value) => {
-                Err(format!("it answers out of order: {value:?}"))
+                Err(format!("it answers out of order: {}", value.start()))
             }
             (Due::Control, Value::Error(error)) => Ok(Heard::Trouble {
                 topic: String::new(),
@@ -370,7 +373,7 @@ impl Reader {
                 position.as_bytes(),
             ])
             .await?;
-        replay_of(&answer).ok_or_else(|| format!("the script answered {answer:?}"))
+        replay_of(&answer).ok_or_else(|| format!("the script answered {}", answer.start()))
     }
 }
 

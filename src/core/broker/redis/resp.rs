@@ -2,10 +2,12 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Bytes of one value that we are ready to hold; a message of somebody else may be of any size.
-const LONGEST: usize = 64 << 20;
+/// Bytes of one text that we are ready to hold; a message of somebody else may be of any size.
+pub(super) const LONGEST: usize = if cfg!(fuzzing) { 400 } else { 64 << 20 };
 /// Bytes of a line: a number, an error.
-const LONGEST_LINE: usize = 64 << 10;
+const LONGEST_LINE: usize = if cfg!(fuzzing) { 100 } else { 64 << 10 };
+/// Bytes of a value with all that is in it. The longest is a topic's history.
+pub(super) const LARGEST: usize = if cfg!(fuzzing) { 1000 } else { 256 << 20 };
 /// Values within values.
 const DEEPEST: usize = 8;
 
@@ -42,6 +44,21 @@ impl Value {
         }
     }
 
+    /// For reports: how it begins.
+    pub(crate) fn start(&self) -> String {
+        let start = |text: &[u8]| {
+            let text = String::from_utf8_lossy(&text[..text.len().min(60)]).into_owned();
+            format!("{text:?}")
+        };
+        match self {
+            Self::Null => "nothing".to_owned(),
+            Self::Int(n) => n.to_string(),
+            Self::Text(text) => start(text),
+            Self::Error(error) => start(error.as_bytes()),
+            Self::List(list) | Self::Push(list) => format!("a list of {}", list.len()),
+        }
+    }
+
     /// An error of the server as an error.
     pub(crate) fn sound(self) -> Result<Self, String> {
         match self {
@@ -56,6 +73,10 @@ pub(crate) fn read(input: &mut BytesMut) -> Result<Option<Value>, String> {
     let mut reader = Reader { input, at: 0 };
     let value = reader.value(0)?;
     let at = reader.at;
+    let size = if value.is_some() { at } else { input.len() };
+    if size > LARGEST {
+        return Err(format!("a value of {size} bytes is longer than {LARGEST}"));
+    }
     if value.is_some() {
         input.advance(at);
     }

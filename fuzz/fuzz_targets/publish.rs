@@ -1,0 +1,4 @@
+//! Requests on a publish socket.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::publish(data));
