@@ -2,9 +2,10 @@
 
 use bytes::BytesMut;
 use std::fmt;
-use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
 
+use super::call::{Call, Kept};
 use super::socket::Socket;
 use super::{PublishError, nats, redis};
 use crate::broker::{BrokerKind, BrokerUrl, Place};
@@ -13,7 +14,7 @@ use crate::broker::{BrokerKind, BrokerUrl, Place};
 pub struct BrokerPublisher {
     url: BrokerUrl,
     prefix: String,
-    link: Option<(Link, u32)>,
+    link: Kept<Link>,
 }
 
 impl fmt::Debug for BrokerPublisher {
@@ -25,7 +26,7 @@ impl fmt::Debug for BrokerPublisher {
 impl BrokerPublisher {
     /// For the topics of servers with this prefix. Connects to nothing yet.
     pub fn new(url: BrokerUrl, prefix: String) -> Self {
-        Self { url, prefix, link: None }
+        Self { url, prefix, link: Kept::none() }
     }
 
     /// Publishes and waits for the broker's word that it has passed the message on to the servers
@@ -43,27 +44,40 @@ impl BrokerPublisher {
         binary: bool,
         timeout: Duration,
     ) -> Result<(), PublishError> {
-        let call = Call { url: &self.url, until: Instant::now() + timeout, timeout };
-        // A fork must not speak on the connection of its parent: their answers would be mixed up.
-        let kept = self.link.take().filter(|(_, process)| *process == std::process::id());
-        let exchange = |link: Link| match self.url.kind() {
-            BrokerKind::Redis => redis::publish(&call, link, &self.prefix, topic, payload, binary),
-            BrokerKind::Nats => nats::publish(&call, link, &self.prefix, topic, payload, binary),
+        let expected = match self.url.kind() {
+            BrokerKind::Redis => "a Redis server",
+            BrokerKind::Nats => "a NATS server",
         };
-        let kept = kept.map(|(mut link, _)| {
+        let call = Call::begin(&self.url, expected, timeout);
+        let exchange = |mut link: Link| {
             link.socket.give(call.until);
-            exchange(link)
-        });
-        let result = match kept {
-            None | Some(Err(PublishError::Closed { .. })) => call.connect().and_then(exchange),
-            Some(done) => done,
+            match self.url.kind() {
+                BrokerKind::Redis => redis::publish(&call, link, &self.prefix, topic, payload, binary),
+                BrokerKind::Nats => nats::publish(&call, link, &self.prefix, topic, payload, binary),
+            }
         };
-        let (link, result) = match result {
-            Ok((link, refusal)) => (Some(link), refusal.map_or(Ok(()), Err)),
-            Err(error) => (None, Err(error)),
-        };
-        self.link = link.map(|link| (link, std::process::id()));
-        result
+        self.link.publish(|| connect(&self.url, &call), exchange)
+    }
+}
+
+/// To the first server that can be had. One that refuses is not passed over.
+fn connect(url: &BrokerUrl, call: &Call<'_>) -> Result<Link, PublishError> {
+    let mut last = None;
+    for place in &url.places {
+        match connect_to(url, place, call) {
+            Err(error @ PublishError::Unreachable { .. }) => last = Some(error),
+            done => return done,
+        }
+    }
+    Err(last.unwrap_or_else(|| call.closed()))
+}
+
+fn connect_to(url: &BrokerUrl, place: &Place, call: &Call<'_>) -> Result<Link, PublishError> {
+    let socket = Socket::connect(place, call.until).map_err(|source| call.unreachable(source))?;
+    let link = Link { socket, input: BytesMut::new(), longest: usize::MAX };
+    match url.kind() {
+        BrokerKind::Redis => redis::greet(url, place, call, link),
+        BrokerKind::Nats => nats::greet(url, place, call, link),
     }
 }
 
@@ -75,93 +89,16 @@ pub(super) struct Link {
     pub(super) longest: usize,
 }
 
-/// The link, to be kept, and why the broker refused the message if it did.
-pub(super) type Exchanged = Result<(Link, Option<PublishError>), PublishError>;
-
-/// One call of `publish`.
-pub(super) struct Call<'a> {
-    pub(super) url: &'a BrokerUrl,
-    pub(super) until: Instant,
-    timeout: Duration,
-}
-
-impl Call<'_> {
-    pub(super) fn to(&self) -> String {
-        self.url.to_string()
-    }
-
-    /// To the first server that can be had. One that refuses is not passed over.
-    fn connect(&self) -> Result<Link, PublishError> {
-        let mut last = None;
-        for place in &self.url.places {
-            match self.connect_to(place) {
-                Err(error @ PublishError::Unreachable { .. }) => last = Some(error),
-                done => return done,
-            }
-        }
-        Err(last.unwrap_or_else(|| self.closed()))
-    }
-
-    fn connect_to(&self, place: &Place) -> Result<Link, PublishError> {
-        let socket = Socket::connect(place, self.until).map_err(|source| self.unreachable(source))?;
-        match self.url.kind() {
-            BrokerKind::Redis => redis::greet(self, socket, place),
-            BrokerKind::Nats => nats::greet(self, socket, place),
-        }
-    }
-
-    pub(super) fn unreachable(&self, source: std::io::Error) -> PublishError {
-        match source.kind() {
-            ErrorKind::TimedOut => PublishError::NotTaken { to: self.to(), timeout: self.timeout },
-            _ => PublishError::Unreachable { to: self.to(), source },
-        }
-    }
-
-    pub(super) fn closed(&self) -> PublishError {
-        PublishError::Closed { to: self.to() }
-    }
-
-    pub(super) fn refused(&self, code: &str, reason: String) -> PublishError {
-        PublishError::Refused { to: self.to(), code: code.to_owned(), reason }
-    }
-
-    /// Before the broker can have had the whole message.
-    pub(super) fn unsent(&self, error: &std::io::Error) -> PublishError {
-        match error.kind() {
-            ErrorKind::TimedOut => PublishError::NotTaken { to: self.to(), timeout: self.timeout },
-            _ => self.closed(),
-        }
-    }
-
-    /// After that.
-    pub(super) fn unanswered(&self, error: Option<&std::io::Error>) -> PublishError {
-        match error.map(std::io::Error::kind) {
-            Some(ErrorKind::TimedOut) => PublishError::NoAnswer { to: self.to(), timeout: self.timeout },
-            _ => PublishError::Lost { to: self.to() },
-        }
-    }
-
-    /// What should speak the protocol doesn't.
-    pub(super) fn foreign(&self, input: &[u8]) -> PublishError {
-        let expected = match self.url.kind() {
-            BrokerKind::Redis => "a Redis server",
-            BrokerKind::Nats => "a NATS server",
-        };
-        let answer = String::from_utf8_lossy(input).chars().take(60).collect();
-        PublishError::Foreign { to: self.to(), expected, answer }
-    }
-}
-
 impl Link {
     /// Reads until `parse` finds something. `Err(None)`: the end; `Err(Some)` of the operating
     /// system, or with `InvalidData` because it is not the protocol.
     pub(super) fn next<T>(
         &mut self,
         parse: impl Fn(&mut BytesMut) -> Result<Option<T>, String>,
-    ) -> Result<T, Option<std::io::Error>> {
+    ) -> Result<T, Option<io::Error>> {
         loop {
             let found = parse(&mut self.input)
-                .map_err(|error| Some(std::io::Error::new(ErrorKind::InvalidData, error)))?;
+                .map_err(|error| Some(io::Error::new(ErrorKind::InvalidData, error)))?;
             if let Some(found) = found {
                 return Ok(found);
             }
@@ -171,5 +108,28 @@ impl Link {
                 n => self.input.extend_from_slice(&chunk[..n]),
             }
         }
+    }
+    /// The same during the greeting, before there is a message.
+    pub(super) fn hear<T>(
+        &mut self,
+        call: &Call<'_>,
+        parse: impl Fn(&mut BytesMut) -> Result<Option<T>, String>,
+    ) -> Result<T, PublishError> {
+        self.next(parse).map_err(|error| match error {
+            Some(error) if error.kind() == ErrorKind::InvalidData => call.foreign(&self.input),
+            Some(error) => call.unsent(&error),
+            None => call.closed(),
+        })
+    }
+
+    /// Puts TLS on it.
+    pub(super) fn secure(
+        self,
+        url: &BrokerUrl,
+        place: &Place,
+        call: &Call<'_>,
+    ) -> Result<Self, PublishError> {
+        let socket = self.socket.secure(url, place).map_err(|source| call.unreachable(source))?;
+        Ok(Self { socket, ..self })
     }
 }

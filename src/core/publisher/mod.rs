@@ -4,6 +4,7 @@
 //! Blocking, with a deadline, and without any thread or runtime.
 
 mod broker;
+mod call;
 mod nats;
 mod redis;
 mod socket;

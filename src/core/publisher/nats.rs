@@ -1,17 +1,20 @@
 //! `PUB` of NATS, confirmed by the answer to a `PING` behind it.
 
 use bytes::BytesMut;
-use std::io::ErrorKind;
 
 use super::PublishError;
-use super::broker::{Call, Exchanged, Link};
-use super::socket::Socket;
+use super::broker::Link;
+use super::call::{Call, Exchanged};
 use crate::broker::nats_protocol::{self as protocol, HEADROOM, Said};
-use crate::broker::{NATS_BINARY, Place, Subjects};
+use crate::broker::{BrokerUrl, NATS_BINARY, Place, Subjects};
 
-pub(super) fn greet(call: &Call<'_>, socket: Socket, place: &Place) -> Result<Link, PublishError> {
-    let mut link = Link { socket, input: BytesMut::new(), longest: 0 };
-    let info = match next(call, &mut link)? {
+pub(super) fn greet(
+    url: &BrokerUrl,
+    place: &Place,
+    call: &Call<'_>,
+    mut link: Link,
+) -> Result<Link, PublishError> {
+    let info = match link.hear(call, protocol::read)? {
         Said::Info(info) => info,
         // It may be full.
         Said::Error(error) => return Err(call.refused("error", error)),
@@ -19,15 +22,15 @@ pub(super) fn greet(call: &Call<'_>, socket: Socket, place: &Place) -> Result<Li
     };
     let reason = |reason| call.refused("version", reason);
     link.longest = protocol::longest_payload(&info).map_err(reason)?;
-    let tls = call.url.tls || info["tls_required"] == true;
+    let tls = url.tls || info["tls_required"] == true;
     if tls {
-        link.socket = link.socket.secure(call.url, place).map_err(|source| call.unreachable(source))?;
+        link = link.secure(url, place, call)?;
     }
     let mut out = BytesMut::new();
-    protocol::connect(&mut out, &call.url.credentials, tls);
+    protocol::connect(&mut out, &url.credentials, tls);
     link.socket.send(&out).map_err(|error| call.unsent(&error))?;
     loop {
-        match next(call, &mut link)? {
+        match link.hear(call, protocol::read)? {
             Said::Pong => return Ok(link),
             Said::Error(error) => {
                 return Err(call.refused("refused", format!("NATS refuses the connection: {error}")));
@@ -37,15 +40,6 @@ pub(super) fn greet(call: &Call<'_>, socket: Socket, place: &Place) -> Result<Li
     }
 }
 
-/// During the greeting.
-fn next(call: &Call<'_>, link: &mut Link) -> Result<Said, PublishError> {
-    link.next(protocol::read).map_err(|error| match error {
-        Some(error) if error.kind() == ErrorKind::InvalidData => call.foreign(&link.input),
-        Some(error) => call.unsent(&error),
-        None => call.closed(),
-    })
-}
-
 pub(super) fn publish(
     call: &Call<'_>,
     mut link: Link,
@@ -53,13 +47,13 @@ pub(super) fn publish(
     topic: &str,
     payload: &[u8],
     binary: bool,
-) -> Exchanged {
+) -> Exchanged<Link> {
     listen(call, &mut link)?;
     if payload.len() + HEADROOM > link.longest {
         let most = link.longest.saturating_sub(HEADROOM);
         let reason = format!("the payload has {} bytes, {most} are allowed", payload.len());
         let refused = call.refused("too-large", reason);
-        return Ok((link, Some(refused)));
+        return Ok((Some(link), Some(refused)));
     }
     let Some(subjects) = Subjects::new(prefix) else {
         return Err(call.refused("prefix", format!("{prefix:?} can't begin a subject")));
@@ -73,7 +67,7 @@ pub(super) fn publish(
     let mut refusal = None;
     loop {
         match link.next(protocol::read) {
-            Ok(Said::Pong) => return Ok((link, refusal)),
+            Ok(Said::Pong) => return Ok((Some(link), refusal)),
             Ok(Said::Ping) => {
                 link.socket.send(b"PONG\r\n").map_err(|error| call.unanswered(Some(&error)))?;
             }

@@ -1,29 +1,28 @@
 //! `PUBLISH` of Redis.
 
 use bytes::BytesMut;
-use std::io::ErrorKind;
 
 use super::PublishError;
-use super::broker::{Call, Exchanged, Link};
-use super::socket::Socket;
+use super::broker::Link;
+use super::call::{Call, Exchanged};
 use crate::broker::resp::{self, Value};
-use crate::broker::{Place, plain};
+use crate::broker::{BrokerUrl, Place, plain};
 
-pub(super) fn greet(call: &Call<'_>, socket: Socket, place: &Place) -> Result<Link, PublishError> {
-    let socket = if call.url.tls { socket.secure(call.url, place) } else { Ok(socket) };
-    let socket = socket.map_err(|source| call.unreachable(source))?;
-    let mut link = Link { socket, input: BytesMut::new(), longest: usize::MAX };
+pub(super) fn greet(
+    url: &BrokerUrl,
+    place: &Place,
+    call: &Call<'_>,
+    mut link: Link,
+) -> Result<Link, PublishError> {
+    if url.tls {
+        link = link.secure(url, place, call)?;
+    }
     let mut out = BytesMut::new();
-    let answers = resp::greeting(&mut out, &call.url.credentials, call.url.database);
+    let answers = resp::greeting(&mut out, &url.credentials, url.database);
     link.socket.send(&out).map_err(|error| call.unsent(&error))?;
     for _ in 0..answers {
-        match link.next(resp::read) {
-            Ok(Value::Error(error)) => return Err(call.refused(first_word(&error), resp::refused(&error))),
-            Ok(_) => {}
-            Err(Some(error)) if error.kind() == ErrorKind::InvalidData => {
-                return Err(call.foreign(&link.input));
-            }
-            Err(error) => return Err(error.map_or_else(|| call.closed(), |error| call.unsent(&error))),
+        if let Value::Error(error) = link.hear(call, resp::read)? {
+            return Err(call.refused(first_word(&error), resp::refused(&error)));
         }
     }
     Ok(link)
@@ -36,7 +35,7 @@ pub(super) fn publish(
     topic: &str,
     payload: &[u8],
     binary: bool,
-) -> Exchanged {
+) -> Exchanged<Link> {
     // It says something only when asked: this is its end.
     if link.socket.has_news() || !link.input.is_empty() {
         return Err(call.closed());
@@ -49,9 +48,9 @@ pub(super) fn publish(
         match link.next(resp::read) {
             Ok(Value::Error(error)) => {
                 let refused = call.refused(first_word(&error), error.clone());
-                return Ok((link, Some(refused)));
+                return Ok((Some(link), Some(refused)));
             }
-            Ok(Value::Int(_)) => return Ok((link, None)),
+            Ok(Value::Int(_)) => return Ok((Some(link), None)),
             Ok(_) => {}
             Err(error) => return Err(call.unanswered(error.as_ref())),
         }

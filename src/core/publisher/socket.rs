@@ -1,7 +1,6 @@
 //! A blocking connection to a broker, with a deadline for each use.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -23,13 +22,7 @@ impl Socket {
     pub(super) fn connect(place: &Place, until: Instant) -> io::Result<Self> {
         let raw = match place {
             Place::Tcp { host, port } => Raw::Tcp(tcp(host, *port, until)?),
-            Place::Unix(path) => {
-                let socket = unix::dial(path, until).map_err(|errno| match errno {
-                    Errno::AGAIN => ErrorKind::TimedOut.into(),
-                    errno => io::Error::from(errno),
-                })?;
-                Raw::Unix(UnixStream::from(socket))
-            }
+            Place::Unix(path) => Raw::Unix(UnixStream::from(unix::dial(path, until)?)),
         };
         Ok(Self::Plain(Timed { raw, until }))
     }

@@ -1,5 +1,7 @@
 //! The other end of a publish socket.
 
+use std::fmt;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,19 +14,20 @@ use rustix::net::{
 };
 
 use super::PublishError;
+use super::call::{Call, Exchanged, Kept};
 use crate::publish_wire::{MAX_ANSWER, header};
 
 /// Publishes to one server. The connection is made when needed, and kept.
 #[derive(Debug)]
 pub struct Publisher {
     path: PathBuf,
-    link: Option<Link>,
+    link: Kept<OwnedFd>,
 }
 
 impl Publisher {
     /// For the socket of this path. Connects to nothing yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, link: None }
+        Self { path, link: Kept::none() }
     }
 
     /// The socket's file.
@@ -51,147 +54,107 @@ impl Publisher {
         request.reserve_exact(topic.len() + payload.len());
         request.extend_from_slice(topic.as_bytes());
         request.extend_from_slice(payload);
-        let attempt = Attempt { path: &self.path, request: &request, timeout, begun: Instant::now() };
-        // A fork must not speak on the connection of its parent: their answers would be mixed up.
-        let kept = self.link.take().filter(|link| link.process == std::process::id());
-        let result = match kept.map(|link| attempt.exchange(link)) {
-            None | Some(Err(PublishError::Closed { .. })) => {
-                attempt.connect().and_then(|l| attempt.exchange(l))
+        let address = Address(&self.path);
+        let call = Call::begin(&address, "a publish socket", timeout);
+        let connect = || dial(&self.path, call.until).map_err(|error| call.unreachable(error));
+        self.link.publish(connect, |link| exchange(&call, &request, link))
+    }
+}
+
+/// As users write it.
+struct Address<'a>(&'a Path);
+
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix://{}", self.0.display())
+    }
+}
+
+/// Sends the request and reads the answer.
+fn exchange(call: &Call<'_>, request: &[u8], link: OwnedFd) -> Exchanged<OwnedFd> {
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::DONTWAIT;
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut rest = request;
+    while !rest.is_empty() {
+        match send(&link, rest, flags) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                if !wait(call, &link, PollFlags::OUT) {
+                    return Err(call.not_taken());
+                }
             }
-            Some(done) => done,
+            // It may have said why.
+            Err(_) => break,
+        }
+    }
+    let whole = rest.is_empty();
+    let mut answer = Vec::new();
+    loop {
+        let mut chunk = [0; MAX_ANSWER];
+        match recv(&link, &mut chunk, RecvFlags::DONTWAIT).map(|(_, n)| n) {
+            Ok(0) if whole && answer.is_empty() => return Err(call.unanswered(None)),
+            Ok(0) => return read(call, &answer).map(|()| (None, None)),
+            Ok(n) => {
+                answer.extend_from_slice(&chunk[..n]);
+                if let Some(end) = answer.iter().position(|b| *b == b'\n') {
+                    let alone = whole && end + 1 == answer.len();
+                    return read(call, &answer[..end]).map(|()| (alone.then_some(link), None));
+                }
+                if answer.len() > MAX_ANSWER {
+                    return Err(call.foreign(&answer));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if whole => {
+                if !wait(call, &link, PollFlags::IN) {
+                    return Err(call.silent());
+                }
+            }
+            // The kernel says so when the server has closed without having read all of the
+            // request; nobody acts on a part of one.
+            Err(_) => return Err(call.closed()),
+        }
+    }
+}
+
+fn read(call: &Call<'_>, answer: &[u8]) -> Result<(), PublishError> {
+    let text = String::from_utf8_lossy(answer);
+    match text.split_once(' ').unwrap_or((&text, "")) {
+        // Later versions may say more.
+        ("OK", _) => Ok(()),
+        ("ERROR", why) => {
+            let (code, reason) = why.split_once(' ').unwrap_or((why, why));
+            Err(call.refused(code, reason.to_owned()))
+        }
+        ("", "") => Err(call.closed()),
+        _ => Err(call.foreign(answer)),
+    }
+}
+
+/// False: the time is up.
+fn wait(call: &Call<'_>, link: &OwnedFd, flags: PollFlags) -> bool {
+    loop {
+        let left = call.left();
+        if left.is_zero() {
+            return false;
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
         };
-        result.map(|link| self.link = link)
-    }
-}
-
-/// A connection between two requests.
-#[derive(Debug)]
-struct Link {
-    socket: OwnedFd,
-    process: u32,
-}
-
-/// One call of `publish`.
-struct Attempt<'a> {
-    path: &'a Path,
-    request: &'a [u8],
-    timeout: Duration,
-    begun: Instant,
-}
-
-impl Attempt<'_> {
-    fn to(&self) -> String {
-        format!("unix://{}", self.path.display())
-    }
-
-    fn left(&self) -> Duration {
-        self.timeout.saturating_sub(self.begun.elapsed())
-    }
-
-    fn not_taken(&self) -> PublishError {
-        PublishError::NotTaken { to: self.to(), timeout: self.timeout }
-    }
-
-    fn connect(&self) -> Result<Link, PublishError> {
-        let socket = dial(self.path, self.begun + self.timeout).map_err(|error| match error {
-            Errno::AGAIN => self.not_taken(),
-            errno => PublishError::Unreachable { to: self.to(), source: errno.into() },
-        })?;
-        Ok(Link { socket, process: std::process::id() })
-    }
-
-    /// Gives the link back if it can be used again.
-    fn exchange(&self, link: Link) -> Result<Option<Link>, PublishError> {
-        #[cfg(target_vendor = "apple")]
-        let flags = SendFlags::DONTWAIT;
-        #[cfg(not(target_vendor = "apple"))]
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let mut rest = self.request;
-        while !rest.is_empty() {
-            match send(&link.socket, rest, flags) {
-                Ok(n) => rest = &rest[n..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    if !self.wait(&link, PollFlags::OUT) {
-                        return Err(self.not_taken());
-                    }
-                }
-                // It may have said why.
-                Err(_) => break,
-            }
-        }
-        let whole = rest.is_empty();
-        let mut answer = Vec::new();
-        loop {
-            let mut chunk = [0; MAX_ANSWER];
-            match recv(&link.socket, &mut chunk, RecvFlags::DONTWAIT).map(|(_, n)| n) {
-                Ok(0) if whole && answer.is_empty() => return Err(PublishError::Lost { to: self.to() }),
-                Ok(0) => return self.read(&answer, None),
-                Ok(n) => {
-                    answer.extend_from_slice(&chunk[..n]);
-                    if let Some(end) = answer.iter().position(|b| *b == b'\n') {
-                        let alone = whole && end + 1 == answer.len();
-                        return self.read(&answer[..end], alone.then_some(link));
-                    }
-                    if answer.len() > MAX_ANSWER {
-                        return Err(self.foreign(&answer));
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if whole => {
-                    if !self.wait(&link, PollFlags::IN) {
-                        return Err(PublishError::NoAnswer { to: self.to(), timeout: self.timeout });
-                    }
-                }
-                // The kernel says so when the server has closed without having read all of the
-                // request; nobody acts on a part of one.
-                Err(_) => return Err(PublishError::Closed { to: self.to() }),
-            }
-        }
-    }
-
-    fn read(&self, answer: &[u8], link: Option<Link>) -> Result<Option<Link>, PublishError> {
-        let text = String::from_utf8_lossy(answer);
-        match text.split_once(' ').unwrap_or((&text, "")) {
-            // Later versions may say more.
-            ("OK", _) => Ok(link),
-            ("ERROR", why) => {
-                let (code, reason) = why.split_once(' ').unwrap_or((why, why));
-                let (code, reason) = (code.to_owned(), reason.to_owned());
-                Err(PublishError::Refused { to: self.to(), code, reason })
-            }
-            ("", "") => Err(PublishError::Closed { to: self.to() }),
-            _ => Err(self.foreign(answer)),
-        }
-    }
-
-    fn foreign(&self, answer: &[u8]) -> PublishError {
-        let answer = String::from_utf8_lossy(answer).chars().take(60).collect();
-        PublishError::Foreign { to: self.to(), expected: "a publish socket", answer }
-    }
-
-    /// False: the time is up.
-    fn wait(&self, link: &Link, flags: PollFlags) -> bool {
-        loop {
-            let left = self.left();
-            if left.is_zero() {
-                return false;
-            }
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match poll(&mut [PollFd::new(&link.socket, flags)], Some(&timeout)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                // What is wrong with the socket, the next call will tell.
-                Ok(_) | Err(_) => return true,
-            }
+        match poll(&mut [PollFd::new(link, flags)], Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            // What is wrong with the socket, the next call will tell.
+            Ok(_) | Err(_) => return true,
         }
     }
 }
 
-/// Connects to a socket; `AGAIN`: the time was up.
-pub(super) fn dial(path: &Path, until: Instant) -> Result<OwnedFd, Errno> {
+/// Connects to a socket; `TimedOut`: there was no place in the queue of the listener.
+pub(super) fn dial(path: &Path, until: Instant) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
@@ -205,8 +168,8 @@ pub(super) fn dial(path: &Path, until: Instant) -> Result<OwnedFd, Errno> {
         match connect(&socket, &address) {
             Ok(()) => return Ok(socket),
             Err(Errno::INTR) if !left().is_zero() => {}
-            Err(Errno::INTR) => return Err(Errno::AGAIN),
-            Err(errno) => return Err(errno),
+            Err(Errno::INTR | Errno::AGAIN) => return Err(ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
