@@ -123,50 +123,6 @@ impl Drop for Node {
     }
 }
 
-fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
-    let client = open(address);
-    let conn = opened(server);
-    for topic in topics {
-        server.subscribe(&conn, topic).unwrap();
-    }
-    server.flush();
-    (client, conn)
-}
-
-fn opened(server: &Server) -> Connection {
-    loop {
-        if let Event::Open { conn, .. } = next(server) {
-            return conn;
-        }
-    }
-}
-
-fn text(client: &mut TcpStream) -> String {
-    String::from_utf8(read_frame(client).1).unwrap()
-}
-
-fn publish(server: &Server, topic: &str, payload: &str) {
-    server.publish(topic, payload.as_bytes(), false, None).unwrap();
-    server.flush();
-}
-
-/// Complete, messages, position.
-fn resumed(server: &Server) -> (bool, u64, String) {
-    loop {
-        match next(server) {
-            Event::Resumed { complete, messages, position, .. } => return (complete, messages, position),
-            Event::Presence { .. } | Event::Close { .. } => {}
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
-    server.resume(conn, topic, position).unwrap();
-    server.flush();
-    resumed(server)
-}
-
 /// What a client has got so far: the connection is asked for an answer, which comes behind.
 fn drain(server: &Server, conn: &Connection, client: &mut TcpStream) -> Vec<String> {
     server.send(conn, b"that is all", false);

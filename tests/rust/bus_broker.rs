@@ -6,7 +6,7 @@ mod broker_support;
 mod support;
 
 use broker_support::{Broker, Kind};
-use sprocket_core::{BrokerConfig, Config, Connection, Event, History, Interest, Server};
+use sprocket_core::{BrokerConfig, Config, Event, History, Interest, Server};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use support::*;
@@ -27,33 +27,6 @@ fn node(broker: &Broker) -> (Server, SocketAddr) {
             Event::Broker { connected: true, .. } => return (server, address),
             Event::Broker { .. } => {}
             other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
-    let client = open(address);
-    let Event::Open { conn, .. } = next(server) else { panic!() };
-    topics.iter().for_each(|topic| server.subscribe(&conn, topic).unwrap());
-    server.flush();
-    (client, conn)
-}
-
-fn text(client: &mut TcpStream) -> String {
-    String::from_utf8(read_frame(client).1).unwrap()
-}
-
-fn publish(server: &Server, topic: &str, payload: &str) {
-    server.publish(topic, payload.as_bytes(), false, None).unwrap();
-    server.flush();
-}
-
-fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
-    server.resume(conn, topic, position).unwrap();
-    server.flush();
-    loop {
-        if let Event::Resumed { complete, messages, position, .. } = next(server) {
-            return (complete, messages, position);
         }
     }
 }

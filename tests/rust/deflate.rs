@@ -4,7 +4,7 @@
 mod support;
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
-use sprocket_core::{Compression, Config, Connection, Event, SendOutcome, Server};
+use sprocket_core::{Compression, Config, Event, SendOutcome, Server};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -43,13 +43,6 @@ fn negotiated(address: SocketAddr) -> TcpStream {
     let (stream, answer) = offer(address, "permessage-deflate; client_max_window_bits");
     assert!(answer.unwrap().starts_with("permessage-deflate"));
     stream
-}
-
-fn opened(server: &Server) -> Connection {
-    match next(server) {
-        Event::Open { conn, .. } => conn,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn message(server: &Server) -> (Vec<u8>, bool) {

@@ -42,11 +42,6 @@ fn negotiated(address: SocketAddr, offer: bool) -> TcpStream {
     stream
 }
 
-fn opened(server: &Server) -> Connection {
-    let Event::Open { conn, .. } = next(server) else { panic!() };
-    conn
-}
-
 /// One message in and one out on each, so that all that is lazy is there.
 fn talk(server: &Server, peers: &mut [(TcpStream, Connection)], compressed: bool) {
     let text: String = (0..300).map(|n| format!("{{\"id\":{n}}},")).collect();

@@ -3,17 +3,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
 
-use sprocket_core::{Config, Connection, Event, SendOutcome, Server};
+use sprocket_core::{Config, Connection, SendOutcome, Server};
 use std::io::Write;
 use std::time::Duration;
 use support::*;
-
-fn opened(server: &Server) -> Connection {
-    match next(server) {
-        Event::Open { conn, .. } => conn,
-        other => panic!("{other:?}"),
-    }
-}
 
 /// A batch of one message, with the I/O thread most likely at rest.
 fn send_alone(server: &Server, conn: &Connection, payload: &[u8]) {

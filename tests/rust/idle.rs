@@ -5,15 +5,10 @@
 mod support;
 
 use rustix::time::{ClockId, clock_gettime};
-use sprocket_core::{Config, Connection, Event, SendOutcome, Server, SlowConsumer};
+use sprocket_core::{Config, Event, SendOutcome, SlowConsumer};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use support::*;
-
-fn opened(server: &Server) -> Connection {
-    let Event::Open { conn, .. } = next(server) else { panic!() };
-    conn
-}
 
 /// CPU time of the process while `time` passes.
 fn cpu_while(time: Duration) -> Duration {

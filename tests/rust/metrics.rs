@@ -121,13 +121,6 @@ fn await_stats(server: &Server, what: &str, mut done: impl FnMut(&Stats) -> bool
     }
 }
 
-fn opened(server: &Server) -> Connection {
-    match next(server) {
-        Event::Open { conn, .. } => conn,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn closed(server: &Server) -> u16 {
     loop {
         if let Event::Close { code, .. } = next(server) {

@@ -4,9 +4,9 @@
 
 mod support;
 
-use sprocket_core::{Bind, Config, Connection, Event, PublishError, PublishSocket, Publisher, Server};
+use sprocket_core::{Bind, Config, Event, PublishError, PublishSocket, Publisher, Server};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -37,17 +37,6 @@ fn start_with(place: &Place, config: Config) -> (Server, SocketAddr) {
     start(Config { publish_socket: Some(socket), ..config })
 }
 
-/// A subscriber of each of these topics.
-fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
-    let client = open(address);
-    let Event::Open { conn, .. } = next(server) else { panic!() };
-    for topic in topics {
-        server.subscribe(&conn, topic).unwrap();
-    }
-    server.flush();
-    (client, conn)
-}
-
 fn dial(path: &Path) -> BufReader<UnixStream> {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -68,10 +57,6 @@ fn line(stream: &mut BufReader<UnixStream>) -> String {
 
 fn request(topic: &str, payload: &str) -> String {
     format!("PUBLISH text {} {}\n{topic}{payload}", topic.len(), payload.len())
-}
-
-fn text(client: &mut TcpStream) -> String {
-    String::from_utf8(read_frame(client).1).unwrap()
 }
 
 #[test]

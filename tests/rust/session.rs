@@ -3,17 +3,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
 
-use sprocket_core::{Config, ConnId, Connection, Event, Interest, SendOutcome, Server, SlowConsumer};
+use sprocket_core::{Config, ConnId, Event, Interest, SendOutcome, Server, SlowConsumer};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use support::*;
-
-fn opened(server: &Server) -> Connection {
-    match next(server) {
-        Event::Open { conn, .. } => conn,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn closed(server: &Server) -> (ConnId, u16, String) {
     match next(server) {

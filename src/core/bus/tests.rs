@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,7 +26,7 @@ use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
 use crate::bus::serve::Service;
 use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
-use crate::event::{Connection, Event, Interest};
+use crate::event::{Event, Interest};
 use crate::patterns::fits;
 use crate::server::Server;
 use support::*;
@@ -259,41 +259,6 @@ impl Raw {
 
     fn hear<R>(&mut self, of: impl FnOnce(Down<'_>) -> R) -> R {
         of(Down::decode(&self.frame()).unwrap())
-    }
-}
-
-fn opened(server: &Server) -> Connection {
-    loop {
-        if let Event::Open { conn, .. } = next(server) {
-            return conn;
-        }
-    }
-}
-
-fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
-    let client = open(address);
-    let conn = opened(server);
-    topics.iter().for_each(|topic| server.subscribe(&conn, topic).unwrap());
-    server.flush();
-    (client, conn)
-}
-
-fn text(client: &mut TcpStream) -> String {
-    String::from_utf8(read_frame(client).1).unwrap()
-}
-
-fn publish(server: &Server, topic: &str, payload: &str) {
-    server.publish(topic, payload.as_bytes(), false, None).unwrap();
-    server.flush();
-}
-
-fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
-    server.resume(conn, topic, position).unwrap();
-    server.flush();
-    loop {
-        if let Event::Resumed { complete, messages, position, .. } = next(server) {
-            return (complete, messages, position);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A server on a port of the kernel's choice, and clients for it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use sprocket_core::{Bind, Config, Event, Server, Wait};
+use sprocket_core::{Bind, Config, Connection, Event, Server, Wait};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -24,6 +24,54 @@ pub fn next(server: &Server) -> Event {
         }
         assert!(Instant::now() < deadline, "no event came");
         server.wait(Some(Duration::from_millis(100)));
+    }
+}
+
+/// The connection whose opening must be the next event.
+pub fn opened(server: &Server) -> Connection {
+    match next(server) {
+        Event::Open { conn, .. } => conn,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next connection that is opened; other events may come before.
+pub fn found_open(server: &Server) -> Connection {
+    loop {
+        if let Event::Open { conn, .. } = next(server) {
+            return conn;
+        }
+    }
+}
+
+/// A client whose connection is subscribed to topics.
+pub fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
+    let client = open(address);
+    let conn = found_open(server);
+    topics.iter().for_each(|topic| server.subscribe(&conn, topic).unwrap());
+    server.flush();
+    (client, conn)
+}
+
+/// Publishes a text, at once.
+pub fn publish(server: &Server, topic: &str, payload: &str) {
+    server.publish(topic, payload.as_bytes(), false, None).unwrap();
+    server.flush();
+}
+
+/// Resumes, and tells what that came to: complete, messages, position.
+pub fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
+    server.resume(conn, topic, position).unwrap();
+    server.flush();
+    resumed(server)
+}
+
+/// What resuming came to: complete, messages, position.
+pub fn resumed(server: &Server) -> (bool, u64, String) {
+    loop {
+        if let Event::Resumed { complete, messages, position, .. } = next(server) {
+            return (complete, messages, position);
+        }
     }
 }
 
@@ -140,6 +188,11 @@ pub fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut payload = vec![0; length];
     stream.read_exact(&mut payload).unwrap();
     (head[0], payload)
+}
+
+/// The text of the next frame.
+pub fn text(stream: &mut TcpStream) -> String {
+    String::from_utf8(read_frame(stream).1).unwrap()
 }
 
 /// Code and reason of the close frame that must come next.
