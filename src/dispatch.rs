@@ -281,8 +281,8 @@ fn of_node(server: &Server, event: Event) -> Result<()> {
             drop(reason);
             tell(server, Hook::Broker, arguments)
         }
-        Event::Unpublished { topic, reason } => {
-            errors::unpublished(&topic, &reason);
+        Event::Unpublished { topic, reason, uncertain } => {
+            errors::unpublished(&topic, &reason, uncertain);
             failed(server, None)
         }
         _ => Ok(()),

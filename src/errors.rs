@@ -100,22 +100,25 @@ pub(crate) fn publish(error: &PublishError) -> Thrown {
 pub(crate) fn publish_failed(index: usize, error: &PublishFailed) -> Thrown {
     match error {
         PublishFailed::Topic(error) => topic(index, error),
-        PublishFailed::QueueFull { .. } => not_published(&sentence(&error.to_string())),
+        PublishFailed::QueueFull { delivered_here, .. } => {
+            not_published(&sentence(&error.to_string()), *delivered_here)
+        }
     }
 }
 
 /// A message that was accepted got lost later.
-pub(crate) fn unpublished(topic: &str, reason: &str) -> Thrown {
+pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> Thrown {
     match topic {
-        "" => not_published(&sentence(reason)),
-        topic => not_published(&format!("A message to the topic {topic} was lost: {reason}")),
+        "" => not_published(&sentence(reason), uncertain),
+        topic => not_published(&format!("A message to the topic {topic} was lost: {reason}"), uncertain),
     }
 }
 
-fn not_published(message: &str) -> Thrown {
-    let mut uncertain = Zval::new();
-    uncertain.set_bool(false);
-    throw_with(&PUBLISH_EXCEPTION, message, 0, &mut [("uncertain", uncertain)])
+/// Uncertain: not to everybody, or it is not known.
+fn not_published(message: &str, uncertain: bool) -> Thrown {
+    let mut value = Zval::new();
+    value.set_bool(uncertain);
+    throw_with(&PUBLISH_EXCEPTION, message, 0, &mut [("uncertain", value)])
 }
 
 /// A bad name of a topic is a bad argument.

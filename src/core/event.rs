@@ -123,6 +123,8 @@ pub enum Event {
         topic: String,
         /// A sentence.
         reason: String,
+        /// It may have reached somebody: publishing it again could deliver it twice.
+        uncertain: bool,
     },
     /// After [`Server::stop`](crate::Server::stop): every connection is closed. The last event.
     Stopped,

@@ -648,31 +648,37 @@ impl Io {
         *self.stop.borrow() && !self.env.server.leaving.load(Ordering::Relaxed)
     }
 
-    /// Publishes for another process.
+    /// Publishes for another process. Gives back a ticket if the hub may refuse to pass it on: it
+    /// has said so before it answers [`Io::bus_synced`], and the ticket must be given up then by
+    /// [`bus::Outbound::outcome`].
     pub(crate) fn publish_named(
         &mut self,
         topic: &str,
         payload: &[u8],
         binary: bool,
-    ) -> Result<(), PublishFailed> {
+    ) -> Result<Option<u64>, PublishFailed> {
         let topics = self.directory.route(topic)?;
         let state = self.env.server.clone();
+        let mut ticket = None;
         if let Some(port) = &state.bus {
-            let frame = Up::Publish { topic, payload, binary, except: 0 }.encode();
+            ticket = self.outbound.broker.then(|| port.ticket());
+            let frame =
+                Up::Publish { topic, payload, binary, except: 0, ticket: ticket.unwrap_or(0) }.encode();
             if !port.admit(frame.len()) {
                 Counters::one(&state.counters.bus_refused);
                 return Err(PublishFailed::QueueFull { delivered_here: false, limit: port.limit() });
             }
             Counters::one(&state.counters.bus_sent);
             self.outbound.push(frame);
+            ticket.into_iter().for_each(|ticket| self.outbound.await_refusal(ticket));
             if bus::limits_of(&state.config.history, topic).is_some() {
                 Counters::one(&state.counters.published);
-                return Ok(());
+                return Ok(ticket);
             }
         }
         Counters::one(&state.counters.published);
         if topics.is_empty() {
-            return Ok(());
+            return Ok(ticket);
         }
         let frame = frame::message(payload, binary);
         for (_, mailbox) in state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.env.index as usize)
@@ -683,7 +689,7 @@ impl Io {
         }
         self.publish(&topics, frame, None);
         self.flush_dirty();
-        Ok(())
+        Ok(ticket)
     }
 
     /// Resolves when the bus has taken all that was published so far; at once without a bus.

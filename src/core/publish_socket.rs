@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::bus::Refused;
 use crate::config::PublishSocket;
 use crate::env::State;
 use crate::error::{BindError, PublishFailed};
@@ -117,6 +118,24 @@ impl Drop for Connected<'_> {
     }
 }
 
+/// A publication that the hub may refuse yet to pass on.
+struct Awaited(u64);
+
+impl Awaited {
+    fn outcome(&self) -> Option<Refused> {
+        io_thread::with(|io| io.outbound.outcome(self.0)).flatten()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.outcome();
+    }
+}
+
+/// What is to be answered, as far as it is known.
+type Answer = Result<Option<Awaited>, Refusal>;
+
 /// A request that is being answered: a server that stops waits for it.
 struct Answering;
 
@@ -207,10 +226,9 @@ impl Publisher {
     async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> bool {
         let _answering = Answering::begin();
         let mut used = 0;
-        let mut answers = String::new();
-        let mut turn = 0;
+        let mut answers = Vec::new();
         let goes_on = loop {
-            let refusal = match parse(&input[used..], self.limit) {
+            let answer = match parse(&input[used..], self.limit) {
                 Ok(Next::Incomplete(bytes)) => {
                     input.reserve(bytes.saturating_sub(input.len() - used));
                     break true;
@@ -218,41 +236,57 @@ impl Publisher {
                 Ok(Next::Request(request, bytes)) => {
                     self.room().await;
                     used += bytes;
-                    publish(&request).err()
+                    publish(&request)
                 }
+                Err(refusal) => Err(refusal),
+            };
+            let is_final = answer.as_ref().is_err_and(Refusal::is_final);
+            answers.push(answer);
+            if is_final {
+                break false;
+            }
+            if answers.len() == REQUESTS_PER_TURN {
+                if !self.give(&mut answers, patience).await {
+                    return false;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        input.drain(..used);
+        self.give(&mut answers, patience).await && goes_on
+    }
+
+    /// Answers the requests of a turn, in order. False: the publisher is gone.
+    async fn give(&self, answers: &mut Vec<Answer>, patience: Duration) -> bool {
+        if answers.is_empty() {
+            return true;
+        }
+        self.synced(patience).await;
+        let mut text = String::new();
+        for answer in answers.drain(..) {
+            let refusal = match answer {
+                Ok(awaited) => awaited.and_then(|awaited| awaited.outcome()).map(|refused| {
+                    let kind = if refused.uncertain { Refusal::Partly } else { Refusal::Broker };
+                    kind(refused.why)
+                }),
                 Err(refusal) => Some(refusal),
             };
             match refusal {
                 None => {
                     Counters::one(&self.state.counters.socket_published);
-                    answers.push_str(OK);
+                    text.push_str(OK);
                 }
                 Some(refusal) => {
                     Counters::one(&self.state.counters.socket_refused);
-                    answers.push_str(&refusal.answer());
-                    if refusal.is_final() {
-                        break false;
-                    }
+                    text.push_str(&refusal.answer());
                 }
             }
-            turn += 1;
-            if turn % REQUESTS_PER_TURN == 0 {
-                self.synced(patience).await;
-                if !self.write(answers.as_bytes(), patience).await {
-                    return false;
-                }
-                answers.clear();
-                tokio::task::yield_now().await;
-            }
-        };
-        input.drain(..used);
-        if !answers.is_empty() {
-            self.synced(patience).await;
         }
-        self.write(answers.as_bytes(), patience).await && goes_on
+        self.write(text.as_bytes(), patience).await
     }
 
-    /// With workers: until the hub has what was published. So what a publisher sends by another
+    /// With workers or a broker: until the hub has what was published, and has said what it could
+    /// not pass on. So what a publisher sends by another
     /// worker afterwards comes after it, and a worker's death takes along nothing that was answered.
     async fn synced(&self, patience: Duration) {
         if let Some(synced) = io_thread::with(io_thread::Io::bus_synced).flatten() {
@@ -293,7 +327,7 @@ impl Publisher {
     }
 }
 
-fn publish(request: &Request<'_>) -> Result<(), Refusal> {
+fn publish(request: &Request<'_>) -> Answer {
     let topic = std::str::from_utf8(request.topic).map_err(|_| Refusal::TopicNotUtf8)?;
     if !request.binary && std::str::from_utf8(request.payload).is_err() {
         return Err(Refusal::NotUtf8);
@@ -303,7 +337,8 @@ fn publish(request: &Request<'_>) -> Result<(), Refusal> {
         if io.is_stopping_for_good() {
             return Err(Refusal::Stopping);
         }
-        io.publish_named(topic, request.payload, request.binary).map_err(|failed| match failed {
+        let published = io.publish_named(topic, request.payload, request.binary);
+        published.map(|ticket| ticket.map(Awaited)).map_err(|failed| match failed {
             PublishFailed::Topic(error) => Refusal::Topic(error),
             full @ PublishFailed::QueueFull { .. } => Refusal::Broker(full.to_string()),
         })

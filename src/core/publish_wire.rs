@@ -15,6 +15,8 @@ use crate::error::TopicError;
 const MAX_HEADER: usize = 64;
 /// Bytes of an answer with its newline.
 pub(crate) const MAX_ANSWER: usize = 512;
+/// The code of the answer to one that has reached some of its subscribers, and will not reach others.
+pub(crate) const PARTLY: &str = "partly";
 /// The answer to a publication that was handed to all its subscribers.
 pub(crate) const OK: &str = "OK\n";
 
@@ -47,8 +49,10 @@ pub(crate) enum Refusal {
     Topic(TopicError),
     TopicNotUtf8,
     NotUtf8,
-    /// Too much waits for the other workers.
+    /// Too much waits for the other workers, or for the broker, and nobody has got it.
     Broker(String),
+    /// Too much waits for the broker: it was delivered on this machine only.
+    Partly(String),
     Busy,
     Timeout,
     Stopping,
@@ -63,6 +67,7 @@ impl Refusal {
             Self::Topic(_) | Self::TopicNotUtf8 => "topic",
             Self::NotUtf8 => "payload",
             Self::Broker(_) => "broker",
+            Self::Partly(_) => PARTLY,
             Self::Busy => "busy",
             Self::Timeout => "timeout",
             Self::Stopping => "stopping",
@@ -71,7 +76,10 @@ impl Refusal {
 
     /// Whether the connection is of no use after it.
     pub(crate) fn is_final(&self) -> bool {
-        !matches!(self, Self::Topic(_) | Self::TopicNotUtf8 | Self::NotUtf8 | Self::Broker(_))
+        !matches!(
+            self,
+            Self::Topic(_) | Self::TopicNotUtf8 | Self::NotUtf8 | Self::Broker(_) | Self::Partly(_)
+        )
     }
 
     /// The line that is answered.
@@ -98,7 +106,7 @@ impl fmt::Display for Refusal {
             Self::Topic(error) => error.fmt(f),
             Self::TopicNotUtf8 => f.write_str("the topic is not valid UTF-8"),
             Self::NotUtf8 => f.write_str("the payload is not valid UTF-8; publish it as binary"),
-            Self::Broker(why) => f.write_str(why),
+            Self::Broker(why) | Self::Partly(why) => f.write_str(why),
             Self::Busy => f.write_str("too many publishers are connected"),
             Self::Timeout => f.write_str("the request did not arrive whole in time"),
             Self::Stopping => f.write_str("the server is stopping"),

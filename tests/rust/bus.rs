@@ -449,8 +449,8 @@ fn a_new_hub_knows_who_is_present_and_forgets_what_was_published() {
     pump(&two, |_, _| {}, || two.presence("room").len() == 1);
     let (mut lost, mut left) = (0, 0);
     let mut see = |_: &Server, event| match event {
-        Event::Unpublished { topic, reason } => {
-            assert!(topic.is_empty() && reason.contains("was lost"), "{reason}");
+        Event::Unpublished { topic, reason, uncertain } => {
+            assert!(topic.is_empty() && reason.contains("was lost") && uncertain, "{reason}");
             lost += 1;
         }
         Event::Presence { joined: false, .. } => left += 1,

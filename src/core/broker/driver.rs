@@ -130,7 +130,7 @@ impl Session<'_> {
             inner.queue.rewind(|item| self.wire.known_for(item))
         };
         for item in lost {
-            self.lost(&item, "the connection broke before it was confirmed, and it is too late to repeat it: it may have been stored".to_owned()).await?;
+            self.lost(&item, "the connection broke before it was confirmed, and it is too late to repeat it: it may have been stored".to_owned(), true).await?;
         }
         self.idle();
         result
@@ -203,15 +203,15 @@ impl Session<'_> {
                         Put::Sent => inner.queue.advance(),
                         Put::Later => break None,
                         Put::Refused(reason) => {
-                            inner.queue.discard();
-                            break Some((item, reason));
+                            let again = inner.queue.discard();
+                            break Some((item, reason, again));
                         }
                     }
                 }
             };
             self.wire.end_batch(out);
-            let Some((item, reason)) = refused else { return Ok(()) };
-            self.lost(&item, reason).await?;
+            let Some((item, reason, again)) = refused else { return Ok(()) };
+            self.lost(&item, reason, again).await?;
             self.idle();
         }
     }
@@ -253,16 +253,17 @@ impl Session<'_> {
                 add(&counters.published, known);
                 self.idle();
             }
-            Heard::Refused { number, reason } => {
-                let item = self.shared.lock().queue.settle(number);
-                if let Some(item) = item {
-                    self.lost(&item, reason).await?;
+            Heard::Refused { number, reason, uncertain } => {
+                let settled = self.shared.lock().queue.settle(number);
+                if let Some((item, again)) = settled {
+                    self.lost(&item, reason, uncertain || again).await?;
                 }
                 self.idle();
             }
             Heard::Trouble { topic, reason } => {
                 add(&counters.lost, 1);
-                self.tell(FromBroker::Lost { topic, reason }).await?;
+                // Others may have it.
+                self.tell(FromBroker::Lost { topic, reason, uncertain: true }).await?;
             }
             Heard::Alive if !self.ready => {
                 self.ready = true;
@@ -289,9 +290,9 @@ impl Session<'_> {
         new
     }
 
-    async fn lost(&self, item: &Item, reason: String) -> Result<(), End> {
+    async fn lost(&self, item: &Item, reason: String, uncertain: bool) -> Result<(), End> {
         add(&self.shared.counters.lost, 1);
-        self.tell(FromBroker::Lost { topic: item.topic().to_owned(), reason }).await
+        self.tell(FromBroker::Lost { topic: item.topic().to_owned(), reason, uncertain }).await
     }
 
     async fn tell(&self, event: FromBroker) -> Result<(), End> {

@@ -177,6 +177,8 @@ pub enum FromBroker {
         topic: String,
         /// Why.
         reason: String,
+        /// It may have been carried out all the same.
+        uncertain: bool,
     },
 }
 

@@ -64,6 +64,8 @@ struct Sent {
     item: Arc<Item>,
     /// For the first time.
     at: Instant,
+    /// On another connection before, which broke.
+    again: bool,
     /// Confirmed, while one before it is not.
     done: bool,
 }
@@ -110,31 +112,33 @@ impl Queue {
     /// The next one is sent.
     pub(super) fn advance(&mut self) {
         if let Some((item, at)) = self.waiting.pop_front() {
-            self.sent.push_back(Sent { item, at: at.unwrap_or_else(Instant::now), done: false });
+            let again = at.is_some();
+            self.sent.push_back(Sent { item, at: at.unwrap_or_else(Instant::now), again, done: false });
         }
     }
 
-    /// The next one will never be sent.
-    pub(super) fn discard(&mut self) {
-        if let Some((item, _)) = self.waiting.pop_front() {
-            self.bytes -= item.size();
-        }
+    /// The next one will never be sent. True: it was before, and may have been carried out.
+    pub(super) fn discard(&mut self) -> bool {
+        let Some((item, at)) = self.waiting.pop_front() else { return false };
+        self.bytes -= item.size();
+        at.is_some()
     }
 
-    /// The broker has dealt with one that was sent. Gives it back if it wasn't known yet.
-    pub(super) fn settle(&mut self, number: u64) -> Option<Arc<Item>> {
+    /// The broker has dealt with one that was sent. Gives it back if it wasn't known yet, and
+    /// whether it was sent before, and may have been carried out then.
+    pub(super) fn settle(&mut self, number: u64) -> Option<(Arc<Item>, bool)> {
         let at = self.sent.binary_search_by_key(&number, |sent| sent.item.number).ok()?;
         let sent = &mut self.sent[at];
         if sent.done {
             return None;
         }
         sent.done = true;
-        let item = sent.item.clone();
-        self.bytes -= item.size();
+        let settled = (sent.item.clone(), sent.again);
+        self.bytes -= settled.0.size();
         while self.sent.front().is_some_and(|sent| sent.done) {
             self.sent.pop_front();
         }
-        Some(item)
+        Some(settled)
     }
 
     /// The broker has dealt with all up to this one that are not to be stored. Gives back how many.
@@ -235,14 +239,18 @@ mod tests {
             queue.advance();
         }
         assert_eq!(queue.settle_to(3), 2);
-        assert!(queue.settle(4).is_some());
+        assert!(queue.settle(4).is_some_and(|(_, again)| !again));
         assert!(queue.rewind(|_| None).is_empty());
         assert_eq!(send(&mut queue), [2, 5, 6]);
         // A broker that would not know the stored one again.
         let lost = queue.rewind(|item| item.history.as_ref().map(|_| Duration::ZERO));
         assert_eq!(lost.iter().map(|item| item.number).collect::<Vec<_>>(), [2]);
-        assert_eq!(send(&mut queue), [5, 6]);
-        assert_eq!(queue.settle_to(9), 2);
+        // What was sent before may have been carried out then, whatever becomes of it now.
+        push(&mut queue, "x", false).expect("room");
+        assert!(queue.discard());
+        assert_eq!(send(&mut queue), [6, 7]);
+        let mut again = |number| queue.settle(number).expect("it is known").1;
+        assert_eq!((again(6), again(7)), (true, false));
         assert!(queue.is_empty() && queue.bytes() == 0);
     }
 }

@@ -22,8 +22,8 @@ pub(super) enum Heard {
     Done(u64),
     /// All up to this one were, except those that were to be stored.
     DoneTo(u64),
-    /// This publication was refused, for good.
-    Refused { number: u64, reason: String },
+    /// This publication was refused, for good. Uncertain: not before some of it was done.
+    Refused { number: u64, reason: String, uncertain: bool },
     /// The broker refuses something that no single publication answers for.
     Trouble { topic: String, reason: String },
     /// The broker lives, and has dealt with what was sent before the question.

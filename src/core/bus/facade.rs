@@ -146,7 +146,7 @@ impl Server {
         if !remembered {
             self.publish_here(route, payload, binary, except);
         }
-        let frame = Up::Publish { topic, payload, binary, except: excepted }.encode();
+        let frame = Up::Publish { topic, payload, binary, except: excepted, ticket: 0 }.encode();
         self.hand_over(frame, !remembered)
     }
 

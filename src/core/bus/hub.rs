@@ -12,7 +12,7 @@ use crate::bus::gossip::{Gossip, Outcome};
 use crate::bus::history::{Store, limits_of, stamped};
 use crate::bus::pipe::Pipe;
 use crate::bus::roster::{Key, Roster};
-use crate::bus::seam::{FromBroker, Replay};
+use crate::bus::seam::{FromBroker, QueueFull, Replay};
 use crate::bus::sequence::{Positioned, Turn};
 use crate::bus::upstream::{Answer, Broker, Question};
 use crate::bus::wire::{Down, Malformed, Up, VERSION};
@@ -182,10 +182,14 @@ impl Hub {
             }
             _ if !greeted => return Err(Malformed),
             Up::Hello { .. } => return Err(Malformed),
-            Up::Publish { topic, payload, binary, except } => {
+            Up::Publish { topic, payload, binary, except, ticket } => {
                 crate::patterns::check_topic(topic).map_err(|_| Malformed)?;
                 self.handled(link);
-                self.publish(link, topic, &frame.slice_ref(payload), binary, except, now);
+                let refused = self.publish(link, topic, &frame.slice_ref(payload), binary, except, now);
+                if let Some(full) = refused {
+                    let remembered = limits_of(&self.config.history, topic).is_some();
+                    self.refuse((link, ticket), topic, &full, !remembered);
+                }
             }
             Up::Broadcast { payload, binary } => {
                 self.handled(link);
@@ -193,7 +197,7 @@ impl Hub {
                 if let Some(broker) = &self.broker
                     && let Err(full) = broker.upstream.broadcast(Bytes::copy_from_slice(payload), binary)
                 {
-                    self.refuse(link, "", &full.to_string());
+                    self.refuse((link, 0), "", &full, true);
                 }
             }
             Up::Interest { name, on } => self.interest(link, name, on),
@@ -271,9 +275,17 @@ impl Hub {
         stats.into_iter().for_each(|frame| self.send(id, frame));
     }
 
-    fn publish(&mut self, link: u32, topic: &str, payload: &Bytes, binary: bool, except: u64, now: Instant) {
+    fn publish(
+        &mut self,
+        link: u32,
+        topic: &str,
+        payload: &Bytes,
+        binary: bool,
+        except: u64,
+        now: Instant,
+    ) -> Option<QueueFull> {
         let limits = limits_of(&self.config.history, topic);
-        let refused = match (limits, &mut self.broker) {
+        match (limits, &mut self.broker) {
             (None, broker) => {
                 let refused = broker.as_ref().and_then(|broker| {
                     let payload = Bytes::copy_from_slice(payload);
@@ -302,9 +314,6 @@ impl Hub {
                 );
                 None
             }
-        };
-        if let Some(full) = refused {
-            self.refuse(link, topic, &full.to_string());
         }
     }
 
@@ -320,9 +329,13 @@ impl Hub {
         }
     }
 
-    fn refuse(&mut self, link: u32, topic: &str, why: &str) {
+    /// The broker does not take a publication.
+    fn refuse(&mut self, (link, ticket): (u32, u64), topic: &str, full: &QueueFull, delivered_here: bool) {
         self.give_up();
-        self.send(link, Down::Refused { topic, why }.encode());
+        let whom = if delivered_here { "on this machine only" } else { "to nobody" };
+        let why = format!("{full}; the message was delivered {whom}");
+        let uncertain = delivered_here;
+        self.send(link, Down::Refused { ticket, topic, why: &why, uncertain }.encode());
     }
 
     /// A publication is lost.
@@ -396,7 +409,8 @@ impl Hub {
                 if !complete {
                     self.give_up();
                     let why = "messages of other nodes were missed while the broker was away";
-                    self.send_all(&Down::Refused { topic: &topic, why }.encode(), 0);
+                    let lost = Down::Refused { ticket: 0, topic: &topic, why, uncertain: true };
+                    self.send_all(&lost.encode(), 0);
                 }
             }
         }
@@ -458,9 +472,12 @@ impl Hub {
                 }
                 self.send_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
             }
-            FromBroker::Lost { topic, reason } => {
+            FromBroker::Lost { topic, reason, uncertain } => {
                 self.give_up();
-                self.send_all(&Down::Refused { topic: &topic, why: &reason }.encode(), 0);
+                // Without history it was delivered on this machine.
+                let uncertain = uncertain || limits_of(&self.config.history, &topic).is_none();
+                let lost = Down::Refused { ticket: 0, topic: &topic, why: &reason, uncertain };
+                self.send_all(&lost.encode(), 0);
             }
         }
     }

@@ -16,6 +16,7 @@ use tokio::time::{Sleep, sleep};
 use crate::bus::HubConfig;
 use crate::bus::hub::{fingerprint, random};
 use crate::bus::pipe::Pipe;
+use crate::bus::port::Refused;
 use crate::bus::seam;
 use crate::bus::serve::{Service, connect};
 use crate::bus::wire::{Down, Up, VERSION};
@@ -264,12 +265,12 @@ fn lifted(stream: StdStream) -> io::Result<UnixStream> {
 
 /// What is lost without the host's doing, it must hear of.
 fn complain(state: &State, reason: &str) {
-    complain_about(state, "", reason);
+    complain_about(state, "", reason, false);
 }
 
-fn complain_about(state: &State, topic: &str, reason: &str) {
+fn complain_about(state: &State, topic: &str, reason: &str, uncertain: bool) {
     if state.bus.as_ref().is_some_and(|port| port.may_complain()) {
-        let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned() };
+        let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned(), uncertain };
         io_thread::with(|io| io.emit(Item::plain(event)));
     }
 }
@@ -366,13 +367,11 @@ impl Link {
         let counters = &self.state.counters;
         Counters::one(&counters.bus_lost_links);
         Counters::add(&counters.bus_lost, lost);
-        complain(
-            &self.state,
-            &format!(
-                "the connection to the hub was lost ({error}): messages of other workers were missed, \
-                 and up to {lost} of this worker"
-            ),
+        let reason = format!(
+            "the connection to the hub was lost ({error}): messages of other workers were missed, \
+             and up to {lost} of this worker"
         );
+        complain_about(&self.state, "", &reason, true);
         self.missed = Vec::new();
         self.settle = None;
         self.hold = Some(Box::pin(sleep(GATHERING)));
@@ -486,7 +485,13 @@ impl Link {
                     io_thread::with(|io| io.emit(Item::Presence));
                 }
             }
-            Down::Refused { topic, why } => complain_about(state, topic, why),
+            Down::Refused { ticket, topic, why, uncertain } => {
+                let refused = Refused { why: why.to_owned(), uncertain };
+                // Who has published it over the socket is told.
+                if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
+                    complain_about(state, topic, why, uncertain);
+                }
+            }
             Down::Broker { connected, reason } => {
                 if state.wants(Interest::BROKER) {
                     let event = Event::Broker { connected, reason: reason.to_owned() };

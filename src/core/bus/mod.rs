@@ -33,7 +33,7 @@ use crate::error::StartError;
 
 pub(crate) use history::limits_of;
 pub(crate) use link::{Joined, run as link};
-pub(crate) use port::{Ask, Outbound, Port};
+pub(crate) use port::{Ask, Outbound, Port, Refused};
 pub(crate) use replica::Replica;
 pub(crate) use sequence::is_after;
 pub(crate) use wire::Up;

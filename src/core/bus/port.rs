@@ -130,6 +130,13 @@ pub(crate) struct Ask {
     pub(crate) room: Room,
 }
 
+/// Why the hub has not passed a publication on, and whether it has reached somebody all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) why: String,
+    pub(crate) uncertain: bool,
+}
+
 /// What waits on the first I/O thread for the link.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
@@ -145,6 +152,8 @@ pub(crate) struct Outbound {
     pub(crate) broker: bool,
     /// Questions without an answer, by ticket; bounded by the room that each has.
     pub(crate) asks: BTreeMap<u64, Ask>,
+    /// Publications whose publishers wait, by ticket, and what the hub has said of them.
+    refusals: HashMap<u64, Option<Refused>>,
     /// Who waits for the hub to have all that was queued before, in order.
     syncs: VecDeque<oneshot::Sender<()>>,
 }
@@ -168,6 +177,23 @@ impl Outbound {
             self.push(Up::Sync.encode());
         }
         receiver
+    }
+
+    /// The hub does not pass this publication on. False: nobody waits to be told.
+    pub(crate) fn refused(&mut self, ticket: u64, refused: Refused) -> bool {
+        let waits = self.refusals.get_mut(&ticket);
+        waits.map(|told| *told = Some(refused)).is_some()
+    }
+
+    /// Somebody waits to be told if the publication with this ticket is refused. Until
+    /// [`Outbound::outcome`].
+    pub(crate) fn await_refusal(&mut self, ticket: u64) {
+        self.refusals.insert(ticket, None);
+    }
+
+    /// What is known of it by now.
+    pub(crate) fn outcome(&mut self, ticket: u64) -> Option<Refused> {
+        self.refusals.remove(&ticket).flatten()
     }
 
     /// The hub has answered the oldest one.

@@ -7,7 +7,7 @@ mod support;
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
@@ -25,9 +25,10 @@ use crate::bus::pipe::Pipe;
 use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
 use crate::bus::serve::Service;
 use crate::bus::wire::{Down, Up, VERSION};
-use crate::config::{BusMember, Config, History};
+use crate::config::{BusMember, Config, History, PublishSocket};
 use crate::event::{Event, Interest};
 use crate::patterns::fits;
+use crate::publisher::{PublishError, Publisher};
 use crate::server::Server;
 use support::*;
 
@@ -220,9 +221,13 @@ impl Node {
     }
 
     fn worker(&self, io_threads: usize) -> (Server, SocketAddr) {
+        self.worker_with(Config { io_threads, ..Config::default() })
+    }
+
+    fn worker_with(&self, config: Config) -> (Server, SocketAddr) {
         let interest = Interest::RESUME.and(Interest::PRESENCE).and(Interest::BROKER);
         let bus = Some(BusMember { path: self.directory.join("hub"), slot: 0 });
-        start(Config { bus, history: self.history.clone(), interest, io_threads, ..Config::default() })
+        start(Config { bus, history: self.history.clone(), interest, ..config })
     }
 }
 
@@ -308,12 +313,64 @@ fn nodes_share_topics_through_the_broker() {
     let mut connected = 0;
     loop {
         match next(&a) {
-            Event::Unpublished { topic, .. } => break assert_eq!(topic, "t"),
+            Event::Unpublished { topic, reason, uncertain } => {
+                assert!(topic == "t" && uncertain, "{reason}");
+                break assert!(
+                    reason.ends_with("; the message was delivered on this machine only"),
+                    "{reason}"
+                );
+            }
             Event::Broker { connected: true, .. } => connected += 1,
             other => panic!("{other:?}"),
         }
     }
     assert!(connected <= 1);
+}
+
+#[test]
+fn a_publisher_is_told_what_the_broker_does_not_take() {
+    let (fake, one, _two) = pair();
+    let socket = one.directory.join("publish");
+    let publish_socket = Some(PublishSocket::new(socket.clone()));
+    let (a, at_a) = one.worker_with(Config { publish_socket, ..Config::default() });
+    let (b, at_b) = one.worker(1);
+    let (mut here, _) = subscriber(&a, at_a, &["t", "h.1"]);
+    let (mut beside, _) = subscriber(&b, at_b, &["t", "h.1"]);
+    subscribed(&fake, &one, "h.1");
+    let mut publisher = Publisher::new(socket.clone());
+    for topic in ["t", "h.1"] {
+        publisher.publish(topic, b"1", false, PATIENCE).unwrap();
+        assert_eq!([text(&mut here), text(&mut beside)], ["1", "1"]);
+    }
+    // Those of this machine get it, or nobody does: each answer says so, and goes to its request.
+    fake.with(|exchange| exchange.full = true);
+    let error = publisher.publish("t", b"2", false, PATIENCE).unwrap_err();
+    assert!(matches!(error, PublishError::Partly { .. }) && error.is_uncertain(), "{error}");
+    assert!(error.to_string().ends_with("; the message was delivered on this machine only"), "{error}");
+    assert_eq!([text(&mut here), text(&mut beside)], ["2", "2"]);
+    let error = publisher.publish("h.1", b"nobody", false, PATIENCE).unwrap_err();
+    assert!(matches!(&error, PublishError::Refused { code, .. } if code == "broker"), "{error}");
+    assert!(!error.is_uncertain() && error.to_string().ends_with("delivered to nobody"), "{error}");
+    let mut raw = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    raw.set_read_timeout(Some(PATIENCE)).unwrap();
+    raw.write_all(&b"PUBLISH text 1 1\nt3PUBLISH text 1 1\n>xPUBLISH text 3 1\nh.1x".repeat(20)).unwrap();
+    let answers = std::io::BufReader::new(raw).lines().take(60).collect::<Result<Vec<_>, _>>().unwrap();
+    for (n, answer) in answers.iter().enumerate() {
+        let code = ["ERROR partly ", "ERROR topic ", "ERROR broker "][n % 3];
+        assert!(answer.starts_with(code), "{n}: {answer}");
+    }
+    for _ in 0..20 {
+        assert_eq!([text(&mut here), text(&mut beside)], ["3", "3"]);
+    }
+    // The publisher knows, and so the host need not; both are counted.
+    let stats = a.stats();
+    assert_eq!((stats.socket_published, stats.socket_refused), (2, 62));
+    fake.with(|exchange| exchange.full = false);
+    publisher.publish("h.1", b"4", false, PATIENCE).unwrap();
+    assert_eq!([text(&mut here), text(&mut beside)], ["4", "4"]);
+    while let Some(event) = a.next_event() {
+        assert!(!matches!(event, Event::Unpublished { .. }), "{event:?}");
+    }
 }
 
 #[test]

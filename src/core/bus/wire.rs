@@ -20,12 +20,14 @@ pub(crate) enum Up<'a> {
         instance: u64,
         history: &'a str,
     },
-    /// `except` is a connection of this worker, or 0.
+    /// `except` is a connection of this worker, or 0. `ticket`, unless it is 0, is of somebody who
+    /// waits to be told if it is `Refused`.
     Publish {
         topic: &'a str,
         payload: &'a [u8],
         binary: bool,
         except: u64,
+        ticket: u64,
     },
     Broadcast {
         payload: &'a [u8],
@@ -102,10 +104,13 @@ pub(crate) enum Down<'a> {
         connections: u32,
         data: &'a [u8],
     },
-    /// A publication got lost.
+    /// A publication got lost, for others or for all: uncertain if it may have reached somebody.
+    /// With the ticket of the publication, before the answer to a `Sync` behind it; or 0.
     Refused {
+        ticket: u64,
         topic: &'a str,
         why: &'a str,
+        uncertain: bool,
     },
     Broker {
         connected: bool,
@@ -256,11 +261,14 @@ impl Up<'_> {
                 .number(slot.into())
                 .number(instance)
                 .end(history.as_bytes()),
-            Self::Publish { topic, payload, binary, except } => Writer::new(2, topic.len() + payload.len())
-                .flag(binary)
-                .number(except)
-                .name(topic)
-                .end(payload),
+            Self::Publish { topic, payload, binary, except, ticket } => {
+                Writer::new(2, topic.len() + payload.len())
+                    .flag(binary)
+                    .number(except)
+                    .number(ticket)
+                    .name(topic)
+                    .end(payload)
+            }
             Self::Broadcast { payload, binary } => Writer::new(3, payload.len()).flag(binary).end(payload),
             Self::Interest { name, on } => Writer::new(4, name.len()).flag(on).name(name).end(&[]),
             Self::Resume { ticket, topic, position } => {
@@ -291,8 +299,9 @@ impl<'a> Up<'a> {
                 Self::Hello { version, slot, instance, history }
             }
             2 => {
-                let (binary, except, topic) = (from.flag()?, from.number()?, from.name()?);
-                Self::Publish { topic, payload: text_or_binary(from.rest(), binary)?, binary, except }
+                let (binary, except, ticket) = (from.flag()?, from.number()?, from.number()?);
+                let topic = from.name()?;
+                Self::Publish { topic, payload: text_or_binary(from.rest(), binary)?, binary, except, ticket }
             }
             3 => {
                 let binary = from.flag()?;
@@ -346,7 +355,12 @@ impl Down<'_> {
                     .name(member)
                     .end(data)
             }
-            Self::Refused { topic, why } => Writer::new(72, topic.len()).name(topic).name(why).end(&[]),
+            Self::Refused { ticket, topic, why, uncertain } => Writer::new(72, topic.len() + why.len())
+                .number(ticket)
+                .flag(uncertain)
+                .name(topic)
+                .name(why)
+                .end(&[]),
             Self::Broker { connected, reason } => {
                 Writer::new(73, reason.len()).flag(connected).name(reason).end(&[])
             }
@@ -381,7 +395,10 @@ impl<'a> Down<'a> {
                 let (connections, topic, member) = (from.small()?, from.name()?, from.name()?);
                 Self::Present { topic, member, connections, data: from.rest() }
             }
-            72 => Self::Refused { topic: from.name()?, why: from.name()? },
+            72 => {
+                let (ticket, uncertain) = (from.number()?, from.flag()?);
+                Self::Refused { ticket, topic: from.name()?, why: from.name()?, uncertain }
+            }
             73 => Self::Broker { connected: from.flag()?, reason: from.name()? },
             74 => Self::Stats { link: from.small()?, slot: from.small()?, values: from.numbers()? },
             75 => Self::StatsGone { link: from.small()? },
@@ -401,7 +418,7 @@ mod tests {
     fn ups() -> Vec<Up<'static>> {
         vec![
             Up::Hello { version: VERSION, slot: 3, instance: u64::MAX, history: "a b" },
-            Up::Publish { topic: "room.1", payload: "hé".as_bytes(), binary: false, except: 7 },
+            Up::Publish { topic: "room.1", payload: "hé".as_bytes(), binary: false, except: 7, ticket: 5 },
             Up::Broadcast { payload: &[0xff], binary: true },
             Up::Interest { name: "room.*", on: true },
             Up::Resume { ticket: 9, topic: "t", position: "abc-1" },
@@ -421,7 +438,7 @@ mod tests {
             Down::Missed { ticket: 1, payload: b"x", binary: true },
             Down::Resumed { ticket: 1, complete: true, position: "" },
             Down::Present { topic: "t", member: "m", connections: 5, data: b"d" },
-            Down::Refused { topic: "t", why: "full" },
+            Down::Refused { ticket: 4, topic: "t", why: "full", uncertain: true },
             Down::Broker { connected: false, reason: "gone" },
             Down::Stats { link: 1, slot: 2, values: vec![] },
             Down::StatsGone { link: 1 },
@@ -465,7 +482,8 @@ mod tests {
                 }
             }
         }
-        let invalid = Up::Publish { topic: "t", payload: &[0xff], binary: false, except: 0 }.encode();
+        let invalid =
+            Up::Publish { topic: "t", payload: &[0xff], binary: false, except: 0, ticket: 0 }.encode();
         assert_eq!(Up::decode(&invalid[4..]), Err(Malformed));
         assert_eq!(Up::decode(&[]), Err(Malformed));
     }

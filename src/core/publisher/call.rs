@@ -78,6 +78,10 @@ impl<'a> Call<'a> {
         PublishError::Refused { to: self.to(), code: code.to_owned(), reason }
     }
 
+    pub(super) fn partly(&self, reason: String) -> PublishError {
+        PublishError::Partly { to: self.to(), reason }
+    }
+
     /// The time is up before the whole message is there.
     pub(super) fn not_taken(&self) -> PublishError {
         PublishError::NotTaken { to: self.to(), timeout: self.timeout }

@@ -43,6 +43,15 @@ pub enum PublishError {
         /// A sentence.
         reason: String,
     },
+    /// The server could not pass the message on to its broker, whose queue is full. Published in
+    /// part: to those who are connected to that machine.
+    #[error("the server behind {to} could not pass the message on: {reason}")]
+    Partly {
+        /// Its address, without a password.
+        to: String,
+        /// A sentence.
+        reason: String,
+    },
     /// What listens there speaks something else. Not published.
     #[error("what listens on {to} is not {expected}: it answered {answer:?}")]
     Foreign {
@@ -78,9 +87,9 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether the message may have been published all the same: publishing it again could
-    /// deliver it twice.
+    /// Whether the message may have been published all the same, or was to some: publishing it
+    /// again could deliver it twice.
     pub fn is_uncertain(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::Lost { .. })
+        matches!(self, Self::NoAnswer { .. } | Self::Lost { .. } | Self::Partly { .. })
     }
 }

@@ -15,7 +15,7 @@ use rustix::net::{
 
 use super::PublishError;
 use super::call::{Call, Exchanged, Kept};
-use crate::publish_wire::{MAX_ANSWER, header};
+use crate::publish_wire::{MAX_ANSWER, PARTLY, header};
 
 /// Publishes to one server. The connection is made when needed, and kept.
 #[derive(Debug)]
@@ -127,7 +127,8 @@ fn read(call: &Call<'_>, answer: &[u8]) -> Result<(), PublishError> {
         ("OK", _) => Ok(()),
         ("ERROR", why) => {
             let (code, reason) = why.split_once(' ').unwrap_or((why, why));
-            Err(call.refused(code, reason.to_owned()))
+            let reason = reason.to_owned();
+            Err(if code == PARTLY { call.partly(reason) } else { call.refused(code, reason) })
         }
         ("", "") => Err(call.closed()),
         _ => Err(call.foreign(answer)),

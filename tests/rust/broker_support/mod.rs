@@ -261,7 +261,7 @@ impl Node {
     /// What is lost next, as `topic: reason`.
     pub async fn lost(&mut self) -> String {
         loop {
-            if let FromBroker::Lost { topic, reason } = self.event().await {
+            if let FromBroker::Lost { topic, reason, .. } = self.event().await {
                 return format!("{topic}: {reason}");
             }
         }

@@ -159,16 +159,17 @@ impl Nats {
         };
         let nobody = message.status == Some(503);
         if let Ok(number) = of.parse::<u64>() {
+            let refused = |reason, uncertain| Heard::Refused { number, reason, uncertain };
             if nobody {
                 // Whoever publishes next finds out.
                 self.streams.clear();
-                return Heard::Refused { number, reason: NO_JETSTREAM.to_owned() };
+                return refused(NO_JETSTREAM.to_owned(), false);
             }
             let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
             return match jetstream::error(&answer) {
-                Some(reason) => Heard::Refused { number, reason: format!("JetStream refuses it: {reason}") },
+                Some(reason) => refused(format!("JetStream refuses it: {reason}"), false),
                 None if answer["seq"].is_u64() => Heard::Done(number),
-                None => Heard::Refused { number, reason: format!("JetStream answered {answer}") },
+                None => refused(format!("JetStream answered {answer}"), true),
             };
         }
         let Some((stream, known)) = self.streams.get_mut(of) else { return Heard::Nothing };

@@ -205,7 +205,10 @@ impl Redis {
             }
         }
         match (due, value) {
-            (Due::Number(number), Value::Error(reason)) => Ok(Heard::Refused { number, reason }),
+            (Due::Number(number), Value::Error(reason)) => {
+                let uncertain = script::may_have_stored(&reason);
+                Ok(Heard::Refused { number, reason, uncertain })
+            }
             (Due::Number(number), _) => Ok(Heard::Done(number)),
             (Due::Subscribed(name), Value::Error(error)) => {
                 let reason = format!("Redis refuses the subscription: {error}");
@@ -422,6 +425,17 @@ mod tests {
             ("**.*", "p\\*:\\*\\*.*"),
         ] {
             assert_eq!(String::from_utf8_lossy(&redis().glob(pattern)), glob);
+        }
+    }
+
+    #[test]
+    fn what_is_reported_of_an_answer_is_short() {
+        let long = format!("$5000\r\n{}\r\n", "x".repeat(5000));
+        let list = format!("*2\r\n:1\r\n{long}");
+        for (answer, start) in [(long, "\"xxx"), (list, "a list of 2")] {
+            let error = redis().hear(&mut BytesMut::from(&answer[..]), &mut BytesMut::new()).unwrap_err();
+            let expected = format!("it answers what was not asked: {start}");
+            assert!(error.starts_with(&expected) && error.len() < 100, "{error}");
         }
     }
 

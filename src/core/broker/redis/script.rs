@@ -76,10 +76,46 @@ if gone ~= 0 and gone <= now then return {0, id(offset), {}} end
 return {1, id(offset), entries}
 ";
 
+/// Whether the script may have stored the message before it ended with this error. Redis takes
+/// nothing back: an account that may not publish to the channel has it in the stream all the same.
+pub(super) fn may_have_stored(error: &str) -> bool {
+    // What meets the first command that writes.
+    let at_once = ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"];
+    // Of Redis 7; and Redis 6, which says it at the beginning.
+    error.contains("@user_script:") && !at_once.iter().any(|kind| error.contains(kind))
+}
+
 pub(super) fn store() -> String {
     format!("{COMMON}{STORE}")
 }
 
 pub(super) fn replay() -> String {
     format!("{COMMON}{REPLAY}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_behind_the_first_write_leave_it_open() {
+        for (error, may) in [
+            (
+                "ERR The user executing the script can't publish to the channel mentioned in the command script: ed3b, on @user_script:35.",
+                true,
+            ),
+            (
+                "ERR Error running script (call to f_ed3b): @user_script:35: @user_script: 35: -NOPERM this user has no permissions to access one of the channels used as arguments",
+                true,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: ed3b, on @user_script:21.",
+                false,
+            ),
+            ("NOSCRIPT No matching script. Please use EVAL.", false),
+            ("NOPERM User chat has no permissions to run the 'evalsha' command", false),
+        ] {
+            assert_eq!(may_have_stored(error), may, "{error}");
+        }
+    }
 }
