@@ -740,7 +740,8 @@ final class Options
 
     /**
      * Bytes of publications that wait while the broker is away. Beyond it they are not published on
-     * other nodes, and {@see Server::onError()} gets a {@see PublishException} for each.
+     * other nodes, and {@see Server::onError()} gets a {@see PublishException} for each, or the
+     * {@see Publisher} that it comes from.
      */
     public readonly int $brokerQueue;
 
@@ -1495,7 +1496,8 @@ final class Publisher
      * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes, and
      *        what the broker takes.
      *
-     * @throws PublishException If nobody listens, the server refuses, or the time is up.
+     * @throws PublishException If nobody listens, the server refuses, or the time is up; or if there
+     *         is no room in {@see Options::$brokerQueue} of the server: the message says who has got it.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws \ValueError If the topic is not allowed.
      */
@@ -1587,9 +1589,10 @@ final class WorkerException extends \RuntimeException implements Exception
 final class PublishException extends \RuntimeException implements Exception
 {
     /**
-     * True if the server or broker went silent after it had the message, so that it may have been
-     * published: to publish it again could deliver it twice. False: it was not published. Always
-     * false where the loss is a server's own: the message says what is known of it.
+     * True if the message may have reached somebody, so that to publish it again could deliver it
+     * twice: the server or broker went silent after it had the message; or it was delivered on this
+     * worker or machine, and not on others; or it is not known how far it came when a connection
+     * broke. False: it was not published.
      */
     public readonly bool $uncertain;
 }

@@ -6,7 +6,7 @@ sprocket
 <?php
 require __DIR__ . '/../inc/client.inc';
 
-use Sprocket\{Connection, Options, PublishException, Server};
+use Sprocket\{Connection, History, Options, PublishException, Publisher, Server};
 
 // A port where nobody listens: it was the kernel's choice a moment ago.
 $free = stream_socket_server('tcp://127.0.0.1:0');
@@ -14,7 +14,13 @@ $address = stream_socket_get_name($free, false);
 fclose($free);
 
 $states = $errors = [];
-$server = new Server('ws://127.0.0.1:0', new Options(broker: "redis://$address", brokerQueue: 65536));
+$socket = sys_get_temp_dir() . '/sprocket-away-' . getmypid();
+$server = new Server('ws://127.0.0.1:0', new Options(
+    broker: "redis://$address",
+    brokerQueue: 65536,
+    publishSocket: $socket,
+    history: ['log' => new History()],
+));
 $server->onBroker(function (bool $connected, string $reason) use (&$states): void {
     $states[] = [$connected, $reason !== '', func_num_args()];
 });
@@ -39,12 +45,31 @@ echo "\n";
 pump($server, fn () => count($GLOBALS['errors']) === 4);
 echo implode("\n", array_unique($errors)), "\n";
 pump($server, fn () => ($s = $server->stats())['brokerRefused'] === 4 && $s['brokerWaitingBytes'] > 50_000);
+
+// A publisher is told itself, and only it.
+$publisher = new Publisher("unix://$socket", 10.0);
+foreach (['news', 'log'] as $topic) {
+    try {
+        $publisher->publish($topic, $text);
+    } catch (PublishException $e) {
+        $message = preg_replace('/\d{2,}/', 'N', str_replace($socket, 'SOCKET', $e->getMessage()));
+        echo json_encode($e->uncertain), " $message\n";
+    }
+}
+var_dump(strlen($client->message()) === 10_000);
+$server->publish('log', $text);
+pump($server, fn () => count($GLOBALS['errors']) === 5);
+echo $errors[4], "\n";
 $stats = $server->stats();
 echo "connected $stats[brokerConnected], published $stats[brokerPublished]\n";
 var_dump($stats['callbacks']['broker']['calls'] === count($states));
 --EXPECT--
 [false,true,2]
 0 1 2 3 4 5 6 7 8 9 
+Sprocket\PublishException uncertain
+true The server behind unix://SOCKET could not pass the message on: the queue to the broker is full: N bytes wait, N are allowed; the message was delivered on this machine only
+false The server behind unix://SOCKET refused the message: the queue to the broker is full: N bytes wait, N are allowed; the message was delivered to nobody
+bool(true)
 Sprocket\PublishException
 connected 0, published 0
 bool(true)

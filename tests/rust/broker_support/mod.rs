@@ -258,11 +258,11 @@ impl Node {
         }
     }
 
-    /// What is lost next, as `topic: reason`.
+    /// What is lost next, as `topic: reason`, with a `?` if that is uncertain.
     pub async fn lost(&mut self) -> String {
         loop {
-            if let FromBroker::Lost { topic, reason, .. } = self.event().await {
-                return format!("{topic}: {reason}");
+            if let FromBroker::Lost { topic, reason, uncertain } = self.event().await {
+                return format!("{topic}: {reason}{}", if uncertain { "?" } else { "" });
             }
         }
     }
