@@ -9,7 +9,7 @@ use crate::inflate::harness::{run, same};
 use crate::patterns::check_topic;
 use crate::proxies::{Origin, TrustedProxies};
 use crate::proxy_protocol::{Progress, parse};
-use crate::publish_wire::{self as publish_wire, MAX_ANSWER, Next, Refusal};
+use crate::publish_wire::{self, MAX_ANSWER, Next, Refusal};
 
 /// What a Redis server says to a node. The first byte says how the stream is cut.
 pub fn resp(data: &[u8]) {

@@ -198,8 +198,8 @@ impl Gossip {
         roster: &mut Roster,
         outcome: &mut Outcome,
     ) -> Result<(), Malformed> {
-        // Without one of its parts an answer is none.
-        let (index, last, members) = parse_part(rest).inspect_err(|_| node.parts = None)?;
+        // All of it before any of it counts.
+        let (index, last, members) = parse_part(rest)?;
         if index == 0 {
             node.parts = Some(Parts { version, next: 0, members: HashMap::new() });
         }

@@ -1,0 +1,29 @@
+--TEST--
+What is too much for the hub is refused, and the exception says whether somebody has got it
+--EXTENSIONS--
+sprocket
+--INI--
+memory_limit=256M
+--FILE--
+<?php
+use Sprocket\{History, Options, PublishException, Server};
+
+$server = new Server('ws://127.0.0.1:0', new Options(history: ['log' => new History()]));
+$server->start();
+$text = str_repeat('x', 64 << 20);
+foreach (['news', 'log'] as $topic) {
+    try {
+        $server->publish($topic, $text);
+    } catch (PublishException $e) {
+        echo json_encode($e->uncertain), ' ', $e->getMessage(), "\n";
+    }
+}
+try {
+    $server->broadcast($text);
+} catch (PublishException $e) {
+    echo json_encode($e->uncertain), ' ', $e->getMessage(), "\n";
+}
+--EXPECT--
+true What waits for the other workers would exceed 67108864 bytes; the message was delivered on this worker only
+false What waits for the other workers would exceed 67108864 bytes; the message was delivered to nobody
+true What waits for the other workers would exceed 67108864 bytes; the message was delivered on this worker only
