@@ -4,6 +4,9 @@
 //! Sessions live in a table of the thread and not in their tasks: so commands of the host are
 //! carried out, and written to the socket, without waking a task.
 
+mod commands;
+mod delivery;
+
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::io as std_io;
@@ -16,22 +19,21 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admission::Admission;
-use crate::bus::{self, Ask, Outbound, Up};
+use crate::bus::{self, Outbound};
 use crate::conn::Shared;
-use crate::deflate::{Agreed, Deflate, Fanout};
+use crate::deflate::{Agreed, Deflate};
 use crate::directory::Directory;
 use crate::env::{Env, State};
-use crate::error::PublishFailed;
 use crate::event::{ConnId, Connection, Event, Ticket};
-use crate::frame;
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Mailbox, Resumed, Sequenced, Stopping, Target};
+use crate::queue::{Command, Item, Mailbox, Stopping, Target};
 use crate::request::Request;
-use crate::session::{Published, Session};
+use crate::session::Session;
 use crate::stats::Counters;
 use crate::stream::Stream;
-use crate::topics::{Change, TopicId};
+
+use delivery::Turn;
 
 thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
@@ -81,30 +83,6 @@ pub(crate) struct Io {
     pub(crate) outbound: Outbound,
     /// Other threads were posted something that is not delivered yet.
     posted: bool,
-}
-
-/// What may be delivered before the sockets have their turn again: some milliseconds of work; and
-/// a fraction of what may wait for a peer by default, so that it is written before it is too much.
-#[derive(Debug)]
-struct Turn {
-    /// Bytes of publications, each at least 4 a delivery.
-    left: usize,
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self { left: 256 << 10 }
-    }
-}
-
-impl Turn {
-    fn count(&mut self, deliveries: usize, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes.max(4 * deliveries));
-    }
-
-    fn is_over(&self) -> bool {
-        self.left == 0
-    }
 }
 
 /// What a handshake hands over.
@@ -383,313 +361,13 @@ impl Io {
         });
     }
 
-    /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
-    /// between which the thread looks at its sockets, and what was queued is written.
-    fn take_commands(&mut self) {
-        self.turn = Turn::default();
-        if self.has_rest() && !self.carry_out_rest() {
-            return self.flush_dirty();
-        }
-        let mut inbox = std::mem::take(&mut self.inbox);
-        self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
-        let mut commands = inbox.drain(..);
-        while let Some(command) = commands.next() {
-            self.carry_out(command);
-            if self.turn.is_over() && commands.len() > 0 {
-                self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
-                self.go_on_later();
-            }
-        }
-        drop(commands);
-        self.inbox = inbox;
-        self.flush_dirty();
-    }
-
-    /// False: there is still something left.
-    fn carry_out_rest(&mut self) -> bool {
-        while let Some(command) = self.rest.next() {
-            self.carry_out(command);
-            if self.turn.is_over() {
-                break;
-            }
-        }
-        if self.has_rest() {
-            self.go_on_later();
-            return false;
-        }
-        true
-    }
-
-    fn has_rest(&self) -> bool {
-        !self.rest.as_slice().is_empty()
-    }
-
-    fn go_on_later(&mut self) {
-        self.overdue = true;
-        self.env.server.mailboxes[self.env.index as usize].notify.notify_one();
-    }
-
-    fn flush_dirty(&mut self) {
-        for slot in std::mem::take(&mut self.dirty) {
-            if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
-                session.dirty = false;
-                session.flush(&mut self.env);
-            }
-        }
-    }
-
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Send(target, frame) => self.push(target, |session, env| {
-                let queued = session.send(env, frame);
-                env.messages_out += u64::from(queued);
-                queued
-            }),
-            Command::Owed(target) => self.push(target, |session, _| session.settle()),
-            Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
-            Command::Close(target, code, reason) => self.close(target, code, &reason),
-            Command::Overflow(target) => self.with_session(target, |session, env| {
-                session.overflow(env);
-                session.flush(env);
-            }),
-            Command::Terminate(target) => {
-                self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
-            }
-            Command::Subscribe(target, topic) => self.with_session(target, |s, env| s.subscribe(env, topic)),
-            Command::Unsubscribe(target, topic) => {
-                self.with_session(target, |s, env| s.unsubscribe(env, topic));
-            }
-            Command::Topic(change) => {
-                if self.outbound.broker {
-                    let (name, on) = match &change {
-                        Change::Began(_, name) => (name, true),
-                        Change::Ended(name) => (name, false),
-                    };
-                    self.outbound.push(Up::Interest { name, on }.encode());
-                }
-                self.directory.apply(change);
-            }
-            Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
-            Command::Bus(frame) => self.outbound.push(frame),
-            Command::Ask(ticket, ask) => {
-                let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
-                self.outbound.push(Up::Resume { ticket, topic, position }.encode());
-                self.outbound.asks.insert(ticket, *ask);
-            }
-            Command::Resuming(target, topic, ticket) => {
-                self.with_session(target, |session, env| session.resume(env, topic, ticket));
-            }
-            Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
-                session.resumed(env, *resumed);
-                true
-            }),
-            Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
-            Command::Broadcast { frame, except } => self.broadcast(frame, except),
-            Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
-            Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
-            // An error means that the client has gone meanwhile.
-            Command::Decide(reply, decision) => drop(reply.send(decision)),
-            Command::Respond(reply, response) => drop(reply.send(response)),
-            Command::Adopt { fd, remote, entry } => {
-                crate::http::spawn(&self.env.server.clone(), fd, remote, entry);
-            }
-            Command::NotifyAt(when) => self.notify_at(when),
-            Command::Stop(grace, why) => self.stop(grace, why),
-            Command::Quit => self.quit.notify_one(),
-        }
-    }
-
-    /// `f` queues something and says whether it did.
-    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env) -> bool) {
-        let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
-        if session.shared.id == target.id && f(session, &mut self.env) && !session.dirty {
-            session.dirty = true;
-            self.dirty.push(target.slot);
-        }
-    }
-
-    fn publish(&mut self, topics: &[TopicId], frame: Bytes, except: Option<ConnId>) {
-        self.published += 1;
-        let mut frame = Fanout::new(frame);
-        let mut full = Vec::new();
-        for topic in topics {
-            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
-            // The list is not changed while it is read: sessions that are full have their turn later.
-            for at in 0..self.env.hub.members(*topic).len() {
-                let slot = self.env.hub.members(*topic)[at];
-                self.push_published(slot, &mut frame, except, &mut full);
-            }
-        }
-        self.retry(&full, &mut frame);
-    }
-
-    /// The same for what has a position. Who resumes may have got it.
-    fn publish_sequenced(&mut self, sequenced: &Sequenced) {
-        self.published += 1;
-        let Sequenced { topics, frame, except, position } = sequenced;
-        let mut frame = Fanout::new(frame.clone());
-        let mut full = Vec::new();
-        for topic in &**topics {
-            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
-            self.env.hub.count(*topic);
-            for at in 0..self.env.hub.members(*topic).len() {
-                let slot = self.env.hub.members(*topic)[at];
-                if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
-                    && !session.has_got(topics, position)
-                {
-                    self.push_published(slot, &mut frame, *except, &mut full);
-                }
-            }
-        }
-        self.retry(&full, &mut frame);
-    }
-
-    /// Delivers what another worker or node has published. [`Io::deliver_all`] lets it go.
-    pub(crate) fn deliver_named(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        binary: bool,
-        position: &str,
-        except: u64,
-    ) {
-        let topics = match self.directory.route(topic) {
-            Ok(topics) if !topics.is_empty() => topics,
-            _ => return,
-        };
-        let frame = frame::message(payload, binary);
-        let except = (except != 0).then_some(ConnId(except));
-        if position.is_empty() {
-            self.post_to_others(|| {
-                let (topics, frame) = (topics.clone(), frame.clone());
-                Command::Publish { topics, frame, except }
-            });
-            self.publish(&topics, frame, except);
-        } else {
-            let sequenced = Sequenced { topics, frame, except, position: position.into() };
-            self.post_to_others(|| Command::Sequenced(Box::new(sequenced.clone())));
-            self.publish_sequenced(&sequenced);
-        }
-    }
-
-    /// The same for all connections.
-    pub(crate) fn deliver_broadcast(&mut self, payload: &[u8], binary: bool) {
-        let frame = frame::message(payload, binary);
-        self.post_to_others(|| Command::Broadcast { frame: frame.clone(), except: None });
-        self.broadcast(frame, None);
-    }
-
-    /// The hub's answer to a resuming connection.
-    pub(crate) fn resumed(&mut self, ticket: u64, complete: bool, position: &str, frames: Vec<Bytes>) {
-        let Some(ask) = self.outbound.asks.remove(&ticket) else { return };
-        let Ask { thread, target, id, topic, .. } = ask;
-        let topics = self.directory.route(&topic).unwrap_or_default();
-        let (position, skip) = (position.to_owned(), self.outbound.broker);
-        let command = Command::Resumed(Box::new(Resumed {
-            target,
-            ticket,
-            topic,
-            id,
-            topics,
-            complete,
-            position,
-            frames,
-            skip,
-        }));
-        if thread == self.env.index {
-            self.carry_out(command);
-        } else {
-            self.env.server.mailboxes[thread as usize].post(command);
-            self.posted = true;
-        }
-    }
-
-    /// After a batch of what the hub said.
-    pub(crate) fn deliver_all(&mut self) {
-        self.flush_dirty();
-        if std::mem::take(&mut self.posted) {
-            let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
-            self.env.server.mailboxes.iter().enumerate().filter(others).for_each(|(_, m)| m.deliver());
-        }
-    }
-
-    fn post_to_others(&mut self, command: impl Fn() -> Command) {
-        let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
-        for (_, mailbox) in self.env.server.mailboxes.iter().enumerate().filter(others) {
-            mailbox.post(command());
-            self.posted = true;
-        }
-    }
-
     /// Topics and patterns that have subscribers. On the first thread.
     pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
         self.directory.names()
     }
 
-    /// Does what the host has asked for so far: who publishes after a subscription, or after the
-    /// server was told to stop, must not come before it.
-    pub(crate) fn catch_up(&mut self) {
-        self.finish_rest();
-        if self.env.server.mailboxes[self.env.index as usize].is_pending() {
-            self.take_commands();
-            self.finish_rest();
-        }
-    }
-
-    fn finish_rest(&mut self) {
-        while self.has_rest() {
-            self.turn = Turn::default();
-            self.carry_out_rest();
-            self.flush_dirty();
-        }
-    }
-
     pub(crate) fn is_stopping_for_good(&self) -> bool {
         *self.stop.borrow() && !self.env.server.leaving.load(Ordering::Relaxed)
-    }
-
-    /// Publishes for another process. Gives back a ticket if the hub may refuse to pass it on: it
-    /// has said so before it answers [`Io::bus_synced`], and the ticket must be given up then by
-    /// [`bus::Outbound::outcome`].
-    pub(crate) fn publish_named(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        binary: bool,
-    ) -> Result<Option<u64>, PublishFailed> {
-        let topics = self.directory.route(topic)?;
-        let state = self.env.server.clone();
-        let mut ticket = None;
-        if let Some(port) = &state.bus {
-            ticket = self.outbound.broker.then(|| port.ticket());
-            let frame =
-                Up::Publish { topic, payload, binary, except: 0, ticket: ticket.unwrap_or(0) }.encode();
-            if !port.admit(frame.len()) {
-                Counters::one(&state.counters.bus_refused);
-                return Err(PublishFailed::QueueFull { delivered_here: false, limit: port.limit() });
-            }
-            Counters::one(&state.counters.bus_sent);
-            self.outbound.push(frame);
-            ticket.into_iter().for_each(|ticket| self.outbound.await_refusal(ticket));
-            if bus::limits_of(&state.config.history, topic).is_some() {
-                Counters::one(&state.counters.published);
-                return Ok(ticket);
-            }
-        }
-        Counters::one(&state.counters.published);
-        if topics.is_empty() {
-            return Ok(ticket);
-        }
-        let frame = frame::message(payload, binary);
-        for (_, mailbox) in state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.env.index as usize)
-        {
-            let (topics, frame) = (topics.clone(), frame.clone());
-            mailbox.post(Command::Publish { topics, frame, except: None });
-            mailbox.deliver();
-        }
-        self.publish(&topics, frame, None);
-        self.flush_dirty();
-        Ok(ticket)
     }
 
     /// Resolves when the bus has taken all that was published so far; at once without a bus.
@@ -705,45 +383,6 @@ impl Io {
     /// A receiver that is told of the end of the server.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
-    }
-
-    fn broadcast(&mut self, frame: Bytes, except: Option<ConnId>) {
-        self.published += 1;
-        let mut frame = Fanout::new(frame);
-        let mut full = Vec::new();
-        self.turn.count(self.sessions.len(), frame.len());
-        for slot in 0..self.sessions.len() as u32 {
-            self.push_published(slot, &mut frame, except, &mut full);
-        }
-        self.retry(&full, &mut frame);
-    }
-
-    fn push_published(&mut self, slot: u32, frame: &mut Fanout, except: Option<ConnId>, full: &mut Vec<u32>) {
-        let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { return };
-        if Some(session.shared.id) == except {
-            return;
-        }
-        match session.push_published(&mut self.env, frame, self.published) {
-            Published::Queued if !session.dirty => {
-                session.dirty = true;
-                self.dirty.push(slot);
-            }
-            Published::Full => full.push(slot),
-            Published::Queued | Published::Skipped => {}
-        }
-    }
-
-    /// That much waits for a peer may be because it had no turn to be written.
-    fn retry(&mut self, slots: &[u32], frame: &mut Fanout) {
-        for slot in slots {
-            if let Some(Some(session)) = self.sessions.get_mut(*slot as usize) {
-                session.flush(&mut self.env);
-                if session.push_or_give_up(&mut self.env, frame) && !session.dirty {
-                    session.dirty = true;
-                    self.dirty.push(*slot);
-                }
-            }
-        }
     }
 
     fn notify_at(&mut self, when: Option<Instant>) {

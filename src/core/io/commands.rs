@@ -1,0 +1,155 @@
+//! What the host has posted, carried out in turns.
+
+
+use super::Io;
+use super::delivery::Turn;
+use crate::bus::Up;
+use crate::env::Env;
+use crate::queue::{Command, Target};
+use crate::session::Session;
+use crate::topics::Change;
+
+impl Io {
+    /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
+    /// between which the thread looks at its sockets, and what was queued is written.
+    pub(super) fn take_commands(&mut self) {
+        self.turn = Turn::default();
+        if self.has_rest() && !self.carry_out_rest() {
+            return self.flush_dirty();
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
+        let mut commands = inbox.drain(..);
+        while let Some(command) = commands.next() {
+            self.carry_out(command);
+            if self.turn.is_over() && commands.len() > 0 {
+                self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
+                self.go_on_later();
+            }
+        }
+        drop(commands);
+        self.inbox = inbox;
+        self.flush_dirty();
+    }
+
+    /// False: there is still something left.
+    fn carry_out_rest(&mut self) -> bool {
+        while let Some(command) = self.rest.next() {
+            self.carry_out(command);
+            if self.turn.is_over() {
+                break;
+            }
+        }
+        if self.has_rest() {
+            self.go_on_later();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn has_rest(&self) -> bool {
+        !self.rest.as_slice().is_empty()
+    }
+
+    fn go_on_later(&mut self) {
+        self.overdue = true;
+        self.env.server.mailboxes[self.env.index as usize].notify.notify_one();
+    }
+
+    pub(super) fn flush_dirty(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
+                session.dirty = false;
+                session.flush(&mut self.env);
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Send(target, frame) => self.push(target, |session, env| {
+                let queued = session.send(env, frame);
+                env.messages_out += u64::from(queued);
+                queued
+            }),
+            Command::Owed(target) => self.push(target, |session, _| session.settle()),
+            Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
+            Command::Close(target, code, reason) => self.close(target, code, &reason),
+            Command::Overflow(target) => self.with_session(target, |session, env| {
+                session.overflow(env);
+                session.flush(env);
+            }),
+            Command::Terminate(target) => {
+                self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
+            }
+            Command::Subscribe(target, topic) => self.with_session(target, |s, env| s.subscribe(env, topic)),
+            Command::Unsubscribe(target, topic) => {
+                self.with_session(target, |s, env| s.unsubscribe(env, topic));
+            }
+            Command::Topic(change) => {
+                if self.outbound.broker {
+                    let (name, on) = match &change {
+                        Change::Began(_, name) => (name, true),
+                        Change::Ended(name) => (name, false),
+                    };
+                    self.outbound.push(Up::Interest { name, on }.encode());
+                }
+                self.directory.apply(change);
+            }
+            Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
+            Command::Bus(frame) => self.outbound.push(frame),
+            Command::Ask(ticket, ask) => {
+                let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
+                self.outbound.push(Up::Resume { ticket, topic, position }.encode());
+                self.outbound.asks.insert(ticket, *ask);
+            }
+            Command::Resuming(target, topic, ticket) => {
+                self.with_session(target, |session, env| session.resume(env, topic, ticket));
+            }
+            Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
+                session.resumed(env, *resumed);
+                true
+            }),
+            Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
+            Command::Broadcast { frame, except } => self.broadcast(frame, except),
+            Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
+            Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
+            // An error means that the client has gone meanwhile.
+            Command::Decide(reply, decision) => drop(reply.send(decision)),
+            Command::Respond(reply, response) => drop(reply.send(response)),
+            Command::Adopt { fd, remote, entry } => {
+                crate::http::spawn(&self.env.server.clone(), fd, remote, entry);
+            }
+            Command::NotifyAt(when) => self.notify_at(when),
+            Command::Stop(grace, why) => self.stop(grace, why),
+            Command::Quit => self.quit.notify_one(),
+        }
+    }
+
+    /// `f` queues something and says whether it did.
+    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env) -> bool) {
+        let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
+        if session.shared.id == target.id && f(session, &mut self.env) && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(target.slot);
+        }
+    }
+
+    /// Does what the host has asked for so far: who publishes after a subscription, or after the
+    /// server was told to stop, must not come before it.
+    pub(crate) fn catch_up(&mut self) {
+        self.finish_rest();
+        if self.env.server.mailboxes[self.env.index as usize].is_pending() {
+            self.take_commands();
+            self.finish_rest();
+        }
+    }
+
+    fn finish_rest(&mut self) {
+        while self.has_rest() {
+            self.turn = Turn::default();
+            self.carry_out_rest();
+            self.flush_dirty();
+        }
+    }
+}
