@@ -450,7 +450,7 @@ impl Server {
     }
 
     /// Reads certificates and keys again: new connections get what the files hold now, open ones
-    /// go on. Does nothing without [`Config::tls`].
+    /// go on. Does nothing without [`tls`](crate::Config::tls).
     ///
     /// # Errors
     /// A file can't be used; those in force stay in force.
