@@ -406,8 +406,8 @@ final class Server implements \Countable
      * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
      * {@see Connection::send()}. Does nothing on a server that does not run.
      *
-     * Returns at once, unless publications come faster than the I/O threads deliver them: when 16,384
-     * or 8 MiB of them wait for one thread, it blocks until that thread has caught up.
+     * Returns at once, unless publications come faster than the I/O threads deliver them: when 256 of
+     * them, or 8 MiB, wait for one thread, it blocks until that thread has taken them.
      *
      * It goes to all workers, and with {@see Options::$broker} to all nodes. What can't be passed on
      * at once is told by the exception, what fails later by {@see onError()} with one of the same class.

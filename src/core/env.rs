@@ -226,7 +226,7 @@ impl Env {
     }
 }
 
-/// Commands that wait for a thread before those hold on who make it more.
+/// Commands of the first thread that wait for another before those hold on who make it more.
 pub(crate) const CROWDED: usize = 64;
 
 impl State {
@@ -234,7 +234,7 @@ impl State {
     /// is given. For the first thread, when there are others.
     pub(crate) fn is_crowded(&self) -> bool {
         let mut crowded = false;
-        for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.len() > CROWDED) {
+        for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.passed() > CROWDED) {
             // Among what waits may be what a busy host has not delivered yet.
             mailbox.deliver();
             crowded = true;

@@ -53,6 +53,8 @@ pub(crate) struct Io {
     dirty: Vec<u32>,
     /// Spare vector that is swapped with the mailbox.
     inbox: Vec<Command>,
+    /// Of these, so many were taken.
+    batches: u64,
     /// Of a batch that was too much for one turn, what is left.
     rest: std::vec::IntoIter<Command>,
     /// How much of one is left.
@@ -254,6 +256,7 @@ impl Io {
             free: Vec::new(),
             dirty: Vec::new(),
             inbox: Vec::new(),
+            batches: 0,
             rest: Vec::new().into_iter(),
             turn: Turn::default(),
             http: 0,

@@ -108,7 +108,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
                     if thread == 0 {
                         crate::http::spawn(&state, fd, remote, entry);
                     } else {
-                        state.mailboxes[thread].post(Command::Adopt { fd, remote, entry });
+                        state.mailboxes[thread].pass(Command::Adopt { fd, remote, entry });
                         state.mailboxes[thread].deliver();
                     }
                 }

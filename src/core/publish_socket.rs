@@ -235,6 +235,7 @@ impl Publisher {
                 }
                 Ok(Next::Request(request, bytes)) => {
                     self.room().await;
+                    caught_up().await;
                     used += bytes;
                     publish(&request)
                 }
@@ -327,13 +328,20 @@ impl Publisher {
     }
 }
 
+/// Waits until the thread has done what the host had asked for, in turns.
+async fn caught_up() {
+    let since = io_thread::with(|io| io.batches()).unwrap_or_default();
+    while io_thread::with(|io| io.catch_up(since)) == Some(false) {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn publish(request: &Request<'_>) -> Answer {
     let topic = std::str::from_utf8(request.topic).map_err(|_| Refusal::TopicNotUtf8)?;
     if !request.binary && std::str::from_utf8(request.payload).is_err() {
         return Err(Refusal::NotUtf8);
     }
     let published = io_thread::with(|io| {
-        io.catch_up();
         if io.is_stopping_for_good() {
             return Err(Refusal::Stopping);
         }

@@ -179,35 +179,38 @@ pub(crate) struct Resumed {
 }
 
 impl Command {
-    /// Bytes of a message that no connection's limit counts yet.
-    fn uncounted(&self) -> usize {
+    /// Bytes of a publication, which no connection's limit counts yet.
+    fn published(&self) -> Option<usize> {
         match self {
-            Self::Publish { frame, .. } | Self::Broadcast { frame, .. } => frame.len(),
-            Self::Sequenced(sequenced) => sequenced.frame.len(),
-            _ => 0,
+            Self::Publish { frame, .. } | Self::Broadcast { frame, .. } => Some(frame.len()),
+            Self::Sequenced(sequenced) => Some(sequenced.frame.len()),
+            _ => None,
         }
     }
 }
 
-/// Commands that wait for a thread before the host has to wait, too: enough for one to each of ten
-/// thousand connections.
-const FULL: usize = 16 << 10;
-/// Bytes of publications likewise.
+/// Publications that wait for a thread before the host has to wait, too. To ten thousand subscribers
+/// they are a second's work; and enough that a host that publishes to few seldom waits.
+const FULL: usize = 256;
+/// Bytes of them likewise.
 const FULL_BYTES: usize = 8 << 20;
 
 /// What waits for one I/O thread.
 #[derive(Debug, Default)]
 struct Batch {
     commands: Vec<Command>,
-    /// Of publications.
+    publications: usize,
+    /// Of these.
     bytes: usize,
+    /// Of the commands, those of another I/O thread.
+    passed: usize,
     /// The host waits until it is taken.
     awaited: bool,
 }
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.commands.len() >= FULL || self.bytes >= FULL_BYTES
+        self.publications >= FULL || self.bytes >= FULL_BYTES
     }
 }
 
@@ -231,17 +234,23 @@ impl Mailbox {
     }
 
     /// Adds a command to the batch. The thread takes it after [`Mailbox::deliver`], or when the
-    /// host is busy for long. True: the batch is as large as it should get, and this is none of
-    /// the messages that their connection's limit counts.
+    /// host is busy for long. True: it was a publication, and the batch has enough of them.
     pub(crate) fn post(&self, command: Command) -> bool {
+        let published = command.published();
         let mut batch = self.lock();
-        if let Command::Send(..) = command {
-            batch.commands.push(command);
-            return false;
-        }
-        batch.bytes += command.uncounted();
         batch.commands.push(command);
+        let Some(bytes) = published else { return false };
+        batch.publications += 1;
+        batch.bytes += bytes;
         batch.is_full()
+    }
+
+    /// The same from another I/O thread, which must not wait: it sees to it by [`Mailbox::passed`]
+    /// that this does not get too much.
+    pub(crate) fn pass(&self, command: Command) {
+        let mut batch = self.lock();
+        batch.passed += 1;
+        batch.commands.push(command);
     }
 
     /// Blocks the host until the thread has taken what was delivered, `patience` at most. False: it
@@ -292,9 +301,9 @@ impl Mailbox {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// Commands that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().commands.len()
+    /// Commands of other threads that wait.
+    pub(crate) fn passed(&self) -> usize {
+        self.lock().passed
     }
 
     /// Moves the queue into `batch`, which must be empty.
@@ -302,7 +311,7 @@ impl Mailbox {
         let mut queue = self.lock();
         self.pending.store(false, Ordering::Relaxed);
         std::mem::swap(&mut queue.commands, batch);
-        queue.bytes = 0;
+        (queue.publications, queue.bytes, queue.passed) = (0, 0, 0);
         if std::mem::take(&mut queue.awaited) {
             self.room.notify_all();
         }
@@ -347,10 +356,22 @@ mod tests {
     }
 
     #[test]
-    fn a_message_to_one_connection_never_makes_the_host_wait() {
+    fn what_is_no_publication_never_makes_the_host_wait() {
         let mailbox = Mailbox::default();
-        let send = || Command::Send(Target { slot: 0, id: ConnId(1) }, Bytes::new());
-        assert!((0..2 * FULL).all(|_| !mailbox.post(send())));
+        let target = Target { slot: 0, id: ConnId(1) };
+        let others = || [Command::Send(target, Bytes::new()), Command::Resume(target)];
+        assert!((0..FULL).flat_map(|_| others()).all(|command| !mailbox.post(command)));
+        assert!((1..FULL).all(|_| !mailbox.post(publication(0))), "nor does it count among them");
+    }
+
+    #[test]
+    fn what_another_thread_has_passed_on_is_counted_apart() {
+        let mailbox = Mailbox::default();
+        mailbox.post(publication(1));
+        mailbox.pass(publication(1));
+        assert_eq!(mailbox.passed(), 1);
+        mailbox.take(&mut Vec::new());
+        assert_eq!(mailbox.passed(), 0);
     }
 
     #[test]

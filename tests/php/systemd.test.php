@@ -101,8 +101,11 @@ function booted(Certificates $certificates, array $localhost, string $server, st
     $machine->file("$live/fullchain.pem", file_get_contents($localhost['certificate']));
     $machine->file("$live/privkey.pem", file_get_contents($localhost['key']), 0600);
     $machine->file('srv/chat/server.php', $server);
-    $socket = stream_socket_server('tcp://127.0.0.1:0');
-    $name = stream_socket_get_name($socket, false);
+    // It is opened later: none that the kernel gives to others meanwhile.
+    do {
+        $name = '127.0.0.1:' . random_int(20_000, 29_999);
+        $socket = @stream_socket_server("tcp://$name");
+    } while (!$socket);
     fclose($socket);
     $units = 'etc/systemd/system';
     $machine->file("$units/chat.socket", file_get_contents("$deploy/chat.socket"));

@@ -621,6 +621,7 @@ const SUBSCRIBED: Duration = Duration::from_millis(500);
 /// How long a worker for which too much waits may hold up the others before it is cut, where it
 /// takes some of it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same since it took anything at all. No callback holds up a worker's link, so it is a process
-/// that stands still. One that has done so for longer holds up nobody.
-const STANDSTILL: Duration = Duration::from_secs(1);
+/// The same since it took anything at all. No callback holds up a worker's link, and its thread does
+/// what it is given in turns, so it is a process that stands still. One that has done so for longer
+/// holds up nobody.
+const STANDSTILL: Duration = Duration::from_secs(2);

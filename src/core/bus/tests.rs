@@ -501,12 +501,12 @@ async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
     read(&mut link, &mut theirs, 1).await;
     link.written(BYTES, after(60.0));
     link.written(BYTES, after(60.5));
-    assert_eq!(link.cut_at(), Some(after(61.0)));
+    assert_eq!(link.cut_at(), Some(after(62.0)));
     // It takes some, which buys it time, but not for ever.
     for seconds in [60.9, 61.8, 62.7] {
         read(&mut link, &mut theirs, BYTES / 2).await;
         link.written(BYTES, after(seconds));
-        assert_eq!(link.cut_at(), Some(after(seconds + 1.0)));
+        assert_eq!(link.cut_at(), Some(after(seconds + 2.0)));
     }
     link.written(BYTES, after(63.6));
     read(&mut link, &mut theirs, BYTES / 4).await;

@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Of the protocol. A worker that speaks another one is refused.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Bytes of a frame beyond those of its payload: four names of the longest kind and numbers.
 pub(crate) const OVERHEAD: usize = 4096;
 

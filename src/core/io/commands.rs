@@ -1,6 +1,5 @@
 //! What the host has posted, carried out in turns.
 
-
 use super::Io;
 use super::delivery::Turn;
 use crate::bus::Up;
@@ -19,6 +18,7 @@ impl Io {
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
+        self.batches += 1;
         let mut commands = inbox.drain(..);
         while let Some(command) = commands.next() {
             self.carry_out(command);
@@ -135,21 +135,21 @@ impl Io {
         }
     }
 
-    /// Does what the host has asked for so far: who publishes after a subscription, or after the
-    /// server was told to stop, must not come before it.
-    pub(crate) fn catch_up(&mut self) {
-        self.finish_rest();
-        if self.env.server.mailboxes[self.env.index as usize].is_pending() {
+    /// A turn of what the host had asked for when [`Io::batches`] was `since`: who publishes after a
+    /// subscription, or after the server was told to stop, must not come before it. True: it is done.
+    pub(crate) fn catch_up(&mut self, since: u64) -> bool {
+        let is_done = |io: &Self| {
+            let pending = io.env.server.mailboxes[io.env.index as usize].is_pending();
+            !io.has_rest() && (io.batches > since || !pending)
+        };
+        if !is_done(self) {
             self.take_commands();
-            self.finish_rest();
         }
+        is_done(self)
     }
 
-    fn finish_rest(&mut self) {
-        while self.has_rest() {
-            self.turn = Turn::default();
-            self.carry_out_rest();
-            self.flush_dirty();
-        }
+    /// Batches taken so far.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches
     }
 }

@@ -129,7 +129,7 @@ impl Io {
         if thread == self.env.index {
             self.carry_out(command);
         } else {
-            self.env.server.mailboxes[thread as usize].post(command);
+            self.env.server.mailboxes[thread as usize].pass(command);
             self.posted = true;
         }
     }
@@ -146,7 +146,7 @@ impl Io {
     fn post_to_others(&mut self, command: impl Fn() -> Command) {
         let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
         for (_, mailbox) in self.env.server.mailboxes.iter().enumerate().filter(others) {
-            mailbox.post(command());
+            mailbox.pass(command());
             self.posted = true;
         }
     }
@@ -187,7 +187,7 @@ impl Io {
         for (_, mailbox) in state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.env.index as usize)
         {
             let (topics, frame) = (topics.clone(), frame.clone());
-            mailbox.post(Command::Publish { topics, frame, except: None });
+            mailbox.pass(Command::Publish { topics, frame, except: None });
             mailbox.deliver();
         }
         self.publish(&topics, frame, None);
