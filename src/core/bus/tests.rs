@@ -248,8 +248,12 @@ impl Raw {
     }
 
     /// Asks for a topic from its beginning, so often; the hub has read it all.
-    fn ask(&mut self, topic: &str, times: u64) {
-        (0..times).for_each(|ticket| self.say(&Up::Resume { ticket, topic, position: "f-0" }));
+    /// From the beginning; `apart`: each in other words, so that each must be asked.
+    fn ask(&mut self, topic: &str, times: u64, apart: bool) {
+        for ticket in 0..times {
+            let position = &format!("f-{}", "0".repeat(if apart { ticket as usize + 1 } else { 1 }));
+            self.say(&Up::Resume { ticket, topic, position });
+        }
         self.say(&Up::Sync);
         while !self.hear(|said| matches!(said, Down::Synced)) {}
     }
@@ -530,7 +534,7 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     // One that reads late has its answers nevertheless, and each once.
     hold(true);
     let mut late = node.raw(1);
-    late.ask("h.1", 40);
+    late.ask("h.1", 40, true);
     hold(false);
     while replays() == 0 {
         std::thread::sleep(Duration::from_millis(1));
@@ -546,7 +550,7 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     // One that never does is cut, and until then the broker is asked for no more than has room.
     hold(true);
     let mut deaf = node.raw(2);
-    deaf.ask("h.1", 300);
+    deaf.ask("h.1", 300, true);
     let (worker, address) = node.worker(1);
     let (_client, conn) = subscriber(&worker, address, &[]);
     let before = replays();
@@ -556,6 +560,30 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     let asked = replays() - before;
     assert!(asked < 50, "{asked} answers for a worker that does not read");
     drop(deaf);
+}
+
+#[test]
+fn those_who_come_back_together_are_answered_together() {
+    let exchange = Arc::default();
+    let node = Node::with_queue(&exchange, 1, 1 << 20);
+    let fake = Fake(exchange, 0);
+    let hold = |hold| fake.with(|exchange| exchange.hold = hold);
+    fake.store("h.1", "kept".into(), false, &History::default()).unwrap();
+    hold(true);
+    let mut raw = node.raw(1);
+    raw.ask("h.1", 500, false);
+    hold(false);
+    let (mut answered, mut got) = (BTreeSet::new(), BTreeSet::new());
+    while answered.len() < 500 {
+        raw.hear(|said| match said {
+            Down::Missed { ticket, payload, .. } => assert!(payload == b"kept" && got.insert(ticket)),
+            Down::Resumed { ticket, complete, .. } => assert!(complete && answered.insert(ticket)),
+            _ => {}
+        });
+    }
+    assert_eq!(got.len(), 500, "what each has missed comes once");
+    let replays = fake.with(|exchange| exchange.replays);
+    assert!(replays < 10, "the broker was asked {replays} times");
 }
 
 /// A hub of which nobody but the test knows what it reads: says hello to the next worker.

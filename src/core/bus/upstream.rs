@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
@@ -40,6 +40,37 @@ impl Question {
     }
 }
 
+/// Who has asked the same, and waits for the broker to be asked: when a node has died, all its
+/// clients come back with the position of the same moment. The answer to one that was asked after
+/// them is theirs, too; they are no more than there may be questions.
+#[derive(Debug, Clone, Default)]
+struct Waiting(Arc<StdMutex<Groups>>);
+
+/// Topic and position.
+type Key = (String, String);
+/// Who has asked, and when the last one did.
+type Groups = HashMap<Key, (Vec<Question>, Instant)>;
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Groups> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True: somebody must ask for them.
+    fn join(&self, key: &Key, question: Question) -> bool {
+        let (mut waiting, now) = (self.lock(), Instant::now());
+        let (together, last) = waiting.entry(key.clone()).or_insert_with(|| (Vec::new(), now));
+        together.push(question);
+        *last = now;
+        together.len() == 1
+    }
+
+    /// Those who have asked until now, and when the last one did; who comes later needs a later answer.
+    fn close(&self, key: &Key) -> (Vec<Question>, Instant) {
+        self.lock().remove(key).unwrap_or_else(|| (Vec::new(), Instant::now()))
+    }
+}
+
 /// Its answer.
 pub(super) type Answer = (String, Question, Replay);
 
@@ -52,6 +83,7 @@ pub(super) struct Broker {
     /// Who asks the broker, one at a time, until the answer has its place; and when the broker was
     /// last found to be away: who has waited since before need not try again.
     turn: Arc<Mutex<Option<Instant>>>,
+    waiting: Waiting,
     /// Questions under way that somebody waits for.
     pub(super) asking: usize,
     /// Whether it is there, and why not, once it has said so.
@@ -79,6 +111,7 @@ impl Broker {
             incoming,
             answers: mpsc::channel(ANSWERS),
             turn: Arc::default(),
+            waiting: Waiting::default(),
             asking: 0,
             state: None,
             interest: HashMap::new(),
@@ -111,15 +144,26 @@ impl Broker {
         if !matches!(question, Question::Look) {
             self.asking += 1;
         }
-        let (topic, position, limits) = (topic.to_owned(), position.to_owned(), limits.clone());
+        let key = (topic.to_owned(), position.to_owned());
+        // A question that comes later on purpose must not be answered before.
+        let alone = if after.is_zero() {
+            if !self.waiting.join(&key, question) {
+                return;
+            }
+            None
+        } else {
+            Some(question)
+        };
+        let (limits, waiting) = (limits.clone(), self.waiting.clone());
         let (upstream, answers, turn) = (self.upstream.clone(), self.answers.0.clone(), self.turn.clone());
         tokio::spawn(async move {
-            if !after.is_zero() {
-                tokio::time::sleep(after).await;
-            }
+            tokio::time::sleep(after).await;
             let asked = Instant::now();
             let mut away = turn.lock().await;
-            let replay = if question.is_moot() || away.is_some_and(|at| asked < at) {
+            let alone = alone.map(|question| (vec![question], asked));
+            let (questions, asked) = alone.unwrap_or_else(|| waiting.close(&key));
+            let (topic, position) = key;
+            let replay = if questions.iter().all(Question::is_moot) || away.is_some_and(|at| asked < at) {
                 Replay { failed: true, ..Replay::default() }
             } else {
                 let replay = upstream.replay(&topic, &position, &limits).await;
@@ -128,8 +172,10 @@ impl Broker {
                 }
                 replay
             };
-            // An error means that the hub has ended.
-            let _ = answers.send((topic, question, replay)).await;
+            for question in questions {
+                // An error means that the hub has ended.
+                let _ = answers.send((topic.clone(), question, replay.clone())).await;
+            }
         });
     }
 

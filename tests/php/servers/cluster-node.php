@@ -18,7 +18,7 @@ use Sprocket\{Connection, History, Options, PublishException, Request, Response,
 $config = json_decode($argv[1], true, flags: JSON_THROW_ON_ERROR);
 $options = $config['options'];
 if ($config['history'] > 0) {
-    $options['history'] = ['feed' => new History(messages: $config['history'], stamp: '%position%')];
+    $options['history'] = ['feed' => new History(messages: $config['history'], bytes: 256 << 20, stamp: '%position%')];
 }
 $server = new Server($config['listen'], new Options(...$options));
 $state = ['published' => 0, 'failed' => 0, 'errors' => [], 'broker' => [], 'answers' => 0, 'resumed' => 0, 'incomplete' => 0];
