@@ -263,6 +263,7 @@ mod tests {
             away: Vec::new(),
             now: 0,
             first: 0,
+            last: 0,
             report: Report { connections: 1, streams: 1, holes: vec![None], ..Report::default() },
         };
         for seq in [0, 1, 1, 4, 3] {
