@@ -128,6 +128,9 @@ $server->onRequest(function (Request $request) use ($server): Response {
 });
 
 $server->start();
-echo implode(' ', $server->addresses()), "\n";
+// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+$server->after(0.0, function () use ($server): void {
+    echo implode(' ', $server->addresses()), "\n";
+});
 $server->run();
 echo "done\n";

@@ -51,6 +51,9 @@ $server->onError(function (Throwable $e, ?Connection $c): void {
 });
 $server->every(0.05, fn () => $server->stats());
 $server->start();
-echo $server->addresses()[0], "\n";
+// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+$server->after(0.0, function () use ($server): void {
+    echo $server->addresses()[0], "\n";
+});
 $server->run();
 echo "done\n";

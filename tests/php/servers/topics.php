@@ -24,5 +24,8 @@ $server->onMessage(function (Connection $connection, string $payload): void {
 $server->onRequest(fn (Request $request): Response => new Response(200, json_encode($server->stats())));
 
 $server->start();
-echo $server->addresses()[0], "\n";
+// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+$server->after(0.0, function () use ($server): void {
+    echo $server->addresses()[0], "\n";
+});
 $server->run();
