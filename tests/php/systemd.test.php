@@ -174,4 +174,10 @@ test('the kernel knows each setting for many connections', function () use ($dep
         check(is_file($file) || str_contains($name, 'nf_conntrack') || !is_dir(dirname($file)), "$name is no setting");
         check(preg_match('/^\\d+( \\d+)*$/', $value) === 1, $line);
     }
+    if (SystemdMachine::missing() === null) {
+        // Those of the network, where they are nobody else's.
+        $network = implode("\n", preg_grep('/^net\\./', file("$deploy/90-sprocket.conf", FILE_IGNORE_NEW_LINES)));
+        exec('echo ' . escapeshellarg($network) . ' | unshare --net sysctl -p - 2>&1', $said, $status);
+        same([0, explode("\n", $network)], [$status, $said], 'what sysctl sets');
+    }
 });

@@ -19,20 +19,10 @@ fn subjects() -> Subjects {
 fn wire() -> Nats {
     let stream = Stream::new(&subjects(), &History::default());
     let known = (stream.name.clone(), (stream, Known::Asked(Instant::now())));
-    Nats {
-        subjects: subjects(),
-        node: "1".to_owned(),
-        longest: 1000,
-        inbox: "_INBOX.i".to_owned(),
-        listening: true,
-        names: HashMap::new(),
-        sids: HashMap::new(),
-        next: FIRST,
-        pings: VecDeque::new(),
-        sent: 0,
-        asked_for: 0,
-        streams: HashMap::from([known]),
-    }
+    let mut wire = Nats::new(subjects(), "1".to_owned(), 1000, "_INBOX.i".to_owned());
+    wire.listening = true;
+    wire.streams.extend([known]);
+    wire
 }
 
 /// The first byte says how the stream is cut, which must not make a difference.

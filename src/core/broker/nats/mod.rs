@@ -57,20 +57,7 @@ const JETSTREAM: Duration = Duration::from_secs(5);
 pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str, node: u64) -> Result<Opened, String> {
     let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
     let client = Client::connect(url, place).await?;
-    let wire = Nats {
-        subjects,
-        node: format!("{node:016x}"),
-        longest: client.longest,
-        inbox: client::inbox(),
-        listening: false,
-        names: HashMap::new(),
-        sids: HashMap::new(),
-        next: FIRST,
-        pings: VecDeque::new(),
-        sent: 0,
-        asked_for: 0,
-        streams: HashMap::new(),
-    };
+    let wire = Nats::new(subjects, format!("{node:016x}"), client.longest, client::inbox());
     let (stream, input) = client.into_parts();
     Ok((Box::new(wire), stream, input))
 }
@@ -111,6 +98,23 @@ struct Nats {
 }
 
 impl Nats {
+    fn new(subjects: Subjects, node: String, longest: usize, inbox: String) -> Self {
+        Self {
+            subjects,
+            node,
+            longest,
+            inbox,
+            listening: false,
+            names: HashMap::new(),
+            sids: HashMap::new(),
+            next: FIRST,
+            pings: VecDeque::new(),
+            sent: 0,
+            asked_for: 0,
+            streams: HashMap::new(),
+        }
+    }
+
     fn message(&mut self, message: Message, out: &mut BytesMut) -> Heard {
         match message.sid {
             EVERYBODY => Heard::Broadcast(self.body(message)),

@@ -1,23 +1,13 @@
 //! What a Redis server says, for the fuzz target.
 
 use bytes::BytesMut;
-use std::collections::{HashMap, VecDeque};
 
 use super::resp::{LARGEST, Value, command, read};
 use super::{Redis, replay_of};
 use crate::broker::harness::{feed, hear};
 
 fn wire() -> Redis {
-    Redis {
-        prefix: "p:".to_owned(),
-        node: 1,
-        run: String::new(),
-        script: Err(String::new()),
-        patterns: HashMap::new(),
-        due: VecDeque::new(),
-        leaving: HashMap::new(),
-        useless: None,
-    }
+    Redis::new("p:", 1, String::new(), Err(String::new()))
 }
 
 /// The first byte says how the stream is cut, which must not make a difference.

@@ -48,16 +48,7 @@ pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str, node: u64
     let run = client.run().await?;
     let script = client.call(&[b"SCRIPT", b"LOAD", script::store().as_bytes()]).await;
     let script = script.and_then(|sha| sha.as_text().cloned().ok_or_else(|| "no digest".to_owned()));
-    let wire = Redis {
-        prefix: prefix.to_owned(),
-        node,
-        run,
-        script,
-        patterns: HashMap::new(),
-        due: VecDeque::new(),
-        leaving: HashMap::new(),
-        useless: None,
-    };
+    let wire = Redis::new(prefix, node, run, script);
     let (stream, input) = client.into_parts();
     Ok((Box::new(wire), stream, input))
 }
@@ -105,6 +96,19 @@ fn escape(text: &str, glob: &mut Vec<u8>) {
 }
 
 impl Redis {
+    fn new(prefix: &str, node: u64, run: String, script: Result<Bytes, String>) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            node,
+            run,
+            script,
+            patterns: HashMap::new(),
+            due: VecDeque::new(),
+            leaving: HashMap::new(),
+            useless: None,
+        }
+    }
+
     fn channel(&self, name: &str) -> Vec<u8> {
         [self.prefix.as_bytes(), name.as_bytes()].concat()
     }
@@ -402,16 +406,7 @@ mod tests {
     use super::*;
 
     fn redis() -> Redis {
-        Redis {
-            prefix: "p*:".to_owned(),
-            node: 1,
-            run: String::new(),
-            script: Err(String::new()),
-            patterns: HashMap::new(),
-            due: VecDeque::new(),
-            leaving: HashMap::new(),
-            useless: None,
-        }
+        Redis::new("p*:", 1, String::new(), Err(String::new()))
     }
 
     #[test]
