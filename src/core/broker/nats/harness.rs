@@ -1,13 +1,12 @@
 //! What a NATS server says, and topics as subjects, for the fuzz target.
 
 use bytes::BytesMut;
-use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::jetstream::Stream;
 use super::protocol::{LONGEST, LONGEST_LINE, Message, Said, publish, read};
 use super::subject::Subjects;
-use super::{FIRST, Known, Nats};
+use super::{Known, Nats};
 use crate::broker::History;
 use crate::broker::harness::{feed, hear};
 use crate::patterns::{Kind, kind};
