@@ -18,6 +18,9 @@ pub(crate) mod harness;
 /// about 50 ns, its default of 128 KiB more than a system call.
 const ENGINE_READ: usize = 4 << 10;
 
+/// What is said of a text that is none (RFC 6455 section 8.1).
+pub(crate) const INVALID_TEXT: &str = "text is not valid UTF-8";
+
 /// An engine and the position that it has reached. A connection needs one only while it stands
 /// inside a message; between messages it goes back to the pool of its thread.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ pub(crate) fn failure(error: &Error) -> (u16, String) {
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
             (1009, format!("message of {size} bytes, at most {max_size} are allowed"))
         }
-        Error::Utf8(_) => (1007, "text is not valid UTF-8".into()),
+        Error::Utf8(_) => (1007, INVALID_TEXT.into()),
         Error::Protocol(ProtocolError::InvalidCloseSequence) => (1002, "invalid close frame".into()),
         Error::Protocol(error) => (1002, words(error)),
         other => (1002, other.to_string()),

@@ -54,6 +54,7 @@ mod io;
 mod listener;
 mod metrics;
 mod outbox;
+mod partial;
 mod patterns;
 pub mod prepared;
 mod proxies;

@@ -15,6 +15,7 @@ use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::outbox::Outbox;
+use crate::partial::Partial;
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::stream::Stream;
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     out: Outbox,
     /// Only inside a message, and while closing.
     codec: Option<Box<Codec>>,
+    /// The start of a message that goes on with the next input, before the engine's turn if any.
+    partial: Option<Box<Partial>>,
     /// Bytes that were received and not looked at yet: those that arrived with the handshake, and
     /// what follows compressed messages that were enough for now.
     early: Bytes,
@@ -101,6 +104,7 @@ impl Session {
             stream,
             out: Outbox::default(),
             codec: None,
+            partial: None,
             early,
             deflate,
             phase: Phase::Open,
@@ -391,6 +395,7 @@ impl Session {
         let closing = self.phase == Phase::Closing;
         self.report(env, code, reason);
         self.codec = None;
+        self.partial = None;
         self.deflate = None;
         self.early = Bytes::new();
         self.phase = Phase::Lingering { fin: false };

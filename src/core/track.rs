@@ -50,28 +50,54 @@ impl Tracker {
     }
 
     /// Follows the next piece of the stream.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn scan(&mut self, mut input: &[u8]) -> Scan {
+        let mut all = Scan { messages: 0, invalid_utf8: false };
+        while !input.is_empty() && !all.invalid_utf8 {
+            let (scan, used) = self.scan_message(input);
+            all.messages += scan.messages;
+            all.invalid_utf8 = scan.invalid_utf8;
+            input = &input[used..];
+        }
+        all
+    }
+
+    /// Follows the next piece of the stream, but not beyond where it stands between two messages.
+    /// Also says how many bytes that was: not 0, where there are any.
+    pub(crate) fn scan_message(&mut self, input: &[u8]) -> (Scan, usize) {
+        let mut rest = input;
+        let scan = self.follow(&mut rest);
+        (scan, input.len() - rest.len())
+    }
+
+    fn follow(&mut self, input: &mut &[u8]) -> Scan {
         let mut scan = Scan { messages: 0, invalid_utf8: false };
         loop {
             if self.left > 0 {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
                 let (piece, rest) = input.split_at(n);
+                *input = rest;
                 self.left -= n as u64;
                 if self.frame.checked && !self.check(piece) {
                     scan.invalid_utf8 = true;
                     return scan;
                 }
-                input = rest;
                 if self.left > 0 {
                     return scan;
                 }
                 self.end_of_frame(&mut scan);
+                if self.is_clean() {
+                    return scan;
+                }
             }
             if input.is_empty() {
                 return scan;
             }
-            let Some((frame, length, used)) = self.parse_header(input) else { return scan };
-            input = &input[used..];
+            let Some((frame, length, used)) = self.parse_header(input) else {
+                *input = &[];
+                return scan;
+            };
+            *input = &input[used..];
             self.frame = frame;
             self.left = length;
             // A text that arrives whole in one frame is left to the engine. So is the text of a
@@ -80,6 +106,9 @@ impl Tracker {
             self.frame.checked = !frame.control && self.text && !whole;
             if length == 0 {
                 self.end_of_frame(&mut scan);
+                if self.is_clean() {
+                    return scan;
+                }
             }
         }
     }

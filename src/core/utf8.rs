@@ -9,6 +9,11 @@ pub(crate) struct Utf8 {
 }
 
 impl Utf8 {
+    /// No character is under way.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.len == 0
+    }
+
     /// False: no continuation can make the text valid.
     pub(crate) fn feed(&mut self, mut piece: &[u8]) -> bool {
         while self.len > 0 {

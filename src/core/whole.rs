@@ -1,7 +1,8 @@
 //! The common case, without the engine: a message that arrives whole, in one frame.
 //!
 //! Nothing of it outlives the call, so the engine and the tracker need not know. What is not
-//! plainly in order, or not whole, is left to them, and so is saying what is wrong with it.
+//! plainly in order is left to them, and so is saying what is wrong with it; what is not whole is a
+//! [`Partial`](crate::partial::Partial).
 
 use bytes::Bytes;
 
@@ -19,35 +20,80 @@ pub(crate) struct Whole {
     pub(crate) used: usize,
 }
 
-/// The message at the start of `input`, if it is a masked one of at most `max` bytes in a single
-/// frame, all there, and valid.
-pub(crate) fn read(input: &[u8], max: usize) -> Option<Whole> {
-    let (&[first, second], rest) = input.split_first_chunk()?;
+/// What a stream starts with.
+pub(crate) enum Start {
+    /// The frame of a message in a single frame.
+    Frame(Header),
+    /// Perhaps that, but its header has not arrived whole.
+    Short,
+    /// Something for the engine.
+    Other,
+}
+
+/// Of a masked frame that is a message by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) binary: bool,
+    /// Bytes of the payload.
+    pub(crate) length: usize,
+    pub(crate) mask: [u8; 4],
+    /// Bytes of the header.
+    pub(crate) used: usize,
+}
+
+/// Looks at the header at the start of `input`.
+#[inline(always)]
+pub(crate) fn start(input: &[u8], max: usize) -> Start {
+    let Some((&[first, second], rest)) = input.split_first_chunk() else {
+        return if matches!(input, [] | [TEXT | BINARY]) { Start::Short } else { Start::Other };
+    };
     if !matches!(first, TEXT | BINARY) || second & MASKED == 0 {
-        return None;
+        return Start::Other;
     }
     let (length, rest) = match second & !MASKED {
         126 => {
-            let (length, rest) = rest.split_first_chunk()?;
+            let Some((length, rest)) = rest.split_first_chunk() else { return Start::Short };
             (usize::from(u16::from_be_bytes(*length)), rest)
         }
         127 => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (usize::try_from(u64::from_be_bytes(*length)).ok()?, rest)
+            let Some((length, rest)) = rest.split_first_chunk() else { return Start::Short };
+            let Ok(length) = usize::try_from(u64::from_be_bytes(*length)) else { return Start::Other };
+            (length, rest)
         }
         short => (usize::from(short), rest),
     };
-    let (mask, rest) = rest.split_first_chunk()?;
     if length > max {
-        return None;
+        return Start::Other;
     }
-    let mut payload = rest.get(..length)?.to_vec();
-    let ascii = unmask(&mut payload, *mask);
-    let binary = first == BINARY;
+    let Some((mask, rest)) = rest.split_first_chunk() else { return Start::Short };
+    Start::Frame(Header { binary: first == BINARY, length, mask: *mask, used: input.len() - rest.len() })
+}
+
+/// The message at the start of `input`, if it is a masked one of at most `max` bytes in a single
+/// frame, all there, and valid.
+pub(crate) fn read(input: &[u8], max: usize) -> Option<Whole> {
+    let Start::Frame(Header { binary, length, mask, used }) = start(input, max) else { return None };
+    let masked = input.get(used..)?.get(..length)?;
+    let mut payload = masked.to_vec();
+    let ascii = unmask(&mut payload, mask);
     if !binary && !ascii && std::str::from_utf8(&payload).is_err() {
         return None;
     }
-    Some(Whole { payload: payload.into(), binary, used: input.len() - rest.len() + length })
+    Some(Whole { payload: payload.into(), binary, used: used + length })
+}
+
+/// Appends what `masked` is without its mask, of which the first byte comes first. True if that is
+/// ASCII.
+pub(crate) fn append(payload: &mut Vec<u8>, masked: &[u8], mask: [u8; 4]) -> bool {
+    /// So much is unmasked while it is still in the fastest cache.
+    const AT_ONCE: usize = 8 << 10;
+    let mut ascii = true;
+    for piece in masked.chunks(AT_ONCE) {
+        let from = payload.len();
+        payload.extend_from_slice(piece);
+        ascii &= unmask(&mut payload[from..], mask);
+    }
+    ascii
 }
 
 /// Takes the mask off (RFC 6455 section 5.3). True if all bytes are ASCII then.

@@ -53,6 +53,94 @@ fn messages_arrive_whole_and_answers_leave_in_order() {
 }
 
 #[test]
+fn messages_arrive_whole_however_the_stream_is_cut() {
+    let (server, address) = start(Config { max_message_size: 4 << 20, ..Config::default() });
+    let mut client = open(address);
+    let conn = opened(&server);
+    let sizes = [16_384, 16_384, 5, 4_095, 4_096, 40_000, 0, 200_000, 16_384, 1, 3_000_000, 16_384, 16_384];
+    let payload = |i: usize| "é€x".bytes().cycle().skip(6 * i).take(sizes[i] / 6 * 6).collect::<Vec<_>>();
+    let mut bytes = Vec::new();
+    for i in 0..sizes.len() {
+        bytes.extend(frame(0x81 + (i & 1) as u8, &payload(i)));
+        if i % 3 == 0 {
+            bytes.extend(frame(0x89, b"between"));
+            bytes.extend(frame(0x01, &payload(i)));
+            bytes.extend(frame(0x80, b"end"));
+        }
+    }
+    for step in [997, 4_099, 16_000, 65_536, 150_001, bytes.len()] {
+        let writer = {
+            let (mut client, bytes) = (client.try_clone().unwrap(), bytes.clone());
+            std::thread::spawn(move || bytes.chunks(step).for_each(|piece| client.write_all(piece).unwrap()))
+        };
+        // Kept until all have come: what is read later must not be written over them.
+        let mut got = Vec::new();
+        while got.len() < sizes.len() + sizes.len().div_ceil(3) {
+            let Event::Message { id, payload, binary } = next(&server) else { panic!() };
+            assert_eq!(id, conn.id());
+            got.push((payload, binary));
+        }
+        writer.join().unwrap();
+        let mut got = got.iter();
+        for i in 0..sizes.len() {
+            let (bytes, binary) = got.next().unwrap();
+            assert!(bytes == &payload(i) && *binary == (i & 1 == 1), "message {i} in steps of {step}");
+            if i % 3 == 0 {
+                let (bytes, binary) = got.next().unwrap();
+                assert!(
+                    bytes == &[&payload(i)[..], b"end"].concat() && !binary,
+                    "after {i}, steps of {step}"
+                );
+                assert_eq!(read_frame(&mut client), (0x8a, b"between".to_vec()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_that_closes_inside_of_a_message_gets_the_answer_behind_it() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    let message = frame(0x82, &vec![7; 50_000]);
+    // It has begun when the first one is there, and cannot be over.
+    client.write_all(&[frame(0x82, b"first"), message[..30_000].to_vec()].concat()).unwrap();
+    assert!(matches!(next(&server), Event::Message { .. }));
+    assert!(server.close(&conn, 1000, "enough"));
+    server.flush();
+    assert_eq!(read_close(&mut client), (1000, "enough".to_owned()));
+    client.write_all(&message[30_000..]).unwrap();
+    client.write_all(&frame(0x89, b"still there?")).unwrap();
+    client.write_all(&close_frame(1000, "enough")).unwrap();
+    assert_eq!(closed(&server), (conn.id(), 1000, "enough".to_owned()));
+    assert!(at_end(&mut client));
+    assert_eq!(server.stats().undelivered, 1, "what came too late is counted");
+}
+
+#[test]
+fn a_large_text_is_refused_where_it_gets_invalid() {
+    for (size, at) in [(200_000, 150_000), (20_000, 19_999), (16_384, 0)] {
+        let (server, address) = start(Config::default());
+        let mut client = open(address);
+        let conn = opened(&server);
+        let mut payload = vec![b'x'; size];
+        payload[at] = 0xc3;
+        // Large messages before it, so that it is read like one of many.
+        let good = frame(0x81, &vec![b'y'; 16_384]);
+        let bad = frame(0x81, &payload);
+        // But for the last byte, where that is not the bad one.
+        let cut = if at + 1 < size { bad.len() - 1 } else { bad.len() };
+        for _ in 0..3 {
+            client.write_all(&good).unwrap();
+            assert!(matches!(next(&server), Event::Message { .. }));
+        }
+        client.write_all(&bad[..cut]).unwrap();
+        assert_eq!(closed(&server), (conn.id(), 1007, "text is not valid UTF-8".to_owned()));
+        assert_eq!(read_close(&mut client).0, 1007);
+    }
+}
+
+#[test]
 fn a_frame_that_comes_with_the_handshake_is_not_lost() {
     let (server, address) = start(Config::default());
     let mut client = connect(address);
