@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::admission::Limits;
 use crate::bus::{Port, Replica};
+use crate::chunks::Chunks;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
@@ -70,7 +71,9 @@ pub(crate) struct State {
 pub(crate) struct Env {
     pub(crate) server: Arc<State>,
     pub(crate) index: u16,
-    /// Scratch of reads.
+    /// For reads of plain sockets.
+    pub(crate) chunks: Chunks,
+    /// Scratch of other reads.
     pub(crate) read: Box<[u8]>,
     /// Scratch of writes, empty between them.
     pub(crate) write: Vec<u8>,
@@ -111,6 +114,7 @@ impl Env {
         Self {
             server,
             index,
+            chunks: Chunks::default(),
             read: vec![0; READ_BUFFER].into_boxed_slice(),
             write: Vec::new(),
             tick: 0,

@@ -34,6 +34,7 @@ pub mod fuzzing;
 
 mod admission;
 mod body;
+mod chunks;
 mod codec;
 mod conn;
 mod deflate;

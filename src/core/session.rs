@@ -3,12 +3,14 @@
 mod input;
 mod topics;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use crate::admission::Admission;
+use crate::chunks::LARGE;
 use crate::codec::{Codec, Gate, close_frame};
 use crate::conn::Shared;
 use crate::deflate::Deflate;
@@ -24,7 +26,7 @@ use topics::{Resumes, Subscription};
 
 pub(crate) use topics::Published;
 
-/// Reads of one poll, of up to 64 KiB each, before other connections get their turn.
+/// Reads of one poll, of up to 128 KiB each, before other connections get their turn.
 const READS_PER_POLL: usize = 4;
 
 /// Bytes inflated at a time, before other connections get their turn.
@@ -69,6 +71,8 @@ pub(crate) struct Session {
     /// permessage-deflate, if it was negotiated.
     deflate: Option<Box<Deflate>>,
     phase: Phase,
+    /// The last read brought enough for a large message: what comes is read into a chunk.
+    large: bool,
     /// To be reported instead of what the peer answers: we have failed the connection.
     failed: Option<(u16, String)>,
     /// Counts against the limits until the end is reported.
@@ -108,6 +112,7 @@ impl Session {
             early,
             deflate,
             phase: Phase::Open,
+            large: false,
             failed: None,
             admission: Some(admission),
             waker: None,
@@ -161,32 +166,55 @@ impl Session {
                 self.receive(env, &early);
                 continue;
             }
-            let mut buffer = std::mem::take(&mut env.read);
-            let polled = self.stream.poll_read(cx, &mut buffer);
-            let alive = match polled {
-                Poll::Pending => {
-                    env.read = buffer;
-                    return;
-                }
-                Poll::Ready(Ok(0)) => {
-                    self.lost(env, "the peer went away without a close frame");
-                    false
-                }
-                Poll::Ready(Ok(n)) => {
-                    self.receive(env, &buffer[..n]);
-                    true
-                }
-                Poll::Ready(Err(error)) => {
-                    self.lost(env, &format!("connection lost: {error}"));
-                    false
-                }
-            };
-            env.read = buffer;
-            if !alive {
-                return;
+            match self.read(env, cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => return self.lost(env, "the peer went away without a close frame"),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return self.lost(env, &format!("connection lost: {error}")),
             }
         }
         cx.waker().wake_by_ref();
+    }
+
+    /// Reads once, and receives that. Says how many bytes it was.
+    fn read(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.large
+            && let Some(chunk) = env.chunks.take()
+        {
+            return self.read_chunk(env, cx, chunk);
+        }
+        let mut buffer = std::mem::take(&mut env.read);
+        let polled = self.stream.poll_read(cx, &mut buffer);
+        if let Poll::Ready(Ok(n)) = polled
+            && n > 0
+        {
+            if n >= LARGE {
+                self.large = self.deflate.is_none() && self.stream.is_plain();
+            }
+            self.receive(env, &buffer[..n]);
+        }
+        env.read = buffer;
+        polled
+    }
+
+    /// The same into a chunk. Out of line, so that connections with small messages don't pay for it.
+    #[inline(never)]
+    fn read_chunk(
+        &mut self,
+        env: &mut Env,
+        cx: &mut Context<'_>,
+        mut chunk: BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.stream.poll_read_chunk(cx, &mut chunk);
+        if chunk.len() >= LARGE {
+            let input = chunk.split();
+            self.receive_chunk(env, input);
+        } else if !chunk.is_empty() {
+            self.large = false;
+            self.receive(env, &chunk);
+        }
+        env.chunks.give_back(chunk);
+        polled
     }
 
     fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {

@@ -1,11 +1,12 @@
 //! A connected socket, whatever its kind.
 
+use bytes::BytesMut;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp};
 
 use crate::h2_stream::H2Stream;
@@ -58,6 +59,25 @@ impl Stream {
             Stream::H2(stream) => return stream.poll_read(cx, buf.initialize_unfilled()),
         };
         poll.map_ok(|()| buf.filled().len())
+    }
+
+    /// Appends to what is in `buf`, as much as it has room for. Only for a socket without TLS.
+    pub(crate) fn poll_read_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => pin!(stream.read_buf(buf)).poll(cx),
+            Stream::Shared(stream) => pin!(stream.read_buf(buf)).poll(cx),
+            Stream::Unix(stream) => pin!(stream.read_buf(buf)).poll(cx),
+            Stream::Tls(_) | Stream::H2(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Neither TLS nor a stream of HTTP/2.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Stream::Tcp(_) | Stream::Shared(_) | Stream::Unix(_))
     }
 
     /// After `WouldBlock` it must be called with the same bytes again, to which others may have

@@ -41,7 +41,8 @@ pub(crate) struct Header {
     pub(crate) used: usize,
 }
 
-/// Looks at the header at the start of `input`.
+/// Looks at the header at the start of `input`. Where it is inlined, a small message pays nothing for
+/// telling the other cases apart.
 #[inline(always)]
 pub(crate) fn start(input: &[u8], max: usize) -> Start {
     let Some((&[first, second], rest)) = input.split_first_chunk() else {
@@ -97,7 +98,7 @@ pub(crate) fn append(payload: &mut Vec<u8>, masked: &[u8], mask: [u8; 4]) -> boo
 }
 
 /// Takes the mask off (RFC 6455 section 5.3). True if all bytes are ASCII then.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
+pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     let word = u64::from(u32::from_ne_bytes(mask)) * 0x1_0000_0001;
     let (words, tail) = payload.as_chunks_mut::<8>();
     let mut seen = 0;

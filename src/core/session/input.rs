@@ -1,12 +1,13 @@
 //! What a session receives: from the bytes of the socket to messages for the host, or its end.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{FORBIDDEN_CODE, INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
+use crate::chunks::LARGE;
 use crate::codec::{Gate, INVALID_TEXT, close_frame, failure};
 use crate::conn::Shared;
 use crate::deflate::Deflate;
@@ -16,7 +17,7 @@ use crate::inflate::Step as Inflated;
 use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;
-use crate::whole;
+use crate::whole::{self, Start};
 
 /// How a piece of input ends the session.
 enum End {
@@ -55,6 +56,38 @@ impl Session {
         match self.deflate.take() {
             None => self.feed(env, input),
             Some(deflate) => self.inflate(env, deflate, input),
+        }
+    }
+
+    /// The same with bytes that messages may keep. There is no compression.
+    #[inline(never)]
+    pub(super) fn receive_chunk(&mut self, env: &mut Env, mut input: BytesMut) {
+        self.heard = env.tick;
+        self.pinged = None;
+        if self.is_over() {
+            return;
+        }
+        if let Some(partial) = self.partial.take() {
+            let Some(used) = self.go_on(env, partial, &input) else { return };
+            input.advance(used);
+        }
+        // Large messages that are whole and in order are not copied.
+        while self.codec.is_none()
+            && self.phase == Phase::Open
+            && let Start::Frame(header) = whole::start(&input, env.server.config.max_message_size)
+            && header.length >= LARGE
+            && header.length <= input.len() - header.used
+        {
+            input.advance(header.used);
+            let mut payload = input.split_to(header.length);
+            let ascii = whole::unmask(&mut payload, header.mask);
+            if !header.binary && !ascii && std::str::from_utf8(&payload).is_err() {
+                return self.fail(env, 1007, INVALID_TEXT.to_owned());
+            }
+            deliver(&self.shared, env, payload.freeze(), header.binary);
+        }
+        if !input.is_empty() {
+            self.feed(env, &input);
         }
     }
 
