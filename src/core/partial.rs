@@ -9,6 +9,8 @@ use crate::whole::{self, Header, Start, Whole};
 
 /// Of a frame's header, two bytes and at most eight of a length and four of a mask.
 const HEADER: usize = 14;
+/// Bytes of a payload that there is room for when nothing of it has arrived.
+const AT_ONCE: usize = 64 << 10;
 
 /// What has arrived. The rest of the stream is not looked at before it is whole.
 #[derive(Debug)]
@@ -79,7 +81,9 @@ impl Partial {
     }
 
     fn payload(header: Header) -> Self {
-        Self::Payload { header, payload: Vec::with_capacity(header.length), utf8: Utf8::default() }
+        // Who announces much and sends little gets little.
+        let payload = Vec::with_capacity(header.length.min(AT_ONCE));
+        Self::Payload { header, payload, utf8: Utf8::default() }
     }
 
     fn append(&mut self, piece: &[u8]) -> Step {
@@ -170,6 +174,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_announced_takes_no_memory_before_it_comes() {
+        let stream = frame(0x82, &vec![1; MAX]);
+        let mut partial = Partial::begin(&stream[..100], MAX).unwrap();
+        let room = |partial: &Partial| match partial {
+            Partial::Payload { payload, .. } => payload.capacity(),
+            Partial::Header { .. } => 0,
+        };
+        assert!(room(&partial) <= AT_ONCE);
+        assert!(matches!(partial.feed(&stream[100..200_000], MAX), Step::More));
+        assert!(room(&partial) <= 2 * 200_000);
     }
 
     #[test]

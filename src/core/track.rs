@@ -50,7 +50,7 @@ impl Tracker {
     }
 
     /// Follows the next piece of the stream.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(crate) fn scan(&mut self, mut input: &[u8]) -> Scan {
         let mut all = Scan { messages: 0, invalid_utf8: false };
         while !input.is_empty() && !all.invalid_utf8 {
