@@ -11,15 +11,14 @@ use crate::proxies::{Origin, TrustedProxies};
 use crate::proxy_protocol::{Progress, parse};
 use crate::publish_wire::{self, MAX_ANSWER, Next, Refusal};
 
-/// What a Redis server says to a node. The first byte says how the stream is cut.
-pub fn resp(data: &[u8]) {
+/// What is made of what a Redis server says to a node.
+pub fn redis(data: &[u8]) {
     crate::broker::harness::redis(data);
 }
 
-/// What a NATS server says to a node, and topics as its subjects. The first byte says how the
-/// stream is cut.
-pub fn nats(data: &[u8]) {
-    crate::broker::harness::nats(data);
+/// Topics as subjects of NATS and the other way: a line is one.
+pub fn subjects(data: &[u8]) {
+    crate::broker::harness::subjects(data);
 }
 
 /// A message of a node, or of somebody else, as a broker passes it on.

@@ -9,7 +9,7 @@ use crate::error::TopicError;
 const MAX_NAME: usize = 255;
 
 /// What a name says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Exact,
     Pattern,

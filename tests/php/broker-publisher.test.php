@@ -27,6 +27,58 @@ function failure(Publisher $publisher, string $topic = 't', string $payload = 'x
     }
 }
 
+/** Children publish on connections of their own, and end without harm to that of the parent. */
+function forks(string $url): void
+{
+    $parent = Child::code(<<<'PHP'
+        $publisher = new Sprocket\Publisher($argv[1], 10.0);
+        $publisher->publish('t', 'before');
+        $pids = [];
+        // One only has the connection of its parent in its memory. Both run all destructors.
+        foreach ([50, 0] as $messages) {
+            $pids[] = $pid = pcntl_fork();
+            for ($i = 0; $pid === 0 && $i < $messages; $i++) {
+                $publisher->publish('t', 'child');
+            }
+            if ($pid === 0) {
+                exit(9);
+            }
+        }
+        for ($i = 0; $i < 100; $i++) {
+            $publisher->publish('t', 'parent');
+        }
+        foreach ($pids as $pid) {
+            pcntl_waitpid($pid, $status);
+            echo pcntl_wifexited($status) ? pcntl_wexitstatus($status) : 'killed', "\n";
+        }
+        for ($i = 0; $i < 10; $i++) {
+            $publisher->publish('t', 'after');
+        }
+        echo "published\n";
+        PHP, $url);
+    same(['9', '9', 'published'], [$parent->line(), $parent->line(), $parent->line()]);
+    same(0, $parent->wait());
+}
+
+/** A broker that stands still while signals come, and goes on: the message gets there. */
+function signals(Broker $broker, string $url): void
+{
+    $publisher = new Publisher($url, 10.0);
+    $publisher->publish('t', 'x');
+    $came = 0;
+    pcntl_async_signals(true);
+    pcntl_signal(SIGUSR1, function () use (&$came): void {
+        $came++;
+    });
+    $broker->stopped();
+    $kill = 'for i in 1 2 3 4 5; do kill -USR1 ' . getmypid() . "; sleep 0.02; done; kill -CONT {$broker->pid()}";
+    $shell = proc_open(['/bin/sh', '-c', $kill], [], $pipes);
+    $publisher->publish('t', 'y');
+    proc_close($shell);
+    pcntl_signal(SIGUSR1, SIG_DFL);
+    check($came > 0, 'signals came');
+}
+
 $redis = Broker::redis();
 if ($redis === null) {
     skip('Redis', 'redis-server is not installed');
@@ -81,19 +133,8 @@ if ($redis === null) {
         (new Publisher($url, 10.0))->publish('t', 'x');
     });
 
-    test('a fork makes a connection of its own', function () use ($url): void {
-        $publisher = new Publisher($url, 10.0);
-        $publisher->publish('t', 'before');
-        $pid = pcntl_fork();
-        for ($i = 0; $i < 100; $i++) {
-            $publisher->publish('t', 'x');
-        }
-        if ($pid === 0) {
-            pcntl_exec('/bin/sh', ['-c', 'exit 9']);
-        }
-        pcntl_waitpid($pid, $status);
-        same(9, pcntl_wexitstatus($status));
-    });
+    test('forks of a publisher to Redis', fn () => forks($url));
+    test('signals while Redis is waited for', fn () => signals($redis, $url));
 
     test('passwords and accounts of Redis', function (): void {
         $redis = Broker::redis();
@@ -103,6 +144,9 @@ if ($redis === null) {
         $at = "127.0.0.1:$redis->port";
         (new Publisher("redis://:secret%20word@$at", 10.0))->publish('t', 'x');
         (new Publisher("redis://chat:pw@$at/0", 10.0, 'chat:'))->publish('t', 'x');
+        (new Publisher("redis://:secret%20word@$at/15", 10.0))->publish('t', 'x');
+        $failure = failure(new Publisher("redis://:secret%20word@$at/16", 10.0));
+        check(str_contains($failure, 'Redis refuses the connection: ERR DB index is out of range'), $failure);
         check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server behind redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'without a password');
         $failure = failure(new Publisher("redis://chat:wrong@$at", 10.0));
         check(str_starts_with($failure, "false: The server behind redis://…@$at refused the message: Redis refuses the connection: WRONGPASS"), $failure);
@@ -111,6 +155,16 @@ if ($redis === null) {
             check(str_contains(failure($publisher), 'refused the message: NOPERM'), 'a channel that it may not use');
         }
         check(str_contains(failure(new Publisher("redis://none:pw@$at", 10.0)), 'NOPERM'), 'no right to publish');
+    });
+
+    test('Redis through a Unix socket', function (): void {
+        $path = sys_get_temp_dir() . '/sprocket-redis-' . getmypid();
+        $publisher = new Publisher("redis+unix://$path?db=1", 10.0);
+        same("false: Cannot connect to redis+unix://$path?db=1: No such file or directory (os error 2)", failure($publisher));
+        $redis = Broker::redis('--unixsocket', $path);
+        $line = $redis->dial()->say("SUBSCRIBE sprocket:news\r\n")->until(':1');
+        $publisher->publish('news', 'hello');
+        same('hello', $line->until('$5')->line());
     });
 
     test('something else than Redis', function () use ($redis): void {
@@ -131,7 +185,7 @@ if ($nats === null) {
     $url = "nats://127.0.0.1:$nats->port";
 
     test('a subscriber of NATS gets what is published', function () use ($nats, $url): void {
-        $line = $nats->dial()->say("CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB sprocket.> 1\r\nSUB mine.a 2\r\nPING\r\n")->until('PONG');
+        $line = $nats->dial()->say("CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB sprocket.* 1\r\nSUB mine.a 2\r\nPING\r\n")->until('PONG');
         $publisher = new Publisher($url, timeout: 10.0);
         for ($i = 0; $i < 100; $i++) {
             $publisher->publish('news', "n $i");
@@ -174,6 +228,9 @@ if ($nats === null) {
         $publisher->publish('t', str_repeat('x', $most));
     });
 
+    test('forks of a publisher to NATS', fn () => forks($url));
+    test('signals while NATS is waited for', fn () => signals($nats, $url));
+
     test('passwords, tokens and permissions of NATS', function (): void {
         $file = sys_get_temp_dir() . '/sprocket-nats-' . getmypid() . '.conf';
         file_put_contents($file, 'authorization { users: [{ user: chat, password: "p w", permissions: { publish: "sprocket.ok" } }] }');
@@ -185,6 +242,18 @@ if ($nats === null) {
         same("false: The server behind nats://…@$at refused the message: Permissions Violation for Publish to \"sprocket.t\"", failure($publisher));
         $publisher->publish('ok', 'x');
         same("false: The server behind nats://$at refused the message: NATS refuses the connection: Authorization Violation", failure(new Publisher("nats://$at", 10.0)));
+        // However little an account may do, it is told what becomes of its messages.
+        foreach (['publish: "sprocket.>", subscribe: { deny: ">" }', 'publish: "sprocket.ok", subscribe: { deny: ">" }'] as $may) {
+            file_put_contents($file, "authorization { users: [{ user: u, password: p, permissions: { $may } }] }");
+            $nats = Broker::nats('-c', $file);
+            unlink($file);
+            $publisher = new Publisher("nats://u:p@127.0.0.1:$nats->port", 10.0);
+            $other = new Publisher("nats://u:p@127.0.0.1:$nats->port", 10.0, 'other');
+            foreach ([1, 2] as $_) {
+                $publisher->publish('ok', 'x');
+                check(str_contains(failure($other), 'Permissions Violation for Publish to "other.t"'), $may);
+            }
+        }
         $nats = Broker::nats('--auth', 'token');
         $at = "127.0.0.1:$nats->port";
         (new Publisher("nats://token@$at", 10.0))->publish('t', 'x');
@@ -218,14 +287,26 @@ test('TLS to both, with a CA of our own', function (): void {
     }
     $nats = Broker::nats('--tls', '--tlscert', "$folder/cert.pem", '--tlskey', "$folder/key.pem");
     if ($nats !== null) {
-        foreach (['tls', 'nats'] as $scheme) {
-            $publisher = new Publisher("tls://127.0.0.1:$nats->port?ca=$folder/ca.pem", 10.0);
-            foreach ([1, 2, 3] as $_) {
-                $publisher->publish('t', str_repeat('x', 100_000));
-            }
+        $publisher = new Publisher("tls://127.0.0.1:$nats->port?ca=$folder/ca.pem", 10.0);
+        foreach ([1, 2, 3] as $_) {
+            $publisher->publish('t', str_repeat('x', 100_000));
         }
         $failure = failure(new Publisher("tls://localhost:$nats->port?ca=$folder/ca.pem", 10.0));
         check(str_starts_with($failure, 'false: Cannot connect') && str_contains($failure, 'not valid for name'), $failure);
+        $failure = failure(new Publisher("tls://127.0.0.1:$nats->port", 10.0));
+        check(str_contains($failure, 'UnknownIssuer'), $failure);
+        // By its name, and TLS because the server asks for it, with the CAs of the system.
+        file_put_contents("$folder/ext", "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n");
+        $openssl('x509', '-req', '-in', 'csr.pem', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2', '-extfile', 'ext');
+        $nats = Broker::nats('--tls', '--tlscert', "$folder/cert.pem", '--tlskey', "$folder/key.pem");
+        (new Publisher("tls://localhost:$nats->port?ca=$folder/ca.pem", 10.0))->publish('t', 'x');
+        $failure = failure(new Publisher("tls://127.0.0.1:$nats->port?ca=$folder/ca.pem", 10.0));
+        check(str_contains($failure, 'not valid for name'), $failure);
+        check(str_contains(failure(new Publisher("nats://localhost:$nats->port", 10.0)), 'UnknownIssuer'), 'nats:// verifies, too');
+        putenv("SSL_CERT_FILE=$folder/ca.pem");
+        (new Publisher("nats://localhost:$nats->port", 10.0))->publish('t', 'x');
+        check(str_contains(failure(new Publisher("nats://127.0.0.1:$nats->port", 10.0)), 'not valid for name'), 'the name of nats://');
+        putenv('SSL_CERT_FILE');
     }
     array_map(unlink(...), glob("$folder/*"));
     rmdir($folder);

@@ -15,7 +15,7 @@ use super::url::{BrokerUrl, Place};
 use crate::tls;
 
 /// Any of them.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 

@@ -1,11 +1,22 @@
-//! The task that owns the connection: connects, subscribes, publishes, listens, and begins anew.
+//! The thread that owns the connection: connects, subscribes, publishes, listens, and begins anew.
+//!
+//! The client libraries read what comes and hand it on through channels that have no bound, or drop
+//! what has no room. So they run in a runtime of this thread's own, which is driven only as long as
+//! the host takes what is heard: while the host is behind, nobody reads the socket, and TCP slows
+//! the broker down. What waits meanwhile is what one turn of a library has read; all of it is taken
+//! before the library has its next turn.
 
-use bytes::{Buf, BytesMut};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::sync::mpsc::Sender;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{self, Sender, error::TrySendError};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::envelope::Body;
@@ -18,11 +29,8 @@ use super::wire::{Heard, Put, Wire, open};
 use super::{BrokerConfig, FromBroker, Shared, add};
 use crate::patterns::check_topic;
 
-/// Bytes that are put together before they are written: enough for large writes, and little enough
-/// that subscriptions and signs of life don't wait long behind publications.
-const BATCH: usize = 256 << 10;
-/// Room for one read.
-const READ: usize = 64 << 10;
+/// Events that are taken from a session in one go.
+const EVENTS: usize = 64;
 
 /// Why a session ended.
 enum End {
@@ -32,61 +40,160 @@ enum End {
 }
 
 /// Until the handle or the receiver is dropped.
-pub(super) async fn run(config: BrokerConfig, shared: Arc<Shared>, events: Sender<FromBroker>) {
+pub(super) fn run(config: &BrokerConfig, shared: &Arc<Shared>, events: &Sender<FromBroker>) {
     let mut seen = Seen::default();
     let mut pause = Pause::new();
     let mut told = String::new();
+    // One that only waits.
+    let host = match Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => Host { runtime, shared, events },
+        // Like a broker that is away, but there is no hope.
+        Err(error) => {
+            let reason = format!("cannot make a runtime: {error}");
+            let _ = events.blocking_send(FromBroker::State { connected: false, reason });
+            return;
+        }
+    };
     loop {
-        let attempt = async {
-            let url = config.check().map_err(|error| End::Broken(error.to_string()))?;
-            let (wire, stream, input) = open(&url, &config.prefix, shared.node).await.map_err(End::Broken)?;
-            let patience = url.patience();
-            let mut session = Session {
-                wire,
-                shared: &shared,
-                events: &events,
-                seen: &mut seen,
-                url,
-                patience,
-                ready: false,
-            };
-            let (reader, writer) = split(stream);
-            let end = session.run(reader, writer, input).await;
-            if session.ready {
-                pause = Pause::new();
-                told.clear();
-            }
-            end
-        };
-        let end = tokio::select! {
-            end = attempt => end,
-            () = events.closed() => return,
-            () = closed(&shared) => return,
-        };
+        let mut ready = false;
+        // A fault of a library ends the connection and nothing else.
+        let session = AssertUnwindSafe(|| host.session(config, &mut seen, &mut ready));
+        let end = catch_unwind(session).unwrap_or_else(|_| {
+            unlink(shared, |_| None);
+            Err(End::Broken("a fault in the client library".to_owned()))
+        });
         let Err(End::Broken(reason)) = end else { return };
+        if ready {
+            pause = Pause::new();
+            told.clear();
+        }
         if reason != told {
             let state = FromBroker::State { connected: false, reason: reason.clone() };
-            if events.send(state).await.is_err() {
+            if host.tell(state).is_err() {
                 return;
             }
             told = reason;
         }
-        tokio::select! {
-            () = sleep(pause.next()) => {}
-            () = events.closed() => return,
-            () = closed(&shared) => return,
+        let pause = pause.next();
+        if host.wait(async { sleep(pause).await }).is_err() {
+            return;
         }
     }
 }
 
-/// The handle was dropped.
-async fn closed(shared: &Shared) {
-    loop {
-        let gone = shared.gone.notified();
-        if shared.lock().closed {
-            return;
+/// There is no connection any more. What was not confirmed will be sent again, but for what is given
+/// back: the broker would not know it again.
+fn unlink(shared: &Shared, known: impl Fn(&Item) -> Option<Duration>) -> Vec<Arc<Item>> {
+    let mut inner = shared.lock();
+    (inner.linked, inner.connected) = (false, false);
+    inner.changes.clear();
+    inner.control.clear();
+    inner.control_bytes = 0;
+    inner.queue.rewind(known)
+}
+
+/// For whom it is done.
+struct Host<'a> {
+    runtime: Runtime,
+    shared: &'a Arc<Shared>,
+    events: &'a Sender<FromBroker>,
+}
+
+impl Host<'_> {
+    /// Makes a connection, and stays until it ends. Whatever a library has left running ends with it.
+    fn session(&self, config: &BrokerConfig, seen: &mut Seen, ready: &mut bool) -> Result<(), End> {
+        // After each turn of a library what it has read is taken.
+        let library = Builder::new_current_thread().enable_all().event_interval(1).build();
+        let library = library.map_err(|error| End::Broken(format!("cannot make a runtime: {error}")))?;
+        let (events, heard) = mpsc::channel(EVENTS);
+        let held_up = Rc::new(Cell::new(Instant::now()));
+        let session = async {
+            let url = config.check().map_err(|error| End::Broken(error.to_string()))?;
+            let wire = open(&url, &config.prefix, self.shared.node).await.map_err(End::Broken)?;
+            let patience = url.patience();
+            let held_up = held_up.clone();
+            Session { wire, shared: self.shared, events, seen, url, patience, held_up, ready }.run().await
+        };
+        let end = self.drive(&library, session, heard, &held_up);
+        // Without waiting for a name that is being looked up.
+        library.shutdown_background();
+        end
+    }
+
+    /// Lets a session run as long as the host takes what it says.
+    fn drive(
+        &self,
+        library: &Runtime,
+        session: impl Future<Output = Result<(), End>>,
+        mut heard: mpsc::Receiver<FromBroker>,
+        held_up: &Cell<Instant>,
+    ) -> Result<(), End> {
+        let mut session = pin!(session);
+        let mut batch = Vec::with_capacity(EVENTS);
+        loop {
+            let ended = library.block_on(unconstrained(async {
+                tokio::select! {
+                    // What it says now is taken before the library has a turn.
+                    biased;
+                    end = &mut session => Some(end),
+                    1.. = heard.recv_many(&mut batch, EVENTS) => None,
+                    () = self.gone() => Some(Err(End::Closed)),
+                }
+            }));
+            if ended.is_some() {
+                // What it said last.
+                while let Ok(event) = heard.try_recv() {
+                    batch.push(event);
+                }
+            }
+            for event in batch.drain(..) {
+                if self.tell(event)? {
+                    held_up.set(Instant::now());
+                }
+            }
+            if let Some(end) = ended {
+                return end;
+            }
         }
-        gone.await;
+    }
+
+    /// Waits until the host takes it. True: that took time.
+    fn tell(&self, event: FromBroker) -> Result<bool, End> {
+        match self.events.try_send(event) {
+            Ok(()) => Ok(false),
+            Err(TrySendError::Closed(_)) => Err(End::Closed),
+            Err(TrySendError::Full(event)) => match self.wait(self.events.send(event))? {
+                Ok(()) => Ok(true),
+                Err(_) => Err(End::Closed),
+            },
+        }
+    }
+
+    /// Waits for something, as long as there is somebody for whom.
+    fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, End> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = what => Ok(done),
+                () = self.gone() => Err(End::Closed),
+            }
+        })
+    }
+
+    /// The handle or the receiver was dropped.
+    async fn gone(&self) {
+        let closed = async {
+            loop {
+                let gone = self.shared.gone.notified();
+                if self.shared.lock().closed {
+                    return;
+                }
+                gone.await;
+            }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = self.events.closed() => {}
+        }
     }
 }
 
@@ -94,41 +201,30 @@ async fn closed(shared: &Shared) {
 struct Session<'a> {
     wire: Box<dyn Wire>,
     shared: &'a Shared,
-    events: &'a Sender<FromBroker>,
+    events: Sender<FromBroker>,
     seen: &'a mut Seen,
     url: BrokerUrl,
     patience: Duration,
+    /// When the host last let us wait.
+    held_up: Rc<Cell<Instant>>,
     /// The broker has dealt with the first subscriptions.
-    ready: bool,
+    ready: &'a mut bool,
 }
 
 impl Session<'_> {
-    async fn run(
-        &mut self,
-        mut reader: impl AsyncReadExt + Unpin,
-        mut writer: impl AsyncWrite + Unpin,
-        mut input: BytesMut,
-    ) -> Result<(), End> {
-        let mut out = BytesMut::new();
-        self.wire.begin(&mut out);
+    async fn run(mut self) -> Result<(), End> {
+        self.wire.begin();
         let names = {
             let mut inner = self.shared.lock();
             inner.linked = true;
             inner.upstream.restart()
         };
         for name in names {
-            self.wire.subscribe(&name, &mut out);
+            self.wire.subscribe(&name);
         }
-        self.wire.ask(&mut out);
-        let result = self.talk(&mut reader, &mut writer, &mut input, &mut out).await;
-        let lost = {
-            let mut inner = self.shared.lock();
-            (inner.linked, inner.connected) = (false, false);
-            inner.changes.clear();
-            inner.control.clear();
-            inner.control_bytes = 0;
-            inner.queue.rewind(|item| self.wire.known_for(item))
-        };
+        self.wire.ask();
+        let result = self.talk().await;
+        let lost = unlink(self.shared, |item| self.wire.known_for(item));
         for item in lost {
             self.lost(&item, "the connection broke before it was confirmed, and it is too late to repeat it: it may have been stored".to_owned(), true).await?;
         }
@@ -136,70 +232,63 @@ impl Session<'_> {
         result
     }
 
-    async fn talk(
-        &mut self,
-        reader: &mut (impl AsyncReadExt + Unpin),
-        writer: &mut (impl AsyncWrite + Unpin),
-        input: &mut BytesMut,
-        out: &mut BytesMut,
-    ) -> Result<(), End> {
+    async fn talk(&mut self) -> Result<(), End> {
         let mut heard = Instant::now();
+        let mut received = self.wire.received();
         let mut asked = true;
-        let mut unflushed = false;
-        let broken = |error: std::io::Error| End::Broken(format!("the connection broke: {error}"));
         loop {
-            while let Some(word) = self.wire.hear(input, out).map_err(End::Broken)? {
-                asked &= !matches!(word, Heard::Alive);
-                self.take(word).await?;
-                // The host may have taken its time.
-                heard = Instant::now();
-            }
-            if self.ready {
-                self.fill(out).await?;
-            }
             let patience = if asked { self.patience } else { self.patience / 2 };
-            let writes = !out.is_empty() || unflushed;
+            // The host may have taken its time.
+            let since = heard.max(self.held_up.get());
             tokio::select! {
-                read = async {
-                    input.reserve(READ);
-                    reader.read_buf(input).await
-                } => match read.map_err(broken)? {
-                    0 => return Err(End::Broken("the broker closed the connection".to_owned())),
-                    _ => heard = Instant::now(),
-                },
-                written = write(writer, out, &mut unflushed), if writes => written.map_err(broken)?,
-                () = self.shared.wake.notified() => {}
-                () = sleep_until(heard + patience) => {
-                    if asked {
-                        return Err(End::Broken(format!("the broker was silent for {:?}", self.patience)));
-                    }
-                    self.wire.ask(out);
-                    asked = true;
+                biased;
+                word = poll_fn(|cx| self.wire.poll_hear(cx)) => {
+                    let word = word.map_err(End::Broken)?;
+                    asked &= !matches!(word, Heard::Alive);
+                    self.take(word).await?;
+                    (heard, received) = (Instant::now(), self.wire.received());
                 }
+                () = self.shared.wake.notified() => {}
+                () = sleep_until(since + patience) => {
+                    let before = std::mem::replace(&mut received, self.wire.received());
+                    if received != before {
+                        heard = Instant::now();
+                    } else if since < self.held_up.get() {
+                        // Nobody has looked.
+                    } else if asked {
+                        return Err(End::Broken(format!("the broker was silent for {:?}", self.patience)));
+                    } else {
+                        self.wire.ask();
+                        asked = true;
+                    }
+                }
+            }
+            if *self.ready {
+                self.fill().await?;
             }
         }
     }
 
     /// Puts together what is to be sent.
-    async fn fill(&mut self, out: &mut BytesMut) -> Result<(), End> {
+    async fn fill(&mut self) -> Result<(), End> {
         loop {
             let refused = {
                 let mut inner = self.shared.lock();
                 while let Some(change) = inner.changes.pop_front() {
                     match change {
-                        Change::Subscribe(name) => self.wire.subscribe(&name, out),
-                        Change::Unsubscribe(name) => self.wire.unsubscribe(&name, out),
+                        Change::Subscribe(name) => self.wire.subscribe(&name),
+                        Change::Unsubscribe(name) => self.wire.unsubscribe(&name),
                     }
                 }
-                while out.len() < BATCH
+                while self.wire.has_room()
                     && let Some(payload) = inner.control.pop_front()
                 {
                     inner.control_bytes -= payload.len();
-                    self.wire.control(&payload, out);
+                    self.wire.control(&payload);
                 }
                 loop {
-                    let Some(item) = inner.queue.peek().filter(|_| out.len() < BATCH) else { break None };
-                    match self.wire.publish(&item, out) {
+                    let Some(item) = inner.queue.peek().filter(|_| self.wire.has_room()) else { break None };
+                    match self.wire.publish(&item) {
                         Put::Sent => inner.queue.advance(),
                         Put::Later => break None,
                         Put::Refused(reason) => {
@@ -209,7 +298,6 @@ impl Session<'_> {
                     }
                 }
             };
-            self.wire.end_batch(out);
             let Some((item, reason, again)) = refused else { return Ok(()) };
             self.lost(&item, reason, again).await?;
             self.idle();
@@ -265,8 +353,8 @@ impl Session<'_> {
                 // Others may have it.
                 self.tell(FromBroker::Lost { topic, reason, uncertain: true }).await?;
             }
-            Heard::Alive if !self.ready => {
-                self.ready = true;
+            Heard::Alive if !*self.ready => {
+                *self.ready = true;
                 self.shared.lock().connected = true;
                 add(&counters.connections, 1);
                 let reason = format!("connected to {}", self.url);
@@ -305,26 +393,4 @@ impl Session<'_> {
             self.shared.idle.notify_waiters();
         }
     }
-}
-
-/// As much as the socket takes. May be dropped at any time.
-async fn write(
-    writer: &mut (impl AsyncWrite + Unpin),
-    out: &mut BytesMut,
-    unflushed: &mut bool,
-) -> std::io::Result<()> {
-    if !out.is_empty() {
-        let written = writer.write(out).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        out.advance(written);
-        *unflushed = true;
-    }
-    if out.is_empty() {
-        // With TLS the socket may not have everything yet.
-        writer.flush().await?;
-        *unflushed = false;
-    }
-    Ok(())
 }

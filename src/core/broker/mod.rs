@@ -1,6 +1,6 @@
 //! The connection of a node to a broker, Redis or NATS, through which nodes share their topics.
 //!
-//! One task owns one connection. It subscribes to what the node is interested in, publishes what
+//! One thread owns one connection. It subscribes to what the node is interested in, publishes what
 //! was queued, in order, and connects anew with growing pauses when the broker is away. Whoever
 //! uses it holds a [`BrokerHandle`] and a receiver of [`FromBroker`].
 //!
@@ -16,25 +16,20 @@
 //!   not reach it. A topic with history can be replayed.
 //! * A subscriber that is not one of our nodes may see a message twice after a broken connection.
 //!
-//! # Why no client library
+//! # The client libraries
 //!
-//! The protocols are small; what matters is what happens when somebody can't keep up, or a
-//! connection breaks. Tried with 200,000 messages to a slow subscriber, and with a connection cut
-//! under 50,000 publications:
+//! The protocols are those of the crates `redis` and `async-nats`. What they leave open is done here:
 //!
-//! * `async-nats` 0.51 reads on while a subscriber is slow and drops what its channel does not take;
-//!   its `flush` says that bytes were written to the socket, and of publications that it had
-//!   acknowledged so some never arrived. The protocol's own answer, a `PONG`, is out of reach.
-//! * `fred` 10.1 hands messages to a channel that overwrites the oldest.
-//! * `redis` 1.8 hands them to one that has no bound, and does not connect again by itself, or, with
-//!   several commands in flight, not in their order. Over a stream of ours it would read no more
-//!   than we let it; but then little is left of it but its parser, which takes three times as long.
-//!
-//! Here a hub that is behind stops reading, so that TCP slows the broker down; and what has not been
-//! confirmed is sent again.
+//! * Both read on while a consumer is slow: the one into a channel without bound, the other drops
+//!   what its channel does not take. See `driver.rs` for how they are made to wait.
+//! * Neither says after a broken connection what of the things that were under way has arrived.
+//!   They are not allowed to connect again by themselves; a connection that has ended is thrown
+//!   away, and what it has not confirmed is sent again on the next one.
+//! * `async-nats` calls a publication flushed when the socket has it. The confirmation is a message
+//!   to ourselves behind it, which the server sends back when it has dealt with what came before.
 //!
 //! ```text
-//! hub ── BrokerHandle ──▶ queue, table ──▶ driver ──▶ wire (redis | nats) ──▶ dial
+//! hub ── BrokerHandle ──▶ queue, table ──▶ driver ──▶ wire ──▶ redis | async-nats
 //!  ▲                                          │
 //!  └───────────── FromBroker ◀────────────────┘
 //! ```
@@ -70,12 +65,13 @@ pub use queue::QueueFull;
 pub use replay::Replay;
 pub use url::{BrokerKind, BrokerUrl, BrokerUrlError};
 
-pub(crate) use dial::{client_config, server_name};
+pub(crate) use dial::{Duplex, client_config, server_name};
 pub(crate) use envelope::plain;
+pub(crate) use nats::BINARY_NAME as NATS_BINARY;
+pub(crate) use nats::link as nats_link;
 pub(crate) use nats::subject::Subjects;
-pub(crate) use nats::{BINARY as NATS_BINARY, protocol as nats_protocol};
-pub(crate) use redis::resp;
-pub(crate) use url::{Credentials, Place};
+pub(crate) use redis::link::greeting as redis_greeting;
+pub(crate) use url::Place;
 
 /// Events that may wait for the host before the broker is not read from any more.
 const EVENTS: usize = 256;
@@ -257,8 +253,8 @@ impl Shared {
     }
 }
 
-/// Connects, on the current tokio runtime, and stays connected until the handle is dropped. An
-/// address that is not allowed is reported like a broker that is away: see [`BrokerConfig::check`].
+/// Connects, on a thread of its own, and stays connected until the handle is dropped. An address
+/// that is not allowed is reported like a broker that is away: see [`BrokerConfig::check`].
 ///
 /// `node` is this node's number, random and not 0, new at each start.
 pub fn connect(config: BrokerConfig, node: u64) -> (BrokerHandle, mpsc::Receiver<FromBroker>) {
@@ -281,7 +277,15 @@ pub fn connect(config: BrokerConfig, node: u64) -> (BrokerHandle, mpsc::Receiver
         counters: Counters::default(),
     });
     let replays = Arc::new(tokio::sync::Mutex::new(Replays::new(&config)));
-    tokio::spawn(driver::run(config, shared.clone(), events));
+    let spawned = std::thread::Builder::new().name("sprocket-broker".to_owned()).spawn({
+        let (shared, events) = (shared.clone(), events.clone());
+        move || driver::run(&config, &shared, &events)
+    });
+    if let Err(error) = spawned {
+        let reason = format!("cannot start a thread: {error}");
+        // There is room: nothing was said yet.
+        let _ = events.try_send(FromBroker::State { connected: false, reason });
+    }
     (BrokerHandle { shared, replays }, receiver)
 }
 

@@ -1,10 +1,9 @@
 //! What both protocols are to the driver.
 
-use bytes::BytesMut;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::dial::Duplex;
 use super::envelope::Body;
 use super::queue::Item;
 use super::url::BrokerUrl;
@@ -35,7 +34,7 @@ pub(super) enum Heard {
 /// What became of a publication that should be sent.
 #[derive(Debug)]
 pub(super) enum Put {
-    /// It is in the buffer.
+    /// It goes out with what is said next.
     Sent,
     /// The broker must answer something first; the next one has to wait, too.
     Later,
@@ -43,42 +42,47 @@ pub(super) enum Put {
     Refused(String),
 }
 
-/// A protocol on one connection, after the greeting. Reads and writes buffers, no socket.
-pub(super) trait Wire: Send + Sync {
-    /// The next whole thing in `input`; an error ends the connection. An answer goes to `out`.
-    fn hear(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Option<Heard>, String>;
+/// A protocol on one connection, after the greeting. Words wait until [`Wire::poll_hear`] sends
+/// them; it never connects again by itself.
+pub(super) trait Wire {
+    /// Sends what waits, and hears the next thing; an error ends the connection.
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>>;
+
+    /// Bytes that have come in up to now: somebody who sends something long is not silent.
+    fn received(&self) -> u64;
+
+    /// More can be said: what waits is not long.
+    fn has_room(&self) -> bool;
 
     /// Subscribes to what is for everybody and for nodes.
-    fn begin(&mut self, out: &mut BytesMut);
+    fn begin(&mut self);
 
     /// Subscribes to a topic or pattern.
-    fn subscribe(&mut self, name: &Arc<str>, out: &mut BytesMut);
+    fn subscribe(&mut self, name: &Arc<str>);
 
     /// The opposite.
-    fn unsubscribe(&mut self, name: &Arc<str>, out: &mut BytesMut);
+    fn unsubscribe(&mut self, name: &Arc<str>);
 
     /// Publishes.
-    fn publish(&mut self, item: &Item, out: &mut BytesMut) -> Put;
-
-    /// Ends a batch: asks for its confirmation, if the protocol has none for each.
-    fn end_batch(&mut self, out: &mut BytesMut);
+    fn publish(&mut self, item: &Item) -> Put;
 
     /// Speaks to the other nodes.
-    fn control(&mut self, payload: &[u8], out: &mut BytesMut);
+    fn control(&mut self, payload: &[u8]);
 
     /// Asks for a sign of life, answered by [`Heard::Alive`].
-    fn ask(&mut self, out: &mut BytesMut);
+    fn ask(&mut self);
 
     /// How long after its first attempt the broker knows a publication again, so that it can be
     /// repeated. `None`: always.
     fn known_for(&self, item: &Item) -> Option<Duration>;
 }
 
-/// A connection that was greeted: what the protocol is, the socket, what was read beyond.
-pub(super) type Opened = (Box<dyn Wire>, Box<dyn Duplex>, BytesMut);
+/// Bytes that are put together before they are sent: enough for large writes, and little enough
+/// that subscriptions and signs of life don't wait long behind publications.
+pub(super) const BATCH: usize = 256 << 10;
 
 /// Connects to the first server of the broker that can be had, and greets it.
-pub(super) async fn open(url: &BrokerUrl, prefix: &str, node: u64) -> Result<Opened, String> {
+pub(super) async fn open(url: &BrokerUrl, prefix: &str, node: u64) -> Result<Box<dyn Wire>, String> {
     let mut reasons = Vec::new();
     for place in &url.places {
         let attempt = async {

@@ -87,25 +87,14 @@ impl<'a> Call<'a> {
         PublishError::NotTaken { to: self.to(), timeout: self.timeout }
     }
 
-    /// Before the other side can have had the whole message.
-    pub(super) fn unsent(&self, error: &io::Error) -> PublishError {
-        match error.kind() {
-            ErrorKind::TimedOut => self.not_taken(),
-            _ => self.closed(),
-        }
-    }
-
-    /// After that, when the time is up.
+    /// The other side has the whole message, and the time is up.
     pub(super) fn silent(&self) -> PublishError {
         PublishError::NoAnswer { to: self.to(), timeout: self.timeout }
     }
 
-    /// After that; without an error the connection has ended.
-    pub(super) fn unanswered(&self, error: Option<&io::Error>) -> PublishError {
-        match error.map(io::Error::kind) {
-            Some(ErrorKind::TimedOut) => self.silent(),
-            _ => PublishError::Lost { to: self.to() },
-        }
+    /// The other side has the whole message, and the connection has ended.
+    pub(super) fn lost(&self) -> PublishError {
+        PublishError::Lost { to: self.to() }
     }
 
     /// What should speak the protocol doesn't.

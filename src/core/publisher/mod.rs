@@ -1,13 +1,16 @@
 //! For processes that serve no connections themselves: publishing to a server on this machine, or to
 //! all servers behind a broker.
 //!
-//! Blocking, with a deadline, and without any thread or runtime.
+//! Blocking, with a deadline, and without a thread that outlives the call: names are looked up, and
+//! files read, by one that ends with that.
 
 mod broker;
 mod call;
+mod driven;
 mod nats;
+mod nats_connect;
 mod redis;
-mod socket;
+mod stream;
 mod unix;
 
 use std::io;

@@ -95,7 +95,7 @@ fn exchange(call: &Call<'_>, request: &[u8], link: OwnedFd) -> Exchanged<OwnedFd
     loop {
         let mut chunk = [0; MAX_ANSWER];
         match recv(&link, &mut chunk, RecvFlags::DONTWAIT).map(|(_, n)| n) {
-            Ok(0) if whole && answer.is_empty() => return Err(call.unanswered(None)),
+            Ok(0) if whole && answer.is_empty() => return Err(call.lost()),
             Ok(0) => return read(call, &answer).map(|()| (None, None)),
             Ok(n) => {
                 answer.extend_from_slice(&chunk[..n]);

@@ -8,7 +8,7 @@ ring_run() {
     step "fuzz frames" 600 fuzz/run frames 8
     step "fuzz extensions" 600 fuzz/run extensions 5
     step "fuzz proxy" 600 fuzz/run proxy 5
-    for target in forwarded publish hub gossip resp nats envelope; do
+    for target in forwarded publish hub gossip redis subjects envelope; do
         step "fuzz $target" 600 fuzz/run "$target" 3
     done
 }

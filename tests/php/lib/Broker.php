@@ -77,7 +77,7 @@ final class Broker
     public function stopped(): void
     {
         $this->signal(19);
-        $pid = proc_get_status($this->process)['pid'];
+        $pid = $this->pid();
         until(function () use ($pid): bool {
             foreach (glob("/proc/$pid/task/*/stat") as $file) {
                 if (!preg_match('/\) [tTZ] /', (string) @file_get_contents($file))) {
@@ -86,6 +86,11 @@ final class Broker
             }
             return true;
         }, "$this->program stands still");
+    }
+
+    public function pid(): int
+    {
+        return proc_get_status($this->process)['pid'];
     }
 
     public function signal(int $signal): void

@@ -5,48 +5,60 @@
 //! | a topic | subject PREFIX + `.` + topic |
 //! | messages for everybody | subject PREFIX + `.%all` |
 //! | nodes among themselves | subject PREFIX + `.%nodes` |
+//! | a node to itself, to know how far the server is | subject PREFIX + `.%sync.` + its number |
 //! | history | subject PREFIX + `-history.` + limits + `.` + topic, into a stream for these limits |
 //!
 //! What nodes tell each other beside the payload is in headers.
 
-mod client;
-#[cfg(fuzzing)]
-pub(super) mod harness;
 mod jetstream;
-pub(crate) mod protocol;
+pub(crate) mod link;
+mod order;
+mod reader;
 pub(crate) mod subject;
 
-use bytes::BytesMut;
+use async_nats::message::OutboundMessage;
+use async_nats::{HeaderMap, HeaderName, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::sink::SinkExt;
+use futures_util::stream::{AbortHandle, AbortRegistration, Abortable, SelectAll, Stream, StreamExt};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 use super::History;
 use super::envelope::Body;
 use super::queue::{Item, Target};
-use super::replay::{Entry, Replay, parse_position};
 use super::url::{BrokerUrl, Place};
-use super::wire::{Heard, Opened, Put, Wire};
-use client::{Client, NO_JETSTREAM};
-use jetstream::{Described, Stream};
-use protocol::{HEADROOM, Message, Said};
+use super::wire::{BATCH, Heard, Put, Wire};
+use jetstream::{Described, Stream as Log};
+use link::{Link, NO_JETSTREAM, refusal};
 use subject::Subjects;
 
-/// The node that has sent a message, 16 hexadecimal digits.
-const NODE: &str = "Sprocket-Node";
-/// Its place among the publications of that node.
-const NUMBER: &str = "Sprocket-Number";
-/// `1`: not text.
-pub(crate) const BINARY: &str = "Sprocket-Binary";
-/// That of the stream, as the node knew it.
-const EPOCH: &str = "Sprocket-Epoch";
+pub(super) use reader::Reader;
 
-/// Numbers of subscriptions.
-const EVERYBODY: u64 = 1;
-const NODES: u64 = 2;
-const ANSWERS: u64 = 3;
-const FIRST: u64 = 4;
+/// The node that has sent a message, 16 hexadecimal digits.
+const NODE: HeaderName = HeaderName::from_static("Sprocket-Node");
+/// Its place among the publications of that node.
+const NUMBER: HeaderName = HeaderName::from_static("Sprocket-Number");
+/// `1`: not text.
+const BINARY: HeaderName = HeaderName::from_static(BINARY_NAME);
+pub(crate) const BINARY_NAME: &str = "Sprocket-Binary";
+/// That of the stream, as the node knew it.
+const EPOCH: HeaderName = HeaderName::from_static("Sprocket-Epoch");
+/// What JetStream says and wants to know.
+const STREAM: HeaderName = HeaderName::from_static("Nats-Stream");
+const SEQUENCE: HeaderName = HeaderName::from_static("Nats-Sequence");
+const LAST_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Last-Sequence");
+const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
+
+/// Bytes that a message with headers has at most beside its payload, counted in its size.
+const HEADROOM: usize = 256;
 
 /// How long to wait before a stream that can't be had is asked for again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -54,21 +66,82 @@ const AGAIN: Duration = Duration::from_secs(5);
 const JETSTREAM: Duration = Duration::from_secs(5);
 
 /// Connects and introduces itself.
-pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str, node: u64) -> Result<Opened, String> {
+pub(super) async fn open(
+    url: &BrokerUrl,
+    place: &Place,
+    prefix: &str,
+    node: u64,
+) -> Result<Box<dyn Wire>, String> {
     let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
-    let client = Client::connect(url, place).await?;
-    let wire = Nats::new(subjects, format!("{node:016x}"), client.longest, client::inbox());
-    let (stream, input) = client.into_parts();
-    Ok((Box::new(wire), stream, input))
+    let link = Link::open(url, place, link::NEVER).await?;
+    Ok(Box::new(Nats::new(subjects, format!("{node:016x}"), link)))
 }
 
-/// Why a PING was sent; PONGs come in order.
+/// Words that may be under way without our knowing that the server has dealt with them. Each may be
+/// refused, and the library drops what it can't tell: it has room for 128 refusals.
+const UNDER_WAY: usize = 100;
+/// Words behind which we say something to ourselves.
+const TOGETHER: usize = UNDER_WAY / 2;
+
+/// What we said to ourselves: when it comes back, the server has dealt with what was sent before.
 #[derive(Debug)]
-enum Ping {
-    Alive,
-    /// What was sent before it has been dealt with.
-    Confirm(u64),
+struct Sync {
+    number: u64,
+    /// Words before it, since the one before it.
+    words: usize,
+    /// The last publication before it.
+    sent: u64,
+    /// A sign of life was asked for.
+    asked: bool,
 }
+
+/// A subscription.
+#[derive(Debug, Clone)]
+enum Via {
+    Everybody,
+    Nodes,
+    Answers,
+    Sync,
+    Name(Arc<str>),
+}
+
+/// What a subscription hears.
+struct Ear {
+    number: u64,
+    via: Via,
+    subscriber: Subscriber,
+}
+
+impl Stream for Ear {
+    /// With the number of the subscription.
+    type Item = (u64, Via, Message);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let message = self.subscriber.poll_next_unpin(cx);
+        message.map(|message| message.map(|message| (self.number, self.via.clone(), message)))
+    }
+}
+
+/// What waits to be sent.
+enum Word {
+    /// Until it is aborted.
+    Subscribe(Via, String, AbortRegistration),
+    /// The number of a publication that is not stored, or 0.
+    Say(OutboundMessage, u64),
+}
+
+impl Word {
+    /// About as many bytes.
+    fn size(&self) -> usize {
+        HEADROOM
+            + match self {
+                Self::Subscribe(_, subject, _) => subject.len(),
+                Self::Say(message, _) => message.payload.len(),
+            }
+    }
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What we know of a stream.
 #[derive(Debug)]
@@ -81,88 +154,220 @@ enum Known {
 struct Nats {
     subjects: Subjects,
     node: String,
-    longest: usize,
+    link: Link,
+    /// Where what we say to ourselves comes back.
+    sync: String,
     /// Where answers of JetStream come in.
     inbox: String,
     listening: bool,
-    /// Names by number of the subscription, and the other way.
-    names: HashMap<u64, Arc<str>>,
-    sids: HashMap<Arc<str>, u64>,
-    next: u64,
-    pings: VecDeque<Ping>,
-    /// The last publication that was sent, and the last whose confirmation was asked for.
+    next: VecDeque<Word>,
+    /// About as many bytes.
+    waiting: usize,
+    /// A sign of life is asked for.
+    asked: bool,
+    sending: Option<Sending>,
+    /// Words that were sent and are not known to have been dealt with.
+    under_way: usize,
+    /// Subscriptions that have been made, on their way to `ears`.
+    made: mpsc::UnboundedSender<Abortable<Ear>>,
+    fresh: mpsc::UnboundedReceiver<Abortable<Ear>>,
+    ears: SelectAll<Abortable<Ear>>,
+    heard: VecDeque<Heard>,
+    names: HashMap<Arc<str>, AbortHandle>,
+    syncs: VecDeque<Sync>,
+    /// Of subscriptions and syncs.
+    last: u64,
+    /// The last publication that was sent.
     sent: u64,
-    asked_for: u64,
     /// By name.
-    streams: HashMap<String, (Stream, Known)>,
+    streams: HashMap<String, (Log, Known)>,
+    /// Publications that JetStream has not answered, by subject, in order; and their subjects.
+    stored: HashMap<String, VecDeque<u64>>,
+    storing: HashMap<u64, String>,
 }
 
 impl Nats {
-    fn new(subjects: Subjects, node: String, longest: usize, inbox: String) -> Self {
+    fn new(subjects: Subjects, node: String, link: Link) -> Self {
+        let (made, fresh) = mpsc::unbounded_channel();
         Self {
+            sync: subjects.sync(&node),
+            inbox: link.client.new_inbox(),
             subjects,
             node,
-            longest,
-            inbox,
+            link,
             listening: false,
+            next: VecDeque::new(),
+            waiting: 0,
+            asked: false,
+            sending: None,
+            under_way: 0,
+            made,
+            fresh,
+            ears: SelectAll::new(),
+            heard: VecDeque::new(),
             names: HashMap::new(),
-            sids: HashMap::new(),
-            next: FIRST,
-            pings: VecDeque::new(),
+            syncs: VecDeque::new(),
+            last: 0,
             sent: 0,
-            asked_for: 0,
             streams: HashMap::new(),
+            stored: HashMap::new(),
+            storing: HashMap::new(),
         }
     }
 
-    fn message(&mut self, message: Message, out: &mut BytesMut) -> Heard {
-        match message.sid {
-            EVERYBODY => Heard::Broadcast(self.body(message)),
-            NODES => Heard::Control(self.body(message)),
-            ANSWERS => self.answered(&message, out),
-            sid => {
-                // One that was given up: copies were under way.
-                let Some(via) = self.names.get(&sid).cloned() else { return Heard::Nothing };
-                if message.subject == self.subjects.everybody() || message.subject == self.subjects.nodes() {
-                    return Heard::Nothing;
-                }
-                let topic = self.subjects.topic(&message.subject);
-                Heard::Message { via, topic, body: self.body(message) }
+    fn sub(&mut self, via: Via, subject: String) -> AbortHandle {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.push(Word::Subscribe(via, subject, registration));
+        handle
+    }
+
+    fn push(&mut self, word: Word) {
+        self.waiting += word.size();
+        self.next.push_back(word);
+    }
+
+    fn say(
+        &mut self,
+        subject: String,
+        reply: Option<String>,
+        headers: &[(HeaderName, &str)],
+        payload: Bytes,
+        number: u64,
+    ) {
+        let headers = (!headers.is_empty()).then(|| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(name.clone(), *value);
+            }
+            map
+        });
+        let (subject, reply) = (subject.into(), reply.map(Into::into));
+        self.push(Word::Say(OutboundMessage { subject, reply, payload, headers }, number));
+    }
+
+    /// Sends what waits, one word after the other, as far as they may be under way, and something to
+    /// ourselves behind them.
+    fn send(&mut self) -> Option<Sending> {
+        let words = self.next.len().min(TOGETHER);
+        if self.under_way + words > UNDER_WAY || words == 0 && !self.asked {
+            return None;
+        }
+        self.under_way += words;
+        let batch: Vec<Word> = self.next.drain(..words).collect();
+        for word in &batch {
+            self.waiting -= word.size();
+            if let Word::Say(_, number @ 1..) = word {
+                self.sent = *number;
             }
         }
+        self.last += 1;
+        let asked = std::mem::take(&mut self.asked);
+        self.syncs.push_back(Sync { number: self.last, words, sent: self.sent, asked });
+        let (subject, payload) = (self.sync.as_str().into(), self.last.to_string().into());
+        let sync = OutboundMessage { subject, reply: None, payload, headers: None };
+        let first = self.last;
+        self.last += words as u64;
+        let (mut client, made) = (self.link.client.clone(), self.made.clone());
+        Some(Box::pin(async move {
+            for (number, word) in (first..).zip(batch) {
+                match word {
+                    Word::Subscribe(via, subject, registration) => {
+                        let subscriber = client.subscribe(subject).await;
+                        let subscriber = subscriber.map_err(|error| format!("cannot subscribe: {error}"))?;
+                        // At once: it may hear something in the next turn of the library.
+                        let _ = made.send(Abortable::new(Ear { number, via, subscriber }, registration));
+                    }
+                    Word::Say(message, _) => {
+                        client.feed(message).await.map_err(|error| format!("cannot publish: {error}"))?;
+                    }
+                }
+            }
+            client.feed(sync).await.map_err(|error| format!("cannot publish: {error}"))
+        }))
+    }
+
+    /// All that has come.
+    fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        while let Poll::Ready(Some(ear)) = self.fresh.poll_recv(cx) {
+            self.ears.push(ear);
+        }
+        let mut ears = order::Ears::default();
+        while let Poll::Ready(Some((ear, via, message))) = self.ears.poll_next_unpin(cx) {
+            ears.push(ear, self.message(via, message)?);
+        }
+        ears.merge(&mut self.heard);
+        Ok(())
+    }
+
+    fn message(&mut self, via: Via, message: Message) -> Result<Heard, String> {
+        Ok(match via {
+            Via::Everybody => Heard::Broadcast(self.body(message)),
+            Via::Nodes => Heard::Control(self.body(message)),
+            Via::Answers => self.answered(&message),
+            Via::Sync => {
+                let number =
+                    std::str::from_utf8(&message.payload).ok().and_then(|number| number.parse().ok());
+                // Or somebody else said it.
+                let Some(sync) = self
+                    .syncs
+                    .front()
+                    .is_some_and(|sync| Some(sync.number) == number)
+                    .then(|| self.syncs.pop_front())
+                    .flatten()
+                else {
+                    return Ok(Heard::Nothing);
+                };
+                self.under_way -= sync.words;
+                if sync.sent > 0 {
+                    self.heard.push_back(Heard::DoneTo(sync.sent));
+                }
+                if sync.asked { Heard::Alive } else { Heard::Nothing }
+            }
+            Via::Name(via) => {
+                let subject = message.subject.as_str();
+                let topic = self.subjects.topic(subject);
+                if self.subjects.is_ours(subject) {
+                    return Ok(Heard::Nothing);
+                }
+                Heard::Message { via, topic, body: self.body(message) }
+            }
+        })
     }
 
     fn body(&self, message: Message) -> Body {
-        let number = |name: &str, radix: u32| {
-            message.header(name).and_then(|value| u64::from_str_radix(value, radix).ok())
+        // A copy, so that a small message doesn't keep all that was read with it.
+        let payload = Bytes::copy_from_slice(&message.payload);
+        let Some(headers) = message.headers else {
+            return Body { payload, ..Body::default() }.checked();
+        };
+        let number = |name: HeaderName, radix: u32| {
+            headers.get(name).and_then(|value| u64::from_str_radix(value.as_str(), radix).ok())
         };
         let epoch = || {
-            number(EPOCH, 10).or_else(|| match self.streams.get(message.header("Nats-Stream")?)? {
+            number(EPOCH, 10).or_else(|| match self.streams.get(headers.get(STREAM)?.as_str())? {
                 (_, Known::Ready(epoch)) => Some(*epoch),
                 _ => None,
             })
         };
-        let place = number("Nats-Sequence", 10).and_then(|sequence| Some((epoch()?, sequence)));
+        let place = number(SEQUENCE, 10).and_then(|sequence| Some((epoch()?, sequence)));
         Body {
             node: number(NODE, 16).unwrap_or(0),
             number: number(NUMBER, 10).unwrap_or(0),
-            binary: message.header(BINARY) == Some("1"),
+            binary: is_binary(&headers),
             position: place.map(|(epoch, sequence)| format!("{epoch}-{sequence}")),
-            previous: place
-                .and_then(|(epoch, _)| Some(format!("{epoch}-{}", number("Nats-Last-Sequence", 10)?))),
-            payload: message.payload,
+            previous: place.and_then(|(epoch, _)| Some(format!("{epoch}-{}", number(LAST_SEQUENCE, 10)?))),
+            payload,
         }
         .checked()
     }
 
     /// What JetStream says of a publication or a stream.
-    fn answered(&mut self, message: &Message, out: &mut BytesMut) -> Heard {
-        let Some(of) = message.subject.strip_prefix(&self.inbox).and_then(|rest| rest.strip_prefix('.'))
-        else {
-            return Heard::Nothing;
-        };
-        let nobody = message.status == Some(503);
+    fn answered(&mut self, message: &Message) -> Heard {
+        let of = message.subject.strip_prefix(self.inbox.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let Some(of) = of else { return Heard::Nothing };
+        let nobody = message.status == Some(async_nats::StatusCode::NO_RESPONDERS);
         if let Ok(number) = of.parse::<u64>() {
+            self.is_answered(number);
             let refused = |reason, uncertain| Heard::Refused { number, reason, uncertain };
             if nobody {
                 // Whoever publishes next finds out.
@@ -177,6 +382,7 @@ impl Nats {
             };
         }
         let Some((stream, known)) = self.streams.get_mut(of) else { return Heard::Nothing };
+        let mut ask = None;
         let described = if nobody {
             Described::Failed(NO_JETSTREAM.to_owned())
         } else {
@@ -186,19 +392,44 @@ impl Nats {
             Described::Known { epoch, .. } => Known::Ready(epoch),
             Described::Failed(reason) => Known::Failed(Instant::now(), reason),
             Described::Exists => {
-                protocol::publish(out, &stream.info(), Some(&message.subject), &[], b"");
+                ask = Some(stream.info());
                 Known::Asked(Instant::now())
             }
         };
+        if let Some(question) = ask {
+            self.say(question, Some(message.subject.to_string()), &[], Bytes::new(), 0);
+        }
         Heard::Nothing
     }
 
-    fn failed(&mut self, error: String) -> Result<Heard, String> {
-        let lower = error.to_ascii_lowercase();
-        if !lower.starts_with("permissions violation") {
-            return Err(format!("the server ends the connection: {error}"));
+    /// JetStream has, or NATS in its place.
+    fn is_answered(&mut self, number: u64) {
+        let Some(subject) = self.storing.remove(&number) else { return };
+        if let Some(numbers) = self.stored.get_mut(&subject) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.stored.remove(&subject);
+            }
         }
+    }
+
+    /// The server refuses something.
+    fn failed(&mut self, error: String) -> Result<Heard, String> {
         let subject = error.split('"').nth(1).unwrap_or_default();
+        if subject == self.sync {
+            // Without it nothing is ever confirmed.
+            return Err(format!("NATS refuses what a node needs: {error}"));
+        }
+        if error.contains("Publish")
+            && let Some(number) = self.stored.get(subject).and_then(|numbers| numbers.front().copied())
+        {
+            self.is_answered(number);
+            return Ok(Heard::Refused {
+                number,
+                reason: format!("NATS refuses it: {error}"),
+                uncertain: false,
+            });
+        }
         if subject.starts_with("$JS.API.") {
             for (_, known) in self.streams.values_mut() {
                 if matches!(known, Known::Asked(_)) {
@@ -210,13 +441,13 @@ impl Nats {
         Ok(Heard::Trouble { topic, reason: format!("NATS refuses it: {error}") })
     }
 
-    fn store(&mut self, topic: &str, item: &Item, limits: &History, out: &mut BytesMut) -> Put {
+    fn store(&mut self, topic: &str, item: &Item, limits: &History) -> Put {
         if !self.listening {
             self.listening = true;
-            sub(out, &format!("{}.>", self.inbox), ANSWERS);
+            self.sub(Via::Answers, format!("{}.>", self.inbox));
         }
-        let stream = Stream::new(&self.subjects, limits);
-        let (stream, known) = match self.streams.get_mut(&stream.name) {
+        let stream = Log::new(&self.subjects, limits);
+        let epoch = match self.streams.get_mut(&stream.name) {
             Some((_, Known::Asked(at))) if at.elapsed() < JETSTREAM => return Put::Later,
             Some((_, known @ Known::Asked(_))) => {
                 let reason = format!("JetStream did not answer within {JETSTREAM:?}");
@@ -226,115 +457,122 @@ impl Nats {
             Some((_, Known::Failed(at, reason))) if at.elapsed() < AGAIN => {
                 return Put::Refused(reason.clone());
             }
-            Some((stream, Known::Ready(epoch))) => (stream, *epoch),
+            Some((_, Known::Ready(epoch))) => epoch.to_string(),
             None | Some((_, Known::Failed(..))) => {
                 let (subject, payload) = stream.create();
                 let reply = format!("{}.{}", self.inbox, stream.name);
-                protocol::publish(out, &subject, Some(&reply), &[], payload.as_bytes());
+                self.say(subject, Some(reply), &[], payload.into(), 0);
                 self.streams.insert(stream.name.clone(), (stream, Known::Asked(Instant::now())));
                 return Put::Later;
             }
         };
-        let (id, epoch) = (format!("{}-{}", self.node, item.number), known.to_string());
-        let mut headers = vec![(NODE, self.node.as_str()), (EPOCH, &epoch), ("Nats-Msg-Id", &id)];
+        let (node, id) = (self.node.clone(), format!("{}-{}", self.node, item.number));
+        let mut headers = vec![(NODE, node.as_str()), (EPOCH, &epoch), (MESSAGE_ID, &id)];
         if item.binary {
             headers.push((BINARY, "1"));
         }
         let reply = format!("{}.{}", self.inbox, item.number);
-        protocol::publish(out, &stream.subject(topic), Some(&reply), &headers, &item.payload);
+        let subject = stream.subject(topic);
+        self.stored.entry(subject.clone()).or_default().push_back(item.number);
+        self.storing.insert(item.number, subject.clone());
+        self.say(subject, Some(reply), &headers, item.payload.clone(), 0);
         Put::Sent
     }
 }
 
-fn sub(out: &mut BytesMut, subject: &str, sid: u64) {
-    out.extend_from_slice(format!("SUB {subject} {sid}\r\n").as_bytes());
+fn is_binary(headers: &HeaderMap) -> bool {
+    headers.get(BINARY).is_some_and(|value| value.as_str() == "1")
 }
 
 impl Wire for Nats {
-    fn hear(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Option<Heard>, String> {
-        Ok(Some(match protocol::read(input)? {
-            None => return Ok(None),
-            Some(Said::Message(message)) => self.message(message, out),
-            Some(Said::Ping) => {
-                out.extend_from_slice(b"PONG\r\n");
-                Heard::Nothing
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Poll::Ready(Ok(heard));
             }
-            Some(Said::Pong) => match self.pings.pop_front() {
-                Some(Ping::Alive) => Heard::Alive,
-                Some(Ping::Confirm(number)) => Heard::DoneTo(number),
-                None => return Err("it answers what was not asked".to_owned()),
-            },
-            Some(Said::Info(info)) => {
-                if info["ldm"] == true {
-                    return Err("the server is about to shut down".to_owned());
+            if self.sending.is_none() {
+                self.sending = self.send();
+            }
+            if let Some(sending) = &mut self.sending
+                && let Poll::Ready(sent) = sending.as_mut().poll(cx)
+            {
+                self.sending = None;
+                sent?;
+                continue;
+            }
+            self.listen(cx)?;
+            if !self.heard.is_empty() {
+                continue;
+            }
+            // What the server said last comes before its end.
+            match self.link.events.poll_recv(cx) {
+                Poll::Ready(Some(event)) => {
+                    if let Some(error) = refusal(event)? {
+                        return Poll::Ready(self.failed(error));
+                    }
                 }
-                self.longest = protocol::longest_payload(&info).unwrap_or(self.longest);
-                Heard::Nothing
+                Poll::Ready(None) => return Poll::Ready(Err("the connection is gone".to_owned())),
+                Poll::Pending if self.link.has_ended() => return Poll::Ready(Err(link::ENDED.to_owned())),
+                Poll::Pending => return Poll::Pending,
             }
-            Some(Said::Error(error)) => self.failed(error)?,
-            Some(Said::Nothing) => Heard::Nothing,
-        }))
-    }
-
-    fn begin(&mut self, out: &mut BytesMut) {
-        sub(out, &self.subjects.everybody(), EVERYBODY);
-        sub(out, &self.subjects.nodes(), NODES);
-    }
-
-    fn subscribe(&mut self, name: &Arc<str>, out: &mut BytesMut) {
-        sub(out, &self.subjects.of(name), self.next);
-        self.names.insert(self.next, name.clone());
-        self.sids.insert(name.clone(), self.next);
-        self.next += 1;
-    }
-
-    fn unsubscribe(&mut self, name: &Arc<str>, out: &mut BytesMut) {
-        if let Some(sid) = self.sids.remove(name) {
-            self.names.remove(&sid);
-            out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
         }
     }
 
-    fn publish(&mut self, item: &Item, out: &mut BytesMut) -> Put {
+    fn received(&self) -> u64 {
+        self.link.client.statistics().in_bytes.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting < BATCH
+    }
+
+    fn begin(&mut self) {
+        let (everybody, nodes) = (self.subjects.everybody(), self.subjects.nodes());
+        self.sub(Via::Everybody, everybody);
+        self.sub(Via::Nodes, nodes);
+        self.sub(Via::Sync, self.sync.clone());
+    }
+
+    fn subscribe(&mut self, name: &Arc<str>) {
+        let subscription = self.sub(Via::Name(name.clone()), self.subjects.of(name));
+        self.names.insert(name.clone(), subscription);
+    }
+
+    fn unsubscribe(&mut self, name: &Arc<str>) {
+        if let Some(subscription) = self.names.remove(name) {
+            subscription.abort();
+        }
+    }
+
+    fn publish(&mut self, item: &Item) -> Put {
         let size = item.payload.len();
-        if size + HEADROOM > self.longest {
-            let most = self.longest.saturating_sub(HEADROOM);
+        if size + HEADROOM > self.link.longest {
+            let most = self.link.longest.saturating_sub(HEADROOM);
             return Put::Refused(format!("the payload has {size} bytes, this NATS server takes {most}"));
         }
         let subject = match (&item.target, &item.history) {
-            (Target::Topic(topic), Some(limits)) => return self.store(topic, item, limits, out),
+            (Target::Topic(topic), Some(limits)) => return self.store(topic, item, limits),
             (Target::Topic(topic), None) => self.subjects.of(topic),
             (Target::Everybody, _) => self.subjects.everybody(),
         };
-        let number = item.number.to_string();
-        let mut headers = vec![(NODE, self.node.as_str()), (NUMBER, &number)];
+        let (node, number) = (self.node.clone(), item.number.to_string());
+        let mut headers = vec![(NODE, node.as_str()), (NUMBER, &number)];
         if item.binary {
             headers.push((BINARY, "1"));
         }
-        protocol::publish(out, &subject, None, &headers, &item.payload);
-        self.sent = item.number;
+        self.say(subject, None, &headers, item.payload.clone(), item.number);
         Put::Sent
     }
 
-    fn end_batch(&mut self, out: &mut BytesMut) {
-        let waiting = self.pings.iter().any(|ping| matches!(ping, Ping::Confirm(_)));
-        if self.sent > self.asked_for && !waiting {
-            self.asked_for = self.sent;
-            self.pings.push_back(Ping::Confirm(self.sent));
-            out.extend_from_slice(b"PING\r\n");
+    fn control(&mut self, payload: &[u8]) {
+        if payload.len() + HEADROOM <= self.link.longest {
+            let (node, payload) = (self.node.clone(), Bytes::copy_from_slice(payload));
+            self.say(self.subjects.nodes(), None, &[(NODE, &node), (BINARY, "1")], payload, 0);
         }
     }
 
-    fn control(&mut self, payload: &[u8], out: &mut BytesMut) {
-        if payload.len() + HEADROOM <= self.longest {
-            let headers = [(NODE, self.node.as_str()), (BINARY, "1")];
-            protocol::publish(out, &self.subjects.nodes(), None, &headers, payload);
-        }
-    }
-
-    fn ask(&mut self, out: &mut BytesMut) {
-        self.pings.push_back(Ping::Alive);
-        out.extend_from_slice(b"PING\r\n");
+    fn ask(&mut self) {
+        self.asked = true;
     }
 
     fn known_for(&self, item: &Item) -> Option<Duration> {
@@ -342,131 +580,4 @@ impl Wire for Nats {
         // The first attempt may have been stored somewhat after it was made.
         Some(jetstream::window(limits.seconds.unwrap_or_default()).mul_f64(0.8))
     }
-}
-
-/// A connection for replays.
-pub(super) struct Reader {
-    client: Client,
-    subjects: Subjects,
-}
-
-impl Reader {
-    pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Self, String> {
-        let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
-        let mut client = Client::connect(url, place).await?;
-        client.listen();
-        Ok(Self { client, subjects })
-    }
-
-    /// How it is known that nothing is missing: messages go from a stream either from its front, so
-    /// none behind `after` did if the stream begins before; or because their topic has too many, so
-    /// none did if the topic has fewer than it may, or still has the one at `after`.
-    pub(super) async fn replay(
-        &mut self,
-        topic: &str,
-        position: &str,
-        limits: &History,
-    ) -> Result<Replay, String> {
-        let stream = Stream::new(&self.subjects, limits);
-        let (epoch, first, last) = self.described(&stream).await?;
-        let now = format!("{epoch}-{last}");
-        let done =
-            |complete| Ok(Replay { complete, entries: Vec::new(), position: now.clone(), failed: None });
-        let Some((of, after)) = parse_position(position) else { return done(true) };
-        if of != epoch || after >= last || first > after + 1 {
-            return done(after == last && of == epoch);
-        }
-        let Some(entries) = self.entries(&stream, topic, (epoch, after, last)).await? else {
-            return done(false);
-        };
-        // Some may have gone from its front meanwhile.
-        let (_, first, _) = self.described(&stream).await?;
-        if first > after + 1 {
-            return done(false);
-        }
-        if entries.len() >= stream.messages() && !self.has(&stream, topic, after).await? {
-            return done(false);
-        }
-        Ok(Replay { complete: true, entries, position: now, failed: None })
-    }
-
-    /// Epoch, first and last message. Creates it if it isn't there, so that a position of it means
-    /// something.
-    async fn described(&mut self, stream: &Stream) -> Result<(u64, u64, u64), String> {
-        let known = |described| match described {
-            Described::Known { epoch, first, last } => Ok((epoch, first, last)),
-            Described::Failed(reason) => Err(reason),
-            Described::Exists => Err(format!("the stream {} comes and goes", stream.name)),
-        };
-        let answer = self.client.ask(&stream.info(), "").await?;
-        if let Ok(found) = known(stream.described(&answer.payload)) {
-            return Ok(found);
-        }
-        let (subject, payload) = stream.create();
-        let answer = self.client.ask(&subject, &payload).await?;
-        if let Described::Failed(reason) = stream.described(&answer.payload) {
-            return Err(reason);
-        }
-        let answer = self.client.ask(&stream.info(), "").await?;
-        known(stream.described(&answer.payload))
-    }
-
-    /// By a consumer that is made for it. `None`: some went while they were fetched.
-    async fn entries(
-        &mut self,
-        stream: &Stream,
-        topic: &str,
-        (epoch, after, last): (u64, u64, u64),
-    ) -> Result<Option<Vec<Entry>>, String> {
-        let (subject, request) = stream.consume(topic, after + 1);
-        let answer = self.client.ask(&subject, &request).await?;
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
-        if let Some(reason) = jetstream::error(&answer) {
-            return Err(format!("JetStream refuses a consumer: {reason}"));
-        }
-        let name = answer["name"].as_str().unwrap_or_default();
-        let count = answer["num_pending"].as_u64().unwrap_or(0);
-        let mut entries = Vec::new();
-        let mut whole = true;
-        if count > 0 {
-            let (subject, request) = stream.fetch(name, count);
-            let inbox = self.client.fresh_inbox();
-            self.client.send_question(&subject, &inbox, &request).await?;
-            for _ in 0..count {
-                let message = self.client.message().await?;
-                let Some(sequence) = message.reply.as_deref().and_then(delivered) else {
-                    whole = false;
-                    break;
-                };
-                if sequence <= last {
-                    let binary = message.header(BINARY) == Some("1");
-                    let body = Body { binary, payload: message.payload, ..Body::default() }.checked();
-                    let position = format!("{epoch}-{sequence}");
-                    entries.push(Entry { position, payload: body.payload, binary: body.binary });
-                }
-            }
-        }
-        self.client.say(&stream.stop_consuming(name));
-        Ok(whole.then_some(entries))
-    }
-
-    /// Whether the message of this number is there, and of this topic.
-    async fn has(&mut self, stream: &Stream, topic: &str, sequence: u64) -> Result<bool, String> {
-        let request = serde_json::json!({ "seq": sequence }).to_string();
-        let answer = self.client.ask(&stream.message(), &request).await?;
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
-        Ok(answer["message"]["subject"] == stream.subject(topic).as_str())
-    }
-}
-
-/// The message's number in the stream, from where it would be acknowledged:
-/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER.…`, or with domain and account before the stream.
-fn delivered(reply: &str) -> Option<u64> {
-    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-    let at = match tokens.len() {
-        7 => 3,
-        9.. => 5,
-        _ => return None,
-    };
-    tokens[at].parse().ok()
 }

@@ -39,6 +39,17 @@ impl Subjects {
         format!("{}.%nodes", self.prefix)
     }
 
+    /// Of a node to itself.
+    pub(crate) fn sync(&self, node: &str) -> String {
+        format!("{}.%sync.{node}", self.prefix)
+    }
+
+    /// Of nodes, not of a topic. What else begins so is a topic with a byte that is encoded.
+    pub(crate) fn is_ours(&self, subject: &str) -> bool {
+        let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some_and(|rest| rest == "%all" || rest == "%nodes" || rest.starts_with("%sync."))
+    }
+
     /// The topic of a subject, if it is one.
     pub(crate) fn topic(&self, subject: &str) -> Option<String> {
         decode(subject.strip_prefix(&self.prefix)?.strip_prefix('.')?)
@@ -100,6 +111,44 @@ fn decode(subject: &str) -> Option<String> {
         }
     }
     (encode(&topic) == subject).then_some(topic)
+}
+
+#[cfg(fuzzing)]
+pub(crate) mod harness {
+    //! For the fuzz target.
+
+    use super::Subjects;
+    use crate::patterns::{Kind, kind};
+
+    /// Lines, each of them a topic and a subject.
+    pub(crate) fn run(data: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(data) {
+            text.split('\n').for_each(subject);
+        }
+    }
+
+    /// A topic as a subject and back, and a subject as a topic and back.
+    fn subject(text: &str) {
+        let subjects = Subjects::new("p").expect("it is sound");
+        if let Some(topic) = subjects.topic(text) {
+            assert_eq!(subjects.of(&topic), text);
+        }
+        let Ok(kind) = kind(text) else { return };
+        let subject = subjects.of(text);
+        assert!(!subject.bytes().any(|byte| byte <= b' ' || byte == 0x7f), "{subject:?}");
+        let wild = |token: &str| {
+            assert!(!token.is_empty(), "an empty token in {subject:?}");
+            if token == "*" || token == ">" {
+                return true;
+            }
+            assert!(!token.contains(['*', '>']), "{subject:?}");
+            false
+        };
+        let wild = subject.split('.').filter(|token| wild(token)).count();
+        assert_eq!(wild > 0, kind == Kind::Pattern, "{subject:?}");
+        assert!(!subjects.is_ours(&subject), "{subject:?}");
+        assert_eq!(subjects.topic(&subject).as_deref(), Some(text));
+    }
 }
 
 #[cfg(test)]

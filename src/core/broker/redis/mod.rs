@@ -11,332 +11,294 @@
 //! One connection that speaks RESP3 (Redis 6) does it all, so that publications and subscriptions
 //! keep their order. No topic has a token `>` followed by another, or is `>`.
 
-mod client;
 #[cfg(fuzzing)]
 pub(super) mod harness;
-pub(crate) mod resp;
+pub(crate) mod link;
+mod names;
+mod reader;
 mod script;
 
-use bytes::{Bytes, BytesMut};
-use std::collections::{HashMap, VecDeque};
+use bytes::Bytes;
+use redis::{Cmd, PushInfo, RedisResult, Value};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
-use super::envelope::{self, Body};
+use super::envelope;
 use super::queue::{Item, Target};
-use super::replay::{Entry, Replay};
 use super::url::{BrokerUrl, Place};
-use super::wire::{Heard, Opened, Put, Wire};
+use super::wire::{BATCH, Heard, Put, Wire};
 use super::{FORGET_NODE, History};
-use crate::patterns::{Kind, kind};
-use client::Client;
-use resp::{Value, command};
+use crate::patterns::Kind;
+use link::{Link, UNDER_WAY, text, words};
+use names::Names;
+use reader::keep;
 
-/// What remains of a topic with history when nothing is published to it any more: as long as its
-/// messages may get old and an hour, or a week.
-fn keep(limits: &History) -> u128 {
-    let keep = match limits.seconds {
-        Some(age) => age.saturating_add(Duration::from_secs(3600)),
-        None => Duration::from_secs(7 * 86_400),
-    };
-    keep.as_millis()
-}
+pub(super) use reader::Reader;
 
 /// Connects, introduces itself, and leaves the script.
-pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str, node: u64) -> Result<Opened, String> {
-    let mut client = Client::connect(url, place).await?;
-    let run = client.run().await?;
-    let script = client.call(&[b"SCRIPT", b"LOAD", script::store().as_bytes()]).await;
-    let script = script.and_then(|sha| sha.as_text().cloned().ok_or_else(|| "no digest".to_owned()));
-    let wire = Redis::new(prefix, node, run, script);
-    let (stream, input) = client.into_parts();
-    Ok((Box::new(wire), stream, input))
+pub(super) async fn open(
+    url: &BrokerUrl,
+    place: &Place,
+    prefix: &str,
+    node: u64,
+) -> Result<Box<dyn Wire>, String> {
+    let (pushes, pushed) = mpsc::unbounded_channel();
+    let mut link = Link::open(url, place, Some(pushes)).await?;
+    let run = link.run().await?;
+    let script = link.call(redis::cmd("SCRIPT").arg("LOAD").arg(script::store())).await;
+    let script = script.and_then(|sha| text(sha).ok_or_else(|| "no digest".to_owned()));
+    Ok(Box::new(Redis::new(prefix, node, run, script, link, pushed)))
 }
 
-/// An answer that is due: they come in the order of the commands.
+/// For what an answer is.
 #[derive(Debug)]
 enum Due {
-    /// Of a publication.
+    /// A publication.
     Number(u64),
-    /// Of a control message.
+    /// A control message.
     Control,
-    /// A confirmation, which comes as a push; or an error, which doesn't.
+    /// A subscription, which is confirmed by a push; or an error, which is none.
     Subscribed(Arc<str>),
     /// Likewise.
-    Unsubscribed(Arc<str>),
+    Unsubscribed,
     /// A sign of life.
     Asked,
 }
 
+type Answer = Pin<Box<dyn Future<Output = RedisResult<Value>>>>;
+
 struct Redis {
-    prefix: String,
+    names: Names,
     node: u64,
     /// Of the server, new with each start of it.
     run: String,
     /// Digest of the script, or why there is none.
     script: Result<Bytes, String>,
-    /// By glob.
-    patterns: HashMap<Bytes, Arc<str>>,
-    due: VecDeque<Due>,
-    /// Names, each with how many unsubscriptions the server has not confirmed: copies that come
-    /// before are those of a subscription that is no more.
-    leaving: HashMap<Arc<str>, usize>,
+    link: Link,
+    /// What was said without being asked, and confirmations of subscriptions.
+    pushed: mpsc::UnboundedReceiver<PushInfo>,
+    /// What waits to be sent, and about as many bytes.
+    next: VecDeque<(Due, Cmd, usize)>,
+    waiting: usize,
+    /// What was sent: answers come in the order of the commands.
+    sent: VecDeque<(Due, Answer)>,
+    heard: VecDeque<Heard>,
     /// The server has said something after which nothing can be expected of this connection.
     useless: Option<String>,
-}
-
-/// Text that stands for itself in a pattern of Redis.
-fn escape(text: &str, glob: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        if b"*?[]\\".contains(&byte) {
-            glob.push(b'\\');
-        }
-        glob.push(byte);
-    }
+    /// Refused since then, and why: to be sent again on another connection, unless one behind was
+    /// carried out. It would be taken for a duplicate there.
+    put_off: Vec<(u64, String)>,
 }
 
 impl Redis {
-    fn new(prefix: &str, node: u64, run: String, script: Result<Bytes, String>) -> Self {
+    fn new(
+        prefix: &str,
+        node: u64,
+        run: String,
+        script: Result<Bytes, String>,
+        link: Link,
+        pushed: mpsc::UnboundedReceiver<PushInfo>,
+    ) -> Self {
         Self {
-            prefix: prefix.to_owned(),
+            names: Names::new(prefix),
             node,
             run,
             script,
-            patterns: HashMap::new(),
-            due: VecDeque::new(),
-            leaving: HashMap::new(),
+            link,
+            pushed,
+            next: VecDeque::new(),
+            waiting: 0,
+            sent: VecDeque::new(),
+            heard: VecDeque::new(),
             useless: None,
+            put_off: Vec::new(),
         }
     }
 
-    fn channel(&self, name: &str) -> Vec<u8> {
-        [self.prefix.as_bytes(), name.as_bytes()].concat()
-    }
-
-    fn everybody(&self) -> Vec<u8> {
-        self.channel(">")
-    }
-
-    fn nodes(&self) -> Vec<u8> {
-        self.channel(">.nodes")
-    }
-
-    /// A pattern of Redis that matches at least what ours does: its `*` stands for dots, too.
-    fn glob(&self, pattern: &str) -> Vec<u8> {
-        let mut glob = Vec::new();
-        escape(&self.prefix, &mut glob);
-        for (n, token) in pattern.split('.').enumerate() {
-            if n > 0 {
-                glob.push(b'.');
-            }
-            match token {
-                "*" => glob.push(b'*'),
-                // Means the same, and is another text, by which copies are told apart.
-                ">" => glob.extend_from_slice(b"**"),
-                token => escape(token, &mut glob),
-            }
-        }
-        glob
-    }
-
-    fn topic(&self, channel: &Bytes) -> Option<String> {
-        let name = channel.strip_prefix(self.prefix.as_bytes())?;
-        Some(std::str::from_utf8(name).ok()?.to_owned())
-    }
-
-    fn pushed(&mut self, push: &[Value]) -> Result<Heard, String> {
-        let texts: Vec<_> = push.iter().map(|value| value.as_text().cloned().unwrap_or_default()).collect();
-        match texts.as_slice() {
-            [kind, channel, payload] if &kind[..] == b"message" => {
-                let body = envelope::open(payload.clone());
-                if channel[..] == self.everybody() {
-                    return Ok(Heard::Broadcast(body));
-                }
-                if channel[..] == self.nodes() {
-                    return Ok(Heard::Control(body));
-                }
-                let topic = self.topic(channel);
-                let via = topic.as_deref().unwrap_or_default().into();
-                Ok(self.copy(via, topic, body))
-            }
-            [kind, glob, channel, payload] if &kind[..] == b"pmessage" => {
-                let topic = self.topic(channel);
-                // What is for everybody or for nodes was subscribed to by name.
-                if channel[..] == self.everybody() || channel[..] == self.nodes() {
-                    return Ok(Heard::Nothing);
-                }
-                let Some(via) = self.patterns.get(glob).cloned() else { return Ok(Heard::Nothing) };
-                Ok(self.copy(via, topic, envelope::open(payload.clone())))
-            }
-            [kind, ..] if kind.ends_with(b"subscribe") => match self.due.pop_front() {
-                Some(Due::Subscribed(_)) => Ok(Heard::Nothing),
-                Some(Due::Unsubscribed(name)) => {
-                    self.has_left(&name);
-                    Ok(Heard::Nothing)
-                }
-                other => Err(format!(
-                    "it answers out of order: {} for {other:?}",
-                    Value::Text(kind.clone()).start()
-                )),
-            },
-            _ => Ok(Heard::Nothing),
-        }
-    }
-
-    fn copy(&self, via: Arc<str>, topic: Option<String>, body: Body) -> Heard {
-        if self.leaving.contains_key(&via) { Heard::Nothing } else { Heard::Message { via, topic, body } }
-    }
-
-    fn has_left(&mut self, name: &Arc<str>) {
-        if let Some(count) = self.leaving.get_mut(name) {
-            *count -= 1;
-            if *count == 0 {
-                self.leaving.remove(name);
-            }
-        }
-    }
-
-    fn answered(&mut self, value: Value) -> Result<Heard, String> {
-        let Some(due) = self.due.pop_front() else {
-            return Err(format!("it answers what was not asked: {}", value.start()));
+    fn answered(&mut self, due: Due, answer: Value) -> Result<(), String> {
+        let refused = |(number, reason): (u64, String)| {
+            let uncertain = script::may_have_stored(&reason);
+            Heard::Refused { number, reason, uncertain }
         };
-        if let Value::Error(error) = &value {
-            // Another connection may do better. The one that this answers can't be repeated there:
-            // if one behind it was carried out, it would be taken for a duplicate.
-            let passing = ["NOSCRIPT", "READONLY", "MASTERDOWN", "LOADING"];
-            if passing.iter().any(|kind| error.starts_with(kind)) {
-                self.useless = Some(error.clone());
+        let Value::ServerError(error) = answer else {
+            match due {
+                Due::Number(number) => {
+                    self.heard.extend(self.put_off.drain(..).map(refused));
+                    self.heard.push_back(Heard::Done(number));
+                }
+                Due::Asked => self.heard.push_back(Heard::Alive),
+                Due::Subscribed(_) | Due::Unsubscribed | Due::Control => {}
             }
+            return Ok(());
+        };
+        let reason = words(&error);
+        // Another connection may do better.
+        let passing = ["NOSCRIPT", "READONLY", "MASTERDOWN", "LOADING"].contains(&error.code());
+        let first = passing && self.useless.is_none();
+        if first {
+            self.useless = Some(reason.clone());
         }
-        match (due, value) {
-            (Due::Number(number), Value::Error(reason)) => {
-                let uncertain = script::may_have_stored(&reason);
-                Ok(Heard::Refused { number, reason, uncertain })
-            }
-            (Due::Number(number), _) => Ok(Heard::Done(number)),
-            (Due::Subscribed(name), Value::Error(error)) => {
-                let reason = format!("Redis refuses the subscription: {error}");
-                Ok(Heard::Trouble { topic: name.to_string(), reason })
-            }
-            (Due::Unsubscribed(_), Value::Error(error)) => Err(error),
-            (Due::Subscribed(_) | Due::Unsubscribed(_), value) => {
-                Err(format!("it answers out of order: {}", value.start()))
-            }
-            (Due::Control, Value::Error(error)) => Ok(Heard::Trouble {
-                topic: String::new(),
-                reason: format!("Redis refuses a message to the nodes: {error}"),
+        match due {
+            // The first one is lost, so that it goes on in any case.
+            Due::Number(number) if passing && !first => self.put_off.push((number, reason)),
+            Due::Number(number) => self.heard.push_back(refused((number, reason))),
+            Due::Subscribed(name) => self.heard.push_back(Heard::Trouble {
+                topic: name.to_string(),
+                reason: format!("Redis refuses the subscription: {reason}"),
             }),
-            (Due::Asked, Value::Error(error)) => Err(error),
-            (Due::Asked, _) => Ok(Heard::Alive),
-            (Due::Control, _) => Ok(Heard::Nothing),
+            Due::Control => self.heard.push_back(Heard::Trouble {
+                topic: String::new(),
+                reason: format!("Redis refuses a message to the nodes: {reason}"),
+            }),
+            Due::Unsubscribed | Due::Asked => return Err(reason),
         }
+        Ok(())
+    }
+
+    fn push(&mut self, due: Due, command: Cmd, payload: usize) {
+        let bytes = payload + ABOUT;
+        self.waiting += bytes;
+        self.next.push_back((due, command, bytes));
     }
 
     /// One command for each name, so that an error answers for one name.
-    fn follow(&self, verbs: [&[u8]; 2], name: &Arc<str>, out: &mut BytesMut) -> Option<Vec<u8>> {
-        if kind(name) == Ok(Kind::Pattern) {
-            let glob = self.glob(name);
-            command(out, &[verbs[1], &glob]);
-            return Some(glob);
-        }
-        command(out, &[verbs[0], &self.channel(name)]);
-        None
+    fn follow(&mut self, due: Due, verb: &str, place: &[u8]) {
+        let mut command = redis::cmd(verb);
+        command.arg(place);
+        self.push(due, command, place.len());
     }
 
-    fn put_store(&self, topic: &str, item: &Item, limits: &History, sha: &[u8], out: &mut BytesMut) {
-        let key = |kind: &str| self.channel(&format!("{kind}:{topic}"));
-        let number = |n: u128| n.to_string().into_bytes();
+    fn put(&mut self, due: Due, channel: &[u8], message: &[u8]) {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(message);
+        self.push(due, command, channel.len() + message.len());
+    }
+
+    fn put_store(&mut self, topic: &str, item: &Item, limits: &History, sha: &[u8]) {
+        let key = |kind: &str| self.names.channel(&format!("{kind}:{topic}"));
         let age = limits.seconds.map_or(0, |age| age.as_millis().max(1));
-        command(
-            out,
-            &[
-                b"EVALSHA",
-                sha,
-                b"3",
-                &key("history"),
-                &key("state"),
-                &self.channel(&format!("node:{:016x}", self.node)),
-                self.run.as_bytes(),
-                &number(keep(limits)),
-                &envelope::head(self.node, item.number, item.binary),
-                &item.payload,
-                if item.binary { b"1" } else { b"0" },
-                &number(item.number.into()),
-                &number(limits.messages.max(1) as u128),
-                &number(age),
-                &number(limits.bytes as u128),
-                &self.channel(topic),
-                &number(FORGET_NODE.as_millis()),
-            ],
-        );
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(sha)
+            .arg(3)
+            .arg(key("history"))
+            .arg(key("state"))
+            .arg(self.names.channel(&format!("node:{:016x}", self.node)))
+            .arg(&self.run)
+            .arg(keep(limits).to_string())
+            .arg(&envelope::head(self.node, item.number, item.binary)[..])
+            .arg(&item.payload[..])
+            .arg(if item.binary { "1" } else { "0" })
+            .arg(item.number)
+            .arg(limits.messages.max(1))
+            .arg(age.to_string())
+            .arg(limits.bytes)
+            .arg(self.names.channel(topic))
+            .arg(FORGET_NODE.as_millis().to_string());
+        self.push(Due::Number(item.number), command, item.payload.len());
     }
 }
 
+/// What a command costs beside its payload, about.
+const ABOUT: usize = 64;
+/// Nothing comes any more.
+const ENDED: &str = "the broker closed the connection";
+
 impl Wire for Redis {
-    fn hear(&mut self, input: &mut BytesMut, _: &mut BytesMut) -> Result<Option<Heard>, String> {
-        if let Some(error) = self.useless.take() {
-            return Err(error);
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Poll::Ready(Ok(heard));
+            }
+            if let Poll::Ready(push) = self.pushed.poll_recv(cx) {
+                match push {
+                    Some(push) => return Poll::Ready(Ok(self.names.pushed(push))),
+                    // The answer that is due says why, if one is.
+                    None if self.sent.is_empty() => return Poll::Ready(Err(ENDED.to_owned())),
+                    None => {}
+                }
+            }
+            while self.sent.len() < UNDER_WAY
+                && self.useless.is_none()
+                && let Some((due, command, bytes)) = self.next.pop_front()
+            {
+                self.waiting -= bytes;
+                let mut connection = self.link.connection();
+                let mut answer: Answer =
+                    Box::pin(async move { connection.send_packed_command(&command).await });
+                // Now, so that it is sent behind those before it.
+                if let Poll::Ready(Err(error)) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(Err(link::broken(&error)));
+                }
+                self.sent.push_back((due, answer));
+            }
+            let Some((_, first)) = self.sent.front_mut() else {
+                return self.useless.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            };
+            let answer = ready!(first.as_mut().poll(cx)).map_err(|error| link::broken(&error))?;
+            if let Some((due, _)) = self.sent.pop_front() {
+                self.answered(due, answer)?;
+            }
         }
-        Ok(match resp::read(input)? {
-            None => None,
-            Some(Value::Push(push)) => Some(self.pushed(&push)?),
-            Some(value) => Some(self.answered(value)?),
-        })
     }
 
-    fn begin(&mut self, out: &mut BytesMut) {
-        for channel in [self.everybody(), self.nodes()] {
-            self.due.push_back(Due::Subscribed("".into()));
-            command(out, &[b"SUBSCRIBE", &channel]);
+    fn received(&self) -> u64 {
+        self.link.received()
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting < BATCH && self.useless.is_none()
+    }
+
+    fn begin(&mut self) {
+        for channel in [self.names.everybody(), self.names.nodes()] {
+            self.follow(Due::Subscribed("".into()), "SUBSCRIBE", &channel);
         }
     }
 
-    fn subscribe(&mut self, name: &Arc<str>, out: &mut BytesMut) {
-        self.due.push_back(Due::Subscribed(name.clone()));
-        if let Some(glob) = self.follow([b"SUBSCRIBE", b"PSUBSCRIBE"], name, out) {
-            self.patterns.insert(glob.into(), name.clone());
-        }
+    fn subscribe(&mut self, name: &Arc<str>) {
+        let (kind, place) = self.names.subscribe(name);
+        let verb = if kind == Kind::Pattern { "PSUBSCRIBE" } else { "SUBSCRIBE" };
+        self.follow(Due::Subscribed(name.clone()), verb, &place);
     }
 
-    fn unsubscribe(&mut self, name: &Arc<str>, out: &mut BytesMut) {
-        self.due.push_back(Due::Unsubscribed(name.clone()));
-        *self.leaving.entry(name.clone()).or_default() += 1;
-        if let Some(glob) = self.follow([b"UNSUBSCRIBE", b"PUNSUBSCRIBE"], name, out) {
-            self.patterns.remove(&glob[..]);
-        }
+    fn unsubscribe(&mut self, name: &Arc<str>) {
+        let (kind, place) = self.names.unsubscribe(name);
+        let verb = if kind == Kind::Pattern { "PUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
+        self.follow(Due::Unsubscribed, verb, &place);
     }
 
-    fn publish(&mut self, item: &Item, out: &mut BytesMut) -> Put {
+    fn publish(&mut self, item: &Item) -> Put {
         match (&item.target, &item.history) {
-            (Target::Topic(topic), Some(limits)) => match &self.script {
-                Ok(sha) => self.put_store(topic, item, limits, sha, out),
+            (Target::Topic(topic), Some(limits)) => match self.script.clone() {
+                Ok(sha) => self.put_store(topic, item, limits, &sha),
                 Err(error) => {
                     return Put::Refused(format!("Redis refuses the script for histories: {error}"));
                 }
             },
             (target, _) => {
                 let channel = match target {
-                    Target::Topic(topic) => self.channel(topic),
-                    Target::Everybody => self.everybody(),
+                    Target::Topic(topic) => self.names.channel(topic),
+                    Target::Everybody => self.names.everybody(),
                 };
                 let message = envelope::seal(self.node, item.number, item.binary, &item.payload);
-                command(out, &[b"PUBLISH", &channel, &message]);
+                self.put(Due::Number(item.number), &channel, &message);
             }
         }
-        self.due.push_back(Due::Number(item.number));
         Put::Sent
     }
 
-    fn end_batch(&mut self, _: &mut BytesMut) {}
-
-    fn control(&mut self, payload: &[u8], out: &mut BytesMut) {
-        self.due.push_back(Due::Control);
-        command(out, &[b"PUBLISH", &self.nodes(), &envelope::seal(self.node, 0, true, payload)]);
+    fn control(&mut self, payload: &[u8]) {
+        self.put(Due::Control, &self.names.nodes(), &envelope::seal(self.node, 0, true, payload));
     }
 
-    fn ask(&mut self, out: &mut BytesMut) {
-        self.due.push_back(Due::Asked);
-        command(out, &[b"PING"]);
+    fn ask(&mut self) {
+        self.push(Due::Asked, redis::cmd("PING"), 0);
     }
 
     fn known_for(&self, item: &Item) -> Option<Duration> {
@@ -345,115 +307,101 @@ impl Wire for Redis {
     }
 }
 
-/// A connection for replays.
-pub(super) struct Reader {
-    client: Client,
-    prefix: String,
-    run: String,
-}
-
-impl Reader {
-    pub(super) async fn open(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Self, String> {
-        let mut client = Client::connect(url, place).await?;
-        let run = client.run().await?;
-        Ok(Self { client, prefix: prefix.to_owned(), run })
-    }
-
-    pub(super) async fn replay(
-        &mut self,
-        topic: &str,
-        position: &str,
-        limits: &History,
-    ) -> Result<Replay, String> {
-        let key = |kind: &str| format!("{}{kind}:{topic}", self.prefix).into_bytes();
-        let keep = keep(limits).to_string();
-        let answer = self
-            .client
-            .call(&[
-                b"EVAL",
-                script::replay().as_bytes(),
-                b"2",
-                &key("history"),
-                &key("state"),
-                self.run.as_bytes(),
-                keep.as_bytes(),
-                position.as_bytes(),
-            ])
-            .await?;
-        replay_of(&answer).ok_or_else(|| format!("the script answered {}", answer.start()))
-    }
-}
-
-fn replay_of(answer: &Value) -> Option<Replay> {
-    let [Value::Int(complete), position, entries] = answer.as_list()? else { return None };
-    let entry = |entry: &Value| {
-        let [id, fields] = entry.as_list()? else { return None };
-        let [_, payload, _, binary, ..] = fields.as_list()? else { return None };
-        let payload = payload.as_text()?.clone();
-        let body = Body { payload, binary: binary.as_str()? == "1", ..Body::default() }.checked();
-        Some(Entry { position: id.as_str()?.to_owned(), payload: body.payload, binary: body.binary })
-    };
-    Some(Replay {
-        complete: *complete == 1,
-        entries: entries.as_list()?.iter().map(entry).collect::<Option<Vec<_>>>()?,
-        position: position.as_str()?.to_owned(),
-        failed: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
 
-    fn redis() -> Redis {
-        Redis::new("p*:", 1, String::new(), Err(String::new()))
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A connection to a server that says what the test wants.
+    async fn redis() -> (Redis, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let url = BrokerUrl::parse(&format!("redis://127.0.0.1:{port}")).expect("an address");
+        let (pushes, pushed) = mpsc::unbounded_channel();
+        let (link, server) =
+            tokio::join!(timeout(PATIENCE, Link::open(&url, &url.places[0], Some(pushes))), async {
+                let (mut server, _) = listener.accept().await.expect("a client");
+                let mut hello = [0; 256];
+                let read = server.read(&mut hello).await.expect("a greeting");
+                assert!(String::from_utf8_lossy(&hello[..read]).contains("HELLO"));
+                server.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n").await.expect("it listens");
+                server
+            });
+        let link = link.expect("it answers in time").expect("it was greeted");
+        (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushed), server)
     }
 
-    #[test]
-    fn patterns_become_globs_that_match_at_least_as_much() {
-        for (pattern, glob) in [
-            ("a.*", "p\\*:a.*"),
-            (">", "p\\*:**"),
-            ("*.>", "p\\*:*.**"),
-            ("a?.*", "p\\*:a\\?.*"),
-            ("[x]\\.>", "p\\*:\\[x\\]\\\\.**"),
-            ("**.*", "p\\*:\\*\\*.*"),
-        ] {
-            assert_eq!(String::from_utf8_lossy(&redis().glob(pattern)), glob);
+    async fn hear(redis: &mut Redis) -> Result<Heard, String> {
+        let heard = std::future::poll_fn(|cx| redis.poll_hear(cx));
+        timeout(PATIENCE, heard).await.expect("something is said")
+    }
+
+    /// What becomes of publications to be stored, if these are the answers.
+    async fn stored(answers: &[&str]) -> Vec<String> {
+        let (mut redis, mut server) = redis().await;
+        redis.script = Ok("sha".into());
+        for number in 1..=answers.len() as u64 {
+            let target = Target::Topic("t".into());
+            let history = Some(History::default());
+            redis.publish(&Item { number, target, payload: "x".into(), binary: false, history });
+        }
+        let mut said = answers.concat();
+        let mut told = Vec::new();
+        loop {
+            let word = std::future::poll_fn(|cx| {
+                let word = redis.poll_hear(cx);
+                // It answers when all was asked.
+                let asked = redis.sent.len() == answers.len() && !said.is_empty();
+                if word.is_pending() && asked { Poll::Ready(Ok(Heard::Nothing)) } else { word }
+            });
+            match timeout(PATIENCE, word).await.expect("something is said") {
+                Ok(Heard::Nothing) => {
+                    server.write_all(std::mem::take(&mut said).as_bytes()).await.expect("it listens");
+                }
+                Ok(Heard::Done(number)) => told.push(format!("{number} done")),
+                Ok(Heard::Refused { number, .. }) => told.push(format!("{number} refused")),
+                Ok(other) => panic!("{other:?}"),
+                Err(reason) => {
+                    told.push(reason);
+                    return told;
+                }
+            }
         }
     }
 
-    #[test]
-    fn what_is_reported_of_an_answer_is_short() {
-        let long = format!("$5000\r\n{}\r\n", "x".repeat(5000));
-        let list = format!("*2\r\n:1\r\n{long}");
-        for (answer, start) in [(long, "\"xxx"), (list, "a list of 2")] {
-            let error = redis().hear(&mut BytesMut::from(&answer[..]), &mut BytesMut::new()).unwrap_err();
-            let expected = format!("it answers what was not asked: {start}");
-            assert!(error.starts_with(&expected) && error.len() < 100, "{error}");
-        }
+    #[tokio::test]
+    async fn what_another_connection_may_do_is_put_off_unless_one_behind_it_was_done() {
+        let (gone, stored_it) = ("-NOSCRIPT no\r\n", "$3\r\n1-1\r\n");
+        assert_eq!(stored(&[gone, gone, gone]).await, ["1 refused", "NOSCRIPT no"]);
+        let told = stored(&[gone, gone, stored_it, gone]).await;
+        assert_eq!(told, ["1 refused", "2 refused", "3 done", "NOSCRIPT no"]);
+        let told = stored(&["-OOM no\r\n", gone, "-OOM no\r\n", gone]).await;
+        assert_eq!(told, ["1 refused", "2 refused", "3 refused", "NOSCRIPT no"]);
     }
 
-    #[test]
-    fn copies_of_a_subscription_that_was_given_up_are_left_out() {
-        let mut redis = redis();
-        let (mut out, name): (_, Arc<str>) = (BytesMut::new(), "a.*".into());
-        redis.subscribe(&name, &mut out);
-        redis.unsubscribe(&name, &mut out);
-        redis.subscribe(&name, &mut out);
-        let glob = "p\\*:a.*";
-        let confirmed =
-            |kind: &str| format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{glob}\r\n:1\r\n", kind.len(), glob.len());
-        let copy =
-            format!(">4\r\n$8\r\npmessage\r\n${}\r\n{glob}\r\n$6\r\np*:a.b\r\n$1\r\nx\r\n", glob.len());
-        let stream =
-            [confirmed("psubscribe"), copy.clone(), confirmed("punsubscribe"), confirmed("psubscribe"), copy];
-        let mut input = BytesMut::from(stream.concat().as_str());
-        let mut heard = Vec::new();
-        while let Some(word) = redis.hear(&mut input, &mut out).expect("it is the protocol") {
-            heard.push(matches!(word, Heard::Message { .. }));
+    #[tokio::test]
+    async fn what_is_not_the_protocol_ends_the_connection() {
+        for nonsense in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+PONG\r\n:seven\r\n", ""] {
+            let (mut redis, mut server) = redis().await;
+            redis.ask();
+            server.write_all(nonsense.as_bytes()).await.expect("it listens");
+            if nonsense.is_empty() {
+                drop(server);
+            }
+            loop {
+                match hear(&mut redis).await {
+                    Ok(heard) => assert!(matches!(heard, Heard::Alive | Heard::Nothing), "{heard:?}"),
+                    Err(reason) => {
+                        let known = ["the server does not speak", "the connection broke: ", ENDED];
+                        assert!(known.iter().any(|start| reason.starts_with(start)), "{reason}");
+                        break;
+                    }
+                }
+            }
         }
-        assert_eq!(heard, [false, false, false, false, true]);
-        assert!(redis.leaving.is_empty() && redis.due.is_empty());
     }
 }

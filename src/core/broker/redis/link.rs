@@ -1,0 +1,177 @@
+//! A connection of the crate `redis`, over a socket of ours.
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
+    ServerError, Value,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+use tokio_util::io::InspectReader;
+
+use crate::broker::dial::{connect, secure};
+use crate::broker::url::{BrokerUrl, Place};
+use crate::broker::wire::BATCH;
+
+/// Commands that may wait for an answer: the library has room for so many, whatever the socket does.
+pub(super) const UNDER_WAY: usize = 512;
+
+/// Greeted, in RESP3. It ends when it is dropped.
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    task: JoinHandle<()>,
+    received: Arc<AtomicU64>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    /// Connects and introduces itself. What the server says without being asked goes to `pushes`.
+    pub(super) async fn open(
+        url: &BrokerUrl,
+        place: &Place,
+        pushes: Option<UnboundedSender<PushInfo>>,
+    ) -> Result<Self, String> {
+        let mut stream = connect(place).await?;
+        if url.tls {
+            stream = secure(stream, url, place).await?;
+        }
+        let (received, start) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (count, beginning) = (received.clone(), start.clone());
+        let stream = InspectReader::new(stream, move |read: &[u8]| {
+            if count.fetch_add(read.len() as u64, Ordering::Relaxed) == 0 {
+                *beginning.lock().unwrap_or_else(PoisonError::into_inner) = read.to_vec();
+            }
+        });
+        // Whoever calls has a time limit of his own.
+        let mut config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(UNDER_WAY)
+            .set_write_backpressure_boundary(BATCH);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(pushes);
+        }
+        let opened = MultiplexedConnection::new_with_config(&greeting(url), stream, config).await;
+        let (connection, driver) = opened.map_err(|error| {
+            let start = start.lock().unwrap_or_else(PoisonError::into_inner);
+            match (error.kind(), start.strip_prefix(b"-")) {
+                // It has said why it ends the connection, and the library waited for more.
+                (ErrorKind::Io, Some(said)) => {
+                    let said = String::from_utf8_lossy(said);
+                    let line: String = said.lines().next().unwrap_or_default().chars().take(240).collect();
+                    format!("Redis refuses the connection: {line}")
+                }
+                _ => refused(&error),
+            }
+        })?;
+        Ok(Self { connection, task: tokio::spawn(driver), received })
+    }
+
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Bytes up to now.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// One command and its answer; an error of the server is an error.
+    pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, String> {
+        match self.connection.send_packed_command(command).await {
+            Ok(Value::ServerError(error)) => Err(words(&error)),
+            Ok(value) => Ok(value),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    /// Which run of the server this is; an account that may not ask takes all for one.
+    pub(super) async fn run(&mut self) -> Result<String, String> {
+        let unknown = || "unknown".to_owned();
+        match self.call(redis::cmd("INFO").arg("server")).await {
+            Ok(info) => {
+                let info = text(info).unwrap_or_default();
+                let info = String::from_utf8_lossy(&info);
+                let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+                Ok(run.map_or_else(unknown, |run| run.trim().to_owned()))
+            }
+            Err(error) if error.starts_with("NOPERM") => Ok(unknown()),
+            Err(error) => Err(format!("Redis refuses the connection: {error}")),
+        }
+    }
+}
+
+/// RESP3: publications and subscriptions on one connection.
+pub(crate) fn greeting(url: &BrokerUrl) -> RedisConnectionInfo {
+    let mut info = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_db(url.database.into())
+        .set_lib_name("sprocket", env!("CARGO_PKG_VERSION"));
+    if let Some(password) = &url.credentials.password {
+        info = info.set_username(url.credentials.user.as_deref().unwrap_or("default")).set_password(password);
+    }
+    info
+}
+
+/// What an error in answer to the greeting means.
+fn refused(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::RESP3NotSupported {
+        return "Redis 6 or later is needed: it does not know HELLO".to_owned();
+    }
+    let detail = error.detail().unwrap_or_default();
+    match error.code() {
+        Some("NOPROTO") => format!("Redis 6 or later is needed: {detail}"),
+        // It repeats what it does not know, and that may have a password in it.
+        Some("ERR") if detail.starts_with("unknown command") => {
+            "Redis 6 or later is needed: it does not know HELLO".to_owned()
+        }
+        Some(code) => format!("Redis refuses the connection: {code} {detail}"),
+        None => broken(error),
+    }
+}
+
+/// Why nothing can be expected of a connection any more.
+pub(super) fn broken(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::Parse {
+        // In several lines.
+        let error = error.to_string().replace('\n', ", ");
+        return format!("the server does not speak the protocol of Redis: {error}");
+    }
+    format!("the connection broke: {error}")
+}
+
+/// As the server has said it.
+pub(super) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// A text of any kind.
+pub(super) fn text(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(text) => Some(text.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into()),
+        Value::Okay => Some(Bytes::from_static(b"OK")),
+        _ => None,
+    }
+}
+
+/// For reports: how it begins.
+pub(super) fn start(value: &Value) -> String {
+    let start = |text: &[u8]| format!("{:?}", String::from_utf8_lossy(&text[..text.len().min(60)]));
+    match value {
+        Value::BulkString(text) => start(text),
+        Value::SimpleString(text) => start(text.as_bytes()),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        value => format!("{value:?}").chars().take(60).collect(),
+    }
+}

@@ -1,0 +1,82 @@
+//! Histories: a stream for each topic.
+
+use redis::Value;
+use std::time::Duration;
+
+use super::link::{Link, start, text};
+use super::script;
+use crate::broker::History;
+use crate::broker::envelope::Body;
+use crate::broker::replay::{Entry, Replay};
+use crate::broker::url::{BrokerUrl, Place};
+
+/// What remains of a topic with history when nothing is published to it any more: as long as its
+/// messages may get old and an hour, or a week.
+pub(super) fn keep(limits: &History) -> u128 {
+    let keep = match limits.seconds {
+        Some(age) => age.saturating_add(Duration::from_secs(3600)),
+        None => Duration::from_secs(7 * 86_400),
+    };
+    keep.as_millis()
+}
+
+/// A connection for replays.
+pub(crate) struct Reader {
+    link: Link,
+    prefix: String,
+    run: String,
+}
+
+impl Reader {
+    pub(crate) async fn open(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Self, String> {
+        let mut link = Link::open(url, place, None).await?;
+        let run = link.run().await?;
+        Ok(Self { link, prefix: prefix.to_owned(), run })
+    }
+
+    pub(crate) async fn replay(
+        &mut self,
+        topic: &str,
+        position: &str,
+        limits: &History,
+    ) -> Result<Replay, String> {
+        let key = |kind: &str| format!("{}{kind}:{topic}", self.prefix);
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(script::replay())
+            .arg(2)
+            .arg(key("history"))
+            .arg(key("state"))
+            .arg(&self.run)
+            .arg(keep(limits).to_string())
+            .arg(position);
+        let answer = self.link.call(&command).await?;
+        let strange = format!("the script answered {}", start(&answer));
+        replay_of(answer).ok_or(strange)
+    }
+}
+
+pub(super) fn replay_of(answer: Value) -> Option<Replay> {
+    let string = |value: Value| String::from_utf8(text(value)?.to_vec()).ok();
+    let entry = |entry: Value| {
+        let [id, fields] = list(entry)?;
+        let [_, payload, _, binary, ..]: [Value; 6] = list(fields)?;
+        let binary = text(binary)? == "1";
+        let body = Body { payload: text(payload)?, binary, ..Body::default() }.checked();
+        Some(Entry { position: string(id)?, payload: body.payload, binary: body.binary })
+    };
+    let [Value::Int(complete), position, Value::Array(entries)] = list(answer)? else { return None };
+    Some(Replay {
+        complete: complete == 1,
+        entries: entries.into_iter().map(entry).collect::<Option<Vec<_>>>()?,
+        position: string(position)?,
+        failed: None,
+    })
+}
+
+fn list<const N: usize>(value: Value) -> Option<[Value; N]> {
+    match value {
+        Value::Array(list) => list.try_into().ok(),
+        _ => None,
+    }
+}
