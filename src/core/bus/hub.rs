@@ -1,6 +1,10 @@
 //! The hub of a node: what it does with what its workers, the broker and other nodes say. How it
 //! reads and writes is in `serve`.
 
+mod broker;
+mod counters;
+mod topics;
+
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -9,14 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::bus::HubConfig;
 use crate::bus::gossip::{Gossip, Outcome};
-use crate::bus::history::{Store, limits_of, stamped};
+use crate::bus::history::{Store, limits_of};
 use crate::bus::pipe::Pipe;
 use crate::bus::roster::{Key, Roster};
-use crate::bus::seam::{FromBroker, QueueFull, Replay};
-use crate::bus::sequence::{Positioned, Turn};
-use crate::bus::upstream::{Answer, Broker, Question};
+use crate::bus::upstream::Broker;
 use crate::bus::wire::{Down, Malformed, Up, VERSION};
-use crate::config::History;
 use crate::stats::Stats;
 
 /// Counters of workers that have ended, kept apart in case they were only cut off.
@@ -275,213 +276,6 @@ impl Hub {
         stats.into_iter().for_each(|frame| self.send(id, frame));
     }
 
-    fn publish(
-        &mut self,
-        link: u32,
-        topic: &str,
-        payload: &Bytes,
-        binary: bool,
-        except: u64,
-        now: Instant,
-    ) -> Option<QueueFull> {
-        let limits = limits_of(&self.config.history, topic);
-        match (limits, &mut self.broker) {
-            (None, broker) => {
-                let refused = broker.as_ref().and_then(|broker| {
-                    let payload = Bytes::copy_from_slice(payload);
-                    broker.upstream.publish(topic, payload, binary).err()
-                });
-                let frame = Down::Deliver { topic, payload, binary, position: "", except: 0 }.encode();
-                self.send_all(&frame, link);
-                refused
-            }
-            (Some(limits), Some(broker)) => {
-                let payload = Bytes::copy_from_slice(payload);
-                let stored = broker.upstream.store(topic, payload.clone(), binary, limits);
-                if except != 0 && stored.is_ok() {
-                    broker.will_except(topic, payload, (link, except), now);
-                }
-                stored.err()
-            }
-            (Some(limits), None) => {
-                // Not a slice of what was read, which would keep all of that.
-                let payload = Bytes::copy_from_slice(payload);
-                let (position, payload) = self.store.append(topic, limits, &payload, binary, now);
-                self.deliver(
-                    topic,
-                    &Positioned { position, previous: None, payload, binary },
-                    (link, except),
-                );
-                None
-            }
-        }
-    }
-
-    /// A publication with a position, to all workers; one connection of one of them is left out.
-    fn deliver(&mut self, topic: &str, message: &Positioned, (link, except): (u32, u64)) {
-        let Positioned { position, payload, binary, .. } = message;
-        let frame = |except| Down::Deliver { topic, payload, binary: *binary, position, except }.encode();
-        if except == 0 {
-            self.send_all(&frame(0), 0);
-        } else {
-            self.send_all(&frame(0), link);
-            self.send(link, frame(except));
-        }
-    }
-
-    /// The broker does not take a publication.
-    fn refuse(&mut self, (link, ticket): (u32, u64), topic: &str, full: &QueueFull, delivered_here: bool) {
-        self.give_up();
-        let whom = if delivered_here { "on this machine only" } else { "to nobody" };
-        let why = format!("{full}; the message was delivered {whom}");
-        let uncertain = delivered_here;
-        self.send(link, Down::Refused { ticket, topic, why: &why, uncertain }.encode());
-    }
-
-    /// A publication is lost.
-    fn give_up(&mut self) {
-        self.stats.unpublished += 1;
-        self.news = true;
-    }
-
-    fn interest(&mut self, link: u32, name: &str, on: bool) {
-        let Some(broker) = &mut self.broker else { return };
-        let Some(link) = self.links.iter_mut().find(|l| l.id == link) else { return };
-        let changed = if on { link.interest.insert(name.to_owned()) } else { link.interest.remove(name) };
-        if changed {
-            broker.interested(name, on);
-        }
-    }
-
-    fn resume(&mut self, link: u32, ticket: u64, topic: &str, position: &str, now: Instant) {
-        let Some(limits) = limits_of(&self.config.history, topic) else {
-            self.resumed(link, ticket, topic, &Replay::default());
-            return;
-        };
-        match &mut self.broker {
-            None => {
-                let replay = self.store.replay(topic, limits, position, now);
-                self.resumed(link, ticket, topic, &replay);
-            }
-            Some(broker) => {
-                broker.sequences.asking(topic, now);
-                let Some(there) = self.links.iter().find(|l| l.id == link) else { return };
-                let there = Arc::downgrade(&there.there);
-                let question = Question::Resume { link, ticket, there };
-                broker.ask(topic, position, limits, question, Duration::ZERO);
-            }
-        }
-    }
-
-    fn resumed(&mut self, link: u32, ticket: u64, topic: &str, replay: &Replay) {
-        let with_broker = self.broker.is_some();
-        let limits = limits_of(&self.config.history, topic).cloned();
-        for (position, payload, binary) in &replay.entries {
-            // In memory they are stamped already.
-            let payload = match &limits {
-                Some(limits) if with_broker => stamped(limits, payload, *binary, position),
-                _ => payload.clone(),
-            };
-            self.send(link, Down::Missed { ticket, payload: &payload, binary: *binary }.encode());
-        }
-        let (complete, position) = (replay.complete, &replay.position);
-        self.send(link, Down::Resumed { ticket, complete, position }.encode());
-    }
-
-    /// The broker's answer to a question.
-    pub(super) fn answered(&mut self, (topic, question, replay): Answer, now: Instant) {
-        let Some(broker) = &mut self.broker else { return };
-        match question {
-            Question::Resume { link, ticket, .. } => {
-                let (replay, first) = broker.sequences.answered(&topic, replay, now);
-                if let (Some(from), Some(limits)) = (first, limits_of(&self.config.history, &topic)) {
-                    broker.ask(&topic, &from, limits, Question::Look, SUBSCRIBED);
-                }
-                self.resumed(link, ticket, &topic, &replay);
-            }
-            Question::Look => {
-                let due = broker.sequences.looked(&topic, replay, now);
-                due.into_iter().for_each(|message| self.arrived(&topic, message, now));
-            }
-            Question::Fill => {
-                let (due, complete) = broker.sequences.filled(&topic, replay, now);
-                due.into_iter().for_each(|message| self.arrived(&topic, message, now));
-                if !complete {
-                    self.give_up();
-                    let why = "messages of other nodes were missed while the broker was away";
-                    let lost = Down::Refused { ticket: 0, topic: &topic, why, uncertain: true };
-                    self.send_all(&lost.encode(), 0);
-                }
-            }
-        }
-    }
-
-    /// Something of a topic did not come in, or may not have.
-    fn fill(&mut self, topic: &str, from: &str) {
-        let kept = History { messages: usize::MAX, seconds: None, bytes: usize::MAX, stamp: None };
-        // Of a topic that another node alone remembers, no limits are known.
-        let limits = limits_of(&self.config.history, topic).unwrap_or(&kept);
-        if let Some(broker) = &mut self.broker {
-            broker.ask(topic, from, limits, Question::Fill, Duration::ZERO);
-        }
-    }
-
-    /// A publication of the broker's history, in its order.
-    fn arrived(&mut self, topic: &str, mut message: Positioned, now: Instant) {
-        let Some(broker) = &mut self.broker else { return };
-        let except = broker.except(topic, &message.payload, now);
-        if let Some(limits) = limits_of(&self.config.history, topic) {
-            message.payload = stamped(limits, &message.payload, message.binary, &message.position);
-        }
-        self.deliver(topic, &message, except);
-    }
-
-    /// What the broker says.
-    pub(super) fn hear_broker(&mut self, said: FromBroker, now: Instant) {
-        let Some(broker) = &mut self.broker else { return };
-        match said {
-            FromBroker::Message { topic, payload, binary, position: Some(position), previous } => {
-                let message = Positioned { position, previous, payload, binary };
-                match broker.sequences.take(&topic, message, now) {
-                    Turn::Deliver(message) => self.arrived(&topic, message, now),
-                    Turn::Nothing => {}
-                    Turn::Fill(from) => self.fill(&topic, &from),
-                }
-            }
-            FromBroker::Message { topic, payload, binary, position: None, .. } => {
-                let (topic, payload) = (topic.as_str(), &payload[..]);
-                let frame = Down::Deliver { topic, payload, binary, position: "", except: 0 }.encode();
-                self.send_all(&frame, 0);
-            }
-            FromBroker::Broadcast { payload, binary } => {
-                self.send_all(&Down::Broadcast { payload: &payload, binary }.encode(), 0);
-            }
-            FromBroker::Control { node, payload } => {
-                // Nonsense of others is nobody's fault here.
-                if let Ok(outcome) = self.gossip.hear(self.node, node, &payload, &mut self.roster, now) {
-                    self.carry_out(outcome);
-                }
-            }
-            FromBroker::State { connected, reason } => {
-                let before = broker.state.replace((connected, reason.clone()));
-                if connected && !before.is_some_and(|(before, _)| before) {
-                    broker.upstream.control(self.gossip.ask_all());
-                    for (topic, from) in broker.sequences.fill_all() {
-                        self.fill(&topic, &from);
-                    }
-                }
-                self.send_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
-            }
-            FromBroker::Lost { topic, reason, uncertain } => {
-                self.give_up();
-                // Without history it was delivered on this machine.
-                let uncertain = uncertain || limits_of(&self.config.history, &topic).is_none();
-                let lost = Down::Refused { ticket: 0, topic: &topic, why: &reason, uncertain };
-                self.send_all(&lost.encode(), 0);
-            }
-        }
-    }
-
     /// Seats have changed: the workers but the one that knows, and the other nodes, are told.
     fn tell(&mut self, changed: &[Key], but: u32, own: bool) {
         for key in changed {
@@ -535,57 +329,6 @@ impl Hub {
         self.tell(&changed, link.id, true);
     }
 
-    /// Tells what is told once a second. Returns whether there was anything.
-    pub(super) fn tick(&mut self) {
-        for at in 0..self.links.len() {
-            let link = &mut self.links[at];
-            if link.told != link.handled {
-                link.told = link.handled;
-                link.push(Down::Handled { publications: link.handled }.encode());
-            }
-            if std::mem::take(&mut link.stats_news)
-                && let Some(worker) = link.worker
-            {
-                let values = link.stats.clone();
-                let (id, frame) = (link.id, Down::Stats { link: link.id, slot: worker.slot, values });
-                self.send_all(&frame.encode(), id);
-            }
-        }
-        let stats = self.all_stats();
-        // What waits for the broker gets less by itself.
-        self.news = stats.broker_waiting_bytes > 0;
-        let values = stats.values();
-        if values != self.told_stats {
-            self.told_stats.clone_from(&values);
-            self.send_all(&Down::Stats { link: 0, slot: super::HUB, values }.encode(), 0);
-        }
-    }
-
-    fn all_stats(&self) -> Stats {
-        let mut stats = self.stats.clone();
-        self.ended.iter().for_each(|(_, ended)| stats.add(ended));
-        let (topics, bytes) = self.store.size();
-        stats.history_topics = topics as u64;
-        stats.history_bytes = bytes as u64;
-        if let Some(broker) = &self.broker {
-            let counts = broker.upstream.counts();
-            stats.broker_connected = matches!(broker.state, Some((true, _))).into();
-            stats.broker_published = counts.published;
-            stats.broker_received = counts.received;
-            stats.broker_waiting_bytes = counts.queued_bytes;
-            stats.broker_refused = counts.queue_full;
-            stats.broker_lost = counts.lost;
-            stats.broker_duplicates = counts.duplicates;
-            stats.broker_reconnects = counts.reconnects;
-        }
-        stats
-    }
-
-    /// Whether [`Hub::tick`] has something to tell.
-    pub(super) fn has_news(&self) -> bool {
-        self.news || self.links.iter().any(|l| l.told != l.handled || l.stats_news)
-    }
-
     /// Forgets what is too old. True if there is something that will be.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.store.sweep(&self.config.history, now);
@@ -599,24 +342,7 @@ impl Hub {
     pub(super) fn remembers(&self) -> bool {
         self.store.size().0 > 0 || self.broker.as_ref().is_some_and(|b| !b.sequences.is_empty())
     }
-
-    /// Why a worker's connection is over, for its counter.
-    pub(super) fn count_end(&mut self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::Other {
-            self.stats.bus_errors += 1;
-            self.news = true;
-        }
-    }
-
-    pub(super) fn cut(&mut self) {
-        self.stats.bus_cut += 1;
-        self.news = true;
-    }
 }
-
-/// When the subscription of a topic is surely in force: until then, what is published may reach
-/// neither the answer to a question nor the subscriber.
-const SUBSCRIBED: Duration = Duration::from_millis(500);
 
 /// How long a worker for which too much waits may hold up the others before it is cut, where it
 /// takes some of it.
