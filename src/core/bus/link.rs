@@ -1,8 +1,11 @@
 //! A worker's end of the bus: a task on the first I/O thread.
 
+mod hello;
+mod said;
+
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,20 +17,18 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::bus::HubConfig;
-use crate::bus::hub::{fingerprint, random};
 use crate::bus::pipe::Pipe;
-use crate::bus::port::Refused;
-use crate::bus::seam;
 use crate::bus::serve::{Service, connect};
-use crate::bus::wire::{Down, Up, VERSION};
-use crate::config::{BusMember, Config, History};
+use crate::bus::wire::Up;
 use crate::env::State;
-use crate::error::{BusError, StartError};
-use crate::event::{Event, Interest};
+use crate::event::Event;
 use crate::io as io_thread;
 use crate::listener::lift;
 use crate::queue::Item;
-use crate::stats::{Counters, Stats};
+use crate::stats::Counters;
+
+pub(crate) use hello::Joined;
+use hello::{Identity, Welcome, greeted};
 
 /// For the hub to answer, and for it to be there at the start.
 const GREETING: Duration = Duration::from_secs(5);
@@ -49,129 +50,6 @@ const DEAF: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 6 });
 const LIMIT: usize = u32::MAX as usize;
 /// Reads before other tasks of the thread have their turn.
 const READS: usize = 4;
-
-/// A worker as it introduces itself.
-#[derive(Debug, Clone)]
-struct Identity {
-    slot: u16,
-    instance: u64,
-    history: String,
-}
-
-impl Identity {
-    fn new(slot: u16, history: &[(String, History)]) -> io::Result<Self> {
-        Ok(Self { slot, instance: random()?, history: fingerprint(history) })
-    }
-
-    fn hello(&self) -> Bytes {
-        let (slot, instance, history) = (self.slot, self.instance, self.history.as_str());
-        Up::Hello { version: VERSION, slot, instance, history }.encode()
-    }
-}
-
-/// What a hub says of itself.
-#[derive(Debug, Clone, Copy)]
-struct Welcome {
-    broker: bool,
-    /// Bytes of a publication.
-    limit: usize,
-}
-
-impl Welcome {
-    fn new(broker: bool, limit: u64) -> Self {
-        Self { broker, limit: usize::try_from(limit).unwrap_or(usize::MAX) }
-    }
-}
-
-/// The way to a hub, before there is a runtime.
-#[derive(Debug)]
-pub(crate) struct Joined {
-    identity: Identity,
-    /// `None`: the hub is in this process, and has not said hello.
-    path: Option<PathBuf>,
-    stream: StdStream,
-    welcome: Welcome,
-    hub: Option<(HubConfig, StdStream)>,
-}
-
-impl Joined {
-    /// To a hub in this process.
-    pub(crate) fn inside(config: &Config) -> Result<Self, StartError> {
-        if let Some(broker) = &config.broker {
-            seam::check(broker)?;
-        }
-        let (stream, theirs) = StdStream::pair()?;
-        let hub = HubConfig {
-            history: config.history.clone(),
-            broker: config.broker.clone(),
-            queue: config.bus_queue,
-        };
-        let identity = Identity::new(0, &config.history)?;
-        let limit = config.bus_queue;
-        Ok(Self {
-            identity,
-            path: None,
-            stream,
-            welcome: Welcome { broker: false, limit },
-            hub: Some((hub, theirs)),
-        })
-    }
-
-    /// To the hub of a node, awaited for some seconds.
-    pub(crate) fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
-        let identity = Identity::new(member.slot, &config.history)?;
-        let deadline = Instant::now() + GREETING;
-        loop {
-            match greet(member, &identity, deadline) {
-                Ok((stream, welcome)) => {
-                    let path = Some(member.path.clone());
-                    return Ok(Self { identity, path, stream, welcome, hub: None });
-                }
-                // It may just be starting.
-                Err(BusError::Unreachable { .. }) if Instant::now() < deadline => {
-                    std::thread::sleep(BACK_OFF.start);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-/// Says hello and reads the answer, and nothing behind it.
-fn greet(
-    member: &BusMember,
-    identity: &Identity,
-    deadline: Instant,
-) -> Result<(StdStream, Welcome), BusError> {
-    let path = &member.path;
-    let exchange = || {
-        let mut stream = StdStream::connect(path)?;
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left))?;
-        stream.set_write_timeout(Some(left))?;
-        stream.write_all(&identity.hello())?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length > 4096 {
-            return Err(io::Error::other("what listens there is not a hub"));
-        }
-        let mut frame = vec![0; length];
-        stream.read_exact(&mut frame)?;
-        stream.set_nonblocking(true)?;
-        Ok((stream, frame))
-    };
-    let (stream, frame) =
-        exchange().map_err(|source| BusError::Unreachable { path: path.clone(), source })?;
-    match Down::decode(&frame) {
-        Ok(Down::Welcome { broker, limit }) => Ok((stream, Welcome::new(broker, limit))),
-        Ok(Down::TurnedAway { why }) => Err(BusError::Refused { path: path.clone(), why: why.to_owned() }),
-        _ => {
-            let why = "it does not speak the protocol of a hub".to_owned();
-            Err(BusError::Refused { path: path.clone(), why })
-        }
-    }
-}
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<UnixStream>> + Send>>;
 
@@ -441,96 +319,5 @@ impl Link {
             pipe.push(Up::Stats { values: values.clone() }.encode());
             self.reported = values;
         }
-    }
-
-    /// Carries out all that was read.
-    fn take_frames(&mut self) -> io::Result<()> {
-        let result = loop {
-            let Phase::Up(pipe) = &mut self.phase else { return Ok(()) };
-            match pipe.next() {
-                Ok(Some(frame)) => {
-                    if let Err(error) = self.take(&frame) {
-                        break Err(error);
-                    }
-                }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        io_thread::with(|io| io.deliver_all());
-        result
-    }
-
-    fn take(&mut self, frame: &Bytes) -> io::Result<()> {
-        let state = &self.state;
-        match Down::decode(frame).map_err(io::Error::other)? {
-            Down::Deliver { topic, payload, binary, position, except } => {
-                Counters::one(&state.counters.bus_received);
-                io_thread::with(|io| io.deliver_named(topic, payload, binary, position, except));
-            }
-            Down::Broadcast { payload, binary } => {
-                Counters::one(&state.counters.bus_received);
-                io_thread::with(|io| io.deliver_broadcast(payload, binary));
-            }
-            Down::Missed { payload, binary, .. } => {
-                self.missed.push((crate::frame::message(payload, binary), binary));
-            }
-            Down::Resumed { ticket, complete, position } => {
-                let entries = std::mem::take(&mut self.missed).into_iter().map(|(frame, _)| frame).collect();
-                io_thread::with(|io| io.resumed(ticket, complete, position, entries));
-            }
-            Down::Present { topic, member, connections, data } => {
-                let changed = state.presence().set(topic, member, connections, data);
-                if changed {
-                    io_thread::with(|io| io.emit(Item::Presence));
-                }
-            }
-            Down::Refused { ticket, topic, why, uncertain } => {
-                let refused = Refused { why: why.to_owned(), uncertain };
-                // Who has published it over the socket is told.
-                if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
-                    complain_about(state, topic, why, uncertain);
-                }
-            }
-            Down::Broker { connected, reason } => {
-                if state.wants(Interest::BROKER) {
-                    let event = Event::Broker { connected, reason: reason.to_owned() };
-                    io_thread::with(|io| io.emit(Item::plain(event)));
-                }
-            }
-            Down::Stats { link, slot, values } => {
-                if let Some(port) = &state.bus {
-                    port.stats().insert(link, (slot, Stats::from_values(&values)));
-                }
-            }
-            Down::StatsGone { link } => {
-                if let Some(port) = &state.bus {
-                    port.stats().remove(&link);
-                }
-            }
-            Down::Handled { publications } => self.handled = publications,
-            Down::Synced => {
-                io_thread::with(|io| io.outbound.synced());
-            }
-            Down::Welcome { .. } | Down::TurnedAway { .. } => {
-                return Err(io::Error::other("the hub said hello twice"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The hub's answer; `PermissionDenied` if it refuses.
-fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<Welcome>> {
-    let _ = pipe.poll_flush(cx);
-    loop {
-        if let Some(frame) = pipe.next()? {
-            return Poll::Ready(match Down::decode(&frame).map_err(io::Error::other)? {
-                Down::Welcome { broker, limit } => Ok(Welcome::new(broker, limit)),
-                Down::TurnedAway { why } => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
-                _ => Err(io::Error::other("the hub did not say hello")),
-            });
-        }
-        ready!(pipe.poll_read(cx))?;
     }
 }
