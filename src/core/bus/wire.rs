@@ -3,7 +3,11 @@
 //! A length is 32 bits, little-endian as all numbers, and does not count itself. Names have 16
 //! bits of length; a payload is the rest of its frame.
 
-use bytes::{BufMut, Bytes, BytesMut};
+mod fields;
+
+use bytes::{Bytes, BytesMut};
+
+use fields::{Reader, Writer};
 
 /// Of the protocol. A worker that speaks another one is refused.
 pub(crate) const VERSION: u16 = 2;
@@ -157,99 +161,6 @@ pub(crate) fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Bytes>,
     }
     let mut frame = input.split_to(4 + length).freeze();
     Ok(Some(frame.split_off(4)))
-}
-
-struct Writer(BytesMut);
-
-impl Writer {
-    fn new(kind: u8, hint: usize) -> Self {
-        let mut out = BytesMut::with_capacity(hint + 64);
-        out.put_u32_le(0);
-        out.put_u8(kind);
-        Self(out)
-    }
-
-    fn number(mut self, n: u64) -> Self {
-        self.0.put_u64_le(n);
-        self
-    }
-
-    fn flag(mut self, on: bool) -> Self {
-        self.0.put_u8(on.into());
-        self
-    }
-
-    fn name(mut self, name: &str) -> Self {
-        let mut end = name.len().min(1000);
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.0.put_u16_le(end as u16);
-        self.0.put_slice(&name.as_bytes()[..end]);
-        self
-    }
-
-    fn numbers(self, values: &[u64]) -> Self {
-        values.iter().fold(self, |out, n| out.number(*n))
-    }
-
-    fn end(self, payload: &[u8]) -> Bytes {
-        let mut out = self.0;
-        out.put_slice(payload);
-        let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        out.freeze()
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(n).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?.try_into().map_err(|_| Malformed)
-    }
-
-    fn number(&mut self) -> Result<u64, Malformed> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A number that has fewer bits.
-    fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
-        T::try_from(self.number()?).map_err(|_| Malformed)
-    }
-
-    fn flag(&mut self) -> Result<bool, Malformed> {
-        match self.array::<1>()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            _ => Err(Malformed),
-        }
-    }
-
-    fn name(&mut self) -> Result<&'a str, Malformed> {
-        let length = u16::from_le_bytes(self.array()?);
-        std::str::from_utf8(self.take(length.into())?).map_err(|_| Malformed)
-    }
-
-    fn numbers(&mut self) -> Result<Vec<u64>, Malformed> {
-        let values =
-            self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
-        values.collect()
-    }
-
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-
-    fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
-    }
 }
 
 impl Up<'_> {
@@ -412,96 +323,4 @@ impl<'a> Down<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ups() -> Vec<Up<'static>> {
-        vec![
-            Up::Hello { version: VERSION, slot: 3, instance: u64::MAX, history: "a b" },
-            Up::Publish { topic: "room.1", payload: "hé".as_bytes(), binary: false, except: 7, ticket: 5 },
-            Up::Broadcast { payload: &[0xff], binary: true },
-            Up::Interest { name: "room.*", on: true },
-            Up::Resume { ticket: 9, topic: "t", position: "abc-1" },
-            Up::Join { conn: 1, topic: "t", member: "m", data: &[0, 255] },
-            Up::Leave { conn: 1, topic: "t" },
-            Up::Stats { values: vec![1, u64::MAX] },
-            Up::Sync,
-        ]
-    }
-
-    fn downs() -> Vec<Down<'static>> {
-        vec![
-            Down::Welcome { broker: true, limit: 5 },
-            Down::TurnedAway { why: "no" },
-            Down::Deliver { topic: "t", payload: b"p", binary: false, position: "a-1", except: 0 },
-            Down::Broadcast { payload: b"", binary: false },
-            Down::Missed { ticket: 1, payload: b"x", binary: true },
-            Down::Resumed { ticket: 1, complete: true, position: "" },
-            Down::Present { topic: "t", member: "m", connections: 5, data: b"d" },
-            Down::Refused { ticket: 4, topic: "t", why: "full", uncertain: true },
-            Down::Broker { connected: false, reason: "gone" },
-            Down::Stats { link: 1, slot: 2, values: vec![] },
-            Down::StatsGone { link: 1 },
-            Down::Handled { publications: 3 },
-            Down::Synced,
-        ]
-    }
-
-    #[test]
-    fn what_is_written_is_read_however_it_is_cut() {
-        let all: Vec<u8> = ups().iter().map(Up::encode).collect::<Vec<_>>().concat();
-        for step in [1, 2, 7, all.len()] {
-            let (mut input, mut frames) = (BytesMut::new(), Vec::new());
-            for piece in all.chunks(step) {
-                input.extend_from_slice(piece);
-                while let Some(frame) = split(&mut input, 1000).unwrap() {
-                    frames.push(frame);
-                }
-            }
-            let read: Vec<_> = frames.iter().map(|f| Up::decode(f).unwrap()).collect();
-            assert_eq!(read, ups());
-        }
-        for down in downs() {
-            assert_eq!(Down::decode(&down.encode()[4..]).as_ref(), Ok(&down));
-        }
-    }
-
-    #[test]
-    fn no_bytes_are_misread() {
-        for frame in ups().iter().map(Up::encode).chain(downs().iter().map(Down::encode)) {
-            let frame = &frame[4..];
-            // Cut anywhere, or changed anywhere: an error or something else, never a panic.
-            for cut in 0..frame.len() {
-                let _ = (Up::decode(&frame[..cut]), Down::decode(&frame[..cut]));
-            }
-            for at in 0..frame.len() {
-                for byte in [0, 1, 0x7f, 0xff] {
-                    let mut changed = frame.to_vec();
-                    changed[at] = byte;
-                    let _ = (Up::decode(&changed), Down::decode(&changed));
-                }
-            }
-        }
-        let invalid =
-            Up::Publish { topic: "t", payload: &[0xff], binary: false, except: 0, ticket: 0 }.encode();
-        assert_eq!(Up::decode(&invalid[4..]), Err(Malformed));
-        assert_eq!(Up::decode(&[]), Err(Malformed));
-    }
-
-    #[test]
-    fn a_length_alone_costs_no_memory() {
-        let mut input = BytesMut::from(&1000u32.to_le_bytes()[..]);
-        assert_eq!(split(&mut input, 999), Err(Malformed));
-        assert_eq!(split(&mut BytesMut::from(&[0; 4][..]), 999), Err(Malformed));
-        let mut input = BytesMut::from(&(1u32 << 30).to_le_bytes()[..]);
-        assert_eq!(split(&mut input, 1 << 30), Ok(None));
-        assert!(input.capacity() < 1 << 20);
-    }
-
-    #[test]
-    fn another_version_is_understood_as_such() {
-        let mut hello = Up::Hello { version: 2, slot: 0, instance: 0, history: "" }.encode().to_vec();
-        hello.extend(b"something new");
-        assert!(matches!(Up::decode(&hello[4..]), Ok(Up::Hello { version: 2, .. })));
-    }
-}
+mod tests;

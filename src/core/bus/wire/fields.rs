@@ -1,0 +1,98 @@
+//! The fields of a frame, written and read.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Malformed;
+
+pub(super) struct Writer(BytesMut);
+
+impl Writer {
+    pub(super) fn new(kind: u8, hint: usize) -> Self {
+        let mut out = BytesMut::with_capacity(hint + 64);
+        out.put_u32_le(0);
+        out.put_u8(kind);
+        Self(out)
+    }
+
+    pub(super) fn number(mut self, n: u64) -> Self {
+        self.0.put_u64_le(n);
+        self
+    }
+
+    pub(super) fn flag(mut self, on: bool) -> Self {
+        self.0.put_u8(on.into());
+        self
+    }
+
+    pub(super) fn name(mut self, name: &str) -> Self {
+        let mut end = name.len().min(1000);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.0.put_u16_le(end as u16);
+        self.0.put_slice(&name.as_bytes()[..end]);
+        self
+    }
+
+    pub(super) fn numbers(self, values: &[u64]) -> Self {
+        values.iter().fold(self, |out, n| out.number(*n))
+    }
+
+    pub(super) fn end(self, payload: &[u8]) -> Bytes {
+        let mut out = self.0;
+        out.put_slice(payload);
+        let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
+        out[..4].copy_from_slice(&length.to_le_bytes());
+        out.freeze()
+    }
+}
+
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number that has fewer bits.
+    pub(super) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
+        T::try_from(self.number()?).map_err(|_| Malformed)
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.array::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
+    pub(super) fn name(&mut self) -> Result<&'a str, Malformed> {
+        let length = u16::from_le_bytes(self.array()?);
+        std::str::from_utf8(self.take(length.into())?).map_err(|_| Malformed)
+    }
+
+    pub(super) fn numbers(&mut self) -> Result<Vec<u64>, Malformed> {
+        let values =
+            self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
+        values.collect()
+    }
+
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
