@@ -1,0 +1,148 @@
+//! A broker that delivers and stores, loses what it is told to lose, and goes away when told to.
+
+use bytes::Bytes;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
+use crate::config::History;
+use crate::patterns::fits;
+
+/// What all nodes share.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    pub(super) nodes: HashMap<u64, Attached>,
+    logs: HashMap<String, Vec<(Bytes, bool)>>,
+    /// The next publication reaches nobody but the store.
+    pub(super) lose: bool,
+    pub(super) full: bool,
+    /// Nobody is told what a topic holds; and how often somebody was.
+    pub(super) hold: bool,
+    pub(super) replays: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) to: mpsc::Sender<FromBroker>,
+    pub(super) interest: BTreeSet<String>,
+    pub(super) away: bool,
+}
+
+impl Attached {
+    fn say(&self, said: FromBroker) {
+        if !self.away || matches!(said, FromBroker::State { .. }) {
+            // A node that has ended hears nothing.
+            let full = matches!(self.to.try_send(said), Err(mpsc::error::TrySendError::Full(_)));
+            assert!(!full);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Fake(pub(super) Arc<Mutex<Exchange>>, pub(super) u64);
+
+impl Fake {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Exchange) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn spread(&self, own: bool, topic: &str, payload: &Bytes, binary: bool, position: Option<String>) {
+        self.with(|exchange| {
+            if std::mem::take(&mut exchange.lose) {
+                return;
+            }
+            for (id, node) in &exchange.nodes {
+                if (own || *id != self.1) && node.interest.iter().any(|name| fits(name, topic)) {
+                    let (topic, payload, position) = (topic.to_owned(), payload.clone(), position.clone());
+                    node.say(FromBroker::Message { topic, payload, binary, position, previous: None });
+                }
+            }
+        });
+    }
+
+    fn others(&self, said: FromBroker) {
+        self.with(|exchange| {
+            exchange.nodes.iter().filter(|(id, _)| **id != self.1).for_each(|(_, n)| n.say(said.clone()));
+        });
+    }
+
+    fn room(&self) -> Result<(), QueueFull> {
+        if self.with(|exchange| exchange.full) { Err(QueueFull { queued: 1, limit: 1 }) } else { Ok(()) }
+    }
+
+    /// The broker comes, or goes, for one node.
+    pub(super) fn connect(&self, node: u64, connected: bool) {
+        self.with(|exchange| {
+            let node = exchange.nodes.get_mut(&node).unwrap();
+            node.away = !connected;
+            node.say(FromBroker::State { connected, reason: "as told".to_owned() });
+        });
+    }
+}
+
+impl Upstream for Fake {
+    fn interest(&self, name: &str, on: bool) {
+        self.with(|exchange| {
+            let node = exchange.nodes.get_mut(&self.1).unwrap();
+            assert!(if on { node.interest.insert(name.to_owned()) } else { node.interest.remove(name) });
+        });
+    }
+
+    fn publish(&self, topic: &str, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        self.room()?;
+        self.spread(false, topic, &payload, binary, None);
+        Ok(())
+    }
+
+    fn broadcast(&self, payload: Bytes, binary: bool) -> Result<(), QueueFull> {
+        self.room()?;
+        self.others(FromBroker::Broadcast { payload, binary });
+        Ok(())
+    }
+
+    fn control(&self, payload: Bytes) {
+        self.others(FromBroker::Control { node: self.1, payload });
+    }
+
+    fn store(&self, topic: &str, payload: Bytes, binary: bool, _: &History) -> Result<(), QueueFull> {
+        self.room()?;
+        let number = self.with(|exchange| {
+            let log = exchange.logs.entry(topic.to_owned()).or_default();
+            log.push((payload.clone(), binary));
+            log.len()
+        });
+        self.spread(true, topic, &payload, binary, Some(format!("f-{number}")));
+        Ok(())
+    }
+
+    fn flush(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn replay(&self, topic: &str, position: &str, _: &History) -> Replaying {
+        let (fake, topic, position) = (self.clone(), topic.to_owned(), position.to_owned());
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            while fake.with(|exchange| exchange.hold) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            fake.with(|exchange| {
+                exchange.replays += 1;
+                let log = exchange.logs.entry(topic).or_default();
+                let newest = format!("f-{}", log.len());
+                let after = match position.as_str() {
+                    "" => Some(log.len()),
+                    position => position.strip_prefix("f-").and_then(|n| n.parse().ok()),
+                };
+                let Some(after) = after.filter(|n| *n <= log.len()) else {
+                    return Replay { complete: false, entries: Vec::new(), position: newest, failed: false };
+                };
+                let missed = log.iter().enumerate().skip(after);
+                let entries = missed.map(|(n, (p, b))| (format!("f-{}", n + 1), p.clone(), *b)).collect();
+                Replay { complete: true, entries, position: newest, failed: false }
+            })
+        })
+    }
+}
