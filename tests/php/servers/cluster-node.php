@@ -49,9 +49,10 @@ $server->onError(function (Throwable $error) use (&$state): void {
 $publish = function (int $count, float $rate, int $size) use ($server, $config, &$state): void {
     $begin = microtime(true);
     $timer = $server->every(0.005, function () use ($server, $config, $count, $rate, $size, $begin, &$state, &$timer): void {
-        // No more than a hundred at once: who asks for the state waits meanwhile.
-        $due = min($count, (int) ((microtime(true) - $begin) * $rate), $state['published'] + 100);
-        while ($state['published'] < $due) {
+        // No more than a hundred at once, and not for long: who asks for the state waits meanwhile.
+        $now = microtime(true);
+        $due = min($count, (int) (($now - $begin) * $rate), $state['published'] + 100);
+        while ($state['published'] < $due && microtime(true) - $now < 0.05) {
             $head = sprintf('%02x%08x %s', $config['stream'], $state['published'], $config['history'] > 0 ? '%position% ' : '');
             $state['published']++;
             try {
