@@ -96,7 +96,7 @@ final class Cluster
         $port = $this->kind === 'redis' ? 6379 : 4222;
         $config = [
             'listen' => ['ws://127.0.0.1:8080', "unix://$this->folder/$machine.sock"],
-            'options' => $options + ['sendBufferLimit' => 64 << 20]
+            'options' => $options + ['sendBufferLimit' => 64 << 20, 'handshakeTimeout' => 60.0]
                 + ($alone ? [] : ['broker' => "$this->kind://10.203.$net.1:$port"]),
             'stream' => $machine === 'a' ? 0 : 1,
             'history' => $history,
@@ -175,7 +175,7 @@ final class Cluster
         if ($stream === false) {
             return $patient ? null : throw new RuntimeException("node $machine: $error\n" . $this->nodes[$machine]->output);
         }
-        stream_set_timeout($stream, 20);
+        stream_set_timeout($stream, 60);
         fwrite($stream, "GET $target HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
         $answer = stream_get_contents($stream);
         [$head, $body] = explode("\r\n\r\n", $answer, 2) + [1 => ''];
