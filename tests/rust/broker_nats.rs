@@ -141,6 +141,21 @@ fn nats_others_publish_and_subscribe_as_they_like() {
 }
 
 #[test]
+fn nats_is_connected_when_all_subscriptions_are_in_force() {
+    with("", async |broker| {
+        let mut line = Line::new(broker.port);
+        line.say("CONNECT {\"verbose\":false}\r\n");
+        let names: Vec<String> = (0..2000).map(|n| format!("n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for n in 0..10 {
+            let mut node = Node::new(&broker.url(), &names).await;
+            line.say(&format!("PUB sprocket.n{} 1\r\nx\r\n", 1999 - n));
+            assert_eq!(node.message().await, format!("n{}: x", 1999 - n));
+        }
+    });
+}
+
+#[test]
 fn nats_refuses_what_an_account_may_not() {
     let config = "authorization { users: [
         { user: app, password: \"p@w\", permissions: {

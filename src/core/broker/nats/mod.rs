@@ -163,8 +163,8 @@ struct Nats {
     next: VecDeque<Word>,
     /// About as many bytes.
     waiting: usize,
-    /// A sign of life is asked for.
-    asked: bool,
+    /// A sign of life is asked for, behind so many of these words.
+    asked: Option<usize>,
     sending: Option<Sending>,
     /// Words that were sent and are not known to have been dealt with.
     under_way: usize,
@@ -198,7 +198,7 @@ impl Nats {
             listening: false,
             next: VecDeque::new(),
             waiting: 0,
-            asked: false,
+            asked: None,
             sending: None,
             under_way: 0,
             made,
@@ -249,7 +249,7 @@ impl Nats {
     /// ourselves behind them.
     fn send(&mut self) -> Option<Sending> {
         let words = self.next.len().min(TOGETHER);
-        if self.under_way + words > UNDER_WAY || words == 0 && !self.asked {
+        if self.under_way + words > UNDER_WAY || words == 0 && self.asked.is_none() {
             return None;
         }
         self.under_way += words;
@@ -261,7 +261,10 @@ impl Nats {
             }
         }
         self.last += 1;
-        let asked = std::mem::take(&mut self.asked);
+        let asked = self.asked.take_if(|behind| *behind <= words).is_some();
+        if let Some(behind) = &mut self.asked {
+            *behind -= words;
+        }
         self.syncs.push_back(Sync { number: self.last, words, sent: self.sent, asked });
         let (subject, payload) = (self.sync.as_str().into(), self.last.to_string().into());
         let sync = OutboundMessage { subject, reply: None, payload, headers: None };
@@ -572,7 +575,7 @@ impl Wire for Nats {
     }
 
     fn ask(&mut self) {
-        self.asked = true;
+        self.asked = Some(self.next.len());
     }
 
     fn known_for(&self, item: &Item) -> Option<Duration> {
