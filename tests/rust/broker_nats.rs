@@ -4,6 +4,7 @@
 
 mod broker_support;
 
+use broker_support::proxy::Proxy;
 use broker_support::*;
 use sprocket_core::broker::{BrokerConfig, FromBroker, History};
 
@@ -146,9 +147,14 @@ fn nats_is_connected_when_all_subscriptions_are_in_force() {
         let mut line = Line::new(broker.port);
         line.say("CONNECT {\"verbose\":false}\r\n");
         let names: Vec<String> = (0..2000).map(|n| format!("n{n}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        for n in 0..10 {
-            let mut node = Node::new(&broker.url(), &names).await;
+        let proxy = Proxy::start(broker.port).await;
+        for n in 0..3 {
+            // There is no connection before all is wanted.
+            proxy.close(true);
+            let mut node = Node::dial(BrokerConfig::new(&broker.url_at(proxy.port)));
+            names.iter().for_each(|name| node.handle.interest(name, true));
+            proxy.close(false);
+            node.connected().await;
             line.say(&format!("PUB sprocket.n{} 1\r\nx\r\n", 1999 - n));
             assert_eq!(node.message().await, format!("n{}: x", 1999 - n));
         }
