@@ -54,6 +54,26 @@ fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
+/// A frame of a client, for tests: `first` is its first byte.
+#[cfg(test)]
+pub(crate) fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut out = vec![first];
+    match payload.len() {
+        n @ 0..=125 => out.push(0x80 | n as u8),
+        n @ 126..=65535 => {
+            out.push(0x80 | 126);
+            out.extend((n as u16).to_be_bytes());
+        }
+        n => {
+            out.push(0x80 | 127);
+            out.extend((n as u64).to_be_bytes());
+        }
+    }
+    out.extend(mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,22 +118,7 @@ mod tests {
     const MAX: usize = 1 << 20;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mask = [0x11, 0xa2, 0x33, 0xc4];
-        let mut out = vec![first];
-        match payload.len() {
-            n @ 0..=125 => out.push(0x80 | n as u8),
-            n @ 126..=65535 => {
-                out.push(0x80 | 126);
-                out.extend((n as u16).to_be_bytes());
-            }
-            n => {
-                out.push(0x80 | 127);
-                out.extend((n as u64).to_be_bytes());
-            }
-        }
-        out.extend(mask);
-        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        out
+        crate::frame::masked(first, payload, [0x11, 0xa2, 0x33, 0xc4])
     }
 
     /// What becomes of a stream in pieces: the message, and how many bytes were its own; `Err` with

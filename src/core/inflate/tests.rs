@@ -37,22 +37,7 @@ impl Random {
 }
 
 fn frame(random: &mut Random, first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = (random.next() as u32).to_be_bytes();
-    let mut out = vec![first];
-    match payload.len() {
-        n @ 0..=125 => out.push(0x80 | n as u8),
-        n @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend((n as u16).to_be_bytes());
-        }
-        n => {
-            out.push(0x80 | 127);
-            out.extend((n as u64).to_be_bytes());
-        }
-    }
-    out.extend(mask);
-    out.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i & 3]));
-    out
+    crate::frame::masked(first, payload, (random.next() as u32).to_be_bytes())
 }
 
 /// A stream of messages and control frames, and the messages in it.

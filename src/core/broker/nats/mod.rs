@@ -14,6 +14,7 @@ mod jetstream;
 pub(crate) mod link;
 mod order;
 mod reader;
+mod store;
 pub(crate) mod subject;
 
 use async_nats::message::OutboundMessage;
@@ -21,7 +22,6 @@ use async_nats::{HeaderMap, HeaderName, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::sink::SinkExt;
 use futures_util::stream::{AbortHandle, AbortRegistration, Abortable, SelectAll, Stream, StreamExt};
-use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -31,13 +31,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-use super::History;
 use super::envelope::Body;
 use super::queue::{Item, Target};
 use super::url::{BrokerUrl, Place};
 use super::wire::{BATCH, Heard, Put, Wire};
-use jetstream::{Described, Stream as Log};
-use link::{Link, NO_JETSTREAM, refusal};
+use jetstream::Stream as Log;
+use link::{Link, refusal};
+use store::Known;
 use subject::Subjects;
 
 pub(super) use reader::Reader;
@@ -59,11 +59,6 @@ const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
 
 /// Bytes that a message with headers has at most beside its payload, counted in its size.
 const HEADROOM: usize = 256;
-
-/// How long to wait before a stream that can't be had is asked for again.
-const AGAIN: Duration = Duration::from_secs(5);
-/// How long JetStream may take to answer.
-const JETSTREAM: Duration = Duration::from_secs(5);
 
 /// Connects and introduces itself.
 pub(super) async fn open(
@@ -142,14 +137,6 @@ impl Word {
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), String>>>>;
-
-/// What we know of a stream.
-#[derive(Debug)]
-enum Known {
-    Asked(Instant),
-    Ready(u64),
-    Failed(Instant, String),
-}
 
 struct Nats {
     subjects: Subjects,
@@ -290,20 +277,19 @@ impl Nats {
     }
 
     /// All that has come.
-    fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+    fn listen(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ear)) = self.fresh.poll_recv(cx) {
             self.ears.push(ear);
         }
         let mut ears = order::Ears::default();
         while let Poll::Ready(Some((ear, via, message))) = self.ears.poll_next_unpin(cx) {
-            ears.push(ear, self.message(via, message)?);
+            ears.push(ear, self.message(via, message));
         }
         ears.merge(&mut self.heard);
-        Ok(())
     }
 
-    fn message(&mut self, via: Via, message: Message) -> Result<Heard, String> {
-        Ok(match via {
+    fn message(&mut self, via: Via, message: Message) -> Heard {
+        match via {
             Via::Everybody => Heard::Broadcast(self.body(message)),
             Via::Nodes => Heard::Control(self.body(message)),
             Via::Answers => self.answered(&message),
@@ -311,15 +297,10 @@ impl Nats {
                 let number =
                     std::str::from_utf8(&message.payload).ok().and_then(|number| number.parse().ok());
                 // Or somebody else said it.
-                let Some(sync) = self
-                    .syncs
-                    .front()
-                    .is_some_and(|sync| Some(sync.number) == number)
-                    .then(|| self.syncs.pop_front())
-                    .flatten()
-                else {
-                    return Ok(Heard::Nothing);
-                };
+                if self.syncs.front().map(|sync| sync.number) != number {
+                    return Heard::Nothing;
+                }
+                let Some(sync) = self.syncs.pop_front() else { return Heard::Nothing };
                 self.under_way -= sync.words;
                 if sync.sent > 0 {
                     self.heard.push_back(Heard::DoneTo(sync.sent));
@@ -330,11 +311,11 @@ impl Nats {
                 let subject = message.subject.as_str();
                 let topic = self.subjects.topic(subject);
                 if self.subjects.is_ours(subject) {
-                    return Ok(Heard::Nothing);
+                    return Heard::Nothing;
                 }
                 Heard::Message { via, topic, body: self.body(message) }
             }
-        })
+        }
     }
 
     fn body(&self, message: Message) -> Body {
@@ -364,58 +345,6 @@ impl Nats {
         .checked()
     }
 
-    /// What JetStream says of a publication or a stream.
-    fn answered(&mut self, message: &Message) -> Heard {
-        let of = message.subject.strip_prefix(self.inbox.as_str()).and_then(|rest| rest.strip_prefix('.'));
-        let Some(of) = of else { return Heard::Nothing };
-        let nobody = message.status == Some(async_nats::StatusCode::NO_RESPONDERS);
-        if let Ok(number) = of.parse::<u64>() {
-            self.is_answered(number);
-            let refused = |reason, uncertain| Heard::Refused { number, reason, uncertain };
-            if nobody {
-                // Whoever publishes next finds out.
-                self.streams.clear();
-                return refused(NO_JETSTREAM.to_owned(), false);
-            }
-            let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
-            return match jetstream::error(&answer) {
-                Some(reason) => refused(format!("JetStream refuses it: {reason}"), false),
-                None if answer["seq"].is_u64() => Heard::Done(number),
-                None => refused(format!("JetStream answered {answer}"), true),
-            };
-        }
-        let Some((stream, known)) = self.streams.get_mut(of) else { return Heard::Nothing };
-        let mut ask = None;
-        let described = if nobody {
-            Described::Failed(NO_JETSTREAM.to_owned())
-        } else {
-            stream.described(&message.payload)
-        };
-        *known = match described {
-            Described::Known { epoch, .. } => Known::Ready(epoch),
-            Described::Failed(reason) => Known::Failed(Instant::now(), reason),
-            Described::Exists => {
-                ask = Some(stream.info());
-                Known::Asked(Instant::now())
-            }
-        };
-        if let Some(question) = ask {
-            self.say(question, Some(message.subject.to_string()), &[], Bytes::new(), 0);
-        }
-        Heard::Nothing
-    }
-
-    /// JetStream has, or NATS in its place.
-    fn is_answered(&mut self, number: u64) {
-        let Some(subject) = self.storing.remove(&number) else { return };
-        if let Some(numbers) = self.stored.get_mut(&subject) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
-                self.stored.remove(&subject);
-            }
-        }
-    }
-
     /// The server refuses something.
     fn failed(&mut self, error: String) -> Result<Heard, String> {
         let subject = error.split('"').nth(1).unwrap_or_default();
@@ -443,44 +372,6 @@ impl Nats {
         let topic = self.subjects.topic(subject).unwrap_or_default();
         Ok(Heard::Trouble { topic, reason: format!("NATS refuses it: {error}") })
     }
-
-    fn store(&mut self, topic: &str, item: &Item, limits: &History) -> Put {
-        if !self.listening {
-            self.listening = true;
-            self.sub(Via::Answers, format!("{}.>", self.inbox));
-        }
-        let stream = Log::new(&self.subjects, limits);
-        let epoch = match self.streams.get_mut(&stream.name) {
-            Some((_, Known::Asked(at))) if at.elapsed() < JETSTREAM => return Put::Later,
-            Some((_, known @ Known::Asked(_))) => {
-                let reason = format!("JetStream did not answer within {JETSTREAM:?}");
-                *known = Known::Failed(Instant::now(), reason.clone());
-                return Put::Refused(reason);
-            }
-            Some((_, Known::Failed(at, reason))) if at.elapsed() < AGAIN => {
-                return Put::Refused(reason.clone());
-            }
-            Some((_, Known::Ready(epoch))) => epoch.to_string(),
-            None | Some((_, Known::Failed(..))) => {
-                let (subject, payload) = stream.create();
-                let reply = format!("{}.{}", self.inbox, stream.name);
-                self.say(subject, Some(reply), &[], payload.into(), 0);
-                self.streams.insert(stream.name.clone(), (stream, Known::Asked(Instant::now())));
-                return Put::Later;
-            }
-        };
-        let (node, id) = (self.node.clone(), format!("{}-{}", self.node, item.number));
-        let mut headers = vec![(NODE, node.as_str()), (EPOCH, &epoch), (MESSAGE_ID, &id)];
-        if item.binary {
-            headers.push((BINARY, "1"));
-        }
-        let reply = format!("{}.{}", self.inbox, item.number);
-        let subject = stream.subject(topic);
-        self.stored.entry(subject.clone()).or_default().push_back(item.number);
-        self.storing.insert(item.number, subject.clone());
-        self.say(subject, Some(reply), &headers, item.payload.clone(), 0);
-        Put::Sent
-    }
 }
 
 fn is_binary(headers: &HeaderMap) -> bool {
@@ -503,7 +394,7 @@ impl Wire for Nats {
                 sent?;
                 continue;
             }
-            self.listen(cx)?;
+            self.listen(cx);
             if !self.heard.is_empty() {
                 continue;
             }
