@@ -8,7 +8,7 @@ use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::config::{Config, Origins};
-use crate::event::Response;
+use crate::refusal::{Cause, Refusal};
 use crate::request::Request;
 
 /// What a request wants of us.
@@ -20,23 +20,9 @@ pub(crate) enum Kind {
     Plain,
 }
 
-/// A refusal, and whether it is for the `Origin`.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) response: Response,
-    pub(crate) origin: bool,
-}
-
-/// A response in plain text that says what is wrong.
-pub(crate) fn refuse(status: u16, body: &str, headers: &[(&str, &str)]) -> Response {
-    let mut all = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
-    all.extend(headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
-    Response { status, headers: all, body: format!("{body}\n").into_bytes().into() }
-}
-
 /// Sorts a request. A malformed handshake, or one from a foreign origin, is refused.
 pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
-    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
+    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     // RFC 9112 section 3.2.
     let hosts = parts.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
@@ -57,8 +43,8 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
         return Ok(Kind::Plain);
     }
     if parts.method != Method::GET {
-        let response = refuse(405, "A WebSocket handshake is a GET request.", &[("Allow", "GET")]);
-        return Err(Refusal { response, origin: false });
+        let body = "A WebSocket handshake is a GET request.";
+        return Err(Refusal::new(Cause::Malformed, 405, body).header("Allow", "GET"));
     }
     if parts.version < Version::HTTP_11 {
         return no(400, "A WebSocket handshake needs HTTP/1.1.");
@@ -78,7 +64,7 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
 /// What holds for the handshakes of every version of HTTP. `key`: of `Sec-WebSocket-Key`, which
 /// HTTP/2 doesn't have.
 fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
-    let no = |status, body: &str| Err(Refusal { response: refuse(status, body, &[]), origin: false });
+    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     // Whoever stands before us could take frames for a body, or a body for frames.
     let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if length || parts.headers.contains_key(TRANSFER_ENCODING) {
@@ -86,9 +72,8 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
     }
     let mut versions = parts.headers.get_all("sec-websocket-version").iter();
     if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {
-        let headers = [("Sec-WebSocket-Version", "13")];
-        let response = refuse(426, "This server speaks version 13 of the WebSocket protocol.", &headers);
-        return Err(Refusal { response, origin: false });
+        let body = "This server speaks version 13 of the WebSocket protocol.";
+        return Err(Refusal::new(Cause::Malformed, 426, body).header("Sec-WebSocket-Version", "13"));
     }
     let accept = match key {
         Some(Ok(key)) => Some(derive_accept_key(key.as_bytes())),
@@ -96,20 +81,20 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
         None => None,
     };
     if !origin_admitted(&parts.headers, &config.origins) {
-        let response = refuse(403, "This origin is not admitted.", &[]);
-        return Err(Refusal { response, origin: true });
+        return Err(Refusal::new(Cause::Origin, 403, "This origin is not admitted."));
     }
     Ok(Kind::WebSocket { accept })
 }
 
 /// The subprotocol for a client: the server's favourite of those that it offers (RFC 6455
 /// section 4.2.2). `Err`: it offers some, we want one of ours, and there is none in common.
-pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<String>, Response> {
+pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<String>, Refusal> {
     let ours = &config.subprotocols;
     let chosen = ours.iter().find(|ours| request.subprotocols().any(|theirs| theirs == **ours));
     let offers = || request.subprotocols().next().is_some();
     if chosen.is_none() && config.strict_subprotocols && offers() {
-        return Err(refuse(400, "None of the offered subprotocols is supported.", &[]));
+        let body = "None of the offered subprotocols is supported.";
+        return Err(Refusal::new(Cause::Subprotocol, 400, body));
     }
     Ok(chosen.cloned())
 }
@@ -293,7 +278,7 @@ mod tests {
         };
         assert_eq!(negotiate(&offered, &config(&["b", "a"], true)).unwrap().as_deref(), Some("b"));
         assert_eq!(negotiate(&offered, &config(&["c"], false)).unwrap(), None);
-        assert_eq!(negotiate(&offered, &config(&["c"], true)).unwrap_err().status, 400);
+        assert_eq!(negotiate(&offered, &config(&["c"], true)).unwrap_err().response.status, 400);
         assert_eq!(negotiate(&none, &config(&["c"], true)).unwrap(), None);
     }
 }

@@ -24,13 +24,14 @@ use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response, Ticket};
 use crate::extension;
-use crate::handshake::{Kind, examine, negotiate, refuse};
+use crate::handshake::{Kind, examine, negotiate};
 use crate::http_io::HttpIo;
 use crate::http2;
 use crate::io::{self, Upgraded};
 use crate::metrics;
 use crate::proxies::Origin;
 use crate::queue::Item;
+use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
 use crate::stats::Counters;
 use crate::stream::Stream;
@@ -121,6 +122,19 @@ impl Peer {
         let origin = self.state.config.trusted_proxies.origin(&parts.headers, self.origin);
         let request = Request::new(parts, origin.remote, self.local, origin.secure);
         Arc::new(request.with_client_certificate(self.certificate.clone()))
+    }
+
+    /// Turns a refusal into the response. Every refusal of a request whose head was parsed passes
+    /// here.
+    fn refuse(&self, refusal: Refusal) -> HttpResponse {
+        if let Some(counter) = refusal.cause.counter(&self.state.counters) {
+            Counters::one(counter);
+        }
+        let mut response = build(refusal.response);
+        if let Some(connection) = refusal.connection {
+            response.headers_mut().insert("connection", HeaderValue::from_static(connection));
+        }
+        response
     }
 }
 
@@ -245,74 +259,49 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let config = &peer.state.config;
-    let counters = &peer.state.counters;
-    let response = match examine(&parts, config) {
+    let response = match examine(&parts, &peer.state.config) {
         Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
             Ok((response, accepted)) => return Outcome::Accepted(response, accepted),
-            Err(response) => response,
+            Err(refusal) => peer.refuse(refusal),
         },
         Ok(Kind::Plain) => {
             // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
             // a message may be what a proxy took for its body.
             let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
-            let response = plain(peer, parts, body).await;
+            let response = plain(peer, &parts, body).await.unwrap_or_else(|refusal| peer.refuse(refusal));
             if ends || peer.state.leaving.load(Ordering::Relaxed) { closing(response) } else { response }
         }
-        Err(refusal) => {
-            let counter = if refusal.origin { &counters.refused_origin } else { &counters.bad_requests };
-            Counters::one(counter);
-            closing(build(refusal.response))
-        }
+        Err(refusal) => peer.refuse(refusal),
     };
     Outcome::Response(response)
 }
 
 /// Answers a well-formed handshake. `accept` is the value of `Sec-WebSocket-Accept`, which
-/// HTTP/2 doesn't have. `Err` is a refusal.
+/// HTTP/2 doesn't have.
 async fn upgrade(
     peer: &Peer,
     parts: &Parts,
     accept: Option<&str>,
-) -> Result<(HttpResponse, Accepted), HttpResponse> {
+) -> Result<(HttpResponse, Accepted), Refusal> {
     let state = &peer.state;
-    let counters = &state.counters;
     if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
-        return Err(closing(build(refuse(503, "The server is shutting down.", &[]))));
+        return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
     }
     let request = peer.request(parts);
+    let full = |cause, status, body| Err(Refusal::new(cause, status, body).header("Retry-After", "5"));
     let admission = match state.limits.admit(request.remote().map(|a| a.ip())) {
         Ok(admission) => admission,
-        Err(NoPlace::Server) => {
-            Counters::one(&counters.refused_connections);
-            let headers = [("Retry-After", "5")];
-            return Err(closing(build(refuse(503, "Too many connections.", &headers))));
-        }
+        Err(NoPlace::Server) => return full(Cause::Connections, 503, "Too many connections."),
         Err(NoPlace::Address) => {
-            Counters::one(&counters.refused_per_ip);
-            let headers = [("Retry-After", "5")];
-            return Err(closing(build(refuse(429, "Too many connections from this address.", &headers))));
+            return full(Cause::Address, 429, "Too many connections from this address.");
         }
     };
-    let mut subprotocol = match negotiate(&request, &state.config) {
-        Ok(subprotocol) => subprotocol,
-        Err(response) => {
-            Counters::one(&counters.bad_requests);
-            return Err(closing(build(response)));
-        }
-    };
+    let mut subprotocol = negotiate(&request, &state.config)?;
     let offered = state.config.compression.as_ref().map(|ours| extension::negotiate(&parts.headers, ours));
-    let params = match offered.transpose() {
-        Ok(params) => params.flatten(),
-        Err(extension::Malformed) => {
-            Counters::one(&counters.bad_requests);
-            return Err(closing(build(refuse(
-                400,
-                "The Sec-WebSocket-Extensions header is malformed.",
-                &[],
-            ))));
-        }
-    };
+    let params = offered.transpose().map_err(|extension::Malformed| {
+        Refusal::new(Cause::Malformed, 400, "The Sec-WebSocket-Extensions header is malformed.")
+    })?;
+    let params = params.flatten();
     let mut headers = Vec::new();
     let mut asked = None;
     if state.wants(Interest::UPGRADE) {
@@ -324,13 +313,11 @@ async fn upgrade(
             }
             Some(Decision::Reject(response)) => {
                 question.answered();
-                Counters::one(&counters.rejected);
-                return Err(closing(build(response)));
+                return Err(Refusal::with(Cause::Rejected, response));
             }
             None => {
-                Counters::one(&counters.handshake_timeouts);
                 let body = "The server did not decide about this handshake in time.";
-                return Err(closing(build(refuse(503, body, &[]))));
+                return Err(Refusal::new(Cause::Undecided, 503, body));
             }
         }
         asked = Some(question);
@@ -398,7 +385,7 @@ async fn decision(state: &State, asked: &Asked, request: &Arc<Request>) -> Optio
 }
 
 /// Answers a request that is not a handshake.
-async fn plain<B>(peer: &Peer, parts: Parts, body: B) -> HttpResponse
+async fn plain<B>(peer: &Peer, parts: &Parts, body: B) -> Result<HttpResponse, Refusal>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -408,7 +395,7 @@ where
     let is_read = matches!(parts.method, http::Method::GET | http::Method::HEAD);
     if is_read && state.config.health_path.as_deref() == Some(parts.uri.path()) {
         Counters::one(&counters.http_requests);
-        return build(refuse(200, "ok", &[]));
+        return Ok(build(text(200, "ok")));
     }
     if is_read && state.config.metrics_path.as_deref() == Some(parts.uri.path()) {
         Counters::one(&counters.http_requests);
@@ -417,60 +404,59 @@ where
         let text = metrics::text(&stats, workers);
         let mut response = Response { status: 200, headers: Vec::new(), body: text.into() };
         response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
-        return build(response);
+        return Ok(build(response));
     }
     if is_read
         && let Some(files) = &state.files
-        && let Some(response) = files.answer(&parts).await
+        && let Some(response) = files.answer(parts).await
     {
         Counters::one(&counters.http_requests);
-        return response;
+        return Ok(response);
     }
     if !state.wants(Interest::REQUEST) {
-        Counters::one(&counters.bad_requests);
-        if !is_read {
-            let headers = [("Allow", "GET")];
-            return closing(build(refuse(405, "Only GET is answered here.", &headers)));
-        }
-        if state.files.is_some() {
-            return build(refuse(404, "There is nothing at this address.", &[]));
-        }
-        let headers = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
-        if parts.version == Version::HTTP_2 {
-            // There is no header to upgrade by.
-            return build(refuse(426, "This is a WebSocket endpoint.", &headers[1..]));
-        }
-        let mut response = build(refuse(426, "This is a WebSocket endpoint.", &headers));
-        // RFC 9110 section 7.8: a sender of Upgrade lists it in Connection.
-        response.headers_mut().insert("connection", HeaderValue::from_static("Upgrade, close"));
-        return response;
+        return Err(not_served(state, parts, is_read));
     }
     let limited = Limited::new(body, state.config.max_body_size).collect();
     let body = match tokio::time::timeout(state.config.handshake_timeout, limited).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => {
-            Counters::one(&counters.bad_requests);
-            if error.downcast_ref::<LengthLimitError>().is_some() {
-                return closing(build(refuse(413, "The body is too large.", &[])));
-            }
-            return closing(build(refuse(400, "The body is malformed or incomplete.", &[])));
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            return Err(Refusal::new(Cause::BodySize, 413, "The body is too large."));
         }
-        Err(_) => {
-            Counters::one(&counters.handshake_timeouts);
-            return closing(build(refuse(408, "The body did not arrive in time.", &[])));
+        Ok(Err(_)) => {
+            return Err(Refusal::new(Cause::Malformed, 400, "The body is malformed or incomplete."));
         }
+        Err(_) => return Err(Refusal::new(Cause::BodyTime, 408, "The body did not arrive in time.")),
     };
     Counters::one(&counters.http_requests);
-    let request = peer.request(&parts);
+    let request = peer.request(parts);
     let asked = Requested { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)) };
     let (reply, response) = oneshot::channel();
     io::with(|io| io.emit(Item::Request { ticket: asked.ticket, request, body, reply }));
     match tokio::time::timeout(state.config.handshake_timeout, response).await {
-        Ok(Ok(response)) => build(response),
+        Ok(Ok(response)) => Ok(build(response)),
         // The host has dropped the request: it stops, or it failed to answer.
-        Ok(Err(_)) => closing(build(refuse(500, "The server could not answer.", &[]))),
-        Err(_) => closing(build(refuse(504, "The server did not answer in time.", &[]))),
+        Ok(Err(_)) => Err(Refusal::new(Cause::Dropped, 500, "The server could not answer.")),
+        Err(_) => Err(Refusal::new(Cause::Unanswered, 504, "The server did not answer in time.")),
     }
+}
+
+/// The refusal of a plain request where the host answers none.
+fn not_served(state: &State, parts: &Parts, is_read: bool) -> Refusal {
+    let no = |status, body| Refusal::new(Cause::NotServed, status, body);
+    if !is_read {
+        return no(405, "Only GET is answered here.").header("Allow", "GET");
+    }
+    if state.files.is_some() {
+        return no(404, "There is nothing at this address.").connection(None);
+    }
+    let refusal = no(426, "This is a WebSocket endpoint.");
+    if parts.version == Version::HTTP_2 {
+        // There is no header to upgrade by.
+        return refusal.header("Sec-WebSocket-Version", "13").connection(None);
+    }
+    let refusal = refusal.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
+    // RFC 9110 section 7.8: a sender of Upgrade lists it in Connection.
+    refusal.connection(Some("Upgrade, close"))
 }
 
 /// A plain request that the host knows of, until it is answered or void.

@@ -64,6 +64,7 @@ mod publish_socket;
 mod publish_wire;
 pub mod publisher;
 mod queue;
+mod refusal;
 mod session;
 mod static_files;
 mod stream;
