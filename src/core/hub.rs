@@ -2,33 +2,30 @@
 
 use std::collections::HashMap;
 
+use crate::indexed::Indexed;
 use crate::topics::TopicId;
 
 /// Slots of the subscribers of each topic.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    members: HashMap<TopicId, Vec<u32>>,
+    members: HashMap<TopicId, Indexed<u32>>,
     /// Publications with a position that went to the subscribers of a topic. Not there for 0.
     sequenced: HashMap<TopicId, u64>,
 }
 
 impl Hub {
-    /// The host does not subscribe a connection twice.
+    /// Adds a subscriber. The host does not subscribe a connection twice.
     pub(crate) fn join(&mut self, topic: TopicId, slot: u32) {
-        self.members.entry(topic).or_default().push(slot);
+        self.members.entry(topic).or_default().insert(slot);
     }
 
-    /// The memory of a topic goes with its last subscriber.
+    /// Removes a subscriber; the memory of a topic goes with its last one.
     pub(crate) fn leave(&mut self, topic: TopicId, slot: u32) {
         let Some(members) = self.members.get_mut(&topic) else { return };
-        if let Some(at) = members.iter().position(|s| *s == slot) {
-            members.swap_remove(at);
-        }
+        members.remove(&slot);
         if members.is_empty() {
             self.members.remove(&topic);
             self.sequenced.remove(&topic);
-        } else if members.capacity() > 64 && members.len() < members.capacity() / 4 {
-            members.shrink_to(members.len() * 2);
         }
     }
 
@@ -46,6 +43,6 @@ impl Hub {
 
     /// Slots that subscribe to a topic.
     pub(crate) fn members(&self, topic: TopicId) -> &[u32] {
-        self.members.get(&topic).map_or(&[], Vec::as_slice)
+        self.members.get(&topic).map_or(&[], Indexed::as_slice)
     }
 }

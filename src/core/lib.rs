@@ -50,6 +50,7 @@ mod http;
 mod http2;
 mod http_io;
 mod hub;
+mod indexed;
 mod inflate;
 mod io;
 mod listener;

@@ -16,6 +16,7 @@ use crate::conn::Shared;
 use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::{Event, Interest};
+use crate::indexed::Indexed;
 use crate::outbox::Outbox;
 use crate::partial::Partial;
 use crate::queue::Item;
@@ -85,7 +86,7 @@ pub(crate) struct Session {
     heard: u32,
     /// Tick at which a ping went out that nothing has answered yet.
     pinged: Option<u32>,
-    topics: Vec<Subscription>,
+    topics: Indexed<Subscription>,
     /// Topics that it resumes, or has resumed.
     resumes: Option<Box<Resumes>>,
     /// Number of the publication that it got last: one that goes to several topics comes once.
@@ -119,7 +120,7 @@ impl Session {
             dirty: false,
             heard: tick,
             pinged: None,
-            topics: Vec::new(),
+            topics: Indexed::default(),
             resumes: None,
             published: 0,
             noted: (0, 0),

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::event::{ConnId, Event, Member};
+use crate::indexed::{Indexed, Keyed};
 
 type Name = Arc<str>;
 
@@ -27,11 +28,26 @@ impl Seat {
     }
 }
 
+/// A topic that a connection has joined.
+#[derive(Debug)]
+struct Joined {
+    topic: Name,
+    member: Name,
+}
+
+impl Keyed for Joined {
+    type Key = Name;
+
+    fn key(&self) -> &Name {
+        &self.topic
+    }
+}
+
 /// All members of all topics.
 #[derive(Debug, Default)]
 pub(crate) struct Replica {
     topics: HashMap<Name, HashMap<Name, Seat>>,
-    own: HashMap<ConnId, Vec<(Name, Name)>>,
+    own: HashMap<ConnId, Indexed<Joined>>,
     /// Whose presence may have changed. Not longer than there are members.
     changed: VecDeque<(Name, Name)>,
 }
@@ -41,22 +57,21 @@ impl Replica {
     pub(crate) fn join(&mut self, conn: ConnId, topic: &str, member: &str, data: &[u8]) -> bool {
         let idle = self.changed.is_empty();
         let joined = self.own.entry(conn).or_default();
-        let at = joined.iter().position(|(t, _)| **t == *topic);
-        if at.is_some_and(|at| *joined[at].1 == *member) {
+        if joined.get(topic).is_some_and(|joined| *joined.member == *member) {
             self.seat(topic, member).data = data.to_vec();
             return false;
         }
-        let before = at.map(|at| joined.swap_remove(at));
-        let key: (Name, Name) = (topic.into(), member.into());
-        joined.push(key.clone());
-        if let Some((topic, before)) = before {
-            self.seat(&topic, &before).here -= 1;
-            self.change(&topic, &before);
+        let before = joined.remove(topic);
+        let (topic, member): (Name, Name) = (topic.into(), member.into());
+        joined.insert(Joined { topic: topic.clone(), member: member.clone() });
+        if let Some(before) = before {
+            self.seat(&topic, &before.member).here -= 1;
+            self.change(&topic, &before.member);
         }
-        let seat = self.seat(topic, member);
+        let seat = self.seat(&topic, &member);
         seat.here += 1;
         seat.data = data.to_vec();
-        self.change(&key.0, &key.1);
+        self.change(&topic, &member);
         idle && !self.changed.is_empty()
     }
 
@@ -64,8 +79,7 @@ impl Replica {
     pub(crate) fn leave(&mut self, conn: ConnId, topic: &str) -> Option<bool> {
         let idle = self.changed.is_empty();
         let joined = self.own.get_mut(&conn)?;
-        let at = joined.iter().position(|(t, _)| **t == *topic)?;
-        let (topic, member) = joined.swap_remove(at);
+        let Joined { topic, member } = joined.remove(topic)?;
         if joined.is_empty() {
             self.own.remove(&conn);
         }
@@ -76,13 +90,13 @@ impl Replica {
 
     /// What a connection has joined.
     pub(crate) fn of(&self, conn: ConnId) -> Vec<Name> {
-        self.own.get(&conn).into_iter().flatten().map(|(topic, _)| topic.clone()).collect()
+        self.own.get(&conn).map_or(&[][..], Indexed::as_slice).iter().map(|j| j.topic.clone()).collect()
     }
 
     /// Every join of this worker: connection, topic, member, data.
     pub(crate) fn own(&self) -> impl Iterator<Item = (ConnId, &str, &str, &[u8])> {
         self.own.iter().flat_map(move |(conn, joined)| {
-            joined.iter().map(move |(topic, member)| {
+            joined.as_slice().iter().map(move |Joined { topic, member }| {
                 let data = self.topics.get(topic).and_then(|members| members.get(member));
                 (*conn, &**topic, &**member, data.map_or(&[][..], |seat| &seat.data))
             })

@@ -9,6 +9,7 @@ use crate::config::SlowConsumer;
 use crate::deflate::Fanout;
 use crate::env::Env;
 use crate::event::{Event, Interest};
+use crate::indexed::Keyed;
 use crate::queue::{Item, Resumed};
 use crate::stats::Counters;
 use crate::topics::TopicId;
@@ -19,6 +20,14 @@ pub(super) struct Subscription {
     /// What [`Hub::counted`](crate::hub::Hub::counted) was when it began; something else if it got
     /// what it had missed since.
     since: u64,
+}
+
+impl Keyed for Subscription {
+    type Key = TopicId;
+
+    fn key(&self) -> &TopicId {
+        &self.id
+    }
 }
 
 #[derive(Debug, Default)]
@@ -84,8 +93,9 @@ impl Session {
 
     pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
         // A session that is over has left its topics and must not come back.
-        if self.admission.is_some() {
-            self.topics.push(Subscription { id: topic, since: env.hub.counted(topic) });
+        if self.admission.is_some()
+            && self.topics.insert(Subscription { id: topic, since: env.hub.counted(topic) })
+        {
             env.hub.join(topic, self.shared.slot);
         }
     }
@@ -95,8 +105,7 @@ impl Session {
             resumes.pending.retain(|(id, _)| *id != topic);
             resumes.got.retain(|(id, _)| *id != topic);
         }
-        if let Some(at) = self.topics.iter().position(|t| t.id == topic) {
-            self.topics.swap_remove(at);
+        if self.topics.remove(&topic).is_some() {
             env.hub.leave(topic, self.shared.slot);
         }
     }
@@ -107,10 +116,8 @@ impl Session {
         if self.admission.is_none() {
             return;
         }
-        if let Some(at) = self.topics.iter().position(|t| t.id == topic)
-            && self.topics[at].since == env.hub.counted(topic)
-        {
-            self.topics.swap_remove(at);
+        if self.topics.get(&topic).is_some_and(|t| t.since == env.hub.counted(topic)) {
+            self.topics.remove(&topic);
             env.hub.leave(topic, self.shared.slot);
         }
         self.resumes.get_or_insert_default().pending.push((topic, ticket));
@@ -132,8 +139,8 @@ impl Session {
             resumes.got.push((resumed.id, resumed.position.clone()));
         }
         // What comes behind newer ones is no help.
-        let newer = |t: &Subscription| resumed.topics.contains(&t.id) && t.since != env.hub.counted(t.id);
-        if self.topics.iter().any(newer) {
+        let newer = |t: &Subscription| t.since != env.hub.counted(t.id);
+        if resumed.topics.iter().filter_map(|id| self.topics.get(id)).any(newer) {
             resumed.complete &= resumed.frames.is_empty();
             resumed.frames.clear();
         }
@@ -145,11 +152,9 @@ impl Session {
             env.messages_out += 1;
             self.send(env, frame);
         }
-        if !self.topics.iter().any(|t| t.id == resumed.id) {
-            self.subscribe(env, resumed.id);
-        }
+        self.subscribe(env, resumed.id);
         if messages > 0
-            && let Some(subscription) = self.topics.iter_mut().find(|t| t.id == resumed.id)
+            && let Some(subscription) = self.topics.get_mut(&resumed.id)
         {
             subscription.since = env.hub.counted(resumed.id).wrapping_sub(1);
         }
