@@ -118,6 +118,12 @@ pub(crate) fn register() {
         Method::new(c"terminate", terminate).returns(Type::VOID),
         Method::new(c"subscribe", topics::subscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
         Method::new(c"unsubscribe", topics::unsubscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
+        Method::new(c"subscribePattern", topics::subscribe_pattern)
+            .rest(c"patterns", Type::STRING)
+            .returns(Type::VOID),
+        Method::new(c"unsubscribePattern", topics::unsubscribe_pattern)
+            .rest(c"patterns", Type::STRING)
+            .returns(Type::VOID),
         Method::new(c"resume", history::resume)
             .arg(c"topic", Type::STRING)
             .opt(c"position", Type::STRING, c"''")
@@ -129,6 +135,7 @@ pub(crate) fn register() {
             .returns(Type::VOID),
         Method::new(c"leave", presence::leave).arg(c"topic", Type::STRING).returns(Type::VOID),
         Method::new(c"topics", topics::topics).returns(Type::ARRAY),
+        Method::new(c"patterns", topics::patterns).returns(Type::ARRAY),
         Method::new(c"isOpen", is_open).returns(Type::BOOL),
         Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),
     ];

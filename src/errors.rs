@@ -123,10 +123,18 @@ fn not_published(message: &str, uncertain: bool) -> Thrown {
 
 /// A bad name of a topic is a bad argument.
 pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
+    topic_or(index, error, None)
+}
+
+/// The same; `patterns` names the method that takes the patterns which this one refuses.
+pub(crate) fn topic_or(index: usize, error: &TopicError, patterns: Option<&str>) -> Thrown {
     let must = match error {
         TopicError::Length(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
-        TopicError::TailInside(_) => "must not have the token > but at its end".to_owned(),
-        TopicError::Pattern(_) => "must be a topic, not a pattern".to_owned(),
+        TopicError::TailInside(_) => "must not have the token > before its end".to_owned(),
+        TopicError::Pattern(_) => match patterns {
+            Some(method) => format!("must be a topic, not a pattern; {method}() takes patterns"),
+            None => "must be a topic, not a pattern".to_owned(),
+        },
         TopicError::NoHistory(_) => "must be a topic that keeps a history".to_owned(),
         TopicError::Member(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
         TopicError::Data(bytes) => format!("must have at most 65536 bytes, {bytes} given"),

@@ -1,7 +1,7 @@
 //! Presence: the methods of `Connection` that join and leave, and `Server::presence()`.
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::TopicError;
+use sprocket_core::{TopicError, check_topic};
 
 use crate::connection::Connection;
 use crate::errors;
@@ -37,15 +37,22 @@ pub(crate) fn join(call: &Call) -> Result<()> {
 /// `Connection::leave()`.
 pub(crate) fn leave(call: &Call) -> Result<()> {
     call.arity(1, 1)?;
-    let topic = topic(call)?;
+    let topic = checked_topic(call)?;
     call.this::<Connection>().command(|core, of| core.leave(of, topic))?;
     Ok(())
+}
+
+/// The first argument, which must be the name of a topic.
+fn checked_topic(call: &Call) -> Result<&str> {
+    let topic = topic(call)?;
+    check_topic(topic).map_err(|error| errors::topic(0, &error))?;
+    Ok(topic)
 }
 
 /// `Server::presence()`.
 pub(crate) fn presence(call: &Call) -> Result<Zval> {
     call.arity(1, 1)?;
-    let topic = topic(call)?;
+    let topic = checked_topic(call)?;
     let members = call.this::<Server>().link.guarded(|core| core.presence(topic))?.unwrap_or_default();
     Ok(list(members.iter().map(|member| {
         let mut entry = ZendHashTable::new();

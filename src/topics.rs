@@ -1,47 +1,73 @@
 //! Topics: the methods of `Server` that publish and of `Connection` that subscribe.
 
 use ext_php_rs::types::{ZendStr, Zval};
+use sprocket_core::{Connection as Handle, Server as Core, TopicError};
 
 use crate::connection::Connection;
 use crate::errors;
 use crate::server::Server;
 use crate::zend::{Call, Owned, Result, argument_value_error, list, text, zstr_is_utf8};
 
-/// Gives `each` every argument in turn, with its number.
-fn each_topic(call: &Call, mut each: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
+/// Gives the core every argument in turn, as one command. `patterns` is the method that takes the
+/// patterns which this one refuses, if it does.
+fn each_name(
+    call: &Call,
+    patterns: Option<&str>,
+    each: fn(&Core, &Handle, &str) -> std::result::Result<(), TopicError>,
+) -> Result<()> {
     call.no_names()?;
     // Converted first, all of them: that may run PHP code.
     for index in 0..call.count() {
         call.string(index)?;
     }
-    for index in 0..call.count() {
-        match call.string(index)?.map(ZendStr::as_str) {
-            Some(Ok(topic)) => each(index, topic)?,
-            Some(Err(_)) => return Err(argument_value_error(index, "must be valid UTF-8")),
-            None => {}
-        }
+    let refused = call.this::<Connection>().command(|core, conn| {
+        (0..call.count()).find_map(|index| match call.string(index).ok().flatten()?.as_str() {
+            Ok(name) => each(core, conn, name).err().map(|error| (index, Some(error))),
+            Err(_) => Some((index, None)),
+        })
+    })?;
+    match refused.flatten() {
+        Some((index, Some(error))) => Err(errors::topic_or(index, &error, patterns)),
+        Some((index, None)) => Err(argument_value_error(index, "must be valid UTF-8")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
+/// `Connection::subscribe()`.
 pub(crate) fn subscribe(call: &Call) -> Result<()> {
-    let connection = call.this::<Connection>();
-    each_topic(call, |index, topic| match connection.command(|core, to| core.subscribe(to, topic))? {
-        Some(Err(error)) => Err(errors::topic(index, &error)),
-        Some(Ok(())) | None => Ok(()),
-    })
+    each_name(call, Some("subscribePattern"), Core::subscribe)
 }
 
+/// `Connection::unsubscribe()`.
 pub(crate) fn unsubscribe(call: &Call) -> Result<()> {
-    let connection = call.this::<Connection>();
-    each_topic(call, |_, topic| connection.command(|core, to| core.unsubscribe(to, topic)).map(drop))
+    each_name(call, Some("unsubscribePattern"), Core::unsubscribe)
 }
 
+/// `Connection::subscribePattern()`.
+pub(crate) fn subscribe_pattern(call: &Call) -> Result<()> {
+    each_name(call, None, Core::subscribe_pattern)
+}
+
+/// `Connection::unsubscribePattern()`.
+pub(crate) fn unsubscribe_pattern(call: &Call) -> Result<()> {
+    each_name(call, None, Core::unsubscribe_pattern)
+}
+
+/// `Connection::topics()`.
 pub(crate) fn topics(call: &Call) -> Result<Zval> {
+    names(call, Core::topics)
+}
+
+/// `Connection::patterns()`.
+pub(crate) fn patterns(call: &Call) -> Result<Zval> {
+    names(call, Core::patterns)
+}
+
+fn names(call: &Call, of: fn(&Core, &Handle) -> Vec<String>) -> Result<Zval> {
     call.arity(0, 0)?;
-    let mut topics = call.this::<Connection>().ask(|core, of| core.topics(of))?.unwrap_or_default();
-    topics.sort_unstable();
-    Ok(list(topics.iter().map(|topic| text(topic.as_bytes()))))
+    let mut names = call.this::<Connection>().ask(of)?.unwrap_or_default();
+    names.sort_unstable();
+    Ok(list(names.iter().map(|name| text(name.as_bytes()))))
 }
 
 /// Reads `(string $payload, bool $binary = false, ?Connection $except = null)` from `first` on.

@@ -401,8 +401,9 @@ final class Server implements \Countable
     public function connection(int $id): ?Connection {}
 
     /**
-     * Sends a message to all connections that have subscribed to the topic, or to a pattern that
-     * matches it, once each: see {@see Connection::subscribe()}. It is encoded once, and takes
+     * Sends a message to all connections that have subscribed to the topic
+     * ({@see Connection::subscribe()}), or to a pattern that matches it
+     * ({@see Connection::subscribePattern()}), once each. It is encoded once, and takes
      * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
      * {@see Connection::send()}. Does nothing on a server that does not run.
      *
@@ -439,8 +440,8 @@ final class Server implements \Countable
     public function broadcast(string $payload, bool $binary = false, ?Connection $except = null): void {}
 
     /**
-     * How many connections have subscribed to exactly this name, with workers those of this one;
-     * patterns that match it don't count.
+     * How many connections have subscribed to exactly this topic, or to exactly this pattern, with
+     * workers those of this one. Subscriptions to patterns that match a topic do not count for it.
      *
      * @return int<0, max>
      *
@@ -456,7 +457,7 @@ final class Server implements \Countable
      *         what was said when one of the member's connections joined last.
      *
      * @throws ForkException In a fork of the process that started the server.
-     * @throws \ValueError If the topic is not valid UTF-8.
+     * @throws \ValueError If the topic is not allowed, as for {@see Connection::join()}.
      */
     public function presence(string $topic): array {}
 
@@ -1146,10 +1147,11 @@ final class Connection
      * topic exists while it has subscribers. The subscriptions of a connection end with it;
      * does nothing on a closed one. Subscribing again changes nothing.
      *
-     * A name may be a pattern of tokens that are separated by dots: `*` stands for one token, `>`
-     * at the end for one or more. `room.*` matches `room.7`, and `room.>` matches `room.7.typing` too.
+     * A name is one topic and never a pattern, so that input of a client in a name reaches one topic
+     * at most. It must still be checked: whoever may choose any name may read any topic.
      *
-     * @param string ...$topics Each 1 to 255 bytes of UTF-8.
+     * @param string ...$topics Each 1 to 255 bytes of UTF-8, without a token `*` or `>` (see
+     *        {@see subscribePattern()} for tokens).
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If a name is not allowed; those before it are subscribed.
@@ -1157,12 +1159,42 @@ final class Connection
     public function subscribe(string ...$topics): void {}
 
     /**
-     * Takes subscriptions back, by the names that were subscribed. Names that were not are passed over.
+     * Takes {@see subscribe()} back. Topics that are not subscribed are ignored.
+     *
+     * @param string ...$topics As for {@see subscribe()}.
      *
      * @throws ForkException In a fork of the process that started the server.
-     * @throws \ValueError If a name is not valid UTF-8.
+     * @throws \ValueError If a name is not allowed; those before it are unsubscribed.
      */
     public function unsubscribe(string ...$topics): void {}
+
+    /**
+     * Subscribes to all topics that match a pattern, those that come into being later, too. A message
+     * comes once, however many subscriptions of the connection match its topic.
+     *
+     * A pattern has tokens that are separated by dots: `*` stands for one token, `>` at the end for
+     * one or more. `room.*` matches `room.7`, and `room.>` matches `room.7.typing` too. A pattern
+     * without either is the topic of that name.
+     *
+     * Never put input of a client into a pattern: `*` and `>` read what belongs to others.
+     *
+     * @param string ...$patterns Each 1 to 255 bytes of UTF-8.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If a pattern is not allowed; those before it are subscribed.
+     */
+    public function subscribePattern(string ...$patterns): void {}
+
+    /**
+     * Takes {@see subscribePattern()} back. Patterns that are not subscribed are ignored: only the
+     * very same pattern ends a subscription, not one that covers it.
+     *
+     * @param string ...$patterns As for {@see subscribePattern()}.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If a pattern is not allowed; those before it are unsubscribed.
+     */
+    public function unsubscribePattern(string ...$patterns): void {}
 
     /**
      * Subscribes to a topic with {@see Options::$history} and sends what was published to it after
@@ -1205,19 +1237,32 @@ final class Connection
     /**
      * Takes {@see join()} back. Does nothing if the connection has not joined.
      *
+     * @param string $topic Not a pattern.
+     *
      * @throws ForkException In a fork of the process that started the server.
-     * @throws \ValueError If the topic is not valid UTF-8.
+     * @throws \ValueError If the topic is not allowed.
      */
     public function leave(string $topic): void {}
 
     /**
-     * What the connection has subscribed to, patterns as they were given.
+     * The topics that the connection has subscribed to by name: all that {@see unsubscribe()} takes
+     * back. Patterns are in {@see patterns()}.
      *
      * @return list<string> Sorted.
      *
      * @throws ForkException In a fork of the process that started the server.
      */
     public function topics(): array {}
+
+    /**
+     * The patterns that the connection has subscribed to, as they were given: all that
+     * {@see unsubscribePattern()} takes back.
+     *
+     * @return list<string> Sorted.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function patterns(): array {}
 
     /** False as soon as close() or terminate() was called, or the peer's end was noticed. */
     public function isOpen(): bool {}

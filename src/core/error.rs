@@ -97,7 +97,7 @@ pub enum TlsError {
     Setup(rustls::Error),
 }
 
-/// A name can't be subscribed or published to.
+/// A name of a topic, or what a connection says about itself there, is not allowed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// Not 1 to 255 bytes.
@@ -106,8 +106,9 @@ pub enum TopicError {
     /// `>` stands for the rest of a name and can only be the last token.
     #[error("in the pattern {0:?} the token > is not the last one")]
     TailInside(String),
-    /// Patterns are for subscribers; a message is published to one topic.
-    #[error("cannot publish to the pattern {0:?}")]
+    /// The operation is for one topic. [`Server::subscribe_pattern`](crate::Server::subscribe_pattern)
+    /// is what takes patterns.
+    #[error("{0:?} is a pattern and no topic")]
     Pattern(String),
     /// What was missed of a topic can only be had where [`Config::history`](crate::Config) says so.
     #[error("the topic {0:?} keeps no history")]

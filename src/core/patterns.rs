@@ -34,7 +34,7 @@ pub(crate) fn kind(name: &str) -> Result<Kind, TopicError> {
     Ok(kind)
 }
 
-/// That connections can subscribe to a topic or a pattern of this name.
+/// That this is the name of a topic, or a pattern.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -42,14 +42,15 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
     kind(name).map(drop)
 }
 
-/// That messages can be published to a topic of this name.
+/// That this is the name of a topic, to which messages are published.
 ///
 /// # Errors
-/// The name is empty, longer than 255 bytes, or a pattern.
+/// The name is empty, longer than 255 bytes, or has a wildcard: a token `*` or `>`.
 pub fn check_topic(name: &str) -> Result<(), TopicError> {
-    match kind(name)? {
-        Kind::Exact => Ok(()),
-        Kind::Pattern => Err(TopicError::Pattern(name.to_owned())),
+    match kind(name) {
+        Ok(Kind::Exact) => Ok(()),
+        Ok(Kind::Pattern) | Err(TopicError::TailInside(_)) => Err(TopicError::Pattern(name.to_owned())),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::error::TopicError;
 use crate::event::ConnId;
-use crate::patterns::{Kind, Patterns, check_topic, kind};
+use crate::indexed::Indexed;
+use crate::patterns::{self, Kind, Patterns, check_topic, kind};
 
 /// Number of a topic or pattern, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +52,7 @@ pub(crate) struct Topics {
 #[derive(Debug)]
 struct Subscriber {
     thread: u16,
-    names: Vec<Arc<str>>,
+    names: Indexed<Arc<str>>,
 }
 
 impl Topics {
@@ -85,9 +86,10 @@ impl Topics {
         name: &str,
     ) -> Result<Option<TopicId>, TopicError> {
         let kind = kind(name)?;
-        let subscriber = self.of.entry(conn).or_insert_with(|| Subscriber { thread, names: Vec::new() });
+        let subscriber =
+            self.of.entry(conn).or_insert_with(|| Subscriber { thread, names: Indexed::default() });
         let mine = &mut subscriber.names;
-        if mine.iter().any(|topic| **topic == *name) {
+        if mine.contains(name) {
             return Ok(None);
         }
         let name = match self.topics.get_key_value(name) {
@@ -107,7 +109,7 @@ impl Topics {
                 name
             }
         };
-        mine.push(name.clone());
+        mine.insert(name.clone());
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(None) };
         topic.counts[thread as usize] += 1;
         Ok(Some(topic.id))
@@ -122,8 +124,7 @@ impl Topics {
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, name: &str) -> Option<TopicId> {
         let subscriber = self.of.get_mut(&conn)?;
         let thread = subscriber.thread;
-        let at = subscriber.names.iter().position(|topic| **topic == *name)?;
-        let name = subscriber.names.swap_remove(at);
+        let name = subscriber.names.remove(name)?;
         if subscriber.names.is_empty() {
             self.of.remove(&conn);
         }
@@ -154,9 +155,11 @@ impl Topics {
         Some(id)
     }
 
-    /// Topics of a connection, in no order.
-    pub(crate) fn of(&self, conn: ConnId) -> Vec<String> {
-        self.of.get(&conn).into_iter().flat_map(|s| &s.names).map(|name| name.to_string()).collect()
+    /// The topics, or the patterns, that a connection has subscribed to, in no order.
+    pub(crate) fn of(&self, conn: ConnId, kind: Kind) -> Vec<String> {
+        let names = self.of.get(&conn).into_iter().flat_map(|s| s.names.as_slice());
+        let wanted = names.filter(|name| patterns::kind(name) == Ok(kind));
+        wanted.map(|name| name.to_string()).collect()
     }
 
     /// Connections that have subscribed to exactly this name, pattern or not.

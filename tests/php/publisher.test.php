@@ -37,10 +37,10 @@ function topic_server(string $socket, array $options = []): TestServer
     return TestServer::script(__DIR__ . '/servers/topics.php', json_encode($settings));
 }
 
-function subscriber(TestServer $server, string ...$topics): Client
+function subscriber(TestServer $server, string ...$patterns): Client
 {
     $client = $server->open();
-    $say = 'subscribe ' . implode(' ', $topics);
+    $say = 'subscribePattern ' . implode(' ', $patterns);
     same("done: $say", $client->send($say)->message());
     return $client;
 }

@@ -96,14 +96,14 @@ fn subscriptions_that_end_and_come_again_are_followed() {
     let mut publisher = Publisher::new(place.0.clone());
     let mut publish = |payload: &str| publisher.publish("a", payload.as_bytes(), false, PATIENCE).unwrap();
     publish("1");
-    server.unsubscribe(&conn, "a");
+    server.unsubscribe(&conn, "a").unwrap();
     server.flush();
     publish("nobody hears");
-    server.subscribe(&conn, "*").unwrap();
+    server.subscribe_pattern(&conn, "*").unwrap();
     server.flush();
     publish("2");
     server.subscribe(&conn, "a").unwrap();
-    server.unsubscribe(&conn, "*");
+    server.unsubscribe_pattern(&conn, "*").unwrap();
     server.flush();
     publish("3");
     assert_eq!([text(&mut client), text(&mut client), text(&mut client)], ["1", "2", "3"]);

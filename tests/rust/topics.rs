@@ -4,7 +4,7 @@
 
 mod support;
 
-use sprocket_core::{Config, Connection, Event, SendOutcome, Server, SlowConsumer};
+use sprocket_core::{Config, Connection, Event, SendOutcome, Server, SlowConsumer, TopicError};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use support::*;
@@ -53,18 +53,50 @@ fn a_publication_reaches_its_subscribers_in_order_and_nobody_else() {
 fn several_matching_patterns_deliver_once() {
     let (server, address) = start(Config::default());
     let mut all = clients(&server, address, 1);
-    for topic in ["room.1", "room.*", "room.>", ">"] {
-        server.subscribe(&all[0].1, topic).unwrap();
+    server.subscribe(&all[0].1, "room.1").unwrap();
+    for pattern in ["room.*", "room.>", ">"] {
+        server.subscribe_pattern(&all[0].1, pattern).unwrap();
     }
-    let mut topics = server.topics(&all[0].1);
-    topics.sort();
-    assert_eq!(topics, [">", "room.*", "room.1", "room.>"]);
+    let mut patterns = server.patterns(&all[0].1);
+    patterns.sort();
+    assert_eq!(patterns, [">", "room.*", "room.>"]);
+    assert_eq!(server.topics(&all[0].1), ["room.1"]);
     server.publish("room.1", b"once", false, None).unwrap();
-    server.unsubscribe(&all[0].1, "room.1");
+    server.unsubscribe(&all[0].1, "room.1").unwrap();
     server.publish("room.1", b"still", false, None).unwrap();
     server.publish("other", b"all", false, None).unwrap();
     server.flush();
     assert_eq!(texts(&mut all[0].0, 3), ["once", "still", "all"]);
+}
+
+#[test]
+fn a_pattern_must_be_asked_for() {
+    let (server, address) = start(Config::default());
+    let mut all = clients(&server, address, 1);
+    let (client, conn) = &mut all[0];
+    for pattern in ["*", ">", "room.*", "room.>", "*.1", "a.>.b", "a.*.b"] {
+        let refused = Err(TopicError::Pattern(pattern.to_owned()));
+        assert_eq!(server.subscribe(conn, pattern), refused);
+        assert_eq!(server.unsubscribe(conn, pattern), refused);
+    }
+    assert!(server.subscribe_pattern(conn, "a.>.b").is_err());
+    // A part of a token is no wildcard, and a pattern without one is a topic.
+    for name in ["room*", ">1", "a.b>.c"] {
+        server.subscribe(conn, name).unwrap();
+        server.subscribe_pattern(conn, name).unwrap();
+    }
+    assert_eq!((server.topics(conn).len(), server.patterns(conn).len()), (3, 0));
+    server.publish("room.1", b"of another room", false, None).unwrap();
+    server.publish("room*", b"own", false, None).unwrap();
+    server.subscribe_pattern(conn, "room.*").unwrap();
+    server.publish("room.1", b"asked for", false, None).unwrap();
+    server.unsubscribe_pattern(conn, "room.>").unwrap();
+    server.publish("room.1", b"still", false, None).unwrap();
+    server.unsubscribe_pattern(conn, "room.*").unwrap();
+    server.publish("room.1", b"no more", false, None).unwrap();
+    server.publish("room*", b"end", false, None).unwrap();
+    server.flush();
+    assert_eq!(texts(client, 4), ["own", "asked for", "still", "end"]);
 }
 
 #[test]

@@ -8,21 +8,37 @@ use crate::bus::Up;
 use crate::error::{PublishFailed, TopicError};
 use crate::event::Connection;
 use crate::frame;
+use crate::patterns::{Kind, check_name, check_topic};
 use crate::queue::{Command, Target};
 use crate::stats::Counters;
 use crate::topics::Route;
 
 impl Server {
-    /// Subscribes a connection to a topic, or to a pattern as in NATS subjects: the token `*`
-    /// stands for one token, `>` at the end for one or more. Subscribing again changes nothing, and
-    /// neither does a connection that is not open.
+    /// Subscribes a connection to a topic. Subscribing again changes nothing, and neither does a
+    /// connection that is not open.
     ///
     /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern with `>` before its end.
+    /// The name is empty, longer than 255 bytes, or a pattern.
     pub fn subscribe(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
+        check_topic(topic)?;
+        self.subscribe_name(conn, topic)
+    }
+
+    /// Subscribes a connection to all topics that match a pattern, as in NATS subjects: the token
+    /// `*` stands for one token, `>` at the end for one or more. A pattern without either is the
+    /// topic of that name. Otherwise as [`Server::subscribe`].
+    ///
+    /// # Errors
+    /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
+    pub fn subscribe_pattern(&self, conn: &Connection, pattern: &str) -> Result<(), TopicError> {
+        check_name(pattern)?;
+        self.subscribe_name(conn, pattern)
+    }
+
+    fn subscribe_name(&self, conn: &Connection, name: &str) -> Result<(), TopicError> {
         let shared = &conn.0;
         if shared.is_open() {
-            let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
+            let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, name)?;
             if let Some(id) = id {
                 self.tell_changes();
                 self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
@@ -31,10 +47,30 @@ impl Server {
         Ok(())
     }
 
-    /// Takes a subscription back; the same name as was subscribed.
-    pub fn unsubscribe(&self, conn: &Connection, topic: &str) {
+    /// Takes [`Server::subscribe`] back. A topic that was not subscribed is no error.
+    ///
+    /// # Errors
+    /// The name is empty, longer than 255 bytes, or a pattern.
+    pub fn unsubscribe(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
+        check_topic(topic)?;
+        self.unsubscribe_name(conn, topic);
+        Ok(())
+    }
+
+    /// Takes [`Server::subscribe_pattern`] back: the pattern as it was subscribed, not one that
+    /// covers it.
+    ///
+    /// # Errors
+    /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
+    pub fn unsubscribe_pattern(&self, conn: &Connection, pattern: &str) -> Result<(), TopicError> {
+        check_name(pattern)?;
+        self.unsubscribe_name(conn, pattern);
+        Ok(())
+    }
+
+    fn unsubscribe_name(&self, conn: &Connection, name: &str) {
         let shared = &conn.0;
-        let id = self.topics.borrow_mut().unsubscribe(shared.id, topic);
+        let id = self.topics.borrow_mut().unsubscribe(shared.id, name);
         if let Some(id) = id {
             self.tell_changes();
             self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
@@ -49,12 +85,17 @@ impl Server {
         }
     }
 
-    /// What a connection has subscribed to, in no order.
+    /// The topics that a connection has subscribed to, without patterns, in no order.
     pub fn topics(&self, conn: &Connection) -> Vec<String> {
-        self.topics.borrow().of(conn.0.id)
+        self.topics.borrow().of(conn.0.id, Kind::Exact)
     }
 
-    /// How many connections have subscribed to exactly this name.
+    /// The patterns that a connection has subscribed to, in no order.
+    pub fn patterns(&self, conn: &Connection) -> Vec<String> {
+        self.topics.borrow().of(conn.0.id, Kind::Pattern)
+    }
+
+    /// How many connections have subscribed to exactly this topic, or to exactly this pattern.
     pub fn subscriber_count(&self, topic: &str) -> usize {
         self.topics.borrow().count(topic)
     }

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * A server whose clients subscribe by saying "subscribe TOPIC…", which is answered; "sleep S" makes
- * PHP busy. The argument is JSON: {"options": {…as Sprocket\Options…}}.
+ * A server whose clients subscribe by saying "subscribePattern PATTERN…", which is answered; "sleep S"
+ * makes PHP busy. The argument is JSON: {"options": {…as Sprocket\Options…}}.
  */
 
 use Sprocket\{Connection, Options, Request, Response, Server};
@@ -15,7 +15,7 @@ $server = new Server('ws://127.0.0.1:0', new Options(...$settings['options'] ?? 
 $server->onMessage(function (Connection $connection, string $payload): void {
     $words = explode(' ', $payload);
     match (array_shift($words)) {
-        'subscribe' => $connection->subscribe(...$words),
+        'subscribePattern' => $connection->subscribePattern(...$words),
         'sleep' => usleep((int) ($words[0] * 1e6)),
     };
     $connection->send("done: $payload");

@@ -14,7 +14,7 @@ $server = new Server('ws://127.0.0.1:0', new Options(history: [
     // The first that fits counts.
     '*.late' => new History(stamp: '#'),
 ]));
-$server->onOpen(fn ($c) => $c->subscribe('>'));
+$server->onOpen(fn ($c) => $c->subscribePattern('>'));
 $server->start();
 $client = Client::of($server)->open();
 foreach (['quiet', 'stamped.1', 'stamped.late', 'other.late', 'none'] as $topic) {

@@ -49,7 +49,7 @@ ValueError: Sprocket\Connection::join(): Argument #2 ($member) must be valid UTF
 ValueError: Sprocket\Connection::join(): Argument #3 ($data) must have at most 65536 bytes, 65537 given
 TypeError: Sprocket\Connection::join(): Argument #1 ($topic) must be of type string, array given
 ArgumentCountError: Sprocket\Connection::join() expects at least 2 arguments, 1 given
-nothing
+ValueError
 ValueError
 ValueError
 65536

@@ -38,7 +38,7 @@ echo $publisher->address, ' ', $publisher->timeout, "\n";
 echo thrown(fn () => $publisher->publish('', 'x'), '($topic) must have 1 to 255 bytes, 0 given'), "\n";
 echo thrown(fn () => $publisher->publish(str_repeat('x', 256), 'x'), '256 given'), "\n";
 echo thrown(fn () => $publisher->publish('a.*', 'x'), 'must be a topic, not a pattern'), "\n";
-echo thrown(fn () => $publisher->publish('a.>.b', 'x'), 'must not have the token >'), "\n";
+echo thrown(fn () => $publisher->publish('a.>.b', 'x'), 'must be a topic, not a pattern'), "\n";
 echo thrown(fn () => $publisher->publish("\xff", 'x'), 'must be valid UTF-8'), "\n";
 echo thrown(fn () => $publisher->publish('a', "\xff"), 'UTF-8'), "\n";
 echo thrown(fn () => $publisher->publish('a')), "\n";

@@ -8,7 +8,7 @@ require __DIR__ . '/../inc/client.inc';
 
 $path = sys_get_temp_dir() . '/sprocket-publish-' . getmypid() . '.sock';
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(publishSocket: "unix://$path"));
-$server->onOpen(fn ($c) => $c->subscribe(...explode(',', substr($c->request->target(), 1))));
+$server->onOpen(fn ($c) => $c->subscribePattern(...explode(',', substr($c->request->target(), 1))));
 $server->start();
 printf("%o %s\n", fileperms($path) & 0777, json_encode(array_map(fn ($a) => strtok($a, ':'), $server->addresses())));
 $clients = [Client::of($server)->open(target: '/room.1'), Client::of($server)->open(target: '/room.*,room.1'), Client::of($server)->open(target: '/room.2')];

@@ -1,5 +1,5 @@
 --TEST--
-topics() tells the subscriptions, subscriberCount() how many there are
+topics() and patterns() list the subscriptions, subscriberCount() how many there are
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -11,13 +11,15 @@ $server->start();
 $clients = [Client::of($server)->open(), Client::of($server)->open()];
 pump($server, fn () => count($server) === 2);
 [$a, $b] = array_values($server->connections());
-$a->subscribe('b', 'a', 'a', 'x.*');
+$a->subscribe('b', 'a', 'a');
+$a->subscribePattern('x.*', '>', 'x.*', 'c');
 $b->subscribe('a');
 $b->subscribe();
-echo implode(' ', $a->topics()), ' / ', implode(' ', $b->topics()), "\n";
+echo implode(' ', $a->topics()), ' | ', implode(' ', $a->patterns()), ' / ', implode(' ', $b->topics()), "\n";
 echo $server->subscriberCount('a'), $server->subscriberCount('b'), $server->subscriberCount('x.*'), $server->subscriberCount('x.1'), "\n";
-$a->unsubscribe('a', 'nonsense');
-echo implode(' ', $a->topics()), ' ', $server->subscriberCount('a'), "\n";
+$a->unsubscribe('a', 'c', 'nonsense');
+$a->unsubscribePattern('>', 'x.>');
+echo implode(' ', $a->topics()), ' | ', implode(' ', $a->patterns()), ' ', $server->subscriberCount('a'), "\n";
 $clients[1]->close();
 pump($server, fn () => count($server) === 1);
 pump($server, fn () => $server->subscriberCount('a') === 0);
@@ -25,9 +27,9 @@ var_dump($b->topics());
 $b->subscribe('a');
 var_dump($b->topics(), $server->subscriberCount('a'));
 --EXPECT--
-a b x.* / a
+a b c | > x.* / a
 2110
-b x.* 1
+b | x.* 1
 array(0) {
 }
 array(0) {

@@ -12,7 +12,7 @@ $client = Client::of($server)->open();
 pump($server, fn () => count($server) === 1);
 $c = current($server->connections());
 foreach ([['room.*'], ['room.>'], ['room.7'], ['*.7'], ['>'], ['room.*', 'room.7', '>']] as $patterns) {
-    $c->subscribe(...$patterns);
+    $c->subscribePattern(...$patterns);
     foreach (['room', 'room.7', 'room.8', 'room.7.typing', 'other.7'] as $topic) {
         $server->publish($topic, $topic);
     }
@@ -22,7 +22,7 @@ foreach ([['room.*'], ['room.>'], ['room.7'], ['*.7'], ['>'], ['room.*', 'room.7
         echo ' ', $message;
     }
     echo "\n";
-    $c->unsubscribe(...$patterns);
+    $c->unsubscribePattern(...$patterns);
 }
 --EXPECT--
 room.*: room.7 room.8

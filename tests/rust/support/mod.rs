@@ -44,11 +44,11 @@ pub fn found_open(server: &Server) -> Connection {
     }
 }
 
-/// A client whose connection is subscribed to topics.
+/// A client whose connection is subscribed to topics or patterns.
 pub fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
     let client = open(address);
     let conn = found_open(server);
-    topics.iter().for_each(|topic| server.subscribe(&conn, topic).unwrap());
+    topics.iter().for_each(|topic| server.subscribe_pattern(&conn, topic).unwrap());
     server.flush();
     (client, conn)
 }

@@ -26,7 +26,7 @@ fn nodes_share_topics_through_the_broker() {
     assert_eq!([text(&mut here), text(&mut here)], ["1", "4"]);
     assert_eq!(text(&mut there), "4");
     // Interest ends with its last subscriber, and with the worker.
-    a.unsubscribe(&conn, "t");
+    a.unsubscribe(&conn, "t").unwrap();
     a.flush();
     drop(b);
     let deadline = Instant::now() + PATIENCE;
