@@ -2,8 +2,9 @@
 //! to requests of any version.
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioTimer;
@@ -13,7 +14,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -33,8 +35,10 @@ use crate::proxies::Origin;
 use crate::queue::Item;
 use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
+use crate::responses::Responses;
 use crate::stats::Counters;
 use crate::stream::Stream;
+use crate::switching;
 
 /// How long the peer may take to notice that an HTTP connection is over.
 const LINGER: Duration = Duration::from_secs(1);
@@ -55,8 +59,8 @@ type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infa
 pub(crate) enum Outcome {
     /// It is over with this response.
     Response(HttpResponse),
-    /// Behind this response begins a WebSocket.
-    Accepted(HttpResponse, Accepted),
+    /// A WebSocket begins behind the response that [`Accepted`] holds.
+    Accepted(Accepted),
 }
 
 /// A handshake that has succeeded.
@@ -67,9 +71,24 @@ pub(crate) struct Accepted {
     subprotocol: Option<String>,
     compression: Option<Agreed>,
     asked: Option<Asked>,
+    /// The value of `Sec-WebSocket-Accept`; HTTP/2 has none.
+    accept: Option<String>,
+    /// The other headers of the response: subprotocol and extension, then those of the host.
+    headers: Vec<(String, String)>,
 }
 
 impl Accepted {
+    /// The head of the 101 of HTTP/1.1.
+    fn head(&self) -> Vec<u8> {
+        switching::head(self.accept.as_deref().unwrap_or_default(), &self.headers)
+    }
+
+    /// The headers of the response over HTTP/2 (RFC 8441 section 5).
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        let headers = std::mem::take(&mut self.headers);
+        build(Response { status: 200, headers, body: Bytes::new() }).into_parts().0.headers
+    }
+
     /// `early`: what has come behind the handshake already.
     pub(crate) fn upgraded(self, stream: Stream, early: Bytes) -> Upgraded {
         Upgraded {
@@ -100,10 +119,11 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 struct Http1 {
     peer: Peer,
-    /// What the last request got: filled in by the service, taken after the 101.
+    /// The outcome of a handshake: filled in by the service, which then waits until the connection is
+    /// taken away from hyper.
     accepted: Mutex<Option<Accepted>>,
-    /// Responses of ours that are to be written; hyper writes others by itself.
-    due: Arc<AtomicUsize>,
+    /// The responses that hyper has got to write.
+    responses: Arc<Responses>,
     /// Requests that have come, and those that have got their response.
     begun: AtomicUsize,
     done: AtomicUsize,
@@ -114,6 +134,15 @@ impl Http1 {
     fn is_idle(&self) -> bool {
         let begun = self.begun.load(Ordering::Relaxed);
         begun > 0 && begun == self.done.load(Ordering::Relaxed)
+    }
+
+    /// A handshake has succeeded, and nothing of earlier responses waits in hyper.
+    fn is_upgraded(&self) -> bool {
+        self.accepted().is_some() && self.responses.is_done()
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Option<Accepted>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,11 +191,11 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
     if stream.speaks_h2() {
         return Box::pin(http2::serve(peer, stream, stop)).await;
     }
-    let due = Arc::new(AtomicUsize::new(0));
+    let responses = Arc::new(Responses::default());
     let shared = Arc::new(Http1 {
         peer,
         accepted: Mutex::new(None),
-        due: due.clone(),
+        responses: responses.clone(),
         begun: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
     });
@@ -180,7 +209,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         .max_header_size(config.max_header_size)
         // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
         .max_buf_size((config.max_header_size + 1024).max(8192))
-        .serve_connection(HttpIo::new(stream, due, config.handshake_timeout), service);
+        .serve_connection(HttpIo::new(stream, responses, config.handshake_timeout), service);
 
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut told = false;
@@ -193,17 +222,22 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
-        connection.poll_without_shutdown(cx)
+        match connection.poll_without_shutdown(cx) {
+            Poll::Pending if shared.is_upgraded() => Poll::Ready(Ok(())),
+            other => other,
+        }
     })
     .await;
-    let parts = connection.into_parts();
-    let accepted = shared.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let stream = parts.io.into_inner();
+    let mut parts = connection.into_parts();
+    let accepted = shared.accepted().take();
     match (ended, accepted) {
         (Ok(()), Some(accepted)) => {
-            // Even when empty it would keep hyper's buffer of 8 KiB.
-            let early = Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default();
-            io::with(|io| io.open(accepted.upgraded(stream, early)));
+            // An error means that the peer is gone; the host hears of it where it was asked.
+            if parts.io.send(&accepted.head()).await.is_ok() {
+                // Even when empty it would keep hyper's buffer of 8 KiB.
+                let early = Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default();
+                io::with(|io| io.open(accepted.upgraded(parts.io.into_inner(), early)));
+            }
         }
         (ended, _) => {
             if let Err(error) = ended {
@@ -214,7 +248,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
                     Counters::one(&counters.bad_requests);
                 }
             }
-            linger(stream).await;
+            linger(parts.io.into_inner()).await;
         }
     }
 }
@@ -241,16 +275,28 @@ async fn answer(
 ) -> Result<HttpResponse, std::convert::Infallible> {
     shared.begun.fetch_add(1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
-    let response = match respond(&shared.peer, parts, body).await {
-        Outcome::Response(response) => response,
-        Outcome::Accepted(response, accepted) => {
-            *shared.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
-            response
+    let head_only = parts.method == Method::HEAD;
+    match respond(&shared.peer, parts, body).await {
+        Outcome::Response(response) => {
+            shared.responses.announce(if head_only { Some(0) } else { length(&response) });
+            shared.done.fetch_add(1, Ordering::Relaxed);
+            Ok(response)
         }
-    };
-    shared.due.fetch_add(1, Ordering::Relaxed);
-    shared.done.fetch_add(1, Ordering::Relaxed);
-    Ok(response)
+        Outcome::Accepted(accepted) => {
+            *shared.accepted() = Some(accepted);
+            // The connection is taken away from hyper, and this task's future is dropped with it.
+            std::future::pending().await
+        }
+    }
+}
+
+/// The length of a response's body. `None`: only its end tells.
+fn length(response: &HttpResponse) -> Option<u64> {
+    if matches!(response.status().as_u16(), 204 | 304) {
+        return Some(0);
+    }
+    let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    response.body().size_hint().exact().or_else(announced)
 }
 
 /// Answers a request. Over HTTP/2 the `Connection` header of the response has no meaning.
@@ -261,7 +307,7 @@ where
 {
     let response = match examine(&parts, &peer.state.config) {
         Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
-            Ok((response, accepted)) => return Outcome::Accepted(response, accepted),
+            Ok(accepted) => return Outcome::Accepted(accepted),
             Err(refusal) => peer.refuse(refusal),
         },
         Ok(Kind::Plain) => {
@@ -278,11 +324,7 @@ where
 
 /// Answers a well-formed handshake. `accept` is the value of `Sec-WebSocket-Accept`, which
 /// HTTP/2 doesn't have.
-async fn upgrade(
-    peer: &Peer,
-    parts: &Parts,
-    accept: Option<&str>,
-) -> Result<(HttpResponse, Accepted), Refusal> {
+async fn upgrade(peer: &Peer, parts: &Parts, accept: Option<&str>) -> Result<Accepted, Refusal> {
     let state = &peer.state;
     if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
         return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
@@ -322,30 +364,18 @@ async fn upgrade(
         }
         asked = Some(question);
     }
-    // RFC 8441 section 5: over HTTP/2 any status of success does.
-    let status = if accept.is_some() { 101 } else { 200 };
-    let mut response = build(Response { status, headers, body: Bytes::new() });
-    let set = |response: &mut HttpResponse, name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
-        }
-    };
-    if let Some(accept) = accept {
-        set(&mut response, "upgrade", "websocket");
-        set(&mut response, "connection", "Upgrade");
-        set(&mut response, "sec-websocket-accept", accept);
-    }
-    if let Some(subprotocol) = &subprotocol {
-        set(&mut response, "sec-websocket-protocol", subprotocol);
-    }
     let compression = match (params, &state.config.compression) {
         (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
         _ => None,
     };
-    if let Some(compression) = &compression {
-        set(&mut response, "sec-websocket-extensions", &compression.answer());
-    }
-    Ok((response, Accepted { admission, request, subprotocol, compression, asked }))
+    let own = [
+        ("Sec-WebSocket-Protocol", subprotocol.clone()),
+        ("Sec-WebSocket-Extensions", compression.as_ref().map(Agreed::answer)),
+    ];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let headers = own.chain(headers).collect();
+    let accept = accept.map(str::to_owned);
+    Ok(Accepted { admission, request, subprotocol, compression, asked, accept, headers })
 }
 
 /// A question to the host. When it is dropped before the connection is open, because the peer
@@ -392,7 +422,7 @@ where
 {
     let state = &peer.state;
     let counters = &state.counters;
-    let is_read = matches!(parts.method, http::Method::GET | http::Method::HEAD);
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     if is_read && state.config.health_path.as_deref() == Some(parts.uri.path()) {
         Counters::one(&counters.http_requests);
         return Ok(build(text(200, "ok")));

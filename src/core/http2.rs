@@ -201,9 +201,9 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
             // An error means that the stream is gone, or was reset below.
             let _ = send(response, &mut reply, head_only, peer.state.config.handshake_timeout).await;
         }
-        (Some(Outcome::Accepted(response, accepted)), Some(incoming)) => {
+        (Some(Outcome::Accepted(mut accepted)), Some(incoming)) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
-            let head = head_of(response.into_parts().0.headers, 200);
+            let head = head_of(accepted.take_headers(), 200);
             // If the stream is gone, so is the handshake, and the host hears of that.
             if let Ok(send) = reply.send_response(head, false) {
                 let stream = Stream::H2(Box::new(H2Stream::new(send, incoming)));

@@ -1,25 +1,25 @@
 //! The socket as hyper sees it.
 //!
 //! Hyper answers a head that it can't parse by itself, with an empty body. Those answers are
-//! recognised here (no response of ours is due) and replaced by ones that say what is wrong.
+//! recognised here by their position (see [`Responses`]) and replaced by ones that say what is wrong.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
 
+use crate::responses::Responses;
 use crate::stream::Stream;
 
 /// A socket in its HTTP phase.
 pub(crate) struct HttpIo {
     stream: Stream,
-    /// Responses that our service has given and that were not seen here yet.
-    due: Arc<AtomicUsize>,
+    /// The responses that our service has given.
+    responses: Arc<Responses>,
     /// What is written instead of hyper's own answer.
     instead: Vec<u8>,
     stall: Stall,
@@ -52,12 +52,21 @@ impl Stall {
 
 impl HttpIo {
     /// `limit` is the time for which a peer may take nothing of a response.
-    pub(crate) fn new(stream: Stream, due: Arc<AtomicUsize>, limit: Duration) -> Self {
-        Self { stream, due, instead: Vec::new(), stall: Stall { limit, timer: None } }
+    pub(crate) fn new(stream: Stream, responses: Arc<Responses>, limit: Duration) -> Self {
+        Self { stream, responses, instead: Vec::new(), stall: Stall { limit, timer: None } }
     }
 
     pub(crate) fn into_inner(self) -> Stream {
         self.stream
+    }
+
+    /// Writes bytes that hyper does not know of, when it has nothing left to write.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = poll_fn(|cx| self.stall.poll_send(&mut self.stream, cx, bytes)).await?;
+            bytes = &bytes[n..];
+        }
+        Ok(())
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -102,19 +111,18 @@ impl Read for HttpIo {
 impl Write for HttpIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(cx))?;
-        if buf.starts_with(b"HTTP/1.")
-            && self.due.load(Ordering::Relaxed) == 0
-            && let Some(instead) = explained(buf)
-        {
-            self.instead = instead;
-            // Hyper's answer, which it writes in one piece, is swallowed.
-            return Poll::Ready(Ok(buf.len()));
-        }
         let this = &mut *self;
-        let n = ready!(this.stall.poll_send(&mut this.stream, cx, buf))?;
-        if buf.starts_with(b"HTTP/1.") {
-            let _ = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        let mut ours = this.responses.ours(buf);
+        if ours == 0 && !buf.is_empty() {
+            if let Some(instead) = explained(buf) {
+                this.instead = instead;
+                // Hyper's answer, behind which it writes nothing, is swallowed.
+                return Poll::Ready(Ok(buf.len()));
+            }
+            ours = buf.len();
         }
+        let n = ready!(this.stall.poll_send(&mut this.stream, cx, &buf[..ours]))?;
+        this.responses.written(n);
         Poll::Ready(Ok(n))
     }
 

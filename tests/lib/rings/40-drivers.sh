@@ -9,6 +9,7 @@ ring_needs() {
     [ -x /usr/sbin/haproxy ] || want haproxy
     PATH=$PATH:/usr/sbin:/sbin has ip || want iproute2
     has caddy || want caddy
+    has tclsh && [ -n "$(echo "puts [package require websocket]" | tclsh 2>/dev/null)" ] || want tcl tcllib
     has systemd-socket-activate || want systemd
     # What Ratchet's interfaces are made of; the drop-in's tests load it.
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
