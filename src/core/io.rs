@@ -304,6 +304,16 @@ impl Io {
         self.env.ended.notify_one();
     }
 
+    /// Hands the current batch to the host, for tasks that keep the thread from parking.
+    pub(crate) fn hand_over(&mut self) {
+        self.env.publish();
+    }
+
+    /// Messages sent since the counters were last added up.
+    pub(crate) fn messages_out(&self) -> u64 {
+        self.env.messages_out
+    }
+
     /// Sends an item to the host with the current batch.
     pub(crate) fn emit(&mut self, item: Item) {
         self.env.emit(item);

@@ -61,6 +61,7 @@ mod patterns;
 pub mod prepared;
 mod proxies;
 mod proxy_protocol;
+mod publish_budget;
 mod publish_socket;
 mod publish_wire;
 pub mod publisher;

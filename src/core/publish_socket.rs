@@ -22,13 +22,14 @@ use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
 use crate::listener::{BACK_OFF, UnixFile, lift, unix};
 use crate::prepared::OpenPublishSocket;
-use crate::publish_wire::{Next, OK, Refusal, Request, parse};
+use crate::publish_budget::{Budget, SMALL, make_room};
+use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 use crate::stats::Counters;
 
 /// Publishers whose connections are not accepted yet.
 const BACKLOG: i32 = 1024;
-/// Requests answered before others get their turn.
-const REQUESTS_PER_TURN: usize = 16;
+/// Requests that are answered by one write.
+const ANSWERS_TOGETHER: usize = 16;
 /// One read.
 const READ: usize = 16 << 10;
 
@@ -72,12 +73,13 @@ impl PublishListener {
 
 async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishSocket, state: Arc<State>) {
     let _file = file;
+    let limit = state.config.send_buffer_limit;
+    let budget = Budget::new(limit + MAX_BESIDE_PAYLOAD);
     loop {
         match listener.accept().await.and_then(|(stream, _)| lifted(stream)) {
             Ok(stream) => {
                 let Some(stop) = io_thread::with(|io| io.stopping()) else { return };
-                let publisher =
-                    Publisher { stream, limit: state.config.send_buffer_limit, state: state.clone() };
+                let publisher = Publisher { stream, limit, budget: budget.clone(), state: state.clone() };
                 let counters = &state.counters;
                 if counters.publishers.load(Ordering::Relaxed) >= config.max_publishers as u64 {
                     tokio::spawn(publisher.turn_away(config.request_timeout));
@@ -106,6 +108,7 @@ struct Publisher {
     stream: UnixStream,
     /// Bytes of a payload.
     limit: usize,
+    budget: Arc<Budget>,
     state: Arc<State>,
 }
 
@@ -167,6 +170,8 @@ impl Publisher {
         let mut input = Vec::new();
         // When the request that has begun must be there.
         let mut due: Option<Instant> = None;
+        // The room of that request, if it is large.
+        let mut room = None;
         loop {
             let deadline = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
             let mut readable = pin!(timeout_at(deadline, self.stream.readable()));
@@ -192,25 +197,32 @@ impl Publisher {
             }
             match self.read(&mut input) {
                 Ok(0) => return,
-                Ok(_) => {}
+                Ok(n) => self.budget.work().await.done(1 + n / 1024).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !(leaving && idle) => continue,
                 Err(_) => return,
             }
             let there = input.len();
-            if !self.answer(&mut input, patience).await {
-                return;
-            }
+            let Some(missing) = self.answer(&mut input, patience).await else { return };
             if input.len() < there {
-                // What is left belongs to another request.
-                due = None;
+                // What is left belongs to another request, and need not keep the buffer of this one.
+                (due, room) = (None, None);
+                input.shrink_to(SMALL);
             }
             // Idle publishers keep no buffer.
             if input.is_empty() {
                 input = Vec::new();
                 due = None;
-            } else if due.is_none() {
-                due = Some(Instant::now() + patience);
+                continue;
             }
+            if room.is_none() && input.len() + missing > SMALL {
+                room = self.budget.room(input.len() + missing, patience).await;
+                if room.is_none() {
+                    return self.refuse(&Refusal::Busy, patience).await;
+                }
+                due = None;
+            }
+            due.get_or_insert_with(|| Instant::now() + patience);
+            make_room(&mut input, missing);
         }
     }
 
@@ -221,43 +233,43 @@ impl Publisher {
         Ok(n)
     }
 
-    /// Carries out the requests that are there and takes them off `input`. False: the connection
-    /// is over.
-    async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> bool {
+    /// Carries out the requests that are there and takes them off `input`. Gives back how many bytes
+    /// the next one lacks, as far as is known. `None`: the connection is over.
+    async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> Option<usize> {
         let _answering = Answering::begin();
         let mut used = 0;
         let mut answers = Vec::new();
-        let goes_on = loop {
+        let missing = loop {
             let answer = match parse(&input[used..], self.limit) {
-                Ok(Next::Incomplete(bytes)) => {
-                    input.reserve(bytes.saturating_sub(input.len() - used));
-                    break true;
-                }
+                Ok(Next::Incomplete(bytes)) => break Some(bytes.saturating_sub(input.len() - used)),
                 Ok(Next::Request(request, bytes)) => {
                     self.room().await;
                     caught_up().await;
                     used += bytes;
-                    publish(&request)
+                    let working = self.budget.work().await;
+                    let sent = io_thread::with(|io| io.messages_out()).unwrap_or_default();
+                    let answer = publish(&request);
+                    let sent =
+                        io_thread::with(|io| io.messages_out()).unwrap_or_default().saturating_sub(sent);
+                    working.done(1 + sent as usize).await;
+                    answer
                 }
                 Err(refusal) => Err(refusal),
             };
             let is_final = answer.as_ref().is_err_and(Refusal::is_final);
             answers.push(answer);
             if is_final {
-                break false;
+                break None;
             }
-            if answers.len() == REQUESTS_PER_TURN {
-                if !self.give(&mut answers, patience).await {
-                    return false;
-                }
-                tokio::task::yield_now().await;
+            if answers.len() == ANSWERS_TOGETHER && !self.give(&mut answers, patience).await {
+                return None;
             }
         };
         input.drain(..used);
-        self.give(&mut answers, patience).await && goes_on
+        if self.give(&mut answers, patience).await { missing } else { None }
     }
 
-    /// Answers the requests of a turn, in order. False: the publisher is gone.
+    /// Answers requests, in order. False: the publisher is gone.
     async fn give(&self, answers: &mut Vec<Answer>, patience: Duration) -> bool {
         if answers.is_empty() {
             return true;

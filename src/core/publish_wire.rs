@@ -13,6 +13,8 @@ use crate::error::TopicError;
 
 /// Bytes of a header with its newline: `PUBLISH binary 255 2147483647` has room to spare.
 const MAX_HEADER: usize = 64;
+/// Bytes of a request beside its payload, at most.
+pub(crate) const MAX_BESIDE_PAYLOAD: usize = MAX_HEADER + 255;
 /// Bytes of an answer with its newline.
 pub(crate) const MAX_ANSWER: usize = 512;
 /// The code of the answer to one that has reached some of its subscribers, and will not reach others.
@@ -107,7 +109,9 @@ impl fmt::Display for Refusal {
             Self::TopicNotUtf8 => f.write_str("the topic is not valid UTF-8"),
             Self::NotUtf8 => f.write_str("the payload is not valid UTF-8; publish it as binary"),
             Self::Broker(why) | Self::Partly(why) => f.write_str(why),
-            Self::Busy => f.write_str("too many publishers are connected"),
+            Self::Busy => {
+                f.write_str("too many publishers are connected, or their requests take too much memory")
+            }
             Self::Timeout => f.write_str("the request did not arrive whole in time"),
             Self::Stopping => f.write_str("the server is stopping"),
         }

@@ -6,11 +6,11 @@ mod support;
 
 use sprocket_core::{Bind, Config, Event, PublishError, PublishSocket, Publisher, Server};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -399,4 +399,134 @@ fn a_server_that_dies_before_it_answers_leaves_it_open_what_happened() {
     let error = publish();
     assert!(matches!(error, PublishError::Closed { .. }) && !error.is_uncertain(), "{error}");
     dying.join().unwrap();
+}
+
+/// A value of `/proc/self/status` in bytes.
+#[cfg(target_os = "linux")]
+fn status(name: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_length_that_is_only_announced_reserves_nothing() {
+    let place = Place::new();
+    let most = i32::MAX as usize;
+    let (server, _) = start_with(&place, Config { send_buffer_limit: most, ..Config::default() });
+    let before = status("VmSize:");
+    let mut publishers: Vec<_> = (0..32).map(|_| dial(&place.0)).collect();
+    for publisher in &mut publishers {
+        say(publisher, format!("PUBLISH binary 1 {most}\nt and some of it"));
+    }
+    pump(&server, |_, _| {}, || server.stats().publishers == 32);
+    // One that comes behind them, and is small, has been served after all of them were read.
+    let mut small = dial(&place.0);
+    for _ in 0..10 {
+        say(&mut small, request("t", "x"));
+        assert_eq!(line(&mut small), "OK\n");
+    }
+    // Threads of other tests have arenas; what was announced is 64 GiB.
+    let more = status("VmSize:").saturating_sub(before);
+    assert!(more < 8 << 30, "{more} bytes of address space");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_has_not_arrived_whole_is_bounded_in_sum_and_nobody_is_forgotten() {
+    const SIZE: usize = 4 << 20;
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config { send_buffer_limit: 2 * SIZE, ..Config::default() });
+    let _client = connect(address);
+    let payload = vec![b'x'; SIZE];
+    let before = status("RssAnon:");
+    let (begun, all_begun) = std::sync::mpsc::channel();
+    // Held until all have begun; a test that fails lets go of it, too.
+    let held = std::sync::RwLock::new(());
+    let go_on = held.write().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            let (begun, payload, held, place) = (begun.clone(), &payload, &held, &place);
+            scope.spawn(move || {
+                let mut publisher = dial(&place.0);
+                say(&mut publisher, format!("PUBLISH text 1 {SIZE}\nt"));
+                // Those that have no room yet are not read from.
+                let stream = publisher.get_mut();
+                stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+                let mut sent = 0;
+                while sent < SIZE - 1 {
+                    match stream.write(&payload[sent..SIZE - 1]) {
+                        Ok(n) => sent += n,
+                        Err(_) => break,
+                    }
+                }
+                begun.send(sent).unwrap();
+                drop(held.read());
+                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(&payload[sent..]).unwrap();
+                assert_eq!(line(&mut publisher), "OK\n");
+            });
+        }
+        let sent: Vec<usize> = (0..40).map(|_| all_begun.recv().unwrap()).collect();
+        let whole = sent.iter().filter(|sent| **sent == SIZE - 1).count();
+        assert!((8..=16).contains(&whole), "{whole} requests were read at once");
+        let more = status("RssAnon:").saturating_sub(before);
+        assert!(more < 112 << 20, "{} MiB for requests", more >> 20);
+        drop(go_on);
+    });
+    assert_eq!(server.stats().socket_published, 40);
+}
+
+#[test]
+fn publishers_that_never_rest_hold_nobody_up() {
+    let place = Place::new();
+    let (server, address) = start_with(&place, Config::default());
+    let clients: Vec<_> = (0..8).map(|_| subscriber(&server, address, &["t"])).collect();
+    let (mut good, conn) = subscriber(&server, address, &[]);
+    /// Ends the threads of the test, also when it fails.
+    struct Ending<'a>(&'a AtomicBool, Vec<TcpStream>);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+            for client in &self.1 {
+                let _ = client.shutdown(Shutdown::Both);
+            }
+        }
+    }
+    let stop = AtomicBool::new(false);
+    let many = request("t", "x").repeat(200);
+    std::thread::scope(|scope| {
+        let _ending = Ending(&stop, clients.iter().map(|(client, _)| client.try_clone().unwrap()).collect());
+        let publisher = || {
+            let mut publisher = UnixStream::connect(&place.0).unwrap();
+            let mut answers = publisher.try_clone().unwrap();
+            scope.spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+            publisher.set_write_timeout(Some(PATIENCE)).unwrap();
+            let mut lives = true;
+            while lives && !stop.load(Ordering::Relaxed) {
+                lives = publisher.write_all(many.as_bytes()).is_ok();
+            }
+            let _ = publisher.shutdown(Shutdown::Both);
+        };
+        for _ in 0..4 {
+            scope.spawn(publisher);
+        }
+        for (client, _) in &clients {
+            let mut client = client.try_clone().unwrap();
+            scope.spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+        }
+        pump(&server, |_, _| {}, || server.stats().socket_published > 1000);
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            good.write_all(&frame(0x81, b"hello")).unwrap();
+            let Event::Message { payload, .. } = next(&server) else { panic!() };
+            server.send(&conn, &payload, false);
+            server.flush();
+            assert_eq!(text(&mut good), "hello");
+            slowest = slowest.max(begun.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(1), "an answer took {slowest:?}");
+    });
 }
