@@ -76,6 +76,7 @@ mod tls;
 mod tls_stream;
 mod topics;
 mod track;
+mod unix_socket;
 mod utf8;
 mod wake;
 mod whole;

@@ -5,8 +5,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +18,7 @@ use crate::env::State;
 use crate::error::BindError;
 use crate::queue::Command;
 use crate::stats::Counters;
+use crate::unix_socket::{self, UnixFile};
 
 /// Sockets accepted before others get their turn.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -32,11 +31,11 @@ pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 /// A listening socket, non-blocking.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// Removed in the end, before the socket closes.
+    file: Option<UnixFile>,
     socket: Socket,
     url: String,
     entry: Entry,
-    /// Removed in the end.
-    file: Option<UnixFile>,
 }
 
 impl Listener {
@@ -51,7 +50,9 @@ impl Listener {
         });
         let opened = match bind {
             Bind::Tcp(address) => tcp(address, backlog, reuse_port, only_v6).map(|socket| (socket, None)),
-            Bind::Unix(path) => unix(path, backlog, mode).map(|(socket, file)| (socket, Some(file))),
+            Bind::Unix(path) => {
+                unix_socket::listen(path, backlog, mode).map(|(socket, file)| (socket, Some(file)))
+            }
             Bind::Fd(fd) => inherited(fd).map(|socket| (socket, None)),
         };
         let named = opened.and_then(|(socket, file)| {
@@ -171,37 +172,6 @@ fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: bool) -> io
     Ok(socket)
 }
 
-pub(crate) fn unix(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Result<(Socket, UnixFile)> {
-    let address = SockAddr::unix(&path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(&path)? {
-            return Err(error);
-        }
-        std::fs::remove_file(&path)?;
-        socket.bind(&address)?;
-    }
-    let file = UnixFile::new(path)?;
-    if let Some(mode) = mode {
-        // Nobody can connect before the call of listen below.
-        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(mode))?;
-    }
-    socket.listen(backlog)?;
-    Ok((socket, file))
-}
-
-/// Whether nobody listens behind a socket file any more.
-fn is_stale(path: &Path) -> io::Result<bool> {
-    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
-    }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) => Ok(error.kind() == io::ErrorKind::ConnectionRefused),
-        Ok(()) => Ok(false),
-    }
-}
-
 fn inherited(fd: OwnedFd) -> io::Result<Socket> {
     let socket = Socket::from(fd);
     let listens = socket2::SockRef::from(&socket).is_listener()?;
@@ -224,35 +194,10 @@ pub(crate) fn url_of(address: &SockAddr, tls: bool) -> String {
     format!("unix://{}", path.unwrap_or_default())
 }
 
-/// The file of a Unix socket, removed when the listener closes, if it is still the same file.
-#[derive(Debug)]
-pub(crate) struct UnixFile {
-    path: PathBuf,
-    inode: u64,
-    /// A fork's copy must not remove it.
-    owner: u32,
-}
-
-impl UnixFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let inode = std::fs::symlink_metadata(&path)?.ino();
-        Ok(Self { path, inode, owner: std::process::id() })
-    }
-}
-
-impl Drop for UnixFile {
-    fn drop(&mut self) {
-        let same = std::fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode);
-        if same && self.owner == std::process::id() {
-            // Nothing can be done about a file that can't be removed; the next start replaces it.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn dir() -> PathBuf {
         let dir = std::env::temp_dir().join(format!("sprocket-listener-{}", std::process::id()));
@@ -273,16 +218,6 @@ mod tests {
         let taken = first.url().trim_start_matches("ws://").parse().unwrap();
         let error = Listener::open(Bind::Tcp(taken).into(), 8).unwrap_err();
         assert!(error.to_string().contains(first.url()), "{error}");
-    }
-
-    #[test]
-    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
-        let path = dir().join("stale.sock");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = Listener::open(Bind::Unix(path.clone()).into(), 8).unwrap();
-        assert!(Listener::open(Bind::Unix(path.clone()).into(), 8).is_err());
-        drop(live);
-        assert!(!path.exists());
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::config::{Bind, Listen, PublishSocket};
 use crate::error::BindError;
-use crate::listener::{Listener, UnixFile, url_of};
+use crate::listener::{Listener, url_of};
 use crate::publish_socket::PublishListener;
+use crate::unix_socket::UnixFile;
 
 /// An open listening socket on which nobody accepts yet; others get duplicates of its descriptor as
 /// [`Bind::Fd`]. While it is open its queue lives. The file of a Unix socket goes with it.
@@ -87,10 +88,10 @@ fn probe(address: SocketAddr, only_v6: bool) -> io::Result<()> {
 /// A publish socket, open: see [`Config::publish_listener`](crate::Config::publish_listener).
 #[derive(Debug)]
 pub struct OpenPublishSocket {
+    /// Removed in the end by the process that has made it, before the socket closes.
+    _file: Option<UnixFile>,
     socket: OwnedFd,
     pub(crate) config: PublishSocket,
-    /// Removed in the end by who has made it.
-    _file: Option<UnixFile>,
 }
 
 impl OpenPublishSocket {

@@ -20,11 +20,12 @@ use crate::config::PublishSocket;
 use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
-use crate::listener::{BACK_OFF, UnixFile, lift, unix};
+use crate::listener::{BACK_OFF, lift};
 use crate::prepared::OpenPublishSocket;
 use crate::publish_budget::{Budget, SMALL, make_room};
 use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 use crate::stats::Counters;
+use crate::unix_socket::{self, UnixFile};
 
 /// Publishers whose connections are not accepted yet.
 const BACKLOG: i32 = 1024;
@@ -36,18 +37,20 @@ const READ: usize = 16 << 10;
 /// The listening socket.
 #[derive(Debug)]
 pub(crate) struct PublishListener {
-    socket: Socket,
     /// `None`: somebody else's.
     file: Option<UnixFile>,
+    socket: Socket,
     config: PublishSocket,
 }
 
 impl PublishListener {
     pub(crate) fn open(config: &PublishSocket) -> Result<Self, BindError> {
-        let opened = unix(config.path.clone(), BACKLOG, Some(config.mode)).and_then(|(socket, file)| {
-            socket.set_nonblocking(true)?;
-            Ok(Self { socket, file: Some(file), config: config.clone() })
-        });
+        let opened = unix_socket::listen(config.path.clone(), BACKLOG, Some(config.mode)).and_then(
+            |(socket, file)| {
+                socket.set_nonblocking(true)?;
+                Ok(Self { socket, file: Some(file), config: config.clone() })
+            },
+        );
         opened.map_err(|source| {
             let address = format!("the publish socket unix://{}", config.path.display());
             BindError { address, source }
