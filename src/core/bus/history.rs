@@ -2,17 +2,26 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::mem::size_of;
 use std::time::{Duration, Instant};
 
 use crate::bus::seam::Replay;
 use crate::config::History;
 use crate::patterns::fits;
 
-/// Bytes of all topics together. Beyond, those go that were used the longest time ago.
+/// Bytes of all topics together, with what each topic and entry costs. Beyond, topics go that were
+/// used the longest time ago.
 const MEMORY: usize = 256 << 20;
-/// Counted for a topic and for an entry beside what they hold.
-const TOPIC: usize = 256;
-const ENTRY: usize = 64;
+/// What a topic costs beside its name and entries: its place in the table, which doubles, and while
+/// it does so exists twice; and the allocations of its name and epoch.
+const TOPIC: usize = 3 * size_of::<(String, Log)>() + 64;
+/// What a payload costs beside its bytes: the header and rounding of its allocation, and the counter
+/// of its references.
+const PAYLOAD: usize = 24 + 32;
+
+fn cost_of(payload: &Bytes) -> usize {
+    payload.len() + PAYLOAD
+}
 
 /// The history of a topic of this name, if it has one: the first that fits counts.
 pub(crate) fn limits_of<'a>(history: &'a [(String, History)], topic: &str) -> Option<&'a History> {
@@ -63,6 +72,9 @@ struct Log {
     used: Instant,
 }
 
+/// What is forgotten first, and how much that frees.
+type Candidate = (Instant, usize);
+
 #[derive(Debug)]
 struct Entry {
     at: Instant,
@@ -75,22 +87,47 @@ impl Log {
         format!("{}-{offset}", self.epoch)
     }
 
-    /// Drops what exceeds the limits. Returns the bytes that this frees.
-    fn trim(&mut self, limits: &History, now: Instant) -> usize {
-        let mut freed = 0;
+    /// Memory of all entries, those for which there is only room included.
+    fn cost(&self) -> usize {
+        self.bytes + self.entries.len() * PAYLOAD + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Drops what exceeds the limits.
+    fn trim(&mut self, limits: &History, now: Instant) {
         while let Some(oldest) = self.entries.front() {
             let expired = limits.seconds.is_some_and(|time| now.saturating_duration_since(oldest.at) >= time);
             if !expired && self.entries.len() <= limits.messages && self.bytes <= limits.bytes {
                 break;
             }
-            self.bytes -= oldest.payload.len();
-            freed += oldest.payload.len() + ENTRY;
-            self.entries.pop_front();
+            self.drop_oldest();
         }
+        self.shrink();
+    }
+
+    /// Drops the oldest entries until all cost at most `most`.
+    fn trim_to(&mut self, most: usize) {
+        while self.cost() > most && !self.entries.is_empty() {
+            let excess = self.cost() - most;
+            let mut freed = 0;
+            while freed < excess
+                && let Some(oldest) = self.drop_oldest()
+            {
+                freed += cost_of(&oldest.payload) + size_of::<Entry>();
+            }
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    fn drop_oldest(&mut self) -> Option<Entry> {
+        let oldest = self.entries.pop_front()?;
+        self.bytes -= oldest.payload.len();
+        Some(oldest)
+    }
+
+    fn shrink(&mut self) {
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
-        freed
     }
 }
 
@@ -114,16 +151,17 @@ impl Store {
         now: Instant,
     ) -> (String, Bytes) {
         let log = self.log(topic, now);
+        let before = log.cost();
         log.last += 1;
         let position = log.position(log.last);
         let payload = stamped(limits, payload, binary, &position);
         log.entries.push_back(Entry { at: now, payload: payload.clone(), binary });
         log.bytes += payload.len();
-        let freed = log.trim(limits, now);
-        self.bytes += payload.len() + ENTRY;
-        self.bytes -= freed;
+        log.trim(limits, now);
+        let after = log.cost();
+        self.bytes = self.bytes + after - before;
         if self.bytes > self.memory {
-            self.evict();
+            self.evict(topic);
         }
         (position, payload)
     }
@@ -131,7 +169,9 @@ impl Store {
     /// What was published after `position`.
     pub(crate) fn replay(&mut self, topic: &str, limits: &History, position: &str, now: Instant) -> Replay {
         let log = self.log(topic, now);
-        let freed = log.trim(limits, now);
+        let before = log.cost();
+        log.trim(limits, now);
+        let freed = before - log.cost();
         let newest = log.position(log.last);
         let oldest = log.last - log.entries.len() as u64;
         let from = match position {
@@ -172,30 +212,49 @@ impl Store {
         let bytes = &mut self.bytes;
         self.logs.retain(|topic, log| {
             let Some(limits) = limits_of(history, topic) else { return false };
-            *bytes -= log.trim(limits, now);
+            let before = log.cost();
+            log.trim(limits, now);
+            *bytes -= before - log.cost();
             let idle = limits.seconds.unwrap_or(Duration::MAX).max(LEAST);
             let keep = !log.entries.is_empty() || now.saturating_duration_since(log.used) < idle;
             if !keep {
-                *bytes -= topic.len() + TOPIC;
+                *bytes -= topic.len() + TOPIC + log.cost();
             }
             keep
         });
     }
 
-    /// Makes room: an eighth at once, so that this is rare.
-    fn evict(&mut self) {
-        let mut by_use: Vec<_> = self.logs.iter().map(|(topic, log)| (log.used, topic.clone())).collect();
+    /// Makes room: an eighth at once, so that this is rare. The topic `used` goes on, with its newest
+    /// entries if they alone are too much.
+    fn evict(&mut self, used: &str) {
+        let target = self.memory / 8 * 7;
+        let cost = |topic: &str, log: &Log| topic.len() + TOPIC + log.cost();
+        let others = self.logs.iter().filter(|(topic, _)| *topic != used);
+        let mut by_use: Vec<Candidate> = others.map(|(topic, log)| (log.used, cost(topic, log))).collect();
         by_use.sort_unstable();
-        // The newest one is in use.
-        by_use.pop();
-        for (_, topic) in by_use {
-            if self.bytes <= self.memory / 8 * 7 {
-                return;
+        let mut left = self.bytes;
+        let last = by_use.into_iter().find(|(_, cost)| {
+            left -= cost;
+            left <= target
+        });
+        // All of the others, if that is not enough.
+        let goes = |log: &Log| last.is_none_or(|(at, _)| log.used <= at);
+        let bytes = &mut self.bytes;
+        self.logs.retain(|topic, log| {
+            let keep = topic == used || !goes(log);
+            if !keep {
+                *bytes -= cost(topic, log);
             }
-            if let Some(log) = self.logs.remove(&topic) {
-                self.bytes -= topic.len() + TOPIC + log.bytes + log.entries.len() * ENTRY;
-            }
+            keep
+        });
+        if *bytes > target
+            && let Some(log) = self.logs.get_mut(used)
+        {
+            let before = log.cost();
+            log.trim_to(target.saturating_sub(*bytes - before));
+            *bytes -= before - log.cost();
         }
+        self.logs.shrink_to(self.logs.len() * 2);
     }
 }
 
@@ -266,24 +325,95 @@ mod tests {
         assert!(!store.replay("t.1", limits, "1-0", later).complete);
     }
 
+    fn cost(store: &Store) -> usize {
+        store.logs.iter().map(|(topic, log)| topic.len() + TOPIC + log.cost()).sum()
+    }
+
     #[test]
     fn memory_is_bounded_over_all_topics() {
-        let mut store = Store { memory: 10_000, ..Store::new(1) };
+        let mut store = Store { memory: 20_000, ..Store::new(1) };
         let limits = limits(10, 60, 1000);
         let start = Instant::now();
         for i in 0..200 {
             let now = start + Duration::from_millis(i);
             store.append(&format!("t{i}"), &limits, &Bytes::from(vec![b'x'; 500]), false, now);
-            assert!(store.size().1 <= 10_000);
+            assert!(store.size().1 <= 20_000);
         }
         assert!(store.logs.contains_key("t199") && store.logs.contains_key("t195"));
         assert!(!store.logs.contains_key("t0"));
-        let sum: usize = store
-            .logs
-            .iter()
-            .map(|(t, l)| t.len() + TOPIC + l.entries.iter().map(|e| e.payload.len() + ENTRY).sum::<usize>())
-            .sum();
-        assert_eq!(sum, store.bytes);
+        assert_eq!(cost(&store), store.bytes);
+    }
+
+    #[test]
+    fn one_topic_alone_keeps_to_the_memory_and_its_newest_entries() {
+        let mut store = Store { memory: 100_000, ..Store::new(1) };
+        let (limits, now) = (limits(1_000_000, 60, 1 << 30), Instant::now());
+        for i in 1..=5_000 {
+            store.append("t", &limits, &format!("{i}").into(), false, now);
+            assert!(store.size().1 <= 100_000);
+            assert_eq!(cost(&store), store.bytes);
+        }
+        assert!(store.replay("t", &limits, "1-4900", now).complete);
+        assert!(!store.replay("t", &limits, "1-1", now).complete);
+    }
+
+    /// Runs the test of this name, which is ignored elsewhere, in a process of its own, so that what
+    /// others allocate is not measured.
+    #[cfg(target_os = "linux")]
+    fn alone(name: &str) {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", name, "--ignored", "--nocapture"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_that_is_counted_is_what_the_process_takes() {
+        alone("bus::history::tests::measured_many_entries");
+        alone("bus::history::tests::measured_many_topics");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn measure(mut fill: impl FnMut(&mut Store, u64)) {
+        let memory = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+        };
+        const LIMIT: usize = 16 << 20;
+        let mut store = Store { memory: LIMIT, ..Store::new(1) };
+        let (before, mut most) = (memory(), 0);
+        for i in 0..300_000 {
+            fill(&mut store, i);
+            if i % 10_000 == 0 {
+                most = most.max(memory() - before);
+            }
+        }
+        assert!(store.size().1 > LIMIT / 2, "{:?}", store.size());
+        assert!(most < LIMIT + LIMIT / 8, "{most} bytes instead of {LIMIT}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn measured_many_entries() {
+        let (limits, now) = (limits(100, 60, 1 << 30), Instant::now());
+        measure(|store, i| {
+            let payload = Bytes::copy_from_slice(b"x");
+            store.append(&format!("t{}", i % 4000), &limits, &payload, false, now + Duration::from_micros(i));
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn measured_many_topics() {
+        let (limits, now) = (limits(100, 60, 1 << 30), Instant::now());
+        measure(|store, i| {
+            let payload = Bytes::copy_from_slice(b"x");
+            store.append(&format!("t{i}"), &limits, &payload, false, now + Duration::from_micros(i));
+        });
     }
 
     #[test]

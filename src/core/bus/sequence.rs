@@ -7,8 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::bus::seam::Replay;
 
-/// Publications held back while a gap is filled, or kept while a question is under way.
+/// Publications of a topic that are held back while a gap is filled, or kept while a question is
+/// under way.
 const HELD: usize = 10_000;
+/// Bytes of them for all topics together.
+const MEMORY: usize = 64 << 20;
+/// What one costs beside its payload.
+const OVERHEAD: usize = 256;
 /// A topic that nothing is heard of is forgotten.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -36,6 +41,8 @@ pub(crate) enum Turn {
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     topics: HashMap<String, Sequence>,
+    /// Of all that is held or kept.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -50,6 +57,8 @@ struct Sequence {
     /// Questions of resuming connections under way, and what was delivered meanwhile.
     asking: u32,
     recent: VecDeque<Positioned>,
+    /// Some of what was delivered meanwhile could not be kept.
+    forgot: bool,
     used: Instant,
 }
 
@@ -73,6 +82,10 @@ pub(crate) fn is_after(position: &str, other: &str, beyond: bool) -> bool {
 }
 
 impl Positioned {
+    fn size(&self) -> usize {
+        self.payload.len() + OVERHEAD
+    }
+
     /// Whether the topic had publications between `known` and this one.
     fn leaves_gap(&self, known: &str) -> bool {
         match &self.previous {
@@ -91,6 +104,7 @@ impl Sequences {
             held: VecDeque::new(),
             asking: 0,
             recent: VecDeque::new(),
+            forgot: false,
             used: now,
         };
         let sequence = self.topics.entry(topic.to_owned()).or_insert_with(fresh);
@@ -98,13 +112,21 @@ impl Sequences {
         sequence
     }
 
+    /// The same, and the bytes of all topics.
+    fn counted(&mut self, topic: &str, now: Instant) -> (&mut Sequence, &mut usize) {
+        self.of(topic, now);
+        let Some(sequence) = self.topics.get_mut(topic) else { unreachable!("it was put there") };
+        (sequence, &mut self.bytes)
+    }
+
     /// A publication came in.
     pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Turn {
-        let sequence = self.of(topic, now);
+        let (sequence, bytes) = self.counted(topic, now);
         if sequence.filling {
             // What has no room leaves a gap behind what is held, which the next one shows. To deliver
             // it now would make all that is held come too late, and nobody would know.
-            if sequence.held.len() < HELD {
+            if sequence.held.len() < HELD && *bytes + message.size() <= MEMORY {
+                *bytes += message.size();
                 sequence.held.push_back(message);
             }
             return Turn::Nothing;
@@ -117,11 +139,15 @@ impl Sequences {
             Some(seen) if message.leaves_gap(seen) => {
                 let from = seen.clone();
                 sequence.filling = true;
-                sequence.held.push_back(message);
+                // Without room, it comes with what fills the gap.
+                if *bytes + message.size() <= MEMORY {
+                    *bytes += message.size();
+                    sequence.held.push_back(message);
+                }
                 Turn::Fill(from)
             }
             _ => {
-                sequence.deliver(&message);
+                sequence.deliver(&message, bytes);
                 Turn::Deliver(message)
             }
         }
@@ -129,8 +155,9 @@ impl Sequences {
 
     /// What fills a gap has come: all that is to be delivered now, and whether the gap is closed.
     pub(crate) fn filled(&mut self, topic: &str, replay: Replay, now: Instant) -> (Vec<Positioned>, bool) {
-        let sequence = self.of(topic, now);
+        let (sequence, bytes) = self.counted(topic, now);
         sequence.filling = false;
+        *bytes -= sequence.held.iter().map(Positioned::size).sum::<usize>();
         let mut due = Vec::new();
         let entries = replay.entries.into_iter();
         // They follow one another, whatever their numbers.
@@ -141,7 +168,7 @@ impl Sequences {
         });
         for message in entries.chain(std::mem::take(&mut sequence.held)) {
             if sequence.seen.as_ref().is_none_or(|seen| is_after(&message.position, seen, false)) {
-                sequence.deliver(&message);
+                sequence.deliver(&message, bytes);
                 due.push(message);
             }
         }
@@ -180,7 +207,7 @@ impl Sequences {
         mut replay: Replay,
         now: Instant,
     ) -> (Replay, Option<String>) {
-        let sequence = self.of(topic, now);
+        let (sequence, bytes) = self.counted(topic, now);
         let mut first = None;
         if sequence.seen.is_none() && sequence.base.is_none() && !replay.position.is_empty() {
             sequence.base = Some(replay.position.clone());
@@ -197,12 +224,19 @@ impl Sequences {
                 replay.position.clone_from(&message.position);
             }
         }
+        if sequence.forgot {
+            replay.complete = false;
+            if let Some(seen) = &sequence.seen {
+                replay.position.clone_from(seen);
+            }
+        }
         if !replay.complete {
             replay.entries.clear();
         }
         sequence.asking = sequence.asking.saturating_sub(1);
         if sequence.asking == 0 {
-            sequence.recent = VecDeque::new();
+            sequence.forget_recent(bytes);
+            sequence.forgot = false;
         }
         (replay, first)
     }
@@ -222,14 +256,23 @@ impl Sequences {
 }
 
 impl Sequence {
-    fn deliver(&mut self, message: &Positioned) {
+    fn deliver(&mut self, message: &Positioned, bytes: &mut usize) {
         self.seen = Some(message.position.clone());
-        if self.asking > 0 {
-            if self.recent.len() == HELD {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(message.clone());
+        if self.asking == 0 || self.forgot {
+            return;
         }
+        if self.recent.len() == HELD || *bytes + message.size() > MEMORY {
+            self.forget_recent(bytes);
+            self.forgot = true;
+            return;
+        }
+        *bytes += message.size();
+        self.recent.push_back(message.clone());
+    }
+
+    fn forget_recent(&mut self, bytes: &mut usize) {
+        *bytes -= self.recent.iter().map(Positioned::size).sum::<usize>();
+        self.recent = VecDeque::new();
     }
 }
 
@@ -254,6 +297,37 @@ mod tests {
     fn replay(complete: bool, entries: std::ops::RangeInclusive<u64>, position: u64) -> Replay {
         let entries = entries.map(|n| (format!("e-{n}"), n.to_string().into(), false)).collect();
         Replay { complete, entries, position: format!("e-{position}"), failed: false }
+    }
+
+    #[test]
+    fn what_all_topics_hold_is_bounded_in_bytes() {
+        let (mut all, now) = (Sequences::default(), Instant::now());
+        let large = |n| Positioned { payload: vec![0; 4 << 20].into(), ..at(n) };
+        for topic in ["a", "b", "c"] {
+            all.asking(topic, now);
+            all.take(topic, large(1), now);
+            assert_eq!(all.take(topic, large(3), now), Turn::Fill("e-1".into()));
+            for n in 4..20 {
+                assert_eq!(all.take(topic, large(n), now), Turn::Nothing);
+                assert!(all.bytes <= MEMORY);
+            }
+        }
+        for topic in ["a", "b", "c"] {
+            let (due, _) = all.filled(topic, replay(true, 2..=20, 20), now);
+            assert_eq!(due.len(), 19);
+            // Not all that was delivered could be kept for the answer.
+            assert!(all.bytes <= MEMORY);
+        }
+        for n in 21..40 {
+            all.take("a", large(n), now);
+        }
+        let (answer, _) = all.answered("a", replay(true, 1..=1, 1), now);
+        assert!(!answer.complete && answer.entries.is_empty() && answer.position == "e-39");
+        for topic in ["b", "c"] {
+            let (answer, _) = all.answered(topic, replay(true, 1..=1, 1), now);
+            assert!(!answer.complete || answer.entries.len() == 20, "{}", answer.entries.len());
+        }
+        assert_eq!(all.bytes, 0);
     }
 
     #[test]

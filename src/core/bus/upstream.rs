@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -93,12 +94,14 @@ pub(super) struct Broker {
     pub(super) sequences: Sequences,
     /// Own publications that will come back, and whom they exclude.
     excepts: VecDeque<Except>,
+    /// Makes the hashes of publications.
+    hashes: RandomState,
 }
 
 #[derive(Debug)]
 struct Except {
-    topic: String,
-    payload: Bytes,
+    /// Of the topic and the payload, which may be large.
+    hash: u64,
     link: u32,
     conn: u64,
     at: Instant,
@@ -117,6 +120,7 @@ impl Broker {
             interest: HashMap::new(),
             sequences: Sequences::default(),
             excepts: VecDeque::new(),
+            hashes: RandomState::new(),
         }
     }
 
@@ -185,7 +189,11 @@ impl Broker {
         while self.excepts.front().is_some_and(|e| now >= e.at + EXCEPTS_FOR) {
             self.excepts.pop_front();
         }
-        let at = self.excepts.iter().position(|e| e.topic == topic && e.payload == payload);
+        if self.excepts.is_empty() {
+            return (0, 0);
+        }
+        let hash = self.hashes.hash_one((topic, &payload[..]));
+        let at = self.excepts.iter().position(|e| e.hash == hash);
         at.and_then(|at| self.excepts.remove(at)).map_or((0, 0), |e| (e.link, e.conn))
     }
 
@@ -193,14 +201,15 @@ impl Broker {
     pub(super) fn will_except(
         &mut self,
         topic: &str,
-        payload: Bytes,
+        payload: &Bytes,
         (link, conn): (u32, u64),
         now: Instant,
     ) {
         if self.excepts.len() == EXCEPTS {
             self.excepts.pop_front();
         }
-        self.excepts.push_back(Except { topic: topic.to_owned(), payload, link, conn, at: now });
+        let hash = self.hashes.hash_one((topic, &payload[..]));
+        self.excepts.push_back(Except { hash, link, conn, at: now });
     }
 
     pub(super) fn forget_excepts(&mut self, link: u32) {

@@ -36,7 +36,7 @@ impl Hub {
                 let payload = Bytes::copy_from_slice(payload);
                 let stored = broker.upstream.store(topic, payload.clone(), binary, limits);
                 if except != 0 && stored.is_ok() {
-                    broker.will_except(topic, payload, (link, except), now);
+                    broker.will_except(topic, &payload, (link, except), now);
                 }
                 stored.err()
             }
