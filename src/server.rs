@@ -19,7 +19,7 @@ use crate::options::{self, Options, Settings};
 use crate::timers::Timers;
 use crate::workers::{self, Role, Supervisor};
 use crate::zend::{
-    Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, This, Thrown, Type,
+    Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, SEND_QUEUE, This, Thrown, Type,
     argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
     throw_error, watch_forks, with_signals_blocked,
 };
@@ -244,6 +244,7 @@ impl Server {
             .filter(|hook| self.callbacks.has(*hook))
             .filter_map(Hook::interest)
             .fold(Interest::NONE, Interest::and);
+        config.send_queue = SEND_QUEUE;
         watch_forks();
         // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
         let core = with_signals_blocked(|| Core::start(config, binds)).map_err(|e| errors::start(&e))?;

@@ -94,6 +94,10 @@ final class Server implements \Countable
      * A text message (`$binary` false) is valid UTF-8: others close the connection with 1007
      * and are not delivered. Nothing is delivered after {@see Connection::close()}.
      *
+     * Messages that a peer sends right before its close frame are delivered, and what this callback
+     * sends in answer goes out before the reply to that frame, which waits for it up to
+     * {@see Options::$closeTimeout}.
+     *
      * @param (callable(Connection, string, bool): void)|null $callback
      *        `function (Connection $connection, string $payload, bool $binary): void`.
      *        Replaces what was set before; null removes it.
@@ -318,7 +322,10 @@ final class Server implements \Countable
 
     /**
      * Stops: accepts no more connections, closes all with 1001 (Going Away), and cuts what is
-     * left after the grace period. Returns at once; the callbacks of the connections that end
+     * left after the grace period. Messages that have been received are still delivered, and what
+     * is sent in answer goes out before the close frame, which waits for that up to half of the grace
+     * period; on all other connections send() returns false. Within the grace period, clients that
+     * read slowly get all that was sent before. Returns at once; the callbacks of the connections that end
      * run as usual, then {@see run()} returns. With {@see poll()}, go on until
      * {@see isRunning()} is false. Does nothing on a server that does not run. With workers it stops
      * them all, whether the master calls it or one of them.
@@ -615,10 +622,19 @@ final class Options
     /** Seconds without anything received until the server sends a ping. 0: never. */
     public readonly float $pingInterval;
 
-    /** Seconds after such a ping within which something must be received; else the connection ends with 1006. */
+    /**
+     * Seconds after such a ping within which something must be received; else the connection ends with
+     * 1006. A ping waits behind what was sent before it: a peer that takes at least 4 KiB of that
+     * within this time, or the rest of it, gets it anew.
+     */
     public readonly float $pingTimeout;
 
-    /** Seconds that a peer has to answer a close frame before the socket is cut. */
+    /**
+     * Seconds that a peer has to answer a close frame before the socket is cut. A close frame waits
+     * behind what was sent before it: a peer that takes at least 4 KiB of that within this time, or
+     * the rest of it, gets it anew. So a slow link loses nothing, and a peer that takes nothing
+     * is cut.
+     */
     public readonly float $closeTimeout;
 
     /** Bytes that may wait for one slow peer before {@see $slowConsumer} acts. */
@@ -1088,7 +1104,8 @@ final class Connection
      * @param string $payload UTF-8 unless binary (RFC 6455 section 5.6).
      * @param bool $binary Send a binary message, of any bytes.
      *
-     * @return bool False if the connection is closed or closing, or the message was dropped.
+     * @return bool False if the connection is closed or closing, the server stops, or the message was
+     *         dropped. True: it goes out before the close frame, whoever closes next.
      *
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
@@ -1122,9 +1139,9 @@ final class Connection
     public function pong(string $payload = ''): bool {}
 
     /**
-     * Starts the closing handshake after all that was sent before. No message is delivered
-     * any more; onClose follows when the peer has answered, or after
-     * {@see Options::$closeTimeout}. Does nothing on a connection that is closed or closing.
+     * Starts the closing handshake after all that was sent before, which the peer may take as slowly
+     * as {@see Options::$closeTimeout} allows. No message is delivered any more; onClose follows when
+     * the peer has answered, or that time is up. Does nothing on a connection that is closed or closing.
      *
      * @param int $code 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
      * @param string $reason UTF-8, at most 123 bytes.

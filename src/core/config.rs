@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::prepared::OpenPublishSocket;
+use crate::progress::SendQueue;
 use crate::proxies::TrustedProxies;
 use crate::tls::Tls;
 
@@ -31,9 +32,11 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// A ping goes out when nothing was received for this long. `None`: never.
     pub ping_interval: Option<Duration>,
-    /// How long after a ping something must have been received.
+    /// How long after a ping something must have been received; counted from when the peer has got
+    /// the ping, and anew while it takes what was sent before.
     pub ping_timeout: Duration,
-    /// How long a peer may take to answer a close frame before the socket is cut.
+    /// How long a peer may take to answer a close frame before the socket is cut; counted from when
+    /// it has got that frame, and anew while it takes what was sent before.
     pub close_timeout: Duration,
     /// Bytes that may wait for a slow peer before [`Config::slow_consumer`] acts.
     pub send_buffer_limit: usize,
@@ -82,6 +85,9 @@ pub struct Config {
     pub broker: Option<BrokerConfig>,
     /// Bytes of publications that may wait for the hub before `publish` fails.
     pub bus_queue: usize,
+    /// Asks the kernel what a peer has not acknowledged, so that a peer that reads slowly is not taken
+    /// for one that does not read. `None`: what the kernel has taken counts as acknowledged.
+    pub send_queue: Option<SendQueue>,
 }
 
 /// What a topic remembers of its publications.
@@ -264,6 +270,7 @@ impl Default for Config {
             bus: None,
             broker: None,
             bus_queue: DEFAULT_QUEUE,
+            send_queue: None,
         }
     }
 }

@@ -120,7 +120,7 @@ impl Shared {
 
     /// Whether messages wait for the host.
     pub(crate) fn has_pending(&self) -> bool {
-        self.pending_messages.load(Ordering::Relaxed) > 0
+        self.pending_messages.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn has_credit(&self, credit: &Credit) -> bool {

@@ -29,6 +29,8 @@ pub(crate) struct State {
     clear: bool,
     /// The rest of a frame that the socket took in part: the next bytes to be written.
     owed: Bytes,
+    /// Bytes that the kernel has taken since the start, from the host and from the I/O thread.
+    written: u64,
 }
 
 impl fmt::Debug for State {
@@ -49,7 +51,7 @@ pub(crate) enum Attempt {
 
 impl Direct {
     pub(crate) fn new(socket: Option<OwnedWriteHalf>) -> Self {
-        Self(Mutex::new(State { socket, clear: true, owed: Bytes::new() }))
+        Self(Mutex::new(State { socket, clear: true, owed: Bytes::new(), written: 0 }))
     }
 
     /// Host: writes a whole frame if nothing waits before it. Every frame that the host has sent
@@ -61,6 +63,7 @@ impl Direct {
         };
         // The I/O thread will meet the same error, and knows what to do then.
         let Ok(n) = socket.try_write(&frame) else { return Attempt::Refused(frame) };
+        state.written += n as u64;
         if n == frame.len() {
             return Attempt::Written;
         }
@@ -94,9 +97,15 @@ impl State {
         }
     }
 
-    /// After a write: whether the host may write next.
-    pub(crate) fn set_clear(&mut self, clear: bool) {
+    /// After a write of so many bytes: whether the host may write next.
+    pub(crate) fn wrote(&mut self, bytes: usize, clear: bool) {
+        self.written += bytes as u64;
         self.clear = clear;
+    }
+
+    /// Bytes that the kernel has taken since the start.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 }
 
@@ -149,10 +158,11 @@ mod tests {
             while !out.is_empty() {
                 writable(&mut stream).await;
                 let mut state = conn.direct.lock();
-                out.write_to(&mut stream, &mut Vec::new()).unwrap();
-                state.set_clear(out.is_empty());
+                let n = out.write_to(&mut stream, &mut Vec::new()).unwrap();
+                state.wrote(n, out.is_empty());
             }
             assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"last")), Attempt::Written));
+            assert_eq!(conn.direct.lock().written() as usize, 5 + big.len() + 4 + 4, "of both");
             conn.direct.end();
             drop(stream);
             let all = reader.join().unwrap();

@@ -1,7 +1,7 @@
 //! What the sessions of one I/O thread share: buffers, pools, the batch of events.
 
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::admission::Limits;
 use crate::bus::{Port, Replica};
 use crate::chunks::Chunks;
+use crate::closing::Closing;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) closes: Closes,
     pub(crate) taken: Taken,
     pub(crate) handlers: Handlers,
+    /// The connection whose message the host is at work on; 0 if none.
+    pub(crate) handling: AtomicU64,
     /// What times are counted from.
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
@@ -100,6 +103,12 @@ pub(crate) struct Env {
     /// Frames that were given up.
     pub(crate) unsent: u64,
     events: Vec<Item>,
+    /// Connections whose end has a deadline.
+    pub(crate) closing: Closing,
+    /// Sessions whose end the host knows, and that have something to write yet.
+    pub(crate) unwritten: usize,
+    /// A batch of commands was too much for one turn.
+    pub(crate) behind: bool,
     /// [`io::attend`] is running.
     pub(crate) attending: bool,
     /// Polls of sessions since the last batch.
@@ -111,6 +120,7 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn new(server: Arc<State>, index: u16) -> Self {
+        let closing = Closing::new(server.config.close_timeout);
         Self {
             server,
             index,
@@ -134,6 +144,9 @@ impl Env {
             waiting_bytes: 0,
             unsent: 0,
             events: Vec::with_capacity(BATCH),
+            closing,
+            unwritten: 0,
+            behind: false,
             codecs: Vec::new(),
             keep_alive: crate::session::keep_alive_frame(),
         }
@@ -143,10 +156,14 @@ impl Env {
         self.server.wants(interest)
     }
 
-    /// Whether the host may be answering a message that it has taken, or its answer is on the way.
-    pub(crate) fn host_is_busy(&self) -> bool {
-        // In this order: the host posts before it goes to sleep.
-        !self.server.waker.is_asleep() || self.server.mailboxes[self.index as usize].is_pending()
+    /// Whether the host has messages of the connection to take, or is at work on one of them.
+    pub(crate) fn host_answers(&self, conn: &Shared) -> bool {
+        self.server.host_answers(conn)
+    }
+
+    /// Commands of the host that are not carried out yet.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.behind || !self.server.mailboxes[self.index as usize].is_empty()
     }
 
     /// Adds to the batch.
@@ -219,15 +236,6 @@ impl Env {
     pub(crate) fn keep_alive_frame(&self) -> Bytes {
         self.keep_alive.clone()
     }
-
-    /// Cuts the connection when its closing takes longer than the configured time.
-    pub(crate) fn expire_close(&self, conn: &Shared) {
-        let (target, after) = (conn.into(), self.server.config.close_timeout);
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            io::with(|io| io.with_session(target, |session, env| session.close_expired(env)));
-        });
-    }
 }
 
 /// Commands of the first thread that wait for another before those hold on who make it more.
@@ -294,12 +302,19 @@ impl State {
         (sum, workers)
     }
 
+    /// Whether the host has messages of the connection to take, or is at work on one of them: what it
+    /// sends in answer is still to come.
+    pub(crate) fn host_answers(&self, conn: &Shared) -> bool {
+        // In this order: the host notes what it works on before it gives back the credit.
+        conn.has_pending() || self.handling.load(Ordering::Acquire) == conn.id.0
+    }
+
     /// The clock of the times of callbacks: nanoseconds since the start, never 0.
     pub(crate) fn nanos(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64 | 1
     }
 
     pub(crate) fn wants(&self, interest: Interest) -> bool {
-        self.interest.load(std::sync::atomic::Ordering::Relaxed) & interest.0 != 0
+        self.interest.load(Ordering::Relaxed) & interest.0 != 0
     }
 }

@@ -139,6 +139,7 @@ pub(crate) fn run(
         ready(Ok(()));
         tokio::spawn(collect(state.clone(), index));
         tokio::spawn(keep_alive(state.clone(), first));
+        tokio::spawn(crate::closing::watch(with(|io| io.env.closing.began())));
         if index == 0 {
             tokio::spawn(crate::tls::watch(state.clone()));
         }
@@ -374,6 +375,15 @@ impl Io {
         });
     }
 
+    /// Goes through the connections whose deadlines are due; tells when the next ones are.
+    pub(crate) fn check_closing(&mut self) -> Option<tokio::time::Instant> {
+        let now = tokio::time::Instant::now();
+        for target in self.env.closing.take_due(now) {
+            self.with_session(target, |session, env| session.check_close(env, now));
+        }
+        self.env.closing.next()
+    }
+
     /// Topics and patterns that have subscribers. On the first thread.
     pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
         self.directory.names()
@@ -426,13 +436,12 @@ impl Io {
             accepting.abort();
         }
         for session in self.sessions.iter_mut().flatten() {
-            session.close(&mut self.env, 1001, why.reason());
-            session.flush(&mut self.env);
+            session.going_away(&mut self.env, why, grace / 2);
         }
         let ended = self.env.ended.clone();
         let waiting = tokio::spawn(async move {
             let all = async {
-                while with(|io| io.env.live + io.http + io.answering > 0) == Some(true) {
+                while with(|io| io.env.live + io.env.unwritten + io.http + io.answering > 0) == Some(true) {
                     ended.notified().await;
                 }
             };

@@ -29,9 +29,8 @@ pub(crate) enum Item {
         conn: Arc<Shared>,
         payload: Bytes,
     },
-    /// Behind the last message of a connection that has broken the rules: goes back as
-    /// [`Command::Answered`].
-    Failed {
+    /// Behind the last message of a connection that is to end: goes back as [`Command::Answered`].
+    Ending {
         conn: Arc<Shared>,
     },
     Upgrade {
@@ -134,7 +133,7 @@ pub(crate) enum Command {
         frame: Bytes,
         except: Option<ConnId>,
     },
-    /// The host has answered all that came before a failure.
+    /// The host has answered all that came before the end of a connection.
     Answered(Target),
     /// The host has taken messages: read again.
     Resume(Target),
@@ -295,6 +294,11 @@ impl Mailbox {
         if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
             self.notify.notify_one();
         }
+    }
+
+    /// Whether nothing waits, delivered or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().commands.is_empty()
     }
 
     pub(crate) fn is_pending(&self) -> bool {

@@ -119,12 +119,18 @@ impl Server {
         loop {
             let item = self.batch.borrow_mut().pop();
             let Some(item) = item else {
-                let mut batch = self.state.events.1.try_recv().ok()?;
+                let Ok(mut batch) = self.state.events.1.try_recv() else {
+                    self.state.handling.store(0, Ordering::Release);
+                    return None;
+                };
                 batch.reverse();
                 *self.batch.borrow_mut() = batch;
                 continue;
             };
             self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
+            // Before its credit is given back, see `State::host_answers`.
+            let handling = if let Item::Message { conn, .. } = &item { conn.id.0 } else { 0 };
+            self.state.handling.store(handling, Ordering::Release);
             match item {
                 Item::Message { conn, payload, binary } => {
                     let (taken, bytes) = (&self.state.taken, payload.len() as u64);
@@ -143,7 +149,9 @@ impl Server {
                         return Some(Event::Pong { id: conn.id, payload });
                     }
                 }
-                Item::Failed { conn } => {
+                Item::Ending { conn } => {
+                    // What is sent from here on would be too late.
+                    conn.end();
                     self.post(conn.thread, Command::Answered(Target::from(&*conn)));
                 }
                 Item::Upgrade { ticket, request, reply } => {
@@ -330,7 +338,7 @@ impl Server {
     /// Queues a message. `payload` must be valid UTF-8 unless `binary`; the host checks it.
     pub fn send(&self, conn: &Connection, payload: &[u8], binary: bool) -> SendOutcome {
         let shared = &conn.0;
-        if !shared.is_open() {
+        if !self.accepts(shared) {
             return SendOutcome::Closed;
         }
         let limit = self.state.config.send_buffer_limit;
@@ -366,6 +374,13 @@ impl Server {
         SendOutcome::Sent
     }
 
+    /// Whether what is sent to a connection can still come before its close frame.
+    fn accepts(&self, conn: &Shared) -> bool {
+        // A server that stops closes all connections; those with messages that the host has still to
+        // answer, behind the answers.
+        conn.is_open() && (!self.state.stopping.load(Ordering::Relaxed) || self.state.host_answers(conn))
+    }
+
     /// Does not let too much gather before it leaves.
     pub(crate) fn gathered(&self, bytes: usize) {
         let gathered = self.outgoing_bytes.get() + bytes;
@@ -388,7 +403,7 @@ impl Server {
 
     fn control(&self, conn: &Connection, payload: &[u8], encode: fn(&[u8]) -> Bytes) -> bool {
         let shared = &conn.0;
-        if !shared.is_open() || payload.len() > 125 {
+        if !self.accepts(shared) || payload.len() > 125 {
             return false;
         }
         let frame = encode(payload);

@@ -1,5 +1,6 @@
 //! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
 
+mod closing;
 mod input;
 mod topics;
 
@@ -8,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::chunks::LARGE;
@@ -19,10 +21,12 @@ use crate::event::{Event, Interest};
 use crate::indexed::Indexed;
 use crate::outbox::Outbox;
 use crate::partial::Partial;
+use crate::progress::Progress;
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::stream::Stream;
 
+use closing::Ending;
 use topics::{Resumes, Subscription};
 
 pub(crate) use topics::Published;
@@ -42,9 +46,9 @@ const KEEP_ALIVE: &[u8] = b"\0spk";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The peer has broken the rules, and messages from before wait for the host. Nothing is read
-    /// any more; the close frame goes out behind the host's answers to them.
-    Failing,
+    /// The connection is to end, and the host has messages from before to answer. Nothing is read any
+    /// more; the close frame goes out behind the answers.
+    Answering,
     /// We have sent a close frame and wait for the peer's.
     Closing,
     /// All is said and the host knows: what waits is written, then FIN; then the peer's FIN is
@@ -76,6 +80,14 @@ pub(crate) struct Session {
     large: bool,
     /// To be reported instead of what the peer answers: we have failed the connection.
     failed: Option<(u16, String)>,
+    /// While the host answers: what comes then.
+    ending: Option<Box<Ending>>,
+    /// When a session that is about to end is cut.
+    deadline: Option<Instant>,
+    /// Since the last ping, or since the deadline was set.
+    progress: Progress,
+    /// Counted in [`Env::unwritten`].
+    unwritten: bool,
     /// Counts against the limits until the end is reported.
     admission: Option<Admission>,
     /// Of the connection's task.
@@ -115,6 +127,10 @@ impl Session {
             phase: Phase::Open,
             large: false,
             failed: None,
+            ending: None,
+            deadline: None,
+            progress: Progress::default(),
+            unwritten: false,
             admission: Some(admission),
             waker: None,
             dirty: false,
@@ -221,7 +237,7 @@ impl Session {
     fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {
         loop {
             self.write(env);
-            if self.is_dead() || self.out.is_empty() {
+            if self.is_dead() || self.is_written() {
                 return;
             }
             match self.stream.poll_write_ready(cx) {
@@ -232,15 +248,15 @@ impl Session {
         }
     }
 
-    /// Nothing is read while the host has too much to take, or a failure waits for its answers.
+    /// Nothing is read while the host has too much to take, or the end waits for its answers.
     fn is_paused(&self) -> bool {
-        self.phase == Phase::Failing
+        self.phase == Phase::Answering
             || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
     }
 
     /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
     pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
-        let (Some(deflate), Phase::Open | Phase::Failing, Some(ours)) =
+        let (Some(deflate), Phase::Open | Phase::Answering, Some(ours)) =
             (&mut self.deflate, self.phase, &env.server.config.compression)
         else {
             return self.push(frame);
@@ -254,7 +270,7 @@ impl Session {
 
     /// Queues a frame; [`Session::flush`] writes it. False: too late.
     pub(crate) fn push(&mut self, frame: Bytes) -> bool {
-        if !matches!(self.phase, Phase::Open | Phase::Failing) {
+        if !matches!(self.phase, Phase::Open | Phase::Answering) {
             self.shared.sub_buffered(frame.len());
             return false;
         }
@@ -280,9 +296,14 @@ impl Session {
     /// the socket is ready.
     pub(crate) fn flush(&mut self, env: &mut Env) {
         self.write(env);
-        if !self.out.is_empty() {
+        if !self.is_written() {
             self.wake();
         }
+    }
+
+    /// Nothing waits for the socket, nor our end of it.
+    fn is_written(&self) -> bool {
+        self.out.is_empty() && self.phase != (Phase::Lingering { fin: false })
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -299,7 +320,8 @@ impl Session {
             let mut direct = self.shared.direct.lock();
             direct.settle(&mut self.out);
             let result = self.out.write_to(&mut self.stream, &mut env.write);
-            direct.set_clear(self.out.is_empty() && self.phase == Phase::Open);
+            let clear = self.out.is_empty() && self.phase == Phase::Open;
+            direct.wrote(*result.as_ref().unwrap_or(&0), clear);
             drop(direct);
             match result {
                 Ok(written) => {
@@ -315,9 +337,9 @@ impl Session {
         if self.resumes.is_some() {
             self.shared.allowance.store(0, Ordering::Relaxed);
         }
-        if let Phase::Lingering { fin: false } = self.phase {
-            self.stream.shutdown_write();
+        if self.phase == (Phase::Lingering { fin: false }) && self.stream.shutdown_write() {
             self.phase = Phase::Lingering { fin: true };
+            self.written(env);
         }
         if self.shared.drain_wanted.load(Ordering::Relaxed)
             && self.phase == Phase::Open
@@ -344,7 +366,10 @@ impl Session {
         let _ = codec.engine.close(&mut gate, Some(close_frame(code, reason)));
         self.codec = Some(codec);
         self.phase = Phase::Closing;
-        env.expire_close(&self.shared);
+        // Whatever the host sends from here on is refused.
+        self.shared.end();
+        self.set_deadline(env, env.server.config.close_timeout);
+        self.flush(env);
         // A paused socket is read again: the peer's answer comes behind what it has sent.
         self.wake();
     }
@@ -373,18 +398,6 @@ impl Session {
         self.die(env);
     }
 
-    /// The time for an answer to our close frame, or for the peer's FIN, is up.
-    pub(crate) fn close_expired(&mut self, env: &mut Env) {
-        if self.phase == Phase::Failing {
-            return self.answered(env);
-        }
-        if self.phase == Phase::Closing {
-            Counters::one(&env.server.counters.close_timeouts);
-            self.report(env, 1006, "the peer did not answer the close frame".to_owned());
-        }
-        self.die(env);
-    }
-
     /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
     pub(crate) fn keep_alive(&mut self, env: &mut Env, interval: u32, timeout: u32) {
         // While we don't read, we can't hear.
@@ -393,7 +406,13 @@ impl Session {
             self.pinged = None;
             return;
         }
+        let mut progress = self.progress;
         match self.pinged {
+            // The ping waits behind what the peer is taking.
+            Some(_) if progress.has_moved(|| self.sample(env)) => {
+                self.progress = progress;
+                self.pinged = Some(env.tick);
+            }
             Some(at) if env.tick.wrapping_sub(at) >= timeout => {
                 Counters::one(&env.server.counters.ping_timeouts);
                 self.terminate(env, "ping timeout: nothing was received from the peer");
@@ -408,6 +427,7 @@ impl Session {
                     Counters::one(&env.server.counters.pings);
                     self.push_counted(env.keep_alive_frame());
                     self.flush(env);
+                    self.progress = Progress::begin(self.sample(env));
                 }
             }
         }
@@ -417,21 +437,6 @@ impl Session {
     fn lost(&mut self, env: &mut Env, why: &str) {
         self.report(env, 1006, why.to_owned());
         self.die(env);
-    }
-
-    /// The closing handshake is over, or we have failed the connection.
-    fn finish(&mut self, env: &mut Env, code: u16, reason: String) {
-        let closing = self.phase == Phase::Closing;
-        self.report(env, code, reason);
-        self.codec = None;
-        self.partial = None;
-        self.deflate = None;
-        self.early = Bytes::new();
-        self.phase = Phase::Lingering { fin: false };
-        if !closing {
-            env.expire_close(&self.shared);
-        }
-        self.write(env);
     }
 
     /// Tells the host, once.
@@ -462,6 +467,7 @@ impl Session {
         self.phase = Phase::Dead;
         self.shared.direct.end();
         self.note(env);
+        self.written(env);
         self.wake();
     }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp};
 
 use crate::h2_stream::H2Stream;
+use crate::progress::{Sample, SendQueue};
 use crate::tls_stream::TlsStream;
 
 /// Reads by `poll_read`, which knows that a short read has emptied the socket and so saves the
@@ -191,8 +192,9 @@ impl Stream {
         }
     }
 
-    /// Ends our direction, by FIN, under TLS after its own farewell; reading goes on.
-    pub(crate) fn shutdown_write(&mut self) {
+    /// Ends our direction, by FIN, under TLS after its own farewell; reading goes on. False: the
+    /// socket takes no more, and this must be called again when it does.
+    pub(crate) fn shutdown_write(&mut self) -> bool {
         // An error means that the connection is gone already.
         let _ = match self {
             Stream::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
@@ -202,8 +204,28 @@ impl Stream {
             }
             Stream::Unix(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
             Stream::Tls(stream) => return stream.shutdown_write(),
-            Stream::H2(stream) => return stream.shutdown_write(),
+            Stream::H2(stream) => {
+                stream.shutdown_write();
+                return true;
+            }
         };
+        true
+    }
+
+    /// How far the peer is with what was written. `written`: bytes since the start, `waiting`: bytes
+    /// that the caller has not written yet.
+    pub(crate) fn sample(&self, queue: Option<SendQueue>, written: u64, waiting: usize) -> Sample {
+        let (socket, written, waiting) = match self {
+            Stream::Tls(stream) => {
+                let (sent, unsent) = stream.sent();
+                (stream.socket(), sent, waiting + unsent)
+            }
+            other => (other, written, waiting),
+        };
+        // Without an answer, what the kernel has taken counts as acknowledged.
+        let ask = |queue: SendQueue| queue(socket.plain_fd().ok()?).ok();
+        let unacknowledged = queue.and_then(ask).unwrap_or(0);
+        Sample { taken: written.saturating_sub(unacknowledged), outstanding: waiting as u64 + unacknowledged }
     }
 
     /// The descriptor of a socket without TLS.

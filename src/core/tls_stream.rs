@@ -40,6 +40,8 @@ pub(crate) struct TlsStream {
     outgoing: Vec<u8>,
     /// Bytes of the caller that are in `outgoing`, or were since.
     claimed: usize,
+    /// Ciphertext that the kernel has taken since the start.
+    sent: u64,
     /// The start of a record.
     incoming: Vec<u8>,
     /// Plaintext for which the caller had no room.
@@ -48,6 +50,8 @@ pub(crate) struct TlsStream {
     eof: bool,
     /// Something was received.
     begun: bool,
+    /// `close_notify` was queued: nothing may follow it.
+    closing: bool,
     /// The protocol has ended with an error. The library, which keeps account of places in its
     /// input, must not be called again.
     failed: bool,
@@ -209,10 +213,12 @@ impl TlsStream {
             session: Session(session),
             outgoing: Vec::new(),
             claimed: 0,
+            sent: 0,
             incoming: Vec::new(),
             plain: Vec::new(),
             eof: false,
             begun: false,
+            closing: false,
             failed: false,
         });
         match stream.handshake().await {
@@ -349,6 +355,7 @@ impl TlsStream {
         scratch.clear();
         let result = self.encrypt(bufs, &mut scratch).and_then(|taken| {
             let sent = send(&self.socket, &scratch)?;
+            self.sent += sent as u64;
             if sent == scratch.len() {
                 return Ok(taken);
             }
@@ -385,6 +392,7 @@ impl TlsStream {
     /// Writes ciphertext that waits, as far as the socket takes it.
     fn flush(&mut self) -> io::Result<()> {
         let sent = send(&self.socket, &self.outgoing)?;
+        self.sent += sent as u64;
         if sent == self.outgoing.len() {
             self.outgoing = Vec::new();
         } else {
@@ -418,22 +426,33 @@ impl TlsStream {
         std::mem::take(&mut self.claimed)
     }
 
-    /// Sends `close_notify` and FIN; reading goes on.
-    pub(crate) fn shutdown_write(&mut self) {
+    /// Sends `close_notify` and FIN; reading goes on. False: the socket takes no more, and this must
+    /// be called again when it does.
+    pub(crate) fn shutdown_write(&mut self) -> bool {
         if self.failed {
             return self.socket.shutdown_write();
         }
-        let mut outgoing = std::mem::take(&mut self.outgoing);
-        // Where the session or the socket has failed there is nobody to tell.
-        let _ = self.session.write(&mut self.incoming, &mut outgoing, |mut traffic, out| {
-            let start = out.len();
-            out.resize(start + OVERHEAD, 0);
-            let n = traffic.queue_close_notify(&mut out[start..]).unwrap_or(0);
-            out.truncate(start + n);
-        });
-        self.outgoing = outgoing;
-        let _ = self.flush();
-        self.socket.shutdown_write();
+        if !std::mem::replace(&mut self.closing, true) {
+            let mut outgoing = std::mem::take(&mut self.outgoing);
+            // Where the session has failed there is nobody to tell.
+            let _ = self.session.write(&mut self.incoming, &mut outgoing, |mut traffic, out| {
+                let start = out.len();
+                out.resize(start + OVERHEAD, 0);
+                let n = traffic.queue_close_notify(&mut out[start..]).unwrap_or(0);
+                out.truncate(start + n);
+            });
+            self.outgoing = outgoing;
+        }
+        // An error means that nobody is there any more.
+        if self.flush().is_ok() && !self.outgoing.is_empty() {
+            return false;
+        }
+        self.socket.shutdown_write()
+    }
+
+    /// Ciphertext that the kernel has taken since the start, and what waits for it.
+    pub(crate) fn sent(&self) -> (u64, usize) {
+        (self.sent, self.outgoing.len())
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) use process::{
     set_signal_handler, signal_has_handler, signal_is_default, signal_is_handled_by, watch_forks,
     with_signals_blocked,
 };
-pub(crate) use stream::{descriptor_of, duplicate, socket_stream, stream_from_fd};
+pub(crate) use stream::{SEND_QUEUE, descriptor_of, duplicate, socket_stream, stream_from_fd};
 pub(crate) use value::{array_entries, list, map_insert, parse_query, string, text, zstr_is_utf8};
 
 /// What a method handler or anything that may run PHP code returns.

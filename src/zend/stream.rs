@@ -2,10 +2,11 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use ext_php_rs::types::Zval;
+use sprocket_core::SendQueue;
 
 use super::exception::{Thrown, pending};
 use super::{Result, ffi};
@@ -45,6 +46,18 @@ mod open {
         pub(super) fn _php_stream_fopen_from_fd();
     }
 }
+
+/// Asks the kernel what the peer of a socket has not acknowledged (tcp(7), unix(7)).
+#[cfg(target_os = "linux")]
+pub(crate) const SEND_QUEUE: Option<SendQueue> = Some(|socket| {
+    let mut bytes: c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed. The request stores one int, in `bytes`.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs().into()) }
+});
+/// Other systems do not tell.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const SEND_QUEUE: Option<SendQueue> = None;
 
 /// A readable stream over a descriptor, which it closes in the end.
 pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {

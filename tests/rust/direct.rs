@@ -66,11 +66,10 @@ fn no_message_follows_the_close_frame_of_a_stop() {
         let conn = opened(&server);
         send_alone(&server, &conn, b"before");
         server.stop(Duration::from_secs(5));
-        server.send(&conn, b"after", true);
-        server.flush();
+        assert_eq!(server.send(&conn, b"after", true), SendOutcome::Closed);
         assert_eq!(read_frame(&mut client), (0x82, b"before".to_vec()));
         assert_eq!(read_close(&mut client).0, 1001);
-        send_alone(&server, &conn, b"after");
+        assert_eq!(server.send(&conn, b"after", true), SendOutcome::Closed);
         client.write_all(&close_frame(1001, "")).unwrap();
         assert!(at_end(&mut client));
     }

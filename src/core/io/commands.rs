@@ -24,6 +24,7 @@ impl Io {
             self.carry_out(command);
             if self.turn.is_over() && commands.len() > 0 {
                 self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
+                self.env.behind = true;
                 self.go_on_later();
             }
         }
@@ -44,6 +45,7 @@ impl Io {
             self.go_on_later();
             return false;
         }
+        self.env.behind = false;
         true
     }
 

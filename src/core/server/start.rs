@@ -67,6 +67,7 @@ impl Server {
             closes: Closes::default(),
             taken: Taken::default(),
             handlers: Handlers::default(),
+            handling: AtomicU64::new(0),
             started: Instant::now(),
             started_at: SystemTime::now(),
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{FORBIDDEN_CODE, INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
+use super::closing::Ending;
+use super::{INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
 use crate::chunks::LARGE;
 use crate::codec::{Gate, INVALID_TEXT, close_frame, failure};
 use crate::conn::Shared;
@@ -18,14 +19,6 @@ use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::whole::{self, Start};
-
-/// How a piece of input ends the session.
-enum End {
-    /// The peer's close frame, ours is sent.
-    Answered(u16, String),
-    /// We object.
-    Failed((u16, String)),
-}
 
 fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
     env.messages_in += 1;
@@ -93,7 +86,7 @@ impl Session {
 
     /// Nothing that the peer says counts any more.
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Failing | Phase::Lingering { .. } | Phase::Dead)
+        matches!(self.phase, Phase::Answering | Phase::Lingering { .. } | Phase::Dead)
     }
 
     /// Feeds the engine with what compressed messages in `input` inflate to, as much as is due.
@@ -127,7 +120,7 @@ impl Session {
             }
         }
         env.deflate.inflaters.give_back_plain(plain);
-        if !self.is_over() || self.phase == Phase::Failing {
+        if !self.is_over() || self.phase == Phase::Answering {
             self.deflate = Some(deflate);
         }
     }
@@ -218,75 +211,48 @@ impl Session {
                     }
                 }
                 Ok(Message::Close(frame)) => {
-                    // Writes the answer, where one is due.
-                    let _ = codec.engine.flush(&mut gate);
                     let (code, reason) = match frame {
                         Some(frame) => (frame.code.into(), frame.reason.as_str().to_owned()),
                         None => (1005, String::new()),
                     };
-                    break Some(End::Answered(code, reason));
+                    break Some(Ending::ClosedByPeer(code, reason));
                 }
                 Ok(Message::Frame(_)) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break None,
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => break None,
-                Err(error) => break Some(End::Failed(failure(&error))),
+                Err(error) => {
+                    let (code, reason) = failure(&error);
+                    break Some(Ending::Failed(code, reason));
+                }
             }
             left = left.saturating_sub(1);
         };
         if pong && end.is_none() {
             let _ = codec.engine.flush(&mut gate);
         }
-        let end = end.or_else(|| scan.invalid_utf8.then(|| End::Failed((1007, INVALID_TEXT.to_owned()))));
+        let end = end.or_else(|| scan.invalid_utf8.then(|| Ending::Failed(1007, INVALID_TEXT.to_owned())));
         match end {
             None if self.phase == Phase::Open && codec.tracker.is_clean() => env.return_codec(codec),
             None => self.codec = Some(codec),
-            Some(End::Answered(code, reason)) => {
-                if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
-                    Counters::one(&env.server.counters.protocol_errors);
-                }
-                self.finish(env, code, reason);
-            }
-            Some(End::Failed((code, reason))) => {
+            Some(ending) => {
                 self.codec = Some(codec);
-                self.fail(env, code, reason);
+                self.end(env, ending);
             }
         }
         used
     }
 
-    /// The peer has broken the rules. What it said before was said well: the host sees it, and
-    /// answers it, first.
     fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
-        if self.phase == Phase::Open
-            && self.shared.is_open()
-            && (self.shared.has_pending() || env.host_is_busy())
-        {
-            self.phase = Phase::Failing;
-            self.failed = Some((code, reason));
-            env.emit(Item::Failed { conn: self.shared.clone() });
-            env.expire_close(&self.shared);
-            return;
-        }
-        self.fail_now(env, code, reason);
+        self.end(env, Ending::Failed(code, reason));
     }
 
-    /// The host has taken all that came before the failure, or had time enough to.
-    pub(crate) fn answered(&mut self, env: &mut Env) {
-        if self.phase == Phase::Failing
-            && let Some((code, reason)) = self.failed.take()
-        {
-            self.fail_now(env, code, reason);
-            // The socket is read again: the peer's end may have come meanwhile.
-            self.wake();
-        }
-    }
-
-    fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
+    /// Closes the connection of a peer that has broken the rules.
+    pub(super) fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
         if self.admission.is_some() {
             let counters = &env.server.counters;
             Counters::one(if code == 1009 { &counters.too_big } else { &counters.protocol_errors });
         }
-        if matches!(self.phase, Phase::Open | Phase::Failing) {
+        if matches!(self.phase, Phase::Open | Phase::Answering) {
             let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
             let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
             let _ = codec.engine.close(&mut gate, Some(close_frame(code, &reason)));

@@ -1,0 +1,166 @@
+//! How a session ends: the closing handshake (RFC 6455 section 7), and its deadline.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{FORBIDDEN_CODE, Phase, Session};
+use crate::codec::Gate;
+use crate::env::Env;
+use crate::progress::{Progress, Sample};
+use crate::queue::{Command, Item, Stopping, Target};
+use crate::stats::Counters;
+
+/// Why a connection ends, where the host answers first what came before.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The peer has broken the rules: our close frame has this code and reason.
+    Failed(u16, String),
+    /// The peer's close frame, with this code and reason. The engine holds our reply.
+    ClosedByPeer(u16, String),
+    /// The server stops.
+    GoingAway(&'static str),
+}
+
+impl Session {
+    /// Ends an open connection once the host has answered the messages that came before; one that is
+    /// closing already, at once.
+    pub(super) fn end(&mut self, env: &mut Env, ending: Ending) {
+        if self.phase == Phase::Open {
+            self.end_behind_answers(env, ending, env.server.config.close_timeout);
+        } else {
+            self.end_now(env, ending);
+        }
+    }
+
+    /// The host gets `patience` to answer; nobody waits if there is nothing to answer.
+    fn end_behind_answers(&mut self, env: &mut Env, ending: Ending, patience: Duration) {
+        if self.shared.is_open() && env.host_answers(&self.shared) {
+            env.emit(Item::Ending { conn: self.shared.clone() });
+        } else if env.has_commands() || matches!(ending, Ending::GoingAway(_)) {
+            // The host is through with them, but its answers may be among what it has posted.
+            let mailbox = &env.server.mailboxes[env.index as usize];
+            mailbox.post(Command::Answered(Target::from(&*self.shared)));
+            mailbox.deliver();
+        } else {
+            return self.end_now(env, ending);
+        }
+        self.phase = Phase::Answering;
+        self.ending = Some(Box::new(ending));
+        self.set_deadline(env, patience);
+    }
+
+    /// The host has answered all that came before the end, or had time enough to.
+    pub(crate) fn answered(&mut self, env: &mut Env) {
+        if self.phase == Phase::Answering
+            && let Some(ending) = self.ending.take()
+        {
+            self.end_now(env, *ending);
+            self.flush(env);
+            // The socket is read again: the peer's end may have come meanwhile.
+            self.wake();
+        }
+    }
+
+    fn end_now(&mut self, env: &mut Env, ending: Ending) {
+        match ending {
+            Ending::Failed(code, reason) => self.fail_now(env, code, reason),
+            Ending::ClosedByPeer(code, reason) => {
+                if let Some(codec) = &mut self.codec {
+                    let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
+                    // Writes the reply, where one is due.
+                    let _ = codec.engine.flush(&mut gate);
+                }
+                if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
+                    Counters::one(&env.server.counters.protocol_errors);
+                }
+                self.finish(env, code, reason);
+            }
+            Ending::GoingAway(reason) => {
+                self.phase = Phase::Open;
+                self.close(env, 1001, reason);
+            }
+        }
+    }
+
+    /// The server stops: closes with 1001, behind the answers to what has come already, for which the
+    /// host gets `patience` at most.
+    pub(crate) fn going_away(&mut self, env: &mut Env, why: Stopping, patience: Duration) {
+        if self.phase == Phase::Open {
+            let patience = patience.min(env.server.config.close_timeout);
+            self.end_behind_answers(env, Ending::GoingAway(why.reason()), patience);
+        }
+    }
+
+    /// From here on the session has `time` to end, and anew with each progress of the peer.
+    pub(super) fn set_deadline(&mut self, env: &mut Env, time: Duration) {
+        let now = Instant::now();
+        if self.deadline.replace(now + time).is_none() {
+            env.closing.push(now, Target::from(&*self.shared));
+        }
+        self.progress = Progress::begin(self.sample(env));
+    }
+
+    /// How far the peer is with what it was sent.
+    pub(super) fn sample(&self, env: &Env) -> Sample {
+        let written = self.shared.direct.lock().written();
+        self.stream.sample(env.server.config.send_queue, written, self.shared.buffered())
+    }
+
+    /// Looks after the deadline. Comes again until the session has ended.
+    pub(crate) fn check_close(&mut self, env: &mut Env, now: Instant) {
+        if self.is_dead() {
+            return;
+        }
+        let mut progress = self.progress;
+        // For the host there is no progress but the answer.
+        if self.phase != Phase::Answering && progress.has_moved(|| self.sample(env)) {
+            self.progress = progress;
+            self.deadline = Some(now + env.server.config.close_timeout);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.close_expired(env);
+        }
+        if !self.is_dead() {
+            env.closing.push(now, Target::from(&*self.shared));
+        }
+    }
+
+    /// The time for an answer of the host, for an answer to our close frame, or for the peer's FIN,
+    /// is up.
+    fn close_expired(&mut self, env: &mut Env) {
+        if self.phase == Phase::Answering {
+            return self.answered(env);
+        }
+        if self.phase == Phase::Closing {
+            Counters::one(&env.server.counters.close_timeouts);
+            self.report(env, 1006, "the peer did not answer the close frame".to_owned());
+        }
+        self.die(env);
+    }
+
+    /// The closing handshake is over, or we have failed the connection.
+    pub(super) fn finish(&mut self, env: &mut Env, code: u16, reason: String) {
+        self.report(env, code, reason);
+        self.codec = None;
+        self.partial = None;
+        self.deflate = None;
+        self.early = bytes::Bytes::new();
+        self.phase = Phase::Lingering { fin: false };
+        self.flush(env);
+        if self.phase == (Phase::Lingering { fin: false }) {
+            env.unwritten += 1;
+            self.unwritten = true;
+        }
+        if !self.is_dead() {
+            self.set_deadline(env, env.server.config.close_timeout);
+        }
+    }
+
+    /// All is written, or never will be.
+    pub(super) fn written(&mut self, env: &mut Env) {
+        if std::mem::take(&mut self.unwritten) {
+            env.unwritten -= 1;
+            env.ended.notify_one();
+        }
+    }
+}

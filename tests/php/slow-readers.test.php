@@ -1,0 +1,131 @@
+<?php
+
+declare(strict_types=1);
+
+// Clients that read slowly but steadily: they get all that the server has accepted for them, and
+// nobody takes them for dead. Times are much shorter than what the transfer takes.
+
+require __DIR__ . '/lib/bootstrap.php';
+require __DIR__ . '/lib/Certificates.php';
+
+/** Messages of 100 kB: more than the kernel holds for a client that reads slowly. */
+const MESSAGES = 80, SIZE = 100_000, FRAME = SIZE + 4 + 6;
+/** Bytes a second. */
+const RATE = 4e6;
+
+/**
+ * Reads with a small buffer, at RATE, until $enough says so of what was read, or to the end. The
+ * buffer of the client keeps the last bytes only.
+ *
+ * @return int How many bytes that were.
+ */
+function slowly(Client $client, ?callable $enough = null): int
+{
+    $start = microtime(true);
+    $all = strlen($client->buffer);
+    while (!feof($client->stream) && !($enough !== null && $enough($all))) {
+        $bytes = (string) @fread($client->stream, 65536);
+        $all += strlen($bytes);
+        $client->buffer = substr($client->buffer . $bytes, -200);
+        usleep((int) max(1000, ($all / RATE - microtime(true) + $start) * 1e6));
+        check(microtime(true) - $start < 60.0, "$all bytes within a minute");
+    }
+    $client->eof = feof($client->stream);
+    return $all;
+}
+
+/** A server and a client with a small receive buffer. */
+function pair(array $options, array $context = []): array
+{
+    $server = TestServer::start($options + ['sendBufferLimit' => 16 << 20]);
+    $client = $server->connect($context);
+    socket_set_option(socket_import_stream($client->stream), SOL_SOCKET, SO_RCVBUF, 65536);
+    return [$server, $client->open()];
+}
+
+/** The close frame that the server sends is the last thing in the buffer. */
+function closes(Client $client, int $code, string $reason): bool
+{
+    $frame = "\x88" . chr(2 + strlen($reason)) . pack('n', $code) . $reason;
+    return str_ends_with($client->buffer, $frame);
+}
+
+test('what was sent arrives before the close frame, however long that takes', function (): void {
+    [$server, $client] = pair(['closeTimeout' => 0.4]);
+    $client->send('flood ' . MESSAGES . ' ' . SIZE)->send('close 4000 done');
+    $took = seconds(function () use ($client, &$all): void {
+        $all = slowly($client, fn (): bool => closes($client, 4000, 'done'));
+    });
+    check($all > MESSAGES * SIZE, "$all bytes");
+    check($took > 1.2, sprintf('it took %.2f s: that was not slow', $took));
+    $client->sendClose(4000, 'done')->ended();
+    same('4000 done', $server->closeLine());
+    same(0, $server->stats()['closeTimeouts'], 'close timeouts');
+});
+
+test('over TLS, too', function (): void {
+    $certificates = new Certificates();
+    [$server, $client] = [
+        $s = TestServer::start(
+            ['sendBufferLimit' => 16 << 20, 'closeTimeout' => 0.4, 'tls' => $certificates->issue('localhost')],
+            ['listen' => 'wss://127.0.0.1:0'],
+        ),
+        $s->connect(['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]])->open(),
+    ];
+    $client->send('flood ' . MESSAGES . ' ' . SIZE)->send('close 4000 done');
+    $all = slowly($client, fn (): bool => closes($client, 4000, 'done'));
+    check($all > MESSAGES * SIZE, "$all bytes");
+    $client->sendClose(4000, 'done')->ended();
+    same('4000 done', $server->closeLine());
+});
+
+test('a client that stops to read is cut within closeTimeout', function (): void {
+    [$server, $client] = pair(['closeTimeout' => 0.4]);
+    $client->send('flood ' . MESSAGES . ' ' . SIZE)->send('close 4000 done');
+    slowly($client, fn (int $all): bool => $all > 1_000_000);
+    $took = seconds(fn () => $server->closeLine());
+    check($took > 0.1 && $took < 8.0, sprintf('after %.2f s', $took));
+    $server->counts('closeTimeouts', 1);
+});
+
+test('a client that answers with a close frame gets what was sent before it', function (): void {
+    [$server, $client] = pair(['closeTimeout' => 0.4]);
+    // In one segment.
+    $client->raw(Client::encode(Client::TEXT, 'flood ' . MESSAGES . ' ' . SIZE) . Client::encode(Client::CLOSE, pack('n', 1000)));
+    $all = slowly($client);
+    same(MESSAGES * (SIZE + 10) + 4, $all, 'bytes');
+    check(closes($client, 1000, ''), 'there is no close frame at the end');
+});
+
+test('a server that stops lets it read to the end, within the grace', function (): void {
+    [$server, $client] = pair(['closeTimeout' => 0.4]);
+    $client->send('flood ' . MESSAGES . ' ' . SIZE);
+    $server->child->line('/^flooded /');
+    $server->signal(15);
+    $reason = 'the server is shutting down';
+    $all = slowly($client, fn (): bool => closes($client, 1001, $reason));
+    check($all > MESSAGES * SIZE, "$all bytes");
+    $client->sendClose(1001)->ended();
+    same(0, $server->child->wait(), 'exit status');
+});
+
+test('to read is a sign of life', function (): void {
+    [$server, $client] = pair(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $client->send('flood ' . MESSAGES . ' ' . SIZE);
+    // The ping waits behind the messages, and so does its answer.
+    $ping = "\x89\x04\0spk";
+    $all = slowly($client, fn (int $all): bool => $all >= MESSAGES * SIZE && str_contains($client->buffer, $ping));
+    check($all > MESSAGES * SIZE, "$all bytes");
+    $client->frame(Client::PONG, "\0spk");
+    $client->buffer = '';
+    same('hello', $client->send('hello')->message());
+    same(0, $server->stats()['pingTimeouts'], 'ping timeouts');
+});
+
+test('a client that neither reads nor sends is not alive', function (): void {
+    [$server, $client] = pair(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
+    $client->send('flood ' . MESSAGES . ' ' . SIZE);
+    $took = seconds(fn () => $server->closeLine());
+    check($took >= 0.5 && $took < 8.0, sprintf('after %.2f s', $took));
+    $server->counts('pingTimeouts', 1);
+});
