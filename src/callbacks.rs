@@ -24,10 +24,13 @@ pub(crate) enum Hook {
     Resume,
     Presence,
     Broker,
+    Refused,
+    /// A line for the log: the logger of the options.
+    Log,
 }
 
 impl Hook {
-    pub(crate) const ALL: [Hook; 14] = [
+    pub(crate) const ALL: [Hook; 16] = [
         Hook::Upgrade,
         Hook::Open,
         Hook::Message,
@@ -42,6 +45,8 @@ impl Hook {
         Hook::Resume,
         Hook::Presence,
         Hook::Broker,
+        Hook::Refused,
+        Hook::Log,
     ];
 
     /// What the core must be told so that it sends the events; the others always come.
@@ -54,6 +59,8 @@ impl Hook {
             Hook::Resume => Some(Interest::RESUME),
             Hook::Presence => Some(Interest::PRESENCE),
             Hook::Broker => Some(Interest::BROKER),
+            Hook::Refused => Some(Interest::REFUSED),
+            Hook::Log => Some(Interest::LOG),
             Hook::Open | Hook::Message | Hook::Close | Hook::Error => None,
             Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
@@ -72,6 +79,8 @@ impl Hook {
             Hook::Resume => Some(Handler::Resume),
             Hook::Presence => Some(Handler::Presence),
             Hook::Broker => Some(Handler::Broker),
+            Hook::Refused => Some(Handler::Refused),
+            Hook::Log => Some(Handler::Log),
             Hook::Error | Hook::Start | Hook::WorkerStart | Hook::WorkerStop => None,
         }
     }

@@ -5,6 +5,8 @@
 //! releasing lives across a call but PHP values, which the engine reclaims, and the references
 //! they rest on.
 
+mod notices;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use crate::connection::Connection;
 use crate::errors;
 use crate::handshake::{Answer, Handshake};
 use crate::lifecycle::{self, StopSignals};
+use crate::log;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Server;
@@ -27,6 +30,9 @@ use crate::zend::{
     Owned, Report, Result, Thrown, catch_bailout, flush_output, handle_interrupt, interrupted, pending,
     report, resume_bailout, string, take_exception, text, type_error,
 };
+
+pub(crate) use self::notices::write_lines;
+use self::notices::write_waiting;
 
 /// Events dispatched before timers, signals and the flush have their turn.
 const BATCH: usize = 128;
@@ -70,7 +76,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
         if announce(object, Hook::WorkerStop).is_err() {
             failed(server, None)?;
         }
-        Ok(())
+        write_waiting(server)
     });
     server.number.set(number);
     match role {
@@ -91,8 +97,12 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
         settled.map_err(|error| errors::worker(&format!("Cannot make a place for the hub: {error}")))?;
         loop {
             let step = server.master.borrow_mut().as_mut().map_or(Step::Over, Supervisor::step);
+            write_waiting(server)?;
             match step {
-                Step::Over => return Ok(None),
+                Step::Over => {
+                    server.note(log::master_stopped);
+                    return write_waiting(server).map(|()| None);
+                }
                 Step::Wait => {
                     if let Some(supervisor) = server.master.borrow().as_ref() {
                         supervisor.wait(NAP);
@@ -115,6 +125,7 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
         }
     });
     result.unwrap_or_else(|| {
+        workers::gather_lines(false);
         drop(server.master.take());
         resume_bailout()
     })
@@ -186,6 +197,7 @@ fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R
 /// Dispatches up to `most` events and the timers that are due, then flushes. An error means that
 /// the pump must end: `exit()`, or an exception of a signal handler.
 fn turn(server: &Server, most: usize) -> Result<usize> {
+    write_waiting(server)?;
     let mut done = 0;
     let mut tick = lifecycle::tick();
     while done < most {
@@ -256,7 +268,9 @@ fn dispatch(server: &Server, event: Event) -> Result<()> {
         event @ (Event::Resumed { .. }
         | Event::Presence { .. }
         | Event::Broker { .. }
-        | Event::Unpublished { .. }) => of_node(server, event),
+        | Event::Unpublished { .. }
+        | Event::Log(_)
+        | Event::Refused(_)) => of_node(server, event),
         Event::Stopped => {
             server.end();
             Ok(())
@@ -285,6 +299,8 @@ fn of_node(server: &Server, event: Event) -> Result<()> {
             errors::unpublished(&topic, &reason, uncertain);
             failed(server, None)
         }
+        Event::Log(line) => notices::write(server, line),
+        Event::Refused(refused) => notices::refused(server, refused),
         _ => Ok(()),
     }
 }

@@ -20,6 +20,7 @@ mod info;
 mod lifecycle;
 mod link;
 mod listen;
+mod log;
 mod options;
 mod presence;
 mod publisher;

@@ -15,10 +15,11 @@ use crate::convert::duration;
 use crate::errors::invalid_option;
 use crate::history::history;
 use crate::listen::{is_token, socket_path};
+use crate::log::{self, logger};
 use crate::tls::Tls;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name, list,
-    register_class, register_enum, string, throw_error,
+    Call, Callback, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name,
+    list, register_class, register_enum, string, throw_error,
 };
 
 static OPTIONS: ClassCell = ClassCell::new();
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) max_requests: u64,
     /// Bytes of PHP's memory from which on it is; 0: never.
     pub(crate) max_memory: usize,
+    /// The number of the property that holds the logger.
+    logger: Option<usize>,
 }
 
 impl Options {
@@ -102,6 +105,7 @@ pub(crate) fn register() {
         (c"workers", Type::INT, c"1"),
         (c"maxRequests", Type::INT, c"0"),
         (c"maxMemory", Type::INT, c"0"),
+        (c"logger", Type::MIXED, c"null"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -207,7 +211,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 33)?;
+    call.arity(0, 34)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -261,7 +265,8 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
     let workers = Some(args.int("workers", 1, 0, 64)? as u16).filter(|n| *n != 1);
     let max_requests = args.int("maxRequests", 0, 0, i64::MAX)? as u64;
     let max_memory = args.size("maxMemory", 0, 0, i64::MAX)?;
-    Ok(Settings { config, max_connections, workers, max_requests, max_memory })
+    let logger = logger(args)?;
+    Ok(Settings { config, max_connections, workers, max_requests, max_memory, logger })
 }
 
 fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
@@ -430,6 +435,12 @@ fn broker(args: &mut Reader<'_>) -> Result<Option<BrokerConfig>> {
 }
 
 /// The settings of an optional `Options` argument.
-pub(crate) fn settings(options: Option<Owned<Options>>) -> Settings {
+pub(crate) fn settings(options: Option<&Owned<Options>>) -> Settings {
     options.map_or_else(Settings::default, |o| o.get().settings())
+}
+
+/// The logger among them, to be called for each line.
+pub(crate) fn logger_of(options: &Owned<Options>) -> Option<Callback> {
+    let number = options.get().config.get()?.logger?;
+    log::resolve(&options.prop(number))
 }

@@ -27,7 +27,9 @@ pub(crate) struct Request {
 
 struct Inner {
     head: Arc<Head>,
-    /// `None` for a handshake.
+    /// It asks for a WebSocket.
+    handshake: bool,
+    /// `None` for a handshake, and for a plain request that the core has answered.
     plain: Option<Plain>,
 }
 
@@ -73,13 +75,18 @@ impl Native for Request {
 impl Request {
     /// The request of a handshake.
     pub(crate) fn handshake(head: Arc<Head>) -> Owned<Self> {
-        Self::create(Inner { head, plain: None })
+        Self::create(Inner { head, handshake: true, plain: None })
+    }
+
+    /// A request that the core has refused.
+    pub(crate) fn refused(head: Arc<Head>, handshake: bool) -> Owned<Self> {
+        Self::create(Inner { head, handshake, plain: None })
     }
 
     /// A plain request.
     pub(crate) fn plain(head: Arc<Head>, body: Bytes, ticket: Ticket, link: Rc<Link>) -> Owned<Self> {
         let plain = Plain { body, ticket, link, answered: Cell::new(false) };
-        Self::create(Inner { head, plain: Some(plain) })
+        Self::create(Inner { head, handshake: false, plain: Some(plain) })
     }
 
     /// Whether a plain request has got its answer.
@@ -232,13 +239,13 @@ fn cookies(call: &Call) -> Result<Zval> {
 }
 
 fn scheme(call: &Call) -> Result<Zval> {
-    let plain = call.this::<Request>().inner.get().is_some_and(|i| i.plain.is_some());
+    let handshake = call.this::<Request>().inner.get().is_some_and(|i| i.handshake);
     with(call, |head| {
-        string(match (plain, head.is_secure()) {
-            (false, false) => b"ws",
-            (false, true) => b"wss",
-            (true, false) => b"http",
-            (true, true) => b"https",
+        string(match (handshake, head.is_secure()) {
+            (true, false) => b"ws",
+            (true, true) => b"wss",
+            (false, false) => b"http",
+            (false, true) => b"https",
         })
     })
 }
@@ -285,7 +292,11 @@ fn respond(call: &Call) -> Result<bool> {
     call.arity(1, 1)?;
     let Some(response) = call.object::<Response>(0)? else { return Ok(false) };
     let request = call.this_object::<Request>();
-    match request.get().inner.get().and_then(|i| i.plain.as_ref()) {
+    let inner = request.get().inner.get();
+    match inner.and_then(|i| i.plain.as_ref()) {
+        None if inner.is_some_and(|i| !i.handshake) => {
+            Err(errors::state("This request was refused: the server has answered it"))
+        }
         None => {
             Err(errors::state("This is the request of a handshake: answer it by its Sprocket\\Handshake"))
         }

@@ -1,8 +1,10 @@
 //! `Server::run()`: in one process, as the master of workers, or as one of them.
 
+use crate::callbacks::Hook;
 use crate::dispatch;
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
+use crate::log;
 use crate::server::Server;
 use crate::workers::{self, Role};
 use crate::zend::{Call, Owned, Result, throw_exit};
@@ -19,6 +21,7 @@ pub(crate) fn run(call: &Call) -> Result<()> {
     let setup = this.setup()?;
     if !this.link.is_running() {
         let workers = workers::count(setup.settings.workers.unwrap_or(1));
+        workers::gather_lines(this.callbacks.has(Hook::Log));
         if let Some(role) = Role::inherited(&setup.listen, workers)? {
             return serve_as(&server, role);
         }
@@ -41,8 +44,11 @@ fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
     }
     let setup = server.setup()?;
     let supervisor = workers::master(&setup.listen, &setup.settings, workers)?;
+    server.note(|| log::master_started(supervisor.urls(), workers));
     drop(server.master.replace(Some(supervisor)));
     let born = dispatch::supervise(object);
+    // No PHP code runs from here on.
+    workers::gather_lines(false);
     // Of the master it ends what is left, of a worker only its copy.
     let supervisor = server.master.take();
     let failure = supervisor.and_then(|mut supervisor| supervisor.failure());
@@ -55,6 +61,7 @@ fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
 
 /// Serves as a worker; then the script ends, without what follows `run()`: that is the master's.
 fn serve_as(server: &Owned<Server>, role: Role) -> Result<()> {
+    workers::gather_lines(server.get().callbacks.has(Hook::Log));
     let signals = role.settle();
     server.get().number.set(Some(role.number()));
     // A process becomes a worker once.

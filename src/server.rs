@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::{ZendHashTable, Zval};
+use sprocket_core::notices::tls_reloaded;
 use sprocket_core::{Interest, Server as Core, Stats};
 
 use crate::by_id::ById;
@@ -23,7 +24,7 @@ use crate::zend::{
     argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
     throw_error, watch_forks, with_signals_blocked,
 };
-use crate::{counters, dispatch, errors, presence, run, topics};
+use crate::{counters, dispatch, errors, log, presence, run, topics};
 
 static SERVER: ClassCell = ClassCell::new();
 
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     /// Shared with connections and handshakes.
     pub(crate) link: Rc<Link>,
     pub(crate) callbacks: Callbacks,
+    /// Lines for the logger.
+    pub(crate) log: log::Waiting,
     pub(crate) timers: Timers,
     /// Those between onOpen and onClose, by number.
     pub(crate) connections: RefCell<ById<Owned<Connection>>>,
@@ -114,6 +117,7 @@ pub(crate) fn register() {
         Method::new(c"onResume", |c: &Call| set(c, Hook::Resume)),
         Method::new(c"onPresence", |c: &Call| set(c, Hook::Presence)),
         Method::new(c"onBroker", |c: &Call| set(c, Hook::Broker)),
+        Method::new(c"onRefused", |c: &Call| set(c, Hook::Refused)),
     ];
     let setters = methods.split_off(1).into_iter();
     methods.extend(setters.map(|m| m.arg(c"callback", callback).returns(Type::STATIC)));
@@ -176,15 +180,17 @@ fn construct(call: &Call) -> Result<()> {
     let this = call.this_object::<Server>();
     let Some(value) = call.value(0) else { return Ok(()) };
     let listen = listen::parse(value)?;
-    let settings = options::settings(call.object_or_null::<Options>(1)?);
+    let options = call.object_or_null::<Options>(1)?;
+    let settings = options::settings(options.as_ref());
     if settings.config.tls.is_none() && listen.iter().any(Listen::wants_tls) {
         let allowed = "a Sprocket\\Tls where an address is \"wss://\" or says \"?tls\"";
         return Err(errors::invalid_option("tls", &Zval::null(), allowed));
     }
-    match this.get().setup.set(Setup { listen, settings }) {
-        Ok(()) => Ok(()),
-        Err(_) => Err(throw_error("Cannot construct Sprocket\\Server a second time")),
+    if this.get().setup.set(Setup { listen, settings }).is_err() {
+        return Err(throw_error("Cannot construct Sprocket\\Server a second time"));
     }
+    drop(this.get().callbacks.set(Hook::Log, options.as_ref().and_then(options::logger_of)));
+    Ok(())
 }
 
 fn set(call: &Call, hook: Hook) -> Result<This> {
@@ -247,7 +253,12 @@ impl Server {
         config.send_queue = SEND_QUEUE;
         watch_forks();
         // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
+        let wants_lines = config.interest.includes(Interest::LOG);
+        let describe = wants_lines.then(|| config.clone());
         let core = with_signals_blocked(|| Core::start(config, binds)).map_err(|e| errors::start(&e))?;
+        if let Some(config) = describe {
+            self.log.add(log::started(core.addresses(), &config));
+        }
         self.started.set(true);
         self.stats.replace(None);
         self.link.attach(core);
@@ -257,16 +268,16 @@ impl Server {
 
     /// Begins to stop. Nothing happens if it doesn't run.
     pub(crate) fn stop(&self, grace: Duration) -> Result<()> {
-        if self.link.command(|core| core.stop(grace))?.is_some() {
-            self.stopping.set(true);
+        if self.link.command(|core| core.stop(grace))?.is_some() && !self.stopping.replace(true) {
+            self.note(|| log::stopping(self.connections.borrow().len(), grace, false));
         }
         Ok(())
     }
 
     /// A successor goes on with the listening sockets.
     pub(crate) fn hand_over(&self, grace: Duration) {
-        if self.link.with(|core| core.give_way(grace)).is_some() {
-            self.stopping.set(true);
+        if self.link.with(|core| core.give_way(grace)).is_some() && !self.stopping.replace(true) {
+            self.note(|| log::stopping(self.connections.borrow().len(), grace, true));
         }
     }
 
@@ -317,9 +328,11 @@ impl Server {
 
 fn start(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
-    let server = call.this::<Server>();
+    let server = call.this_object::<Server>();
+    let server = server.get();
     server.refuse_workers("start")?;
-    server.start()
+    server.start()?;
+    dispatch::write_lines(server)
 }
 
 fn worker(call: &Call) -> Result<Option<i64>> {
@@ -407,10 +420,9 @@ fn reload_tls(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     let server = call.this::<Server>();
     server.is_started("reloadTls")?;
-    match server.link.with(Core::reload_tls) {
-        Some(Err(error)) => Err(errors::tls(&error)),
-        _ => Ok(()),
-    }
+    let Some(result) = server.link.with(Core::reload_tls) else { return Ok(()) };
+    server.note(|| tls_reloaded(&result));
+    result.map_err(|error| errors::tls(&error))
 }
 
 fn adopt(call: &Call) -> Result<()> {

@@ -244,6 +244,26 @@ final class Server implements \Countable
     public function onBroker(?callable $callback): static {}
 
     /**
+     * Sets what runs when the server has answered a handshake or a plain request with an error by
+     * itself: because of a limit, the `Origin` header, or a request that is malformed. Neither what
+     * {@see onUpgrade()} and {@see onRequest()} reject comes here, nor what ends before the head of a
+     * request is complete (400, 408, 431); {@see Options::$logger} gets both.
+     *
+     * The client has its answer already: the request cannot be answered any more. `$status` is that of
+     * the answer. `$reason` is a sentence that names the option that decides, such as "The option
+     * origins does not admit the origin of this request."; it contains nothing that the client has
+     * sent.
+     *
+     * At most 256 calls, and 1 MiB of request heads, wait for PHP; `refusedUntold` in {@see stats()}
+     * counts those that were left out.
+     *
+     * @param (callable(Request, int, string): void)|null $callback
+     *        `function (Request $request, int $status, string $reason): void`.
+     *        Replaces what was set before; null removes it.
+     */
+    public function onRefused(?callable $callback): static {}
+
+    /**
      * Binds, starts the I/O threads, and listens. Does nothing on a running server. After
      * {@see stop()} has come to its end the server may be started again.
      *
@@ -518,6 +538,10 @@ final class Server implements \Countable
      * - `tlsReloadErrors`: changes of certificate files that could not be taken over
      * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
      *   that is not trusted
+     * - `logSuppressed`: lines left out of the log because too many of their kind came, or too many
+     *   waited for PHP
+     * - `refusedUntold`: refused requests that onRefused was not called for, because too many waited
+     *   for PHP
      * - `busWaitingBytes`: bytes of publications that wait for the hub now
      * - `busSent`: publications handed to the hub for other workers and nodes
      * - `busReceived`: publications that came from the hub
@@ -540,7 +564,7 @@ final class Server implements \Countable
      * - `closes`: ends by the code that onClose gets; under 0 the codes that peers have made up
      *   beyond 64 different ones
      * - `callbacks`: calls and seconds of callbacks, by kind: upgrade, open, message, close, drain,
-     *   pong, request, timer, resume, presence, broker; the time of onError is part of what failed
+     *   pong, request, timer, resume, presence, broker, refused, log; the time of onError is part of what failed
      *
      * docs/metrics.md says what to watch, and what they are called for Prometheus.
      *
@@ -779,6 +803,31 @@ final class Options
     public readonly int $maxMemory;
 
     /**
+     * Gets a line for whatever an operator wants to know: start and stop, refused handshakes and
+     * requests with the option that decides, connections closed by a limit, the broker, workers,
+     * certificates. A PSR-3 logger, recognised by its method `log()`, or a callable with the same
+     * parameters:
+     *
+     * ```php
+     * new Sprocket\Options(logger: function (string $level, string $message, array $context): void {
+     *     error_log("$level: $message " . json_encode($context));
+     * });
+     * ```
+     *
+     * `$level` is one of `debug`, `info`, `notice`, `warning` and `error`. `$context` has `event`, a
+     * stable name such as `handshake.refused`, and `option`, the option that decides, if one does.
+     * Control characters that a client has sent are escaped in both, and long texts are cut. It runs
+     * on PHP's thread, between two events. Within a second at most ten lines of one kind are
+     * written; one line says how many more there were. An exception goes to {@see Server::onError()}.
+     *
+     * Null: no lines, except those that the master of workers writes to standard error. With a
+     * logger, the logger gets those instead. docs/logging.md lists the events.
+     *
+     * @var object|callable|null
+     */
+    public readonly mixed $logger;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -815,6 +864,8 @@ final class Options
      * @param int $workers 0 to 64.
      * @param int $maxRequests At least 0.
      * @param int $maxMemory Bytes, at least 0.
+     * @param object|callable|null $logger A PSR-3 logger, or
+     *        `function (string $level, string $message, array $context): void`.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -852,6 +903,7 @@ final class Options
         int $workers = 1,
         int $maxRequests = 0,
         int $maxMemory = 0,
+        mixed $logger = null,
     ) {}
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::env::State;
 use crate::http::linger;
+use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
 use crate::proxy_protocol::{Header, Progress, parse};
 use crate::stats::Counters;
@@ -45,6 +46,7 @@ impl Entry {
         arrival: Arrival,
         stop: &mut watch::Receiver<bool>,
     ) -> Option<Arrival> {
+        let remote = arrival.origin.remote;
         let mut work = pin!(tokio::time::timeout(state.config.handshake_timeout, self.begin(state, arrival)));
         let leaving = &state.leaving;
         let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
@@ -55,6 +57,7 @@ impl Entry {
         .await?;
         done.unwrap_or_else(|_| {
             Counters::one(&state.counters.handshake_timeouts);
+            log_trouble(remote, &Trouble::Timeout);
             None
         })
     }
@@ -79,6 +82,7 @@ impl Entry {
                     // Load balancers probe ports by connecting and going away.
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         Counters::one(&state.counters.proxy_errors);
+                        log_trouble(arrival.origin.remote, &Trouble::Proxy(&error));
                     }
                     return None;
                 }
@@ -95,6 +99,7 @@ impl Entry {
                 Err((error, stream)) => {
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         Counters::one(&state.counters.tls_errors);
+                        log_trouble(arrival.origin.remote, &Trouble::Tls(&error));
                     }
                     if error.kind() == io::ErrorKind::Unsupported {
                         let _ = stream.try_write_plain(PLAIN_HTTP);

@@ -1,7 +1,7 @@
 //! What the sessions of one I/O thread share: buffers, pools, the batch of events.
 
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use crate::event::Interest;
 use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::io;
+use crate::notices::Notices;
 use crate::queue::{Events, Item, Mailbox};
 use crate::static_files::StaticFiles;
 use crate::stats::{Closes, Counters, Stats, Taken};
@@ -50,11 +51,12 @@ pub(crate) struct State {
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) notices: Arc<Notices>,
     /// Where there are settings for TLS.
     pub(crate) tls: Option<TlsState>,
     pub(crate) windows: Arc<Windows>,
     pub(crate) files: Option<StaticFiles>,
-    pub(crate) interest: AtomicU8,
+    pub(crate) interest: AtomicU16,
     pub(crate) events: Events,
     pub(crate) waker: Waker,
     pub(crate) mailboxes: Box<[Mailbox]>,

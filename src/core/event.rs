@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::notices::Line;
 use crate::request::Request;
 
 /// Number of a connection, unique in a process and never used again.
@@ -126,8 +127,26 @@ pub enum Event {
         /// It may have reached somebody: publishing it again could deliver it twice.
         uncertain: bool,
     },
+    /// A line for the operator's log. Only with [`Interest::LOG`].
+    Log(Line),
+    /// The core has answered a request itself with an error. Only with [`Interest::REFUSED`].
+    Refused(Refused),
     /// After [`Server::stop`](crate::Server::stop): every connection is closed. The last event.
     Stopped,
+}
+
+/// A request that the core has refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its head.
+    pub request: Arc<Request>,
+    /// Of the response, such as 403.
+    pub status: u16,
+    /// A sentence that names the option that decides, if one does. It holds nothing that the client
+    /// has sent.
+    pub reason: String,
+    /// The request asked for a WebSocket.
+    pub handshake: bool,
 }
 
 /// The host's answer to an `Upgrade` event.
@@ -198,7 +217,7 @@ pub struct Member {
 
 /// Which events the host wants; the core acts by itself where it doesn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interest(pub u8);
+pub struct Interest(pub u16);
 
 impl Interest {
     /// Nothing but connections, messages and closes.
@@ -217,6 +236,15 @@ impl Interest {
     pub const PRESENCE: Interest = Interest(32);
     /// The state of the broker is told.
     pub const BROKER: Interest = Interest(64);
+    /// Lines for a log are delivered.
+    pub const LOG: Interest = Interest(128);
+    /// Refused requests are delivered.
+    pub const REFUSED: Interest = Interest(256);
+
+    /// Whether it has all that `other` has.
+    pub const fn includes(self, other: Interest) -> bool {
+        self.0 & other.0 == other.0
+    }
 
     /// Both.
     #[must_use]

@@ -27,11 +27,13 @@ pub enum Handler {
     Resume,
     Presence,
     Broker,
+    Refused,
+    Log,
 }
 
 impl Handler {
     /// All of them, in the order of [`HandlerTimes::iter`].
-    pub const ALL: [Handler; 11] = [
+    pub const ALL: [Handler; 13] = [
         Handler::Upgrade,
         Handler::Open,
         Handler::Message,
@@ -43,6 +45,8 @@ impl Handler {
         Handler::Resume,
         Handler::Presence,
         Handler::Broker,
+        Handler::Refused,
+        Handler::Log,
     ];
 
     /// In lower case: `message`.
@@ -59,6 +63,8 @@ impl Handler {
             Handler::Resume => "resume",
             Handler::Presence => "presence",
             Handler::Broker => "broker",
+            Handler::Refused => "refused",
+            Handler::Log => "log",
         }
     }
 }

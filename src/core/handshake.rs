@@ -39,7 +39,7 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
             _ => no(501, "Only the protocol \"websocket\" is spoken here."),
         };
     }
-    if !has_token(&parts.headers, &UPGRADE, "websocket") {
+    if !asks_for_websocket(parts) {
         return Ok(Kind::Plain);
     }
     if parts.method != Method::GET {
@@ -97,6 +97,14 @@ pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<Str
         return Err(Refusal::new(Cause::Subprotocol, 400, body));
     }
     Ok(chosen.cloned())
+}
+
+/// Whether a request is meant as a handshake, well-formed or not.
+pub(crate) fn asks_for_websocket(parts: &Parts) -> bool {
+    match parts.extensions.get::<h2::ext::Protocol>() {
+        Some(protocol) => protocol.as_str() == "websocket",
+        None => has_token(&parts.headers, &UPGRADE, "websocket"),
+    }
 }
 
 /// Whether a list header contains a token, in any case (RFC 9110 section 5.6.1).

@@ -26,11 +26,12 @@ use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response, Ticket};
 use crate::extension;
-use crate::handshake::{Kind, examine, negotiate};
+use crate::handshake::{Kind, asks_for_websocket, examine, negotiate};
 use crate::http_io::HttpIo;
 use crate::http2;
 use crate::io::{self, Upgraded};
 use crate::metrics;
+use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
 use crate::queue::Item;
 use crate::refusal::{Cause, Refusal, text};
@@ -109,7 +110,7 @@ impl Accepted {
 pub(crate) struct Peer {
     pub(crate) state: Arc<State>,
     /// Of the connection itself; proxies may know better for each request.
-    origin: Origin,
+    pub(crate) origin: Origin,
     local: Option<SocketAddr>,
     /// Of the client, verified, in DER.
     certificate: Option<Arc<Vec<u8>>>,
@@ -155,10 +156,9 @@ impl Peer {
 
     /// Turns a refusal into the response. Every refusal of a request whose head was parsed passes
     /// here.
-    fn refuse(&self, refusal: Refusal) -> HttpResponse {
-        if let Some(counter) = refusal.cause.counter(&self.state.counters) {
-            Counters::one(counter);
-        }
+    fn refuse(&self, parts: &Parts, refusal: Refusal) -> HttpResponse {
+        let handshake = asks_for_websocket(parts);
+        refusal.report(&self.state.counters, &parts.headers, handshake, || self.request(parts));
         let mut response = build(refusal.response);
         if let Some(connection) = refusal.connection {
             response.headers_mut().insert("connection", HeaderValue::from_static(connection));
@@ -242,10 +242,16 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         (ended, _) => {
             if let Err(error) = ended {
                 let counters = &state.counters;
-                if error.is_timeout() {
-                    Counters::one(&counters.handshake_timeouts);
-                } else if error.is_parse() || error.is_parse_too_large() {
-                    Counters::one(&counters.bad_requests);
+                let trouble = if error.is_timeout() {
+                    Some((&counters.handshake_timeouts, Trouble::Timeout))
+                } else if error.is_parse_too_large() {
+                    Some((&counters.bad_requests, Trouble::HeaderSize))
+                } else {
+                    error.is_parse().then_some((&counters.bad_requests, Trouble::Malformed))
+                };
+                if let Some((counter, trouble)) = trouble {
+                    Counters::one(counter);
+                    log_trouble(origin.remote, &trouble);
                 }
             }
             linger(parts.io.into_inner()).await;
@@ -308,16 +314,17 @@ where
     let response = match examine(&parts, &peer.state.config) {
         Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
             Ok(accepted) => return Outcome::Accepted(accepted),
-            Err(refusal) => peer.refuse(refusal),
+            Err(refusal) => peer.refuse(&parts, refusal),
         },
         Ok(Kind::Plain) => {
             // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
             // a message may be what a proxy took for its body.
             let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
-            let response = plain(peer, &parts, body).await.unwrap_or_else(|refusal| peer.refuse(refusal));
+            let response =
+                plain(peer, &parts, body).await.unwrap_or_else(|refusal| peer.refuse(&parts, refusal));
             if ends || peer.state.leaving.load(Ordering::Relaxed) { closing(response) } else { response }
         }
-        Err(refusal) => peer.refuse(refusal),
+        Err(refusal) => peer.refuse(&parts, refusal),
     };
     Outcome::Response(response)
 }

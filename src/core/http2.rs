@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Frame};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
 use crate::http::{HttpResponse, Outcome, Peer, linger, respond};
 use crate::http_io::poll_send;
 use crate::io as threads;
+use crate::notices::{Trouble, log_trouble};
 use crate::stats::Counters;
 use crate::stream::Stream;
 
@@ -66,6 +68,7 @@ impl Shared {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<bool>) {
     let state = peer.state.clone();
+    let remote = peer.origin.remote;
     let timeout = state.config.handshake_timeout;
     let returned = Arc::new(Mutex::new(None));
     let io = H2Io { stream: Some(stream), reads: 0, returned: returned.clone() };
@@ -78,8 +81,11 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
         .max_header_list_size(u32::try_from(state.config.max_header_size).unwrap_or(u32::MAX))
         .enable_connect_protocol();
     match tokio::time::timeout(timeout, builder.handshake::<_, Bytes>(io)).await {
-        Err(_) => Counters::one(&state.counters.handshake_timeouts),
-        Ok(Err(error)) => count(&error, &state.counters),
+        Err(_) => {
+            Counters::one(&state.counters.handshake_timeouts);
+            log_trouble(remote, &Trouble::Timeout);
+        }
+        Ok(Err(error)) => count(&error, &state.counters, remote),
         Ok(Ok(connection)) => {
             let shared = Arc::new(Shared { peer, answered: 0.into(), taken_back: 0.into() });
             let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
@@ -87,7 +93,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
             let mut serving =
                 Serving { connection, shared, timeout, idle, busy: false, ending: false, rude: false };
             if let Err(error) = serving.run(stopped).await {
-                count(&error, &state.counters);
+                count(&error, &state.counters, remote);
             }
         }
     }
@@ -97,10 +103,11 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
     }
 }
 
-fn count(error: &h2::Error, counters: &Counters) {
+fn count(error: &h2::Error, counters: &Counters, remote: Option<SocketAddr>) {
     // Errors of the socket, and what the peer has said, are nobody's bad request.
     if !error.is_io() && !error.is_remote() {
         Counters::one(&counters.bad_requests);
+        log_trouble(remote, &Trouble::Http2(&error.to_string()));
     }
 }
 
@@ -136,7 +143,9 @@ impl Serving<'_> {
         loop {
             if !self.rude && self.shared.is_rude() {
                 self.rude = true;
-                Counters::one(&self.shared.peer.state.counters.bad_requests);
+                let peer = &self.shared.peer;
+                Counters::one(&peer.state.counters.bad_requests);
+                log_trouble(peer.origin.remote, &Trouble::Http2("the client takes back its requests"));
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             match self.connection.poll_accept(cx) {
@@ -171,6 +180,7 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
     let peer = &shared.peer;
     if !name_host(&mut parts) {
         Counters::one(&peer.state.counters.bad_requests);
+        log_trouble(peer.origin.remote, &Trouble::Malformed);
         // RFC 9113 section 8.3.1.
         return reply.send_reset(Reason::PROTOCOL_ERROR);
     }

@@ -320,6 +320,11 @@ impl Io {
         self.env.emit(item);
     }
 
+    /// What its sessions share.
+    pub(crate) fn env(&mut self) -> &mut Env {
+        &mut self.env
+    }
+
     /// Makes a session of an upgraded socket.
     pub(crate) fn open(&mut self, upgraded: Upgraded) {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -453,6 +458,7 @@ impl Io {
 
     /// Cuts what is left after the grace period; the last thread tells the host.
     fn finish(&mut self) {
+        self.env.server.notices.cut.fetch_add(self.env.live as u64, Ordering::Relaxed);
         for session in self.sessions.iter_mut().flatten() {
             session.terminate(&mut self.env, "the server stopped before the peer answered");
         }
@@ -460,6 +466,7 @@ impl Io {
         if !std::mem::replace(&mut self.finished, true)
             && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
         {
+            self.env.log_stopped();
             self.env.emit(Item::plain(Event::Stopped));
             self.env.publish();
         }

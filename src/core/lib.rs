@@ -56,6 +56,7 @@ mod inflate;
 mod io;
 mod listener;
 mod metrics;
+pub mod notices;
 mod outbox;
 mod partial;
 mod patterns;
@@ -89,7 +90,7 @@ pub use config::{
     Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
 };
 pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
-pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Response, Ticket};
+pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Refused, Response, Ticket};
 pub use handlers::Handler;
 pub use patterns::{check_name, check_topic};
 pub use prepared::{OpenListener, OpenPublishSocket};

@@ -16,6 +16,7 @@ use crate::config::{Bind, Listen};
 use crate::entry::Entry;
 use crate::env::State;
 use crate::error::BindError;
+use crate::notices::{Trouble, log_trouble};
 use crate::queue::Command;
 use crate::stats::Counters;
 use crate::unix_socket::{self, UnixFile};
@@ -120,8 +121,9 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
                 // The peer gave up while it waited in the queue.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
+                Err(error) => {
                     Counters::one(&state.counters.accept_errors);
+                    log_trouble(None, &Trouble::Accept(&error));
                     tokio::time::sleep(BACK_OFF).await;
                     break;
                 }

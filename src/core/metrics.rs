@@ -101,6 +101,10 @@ families! {
     "tls_reload_errors_total" "Changes of certificate files that could not be taken over." { = tls_reload_errors }
     "proxy_errors_total" "Connections ended for a PROXY header that is malformed or comes from a peer not trusted."
         { = proxy_errors }
+    "log_suppressed_total" "Log lines left out because too many of their kind came, or too many waited for PHP."
+        { = log_suppressed }
+    "refused_untold_total" "Refused requests that onRefused was not called for, because too many waited for PHP."
+        { = refused_untold }
     "bus_waiting_bytes" "Bytes of publications that wait for the hub." { = bus_waiting_bytes }
     "bus_sent_total" "Publications handed to the hub for other workers and nodes." { = bus_sent }
     "bus_received_total" "Publications that came from the hub." { = bus_received }

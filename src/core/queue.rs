@@ -13,6 +13,7 @@ use crate::bus::Ask;
 use crate::conn::Shared;
 use crate::entry::Entry;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
+use crate::notices::Place;
 use crate::request::Request;
 use crate::topics::{Change, TopicId};
 
@@ -50,6 +51,8 @@ pub(crate) enum Item {
     },
     /// Somebody's presence may have changed.
     Presence,
+    /// A log line or a refused request, and the room that it takes up.
+    Notice(Box<(Place, Event)>),
     /// Boxed: some are large, and messages are moved with as many bytes.
     Plain(Box<Event>),
 }

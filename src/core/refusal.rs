@@ -1,11 +1,16 @@
 //! Refusals: why the core answers a request itself with an error, and with which response.
 //!
-//! Every refusal passes [`Peer::refuse`](crate::http::Peer::refuse), which counts it and builds the
-//! response, so that counters and responses cannot diverge.
+//! Every refusal of a request whose head was parsed passes [`Refusal::report`], so that the counters,
+//! the log, onRefused and the responses cannot diverge.
 
+use http::header::{HeaderMap, ORIGIN};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::event::Response;
+use crate::event::{Refused, Response};
+use crate::io;
+use crate::notices::{Kind, Level, Line, peer_of};
+use crate::request::Request;
 use crate::stats::Counters;
 
 /// Why a request is refused.
@@ -52,6 +57,60 @@ impl Cause {
             Self::Unanswered | Self::Dropped | Self::Stopping => return None,
         })
     }
+
+    /// The option that decides, as the host calls it; empty if none does.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Origin => "origins",
+            Self::Connections => "maxConnections",
+            Self::Address => "maxConnectionsPerIp",
+            Self::Subprotocol => "strictSubprotocols",
+            Self::BodySize => "maxBodySize",
+            Self::Undecided | Self::BodyTime | Self::Unanswered => "handshakeTimeout",
+            Self::Malformed | Self::NotServed | Self::Rejected | Self::Dropped | Self::Stopping => "",
+        }
+    }
+
+    /// A sentence that never changes. `None`: the body of the response says it.
+    fn reason(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Origin => "The option origins does not admit the origin of this request.",
+            Self::Connections => "As many connections are open as the option maxConnections allows.",
+            Self::Address => {
+                "As many connections from this address are open as the option maxConnectionsPerIp allows."
+            }
+            Self::Subprotocol => {
+                "None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is \
+                 set."
+            }
+            Self::Undecided => "onUpgrade did not decide within the option handshakeTimeout.",
+            Self::BodySize => "The body is larger than the option maxBodySize allows.",
+            Self::BodyTime => "The body did not arrive within the option handshakeTimeout.",
+            Self::Unanswered => "onRequest did not answer within the option handshakeTimeout.",
+            Self::Dropped => "onRequest did not answer.",
+            Self::Rejected => "The application rejected the handshake.",
+            Self::Malformed | Self::NotServed | Self::Stopping => return None,
+        })
+    }
+
+    /// Refusals that an option decides concern the operator, malformed handshakes perhaps; plain
+    /// requests to a WebSocket server are mostly from crawlers.
+    fn kind(self, handshake: bool) -> Kind {
+        let level = match self {
+            Self::Undecided | Self::Unanswered | Self::Dropped => Level::Warning,
+            Self::Rejected | Self::Stopping => Level::Info,
+            Self::NotServed => Level::Debug,
+            _ if !handshake => Level::Info,
+            Self::Malformed => Level::Notice,
+            _ => Level::Warning,
+        };
+        let event = match (self, handshake) {
+            (Self::Rejected, _) => "handshake.rejected",
+            (_, true) => "handshake.refused",
+            (_, false) => "request.refused",
+        };
+        Kind::new(level, event, self.option())
+    }
 }
 
 /// A refusal, before it becomes a response.
@@ -79,6 +138,59 @@ impl Refusal {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.response.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Counts the refusal and tells the log and the host. `request` makes the request for those that
+    /// want it; `handshake`: it asks for a WebSocket.
+    pub(crate) fn report(
+        &self,
+        counters: &Counters,
+        headers: &HeaderMap,
+        handshake: bool,
+        request: impl Fn() -> Arc<Request>,
+    ) {
+        if let Some(counter) = self.cause.counter(counters) {
+            Counters::one(counter);
+        }
+        io::with(|io| {
+            let env = io.env();
+            env.log(self.cause.kind(handshake), || self.line(&request(), headers, handshake));
+            if self.cause != Cause::Rejected {
+                env.refused(|| Refused {
+                    request: request(),
+                    status: self.response.status,
+                    reason: self.reason(),
+                    handshake,
+                });
+            }
+        });
+    }
+
+    fn reason(&self) -> String {
+        let body = || String::from_utf8_lossy(&self.response.body).trim_end().to_owned();
+        self.cause.reason().map_or_else(body, str::to_owned)
+    }
+
+    fn line(&self, request: &Request, headers: &HeaderMap, handshake: bool) -> Line {
+        let (status, reason) = (self.response.status, self.reason());
+        let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+        let what = if handshake { "Handshake" } else { "Request" };
+        let mut message = format!("{what} from {} refused with {status}: ", peer_of(request.remote()));
+        message.push_str(reason.trim_end_matches('.'));
+        if self.cause == Cause::Origin {
+            message.push_str(&format!(": {}", origin.as_deref().unwrap_or_default()));
+        }
+        let line = Line::new(message)
+            .from(request.remote())
+            .with("status", u64::from(status))
+            .with("reason", reason.as_str())
+            .with("method", request.method())
+            // Without the query, in which clients often send a secret.
+            .with("path", request.path());
+        match &origin {
+            Some(origin) => line.with("origin", origin.as_ref()),
+            None => line,
+        }
     }
 
     /// Sets the `Connection` header; `None` keeps the connection for the next request.

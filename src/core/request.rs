@@ -120,6 +120,11 @@ impl Request {
         self.secure
     }
 
+    /// About what it takes up in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.head.len()
+    }
+
     fn line(&self) -> &str {
         let end = self.head.iter().position(|b| *b == b'\n').unwrap_or(self.head.len());
         std::str::from_utf8(&self.head[..end]).unwrap_or_default()

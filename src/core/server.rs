@@ -172,6 +172,10 @@ impl Server {
                         return event;
                     }
                 }
+                Item::Notice(notice) => {
+                    let (_place, event) = *notice;
+                    return Some(event);
+                }
                 Item::Plain(event) => {
                     match &*event {
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),

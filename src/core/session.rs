@@ -19,6 +19,7 @@ use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::indexed::Indexed;
+use crate::notices::{PING_TIMEOUT, SLOW};
 use crate::outbox::Outbox;
 use crate::partial::Partial;
 use crate::progress::Progress;
@@ -388,6 +389,7 @@ impl Session {
         env.unsent += (waiting - self.out.len()) as u64;
         self.shared.sub_buffered(dropped);
         let reason = "the peer reads too slowly";
+        env.log_close(&self.shared, SLOW, 1013, reason);
         self.failed = Some((1013, reason.to_owned()));
         self.close(env, 1013, reason);
     }
@@ -414,8 +416,10 @@ impl Session {
                 self.pinged = Some(env.tick);
             }
             Some(at) if env.tick.wrapping_sub(at) >= timeout => {
+                const REASON: &str = "ping timeout: nothing was received from the peer";
                 Counters::one(&env.server.counters.ping_timeouts);
-                self.terminate(env, "ping timeout: nothing was received from the peer");
+                env.log_close(&self.shared, PING_TIMEOUT, 1006, REASON);
+                self.terminate(env, REASON);
             }
             Some(_) => {}
             None => {

@@ -173,6 +173,10 @@ counters! {
     tls_reload_errors,
     /// Connections ended for a PROXY header that is malformed or comes from a peer not trusted.
     proxy_errors,
+    /// Log lines left out because too many of their kind came, or too many waited for PHP.
+    log_suppressed,
+    /// Refused requests that onRefused was not called for, because too many waited for PHP.
+    refused_untold,
     /// Bytes of publications that wait for the hub now.
     bus_waiting_bytes,
     /// Publications handed to the hub for other workers and nodes.

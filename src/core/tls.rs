@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::env::State;
 use crate::error::TlsError;
+use crate::notices::log_tls_reloaded;
 use crate::stats::Counters;
 
 /// What TLS listeners present and demand. The files are read at start and by
@@ -275,15 +276,19 @@ pub(crate) async fn watch(state: Arc<State>) {
         let state = state.clone();
         // Off this thread: files may be slow, and opening an encrypted key takes long by design.
         let look = tokio::task::spawn_blocking(move || {
-            let Some(tls) = &state.tls else { return known };
+            let Some(tls) = &state.tls else { return (known, None) };
             let seen = Some(tls.tls.stamps());
-            if known.is_some() && known != seen && tls.reload().is_err() {
+            let reloaded = (known.is_some() && known != seen).then(|| tls.reload());
+            if let Some(Err(_)) = reloaded {
                 Counters::one(&state.counters.tls_reload_errors);
             }
-            seen
+            (seen, reloaded)
         });
-        let Ok(seen) = look.await else { return };
+        let Ok((seen, reloaded)) = look.await else { return };
         known = seen;
+        if let Some(reloaded) = reloaded {
+            log_tls_reloaded(&reloaded);
+        }
         tokio::time::sleep(interval).await;
     }
 }

@@ -5,9 +5,11 @@ use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sprocket_core::bus::{self, HubConfig};
+use sprocket_core::notices::Level;
 
 use super::home::Home;
-use super::{origin, say};
+use super::origin;
+use super::say::report;
 use crate::zend::{self, SignalsBlocked};
 
 /// Body of the process that was forked for it. No PHP code runs in it, neither now nor at its end:
@@ -30,7 +32,7 @@ pub(super) fn serve(
     let status = match served {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            say(&format!("the hub cannot serve: {error}"));
+            report(Level::Error, "hub.failed", format!("the hub cannot serve: {error}"));
             1
         }
         // The panic has said why.

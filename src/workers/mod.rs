@@ -14,28 +14,24 @@ mod control;
 mod home;
 mod hub;
 mod origin;
+mod reload;
 mod role;
+mod say;
 mod slot;
 mod spawn;
 mod supervisor;
-
-use std::io::Write;
 
 use sprocket_core::bus::HubConfig;
 use sprocket_core::{ForkError, OpenListener, OpenPublishSocket};
 
 pub(crate) use self::origin::remember;
 pub(crate) use self::role::{Given, Order, Role};
+pub(crate) use self::say::{gather_lines, next_line};
 pub(crate) use self::supervisor::{GRACE, Step, Supervisor};
 use crate::errors;
 use crate::listen::Listen;
 use crate::options::Settings;
 use crate::zend::{self, Result};
-
-/// Tells the administrator what happens. Nothing can be done if nobody listens.
-fn say(what: &str) {
-    let _ = std::io::stderr().write_all(format!("sprocket: {what}\n").as_bytes());
-}
 
 /// Opens the sockets and prepares all that a master needs. Throws if that can't be done here.
 pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Result<Supervisor> {

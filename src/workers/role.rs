@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sprocket_core::notices::Level;
 use sprocket_core::{BusMember, Config, Listen as Bound, OpenListener, OpenPublishSocket};
 
 use super::control::{Control, Word};
+use super::origin;
+use super::say::report;
 use super::supervisor::GRACE;
-use super::{origin, say};
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
 use crate::listen::Listen;
@@ -90,7 +92,11 @@ impl Role {
             )));
         }
         if passed.workers != workers {
-            say(&format!("there are {} workers until the next restart, not {workers}", passed.workers));
+            report(
+                Level::Warning,
+                "reload.workers",
+                format!("there are {} workers until the next restart, not {workers}", passed.workers),
+            );
         }
         let control = Control::inherited(passed.control)
             .map_err(|error| errors::worker(&format!("Cannot become a worker: {error}")))?;
@@ -171,7 +177,11 @@ impl Role {
         }
         let (words, there) = self.control.hear();
         if (!there || origin::parent() != self.master) && !self.orphaned.replace(true) {
-            say(&format!("worker {} ends, because its master is gone", self.number()));
+            report(
+                Level::Error,
+                "worker.orphaned",
+                format!("worker {} ends, because its master is gone", self.number()),
+            );
             return Some(Order::Stop(GRACE));
         }
         words.into_iter().rev().find_map(|word| match word {

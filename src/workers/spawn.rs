@@ -5,18 +5,23 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sprocket_core::notices::Level;
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
 use super::home::Home;
 use super::origin::{Command, Pass};
+use super::say::report;
 use super::slot::{Process, Worker};
 use super::supervisor::{Hub, Spawn, Supervisor};
-use super::{Given, hub, say};
+use super::{Given, hub};
 use crate::zend::{self, Fork};
 
 /// From the start of a successor until it accepts connections.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// A process of the node could be started after all.
+const STARTED: &str = "process.started";
 
 impl fmt::Display for Spawn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +31,10 @@ impl fmt::Display for Spawn {
             Self::Successor(slot) => write!(f, "the successor of worker {}", slot + 1),
         }
     }
+}
+
+fn unstarted(slot: u16, error: &std::io::Error) {
+    report(Level::Error, "worker.failed", format!("worker {} could not be started: {error}", slot + 1));
 }
 
 impl Supervisor {
@@ -46,13 +55,19 @@ impl Supervisor {
         match started {
             Ok(None) => match attempts.succeeded() {
                 0 => {}
-                1 => say(&format!("{what} could be started at the second attempt")),
-                n => say(&format!("{what} could be started after {n} attempts that failed")),
+                1 => report(Level::Notice, STARTED, format!("{what} could be started at the second attempt")),
+                n => report(
+                    Level::Notice,
+                    STARTED,
+                    format!("{what} could be started after {n} attempts that failed"),
+                ),
             },
             Ok(given) => return given,
             Err(error) => {
                 if attempts.failed(Instant::now()) {
-                    say(&format!("{what} cannot be started: {error}; it is tried again until it can"));
+                    let message =
+                        format!("{what} cannot be started: {error}; it is tried again until it can");
+                    report(Level::Error, "process.failed", message);
                 }
             }
         }
@@ -87,14 +102,14 @@ impl Supervisor {
             Fork::Child(blocked) => {
                 if let Some(command) = command {
                     let error = command.run(blocked);
-                    say(&format!("worker {} could not be started: {error}", number + 1));
+                    unstarted(number, &error);
                     zend::exit_now(127);
                 }
                 drop(ours);
                 match self.become_worker(number, theirs, blocked) {
                     Ok(given) => return Ok(Some(given)),
                     Err(error) => {
-                        say(&format!("worker {} could not be started: {error}", number + 1));
+                        unstarted(number, &error);
                         zend::exit_now(1)
                     }
                 }

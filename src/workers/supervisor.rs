@@ -3,21 +3,20 @@
 //!
 //! It decides step by step, and is told time and again what has happened. Nothing here runs PHP code.
 
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use sprocket_core::bus::HubConfig;
+use sprocket_core::notices::Level;
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Word;
 use super::home::Home;
-use super::origin;
-use super::say;
+use super::reload::Reload;
+use super::say::{line, note, of_worker, report, say};
 use super::slot::{Attempts, End, Pauses, Process, Slot, Worker};
-use super::spawn::READY_LIMIT;
 use crate::lifecycle::MasterSignals;
 
 /// Time that workers have to end their connections: the default of `Server::stop()`.
@@ -27,7 +26,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// The same where there is no grace.
 const NO_PATIENCE: Duration = Duration::from_millis(500);
 /// The same for a worker that has a successor: nobody waits for it.
-const HAND_OVER_PATIENCE: Duration = Duration::from_secs(25);
+pub(super) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(25);
 /// For the hub to end, once all workers have.
 const HUB_PATIENCE: Duration = Duration::from_secs(2);
 /// First attempts in all that may fail, beyond one for each slot, before the start is given up.
@@ -77,13 +76,13 @@ pub(crate) struct Supervisor {
     pub(super) hub_attempts: Attempts,
     pub(super) slots: Vec<Slot>,
     /// They have a successor and end their connections.
-    leaving: Vec<Worker>,
+    pub(super) leaving: Vec<Worker>,
     /// The slot whose successor is being started, and the generation of that.
     pub(super) replacing: Option<(u16, u32)>,
-    reload: Option<Reload>,
+    pub(super) reload: Option<Reload>,
     /// The last generation that was begun.
-    generation: u32,
-    stopping: bool,
+    pub(super) generation: u32,
+    pub(super) stopping: bool,
     /// A worker was ready at least once.
     proven: bool,
     failed_starts: u32,
@@ -94,13 +93,6 @@ pub(super) struct Hub {
     pub(super) process: Process,
     /// Held open: its end tells the hub to end.
     pub(super) quit: Option<std::io::PipeWriter>,
-}
-
-struct Reload {
-    generation: u32,
-    left: VecDeque<u16>,
-    /// Somebody has asked for another one meanwhile.
-    again: bool,
 }
 
 impl Supervisor {
@@ -153,7 +145,11 @@ impl Supervisor {
 
     /// Ends all workers, also those that are stopped; what is left after the grace period is cut.
     pub(crate) fn stop(&mut self, grace: Duration) {
-        self.stopping = true;
+        if !std::mem::replace(&mut self.stopping, true) {
+            let message =
+                format!("stopping: workers have {:.1} s to end their connections", grace.as_secs_f64());
+            note(|| line(Level::Info, "server.stopping", message));
+        }
         self.reload = None;
         self.replacing = None;
         let patience = if grace.is_zero() { NO_PATIENCE } else { STOP_PATIENCE };
@@ -210,7 +206,7 @@ impl Supervisor {
         match self.signals.stop() {
             Some(1) => self.stop(GRACE),
             Some(_) => {
-                say("stopping at once");
+                report(Level::Notice, "server.stopping", "stopping at once");
                 self.stop(Duration::ZERO);
             }
             None => {}
@@ -221,28 +217,6 @@ impl Supervisor {
             } else {
                 self.begin_reload();
             }
-        }
-    }
-
-    fn begin_reload(&mut self) {
-        if let Some(reload) = &mut self.reload {
-            reload.again = true;
-            return;
-        }
-        if let Some(why) = origin::obstacle(self.plan.script.as_deref()) {
-            say(&format!("reload refused, because {why}; restart the server instead"));
-            return;
-        }
-        self.generation += 1;
-        say(&format!("reloading: generation {} is started", self.generation));
-        let left = (0..self.plan.workers).collect();
-        self.reload = Some(Reload { generation: self.generation, left, again: false });
-        // A successor on its way would run the old code.
-        if let Some((slot, _)) = self.replacing.take()
-            && let Some(successor) = self.slots[usize::from(slot)].successor.take()
-        {
-            successor.process.kill();
-            self.leaving.push(successor);
         }
     }
 
@@ -257,6 +231,7 @@ impl Supervisor {
                     Word::Ready => {
                         worker.ready = true;
                         ready.push(worker.slot);
+                        note(|| of_worker(Level::Info, "worker.started", worker, "accepts connections"));
                     }
                     Word::Recycle => worker.recycle = true,
                     Word::Stop(grace) => stop = Some(grace),
@@ -279,29 +254,6 @@ impl Supervisor {
         }
     }
 
-    /// A successor that is ready takes the place.
-    fn succeed(&mut self, number: u16, now: Instant) {
-        let slot = &mut self.slots[usize::from(number)];
-        let Some(mut successor) = slot.successor.take_if(|s| s.ready) else { return };
-        successor.process.kill_at = None;
-        slot.generation = successor.generation;
-        let before = slot.worker.replace(successor);
-        if let Some(mut worker) = before {
-            worker.control.say(Word::HandOver(GRACE));
-            worker.process.go_on();
-            worker.process.kill_at(now + GRACE + HAND_OVER_PATIENCE);
-            self.leaving.push(worker);
-        }
-        self.replacing = None;
-        let over = self.reload.take_if(|reload| reload.left.is_empty());
-        if let Some(reload) = over {
-            say(&format!("reloaded: generation {} serves", reload.generation));
-            if reload.again {
-                self.begin_reload();
-            }
-        }
-    }
-
     fn reap(&mut self, now: Instant) {
         for number in 0..self.slots.len() {
             let slot = &mut self.slots[number];
@@ -320,8 +272,15 @@ impl Supervisor {
         self.leaving.retain_mut(|worker| match worker.process.ended() {
             Some(end) => {
                 // The last words: it may have been that which asked for the end of all.
-                if end != End::Status(0) && worker.ready {
-                    say(&format!("{} {end} while it ended its connections", name(worker)));
+                let what = format!("{end} while it ended its connections");
+                match end {
+                    End::Status(0) => {
+                        note(|| {
+                            of_worker(Level::Info, "worker.drained", worker, "has ended its connections")
+                        });
+                    }
+                    _ if worker.ready => say(of_worker(Level::Warning, "worker.ended", worker, what)),
+                    _ => {}
                 }
                 false
             }
@@ -333,7 +292,8 @@ impl Supervisor {
         {
             let pause = self.hub_pauses.after(now - hub.process.since);
             self.hub_due = now + pause;
-            say(&format!("the hub (process {}) {end}; another one is started", hub.process.number()));
+            let message = format!("the hub (process {}) {end}; another one is started", hub.process.number());
+            report(Level::Error, "hub.ended", message);
         }
         if !self.stopping {
             self.tell_who_is_stopped();
@@ -343,13 +303,17 @@ impl Supervisor {
     fn tell_who_is_stopped(&mut self) {
         for worker in self.workers_mut() {
             if let Some(news) = worker.process.news() {
-                say(&format!("{} {news}", name(worker)));
+                say(of_worker(Level::Warning, "worker.suspended", worker, news));
             }
         }
         if let Some(hub) = &mut self.hub
             && let Some(news) = hub.process.news()
         {
-            say(&format!("the hub (process {}) {news}", hub.process.number()));
+            report(
+                Level::Warning,
+                "hub.suspended",
+                format!("the hub (process {}) {news}", hub.process.number()),
+            );
         }
     }
 
@@ -362,15 +326,17 @@ impl Supervisor {
             self.stop(grace);
         }
         if self.stopping {
-            if end != End::Status(0) {
-                say(&format!("{} {end}", name(worker)));
+            match end {
+                End::Status(0) => note(|| of_worker(Level::Info, "worker.ended", worker, end)),
+                _ => say(of_worker(Level::Warning, "worker.ended", worker, end)),
             }
             return;
         }
         let slot = &mut self.slots[usize::from(worker.slot)];
         let pause = slot.pauses.after(now - worker.process.since);
         slot.due = now + pause;
-        say(&format!("{} {end}; another one is started in {:.1} s", name(worker), pause.as_secs_f64()));
+        let what = format!("{end}; another one is started in {:.1} s", pause.as_secs_f64());
+        say(of_worker(Level::Error, "worker.ended", worker, what));
         if !worker.ready && !self.proven {
             self.failed_starts += 1;
             if self.failed_starts >= ATTEMPTS + u32::from(self.plan.workers) {
@@ -380,44 +346,10 @@ impl Supervisor {
         }
     }
 
-    fn successor_ended(&mut self, worker: &Worker, end: End, now: Instant) {
-        if self.stopping {
-            return;
-        }
-        self.replacing = None;
-        let late = if worker.process.killed {
-            format!(" (it has to be within {} s)", READY_LIMIT.as_secs())
-        } else {
-            String::new()
-        };
-        let slot = &mut self.slots[usize::from(worker.slot)];
-        slot.due = now + slot.pauses.after(now - worker.process.since);
-        let number = worker.slot + 1;
-        match self.reload.take_if(|reload| reload.generation == worker.generation) {
-            Some(reload) => {
-                let all = usize::from(self.plan.workers);
-                let replaced = all - reload.left.len() - 1;
-                let rest = match replaced {
-                    0 => "all workers go on as they are".to_owned(),
-                    n => format!("{n} of {all} workers run the new code, the others go on as they are"),
-                };
-                say(&format!(
-                    "reload aborted: the new worker {number} {end} before it was ready{late}; {rest}"
-                ));
-                if reload.again {
-                    self.begin_reload();
-                }
-            }
-            None => say(&format!(
-                "the successor of worker {number} {end} before it was ready{late}; the worker goes on"
-            )),
-        }
-    }
-
     fn kill_overdue(&mut self, now: Instant) {
         for worker in self.workers_mut() {
             if worker.process.kill_if_due(now) && worker.ready {
-                say(&format!("{} did not end in time and is killed", name(worker)));
+                say(of_worker(Level::Warning, "worker.killed", worker, "did not end in time and is killed"));
             }
         }
         if let Some(hub) = &mut self.hub {
@@ -488,8 +420,4 @@ impl Drop for Supervisor {
             self.wait(Duration::from_millis(20));
         }
     }
-}
-
-fn name(worker: &Worker) -> String {
-    format!("worker {} (process {})", worker.slot + 1, worker.process.number())
 }

@@ -24,6 +24,11 @@ impl Callback {
         Ok(Self { value, target })
     }
 
+    /// Whether `__call` or `__callStatic` stands in for a method that does not exist.
+    pub(crate) fn is_magic(&self) -> bool {
+        self.target.is_none()
+    }
+
     /// Another reference to the same callable, to be held while it is called: the call may
     /// replace or remove the first.
     pub(crate) fn share(&self) -> Self {

@@ -54,6 +54,7 @@ unsafe extern "C" {
         value: *mut zval,
     );
     pub(super) fn zend_unexpected_extra_named_error();
+    pub(super) fn zend_get_constant_str(name: *const c_char, length: usize) -> *mut zval;
     pub(super) fn zend_clear_exception();
     pub(super) fn zend_is_unwind_exit(exception: *const zend_object) -> bool;
     pub(super) fn zend_is_graceful_exit(exception: *const zend_object) -> bool;

@@ -38,9 +38,9 @@ pub(crate) use fork::{
 };
 pub(crate) use object::{Gc, Native, Owned};
 pub(crate) use process::{
-    catch_bailout, forks, handle_interrupt, ignore_signal, interrupted, resume_bailout, sapi_name, script,
-    set_signal_handler, signal_has_handler, signal_is_default, signal_is_handled_by, watch_forks,
-    with_signals_blocked,
+    catch_bailout, forks, handle_interrupt, ignore_signal, interrupted, php_version, resume_bailout,
+    sapi_name, script, set_signal_handler, signal_has_handler, signal_is_default, signal_is_handled_by,
+    watch_forks, with_signals_blocked,
 };
 pub(crate) use stream::{SEND_QUEUE, descriptor_of, duplicate, socket_stream, stream_from_fd};
 pub(crate) use value::{array_entries, list, map_insert, parse_query, string, text, zstr_is_utf8};

@@ -20,6 +20,15 @@ pub(crate) fn sapi_name() -> String {
     }
 }
 
+/// `PHP_VERSION`; empty if PHP does not say.
+pub(crate) fn php_version() -> String {
+    const NAME: &[u8] = b"PHP_VERSION";
+    // SAFETY: the engine reads `NAME` only during the call. It returns null or a pointer to a
+    // constant that lives as long as PHP runs.
+    let value = unsafe { ffi::zend_get_constant_str(NAME.as_ptr().cast(), NAME.len()).as_ref() };
+    value.and_then(|value| value.str()).unwrap_or_default().to_owned()
+}
+
 /// Path of the script as it was given on the command line; `None` if it came from elsewhere.
 pub(crate) fn script() -> Option<String> {
     let globals = SapiGlobals::get();

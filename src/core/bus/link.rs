@@ -24,6 +24,7 @@ use crate::env::State;
 use crate::event::Event;
 use crate::io as io_thread;
 use crate::listener::lift;
+use crate::notices::log_unpublished;
 use crate::queue::Item;
 use crate::stats::Counters;
 
@@ -147,6 +148,7 @@ fn complain(state: &State, reason: &str) {
 }
 
 fn complain_about(state: &State, topic: &str, reason: &str, uncertain: bool) {
+    log_unpublished(topic, reason, uncertain);
     if state.bus.as_ref().is_some_and(|port| port.may_complain()) {
         let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned(), uncertain };
         io_thread::with(|io| io.emit(Item::plain(event)));

@@ -4,7 +4,7 @@ use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -71,10 +71,11 @@ impl Server {
             started: Instant::now(),
             started_at: SystemTime::now(),
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),
+            notices: Arc::default(),
             tls,
             windows: Arc::default(),
             files,
-            interest: AtomicU8::new(config.interest.0),
+            interest: AtomicU16::new(config.interest.0),
             events: crossbeam_channel::unbounded(),
             waker: Waker::new()?,
             mailboxes: (0..threads).map(|_| Default::default()).collect(),

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{FORBIDDEN_CODE, Phase, Session};
 use crate::codec::Gate;
 use crate::env::Env;
+use crate::notices::{CLOSE_TIMEOUT, PROTOCOL};
 use crate::progress::{Progress, Sample};
 use crate::queue::{Command, Item, Stopping, Target};
 use crate::stats::Counters;
@@ -72,6 +73,7 @@ impl Session {
                 }
                 if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
                     Counters::one(&env.server.counters.protocol_errors);
+                    env.log_close(&self.shared, PROTOCOL, code, &reason);
                 }
                 self.finish(env, code, reason);
             }
@@ -132,8 +134,10 @@ impl Session {
             return self.answered(env);
         }
         if self.phase == Phase::Closing {
+            const REASON: &str = "the peer did not answer the close frame";
             Counters::one(&env.server.counters.close_timeouts);
-            self.report(env, 1006, "the peer did not answer the close frame".to_owned());
+            env.log_close(&self.shared, CLOSE_TIMEOUT, 1006, REASON);
+            self.report(env, 1006, REASON.to_owned());
         }
         self.die(env);
     }

@@ -15,6 +15,7 @@ use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::Interest;
 use crate::inflate::Step as Inflated;
+use crate::notices::{PROTOCOL, TOO_BIG};
 use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;
@@ -251,6 +252,7 @@ impl Session {
         if self.admission.is_some() {
             let counters = &env.server.counters;
             Counters::one(if code == 1009 { &counters.too_big } else { &counters.protocol_errors });
+            env.log_close(&self.shared, if code == 1009 { TOO_BIG } else { PROTOCOL }, code, &reason);
         }
         if matches!(self.phase, Phase::Open | Phase::Answering) {
             let mut codec = self.codec.take().unwrap_or_else(|| env.codec());

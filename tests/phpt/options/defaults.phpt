@@ -44,3 +44,4 @@ brokerQueue 16777216
 workers 1
 maxRequests 0
 maxMemory 0
+logger null

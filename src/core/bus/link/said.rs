@@ -8,6 +8,7 @@ use crate::bus::port::Refused;
 use crate::bus::wire::Down;
 use crate::event::{Event, Interest};
 use crate::io as io_thread;
+use crate::notices::log_broker;
 use crate::queue::Item;
 use crate::stats::{Counters, Stats};
 
@@ -62,6 +63,10 @@ impl Link {
                 }
             }
             Down::Broker { connected, reason } => {
+                // One worker of a node is enough.
+                if state.config.bus.as_ref().is_none_or(|bus| bus.slot == 0) {
+                    log_broker(connected, reason);
+                }
                 if state.wants(Interest::BROKER) {
                     let event = Event::Broker { connected, reason: reason.to_owned() };
                     io_thread::with(|io| io.emit(Item::plain(event)));

@@ -1,0 +1,68 @@
+//! Lines about sockets that do not get as far as a request.
+
+use std::io::Error;
+use std::net::SocketAddr;
+
+use super::{Kind, Level, Line, peer_of};
+use crate::io;
+
+/// Why a socket ends, or cannot be had.
+#[derive(Debug)]
+pub(crate) enum Trouble<'a> {
+    /// `accept` failed, for want of descriptors mostly.
+    Accept(&'a Error),
+    /// The TLS handshake failed.
+    Tls(&'a Error),
+    /// The PROXY header is malformed, or its sender is not trusted.
+    Proxy(&'a Error),
+    /// A handshake, in one of its phases, took longer than `handshakeTimeout`.
+    Timeout,
+    /// The head of a request is malformed.
+    Malformed,
+    /// The head of a request is larger than `maxHeaderSize`.
+    HeaderSize,
+    /// The peer violates HTTP/2, or takes back its requests.
+    Http2(&'a str),
+}
+
+impl Trouble<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Accept(_) => Kind::new(Level::Error, "accept.failed", ""),
+            Self::Tls(_) => Kind::new(Level::Info, "tls.failed", ""),
+            Self::Proxy(_) => Kind::new(Level::Warning, "proxy.failed", "trustedProxies"),
+            Self::Timeout => Kind::new(Level::Info, "handshake.timeout", "handshakeTimeout"),
+            Self::Malformed => Kind::new(Level::Info, "request.malformed", ""),
+            Self::HeaderSize => Kind::new(Level::Info, "request.refused", "maxHeaderSize"),
+            Self::Http2(_) => Kind::new(Level::Notice, "http2.failed", ""),
+        }
+    }
+
+    fn line(&self, remote: Option<SocketAddr>) -> Line {
+        let peer = peer_of(remote);
+        let why = match self {
+            Self::Accept(error) => {
+                return Line::new(format!("A connection cannot be accepted: {error}"))
+                    .with("reason", error.to_string().as_str());
+            }
+            Self::Tls(error) => format!("the TLS handshake failed: {error}"),
+            Self::Proxy(error) => format!("the PROXY header was refused: {error}"),
+            Self::Timeout => "the handshake took longer than the option handshakeTimeout allows".to_owned(),
+            Self::Malformed => "the request is malformed".to_owned(),
+            Self::HeaderSize => "the request head is larger than the option maxHeaderSize allows".to_owned(),
+            Self::Http2(why) => format!("HTTP/2: {why}"),
+        };
+        let line = Line::new(format!("Socket from {peer} closed: {why}")).from(remote);
+        let line = line.with("reason", why.as_str());
+        match self {
+            Self::Malformed => line.with("status", 400),
+            Self::HeaderSize => line.with("status", 431),
+            _ => line,
+        }
+    }
+}
+
+/// Logs the trouble with the socket of this peer.
+pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {
+    io::with(|io| io.env().log(trouble.kind(), || trouble.line(remote)));
+}

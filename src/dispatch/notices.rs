@@ -1,0 +1,50 @@
+//! The logger and onRefused.
+
+use ext_php_rs::types::Zval;
+use sprocket_core::Refused;
+use sprocket_core::notices::Line;
+
+use super::{pump, settle, tell};
+use crate::callbacks::Hook;
+use crate::log;
+use crate::request::Request;
+use crate::server::Server;
+use crate::workers;
+use crate::zend::{Result, resume_bailout, text};
+
+/// Calls the logger.
+pub(super) fn write(server: &Server, line: Line) -> Result<()> {
+    let worker = server.setup()?.settings.workers.and(server.number.get());
+    let arguments = log::arguments(&line, worker);
+    drop(line);
+    tell(server, Hook::Log, arguments)
+}
+
+/// Writes the lines of the binding that wait.
+pub(super) fn write_waiting(server: &Server) -> Result<()> {
+    while let Some(line) = server.log.next().or_else(workers::next_line) {
+        write(server, line)?;
+        settle(server)?;
+        server.link.with(|core| core.handled(false));
+    }
+    Ok(())
+}
+
+/// The same from outside of the pump. The pump that runs, if one does, writes them by itself.
+pub(crate) fn write_lines(server: &Server) -> Result<()> {
+    if server.link.is_dispatching() {
+        return Ok(());
+    }
+    pump(server, || write_waiting(server)).unwrap_or_else(|| resume_bailout())
+}
+
+/// Calls onRefused.
+pub(super) fn refused(server: &Server, refused: Refused) -> Result<()> {
+    let Refused { request, status, reason, handshake } = refused;
+    let request = Request::refused(request, handshake);
+    let mut code = Zval::new();
+    code.set_long(i64::from(status));
+    let words = text(reason.as_bytes());
+    drop(reason);
+    tell(server, Hook::Refused, [request.value(), code, words])
+}

@@ -1,0 +1,115 @@
+//! Reloads: each worker gets a successor that runs the code that is on disk now.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use sprocket_core::notices::Level;
+
+use super::control::Word;
+use super::origin;
+use super::say::report;
+use super::slot::{End, Worker};
+use super::spawn::READY_LIMIT;
+use super::supervisor::{GRACE, HAND_OVER_PATIENCE, Supervisor};
+
+/// A reload that is going on.
+pub(super) struct Reload {
+    pub(super) generation: u32,
+    pub(super) left: VecDeque<u16>,
+    /// Somebody has asked for another one meanwhile.
+    again: bool,
+}
+
+impl Supervisor {
+    pub(super) fn begin_reload(&mut self) {
+        if let Some(reload) = &mut self.reload {
+            reload.again = true;
+            return;
+        }
+        if let Some(why) = origin::obstacle(self.plan.script.as_deref()) {
+            let message = format!("reload refused, because {why}; restart the server instead");
+            report(Level::Error, "reload.refused", message);
+            return;
+        }
+        self.generation += 1;
+        report(
+            Level::Notice,
+            "reload.started",
+            format!("reloading: generation {} is started", self.generation),
+        );
+        let left = (0..self.plan.workers).collect();
+        self.reload = Some(Reload { generation: self.generation, left, again: false });
+        // A successor on its way would run the old code.
+        if let Some((slot, _)) = self.replacing.take()
+            && let Some(successor) = self.slots[usize::from(slot)].successor.take()
+        {
+            successor.process.kill();
+            self.leaving.push(successor);
+        }
+    }
+
+    /// A successor that is ready takes the place.
+    pub(super) fn succeed(&mut self, number: u16, now: Instant) {
+        let slot = &mut self.slots[usize::from(number)];
+        let Some(mut successor) = slot.successor.take_if(|s| s.ready) else { return };
+        successor.process.kill_at = None;
+        slot.generation = successor.generation;
+        let before = slot.worker.replace(successor);
+        if let Some(mut worker) = before {
+            worker.control.say(Word::HandOver(GRACE));
+            worker.process.go_on();
+            worker.process.kill_at(now + GRACE + HAND_OVER_PATIENCE);
+            self.leaving.push(worker);
+        }
+        self.replacing = None;
+        let over = self.reload.take_if(|reload| reload.left.is_empty());
+        if let Some(reload) = over {
+            report(
+                Level::Notice,
+                "reload.finished",
+                format!("reloaded: generation {} serves", reload.generation),
+            );
+            if reload.again {
+                self.begin_reload();
+            }
+        }
+    }
+
+    pub(super) fn successor_ended(&mut self, worker: &Worker, end: End, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        self.replacing = None;
+        let late = if worker.process.killed {
+            format!(" (it has to be within {} s)", READY_LIMIT.as_secs())
+        } else {
+            String::new()
+        };
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        slot.due = now + slot.pauses.after(now - worker.process.since);
+        let number = worker.slot + 1;
+        match self.reload.take_if(|reload| reload.generation == worker.generation) {
+            Some(reload) => {
+                let all = usize::from(self.plan.workers);
+                let replaced = all - reload.left.len() - 1;
+                let rest = match replaced {
+                    0 => "all workers go on as they are".to_owned(),
+                    n => format!("{n} of {all} workers run the new code, the others go on as they are"),
+                };
+                let message = format!(
+                    "reload aborted: the new worker {number} {end} before it was ready{late}; {rest}"
+                );
+                report(Level::Error, "reload.aborted", message);
+                if reload.again {
+                    self.begin_reload();
+                }
+            }
+            None => {
+                let message = format!(
+                    "the successor of worker {number} {end} before it was ready{late}; the worker goes on"
+                );
+                report(Level::Error, "worker.ended", message);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+--TEST--
+Each refused handshake is logged with its reason and the option that decides, and passed to onRefused
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/logger.inc';
+
+use Sprocket\{Handshake, Options, Request, Server};
+
+/** One handshake against a server of its own. */
+function refused(array $options, array $headers = [], string $method = 'GET', ?Closure $onUpgrade = null, int $open = 0): void
+{
+    $log = new Lines();
+    $told = [];
+    $server = new Server('ws://127.0.0.1:0', new Options(...$options, logger: $log));
+    $server->onRefused(function (Request $request, int $status, string $reason) use (&$told): void {
+        $told[] = "{$request->method()} {$request->target()} {$request->scheme()} $status: $reason";
+    });
+    $server->onUpgrade($onUpgrade);
+    $server->start();
+    for ($clients = []; count($clients) < $open;) {
+        $clients[] = Client::of($server)->open();
+    }
+    $client = Client::of($server);
+    $status = $client->raw($client->upgradeRequest($headers, '/chat?token=secret', $method))->response()->status;
+    $event = fn (array $line): bool => str_starts_with($line[2]['event'], 'handshake.');
+    pump($server, fn (): bool => array_filter($log->lines, $event) !== []);
+    foreach (array_filter($log->lines, $event) as $line) {
+        echo $line[2]['event'], ' ', show_line($line), "\n";
+        echo $line[2]['status'] === $status && $line[2]['remoteAddress'] === '127.0.0.1' && $line[2]['remotePort'] > 0 ? '' : "wrong peer or status\n";
+        echo strpos(json_encode($line), 'secret') ? "the query is shown\n" : '';
+    }
+    echo $told ? '-> ' . implode(', ', $told) : '-> not told', "\n";
+}
+
+refused([], ['Origin' => 'https://evil.example']);
+refused(['maxConnections' => 1], open: 1);
+refused(['maxConnectionsPerIp' => 1], open: 1);
+refused(['subprotocols' => ['a'], 'strictSubprotocols' => true], ['Sec-WebSocket-Protocol' => 'b']);
+refused([], ['Sec-WebSocket-Key' => 'short']);
+refused([], method: 'POST');
+refused(['handshakeTimeout' => 0.2], onUpgrade: function (Handshake $h): void { $GLOBALS['kept'] = $h; });
+refused([], onUpgrade: fn (Handshake $h) => $h->reject(401, 'Sign in'));
+--EXPECT--
+handshake.refused warning: Handshake from 127.0.0.1 refused with 403: The option origins does not admit the origin of this request: https://evil.example [status=403 method=GET path=/chat origin=https://evil.example option=origins]
+-> GET /chat?token=secret ws 403: The option origins does not admit the origin of this request.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 503: As many connections are open as the option maxConnections allows [status=503 method=GET path=/chat option=maxConnections]
+-> GET /chat?token=secret ws 503: As many connections are open as the option maxConnections allows.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 429: As many connections from this address are open as the option maxConnectionsPerIp allows [status=429 method=GET path=/chat option=maxConnectionsPerIp]
+-> GET /chat?token=secret ws 429: As many connections from this address are open as the option maxConnectionsPerIp allows.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 400: None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is set [status=400 method=GET path=/chat option=strictSubprotocols]
+-> GET /chat?token=secret ws 400: None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is set.
+handshake.refused notice: Handshake from 127.0.0.1 refused with 400: The Sec-WebSocket-Key header must be one base64 value of 16 bytes [status=400 method=GET path=/chat]
+-> GET /chat?token=secret ws 400: The Sec-WebSocket-Key header must be one base64 value of 16 bytes.
+handshake.refused notice: Handshake from 127.0.0.1 refused with 405: A WebSocket handshake is a GET request [status=405 method=POST path=/chat]
+-> POST /chat?token=secret ws 405: A WebSocket handshake is a GET request.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 503: onUpgrade did not decide within the option handshakeTimeout [status=503 method=GET path=/chat option=handshakeTimeout]
+-> GET /chat?token=secret ws 503: onUpgrade did not decide within the option handshakeTimeout.
+handshake.rejected info: Handshake from 127.0.0.1 refused with 401: The application rejected the handshake [status=401 method=GET path=/chat]
+-> not told

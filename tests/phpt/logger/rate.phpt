@@ -1,0 +1,58 @@
+--TEST--
+Of a flood few lines are written, and one says how many more there were; onRefused gets all that have room
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/logger.inc';
+
+$log = new Lines();
+$told = 0;
+$server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(logger: $log));
+$server->onRefused(function () use (&$told): void { $told++; });
+$server->start();
+
+// PHP takes nothing while they come: 256 notices have room.
+$clients = [];
+for ($i = 0; $i < 300; $i++) {
+    $client = $clients[] = new Client($server->addresses()[0]);
+    $client->raw($client->upgradeRequest(['Origin' => 'https://evil.example']));
+    $client->response();
+    $client->drop();
+}
+echo $server->stats()['refusedOrigin'], " refused\n";
+pump($server, fn () => $log->of('refused.untold') !== []);
+// Other seconds may have begun meanwhile, each with lines of its own.
+pump($server, function () use ($log, &$suppressed): bool {
+    $suppressed = array_sum(array_map(fn (array $line): int => $line[2]['lines'], $log->of('log.suppressed')));
+    return count($log->of('handshake.refused')) + $suppressed >= 300;
+});
+$stats = $server->stats();
+echo count($log->of('handshake.refused')) + $suppressed, " logged or counted\n";
+var_dump(count($log->of('handshake.refused')) <= 100, $stats['logSuppressed'] === $suppressed);
+[$level, $message, $context] = $log->of('log.suppressed')[0];
+echo $level, ' ', preg_replace('/\d+/', 'N', $message), ' ', $context['suppressed'], ' ', $context['option'], "\n";
+echo $told + $stats['refusedUntold'], " told or counted\n";
+var_dump($told <= 256, $stats['refusedUntold'] > 0);
+[$level, $message] = $log->of('refused.untold')[0];
+echo $level, ' ', preg_replace('/\d+/', 'N', $message), "\n";
+
+// Lines of other kinds are not held back, and there is room again.
+$client = Client::of($server)->raw("nonsense\r\n\r\n");
+pump($server, fn () => $log->of('request.malformed') !== []);
+$before = $told;
+$client = Client::of($server);
+$client->raw($client->upgradeRequest(['Origin' => 'https://evil.example']));
+pump($server, function () use (&$told, $before): bool { return $told > $before; });
+echo "done\n";
+--EXPECT--
+300 refused
+300 logged or counted
+bool(true)
+bool(true)
+warning N more lines were suppressed: handshake.refused (origins) handshake.refused origins
+300 told or counted
+bool(true)
+bool(true)
+warning N refused requests were not passed to onRefused, because too many waited
+done
