@@ -6,6 +6,7 @@ use Ratchet\Http\HttpServer;
 use Ratchet\Http\HttpServerInterface;
 use Ratchet\Http\OriginCheck;
 use Ratchet\Http\Router;
+use Ratchet\Native\Log;
 use Ratchet\Server\FlashPolicy;
 use Ratchet\Server\IoServer;
 use Ratchet\Wamp\WampServer;
@@ -63,7 +64,7 @@ class App
             throw new \InvalidArgumentException('Argument #4 ($loop) expected null|' . LoopInterface::class);
         }
         if (extension_loaded('xdebug') && getenv('RATCHET_DISABLE_XDEBUG_WARN') === false) {
-            trigger_error('Xdebug is loaded and slows the server down: keep it off in production (RATCHET_DISABLE_XDEBUG_WARN=1 silences this)', E_USER_WARNING);
+            Log::trigger('warning', 'xdebug.loaded', 'Xdebug is loaded and slows the server down: keep it off in production (RATCHET_DISABLE_XDEBUG_WARN=1 silences this)', E_USER_WARNING);
         }
         $loop ??= IoServer::loop();
 

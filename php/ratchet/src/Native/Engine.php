@@ -178,7 +178,8 @@ final class Engine
             $this->server->start();
         } catch (TlsException $e) {
             // PHP reads some that the native server does not, such as keys in OpenSSL's old encryption.
-            error_log("Sprocket: TLS is left to React: {$e->getMessage()}");
+            $message = "TLS is left to React: {$e->getMessage()}";
+            Log::write('warning', 'tls.left_to_react', $message, ['exception' => $e]);
             $this->server = null;
             ($this->fallback)();
 

@@ -96,7 +96,8 @@ final class Exchange
         try {
             return $this->send($status, $body, $headers);
         } catch (\ValueError $e) {
-            error_log("Sprocket: a component's HTTP response can't be sent: {$e->getMessage()}");
+            $message = "a component's HTTP response can't be sent: {$e->getMessage()}";
+            Log::write('error', 'response.invalid', ucfirst($message), ['exception' => $e], $message);
 
             return $this->send(500, '', []);
         }

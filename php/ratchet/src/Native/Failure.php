@@ -32,7 +32,8 @@ final class Failure
      */
     public static function report(\Throwable $e, string $where): void
     {
-        error_log("Sprocket: uncaught in $where: $e");
+        $message = 'Uncaught in ' . $where . ': ' . $e::class . ': ' . $e->getMessage();
+        Log::write('error', 'callback.failed', $message, ['exception' => $e], "uncaught in $where: $e");
     }
 
     /**

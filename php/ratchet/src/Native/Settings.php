@@ -33,13 +33,27 @@ final class Settings
      * @param array<string, mixed> $options Arguments of {@see Options} by name.
      *
      * @throws \InvalidArgumentException For `workers`: the React loop drives the one process there is.
+     * @throws \Sprocket\InvalidOption    For a `logger` that is none: notices may come before a server starts.
      */
     public static function set(array $options): void
     {
         if (($options['workers'] ?? 1) !== 1) {
             throw new \InvalidArgumentException('Option workers is not for Ratchet applications: their React loop drives one process');
         }
+        if (isset($options['logger'])) {
+            new Options(logger: $options['logger']);
+        }
         self::$overrides = array_filter($options + self::$overrides, static fn ($value) => $value !== null);
+    }
+
+    /**
+     * What notices go to: the option `logger`, checked as {@see Options} checks it.
+     *
+     * @return object|callable|null
+     */
+    public static function logger(): mixed
+    {
+        return self::$overrides['logger'] ?? null;
     }
 
     /**

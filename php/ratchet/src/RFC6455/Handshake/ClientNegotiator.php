@@ -6,6 +6,7 @@ use GuzzleHttp\Psr7\Request;
 use Psr\Http\Message\RequestInterface;
 use Psr\Http\Message\ResponseInterface;
 use Psr\Http\Message\UriInterface;
+use Ratchet\Native\Log;
 
 /**
  * The client's side of the handshake (RFC 6455 section 4.1), for client libraries.
@@ -37,7 +38,7 @@ class ClientNegotiator
         ]);
         $deflate = $perMessageDeflateOptions ?? PermessageDeflateOptions::createDisabled();
         if ($deflate->isEnabled() && !PermessageDeflateOptions::permessageDeflateSupported()) {
-            trigger_error('The zlib extension is missing: connecting without compression', E_USER_NOTICE);
+            Log::trigger('notice', 'compression.unavailable', 'The zlib extension is missing: connecting without compression', E_USER_NOTICE);
             $deflate = PermessageDeflateOptions::createDisabled();
         }
         $this->template = $deflate->addHeaderToRequest($request);
