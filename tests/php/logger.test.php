@@ -1,0 +1,159 @@
+<?php
+
+declare(strict_types=1);
+
+// What operators read: lines of a master and its workers, of TLS, PROXY headers, and of accepts that fail.
+
+require __DIR__ . '/lib/bootstrap.php';
+require __DIR__ . '/lib/Certificates.php';
+
+/** A server that logs, and its lines. */
+final class Logging
+{
+    public readonly Child $child;
+    public readonly string $address;
+
+    /** @var list<array{int, string, string, array}> */
+    public array $lines = [];
+
+    public function __construct(array $options, string $shell = '')
+    {
+        $json = json_encode($options, JSON_PRESERVE_ZERO_FRACTION);
+        $command = 'exec ' . Child::php() . ' ' . escapeshellarg(__DIR__ . '/servers/logger.php') . ' ' . escapeshellarg($json);
+        $this->child = new Child(['sh', '-c', $shell . $command]);
+        $this->address = $this->line('server.started')[3]['addresses'][0];
+    }
+
+    /** The next line of an event, with these details in its context. Lines before it are kept in $lines. */
+    public function line(string $event, array $details = []): array
+    {
+        do {
+            $line = json_decode($this->child->line('/^\[/'), true, flags: JSON_THROW_ON_ERROR);
+            $this->lines[] = $line;
+        } while ($line[3]['event'] !== $event || array_intersect_key($line[3], $details) !== $details);
+        return $line;
+    }
+
+    public function client(array $context = []): Client
+    {
+        return new Client($this->address, null, $context);
+    }
+
+    /** Reads on until so many of all lines satisfy a condition. */
+    public function lines(int $count, callable $condition): void
+    {
+        while (count(array_filter($this->lines, $condition)) < $count) {
+            $this->lines[] = json_decode($this->child->line('/^\[/'), true, flags: JSON_THROW_ON_ERROR);
+        }
+    }
+
+    /** Everything that was written is a line of the log. */
+    public function onlyLines(): void
+    {
+        foreach (explode("\n", trim($this->child->output)) as $text) {
+            check(str_starts_with($text, '['), "something else was written: $text");
+        }
+    }
+
+    /** Ends all processes, also those of a test that failed. */
+    public function __destruct()
+    {
+        if ($this->child->isRunning()) {
+            $this->child->signal(15);
+            try {
+                $this->child->wait(10.0);
+            } catch (RuntimeException) {
+                // Killed by the end of the child.
+            }
+        }
+    }
+}
+
+test('a master logs its workers: start, death, reload, end; nothing goes to standard error', function (): void {
+    $server = new Logging(['workers' => 2, 'closeTimeout' => 0.5]);
+    $master = $server->child->pid;
+    [$pid, $level, $message, $context] = $server->lines[0];
+    same([$master, 'info', 2, $master], [$pid, $level, $context['workers'], $context['process']], 'the start of the master');
+    check(str_contains($message, ' with 2 workers'), $message);
+    check(!isset($context['worker']), 'the master has a number');
+    $workers = [];
+    while (count($workers) < 2) {
+        $line = $server->line('worker.started');
+        same([$master, 'info'], [$line[0], $line[1]], 'process and level');
+        $workers[$line[3]['worker']] = $line[3]['process'];
+    }
+    ksort($workers);
+    same([1, 2], array_keys($workers), 'workers');
+    $server->lines(2 + 1, fn (array $line): bool => $line[3]['event'] === 'server.started');
+    foreach ($workers as $number => $process) {
+        $own = array_filter($server->lines, fn (array $line): bool => $line[0] === $process && $line[3]['event'] === 'server.started');
+        same([$number], array_values(array_map(fn (array $line): int => $line[3]['worker'], $own)), 'lines about the start of a worker');
+    }
+
+    posix_kill($workers[2], 9);
+    [$pid, $level, $message, $context] = $server->line('worker.ended');
+    same([$master, 'error', 2, $workers[2]], [$pid, $level, $context['worker'], $context['process']], 'the death of a worker');
+    check(str_starts_with($message, "Worker 2 (process $workers[2]) was killed by signal 9"), $message);
+    $server->line('worker.started', ['worker' => 2]);
+
+    $server->child->signal(1);
+    same('notice', $server->line('reload.started')[1], 'level');
+    // Lines of different processes come in any order.
+    $server->lines(1, fn (array $line): bool => $line[3]['event'] === 'reload.finished' && $line[0] === $master);
+    $server->lines(2, fn (array $line): bool => $line[3]['event'] === 'worker.draining' && $line[0] !== $master);
+    $server->lines(2, fn (array $line): bool => $line[3]['event'] === 'worker.drained');
+
+    $server->child->signal(15);
+    $server->lines(1, fn (array $line): bool => $line[0] === $master && $line[3]['event'] === 'server.stopping');
+    same(0, $server->child->wait(), 'exit status');
+    $server->lines(1, fn (array $line): bool => $line[2] === 'Stopped: all workers have ended');
+    $server->onlyLines();
+});
+
+test('a refused handshake is logged by the worker that it came to', function (): void {
+    $server = new Logging(['workers' => 2]);
+    $server->line('worker.started');
+    $client = $server->client();
+    $client->raw($client->upgradeRequest(['Origin' => 'https://evil.example']))->response();
+    [$pid, $level, , $context] = $server->line('handshake.refused');
+    check($pid !== $server->child->pid, 'the master wrote it');
+    same(['warning', 'origins', true], [$level, $context['option'], in_array($context['worker'], [1, 2], true)], 'level, option, worker');
+});
+
+test('failed accepts are logged, and not once for each attempt', function (): void {
+    $server = new Logging([], 'ulimit -n 120; ');
+    for ($i = 0, $clients = []; $i < 150; $i++) {
+        $clients[] = $server->client();
+    }
+    [, $level, $message, $context] = $server->line('accept.failed');
+    same('error', $level, 'level');
+    check(str_contains($message, 'Too many open files'), $message);
+    same($context['reason'], str_replace('A connection cannot be accepted: ', '', $message), 'reason');
+});
+
+test('TLS handshakes that fail, and certificates that are read again or can not be', function (): void {
+    $certificates = new Certificates();
+    $files = $certificates->issue('localhost');
+    $server = new Logging(['listen' => 'wss://127.0.0.1:0', 'tls' => $files]);
+    $plain = new Client(preg_replace('/^wss/', 'ws', $server->address));
+    $plain->raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")->ended();
+    [, $level, , $context] = $server->line('tls.failed');
+    same(['info', '127.0.0.1'], [$level, $context['remoteAddress']], 'level and address');
+
+    $context = ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]];
+    $client = $server->client($context)->open();
+    $client->send('reloadTls')->message();
+    same('notice', $server->line('tls.reloaded')[1], 'level');
+    file_put_contents($files['certificate'], 'nonsense');
+    $client->send('reloadTls');
+    [, $level, $message] = $server->line('tls.reload_failed');
+    same('error', $level, 'level');
+    check(str_contains($message, $files['certificate']), $message);
+});
+
+test('a PROXY header from a stranger is logged with the option that decides', function (): void {
+    $server = new Logging(['listen' => 'ws://127.0.0.1:0?proxyProtocol', 'trustedProxies' => ['10.0.0.1']]);
+    $server->client()->raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")->ended();
+    [, $level, , $context] = $server->line('proxy.failed');
+    same(['warning', 'trustedProxies'], [$level, $context['option']], 'level and option');
+});
