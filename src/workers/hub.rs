@@ -32,7 +32,7 @@ pub(super) fn serve(
     let status = match served {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            report(Level::Error, "hub.failed", format!("the hub cannot serve: {error}"));
+            report(Level::Error, "hub.ended", format!("the hub cannot serve: {error}"));
             1
         }
         // The panic has said why.

@@ -157,3 +157,28 @@ test('a PROXY header from a stranger is logged with the option that decides', fu
     [, $level, , $context] = $server->line('proxy.failed');
     same(['warning', 'trustedProxies'], [$level, $context['option']], 'level and option');
 });
+
+test('docs/logging.md lists each event, and no other', function (): void {
+    $root = dirname(__DIR__, 2);
+    $subjects = 'server|accept|tls|log|refused|handshake|request|proxy|http2|connection|worker|reload|hub|process|broker|publication';
+    $files = new RecursiveIteratorIterator(new RecursiveDirectoryIterator("$root/src", FilesystemIterator::SKIP_DOTS));
+    $events = [];
+    foreach ($files as $file) {
+        if ($file->getExtension() === 'rs') {
+            preg_match_all("/\"((?:$subjects)\.[a-z_]+)\"/", file_get_contents($file->getPathname()), $found);
+            $events = [...$events, ...array_diff($found[1], ['hub.sock'])];
+        }
+    }
+    preg_match_all("/`((?:$subjects)\.[a-z_]+)`/", file_get_contents("$root/docs/logging.md"), $listed);
+    $listed = array_unique($listed[1]);
+    check(count($listed) > 30, 'only ' . count($listed) . ' events are listed');
+    same([], array_values(array_diff(array_unique($events), $listed)), 'the list of events that are not documented');
+    same([], array_values(array_diff($listed, $events)), 'the list of documented events that do not exist');
+});
+
+test("the guide's logger runs as printed", function (): void {
+    preg_match('/```php\n(.*?)```/s', file_get_contents(dirname(__DIR__, 2) . '/docs/logging.md'), $code);
+    $child = Child::code(str_replace('127.0.0.1:8080', '127.0.0.1:0', $code[1]) . '$server->start(); $server->stop(); $server->run();');
+    same(0, $child->wait(), 'exit status');
+    check(preg_match('~^info: Listening on ws://127.0.0.1:\d+\ninfo: Stopping: 0 .*\ninfo: Stopped: ~', $child->output) === 1, $child->output);
+});
