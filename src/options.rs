@@ -106,6 +106,7 @@ pub(crate) fn register() {
         (c"maxRequests", Type::INT, c"0"),
         (c"maxMemory", Type::INT, c"0"),
         (c"logger", Type::MIXED, c"null"),
+        (c"maxPendingTotal", Type::INT, c"67108864"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -211,7 +212,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 34)?;
+    call.arity(0, 35)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -230,7 +231,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
         }
         Some(_) => Some(args.size("maxConnections", 0, 1, i64::MAX)?),
     };
-    let config = Config {
+    let mut config = Config {
         max_connections_per_ip: args.size("maxConnectionsPerIp", base.max_connections_per_ip, 0, i64::MAX)?,
         max_message_size: args.size("maxMessageSize", base.max_message_size, 1, MOST_BYTES)?,
         max_header_size: args.size("maxHeaderSize", base.max_header_size, 8192, 1 << 20)?,
@@ -266,6 +267,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
     let max_requests = args.int("maxRequests", 0, 0, i64::MAX)? as u64;
     let max_memory = args.size("maxMemory", 0, 0, i64::MAX)?;
     let logger = logger(args)?;
+    config.max_pending_total = args.size("maxPendingTotal", config.max_pending_total, 1 << 20, i64::MAX)?;
     Ok(Settings { config, max_connections, workers, max_requests, max_memory, logger })
 }
 

@@ -510,6 +510,10 @@ final class Server implements \Countable
      * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
      * - `pendingMessages`: messages received that wait for PHP now
      * - `pendingBytes`: payload bytes of these
+     * - `pendingTotal`: bytes of everything that waits for PHP now, as {@see Options::$maxPendingTotal}
+     *   counts them
+     * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
+     * - `refusedPending`: handshakes and plain requests refused for maxPendingTotal (503)
      * - `waitingFrames`: frames that wait to be written to their sockets now
      * - `waitingBytes`: bytes that wait on these connections, as bufferedAmount() counts them
      * - `topics`: topics and patterns with at least one subscriber now
@@ -828,6 +832,15 @@ final class Options
     public readonly mixed $logger;
 
     /**
+     * Bytes of everything that may wait for PHP, of all connections together: payloads, request heads,
+     * bodies, input that {@see $maxPendingMessages} and {@see $maxPendingBytes} hold back, and some
+     * 200 bytes for each event. Beyond it no socket is read, and handshakes and plain requests are
+     * answered with 503, until half of it is free again. Bodies may take half of it, or a single one
+     * {@see $maxBodySize}. Counts in each worker for itself.
+     */
+    public readonly int $maxPendingTotal;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -866,6 +879,7 @@ final class Options
      * @param int $maxMemory Bytes, at least 0.
      * @param object|callable|null $logger A PSR-3 logger, or
      *        `function (string $level, string $message, array $context): void`.
+     * @param int $maxPendingTotal Bytes, at least 1048576.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -904,6 +918,7 @@ final class Options
         int $maxRequests = 0,
         int $maxMemory = 0,
         mixed $logger = null,
+        int $maxPendingTotal = 67108864,
     ) {}
 }
 

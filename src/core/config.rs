@@ -46,6 +46,9 @@ pub struct Config {
     pub max_pending_messages: usize,
     /// Bytes of one connection that may wait undelivered before its socket is no longer read.
     pub max_pending_bytes: usize,
+    /// Bytes of everything that may wait for the host, of all connections together: beyond it no
+    /// socket is read, and handshakes and plain requests are answered with 503.
+    pub max_pending_total: usize,
     /// Which `Origin` headers are admitted.
     pub origins: Origins,
     /// Subprotocols of the server, most wanted first.
@@ -252,6 +255,7 @@ impl Default for Config {
             slow_consumer: SlowConsumer::Close,
             max_pending_messages: 256,
             max_pending_bytes: 4 << 20,
+            max_pending_total: 64 << 20,
             origins: Origins::SameHost,
             subprotocols: Vec::new(),
             strict_subprotocols: false,

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
 
 use crate::admission::Limits;
+use crate::backlog::{Backlog, Share};
 use crate::bus::{Port, Replica};
 use crate::chunks::Chunks;
 use crate::closing::Closing;
@@ -19,7 +20,7 @@ use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::io;
 use crate::notices::Notices;
-use crate::queue::{Events, Item, Mailbox};
+use crate::queue::{EventBatch, Events, Item, Mailbox};
 use crate::static_files::StaticFiles;
 use crate::stats::{Closes, Counters, Stats, Taken};
 use crate::tls::TlsState;
@@ -41,6 +42,7 @@ const READ_BUFFER: usize = 64 << 10;
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) credit: Credit,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) counters: Counters,
     pub(crate) closes: Closes,
     pub(crate) taken: Taken,
@@ -111,6 +113,8 @@ pub(crate) struct Env {
     pub(crate) unwritten: usize,
     /// A batch of commands was too much for one turn.
     pub(crate) behind: bool,
+    /// This thread's view of what waits for the host.
+    pub(crate) share: Share,
     /// [`io::attend`] is running.
     pub(crate) attending: bool,
     /// Polls of sessions since the last batch.
@@ -124,6 +128,7 @@ impl Env {
     pub(crate) fn new(server: Arc<State>, index: u16) -> Self {
         let closing = Closing::new(server.config.close_timeout);
         Self {
+            share: Share::new(server.backlog.clone()),
             server,
             index,
             chunks: Chunks::default(),
@@ -170,11 +175,21 @@ impl Env {
 
     /// Adds to the batch.
     pub(crate) fn emit(&mut self, item: Item) {
+        let early = self.share.add(item.size());
         self.events.push(item);
         let n = self.events.len();
-        if n >= WAKING_BATCH || n.is_multiple_of(BATCH) && !self.server.waker.is_asleep() {
+        if early || n >= WAKING_BATCH || n.is_multiple_of(BATCH) && !self.server.waker.is_asleep() {
             self.publish();
         }
+    }
+
+    /// Whether too much waits for the host, so that sockets must not be read.
+    pub(crate) fn is_full(&mut self) -> bool {
+        let (full, new) = self.share.is_full();
+        if new {
+            Counters::one(&self.server.counters.pending_full);
+        }
+        full
     }
 
     /// Publishes now and then while the thread is too busy to park, so that what one connection
@@ -193,7 +208,8 @@ impl Env {
         if self.events.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.events, Vec::with_capacity(BATCH));
+        let items = std::mem::replace(&mut self.events, Vec::with_capacity(BATCH));
+        let batch = EventBatch { items, bytes: self.share.take_batch() };
         if !self.attending {
             self.attending = true;
             tokio::spawn(io::attend());
@@ -221,6 +237,7 @@ impl Env {
                 Counters::add(shared, std::mem::take(local));
             }
         }
+        self.share.publish();
     }
 
     pub(crate) fn codec(&mut self) -> Box<Codec> {
@@ -266,6 +283,7 @@ impl State {
         // First, so that less is taken than there was.
         let taken = (self.taken.messages.read(), self.taken.bytes.read());
         let dropped = (self.taken.undelivered.read(), self.taken.undelivered_bytes.read());
+        let closes = self.taken.closes.read();
         let mut stats = self.counters.read();
         let pending = |received: u64, undelivered: u64, taken: u64| {
             received.saturating_sub(undelivered).saturating_sub(taken)
@@ -277,7 +295,10 @@ impl State {
         stats.bus_waiting_bytes = self.bus.as_ref().map_or(0, |port| port.queued() as u64);
         stats.closes = self.closes.read();
         stats.connections = stats.opened.saturating_sub(stats.closed);
-        stats.handshakes = (self.limits.open() as u64).saturating_sub(stats.connections);
+        // A connection keeps its place until the host knows of its end.
+        let placed = stats.opened.saturating_sub(closes);
+        stats.handshakes = (self.limits.open() as u64).saturating_sub(placed);
+        stats.pending_total = self.backlog.bytes();
         stats.max_connections = self.config.max_connections as u64;
         stats.started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         stats.handlers = self.handlers.read(self.nanos());

@@ -149,6 +149,24 @@ pub struct Refused {
     pub handshake: bool,
 }
 
+impl Event {
+    /// Bytes of the allocations that it holds.
+    pub(crate) fn heap_size(&self) -> usize {
+        match self {
+            Self::Upgrade { request, .. } => request.size(),
+            Self::Open { request, .. } => request.size() + size_of::<crate::conn::Shared>(),
+            Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
+            Self::Request { request, body, .. } => request.size() + body.len(),
+            Self::Close { reason, .. } | Self::Broker { reason, .. } => reason.len(),
+            Self::Resumed { topic, position, .. } => topic.len() + position.len(),
+            Self::Presence { topic, member, data, .. } => topic.len() + member.len() + data.len(),
+            Self::Unpublished { topic, reason, .. } => topic.len() + reason.len(),
+            // Notices are counted by their place.
+            _ => 0,
+        }
+    }
+}
+
 /// The host's answer to an `Upgrade` event.
 #[derive(Debug)]
 pub enum Decision {

@@ -5,10 +5,8 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioTimer;
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -33,13 +31,14 @@ use crate::io::{self, Upgraded};
 use crate::metrics;
 use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
-use crate::queue::Item;
+use crate::queue::{Handshake, Item, Plain, Question};
 use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
 use crate::responses::Responses;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::switching;
+use crate::upload::{self, BodyError};
 
 /// How long the peer may take to notice that an HTTP connection is over.
 const LINGER: Duration = Duration::from_secs(1);
@@ -309,7 +308,6 @@ fn length(response: &HttpResponse) -> Option<u64> {
 pub(crate) async fn respond<B>(peer: &Peer, parts: Parts, body: B) -> Outcome
 where
     B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let response = match examine(&parts, &peer.state.config) {
         Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
@@ -336,6 +334,9 @@ async fn upgrade(peer: &Peer, parts: &Parts, accept: Option<&str>) -> Result<Acc
     if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
         return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
     }
+    if state.backlog.is_full() {
+        return Err(overloaded());
+    }
     let request = peer.request(parts);
     let full = |cause, status, body| Err(Refusal::new(cause, status, body).header("Retry-After", "5"));
     let admission = match state.limits.admit(request.remote().map(|a| a.ip())) {
@@ -354,8 +355,8 @@ async fn upgrade(peer: &Peer, parts: &Parts, accept: Option<&str>) -> Result<Acc
     let mut headers = Vec::new();
     let mut asked = None;
     if state.wants(Interest::UPGRADE) {
-        let question = Asked::new(state);
-        match decision(state, &question, &request).await {
+        let (question, answer) = Asked::new(state, &request);
+        match tokio::time::timeout(state.config.handshake_timeout, answer).await.ok().and_then(Result::ok) {
             Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
                 subprotocol = chosen.or(subprotocol);
                 headers = more;
@@ -386,16 +387,23 @@ async fn upgrade(peer: &Peer, parts: &Parts, accept: Option<&str>) -> Result<Acc
 }
 
 /// A question to the host. When it is dropped before the connection is open, because the peer
-/// went away or the time is up, the host is told.
+/// went away or the time is up, it is taken back; a host that knows of it already gets an event.
 #[derive(Debug)]
 struct Asked {
     ticket: Ticket,
+    question: Question<Handshake>,
     open: bool,
 }
 
 impl Asked {
-    fn new(state: &State) -> Self {
-        Self { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)), open: true }
+    /// Also returns where the answer comes.
+    fn new(state: &State, request: &Arc<Request>) -> (Self, oneshot::Receiver<Decision>) {
+        let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let question = Question::new(Handshake { request: request.clone(), reply });
+        let asked = Self { ticket, question: question.share(), open: true };
+        io::with(|io| io.emit(Item::Upgrade { ticket, question }));
+        (asked, answer)
     }
 
     /// The host hears of it by other ways, or has no need to.
@@ -407,25 +415,16 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        if self.open {
+        if self.open && self.question.take().is_none() {
             io::with(|io| io.emit(Item::plain(Event::UpgradeGone { ticket: self.ticket })));
         }
     }
-}
-
-/// Waits for the host. `None`: it did not answer in time, or not at all.
-async fn decision(state: &State, asked: &Asked, request: &Arc<Request>) -> Option<Decision> {
-    let (reply, answer) = oneshot::channel();
-    let item = Item::Upgrade { ticket: asked.ticket, request: request.clone(), reply };
-    io::with(|io| io.emit(item));
-    tokio::time::timeout(state.config.handshake_timeout, answer).await.ok()?.ok()
 }
 
 /// Answers a request that is not a handshake.
 async fn plain<B>(peer: &Peer, parts: &Parts, body: B) -> Result<HttpResponse, Refusal>
 where
     B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let state = &peer.state;
     let counters = &state.counters;
@@ -453,26 +452,37 @@ where
     if !state.wants(Interest::REQUEST) {
         return Err(not_served(state, parts, is_read));
     }
-    let limited = Limited::new(body, state.config.max_body_size).collect();
-    let body = match tokio::time::timeout(state.config.handshake_timeout, limited).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+    if state.backlog.is_full() {
+        return Err(overloaded());
+    }
+    let announced = parts.headers.get(CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    let collected = upload::collect(body, announced, state.config.max_body_size, &state.backlog);
+    let body = match tokio::time::timeout(state.config.handshake_timeout, collected).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(BodyError::TooLarge)) => {
             return Err(Refusal::new(Cause::BodySize, 413, "The body is too large."));
         }
-        Ok(Err(_)) => {
+        Ok(Err(BodyError::Malformed)) => {
             return Err(Refusal::new(Cause::Malformed, 400, "The body is malformed or incomplete."));
         }
+        Ok(Err(BodyError::Full)) => return Err(overloaded()),
         Err(_) => return Err(Refusal::new(Cause::BodyTime, 408, "The body did not arrive in time.")),
     };
     Counters::one(&counters.http_requests);
     let request = peer.request(parts);
-    let asked = Requested { ticket: Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed)) };
+    let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
     let (reply, response) = oneshot::channel();
-    io::with(|io| io.emit(Item::Request { ticket: asked.ticket, request, body, reply }));
+    let question = Question::new(Plain { request, body, reply });
+    let mut asked = Requested { ticket, question: question.share(), open: true };
+    io::with(|io| io.emit(Item::Request { ticket, question }));
     match tokio::time::timeout(state.config.handshake_timeout, response).await {
-        Ok(Ok(response)) => Ok(build(response)),
-        // The host has dropped the request: it stops, or it failed to answer.
-        Ok(Err(_)) => Err(Refusal::new(Cause::Dropped, 500, "The server could not answer.")),
+        Ok(answer) => {
+            asked.open = false;
+            // An error means that the host has dropped the request: it stops, or it failed to answer.
+            let failed = |_| Refusal::new(Cause::Dropped, 500, "The server could not answer.");
+            answer.map(build).map_err(failed)
+        }
         Err(_) => Err(Refusal::new(Cause::Unanswered, 504, "The server did not answer in time.")),
     }
 }
@@ -496,15 +506,24 @@ fn not_served(state: &State, parts: &Parts, is_read: bool) -> Refusal {
     refusal.connection(Some("Upgrade, close"))
 }
 
-/// A plain request that the host knows of, until it is answered or void.
+/// A plain request to the host, likewise.
 struct Requested {
     ticket: Ticket,
+    question: Question<Plain>,
+    open: bool,
 }
 
 impl Drop for Requested {
     fn drop(&mut self) {
-        io::with(|io| io.emit(Item::RequestGone { ticket: self.ticket }));
+        if self.open && self.question.take().is_none() {
+            io::with(|io| io.emit(Item::RequestGone { ticket: self.ticket }));
+        }
     }
+}
+
+/// Too much waits for the host.
+fn overloaded() -> Refusal {
+    Refusal::new(Cause::Backlog, 503, "The application is too busy.").header("Retry-After", "5")
 }
 
 /// The host's headers have been checked; one that hyper doesn't take is left out.

@@ -29,7 +29,7 @@ use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
 use crate::queue::{Command, Item, Mailbox, Stopping, Target};
 use crate::request::Request;
-use crate::session::Session;
+use crate::session::{Early, Session};
 use crate::stats::Counters;
 use crate::stream::Stream;
 
@@ -140,6 +140,7 @@ pub(crate) fn run(
         tokio::spawn(collect(state.clone(), index));
         tokio::spawn(keep_alive(state.clone(), first));
         tokio::spawn(crate::closing::watch(with(|io| io.env.closing.began())));
+        tokio::spawn(read_again(state.clone(), index));
         if index == 0 {
             tokio::spawn(crate::tls::watch(state.clone()));
         }
@@ -224,6 +225,18 @@ pub(crate) async fn attend() {
         if goes_on != Some(true) {
             return;
         }
+    }
+}
+
+/// Wakes the sessions that wait for room in the backlog when there is some.
+async fn read_again(state: Arc<State>, index: u16) {
+    loop {
+        state.backlog.room(index).await;
+        with(|io| {
+            for target in io.env.share.take_waiting() {
+                io.with_session(target, |session, _| session.wake());
+            }
+        });
     }
 }
 
@@ -346,9 +359,9 @@ impl Io {
             request: upgraded.request,
             subprotocol: upgraded.subprotocol,
         }));
+        let early = Early::copy(&upgraded.early, &mut self.env);
         let deflate = upgraded.compression.map(|agreed| Box::new(Deflate::new(agreed)));
-        let session =
-            Session::new(shared, stream, upgraded.early, deflate, upgraded.admission, self.env.tick);
+        let session = Session::new(shared, stream, early, deflate, upgraded.admission, self.env.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
         self.env.live += 1;
         if self.len() == 1 {

@@ -33,6 +33,7 @@ pub mod stats;
 pub mod fuzzing;
 
 mod admission;
+mod backlog;
 mod body;
 mod chunks;
 mod closing;
@@ -80,6 +81,7 @@ mod tls_stream;
 mod topics;
 mod track;
 mod unix_socket;
+mod upload;
 mod utf8;
 mod wake;
 mod whole;

@@ -50,6 +50,7 @@ families! {
     "publishers" "Connections to the publish socket." { = publishers }
     "pending_messages" "Messages received that wait for PHP." { = pending_messages }
     "pending_bytes" "Payload bytes received that wait for PHP." { = pending_bytes }
+    "pending_total_bytes" "Bytes of everything that waits for PHP, as maxPendingTotal counts them." { = pending_total }
     "waiting_frames" "Frames that wait to be written to their sockets." { = waiting_frames }
     "waiting_bytes" "Bytes that wait to be written to their sockets, framing included." { = waiting_bytes }
     "sockets_accepted_total" "Sockets accepted." { = accepted }
@@ -61,6 +62,8 @@ families! {
         "origin" refused_origin,
         "callback" rejected
     }
+    "overload_refusals_total" "Handshakes and plain requests refused because of maxPendingTotal (503)."
+        { = refused_pending }
     "bad_requests_total" "Malformed requests (400, 405, 426, 431 and the like)." { = bad_requests }
     "http_requests_total" "Plain HTTP requests answered." { = http_requests }
     "timeouts_total" "Peers that took too long: for the request, or onUpgrade for its decision; to answer a ping; to \
@@ -95,6 +98,7 @@ families! {
     }
     "connections_lost_total" "Connections that ended without a close frame." { = abnormal }
     "read_pauses_total" "Times a socket was not read because its messages waited for PHP." { = paused }
+    "pending_full_total" "Times an I/O thread stopped reading because of maxPendingTotal." { = pending_full }
     "publish_waits_total" "Times PHP had to wait because an I/O thread had more to deliver than it got done."
         { = host_waits }
     "tls_errors_total" "TLS handshakes that failed." { = tls_errors }

@@ -110,6 +110,13 @@ pub(crate) struct Place {
     bytes: usize,
 }
 
+impl Place {
+    /// Bytes of the notice.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.notices.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
+use crate::admission::Admission;
 use crate::bus::Ask;
 use crate::conn::Shared;
 use crate::entry::Entry;
@@ -16,8 +17,9 @@ use crate::event::{ConnId, Decision, Event, Response, Ticket};
 use crate::notices::Place;
 use crate::request::Request;
 use crate::topics::{Change, TopicId};
+use crate::upload::Body;
 
-/// What an I/O thread tells the host.
+/// What an I/O thread tells the host. [`backlog`](crate::backlog) says what bounds each kind.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// The connection is at hand for its credit.
@@ -36,14 +38,11 @@ pub(crate) enum Item {
     },
     Upgrade {
         ticket: Ticket,
-        request: Arc<Request>,
-        reply: oneshot::Sender<Decision>,
+        question: Question<Handshake>,
     },
     Request {
         ticket: Ticket,
-        request: Arc<Request>,
-        body: Bytes,
-        reply: oneshot::Sender<Response>,
+        question: Question<Plain>,
     },
     /// The ticket's reply channel can be forgotten.
     RequestGone {
@@ -53,17 +52,100 @@ pub(crate) enum Item {
     Presence,
     /// A log line or a refused request, and the room that it takes up.
     Notice(Box<(Place, Event)>),
+    /// The end of a connection. Boxed, as below.
+    Closed(Box<Closed>),
     /// Boxed: some are large, and messages are moved with as many bytes.
     Plain(Box<Event>),
+}
+
+/// The last item of a connection.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) id: ConnId,
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+    /// Released when the host takes the item: until then the connection counts.
+    pub(crate) admission: Admission,
+}
+
+/// Contents of [`Item::Upgrade`].
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) request: Arc<Request>,
+    pub(crate) reply: oneshot::Sender<Decision>,
+}
+
+/// Contents of [`Item::Request`].
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pub(crate) request: Arc<Request>,
+    pub(crate) body: Body,
+    pub(crate) reply: oneshot::Sender<Response>,
+}
+
+/// Contents of a question to the host, shared with the asker: whoever comes first takes them.
+#[derive(Debug)]
+pub(crate) struct Question<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Question<T> {
+    pub(crate) fn new(contents: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(contents))))
+    }
+
+    /// The asker's handle, by which it can take the contents back.
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        self.lock().take()
+    }
+
+    /// What `f` makes of the contents; 0 when they have been taken.
+    fn size(&self, f: impl FnOnce(&T) -> usize) -> usize {
+        self.lock().as_ref().map_or(0, f)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Item {
     pub(crate) fn plain(event: Event) -> Self {
         Self::Plain(Box::new(event))
     }
+
+    /// Bytes that it takes up while it waits, for the [backlog](crate::backlog). A body counts
+    /// apart, because it is released as soon as the client gives up.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        /// Its place in a batch, whose vector may have twice the room, and what the allocator adds
+        /// to a payload.
+        const ITEM: usize = 2 * size_of::<Item>() + 32;
+        /// Allocations of a question, which stays in the batch when its contents are gone.
+        const QUESTION: usize = size_of::<Mutex<Option<Plain>>>() + 64;
+        ITEM + match self {
+            Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
+            Self::Upgrade { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
+            Self::Request { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
+            Self::Closed(closed) => size_of::<Closed>() + closed.reason.len(),
+            Self::Plain(event) => size_of::<Event>() + event.heap_size(),
+            Self::Notice(notice) => notice.0.bytes(),
+            Self::Ending { .. } | Self::RequestGone { .. } | Self::Presence => 0,
+        }
+    }
 }
 
-pub(crate) type Events = (Sender<Vec<Item>>, Receiver<Vec<Item>>);
+/// Items that are handed to the host together.
+#[derive(Debug, Default)]
+pub(crate) struct EventBatch {
+    pub(crate) items: Vec<Item>,
+    /// Their sizes, to be released when the host has dealt with them.
+    pub(crate) bytes: u64,
+}
+
+pub(crate) type Events = (Sender<EventBatch>, Receiver<EventBatch>);
 
 /// Which connection; the slot is valid only while the id there is the same.
 #[derive(Debug, Clone, Copy)]

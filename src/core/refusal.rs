@@ -40,6 +40,8 @@ pub(crate) enum Cause {
     Unanswered,
     /// The host has dropped the request without an answer.
     Dropped,
+    /// `maxPendingTotal` is reached.
+    Backlog,
     /// The server is stopping.
     Stopping,
 }
@@ -54,6 +56,7 @@ impl Cause {
             Self::Address => &counters.refused_per_ip,
             Self::Undecided | Self::BodyTime => &counters.handshake_timeouts,
             Self::Rejected => &counters.rejected,
+            Self::Backlog => &counters.refused_pending,
             Self::Unanswered | Self::Dropped | Self::Stopping => return None,
         })
     }
@@ -66,6 +69,7 @@ impl Cause {
             Self::Address => "maxConnectionsPerIp",
             Self::Subprotocol => "strictSubprotocols",
             Self::BodySize => "maxBodySize",
+            Self::Backlog => "maxPendingTotal",
             Self::Undecided | Self::BodyTime | Self::Unanswered => "handshakeTimeout",
             Self::Malformed | Self::NotServed | Self::Rejected | Self::Dropped | Self::Stopping => "",
         }
@@ -88,6 +92,7 @@ impl Cause {
             Self::BodyTime => "The body did not arrive within the option handshakeTimeout.",
             Self::Unanswered => "onRequest did not answer within the option handshakeTimeout.",
             Self::Dropped => "onRequest did not answer.",
+            Self::Backlog => "As much waits for PHP as the option maxPendingTotal allows.",
             Self::Rejected => "The application rejected the handshake.",
             Self::Malformed | Self::NotServed | Self::Stopping => return None,
         })
@@ -97,7 +102,7 @@ impl Cause {
     /// requests to a WebSocket server are mostly from crawlers.
     fn kind(self, handshake: bool) -> Kind {
         let level = match self {
-            Self::Undecided | Self::Unanswered | Self::Dropped => Level::Warning,
+            Self::Undecided | Self::Unanswered | Self::Dropped | Self::Backlog => Level::Warning,
             Self::Rejected | Self::Stopping => Level::Info,
             Self::NotServed => Level::Debug,
             _ if !handshake => Level::Info,

@@ -45,6 +45,11 @@ impl Request {
         self
     }
 
+    /// Bytes that it takes up.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.head.len() + self.client_certificate.as_ref().map_or(0, |der| der.len())
+    }
+
     /// `GET`, …; `CONNECT` for a WebSocket over HTTP/2 (RFC 8441 section 4).
     pub fn method(&self) -> &str {
         let line = self.line();

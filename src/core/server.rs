@@ -25,7 +25,7 @@ use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::handlers::{Handler, Stopwatch};
 use crate::listener::lift;
-use crate::queue::{Command, Item, Stopping, Target};
+use crate::queue::{Closed, Command, EventBatch, Handshake, Item, Plain, Stopping, Target};
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
@@ -74,6 +74,8 @@ pub struct Server {
     process: u32,
     /// The batch that is being handed out, last event first.
     batch: RefCell<Vec<Item>>,
+    /// Its share of the backlog, released with its last event.
+    batch_bytes: Cell<u64>,
     /// The threads (one bit each) that have something to take with the next flush.
     posted: Cell<u64>,
     /// Where all that was posted is one message: its connection.
@@ -117,14 +119,14 @@ impl Server {
     /// The next event, or `None` when none waits now. Returns its share of the connection's credit.
     pub fn next_event(&self) -> Option<Event> {
         loop {
-            let item = self.batch.borrow_mut().pop();
-            let Some(item) = item else {
-                let Ok(mut batch) = self.state.events.1.try_recv() else {
+            let Some(item) = self.next_item() else {
+                let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
                     self.state.handling.store(0, Ordering::Release);
                     return None;
                 };
-                batch.reverse();
-                *self.batch.borrow_mut() = batch;
+                items.reverse();
+                *self.batch.borrow_mut() = items;
+                self.batch_bytes.set(bytes);
                 continue;
             };
             self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
@@ -154,13 +156,15 @@ impl Server {
                     conn.end();
                     self.post(conn.thread, Command::Answered(Target::from(&*conn)));
                 }
-                Item::Upgrade { ticket, request, reply } => {
+                Item::Upgrade { ticket, question } => {
+                    let Some(Handshake { request, reply }) = question.take() else { continue };
                     self.upgrades.borrow_mut().insert(ticket, reply);
                     return Some(Event::Upgrade { ticket, request });
                 }
-                Item::Request { ticket, request, body, reply } => {
+                Item::Request { ticket, question } => {
+                    let Some(Plain { request, body, reply }) = question.take() else { continue };
                     self.requests.borrow_mut().insert(ticket, reply);
-                    return Some(Event::Request { ticket, request, body });
+                    return Some(Event::Request { ticket, request, body: body.into_bytes() });
                 }
                 Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
                 Item::Presence => {
@@ -176,14 +180,18 @@ impl Server {
                     let (_place, event) = *notice;
                     return Some(event);
                 }
+                Item::Closed(closed) => {
+                    let Closed { id, code, reason, admission } = *closed;
+                    drop(admission);
+                    self.state.taken.closes.add(1);
+                    self.topics.borrow_mut().forget(id);
+                    self.tell_changes();
+                    self.absent(id);
+                    return Some(Event::Close { id, code, reason });
+                }
                 Item::Plain(event) => {
                     match &*event {
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
-                        Event::Close { id, .. } => {
-                            self.topics.borrow_mut().forget(*id);
-                            self.tell_changes();
-                            self.absent(*id);
-                        }
                         Event::Unpublished { .. } => {
                             if let Some(port) = &self.state.bus {
                                 port.complained();
@@ -195,6 +203,16 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// The next item of the batch that is being handed out.
+    fn next_item(&self) -> Option<Item> {
+        let mut batch = self.batch.borrow_mut();
+        let item = batch.pop();
+        if batch.is_empty() && self.batch_bytes.get() > 0 {
+            self.state.backlog.release(self.batch_bytes.take());
+        }
+        item
     }
 
     fn taken(&self, conn: &Arc<crate::conn::Shared>, bytes: usize) {

@@ -1,6 +1,7 @@
 //! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
 
 mod closing;
+mod early;
 mod input;
 mod topics;
 
@@ -23,13 +24,15 @@ use crate::notices::{PING_TIMEOUT, SLOW};
 use crate::outbox::Outbox;
 use crate::partial::Partial;
 use crate::progress::Progress;
-use crate::queue::Item;
+use crate::queue::{Closed, Item};
 use crate::stats::Counters;
 use crate::stream::Stream;
 
 use closing::Ending;
+use early::Inflated;
 use topics::{Resumes, Subscription};
 
+pub(crate) use early::Early;
 pub(crate) use topics::Published;
 
 /// Reads of one poll, of up to 128 KiB each, before other connections get their turn.
@@ -71,9 +74,11 @@ pub(crate) struct Session {
     codec: Option<Box<Codec>>,
     /// The start of a message that goes on with the next input, before the engine's turn if any.
     partial: Option<Box<Partial>>,
-    /// Bytes that were received and not looked at yet: those that arrived with the handshake, and
-    /// what follows compressed messages that were enough for now.
-    early: Bytes,
+    /// Bytes that were received and not looked at yet.
+    early: Early,
+    inflated: Option<Box<Inflated>>,
+    /// Place among those that wait for room in the backlog; 0 where it does not wait.
+    place: u64,
     /// permessage-deflate, if it was negotiated.
     deflate: Option<Box<Deflate>>,
     phase: Phase,
@@ -89,7 +94,7 @@ pub(crate) struct Session {
     progress: Progress,
     /// Counted in [`Env::unwritten`].
     unwritten: bool,
-    /// Counts against the limits until the end is reported.
+    /// Counts against the limits; goes to the host with the report of the end.
     admission: Option<Admission>,
     /// Of the connection's task.
     waker: Option<Waker>,
@@ -112,12 +117,14 @@ impl Session {
     pub(crate) fn new(
         shared: Arc<Shared>,
         stream: Stream,
-        early: Bytes,
+        early: Early,
         deflate: Option<Box<Deflate>>,
         admission: Admission,
         tick: u32,
     ) -> Self {
         Self {
+            inflated: None,
+            place: 0,
             shared,
             stream,
             out: Outbox::default(),
@@ -179,11 +186,16 @@ impl Session {
             if self.is_paused() {
                 return self.stream.gather(cx);
             }
-            if !self.early.is_empty() || self.deflate.as_ref().is_some_and(|d| d.is_full()) {
-                let early = std::mem::take(&mut self.early);
-                self.receive(env, &early);
+            if self.holds_input() {
+                // Even when the backlog is full: part of it is what is held back here.
+                self.receive_early(env);
                 continue;
             }
+            if env.is_full() && self.phase == Phase::Open {
+                env.share.await_room((&*self.shared).into(), env.index, &mut self.place);
+                return self.stream.gather(cx);
+            }
+            self.place = 0;
             match self.read(env, cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0)) => return self.lost(env, "the peer went away without a close frame"),
@@ -209,7 +221,8 @@ impl Session {
             if n >= LARGE {
                 self.large = self.deflate.is_none() && self.stream.is_plain();
             }
-            self.receive(env, &buffer[..n]);
+            let left = self.receive(env, &buffer[..n]);
+            self.hold_back(env, &buffer[n - left..n]);
         }
         env.read = buffer;
         polled
@@ -229,7 +242,8 @@ impl Session {
             self.receive_chunk(env, input);
         } else if !chunk.is_empty() {
             self.large = false;
-            self.receive(env, &chunk);
+            let left = self.receive(env, &chunk);
+            self.hold_back(env, &chunk[chunk.len() - left..]);
         }
         env.chunks.give_back(chunk);
         polled
@@ -403,7 +417,7 @@ impl Session {
     /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
     pub(crate) fn keep_alive(&mut self, env: &mut Env, interval: u32, timeout: u32) {
         // While we don't read, we can't hear.
-        if self.phase != Phase::Open || self.is_paused() {
+        if self.phase != Phase::Open || self.is_paused() || self.place != 0 || env.is_full() {
             self.heard = env.tick;
             self.pinged = None;
             return;
@@ -453,14 +467,13 @@ impl Session {
         }
         Counters::one(&env.server.counters.closed);
         env.server.closes.count(code);
-        drop(admission);
         env.live -= 1;
         env.ended.notify_one();
         for topic in std::mem::take(&mut self.topics) {
             env.hub.leave(topic.id, self.shared.slot);
         }
         self.resumes = None;
-        env.emit(Item::plain(Event::Close { id: self.shared.id, code, reason }));
+        env.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
     }
 
     fn die(&mut self, env: &mut Env) {
@@ -469,6 +482,7 @@ impl Session {
         }
         env.unsent += self.out.len() as u64;
         self.phase = Phase::Dead;
+        self.discard_input(env);
         self.shared.direct.end();
         self.note(env);
         self.written(env);

@@ -121,6 +121,13 @@ counters! {
     pending_messages,
     /// Payload bytes of these.
     pending_bytes,
+    /// Bytes of everything that waits for the host now, as `max_pending_total` counts them: payloads,
+    /// request heads, bodies, input held back, and a fixed cost for each event.
+    pending_total,
+    /// Times an I/O thread stopped reading because of `max_pending_total`.
+    pending_full,
+    /// Handshakes and plain requests refused for `max_pending_total` (503).
+    refused_pending,
     /// Frames that wait to be written to their sockets now.
     waiting_frames,
     /// Bytes of these, and what else the host has sent to the same connections.
@@ -229,6 +236,7 @@ impl Stats {
             http_sockets: 0,
             pending_messages: 0,
             pending_bytes: 0,
+            pending_total: 0,
             waiting_frames: 0,
             waiting_bytes: 0,
             topics: 0,
@@ -315,7 +323,9 @@ impl Single {
 pub(crate) struct Taken {
     pub(crate) messages: Single,
     pub(crate) bytes: Single,
-    /// Of these, what was not delivered.
+    /// Ends of connections.
+    pub(crate) closes: Single,
+    /// Messages taken that were not delivered, because the host had closed their connection.
     pub(crate) undelivered: Single,
     pub(crate) undelivered_bytes: Single,
 }

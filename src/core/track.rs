@@ -62,8 +62,8 @@ impl Tracker {
         all
     }
 
-    /// Follows the next piece of the stream, but not beyond where it stands between two messages.
-    /// Also says how many bytes that was: not 0, where there are any.
+    /// Follows the next piece of the stream, but not beyond the end of a message or a control frame,
+    /// so that each can be weighed before the next. Also says how many bytes that was: not 0, where there are any.
     pub(crate) fn scan_message(&mut self, input: &[u8]) -> (Scan, usize) {
         let mut rest = input;
         let scan = self.follow(&mut rest);
@@ -86,7 +86,7 @@ impl Tracker {
                     return scan;
                 }
                 self.end_of_frame(&mut scan);
-                if self.is_clean() {
+                if self.is_clean() || self.frame.control {
                     return scan;
                 }
             }
@@ -106,7 +106,7 @@ impl Tracker {
             self.frame.checked = !frame.control && self.text && !whole;
             if length == 0 {
                 self.end_of_frame(&mut scan);
-                if self.is_clean() {
+                if self.is_clean() || self.frame.control {
                     return scan;
                 }
             }

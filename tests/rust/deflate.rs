@@ -549,6 +549,27 @@ fn a_short_input_that_holds_a_lot_waits_for_the_host() {
 }
 
 #[test]
+fn reading_stops_at_the_message_at_which_the_credit_ends() {
+    let (server, address) = start(Config { max_pending_messages: 16, ..shared() });
+    let mut client = negotiated(address);
+    opened(&server);
+    // Inflated, all of them together take less than one step. The failure comes behind them.
+    let input = [frame(0xc1, HELLO).repeat(1000), frame(0xb1, b"reserved bits")].concat();
+    client.write_all(&input).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while server.stats().paused == 0 {
+        assert!(Instant::now() < deadline, "the socket is read on");
+        std::thread::yield_now();
+    }
+    assert_eq!(server.stats().messages_in, 16);
+    for _ in 0..1000 {
+        assert_eq!(message(&server).0, b"Hello");
+    }
+    assert_eq!(closed(&server).0, 1002);
+    assert_eq!(server.stats().pending_total, 0);
+}
+
+#[test]
 fn our_close_is_answered_behind_what_waits() {
     let (server, address) = start(Config { max_pending_bytes: 1 << 20, ..shared() });
     let mut client = negotiated(address);

@@ -8,7 +8,7 @@ use crate::bus::wire::Up;
 use crate::error::{PublishFailed, TopicError};
 use crate::event::{ConnId, Connection, Event, Interest, Member};
 use crate::patterns::check_topic;
-use crate::queue::{Command, Item, Target};
+use crate::queue::{Command, EventBatch, Item, Target};
 use crate::server::Server;
 use crate::stats::{Counters, Stats};
 use crate::topics::Route;
@@ -65,7 +65,9 @@ impl Server {
     /// Something for the host itself, behind what waits for it already.
     fn tell(&self, item: Item) {
         // The receiver lives in the same State, so the channel is never disconnected.
-        let _ = self.state.events.0.send(vec![item]);
+        let bytes = item.size() as u64;
+        self.state.backlog.add(bytes);
+        let _ = self.state.events.0.send(EventBatch { items: vec![item], bytes });
         self.state.waker.wake();
     }
 

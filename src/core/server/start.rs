@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Server;
 use crate::admission::Limits;
+use crate::backlog::Backlog;
 use crate::bus::{Joined, Port};
 use crate::config::{Config, Listen};
 use crate::conn::Credit;
@@ -63,6 +64,7 @@ impl Server {
                 messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
                 bytes: config.max_pending_bytes,
             },
+            backlog: Backlog::new(config.max_pending_total, threads),
             counters: Counters::default(),
             closes: Closes::default(),
             taken: Taken::default(),
@@ -91,6 +93,7 @@ impl Server {
             addresses,
             process: std::process::id(),
             batch: RefCell::default(),
+            batch_bytes: Cell::new(0),
             posted: Cell::new(0),
             single: RefCell::default(),
             outgoing_bytes: Cell::new(0),

@@ -148,7 +148,7 @@ impl Session {
         self.codec = None;
         self.partial = None;
         self.deflate = None;
-        self.early = bytes::Bytes::new();
+        self.discard_input(env);
         self.phase = Phase::Lingering { fin: false };
         self.flush(env);
         if self.phase == (Phase::Lingering { fin: false }) {

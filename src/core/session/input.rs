@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::closing::Ending;
+use super::early::{Early, Inflated};
 use super::{INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
 use crate::chunks::LARGE;
 use crate::codec::{Gate, INVALID_TEXT, close_frame, failure};
@@ -14,38 +15,73 @@ use crate::conn::Shared;
 use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::Interest;
-use crate::inflate::Step as Inflated;
+use crate::inflate::Step as Inflate;
 use crate::notices::{PROTOCOL, TOO_BIG};
 use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::whole::{self, Start};
 
-fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
+/// False: the connection has used up its credit, and nothing more of it may be delivered for now.
+#[must_use]
+fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) -> bool {
     env.messages_in += 1;
     env.bytes_in += payload.len() as u64;
     if !shared.delivers() {
         env.undelivered += 1;
         env.undelivered_bytes += payload.len() as u64;
+        return true;
+    }
+    let more = spend(shared, env, payload.len());
+    env.emit(Item::Message { conn: shared.clone(), payload, binary });
+    more
+}
+
+/// Delivers a message that the engine has read; drops it where there is no room.
+fn deliver_if_room(phase: Phase, shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) {
+    if has_room(phase, shared, env) {
+        // The caller of `feed_engine` asks whether there is credit left.
+        let _ = deliver(shared, env, payload, binary);
         return;
     }
-    shared.add_pending(payload.len());
-    if !shared.has_credit(&env.server.credit) && !shared.paused.swap(true, Ordering::SeqCst) {
+    env.messages_in += 1;
+    env.bytes_in += payload.len() as u64;
+    env.undelivered += 1;
+    env.undelivered_bytes += payload.len() as u64;
+}
+
+/// An open connection is not read without credit. One that waits for the peer's close frame is read
+/// on, whatever waits for the host: what there is no room for is dropped.
+fn has_room(phase: Phase, shared: &Shared, env: &mut Env) -> bool {
+    phase == Phase::Open || shared.has_credit(&env.server.credit) && !env.is_full()
+}
+
+/// Takes the credit for one item that goes to the host. False: it is used up.
+#[must_use]
+fn spend(shared: &Shared, env: &Env, bytes: usize) -> bool {
+    shared.add_pending(bytes);
+    if shared.has_credit(&env.server.credit) {
+        return true;
+    }
+    if !shared.paused.swap(true, Ordering::SeqCst) {
         Counters::one(&env.server.counters.paused);
         // The host may have taken all of it just before it could see the flag.
         if shared.has_credit(&env.server.credit) {
             shared.paused.store(false, Ordering::SeqCst);
+            return true;
         }
     }
-    env.emit(Item::Message { conn: shared.clone(), payload, binary });
+    false
 }
 
 impl Session {
-    pub(super) fn receive(&mut self, env: &mut Env, input: &[u8]) {
+    /// Returns how many bytes at the end of `input` must wait for credit.
+    #[must_use]
+    pub(super) fn receive(&mut self, env: &mut Env, input: &[u8]) -> usize {
         self.heard = env.tick;
         self.pinged = None;
         if self.is_over() {
-            return;
+            return 0;
         }
         match self.deflate.take() {
             None => self.feed(env, input),
@@ -61,12 +97,15 @@ impl Session {
         if self.is_over() {
             return;
         }
+        let mut more = true;
         if let Some(partial) = self.partial.take() {
             let Some(used) = self.go_on(env, partial, &input) else { return };
             input.advance(used);
+            more = !self.is_paused();
         }
         // Large messages that are whole and in order are not copied.
-        while self.codec.is_none()
+        while more
+            && self.codec.is_none()
             && self.phase == Phase::Open
             && let Start::Frame(header) = whole::start(&input, env.server.config.max_message_size)
             && header.length >= LARGE
@@ -78,64 +117,76 @@ impl Session {
             if !header.binary && !ascii && std::str::from_utf8(&payload).is_err() {
                 return self.fail(env, 1007, INVALID_TEXT.to_owned());
             }
-            deliver(&self.shared, env, payload.freeze(), header.binary);
+            more = deliver(&self.shared, env, payload.freeze(), header.binary);
         }
-        if !input.is_empty() {
-            self.feed(env, &input);
-        }
+        // A copy is held back, because the chunk is much larger.
+        let left = if more { self.feed(env, &input) } else { input.len() };
+        self.hold_back(env, &input[input.len() - left..]);
     }
 
     /// Nothing that the peer says counts any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Answering | Phase::Lingering { .. } | Phase::Dead)
     }
 
     /// Feeds the engine with what compressed messages in `input` inflate to, as much as is due.
-    fn inflate(&mut self, env: &mut Env, mut deflate: Box<Deflate>, mut input: &[u8]) {
+    /// Returns how many bytes at the end of `input` must wait.
+    fn inflate(&mut self, env: &mut Env, mut deflate: Box<Deflate>, mut input: &[u8]) -> usize {
         let max = env.server.config.max_message_size;
+        if !self.receive_inflated(env) {
+            if !self.is_over() || self.phase == Phase::Answering {
+                self.deflate = Some(deflate);
+            }
+            return input.len();
+        }
         let mut plain = env.deflate.inflaters.plain();
         let mut inflated = 0;
-        loop {
+        let left = loop {
             let step = deflate.read(&mut input, &mut plain, &mut env.deflate, max);
-            if !plain.filled().is_empty() {
-                self.feed(env, plain.filled());
-                plain.clear();
-            }
+            let waits = if plain.filled().is_empty() { 0 } else { self.feed(env, plain.filled()) };
             if self.is_over() {
-                break;
+                break 0;
             }
+            if waits > 0 {
+                let (rest, failure) = (plain.filled().len() - waits, step.err());
+                let plain = Early::copy(&plain.filled()[rest..], env);
+                self.inflated = Some(Box::new(Inflated { plain, failure }));
+                break input.len();
+            }
+            plain.clear();
             inflated += deflate.take_work();
             match step {
-                Ok(Inflated::Done) => break,
-                Ok(Inflated::Full) if !self.is_paused() && inflated < INFLATED_AT_ONCE => {}
-                Ok(Inflated::Full) => {
-                    // A little input may hold a lot: the host takes what there is first, and other
-                    // connections get their turn.
-                    self.early = Bytes::copy_from_slice(input);
-                    break;
-                }
+                Ok(Inflate::Done) => break 0,
+                // A little input may hold a lot: the host takes what there is first, and other
+                // connections get their turn.
+                Ok(Inflate::Full) if self.is_paused() || inflated >= INFLATED_AT_ONCE => break input.len(),
+                Ok(Inflate::Full) => {}
                 Err((code, reason)) => {
                     self.fail(env, code, reason);
-                    break;
+                    break 0;
                 }
             }
-        }
+        };
+        plain.clear();
         env.deflate.inflaters.give_back_plain(plain);
         if !self.is_over() || self.phase == Phase::Answering {
             self.deflate = Some(deflate);
         }
+        left
     }
 
-    /// Hands the messages of plain frames to the host.
-    fn feed(&mut self, env: &mut Env, mut input: &[u8]) {
+    /// Hands the messages of plain frames to the host, as far as there is credit. Returns how many
+    /// bytes at the end of `input` must wait.
+    #[must_use]
+    pub(super) fn feed(&mut self, env: &mut Env, mut input: &[u8]) -> usize {
         let max = env.server.config.max_message_size;
         if self.partial.is_some()
             && let Some(partial) = self.partial.take()
         {
-            let Some(used) = self.go_on(env, partial, input) else { return };
+            let Some(used) = self.go_on(env, partial, input) else { return 0 };
             input = &input[used..];
-            if input.is_empty() {
-                return;
+            if input.is_empty() || self.is_paused() {
+                return input.len();
             }
         }
         // Messages that are whole and in order need no engine: with 32 bytes the I/O thread then
@@ -145,20 +196,25 @@ impl Session {
             if self.codec.is_none() && self.phase == Phase::Open {
                 while let Some(message) = whole::read(input, max) {
                     input = &input[message.used..];
-                    deliver(&self.shared, env, message.payload, message.binary);
+                    if !deliver(&self.shared, env, message.payload, message.binary) {
+                        return input.len();
+                    }
                 }
                 if input.is_empty() {
-                    return;
+                    return 0;
                 }
                 self.partial = Partial::begin(input, max);
                 if self.partial.is_some() {
-                    return;
+                    return 0;
                 }
             }
             let used = self.feed_engine(env, input);
             input = &input[used..];
-            if input.is_empty() || self.is_over() {
-                return;
+            if self.is_over() {
+                return 0;
+            }
+            if input.is_empty() || self.is_paused() {
+                return input.len();
             }
         }
     }
@@ -169,7 +225,8 @@ impl Session {
     fn go_on(&mut self, env: &mut Env, mut partial: Box<Partial>, input: &[u8]) -> Option<usize> {
         match partial.feed(input, env.server.config.max_message_size) {
             Step::Whole(message) => {
-                deliver(&self.shared, env, message.payload, message.binary);
+                // The caller asks whether there is credit left.
+                let _ = deliver(&self.shared, env, message.payload, message.binary);
                 Some(message.used)
             }
             Step::More => {
@@ -194,6 +251,7 @@ impl Session {
         let (scan, used) = codec.tracker.scan_message(input);
         let mut gate = Gate { input: &input[..used], out: &mut self.out, conn: &self.shared };
         let mut left = scan.messages;
+        let phase = self.phase;
         let mut pong = false;
         // The engine is asked once more than there are messages only where it must swallow the
         // start of one that is still to come.
@@ -202,12 +260,17 @@ impl Session {
                 break None;
             }
             match codec.engine.read(&mut gate) {
-                Ok(Message::Text(text)) => deliver(&self.shared, env, text.into(), false),
-                Ok(Message::Binary(payload)) => deliver(&self.shared, env, payload, true),
+                Ok(Message::Text(text)) => deliver_if_room(phase, &self.shared, env, text.into(), false),
+                Ok(Message::Binary(payload)) => deliver_if_room(phase, &self.shared, env, payload, true),
                 Ok(Message::Ping(_)) => pong = true,
                 Ok(Message::Pong(payload)) => {
-                    if payload != KEEP_ALIVE && env.wants(Interest::PONG) && self.shared.delivers() {
-                        self.shared.add_pending(payload.len());
+                    if payload != KEEP_ALIVE
+                        && env.wants(Interest::PONG)
+                        && self.shared.delivers()
+                        && has_room(phase, &self.shared, env)
+                    {
+                        // The caller of `feed_engine` asks whether there is credit left.
+                        let _ = spend(&self.shared, env, payload.len());
                         env.emit(Item::Pong { conn: self.shared.clone(), payload });
                     }
                 }
@@ -243,7 +306,7 @@ impl Session {
         used
     }
 
-    fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
+    pub(super) fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
         self.end(env, Ending::Failed(code, reason));
     }
 

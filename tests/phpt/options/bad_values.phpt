@@ -23,7 +23,7 @@ $bad = [
     'brokerPrefix' => ["a\nb", str_repeat('x', 101)],
     'publishSocket' => ['', 'run/a.sock', '/', "/a\0b", '/' . str_repeat('x', 107), 'tcp:///a'], 'publishSocketMode' => [-1, 01000],
     'staticFiles' => ['', 'public', __FILE__, '/nonexistent', "/tmp\0"],
-    'workers' => [-1, 65], 'maxRequests' => [-1], 'maxMemory' => [-1],
+    'workers' => [-1, 65], 'maxRequests' => [-1], 'maxMemory' => [-1], 'maxPendingTotal' => [-1, 0, 1048575],
     'logger' => [5, true, 'no such function', [], ['a', 'b'], new stdClass()],
 ];
 foreach ($bad as $option => $values) {

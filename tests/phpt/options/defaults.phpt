@@ -45,3 +45,4 @@ workers 1
 maxRequests 0
 maxMemory 0
 logger null
+maxPendingTotal 67108864

@@ -18,6 +18,7 @@ $given = [
     'history' => ['room.*' => new Sprocket\History(5), '7' => new Sprocket\History(bytes: 9)],
     'broker' => 'redis://user:secret@redis.example:6380/2', 'brokerPrefix' => 'chat.', 'brokerQueue' => 100_000,
     'workers' => 4, 'maxRequests' => 100000, 'maxMemory' => 64 << 20, 'logger' => 'error_log',
+    'maxPendingTotal' => 1 << 30,
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);
