@@ -1289,6 +1289,10 @@ final class Connection
      * is how a client begins. What it gives may be anything; what is no position of this topic
      * resumes nothing, with `$complete` false.
      *
+     * What is sent again may exceed {@see Options::$sendBufferLimit}, for one topic at a time: the
+     * replay of the next topic begins when the one before has been written, and {@see unsubscribe()}
+     * cancels one that has not begun.
+     *
      * If the hub can't be reached, the question waits for it; when 64 MiB of questions do (in each
      * process), further ones are answered at once: `$complete` false, the position empty.
      *

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     buffered: AtomicUsize,
     /// Bytes that were sent at once and may wait beyond the limit: what was missed.
     pub(crate) allowance: AtomicUsize,
+    /// A replay was asked for and is not written whole: the next one waits for it.
+    pub(crate) replaying: AtomicBool,
     /// Messages and bytes that were received and not yet taken by the host.
     pending_messages: AtomicU32,
     pending_bytes: AtomicUsize,
@@ -60,6 +62,7 @@ impl Shared {
             paused: AtomicBool::new(false),
             buffered: AtomicUsize::new(0),
             allowance: AtomicUsize::new(0),
+            replaying: AtomicBool::new(false),
             pending_messages: AtomicU32::new(0),
             pending_bytes: AtomicUsize::new(0),
         }

@@ -207,10 +207,13 @@ pub(crate) enum Command {
     /// A frame for the hub. For the first thread.
     Bus(Bytes),
     /// A connection resumes a topic, and the hub is to be asked under this ticket. For the first
-    /// thread, after [`Command::Resuming`].
+    /// thread, after [`Command::Resuming`] or [`Command::Replay`].
     Ask(u64, Box<Ask>),
-    /// What is published until the answer comes, will be in it.
-    Resuming(Target, TopicId, u64),
+    /// What is published until the answer comes, will be in it. The last value: it may be a replay,
+    /// and not only a position.
+    Resuming(Target, TopicId, u64, bool),
+    /// The same for a replay that the connection asks for by itself, when it has written the one before.
+    Replay(u64, Box<Ask>),
     /// The answer.
     Resumed(Box<Resumed>),
     /// To all connections.

@@ -351,6 +351,7 @@ impl Session {
         }
         if self.resumes.is_some() {
             self.shared.allowance.store(0, Ordering::Relaxed);
+            self.ask_next(env);
         }
         if self.phase == (Phase::Lingering { fin: false }) && self.stream.shutdown_write() {
             self.phase = Phase::Lingering { fin: true };

@@ -310,6 +310,76 @@ fn resuming_under_fire_is_exactly_once() {
 }
 
 #[test]
+fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
+    const REPLAY: usize = 1 << 20;
+    let node = Node::new(history(100));
+    let config = Config { io_threads: 2, bus_queue: 16 << 20, ..Config::default() };
+    let limit = config.send_buffer_limit;
+    let (server, address) = node.worker_with(0, config);
+    let (_first, witness) = subscriber(&server, address, &[]);
+    let piece = "x".repeat(REPLAY / 16);
+    let mut starts = Vec::new();
+    for topic in 0..8 {
+        let topic = format!("h.{topic}");
+        starts.push(resume(&server, &witness, &topic, "").2);
+        server.unsubscribe(&witness, &topic).unwrap();
+        (0..16).for_each(|_| publish(&server, &topic, &piece));
+    }
+    // Who reads gets everything, of any number of topics.
+    let (mut reader, conn) = subscriber(&server, address, &[]);
+    (0..8).for_each(|topic| server.resume(&conn, &format!("h.{topic}"), &starts[topic]).unwrap());
+    server.flush();
+    let reading = std::thread::spawn(move || {
+        (0..8 * 16).for_each(|_| assert_eq!(read_frame(&mut reader).1.len(), REPLAY / 16));
+        reader
+    });
+    (0..8).for_each(|_| assert_eq!(resumed(&server).1, 16));
+    let _reader = reading.join().unwrap();
+    // Who does not read waits for the second one, whatever it asks for.
+    let (mut slow, conn) = subscriber(&server, address, &[]);
+    let (mut most, mut told) = (0, 0);
+    for round in 0..100 {
+        let topic = format!("h.{}", round % 8);
+        server.resume(&conn, &topic, &starts[round % 8]).unwrap();
+        server.flush();
+        // The hub has answered all that it was asked before.
+        server.resume(&witness, "h.witness", "").unwrap();
+        server.flush();
+        loop {
+            let Event::Resumed { id, messages, .. } = next(&server) else { continue };
+            if id == witness.id() {
+                break;
+            }
+            told += usize::from(round >= 92 && messages == 16);
+        }
+        most = most.max(conn.buffered_amount());
+        if round < 92 {
+            server.unsubscribe(&conn, &topic).unwrap();
+        }
+    }
+    assert!(most < limit + REPLAY + (64 << 10), "{most} bytes wait");
+    assert!(conn.is_open());
+    // When it reads at last, what it has not taken back comes.
+    let reading = std::thread::spawn(move || {
+        let mut frames = 0;
+        while read_frame(&mut slow).1 != b"end" {
+            frames += 1;
+        }
+        frames
+    });
+    while told < 8 {
+        if let Event::Resumed { id, messages, .. } = next(&server)
+            && id == conn.id()
+        {
+            told += usize::from(messages == 16);
+        }
+    }
+    server.send(&conn, b"end", false);
+    server.flush();
+    assert!(reading.join().unwrap() >= 8 * 16);
+}
+
+#[test]
 fn a_subscription_that_ends_while_it_resumes_stays_ended() {
     let node = Node::new(history(100));
     let (server, address) = node.worker(0);

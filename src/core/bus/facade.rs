@@ -1,6 +1,7 @@
 //! What the host can do through the hub: publish to other workers, resume, and be present.
 
 use bytes::Bytes;
+use std::sync::atomic::Ordering;
 
 use crate::bus::history::limits_of;
 use crate::bus::port::Ask;
@@ -22,6 +23,9 @@ impl Server {
     /// [`Event::Resumed`] tells what it came to.
     ///
     /// On a connection that has got newer messages of the topic already, nothing is sent again.
+    ///
+    /// One connection gets one replay at a time: the hub is asked for the next one when the earlier
+    /// one has been written.
     ///
     /// If questions of [`Config::bus_queue`](crate::Config) bytes wait for the hub already, this one
     /// is answered at once: incomplete, without a position. The subscription counts from now on.
@@ -46,9 +50,16 @@ impl Server {
         let Some(id) = self.topics.borrow().id(topic) else { return Ok(()) };
         self.tell_changes();
         let (target, thread, ticket) = (Target::from(&**shared), shared.thread, port.ticket());
-        self.post(thread, Command::Resuming(target, id, ticket));
         let (topic, position) = (topic.to_owned(), position.to_owned());
-        self.post(0, Command::Ask(ticket, Box::new(Ask { thread, target, id, topic, position, room })));
+        let replay = !position.is_empty();
+        let ask = Box::new(Ask { thread, target, id, topic, position, room });
+        if replay && shared.replaying.swap(true, Ordering::AcqRel) {
+            self.post(thread, Command::Replay(ticket, ask));
+        } else {
+            // The hub gets the question before what the host publishes next.
+            self.post(thread, Command::Resuming(target, id, ticket, replay));
+            self.post(0, Command::Ask(ticket, ask));
+        }
         Ok(())
     }
 

@@ -105,8 +105,11 @@ impl Io {
                 self.outbound.push(Up::Resume { ticket, topic, position }.encode());
                 self.outbound.asks.insert(ticket, *ask);
             }
-            Command::Resuming(target, topic, ticket) => {
-                self.with_session(target, |session, env| session.resume(env, topic, ticket));
+            Command::Resuming(target, topic, ticket, replay) => {
+                self.with_session(target, |session, env| session.resume(env, topic, ticket, replay));
+            }
+            Command::Replay(ticket, ask) => {
+                self.with_session(ask.target, |session, env| session.replay(env, ticket, ask));
             }
             Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
                 session.resumed(env, *resumed);

@@ -1,18 +1,23 @@
 //! What a session gets of topics: publications, and what it has missed of those that it resumes.
 
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::Session;
-use crate::bus::is_after;
+use crate::bus::{Ask, is_after};
 use crate::config::SlowConsumer;
 use crate::deflate::Fanout;
 use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::indexed::Keyed;
-use crate::queue::{Item, Resumed};
+use crate::queue::{Command, Item, Resumed};
 use crate::stats::Counters;
 use crate::topics::TopicId;
+
+/// Questions of one connection that wait for an earlier replay to be written; further ones are answered
+/// at once, as incomplete.
+const MOST_DEFERRED: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscription {
@@ -34,6 +39,11 @@ impl Keyed for Subscription {
 pub(super) struct Resumes {
     /// Topics and tickets of answers to come.
     pending: Vec<(TopicId, u64)>,
+    /// Tickets of the replays that the hub was asked for: one, or two if the host asks for one in the
+    /// moment in which another is asked for here.
+    asked: Vec<u64>,
+    /// Further replays, asked for one after the other because each may exceed the send buffer limit.
+    deferred: VecDeque<(u64, Box<Ask>)>,
     /// Publications up to these positions it has got.
     got: Vec<(TopicId, String)>,
 }
@@ -104,6 +114,7 @@ impl Session {
         if let Some(resumes) = &mut self.resumes {
             resumes.pending.retain(|(id, _)| *id != topic);
             resumes.got.retain(|(id, _)| *id != topic);
+            resumes.deferred.retain(|(_, ask)| ask.id != topic);
         }
         if self.topics.remove(&topic).is_some() {
             env.hub.leave(topic, self.shared.slot);
@@ -112,7 +123,7 @@ impl Session {
 
     /// It will get what it has missed of a topic, and until then nothing, unless it has got
     /// something of it already.
-    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64) {
+    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64, replay: bool) {
         if self.admission.is_none() {
             return;
         }
@@ -120,11 +131,59 @@ impl Session {
             self.topics.remove(&topic);
             env.hub.leave(topic, self.shared.slot);
         }
-        self.resumes.get_or_insert_default().pending.push((topic, ticket));
+        let resumes = self.resumes.get_or_insert_default();
+        resumes.pending.push((topic, ticket));
+        if replay {
+            resumes.asked.push(ticket);
+        }
+    }
+
+    /// The same for a position from which on it may have missed something: the hub is asked when no
+    /// earlier replay is under way.
+    pub(crate) fn replay(&mut self, env: &mut Env, ticket: u64, ask: Box<Ask>) {
+        let waiting = self.resumes.as_ref().map_or(0, |resumes| resumes.deferred.len());
+        if waiting < MOST_DEFERRED {
+            self.resume(env, ask.id, ticket, false);
+            if let Some(resumes) = &mut self.resumes {
+                resumes.deferred.push_back((ticket, ask));
+            }
+            self.ask_next(env);
+        } else if self.admission.is_some() {
+            self.subscribe(env, ask.id);
+            if env.wants(Interest::RESUME) {
+                let (id, topic, position) = (self.shared.id, ask.topic, String::new());
+                env.emit(Item::plain(Event::Resumed { id, topic, complete: false, messages: 0, position }));
+            }
+        }
+    }
+
+    /// Asks the hub for the next replay, if the one before has been written.
+    pub(super) fn ask_next(&mut self, env: &mut Env) {
+        let Some(resumes) = &mut self.resumes else { return };
+        if !resumes.asked.is_empty() || self.shared.allowance.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        let next = resumes.deferred.pop_front();
+        self.shared.replaying.store(next.is_some(), Ordering::Release);
+        if let Some((ticket, ask)) = next {
+            resumes.asked.push(ticket);
+            let first = &env.server.mailboxes[0];
+            first.pass(Command::Ask(ticket, ask));
+            first.deliver();
+        }
+    }
+
+    /// The hub's answer is here.
+    pub(crate) fn resumed(&mut self, env: &mut Env, resumed: Resumed) {
+        if let Some(resumes) = &mut self.resumes {
+            resumes.asked.retain(|ticket| *ticket != resumed.ticket);
+        }
+        self.go_on_from(env, resumed);
+        self.ask_next(env);
     }
 
     /// What it has missed is here: it gets that, and from now on what is published.
-    pub(crate) fn resumed(&mut self, env: &mut Env, mut resumed: Resumed) {
+    fn go_on_from(&mut self, env: &mut Env, mut resumed: Resumed) {
         let Some(resumes) = &mut self.resumes else { return };
         let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
             return;
