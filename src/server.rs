@@ -22,7 +22,7 @@ use crate::workers::{self, Role, Supervisor};
 use crate::zend::{
     Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, SEND_QUEUE, This, Thrown, Type,
     argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
-    throw_error, watch_forks, with_signals_blocked,
+    throw_error, trim_heap, watch_forks, with_signals_blocked,
 };
 use crate::{counters, dispatch, errors, log, presence, run, topics};
 
@@ -235,6 +235,7 @@ impl Server {
         let publishers = config.publish_socket.as_ref().map_or(0, |socket| socket.max_publishers);
         config.max_connections =
             setup.settings.max_connections.unwrap_or_else(|| lifecycle::connections_allowed(publishers));
+        config.reclaim = Some(trim_heap);
         let mut binds = Vec::with_capacity(setup.listen.len());
         match self.role.get() {
             Some(role) => binds = role.prepare(&setup.listen, &mut config),

@@ -91,6 +91,9 @@ pub struct Config {
     /// Asks the kernel what a peer has not acknowledged, so that a peer that reads slowly is not taken
     /// for one that does not read. `None`: what the kernel has taken counts as acknowledged.
     pub send_queue: Option<SendQueue>,
+    /// Gives freed memory back to the kernel, if there is much: called every few seconds by a thread
+    /// of its own while the load is low.
+    pub reclaim: Option<fn()>,
 }
 
 /// What a topic remembers of its publications.
@@ -275,6 +278,7 @@ impl Default for Config {
             broker: None,
             bus_queue: DEFAULT_QUEUE,
             send_queue: None,
+            reclaim: None,
         }
     }
 }

@@ -143,6 +143,7 @@ pub(crate) fn run(
         tokio::spawn(read_again(state.clone(), index));
         if index == 0 {
             tokio::spawn(crate::tls::watch(state.clone()));
+            tokio::spawn(crate::reclaim::watch(state.clone()));
         }
         if let Some(joined) = joined {
             tokio::spawn(bus::link(joined, state.clone()));

@@ -70,6 +70,7 @@ mod publish_socket;
 mod publish_wire;
 pub mod publisher;
 mod queue;
+mod reclaim;
 mod refusal;
 mod responses;
 mod session;

@@ -16,6 +16,7 @@ mod class;
 mod exception;
 mod ffi;
 mod fork;
+mod memory;
 mod object;
 mod process;
 mod stream;
@@ -36,6 +37,7 @@ pub(crate) use fork::{
     is_main_thread, memory_usage, open_descriptors, remove_variable, renew_after_fork, reseed, signal_name,
     take_inherited, throw_exit,
 };
+pub(crate) use memory::trim_heap;
 pub(crate) use object::{Gc, Native, Owned};
 pub(crate) use process::{
     catch_bailout, forks, handle_interrupt, ignore_signal, interrupted, php_version, resume_bailout,
