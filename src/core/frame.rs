@@ -43,6 +43,11 @@ pub(crate) fn pong(payload: &[u8]) -> Bytes {
     encode(OpCode::Control(Control::Pong), false, payload)
 }
 
+/// A close frame (section 5.5.1); the payload, code and reason, has at most 125 bytes.
+pub(crate) fn close(payload: &[u8]) -> Bytes {
+    encode(OpCode::Control(Control::Close), false, payload)
+}
+
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
     let header = FrameHeader { opcode, rsv1, ..FrameHeader::default() };
     let length = payload.len() as u64;

@@ -1,8 +1,9 @@
 //! Follows the frames of incoming bytes before the engine sees them.
 //!
-//! Two things need it. A connection that stands between two messages needs no engine of its
-//! own: the tracker knows when that is so. And invalid UTF-8 must be noticed in a message that
-//! has not arrived whole, where the engine looks only at whole frames.
+//! Three things need it. A connection that stands between two messages needs no engine of its
+//! own: the tracker knows when that is so. Invalid UTF-8 must be noticed in a message that
+//! has not arrived whole, where the engine looks only at whole frames. And the engine replaces close
+//! codes that it does not know, which the tracker keeps.
 
 use crate::utf8::Utf8;
 
@@ -30,12 +31,17 @@ pub(crate) struct Tracker {
     /// It, or the message of the current frame, is text.
     text: bool,
     utf8: Utf8,
+    /// Payload of the current, or last, close frame as far as it has arrived; none that is longer
+    /// than a control frame may be.
+    close: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Frame {
     fin: bool,
     control: bool,
+    /// Its payload is kept.
+    close: bool,
     mask: [u8; 4],
     /// How far the mask has turned.
     phase: usize,
@@ -47,6 +53,11 @@ impl Tracker {
     /// Whether the stream stands between two messages.
     pub(crate) fn is_clean(&self) -> bool {
         self.left == 0 && self.header_len == 0 && !self.fragmented
+    }
+
+    /// Payload of the close frame that has arrived last: code and reason, not validated.
+    pub(crate) fn close_payload(&self) -> &[u8] {
+        &self.close
     }
 
     /// Follows the next piece of the stream.
@@ -78,6 +89,11 @@ impl Tracker {
                 let (piece, rest) = input.split_at(n);
                 *input = rest;
                 self.left -= n as u64;
+                if self.frame.close {
+                    let mask = self.frame.mask;
+                    let kept = self.close.len();
+                    self.close.extend(piece.iter().enumerate().map(|(i, byte)| byte ^ mask[(kept + i) & 3]));
+                }
                 if self.frame.checked && !self.check(piece) {
                     scan.invalid_utf8 = true;
                     return scan;
@@ -162,7 +178,11 @@ impl Tracker {
             self.text = opcode == 1;
             self.utf8 = Utf8::default();
         }
-        let frame = Frame { fin: header[0] & 0x80 != 0, control, mask, phase: 0, checked: false };
+        let close = opcode == 8 && length <= 125;
+        if close {
+            self.close.clear();
+        }
+        let frame = Frame { fin: header[0] & 0x80 != 0, control, close, mask, phase: 0, checked: false };
         Some((frame, length, used))
     }
 
@@ -258,6 +278,20 @@ mod tests {
         let mut stream = masked(0x81, b"text");
         stream.extend(&masked(0x00, &[0xff; 20])[..15]);
         assert!(!Tracker::default().scan(&stream).invalid_utf8);
+    }
+
+    #[test]
+    fn a_close_frame_is_kept_however_it_is_cut_and_a_longer_one_is_not() {
+        let mut stream = masked(0x01, b"part");
+        stream.extend(masked(0x88, b"\x03\xf6upstream"));
+        for step in [1, 3, stream.len()] {
+            let mut tracker = Tracker::default();
+            stream.chunks(step).for_each(|piece| _ = tracker.scan(piece));
+            assert_eq!(tracker.close_payload(), b"\x03\xf6upstream");
+        }
+        let mut tracker = Tracker::default();
+        tracker.scan(&masked(0x88, &[0; 126]));
+        assert_eq!(tracker.close_payload(), b"");
     }
 
     #[test]

@@ -157,6 +157,11 @@ fn the_peers_close_is_answered_and_told() {
     for (sent, code, reason) in [
         (close_frame(1000, "bye"), 1000, "bye"),
         (close_frame(4321, ""), 4321, ""),
+        (close_frame(1012, "restart"), 1012, "restart"),
+        (close_frame(1014, "upstream"), 1014, "upstream"),
+        (close_frame(1014, ""), 1014, ""),
+        // Also between the fragments of a message.
+        ([frame(0x01, b"part"), close_frame(1014, "upstream")].concat(), 1014, "upstream"),
         (frame(0x88, b""), 1005, ""),
     ] {
         let (server, address) = start(Config::default());
@@ -166,7 +171,9 @@ fn the_peers_close_is_answered_and_told() {
         assert_eq!(closed(&server), (conn.id(), code, reason.to_owned()));
         let (first, payload) = read_frame(&mut client);
         assert_eq!(first, 0x88);
-        assert_eq!(payload.len(), if code == 1005 { 0 } else { 2 + reason.len() });
+        let said = if code == 1005 { Vec::new() } else { [&code.to_be_bytes(), reason.as_bytes()].concat() };
+        assert_eq!(payload, said);
+        assert_eq!(server.stats().protocol_errors, 0);
         assert!(at_end(&mut client), "the server closes first");
         assert!(!conn.is_open());
         assert_eq!(server.send(&conn, b"late", false), SendOutcome::Closed);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{FORBIDDEN_CODE, Phase, Session};
 use crate::codec::Gate;
 use crate::env::Env;
+use crate::frame;
 use crate::notices::{CLOSE_TIMEOUT, PROTOCOL};
 use crate::progress::{Progress, Sample};
 use crate::queue::{Command, Item, Stopping, Target};
@@ -18,6 +19,9 @@ pub(super) enum Ending {
     Failed(u16, String),
     /// The peer's close frame, with this code and reason. The engine holds our reply.
     ClosedByPeer(u16, String),
+    /// The peer's close frame with 1014 and this reason. The engine does not know the code, and its
+    /// reply is left unsent.
+    BadGateway(String),
     /// The server stops.
     GoingAway(&'static str),
 }
@@ -76,6 +80,13 @@ impl Session {
                     env.log_close(&self.shared, PROTOCOL, code, &reason);
                 }
                 self.finish(env, code, reason);
+            }
+            Ending::BadGateway(reason) => {
+                const CODE: u16 = 1014;
+                let reply = frame::close(&[&CODE.to_be_bytes(), reason.as_bytes()].concat());
+                self.shared.add_buffered(reply.len());
+                self.out.push(reply);
+                self.finish(env, CODE, reason);
             }
             Ending::GoingAway(reason) => {
                 self.phase = Phase::Open;

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::closing::Ending;
 use super::early::{Early, Inflated};
-use super::{INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
+use super::{FORBIDDEN_CODE, INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
 use crate::chunks::LARGE;
 use crate::codec::{Gate, INVALID_TEXT, close_frame, failure};
 use crate::conn::Shared;
@@ -21,6 +21,10 @@ use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;
 use crate::whole::{self, Start};
+
+/// 1014 (Bad Gateway), which IANA has registered after RFC 6455. The engine takes it for a code that
+/// must not be sent.
+const BAD_GATEWAY: [u8; 2] = 1014_u16.to_be_bytes();
 
 /// False: the connection has used up its credit, and nothing more of it may be delivered for now.
 #[must_use]
@@ -279,6 +283,12 @@ impl Session {
                         Some(frame) => (frame.code.into(), frame.reason.as_str().to_owned()),
                         None => (1005, String::new()),
                     };
+                    let sent = codec.tracker.close_payload().strip_prefix(&BAD_GATEWAY);
+                    if (code, reason.as_str()) == FORBIDDEN_CODE
+                        && let Some(reason) = sent.and_then(|reason| std::str::from_utf8(reason).ok())
+                    {
+                        break Some(Ending::BadGateway(reason.to_owned()));
+                    }
                     break Some(Ending::ClosedByPeer(code, reason));
                 }
                 Ok(Message::Frame(_)) => {}

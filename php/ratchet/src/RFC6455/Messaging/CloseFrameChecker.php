@@ -14,6 +14,6 @@ class CloseFrameChecker
      */
     public function __invoke($val)
     {
-        return ($val >= 3000 && $val <= 4999) || ($val >= 1000 && $val <= 1003) || ($val >= 1007 && $val <= 1011);
+        return ($val >= 3000 && $val <= 4999) || ($val >= 1000 && $val <= 1003) || ($val >= 1007 && $val <= 1014);
     }
 }
