@@ -176,66 +176,32 @@ fn query(call: &Call) -> Result<Zval> {
     if crate::zend::pending() { Err(crate::zend::Thrown) } else { Ok(parsed) }
 }
 
-/// Values of one name, joined as RFC 9110 section 5.2 and RFC 6265 section 5.4 say.
-fn joined(head: &Head, name: &str) -> Option<Vec<u8>> {
-    let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
-    let mut values = head.headers().filter(|(n, _)| *n == name).map(|(_, v)| v);
-    let mut value = values.next()?.to_vec();
-    for more in values {
-        value.extend_from_slice(separator);
-        value.extend_from_slice(more);
-    }
-    Some(value)
-}
-
 fn header(call: &Call) -> Result<Option<Zval>> {
     call.arity(1, 1)?;
     let name = match call.string(0)? {
         Some(name) => String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase(),
         None => return Ok(None),
     };
-    read(call, |head| joined(head, &name).map(|v| string(&v)))
+    read(call, |head| head.joined_header(&name).map(|v| string(&v)))
 }
 
 fn headers(call: &Call) -> Result<Zval> {
-    with(call, |head| {
-        let mut table = ZendHashTable::new();
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, value) in head.headers() {
-            if seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            let value = joined(head, name).map_or_else(|| string(value), |v| string(&v));
-            map_insert(&mut table, name.as_bytes(), value);
-        }
-        let mut array = Zval::new();
-        array.set_hashtable(table);
-        array
-    })
+    with(call, |head| map(head.joined_headers().into_iter().map(|(n, v)| (n.as_bytes(), string(&v)))))
 }
 
 fn cookies(call: &Call) -> Result<Zval> {
-    with(call, |head| {
-        let mut table = ZendHashTable::new();
-        let header = joined(head, "cookie").unwrap_or_default();
-        // A request has few cookies, and 16 KiB of head at most by default: a scan does.
-        let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
-        for pair in header.split(|b| *b == b';') {
-            let pair = pair.trim_ascii();
-            let equals = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
-            let (name, value) = (&pair[..equals], pair.get(equals + 1..).unwrap_or_default());
-            if !name.is_empty() && !pairs.iter().any(|(n, _)| *n == name) {
-                pairs.push((name, value));
-            }
-        }
-        for (name, value) in pairs {
-            map_insert(&mut table, name, string(&percent_decode(value)));
-        }
-        let mut array = Zval::new();
-        array.set_hashtable(table);
-        array
-    })
+    with(call, |head| map(head.cookies().into_iter().map(|(n, v)| (n, string(&percent_decode(v))))))
+}
+
+/// An array with these keys.
+fn map<'a>(entries: impl Iterator<Item = (&'a [u8], Zval)>) -> Zval {
+    let mut table = ZendHashTable::new();
+    for (name, value) in entries {
+        map_insert(&mut table, name, value);
+    }
+    let mut array = Zval::new();
+    array.set_hashtable(table);
+    array
 }
 
 fn scheme(call: &Call) -> Result<Zval> {
