@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::broker::{BrokerConfig, BrokerKind, BrokerUrl, check_prefix};
-use sprocket_core::{Config, Origins, PublishSocket, SlowConsumer, TrustedProxies};
+use sprocket_core::{Config, OriginPattern, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
 use crate::compression::compression;
 use crate::convert::duration;
@@ -283,27 +283,21 @@ fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
 
 fn origins(args: &mut Reader<'_>) -> Result<Origins> {
     let allowed = "null for the same host, [\"*\"] for any, or a list of origins such as \
-        \"https://example.com\" (no path, no slash at the end) and bare hosts such as \"example.com\"";
+        \"https://example.com\", \"https://*.example.com\" (all names below), \"capacitor://localhost\", \
+        \"file://\" and \"null\", and of bare hosts such as \"example.com\"; none has a path, a user or \
+        another *, and names are in ASCII (xn--…)";
     let Some(table) = args.call.array_or_null(args.next)? else {
         args.take(Zval::null());
         return Ok(Origins::SameHost);
     };
-    let list = args.strings("origins", table, allowed, |s| s == "*" || is_origin(s))?;
+    let list = args.strings("origins", table, allowed, |s| s == "*" || OriginPattern::parse(s).is_some())?;
     let any = list.iter().any(|s| s == "*");
     if any && list.len() > 1 {
         return args.refuse("origins", &args.argument(), allowed);
     }
     args.take(args.argument());
-    Ok(if any { Origins::Any } else { Origins::List(list) })
-}
-
-/// RFC 6454 section 6.2 (`scheme://host[:port]`), or a host with an optional port.
-fn is_origin(text: &str) -> bool {
-    let host = text.split_once("://").map_or(text, |(scheme, host)| {
-        if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) { host } else { "" }
-    });
-    // `null` is what browsers send for pages without an origin (files, sandboxes).
-    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    let patterns = || list.iter().filter_map(|s| OriginPattern::parse(s)).collect();
+    Ok(if any { Origins::Any } else { Origins::List(patterns()) })
 }
 
 fn subprotocols(args: &mut Reader<'_>) -> Result<Vec<String>> {

@@ -638,7 +638,10 @@ final class Options
     /** Bytes of one incoming message over all its fragments; a larger one closes with 1009. */
     public readonly int $maxMessageSize;
 
-    /** Bytes of the head of an HTTP request; a larger one is answered with 431. */
+    /**
+     * Bytes of the head of an HTTP request; a larger one is answered with 431, and so is one of more
+     * than 1,024 headers. Over HTTP/2 each header counts 32 bytes more (RFC 9113 section 10.5.1).
+     */
     public readonly int $maxHeaderSize;
 
     /** Bytes of the body of a plain HTTP request; a larger one is answered with 413. */
@@ -678,9 +681,24 @@ final class Options
     public readonly int $maxPendingBytes;
 
     /**
-     * Admitted values of the `Origin` header, by which browsers tell what page they act for.
-     * Null: the page must come from the host and port that the request names as `Host`.
-     * `['*']`: any. Requests without Origin, which are not from browsers, always pass.
+     * Admitted values of the `Origin` header, by which browsers tell what page they act for. Another
+     * one is refused with 403, a malformed one with 400. Requests without Origin, which are not
+     * from browsers, always pass.
+     *
+     * - Null: the page must come from the host and port that the request names as `Host`. The scheme is
+     *   not compared, since a proxy may hide it: without a port, and with 80 or 443, `Host` stands
+     *   for the default port of the page's scheme.
+     * - `['*']`: any. The header is not looked at.
+     * - `https://example.com`, `http://localhost:3000`, `capacitor://localhost`: this scheme, host and
+     *   port. A port that is left out is the default of the scheme, on either side.
+     * - `https://*.example.com`: all names below this one, with one label or more, but not
+     *   `example.com` itself.
+     * - `example.com`, `*.example.com`: the same with any scheme, and any port unless one is given.
+     * - `file://` and `null`: what pages without a host send, such as those of files and devices. Any
+     *   site can make a browser send `null`, by a sandboxed frame.
+     *
+     * Hosts are compared without regard to case, IPv6 addresses by value; a dot at the end makes another
+     * name. One slash behind an origin is ignored.
      *
      * @var list<string>|null
      */
@@ -751,11 +769,12 @@ final class Options
      * Directory whose files answer GET and HEAD requests, without PHP and before
      * {@see Server::onRequest()}, which gets what is no file of it; without that callback the
      * answer is 404. For demos and small pages: `/` and folders give their `index.html`, ranges
-     * and conditional requests are honoured, nothing is compressed.
+     * and all conditional requests are honoured, nothing is compressed.
      *
      * Nothing outside of the directory is reached: symbolic links in it are not followed. Names
-     * that begin with a dot (but `.well-known`), and scripts (`.php`, `.php8`, `.phps`, `.phtml`,
-     * `.phar` and the like), are not served. Null: none.
+     * that begin with a dot (but `.well-known`), and those with an extension of scripts (`.php`,
+     * `.php8`, `.phps`, `.phtml`, `.phar`, `.inc` and the like) at any place, are not served: a copy
+     * such as `a.php.bak` or `a.php~` holds the same source. Null: none.
      */
     public readonly ?string $staticFiles;
 
@@ -855,8 +874,9 @@ final class Options
      * @param int $sendBufferLimit Bytes, 1 to 2147483647.
      * @param int $maxPendingMessages 1 to 1000000.
      * @param int $maxPendingBytes Bytes, 1 to 2147483647.
-     * @param list<string>|null $origins Origins such as `https://example.com` or
-     *        `http://localhost:3000`, and bare hosts such as `example.com`; null, or `['*']`.
+     * @param list<string>|null $origins Origins such as `https://example.com`, `https://*.example.com`,
+     *        `http://localhost:3000`, `file://` or `null`, and bare hosts such as `example.com`; null, or
+     *        `['*']`.
      * @param list<string> $subprotocols Tokens (RFC 9110 section 5.6.2), each once.
      * @param string|null $healthPath Begins with a slash; null for none.
      * @param int $ioThreads 1 to 64.
@@ -1469,7 +1489,8 @@ final class Request
     public function headers(): array {}
 
     /**
-     * The cookies: names as sent, values percent-decoded as in `$_COOKIE`. The first of a name counts.
+     * The cookies: names as sent, values percent-decoded as in `$_COOKIE`. The first of a name counts,
+     * and the first 1,000 names.
      *
      * @return array<int|string, string>
      */
@@ -1560,7 +1581,8 @@ final class Response
 
     /**
      * `Content-Length`, `Connection` and the like are set by the server; only `Connection: close`
-     * may be given, and ends the connection after the response. Without a `Content-Type` a body is
+     * may be given, and ends the connection after the response. A 426 gets `Upgrade: websocket`. Over
+     * HTTP/2, headers that concern the connection alone are left out. Without a `Content-Type` a body is
      * sent as `text/plain; charset=utf-8`.
      *
      * @param int $status 200 to 599.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::origin::OriginPattern;
 use crate::prepared::OpenPublishSocket;
 use crate::progress::SendQueue;
 use crate::proxies::TrustedProxies;
@@ -184,14 +185,15 @@ pub enum SlowConsumer {
 }
 
 /// Which `Origin` headers are admitted. A request without `Origin` (not a browser) always is.
+/// One that violates the grammar of RFC 6454 is malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
     /// The origin's host and port must equal the `Host` header.
     SameHost,
-    /// Any.
+    /// Any; the header is not looked at.
     Any,
-    /// One of these serialized origins (`https://example.com`), or bare hosts (`example.com`).
-    List(Vec<String>),
+    /// One that matches any of these.
+    List(Vec<OriginPattern>),
 }
 
 /// Where to listen.

@@ -7,7 +7,9 @@ use http::request::Parts;
 use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::authority::Authority;
 use crate::config::{Config, Origins};
+use crate::origin::Origin;
 use crate::refusal::{Cause, Refusal};
 use crate::request::Request;
 
@@ -20,14 +22,9 @@ pub(crate) enum Kind {
     Plain,
 }
 
-/// Sorts a request. A malformed handshake, or one from a foreign origin, is refused.
+/// Sorts a request whose target and host are [settled](crate::target::settle). A malformed handshake, or one from a foreign origin, is refused.
 pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
-    // RFC 9112 section 3.2.
-    let hosts = parts.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
-        return no(400, "A request has one Host header.");
-    }
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     if parts.method == Method::CONNECT && protocol.is_none() {
         return no(405, "This is no proxy.");
@@ -80,9 +77,7 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
         Some(Err(wrong)) => return no(400, wrong),
         None => None,
     };
-    if !origin_admitted(&parts.headers, &config.origins) {
-        return Err(Refusal::new(Cause::Origin, 403, "This origin is not admitted."));
-    }
+    admit_origin(&parts.headers, &config.origins)?;
     Ok(Kind::WebSocket { accept })
 }
 
@@ -123,42 +118,42 @@ fn is_key(key: &[u8]) -> bool {
     digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
 }
 
-fn origin_admitted(headers: &HeaderMap, origins: &Origins) -> bool {
-    // Only browsers send it, and they always do, once.
+/// Refuses a malformed `Origin`, or one that is not admitted. Only browsers send it, and they
+/// always do, once.
+fn admit_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Refusal> {
     let mut sent = headers.get_all(ORIGIN).iter();
-    let Some(origin) = sent.next() else { return true };
-    let (Ok(origin), None) = (origin.to_str(), sent.next()) else { return *origins == Origins::Any };
-    let host = origin.split_once("://").map_or("", |(_, host)| host);
-    match origins {
-        Origins::Any => true,
-        Origins::SameHost => headers.get(HOST).and_then(|h| h.to_str().ok()).is_some_and(|ours| {
-            !host.is_empty() && without_default_port(ours).eq_ignore_ascii_case(without_default_port(host))
-        }),
-        Origins::List(list) => list.iter().any(|admitted| {
-            let whole = admitted.trim_end_matches('/');
-            whole.eq_ignore_ascii_case(origin)
-                || (!whole.contains("://") && !host.is_empty() && host_matches(whole, host))
-        }),
-    }
-}
-
-/// A browser leaves the scheme's own port out of `Origin`, and a proxy may put it into `Host`.
-fn without_default_port(host: &str) -> &str {
-    host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host)
-}
-
-/// A bare host admits each of its ports; with a port, only that.
-fn host_matches(admitted: &str, host: &str) -> bool {
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
-        _ => host,
+    let Some(text) = sent.next().filter(|_| *origins != Origins::Any) else { return Ok(()) };
+    let text = text.to_str().unwrap_or_default();
+    let Some(origin) = Origin::parse(text).filter(|_| sent.next().is_none()) else {
+        let body = "The Origin header must be one origin, such as https://example.com, or null.";
+        return Err(Refusal::new(Cause::Malformed, 400, body));
     };
-    admitted.eq_ignore_ascii_case(host) || admitted.eq_ignore_ascii_case(bare)
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let (admitted, why) = match origins {
+        Origins::Any => return Ok(()),
+        Origins::SameHost => {
+            let same = Authority::parse(host).is_some_and(|host| origin.is_of(&host));
+            (same, format!("; by default it must match the Host header, {}", shown(host)))
+        }
+        Origins::List(list) => (list.iter().any(|pattern| pattern.admits(&origin)), String::new()),
+    };
+    if admitted {
+        return Ok(());
+    }
+    let body = format!("The option \"origins\" does not admit the origin {}{why}.", shown(text));
+    Err(Refusal::new(Cause::Origin, 403, &body))
+}
+
+/// What a client has sent, for a response: what passes the grammar of hosts and origins is harmless
+/// there, but may be long.
+fn shown(text: &str) -> &str {
+    text.get(..255).unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origin::OriginPattern;
 
     fn request(headers: &[(&str, &str)]) -> Parts {
         let mut builder = http::Request::get("/chat");
@@ -197,13 +192,9 @@ mod tests {
 
     #[test]
     fn each_missing_header_has_its_status() {
-        for (missing, expected) in [
-            ("host", 400),
-            ("upgrade", 0),
-            ("connection", 400),
-            ("sec-websocket-version", 426),
-            ("sec-websocket-key", 400),
-        ] {
+        for (missing, expected) in
+            [("upgrade", 0), ("connection", 400), ("sec-websocket-version", 426), ("sec-websocket-key", 400)]
+        {
             let rest: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != missing).collect();
             assert_eq!(status(&request(&rest), &Config::default()), expected, "{missing}");
         }
@@ -231,27 +222,38 @@ mod tests {
 
     #[test]
     fn origins() {
-        let list = |l: &[&str]| Origins::List(l.iter().map(|s| (*s).to_owned()).collect());
-        for (origins, origin, admitted) in [
-            (Origins::SameHost, "http://example.com:8080", true),
-            (Origins::SameHost, "http://EXAMPLE.com:8080", true),
-            (Origins::SameHost, "http://example.com", false),
-            (Origins::SameHost, "http://evil.example", false),
-            (Origins::SameHost, "null", false),
-            (Origins::Any, "http://evil.example", true),
-            (list(&["https://a.example"]), "https://a.example", true),
-            (list(&["https://a.example/"]), "https://a.example", true),
-            (list(&["https://a.example"]), "http://a.example", false),
-            (list(&["a.example"]), "https://a.example:444", true),
-            (list(&["a.example:1"]), "https://a.example:444", false),
-            (list(&["a.example"]), "https://a.example.evil.example", false),
-            (list(&[]), "https://a.example", false),
+        let list = |l: &[&str]| Origins::List(l.iter().map(|s| OriginPattern::parse(s).unwrap()).collect());
+        for (origins, origin, expected) in [
+            (Origins::SameHost, "http://example.com:8080", 101),
+            (Origins::SameHost, "http://EXAMPLE.com:8080/", 101),
+            (Origins::SameHost, "http://example.com", 403),
+            (Origins::SameHost, "http://evil.example", 403),
+            (Origins::SameHost, "null", 403),
+            (Origins::SameHost, "example.com:8080", 400),
+            (Origins::Any, "http://evil.example", 101),
+            (Origins::Any, "no origin at all", 101),
+            (list(&["https://a.example"]), "https://a.example", 101),
+            (list(&["https://b.example", "https://*.a.example"]), "https://b.a.example", 101),
+            (list(&["https://a.example"]), "http://a.example", 403),
+            (list(&[]), "https://a.example", 403),
+            (list(&["https://a.example"]), "", 400),
         ] {
             let mut headers = GOOD.to_vec();
             headers.push(("origin", origin));
             let config = Config { origins, ..Config::default() };
-            let expected = if admitted { 101 } else { 403 };
             assert_eq!(status(&request(&headers), &config), expected, "{origin} {:?}", config.origins);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_option_and_the_origin() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("origin", "https://evil.example"));
+        let refusal = examine(&request(&headers), &Config::default()).unwrap_err();
+        let body = String::from_utf8(refusal.response.body.to_vec()).unwrap();
+        assert_eq!(refusal.cause, Cause::Origin);
+        for part in ["\"origins\"", "https://evil.example", "example.com:8080"] {
+            assert!(body.contains(part), "{body}");
         }
     }
 
@@ -260,17 +262,9 @@ mod tests {
         let mut headers = GOOD.to_vec();
         headers.push(("origin", "http://example.com:8080"));
         headers.push(("origin", "http://evil.example"));
-        assert_eq!(status(&request(&headers), &Config::default()), 403);
+        assert_eq!(status(&request(&headers), &Config::default()), 400);
         let open = Config { origins: Origins::Any, ..Config::default() };
         assert_eq!(status(&request(&headers), &open), 101);
-    }
-
-    #[test]
-    fn a_default_port_may_be_left_out() {
-        let mut headers = GOOD.to_vec();
-        headers[0].1 = "example.com:443";
-        headers.push(("origin", "https://example.com"));
-        assert_eq!(status(&request(&headers), &Config::default()), 101);
     }
 
     #[test]

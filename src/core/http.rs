@@ -2,9 +2,9 @@
 //! to requests of any version.
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioTimer;
 use std::future::{Future, poll_fn};
@@ -38,6 +38,7 @@ use crate::responses::Responses;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::switching;
+use crate::target;
 use crate::upload::{self, BodyError};
 
 /// How long the peer may take to notice that an HTTP connection is over.
@@ -158,11 +159,8 @@ impl Peer {
     fn refuse(&self, parts: &Parts, refusal: Refusal) -> HttpResponse {
         let handshake = asks_for_websocket(parts);
         refusal.report(&self.state.counters, &parts.headers, handshake, || self.request(parts));
-        let mut response = build(refusal.response);
-        if let Some(connection) = refusal.connection {
-            response.headers_mut().insert("connection", HeaderValue::from_static(connection));
-        }
-        response
+        let response = build(refusal.response);
+        if refusal.ends { closing(response) } else { response }
     }
 }
 
@@ -206,6 +204,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         .timer(TokioTimer::new())
         .header_read_timeout(config.handshake_timeout)
         .max_header_size(config.max_header_size)
+        .max_headers(target::MAX_HEADERS)
         // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
         .max_buf_size((config.max_header_size + 1024).max(8192))
         .serve_connection(HttpIo::new(stream, responses, config.handshake_timeout), service);
@@ -241,6 +240,10 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
         (ended, _) => {
             if let Err(error) = ended {
                 let counters = &state.counters;
+                if parts.read_buf.starts_with(http2::PREFACE) {
+                    // An error means that the peer is gone.
+                    let _ = parts.io.send(&http2::goaway()).await;
+                }
                 let trouble = if error.is_timeout() {
                     Some((&counters.handshake_timeouts, Trouble::Timeout))
                 } else if error.is_parse_too_large() {
@@ -305,10 +308,18 @@ fn length(response: &HttpResponse) -> Option<u64> {
 }
 
 /// Answers a request. Over HTTP/2 the `Connection` header of the response has no meaning.
-pub(crate) async fn respond<B>(peer: &Peer, parts: Parts, body: B) -> Outcome
+pub(crate) async fn respond<B>(peer: &Peer, mut parts: Parts, body: B) -> Outcome
 where
     B: Body<Data = Bytes>,
 {
+    if parts.headers.len() > target::MAX_HEADERS {
+        // Hyper looks by itself, HTTP/2's library does not.
+        let refusal = Refusal::new(Cause::Malformed, 431, "The request has too many headers.");
+        return Outcome::Response(peer.refuse(&parts, refusal));
+    }
+    if let Err(why) = target::settle(&mut parts) {
+        return Outcome::Response(peer.refuse(&parts, Refusal::new(Cause::Malformed, 400, why)));
+    }
     let response = match examine(&parts, &peer.state.config) {
         Ok(Kind::WebSocket { accept }) => match upgrade(peer, &parts, accept.as_deref()).await {
             Ok(accepted) => return Outcome::Accepted(accepted),
@@ -450,7 +461,7 @@ where
         return Ok(response);
     }
     if !state.wants(Interest::REQUEST) {
-        return Err(not_served(state, parts, is_read));
+        return Err(not_served(state, is_read));
     }
     if state.backlog.is_full() {
         return Err(overloaded());
@@ -488,22 +499,15 @@ where
 }
 
 /// The refusal of a plain request where the host answers none.
-fn not_served(state: &State, parts: &Parts, is_read: bool) -> Refusal {
+fn not_served(state: &State, is_read: bool) -> Refusal {
     let no = |status, body| Refusal::new(Cause::NotServed, status, body);
     if !is_read {
         return no(405, "Only GET is answered here.").header("Allow", "GET");
     }
     if state.files.is_some() {
-        return no(404, "There is nothing at this address.").connection(None);
+        return no(404, "There is nothing at this address.").kept();
     }
-    let refusal = no(426, "This is a WebSocket endpoint.");
-    if parts.version == Version::HTTP_2 {
-        // There is no header to upgrade by.
-        return refusal.header("Sec-WebSocket-Version", "13").connection(None);
-    }
-    let refusal = refusal.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
-    // RFC 9110 section 7.8: a sender of Upgrade lists it in Connection.
-    refusal.connection(Some("Upgrade, close"))
+    no(426, "This is a WebSocket endpoint.").header("Sec-WebSocket-Version", "13")
 }
 
 /// A plain request to the host, likewise.
@@ -537,11 +541,20 @@ fn build(response: Response) -> HttpResponse {
             built.headers_mut().append(name, value);
         }
     }
+    if response.status == 426 {
+        // RFC 9110 section 15.5.22. Whoever sends Upgrade lists it in Connection (section 7.8).
+        let headers = built.headers_mut();
+        let connection = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "Upgrade" };
+        headers.insert(CONNECTION, HeaderValue::from_static(connection));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
     built
 }
 
 /// The connection ends with this response.
 fn closing(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+    let headers = response.headers_mut();
+    let connection = if headers.contains_key(UPGRADE) { "Upgrade, close" } else { "close" };
+    headers.insert(CONNECTION, HeaderValue::from_static(connection));
     response
 }

@@ -7,7 +7,6 @@
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Frame};
 use std::future::{Future, poll_fn};
@@ -50,6 +49,21 @@ const READ: usize = 16 << 10;
 const READS_PER_TURN: u32 = 4;
 /// How long the peer may take to notice that the connection is over.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The first bytes of a client that speaks HTTP/2 without asking (RFC 9113 section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The answer to such a client on a connection of HTTP/1.1: empty settings, and GOAWAY with a
+/// sentence that debuggers show (RFC 9113 section 6.8).
+pub(crate) fn goaway() -> Vec<u8> {
+    const WHY: &[u8] = b"HTTP/2 is spoken over TLS only, where ALPN has agreed on it; use HTTP/1.1 here.";
+    let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+    frames.extend([0, 0, 8 + WHY.len() as u8, 7, 0, 0, 0, 0, 0]);
+    frames.extend([0; 4]);
+    frames.extend(u32::from(Reason::HTTP_1_1_REQUIRED).to_be_bytes());
+    frames.extend_from_slice(WHY);
+    frames
+}
 
 /// What the streams of a connection share.
 struct Shared {
@@ -176,14 +190,8 @@ impl Serving<'_> {
 
 /// One request, from its head to the end of its answer, or to the WebSocket that it becomes.
 async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let peer = &shared.peer;
-    if !name_host(&mut parts) {
-        Counters::one(&peer.state.counters.bad_requests);
-        log_trouble(peer.origin.remote, &Trouble::Malformed);
-        // RFC 9113 section 8.3.1.
-        return reply.send_reset(Reason::PROTOCOL_ERROR);
-    }
     let head_only = parts.method == Method::HEAD;
     // What comes behind CONNECT is no body, but what the peer says already.
     let (mut incoming, body) = if parts.method == Method::CONNECT {
@@ -225,26 +233,10 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
     }
 }
 
-/// Gives a request its `Host` header, which clients of HTTP/2 leave to `:authority`. False: they
-/// name two different hosts, or none.
-fn name_host(parts: &mut Parts) -> bool {
-    let Some(authority) = parts.uri.authority() else { return parts.headers.contains_key(header::HOST) };
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) => {
-            let Ok(host) = HeaderValue::try_from(authority.as_str()) else { return false };
-            parts.headers.insert(header::HOST, host);
-            true
-        }
-        (Some(host), None) => host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()),
-        _ => false,
-    }
-}
-
 /// The head of a response, without what belongs to one connection of HTTP/1.1 alone (RFC 9113
 /// section 8.2.2).
 fn head_of(mut headers: HeaderMap, status: u16) -> Response<()> {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
         headers.remove(name);
     }
     if !headers.contains_key(header::DATE)

@@ -123,8 +123,8 @@ impl Cause {
 pub(crate) struct Refusal {
     pub(crate) cause: Cause,
     pub(crate) response: Response,
-    /// Value of the `Connection` header of an HTTP/1.1 response. `None`: the connection goes on.
-    pub(crate) connection: Option<&'static str>,
+    /// The connection ends with the response, over HTTP/1.1.
+    pub(crate) ends: bool,
 }
 
 impl Refusal {
@@ -136,12 +136,18 @@ impl Refusal {
 
     /// The same with a response of the host's own.
     pub(crate) fn with(cause: Cause, response: Response) -> Self {
-        Self { cause, response, connection: Some("close") }
+        Self { cause, response, ends: true }
     }
 
     /// Adds a header to the response.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.response.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps the connection for the next request.
+    pub(crate) fn kept(mut self) -> Self {
+        self.ends = false;
         self
     }
 
@@ -196,12 +202,6 @@ impl Refusal {
             Some(origin) => line.with("origin", origin.as_ref()),
             None => line,
         }
-    }
-
-    /// Sets the `Connection` header; `None` keeps the connection for the next request.
-    pub(crate) fn connection(mut self, value: Option<&'static str>) -> Self {
-        self.connection = value;
-        self
     }
 }
 

@@ -16,9 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::body::ResponseBody;
 use crate::listener::lift;
+use crate::preconditions::{Validators, Verdict};
 
 /// A directory whose files are served.
 pub(crate) struct StaticFiles {
@@ -49,39 +51,56 @@ impl StaticFiles {
         // section 14.2: a server may ignore them).
         let range = &mut builder.file_response_builder.range;
         *range = range.take().filter(|range| !range.contains(','));
-        let (content_type, found) = match found {
-            ResolveResult::Found(file) => (Some(file.content_type.clone()), ResolveResult::Found(file)),
+        // Preconditions are evaluated here, completely; the library knows some of them.
+        builder.file_response_builder.if_modified_since = None;
+        builder.file_response_builder.if_range = None;
+        let found = match found {
+            ResolveResult::Found(file) => file,
             // Only to where something is.
             ResolveResult::IsDirectory { redirect_to } => {
                 let index = self.resolver.resolve_path(&redirect_to, AcceptEncoding::none()).await;
                 let Ok(ResolveResult::Found(_)) = index else { return None };
-                (None, ResolveResult::IsDirectory { redirect_to })
+                let redirect =
+                    builder.build::<tokio::fs::File>(ResolveResult::IsDirectory { redirect_to }).ok()?;
+                return Some(redirect.map(|_| ResponseBody::from(Bytes::new())));
             }
             _ => return None,
         };
-        let mut response = builder.build(found).ok()?.map(|body| match body {
+        let content_type = found.content_type.clone();
+        let validators = Validators::new(found.size, found.modified, SystemTime::now());
+        let verdict = validators.check(&parts.headers);
+        if verdict == Verdict::Failed {
+            return Some(precondition_failed());
+        }
+        if !validators.allow_range(&parts.headers) {
+            builder.file_response_builder.range = None;
+        }
+        let mut response = builder.build(ResolveResult::Found(found)).ok()?.map(|body| match body {
             Body::Empty => ResponseBody::from(Bytes::new()),
             body => ResponseBody::File(Box::new(body)),
         });
-        if is_known(&parts.headers, response.headers()) {
+        if let Some(tag) = validators.tag().and_then(|tag| HeaderValue::try_from(tag).ok()) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        if verdict == Verdict::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = ResponseBody::from(Bytes::new());
-            response.headers_mut().remove(header::CONTENT_LENGTH);
+            for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE] {
+                response.headers_mut().remove(name);
+            }
         }
-        if let Some(content_type) = content_type {
-            describe(response.headers_mut(), content_type.as_deref());
-        }
+        describe(response.headers_mut(), content_type.as_deref());
         Some(response)
     }
 }
 
-/// Whether the client has the file already, by its tag (RFC 9110 section 13.1.2). The library looks
-/// only at the time.
-fn is_known(request: &HeaderMap, response: &HeaderMap) -> bool {
-    let Some(tag) = response.get(header::ETAG).and_then(|tag| tag.to_str().ok()) else { return false };
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    known.flat_map(|value| value.split(',')).any(|value| value.trim() == "*" || opaque(value) == opaque(tag))
+fn precondition_failed() -> http::Response<ResponseBody> {
+    let body = Bytes::from_static(b"The file is not in the state that the request demands.\n");
+    let mut response = http::Response::new(ResponseBody::from(body));
+    *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
@@ -144,13 +163,20 @@ fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
     })
 }
 
-/// Names that are never meant for visitors: hidden files, and the source of scripts.
+/// Names that are never meant for visitors: hidden files, and those with an extension of PHP's at any
+/// place. So are copies that editors and administrators leave behind (`a.php~`, `a.php.bak`), which
+/// hold the source of a script and are not run.
 fn is_private(name: &OsStr) -> bool {
-    let name = name.as_bytes();
+    let name = name.as_bytes().to_ascii_lowercase();
     let hidden = name.starts_with(b".") && name != b".well-known";
-    let extension = name.rsplit(|b| *b == b'.').next().unwrap_or_default().to_ascii_lowercase();
-    let script = name.contains(&b'.') && (extension.starts_with(b"php") || extension.starts_with(b"pht"));
-    hidden || script || extension == b"phar"
+    let mut extensions = name.split(|b| *b == b'.').skip(1);
+    hidden || extensions.any(is_of_php)
+}
+
+fn is_of_php(extension: &[u8]) -> bool {
+    let end = extension.iter().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(extension.len());
+    let begins = |with: &[u8]| extension.starts_with(with);
+    begins(b"php") || begins(b"pht") || begins(b"phar") || &extension[..end] == b"inc"
 }
 
 #[cfg(test)]
@@ -159,10 +185,41 @@ mod tests {
 
     #[test]
     fn hidden_files_and_scripts_are_private() {
-        for name in [".env", ".git", "..", "a.php", "a.PHP", "a.php7", "b.phtml", "c.phar", "x.y.phps"] {
+        for name in [
+            ".env",
+            ".git",
+            "..",
+            "a.php",
+            "a.PHP",
+            "a.php7",
+            "b.phtml",
+            "c.phar",
+            "x.y.phps",
+            "a.php.bak",
+            "a.php.",
+            "a.php~",
+            "a.php ",
+            "a.php.txt",
+            "#a.php#",
+            "a.php_old",
+            "a.php-2",
+            "a.Php.swp",
+            "db.inc",
+            "db.inc~",
+        ] {
             assert!(is_private(OsStr::new(name)), "{name}");
         }
-        for name in [".well-known", "index.html", "php", "phar.txt", "a.php.txt", "photo.jpg"] {
+        for name in [
+            ".well-known",
+            "index.html",
+            "php",
+            "phar.txt",
+            "php.ini",
+            "photo.jpg",
+            "a.income",
+            "inc",
+            "a.bak",
+        ] {
             assert!(!is_private(OsStr::new(name)), "{name}");
         }
     }

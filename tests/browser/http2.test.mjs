@@ -206,10 +206,42 @@ await test('plain requests: GET, HEAD, bodies, and one that is too large', async
   assert.equal(got[3].head.connection, undefined);
 });
 
-await test('a host that is named twice, differently, is no request', async () => {
-  const stream = client.request({ ':path': '/', ':authority': server.url, host: 'evil.example' });
-  const [error] = await soon(once(stream, 'error'), 'the reset');
-  assert.match(error.message, /PROTOCOL_ERROR/);
+await test('a host that is malformed, or named twice, differently, is refused with 400', async () => {
+  for (const headers of [
+    { ':authority': server.url, host: 'evil.example' },
+    { ':authority': server.url, host: `${server.url}1` },
+    { ':authority': `user@${server.url}` },
+    { ':authority': server.url, host: 'a b' },
+    { ...HANDSHAKE, origin: 'https://a/b' },
+  ]) {
+    const { status, body } = await request(client, { ':path': '/', ...headers });
+    assert.equal(status, 400, JSON.stringify(headers));
+    assert.ok(body.length > 10, 'it says why');
+  }
+});
+
+await test('a host that is named twice alike is none the less one request', async () => {
+  const { status } = await request(client, { ':path': '/', ':authority': 'LOCALHOST:443', host: 'localhost' });
+  assert.equal(status, 200);
+});
+
+await test('headers of one connection are left out of a response, and a 426 has none', async () => {
+  const { status, head } = await request(client, { ':path': '/connection' });
+  assert.equal(status, 426);
+  for (const name of ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade']) {
+    assert.equal(head[name], undefined, name);
+  }
+  assert.equal(head['x-other'], 'stays');
+});
+
+await test('more than 100 headers are taken, and more than 1,024 refused', async () => {
+  const many = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, '']));
+  assert.equal((await request(client, { ':path': '/', ...many(300) })).status, 200);
+  const roomy = await serve({ maxHeaderSize: 1 << 20 });
+  const other = await session(roomy);
+  assert.equal((await request(other, { ':path': '/', ...many(1000) })).status, 200);
+  assert.equal((await request(other, { ':path': '/', ...many(1100) })).status, 431);
+  other.close();
 });
 
 await test('a stream that the client resets is an abnormal end, and told', async () => {

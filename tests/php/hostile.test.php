@@ -24,7 +24,6 @@ function answer(TestServer $server, string $bytes, bool $half = false): string
 $upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " . Client::KEY . "\r\nSec-WebSocket-Version: 13\r\n";
 $garbage = [
     'a TLS ClientHello' => "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" . str_repeat("\xab", 500),
-    'the HTTP/2 preface' => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . str_repeat("\0", 50),
     'zero bytes' => str_repeat("\0", 2000),
     'text without meaning' => "hello\r\nhow are you\r\n\r\n",
     'a WebSocket frame without a handshake' => Client::encode(Client::TEXT, 'hello') . "\r\n\r\n",
@@ -48,6 +47,20 @@ foreach ($garbage as $what => $bytes) {
     });
 }
 
+test('the HTTP/2 preface on a plain port gets GOAWAY with HTTP_1_1_REQUIRED and a sentence', function () use ($server): void {
+    $answer = answer($server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0");
+    same("\0\0\0\4\0\0\0\0\0", substr($answer, 0, 9), 'SETTINGS');
+    // Length, type, flags, stream; last stream, error code.
+    same('07000000000000000000' . '0000000d', bin2hex(substr($answer, 12, 14)), 'GOAWAY');
+    check(str_contains($answer, 'use HTTP/1.1 here'), 'no sentence');
+    $server->lives();
+});
+
+test('Upgrade: h2c is ignored', function () use ($server): void {
+    $answer = answer($server, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n");
+    check(str_starts_with($answer, 'HTTP/1.1 200 '), "answered $answer");
+});
+
 $handshakes = [
     // name => [status, headers, method, version of HTTP]
     'POST' => [405, [], 'POST'],
@@ -63,6 +76,11 @@ $handshakes = [
     'no Connection' => [400, ['Connection' => []]],
     'no Upgrade' => [426, ['Upgrade' => []]],
     'no Host' => [400, ['Host' => []]],
+    'a malformed Host' => [400, ['Host' => 'a/b']],
+    'a user in Host' => [400, ['Host' => 'user@a']],
+    'a malformed port in Host' => [400, ['Host' => 'a:http']],
+    'a malformed Origin' => [400, ['Origin' => 'http://a/b']],
+    'two Origins' => [400, ['Origin' => ['http://a', 'http://b']]],
 ];
 foreach ($handshakes as $what => $case) {
     test("a handshake with $what gets $case[0] and a sentence", function () use ($case): void {
@@ -75,6 +93,8 @@ foreach ($handshakes as $what => $case) {
         check(strlen(trim($response->body)) >= 10, 'the body says nothing: ' . json_encode($response->body));
         if ($case[0] === 426) {
             same('13', $response->headers['sec-websocket-version'] ?? null, 'Sec-WebSocket-Version');
+            same('websocket', $response->headers['upgrade'] ?? null, 'Upgrade');
+            same('Upgrade, close', $response->headers['connection'] ?? null, 'Connection');
         }
         if ($case[0] === 405) {
             same('GET', $response->headers['allow'] ?? null, 'Allow');

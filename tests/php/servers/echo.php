@@ -115,6 +115,10 @@ $server->onRequest(function (Request $request) use ($server): Response {
     if ($request->path() === '/who') {
         return new Response(200, json_encode(who($request), JSON_THROW_ON_ERROR));
     }
+    if ($request->path() === '/connection') {
+        $headers = ['Connection' => 'close', 'Keep-Alive' => 'timeout=5', 'Proxy-Connection' => 'close', 'TE' => 'trailers', 'X-Other' => 'stays'];
+        return new Response(426, 'upgrade', $headers);
+    }
     if ($request->path() !== '/stats') {
         return new Response(200, "hello\n");
     }

@@ -12,6 +12,8 @@ $pairs = [
     ['http://app.example', 'app.example'], ['http://app.example', 'app.example:80'], ['https://app.example', 'app.example'],
     ['https://app.example', 'app.example:443'], ['http://APP.example', 'app.EXAMPLE'], ['http://app.example:8080', 'app.example'],
     ['http://app.example', 'app.example:8080'], ['http://[::1]:8080', '[::1]:8080'],
+    ['http://app.example:443', 'app.example'], ['https://app.example:443', 'app.example'], ['http://app.example.', 'app.example'],
+    ['http://[::1]:8080', '[0:0:0:0:0:0:0:1]:8080'],
 ];
 foreach ($pairs as [$origin, $host]) {
     $client = Client::of($server);
@@ -26,3 +28,7 @@ http://APP.example to app.EXAMPLE: 101
 http://app.example:8080 to app.example: 403
 http://app.example to app.example:8080: 403
 http://[::1]:8080 to [::1]:8080: 101
+http://app.example:443 to app.example: 403
+https://app.example:443 to app.example: 101
+http://app.example. to app.example: 403
+http://[::1]:8080 to [0:0:0:0:0:0:0:1]:8080: 101

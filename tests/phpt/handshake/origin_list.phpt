@@ -19,7 +19,14 @@ echo status(['https://a.example'], 'https://a.example'), ' ', status(['https://a
 echo status(['a.example'], 'https://a.example'), ' ', status(['a.example'], 'http://a.example'), ' ',
     status(['a.example'], 'https://xa.example'), "\n";
 echo status(['*'], 'https://a.example'), ' ', status(['*'], 'null'), ' ', status(['http://localhost:3000'], 'http://localhost:3000'), "\n";
+echo status(['https://*.a.example'], 'https://b.a.example'), ' ', status(['https://*.a.example'], 'https://c.b.a.example:443'), ' ',
+    status(['https://*.a.example'], 'https://a.example'), ' ', status(['https://*.a.example'], 'https://evila.example'), "\n";
+echo status(['file://'], 'file://'), ' ', status(['file://'], 'https://evil.example'), ' ', status(['capacitor://localhost'], 'capacitor://localhost'), ' ',
+    status(['https://a.example/'], 'https://a.example'), ' ', status(['https://a.example:443'], 'https://a.example/'), ' ',
+    status(['null'], 'null'), ' ', status(['null'], 'https://null'), "\n";
 --EXPECT--
 101 403 403 403 403
 101 101 403
 101 101 101
+101 101 403 403
+101 403 101 101 101 101 403

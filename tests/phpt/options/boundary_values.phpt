@@ -11,7 +11,7 @@ $good = [
     'maxHeaderSize' => [8192, 1048576], 'maxBodySize' => [0, 2147483647], 'handshakeTimeout' => [0.001, 86400.0, 5],
     'pingInterval' => [0.0, 0.001, 86400.0], 'pingTimeout' => [0.001, 86400.0], 'closeTimeout' => [0.001, 86400.0],
     'sendBufferLimit' => [1, 2147483647], 'maxPendingMessages' => [1, 1000000], 'maxPendingBytes' => [1, 2147483647],
-    'origins' => [null, [], ['*'], ['http://localhost:3000'], ['example.com', 'https://example.com']],
+    'origins' => [null, [], ['*'], ['http://localhost:3000'], ['example.com', 'https://example.com', 'https://example.com/', 'https://*.example.com:8443', '*.example.com', 'file://', 'null', 'capacitor://localhost', 'http://[::1]:8080']],
     'subprotocols' => [[], ['a'], ["!#$%&'*+-.^_`|~09azAZ"]], 'healthPath' => [null, '/', '/healthz'],
     'ioThreads' => [1, 64], 'backlog' => [1, 65535], 'compression' => [true, false],
     'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777], 'staticFiles' => [null, '/', __DIR__],

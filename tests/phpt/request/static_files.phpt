@@ -13,9 +13,11 @@ mkdir("$folder/public/empty");
 mkdir("$folder/public/.well-known");
 file_put_contents("$folder/secret.txt", 'secret');
 $files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', 'a b.css' => 'p {}', 'data.bin' => str_repeat('0123456789', 30_000),
-    'noext' => 'x', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known'];
+    'noext' => 'x', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known',
+    'a.php.bak' => 'secret', 'trail.php.' => 'secret', 'b.php~' => 'secret', 'c.PHTML' => 'secret', 'db.inc' => 'secret', 'd.php.txt' => 'secret'];
 foreach ($files as $name => $content) {
     file_put_contents("$folder/public/$name", $content);
+    touch("$folder/public/$name", time() - 60); // settled: the tag is a strong one
 }
 symlink("$folder/secret.txt", "$folder/public/link.txt");
 symlink('/etc', "$folder/public/etc");
@@ -52,6 +54,16 @@ show('HEAD', $head = ask('/', 'HEAD'), 'content-length', 'content-type');
 show('tag', ask('/', headers: ['If-None-Match' => '"other", ' . $head->headers['etag']]));
 show('other tag', ask('/', headers: ['If-None-Match' => '"other"']));
 show('date', ask('/', headers: ['If-Modified-Since' => $head->headers['last-modified']]));
+$tag = $head->headers['etag'];
+echo 'strong: ', var_export($tag[0] === '"', true), "\n";
+show('the tag is wanted', ask('/', headers: ['If-Match' => $tag]));
+show('any is wanted', ask('/', headers: ['If-Match' => '*']));
+show('another is wanted', ask('/', headers: ['If-Match' => '"other"']));
+show('unmodified', ask('/', headers: ['If-Unmodified-Since' => $head->headers['last-modified']]));
+show('modified since', ask('/', headers: ['If-Unmodified-Since' => 'Sun, 09 Sep 2001 01:46:40 GMT']));
+show('a known date, another tag', ask('/', headers: ['If-None-Match' => '"other"', 'If-Modified-Since' => $head->headers['last-modified']]));
+show('the rest of the same', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Range' => $tag]));
+show('the rest of another', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Range' => '"other"']));
 show('range', ask('/', headers: ['Range' => 'bytes=4-8']), 'content-range');
 show('range beyond', ask('/', headers: ['Range' => 'bytes=400-']));
 show('ranges', ask('/', headers: ['Range' => 'bytes=0-1,0-1']));
@@ -60,7 +72,7 @@ show('POST', ask('/', 'POST', ['Content-Length' => '0']), 'allow');
 foreach ([
     '/missing', '/empty/', '/empty', '/index.html/', '/index.html/x', '/../secret.txt', '/sub/../../secret.txt', '/%2e%2e/secret.txt',
     '/..%2fsecret.txt', '/%2e%2e%2fsecret.txt', '/..%5csecret.txt', '//etc/passwd', '/sub//../../secret.txt', '/%00', '/index.html%00.txt',
-    '/link.txt', '/etc/passwd', '/etc/', '/fifo', '/.env', '/%2eenv', '/config.php', '/config.php/', '/' . str_repeat('x', 300), '/%ff',
+    '/link.txt', '/etc/passwd', '/etc/', '/fifo', '/.env', '/%2eenv', '/config.php', '/config.php/', '/a.php.bak', '/trail.php.', '/b.php~', '/b.php%7e', '/c.PHTML', '/db.inc', '/d.php.txt', '/' . str_repeat('x', 300), '/%ff',
 ] as $target) {
     $response = ask($target);
     if ($response->status !== 404 || str_contains($response->body, 'secret')) {
@@ -87,6 +99,15 @@ HEAD: 200 content-length: 14, content-type: text/html; charset=utf-8 ""
 tag: 304  ""
 other tag: 200  "<h1>Hello<\/h1>"
 date: 304  ""
+strong: true
+the tag is wanted: 200  "<h1>Hello<\/h1>"
+any is wanted: 200  "<h1>Hello<\/h1>"
+another is wanted: 412  "The file is not in the state that the request demands.\n"
+unmodified: 200  "<h1>Hello<\/h1>"
+modified since: 412  "The file is not in the state that the request demands.\n"
+a known date, another tag: 200  "<h1>Hello<\/h1>"
+the rest of the same: 206  "Hello"
+the rest of another: 200  "<h1>Hello<\/h1>"
 range: 206 content-range: bytes 4-8/14 "Hello"
 range beyond: 416  ""
 ranges: 200  "<h1>Hello<\/h1>"

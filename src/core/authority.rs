@@ -1,0 +1,153 @@
+//! `host[:port]` as `Host`, `:authority`, request targets and origins hold it (RFC 3986 section 3.2).
+
+use std::net::Ipv6Addr;
+
+/// A host with an optional port. Equal hosts compare equal whatever their spelling: names without
+/// regard to case, IPv6 addresses by value. A dot at the end of a name makes it another name, as it
+/// does in browsers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Authority {
+    pub(crate) host: Host,
+    /// `None` stands for the default of the scheme.
+    pub(crate) port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// In lower case; may be empty, and an IPv4 address.
+    Name(Box<str>),
+    V6(Ipv6Addr),
+}
+
+impl Host {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Name(name) if name.is_empty())
+    }
+}
+
+impl Authority {
+    /// Parses `text` as a whole. `None`: it violates the grammar, has user information (RFC 9110
+    /// section 4.2.4), a zone, or a port above 65535.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, port)) => (literal(address)?, port),
+            None => {
+                let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+                (is_name(name).then(|| Host::Name(name.to_ascii_lowercase().into()))?, port)
+            }
+        };
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => None,
+            Some("") => None,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
+            _ => return None,
+        };
+        Some(Self { host, port })
+    }
+
+    /// The port in effect under a scheme. `None`: the scheme has no default.
+    pub(crate) fn port_for(&self, scheme: &str) -> Option<u16> {
+        self.port.or_else(|| default_port(scheme))
+    }
+}
+
+/// The port that a scheme stands for (RFC 9110 section 4.2, RFC 6455 section 3).
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    match scheme {
+        _ if is("http") || is("ws") => Some(80),
+        _ if is("https") || is("wss") => Some(443),
+        _ => None,
+    }
+}
+
+/// What stands between brackets: an IPv6 address, or one of a version yet to come.
+fn literal(text: &str) -> Option<Host> {
+    if let Ok(address) = text.parse() {
+        return Some(Host::V6(address));
+    }
+    let (version, address) = text.strip_prefix(['v', 'V'])?.split_once('.')?;
+    let is_future = !version.is_empty()
+        && version.bytes().all(|b| b.is_ascii_hexdigit())
+        && !address.is_empty()
+        && address.bytes().all(|b| is_plain(b) || b == b':');
+    is_future.then(|| Host::Name(format!("[{}]", text.to_ascii_lowercase()).into()))
+}
+
+/// `reg-name`, of which an IPv4 address is one.
+fn is_name(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = match (first, tail) {
+            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+            (b, tail) if is_plain(*b) => tail,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// `unreserved` and `sub-delims`.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_grammar_allows_is_an_authority() {
+        for (text, host, port) in [
+            ("example.com", "example.com", None),
+            ("EXAMPLE.com:8080", "example.com", Some(8080)),
+            ("a_b-c.d~e", "a_b-c.d~e", None),
+            ("127.0.0.1:0080", "127.0.0.1", Some(80)),
+            ("example.com.", "example.com.", None),
+            ("example.com:", "example.com", None),
+            ("a%C3%A9", "a%c3%a9", None),
+            ("[v1.fe80:a]:1", "[v1.fe80:a]", Some(1)),
+            ("", "", None),
+        ] {
+            let expected = Authority { host: Host::Name(host.into()), port };
+            assert_eq!(Authority::parse(text), Some(expected), "{text}");
+        }
+        let loopback = Authority { host: Host::V6(Ipv6Addr::LOCALHOST), port: Some(80) };
+        assert_eq!(Authority::parse("[::1]:80").as_ref(), Some(&loopback));
+        assert_eq!(Authority::parse("[0:0:0:0:0:0:0:1]:80"), Some(loopback));
+    }
+
+    #[test]
+    fn everything_else_is_none() {
+        for text in [
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a@b",
+            "user:pass@host",
+            "a\\b",
+            "a%2",
+            "a%zz",
+            "a:80:90",
+            "a:b",
+            "a:-1",
+            "a:65536",
+            "a:+80",
+            "::1",
+            "[::1",
+            "::1]",
+            "[::1]a",
+            "[fe80::1%25eth0]",
+            "[1.2.3.4]",
+            "[v.x]",
+            "[]",
+            "caf\u{e9}",
+            "a\"",
+            "<a>",
+            "a,b/",
+        ] {
+            assert_eq!(Authority::parse(text), None, "{text}");
+        }
+    }
+}
