@@ -527,6 +527,8 @@ final class Server implements \Countable
      * - `pingTimeouts`: connections ended because a ping was not answered in time
      * - `closeTimeouts`: connections cut because a close frame was not answered in time
      * - `slowClosed`: connections closed with 1013 for reading too slowly
+     * - `floodClosed`: connections closed for a flood of frames that carry nothing (1008; over HTTP/2
+     *   ENHANCE_YOUR_CALM), or for requests taken back in numbers
      * - `slowDropped`: messages dropped because the peer reads too slowly
      * - `undelivered`: messages received after close(), and so not delivered
      * - `undeliveredBytes`: payload bytes of these

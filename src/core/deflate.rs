@@ -131,6 +131,11 @@ impl Deflate {
         self.reader.is_full()
     }
 
+    /// See [`Reader::take_idle`].
+    pub(crate) fn take_idle(&mut self) -> u32 {
+        self.reader.take_idle()
+    }
+
     /// See [`Reader::take_work`].
     pub(crate) fn take_work(&mut self) -> usize {
         self.reader.take_work()

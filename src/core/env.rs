@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use crate::admission::Limits;
@@ -32,6 +32,10 @@ const BATCH: usize = 64;
 /// As many gather before a host that sleeps is woken. Waking costs two system calls and a switch;
 /// at full load and 16 messages in flight, four times the batch saves a tenth of the CPU time.
 const WAKING_BATCH: usize = 256;
+/// Polls of tasks after which a batch that is not empty is looked at by the clock, and how long it
+/// may wait while the thread does not park.
+const POLLS_PER_LOOK: usize = 8;
+const PATIENCE: Duration = Duration::from_millis(1);
 /// Engines kept for the next message.
 const SPARE_CODECS: usize = 16;
 /// One read. Larger than what a socket usually holds, so that one call empties it.
@@ -87,6 +91,8 @@ pub(crate) struct Env {
     /// Coarse clock: advances once per keep-alive scan.
     pub(crate) tick: u32,
     pub(crate) hub: Hub,
+    /// Frames that the session whose turn it is may still take.
+    pub(crate) frames_left: u32,
     /// Sessions whose end the host has not been told.
     pub(crate) live: usize,
     /// Told when one of these, or an HTTP socket, ends.
@@ -117,8 +123,10 @@ pub(crate) struct Env {
     pub(crate) share: Share,
     /// [`io::attend`] is running.
     pub(crate) attending: bool,
-    /// Polls of sessions since the last batch.
+    /// Polls of tasks since the last batch.
     polls: usize,
+    /// When the batch was first looked at by the clock.
+    waiting_since: Option<Instant>,
     #[expect(clippy::vec_box, reason = "sessions hold them boxed, and moving the box is cheaper")]
     codecs: Vec<Box<Codec>>,
     keep_alive: Bytes,
@@ -136,10 +144,12 @@ impl Env {
             write: Vec::new(),
             tick: 0,
             hub: Hub::default(),
+            frames_left: 0,
             live: 0,
             ended: Arc::default(),
             attending: false,
             polls: 0,
+            waiting_since: None,
             deflate: deflate::Shared::default(),
             messages_in: 0,
             messages_out: 0,
@@ -192,18 +202,28 @@ impl Env {
         full
     }
 
-    /// Publishes now and then while the thread is too busy to park, so that what one connection
-    /// says does not wait for what others do.
+    /// Counts a poll of a task. Publishes by number and by time while the thread is too busy to
+    /// park, so that what one connection says does not wait for what others do.
     pub(crate) fn polled(&mut self) {
         self.polls += 1;
-        if self.polls >= BATCH {
+        if self.polls >= BATCH || self.polls.is_multiple_of(POLLS_PER_LOOK) && self.has_waited() {
             self.publish();
         }
+    }
+
+    /// Whether the batch has waited for long. Reads the clock.
+    fn has_waited(&mut self) -> bool {
+        if self.events.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE
     }
 
     /// Hands the batch to the host.
     pub(crate) fn publish(&mut self) {
         self.polls = 0;
+        self.waiting_since = None;
         self.count();
         if self.events.is_empty() {
             return;

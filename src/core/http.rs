@@ -39,6 +39,7 @@ use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::switching;
 use crate::target;
+use crate::turn;
 use crate::upload::{self, BodyError};
 
 /// How long the peer may take to notice that an HTTP connection is over.
@@ -50,7 +51,7 @@ pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>,
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local };
-    tokio::spawn(serve(state.clone(), arrival, entry));
+    turn::spawn(serve(state.clone(), arrival, entry));
 }
 
 pub(crate) type HttpResponse = http::Response<ResponseBody>;
@@ -282,6 +283,8 @@ async fn answer(
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, std::convert::Infallible> {
     shared.begun.fetch_add(1, Ordering::Relaxed);
+    // Hyper answers up to 16 requests that wait in its buffer before it yields.
+    turn::share().await;
     let (parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
     match respond(&shared.peer, parts, body).await {

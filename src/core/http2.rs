@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::ResponseBody;
+use crate::h2_meter::Meter;
 use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
 use crate::http::{HttpResponse, Outcome, Peer, linger, respond};
 use crate::http_io::poll_send;
@@ -29,6 +30,7 @@ use crate::io as threads;
 use crate::notices::{Trouble, log_trouble};
 use crate::stats::Counters;
 use crate::stream::Stream;
+use crate::turn;
 
 /// Requests and WebSockets of one connection at once; RFC 9113 section 6.5.2 asks for 100 at least.
 const STREAMS: u32 = 128;
@@ -70,10 +72,15 @@ struct Shared {
     peer: Peer,
     answered: AtomicU32,
     taken_back: AtomicU32,
+    /// The socket has seen a flood of frames.
+    flooded: Arc<AtomicBool>,
 }
 
 impl Shared {
     fn is_rude(&self) -> bool {
+        if self.flooded.load(Ordering::Relaxed) {
+            return true;
+        }
         let answered = self.answered.load(Ordering::Relaxed);
         self.taken_back.load(Ordering::Relaxed) > answered.saturating_add(TAKEN_BACK)
     }
@@ -85,7 +92,14 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
     let remote = peer.origin.remote;
     let timeout = state.config.handshake_timeout;
     let returned = Arc::new(Mutex::new(None));
-    let io = H2Io { stream: Some(stream), reads: 0, returned: returned.clone() };
+    let flooded = Arc::<AtomicBool>::default();
+    let io = H2Io {
+        stream: Some(stream),
+        reads: 0,
+        meter: Meter::new(),
+        flooded: flooded.clone(),
+        returned: returned.clone(),
+    };
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
@@ -101,7 +115,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
         }
         Ok(Err(error)) => count(&error, &state.counters, remote),
         Ok(Ok(connection)) => {
-            let shared = Arc::new(Shared { peer, answered: 0.into(), taken_back: 0.into() });
+            let shared = Arc::new(Shared { peer, answered: 0.into(), taken_back: 0.into(), flooded });
             let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
             let idle = pin!(tokio::time::sleep(timeout));
             let mut serving =
@@ -158,18 +172,28 @@ impl Serving<'_> {
             if !self.rude && self.shared.is_rude() {
                 self.rude = true;
                 let peer = &self.shared.peer;
-                Counters::one(&peer.state.counters.bad_requests);
-                log_trouble(peer.origin.remote, &Trouble::Http2("the client takes back its requests"));
+                Counters::one(&peer.state.counters.flood_closed);
+                let flooded = self.shared.flooded.load(Ordering::Relaxed);
+                let what = if flooded { "a flood of frames" } else { "the client takes back its requests" };
+                log_trouble(peer.origin.remote, &Trouble::Http2(what));
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                self.idle.as_mut().reset(Instant::now() + GOODBYE);
+            }
+            // A peer that reads nothing does not get the farewell.
+            if self.rude && self.idle.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
             }
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, reply)))) => {
-                    tokio::spawn(exchange(self.shared.clone(), request, reply));
+                    turn::spawn(exchange(self.shared.clone(), request, reply));
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => {}
+            }
+            if self.rude {
+                return Poll::Pending;
             }
             if self.connection.has_streams() {
                 self.busy = true;
@@ -323,6 +347,9 @@ struct H2Io {
     stream: Option<Stream>,
     /// In this turn.
     reads: u32,
+    meter: Meter,
+    /// Set once for [`Serving`], which ends the connection.
+    flooded: Arc<AtomicBool>,
     returned: Arc<Mutex<Option<Stream>>>,
 }
 
@@ -344,15 +371,28 @@ impl AsyncRead for H2Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.reads == READS_PER_TURN {
-            self.reads = 0;
-            cx.waker().wake_by_ref();
+        let this = &mut *self;
+        // The time also ends the reads that the library begins anew after each request.
+        if this.reads == READS_PER_TURN || turn::is_over() {
+            this.reads = 0;
+            turn::pass(cx);
+            return Poll::Pending;
+        }
+        if this.flooded.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
         let room = buf.remaining().min(READ);
-        let read = self.stream()?.poll_read(cx, buf.initialize_unfilled_to(room));
-        self.reads = if read.is_ready() { self.reads + 1 } else { 0 };
-        buf.advance(ready!(read)?);
+        let input = buf.initialize_unfilled_to(room);
+        let read = this.stream()?.poll_read(cx, input);
+        this.reads = if read.is_ready() { this.reads + 1 } else { 0 };
+        let n = ready!(read)?;
+        if this.meter.received(&input[..n]) {
+            // The library gets nothing of it, and its owner the turn to end the connection.
+            this.flooded.store(true, Ordering::Relaxed);
+            turn::pass(cx);
+            return Poll::Pending;
+        }
+        buf.advance(n);
         Poll::Ready(Ok(()))
     }
 }
@@ -369,7 +409,11 @@ impl AsyncWrite for H2Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_send(self.stream()?, cx, bufs)
+        let sent = poll_send(self.stream()?, cx, bufs);
+        if let Poll::Ready(Ok(n)) = sent {
+            self.meter.sent(n);
+        }
+        sent
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,6 +17,10 @@ const LEAST_ROOM: usize = 256;
 const SPARE: usize = 4;
 /// What a final block costs: the inflater is reset (about as long as inflating this many bytes).
 const RESET_WORK: usize = 1 << 10;
+/// What a frame costs beside its payload, likewise.
+const FRAME_WORK: usize = 512;
+/// Work after which the frames so far are handed on, even if there is room for more.
+const WORK_AT_ONCE: usize = 64 << 10;
 /// What every message ends with and nobody sends.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
@@ -28,7 +32,7 @@ pub(crate) type Failure = (u16, String);
 pub(crate) enum Step {
     /// All input is used up, and nothing waits in the inflater.
     Done,
-    /// The buffer is full: empty it and call again.
+    /// The buffer is full, or it was enough work at once: empty the buffer and call again.
     Full,
 }
 
@@ -142,12 +146,19 @@ pub(crate) struct Reader {
     inflater: Option<Box<Decompress>>,
     /// Work done since it was asked last.
     work: usize,
+    /// Fragments without payload since it was asked last.
+    idle: u32,
 }
 
 impl Reader {
     /// Whether [`Reader::read`] has more to give without input.
     pub(crate) fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// Compressed fragments without payload since the last call. Nobody else sees them.
+    pub(crate) fn take_idle(&mut self) -> u32 {
+        std::mem::take(&mut self.idle)
     }
 
     /// Bytes inflated, or their equivalent, since the last call.
@@ -187,12 +198,16 @@ impl Reader {
         keep: bool,
         max: usize,
     ) -> Result<Step, Failure> {
+        let enough = self.work + WORK_AT_ONCE;
         loop {
             if plain.room() < LEAST_ROOM {
                 return Ok(Step::Full);
             }
             match self.state {
                 State::Header => {
+                    if self.work >= enough {
+                        return Ok(Step::Full);
+                    }
                     let Some((header, len)) = self.header(input) else { return Ok(Step::Done) };
                     if header[0] & 0x08 != 0
                         && let Some(start) = frame.take()
@@ -282,6 +297,7 @@ impl Reader {
         if !control && opcode != 0 && self.message != Message::None {
             return Err((1002, "new message inside a fragmented one".into()));
         }
+        self.work += FRAME_WORK;
         let deflated = !control && (rsv1 || opcode == 0 && self.message == Message::Deflated);
         if !deflated {
             // What is wrong with it, the engine finds.
@@ -312,6 +328,7 @@ impl Reader {
                 format!("compressed message of {size} bytes, at most {max} are allowed inflated"),
             ));
         }
+        self.idle += u32::from(self.left == 0);
         self.mask = header[after_length..].try_into().unwrap_or_default();
         self.phase = 0;
         self.fin = fin;

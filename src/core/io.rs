@@ -292,6 +292,24 @@ impl Io {
         }
     }
 
+    /// A task that is no session has been polled, for so long that it has used up its turn.
+    pub(crate) fn end_turn(&mut self, long: bool) {
+        self.take_pending();
+        if long {
+            self.env.publish();
+        } else {
+            self.env.polled();
+        }
+    }
+
+    /// Takes what the host has posted, if there is anything. What is too much for one turn must not
+    /// become one turn for each task.
+    fn take_pending(&mut self) {
+        if self.env.server.mailboxes[self.env.index as usize].is_pending() && !self.has_rest() {
+            self.take_commands();
+        }
+    }
+
     fn len(&self) -> usize {
         self.sessions.len() - self.free.len()
     }
@@ -490,10 +508,7 @@ impl Io {
 /// Body of a session's task.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     with(|io| {
-        // What is too much for one turn must not become one turn for each session.
-        if io.env.server.mailboxes[io.env.index as usize].is_pending() && !io.has_rest() {
-            io.take_commands();
-        }
+        io.take_pending();
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
         let poll = session.poll(&mut io.env, cx);
         if poll.is_ready() {

@@ -19,6 +19,7 @@ use crate::error::BindError;
 use crate::notices::{Trouble, log_trouble};
 use crate::queue::Command;
 use crate::stats::Counters;
+use crate::turn;
 use crate::unix_socket::{self, UnixFile};
 
 /// Sockets accepted before others get their turn.
@@ -85,7 +86,7 @@ impl Listener {
             reason = "its objection is to owners that lie about their descriptor; a Socket doesn't"
         )]
         let fd = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
-        Ok(tokio::spawn(accept(fd, self.file, self.entry, state)).abort_handle())
+        Ok(turn::spawn(accept(fd, self.file, self.entry, state)).abort_handle())
     }
 }
 

@@ -93,6 +93,7 @@ families! {
     "pings_total" "Keep-alive pings sent." { = pings }
     "connections_failed_total" "Connections that the server ended for what the peer did." { reason
         "slow_consumer" slow_closed,
+        "flood" flood_closed,
         "too_big" too_big,
         "protocol_error" protocol_errors
     }

@@ -154,6 +154,9 @@ counters! {
     close_timeouts,
     /// Connections closed with 1013 for reading too slowly.
     slow_closed,
+    /// Connections closed for a flood of frames that carry nothing (1008; over HTTP/2
+    /// `ENHANCE_YOUR_CALM`), or for requests taken back in numbers.
+    flood_closed,
     /// Messages dropped because the peer reads too slowly.
     slow_dropped,
     /// Messages received after the host had closed their connection, and so not delivered.

@@ -8,10 +8,14 @@
 use crate::utf8::Utf8;
 
 /// What a piece of input held.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// Whole messages and control frames that end in the piece.
     pub(crate) messages: usize,
+    /// Frames that begin in the piece.
+    pub(crate) frames: u32,
+    /// Of the frames that end in the piece: control frames, and fragments without payload.
+    pub(crate) idle: u32,
     /// A text that has not arrived whole is invalid already.
     pub(crate) invalid_utf8: bool,
 }
@@ -63,10 +67,12 @@ impl Tracker {
     /// Follows the next piece of the stream.
     #[cfg(test)]
     pub(crate) fn scan(&mut self, mut input: &[u8]) -> Scan {
-        let mut all = Scan { messages: 0, invalid_utf8: false };
+        let mut all = Scan::default();
         while !input.is_empty() && !all.invalid_utf8 {
-            let (scan, used) = self.scan_message(input);
+            let (scan, used) = self.scan_message(input, 3);
             all.messages += scan.messages;
+            all.frames += scan.frames;
+            all.idle += scan.idle;
             all.invalid_utf8 = scan.invalid_utf8;
             input = &input[used..];
         }
@@ -74,15 +80,16 @@ impl Tracker {
     }
 
     /// Follows the next piece of the stream, but not beyond the end of a message or a control frame,
-    /// so that each can be weighed before the next. Also says how many bytes that was: not 0, where there are any.
-    pub(crate) fn scan_message(&mut self, input: &[u8]) -> (Scan, usize) {
+    /// so that each can be weighed before the next, nor beyond the end of the `most`th frame. Also
+    /// says how many bytes that was: not 0, where there are any.
+    pub(crate) fn scan_message(&mut self, input: &[u8], most: u32) -> (Scan, usize) {
         let mut rest = input;
-        let scan = self.follow(&mut rest);
+        let scan = self.follow(&mut rest, most);
         (scan, input.len() - rest.len())
     }
 
-    fn follow(&mut self, input: &mut &[u8]) -> Scan {
-        let mut scan = Scan { messages: 0, invalid_utf8: false };
+    fn follow(&mut self, input: &mut &[u8], most: u32) -> Scan {
+        let mut scan = Scan::default();
         loop {
             if self.left > 0 {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
@@ -106,7 +113,7 @@ impl Tracker {
                     return scan;
                 }
             }
-            if input.is_empty() {
+            if input.is_empty() || scan.frames >= most.max(1) {
                 return scan;
             }
             let Some((frame, length, used)) = self.parse_header(input) else {
@@ -114,6 +121,7 @@ impl Tracker {
                 return scan;
             };
             *input = &input[used..];
+            scan.frames += 1;
             self.frame = frame;
             self.left = length;
             // A text that arrives whole in one frame is left to the engine. So is the text of a
@@ -121,6 +129,8 @@ impl Tracker {
             let whole = frame.fin && !self.fragmented && length <= input.len() as u64;
             self.frame.checked = !frame.control && self.text && !whole;
             if length == 0 {
+                // An empty message in a single frame says something; an empty fragment does not.
+                scan.idle += u32::from(!frame.control && (!frame.fin || self.fragmented));
                 self.end_of_frame(&mut scan);
                 if self.is_clean() || self.frame.control {
                     return scan;
@@ -132,6 +142,7 @@ impl Tracker {
     fn end_of_frame(&mut self, scan: &mut Scan) {
         if self.frame.control {
             scan.messages += 1;
+            scan.idle += 1;
             return;
         }
         self.fragmented = !self.frame.fin;
@@ -240,6 +251,29 @@ mod tests {
             assert_eq!(messages, 5, "step {step}");
             assert!(tracker.is_clean());
         }
+    }
+
+    #[test]
+    fn counts_frames_that_carry_nothing() {
+        let mut stream = masked(0x81, b"");
+        stream.extend(masked(0x01, b""));
+        stream.extend(masked(0x00, b"x"));
+        stream.extend(masked(0x89, b"ping"));
+        stream.extend(masked(0x80, b""));
+        stream.extend(masked(0x8a, b""));
+        for step in [1, 3, stream.len()] {
+            let mut tracker = Tracker::default();
+            let idle: u32 = stream.chunks(step).map(|piece| tracker.scan(piece).idle).sum();
+            assert_eq!(idle, 4, "step {step}");
+        }
+    }
+
+    #[test]
+    fn stops_after_as_many_frames_as_it_may_follow() {
+        let stream = [masked(0x01, b""), masked(0x00, b"").repeat(100)].concat();
+        let mut tracker = Tracker::default();
+        let (scan, used) = tracker.scan_message(&stream, 10);
+        assert_eq!((scan.frames, used), (10, 60));
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Reading {
     fn engine(&mut self, input: &[u8]) -> Result<usize, u16> {
         let conn = Shared::new(ConnId(1), 0, 0, None, None);
         let mut codec = self.codec.take().unwrap_or_else(|| Codec::new(MAX));
-        let (scan, used) = codec.tracker.scan_message(input);
+        let (scan, used) = codec.tracker.scan_message(input, u32::MAX);
         let clean = codec.tracker.is_clean();
         let mut gate = Gate { input: &input[..used], out: &mut self.out, conn: &conn };
         let mut left = scan.messages;

@@ -75,7 +75,7 @@ impl Io {
                 queued
             }),
             Command::Owed(target) => self.push(target, |session, _| session.settle()),
-            Command::Ping(target, frame) => self.push(target, |session, _| session.push(frame)),
+            Command::Ping(target, frame) => self.push(target, |session, _| session.push_ping(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
             Command::Overflow(target) => self.with_session(target, |session, env| {
                 session.overflow(env);

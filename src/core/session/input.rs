@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::closing::Ending;
 use super::early::{Early, Inflated};
-use super::{FORBIDDEN_CODE, INFLATED_AT_ONCE, KEEP_ALIVE, Phase, Session};
+use super::{FORBIDDEN_CODE, INFLATED_PER_TURN, KEEP_ALIVE, Phase, Session};
 use crate::chunks::LARGE;
 use crate::codec::{Gate, INVALID_TEXT, close_frame, failure};
 use crate::conn::Shared;
@@ -25,6 +25,9 @@ use crate::whole::{self, Start};
 /// 1014 (Bad Gateway), which IANA has registered after RFC 6455. The engine takes it for a code that
 /// must not be sent.
 const BAD_GATEWAY: [u8; 2] = 1014_u16.to_be_bytes();
+
+/// Close reason for a flood of frames that carry nothing.
+const FLOODED: &str = "too many control frames or empty fragments";
 
 /// False: the connection has used up its credit, and nothing more of it may be delivered for now.
 #[must_use]
@@ -79,7 +82,7 @@ fn spend(shared: &Shared, env: &Env, bytes: usize) -> bool {
 }
 
 impl Session {
-    /// Returns how many bytes at the end of `input` must wait for credit.
+    /// Returns how many bytes at the end of `input` must wait for credit or for the next turn.
     #[must_use]
     pub(super) fn receive(&mut self, env: &mut Env, input: &[u8]) -> usize {
         self.heard = env.tick;
@@ -105,7 +108,7 @@ impl Session {
         if let Some(partial) = self.partial.take() {
             let Some(used) = self.go_on(env, partial, &input) else { return };
             input.advance(used);
-            more = !self.is_paused();
+            more = !self.must_wait(env);
         }
         // Large messages that are whole and in order are not copied.
         while more
@@ -128,6 +131,11 @@ impl Session {
         self.hold_back(env, &input[input.len() - left..]);
     }
 
+    /// Whether the connection is out of credit, or its turn is over.
+    fn must_wait(&self, env: &Env) -> bool {
+        env.frames_left == 0 || self.is_paused()
+    }
+
     /// Nothing that the peer says counts any more.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Answering | Phase::Lingering { .. } | Phase::Dead)
@@ -148,6 +156,7 @@ impl Session {
         let left = loop {
             let step = deflate.read(&mut input, &mut plain, &mut env.deflate, max);
             let waits = if plain.filled().is_empty() { 0 } else { self.feed(env, plain.filled()) };
+            self.count_idle(env, deflate.take_idle());
             if self.is_over() {
                 break 0;
             }
@@ -163,7 +172,11 @@ impl Session {
                 Ok(Inflate::Done) => break 0,
                 // A little input may hold a lot: the host takes what there is first, and other
                 // connections get their turn.
-                Ok(Inflate::Full) if self.is_paused() || inflated >= INFLATED_AT_ONCE => break input.len(),
+                Ok(Inflate::Full) if inflated >= INFLATED_PER_TURN => {
+                    env.frames_left = 0;
+                    break input.len();
+                }
+                Ok(Inflate::Full) if self.must_wait(env) => break input.len(),
                 Ok(Inflate::Full) => {}
                 Err((code, reason)) => {
                     self.fail(env, code, reason);
@@ -179,8 +192,8 @@ impl Session {
         left
     }
 
-    /// Hands the messages of plain frames to the host, as far as there is credit. Returns how many
-    /// bytes at the end of `input` must wait.
+    /// Hands the messages of plain frames to the host, as far as there is credit and the turn lasts.
+    /// Returns how many bytes at the end of `input` must wait.
     #[must_use]
     pub(super) fn feed(&mut self, env: &mut Env, mut input: &[u8]) -> usize {
         let max = env.server.config.max_message_size;
@@ -189,7 +202,7 @@ impl Session {
         {
             let Some(used) = self.go_on(env, partial, input) else { return 0 };
             input = &input[used..];
-            if input.is_empty() || self.is_paused() {
+            if input.is_empty() || self.must_wait(env) {
                 return input.len();
             }
         }
@@ -198,14 +211,16 @@ impl Session {
         // with 16 KiB it saves a copy, and zeroing the place of it.
         loop {
             if self.codec.is_none() && self.phase == Phase::Open {
-                while let Some(message) = whole::read(input, max) {
+                let before = env.frames_left;
+                let mut more = before > 0;
+                while more && let Some(message) = whole::read(input, max) {
                     input = &input[message.used..];
-                    if !deliver(&self.shared, env, message.payload, message.binary) {
-                        return input.len();
-                    }
+                    env.frames_left -= 1;
+                    more = deliver(&self.shared, env, message.payload, message.binary) && env.frames_left > 0;
                 }
-                if input.is_empty() {
-                    return 0;
+                self.flood.allow(before - env.frames_left);
+                if input.is_empty() || !more {
+                    return input.len();
                 }
                 self.partial = Partial::begin(input, max);
                 if self.partial.is_some() {
@@ -217,7 +232,7 @@ impl Session {
             if self.is_over() {
                 return 0;
             }
-            if input.is_empty() || self.is_paused() {
+            if input.is_empty() || self.must_wait(env) {
                 return input.len();
             }
         }
@@ -252,7 +267,9 @@ impl Session {
     /// message, behind which the engine may not be needed. Says how many bytes that was.
     fn feed_engine(&mut self, env: &mut Env, input: &[u8]) -> usize {
         let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
-        let (scan, used) = codec.tracker.scan_message(input);
+        let (scan, used) = codec.tracker.scan_message(input, env.frames_left);
+        env.frames_left = env.frames_left.saturating_sub(scan.frames);
+        let flooded = self.flood.add(scan.idle, || env.server.started.elapsed());
         let mut gate = Gate { input: &input[..used], out: &mut self.out, conn: &self.shared };
         let mut left = scan.messages;
         let phase = self.phase;
@@ -264,8 +281,14 @@ impl Session {
                 break None;
             }
             match codec.engine.read(&mut gate) {
-                Ok(Message::Text(text)) => deliver_if_room(phase, &self.shared, env, text.into(), false),
-                Ok(Message::Binary(payload)) => deliver_if_room(phase, &self.shared, env, payload, true),
+                Ok(Message::Text(text)) => {
+                    self.flood.allow(1);
+                    deliver_if_room(phase, &self.shared, env, text.into(), false);
+                }
+                Ok(Message::Binary(payload)) => {
+                    self.flood.allow(1);
+                    deliver_if_room(phase, &self.shared, env, payload, true);
+                }
                 Ok(Message::Ping(_)) => pong = true,
                 Ok(Message::Pong(payload)) => {
                     if payload != KEEP_ALIVE
@@ -305,6 +328,7 @@ impl Session {
             let _ = codec.engine.flush(&mut gate);
         }
         let end = end.or_else(|| scan.invalid_utf8.then(|| Ending::Failed(1007, INVALID_TEXT.to_owned())));
+        let end = end.or_else(|| flooded.then(|| Ending::Failed(1008, FLOODED.to_owned())));
         match end {
             None if self.phase == Phase::Open && codec.tracker.is_clean() => env.return_codec(codec),
             None => self.codec = Some(codec),
@@ -316,6 +340,13 @@ impl Session {
         used
     }
 
+    /// Counts frames that carry nothing and that the engine does not see.
+    fn count_idle(&mut self, env: &mut Env, frames: u32) {
+        if frames > 0 && !self.is_over() && self.flood.add(frames, || env.server.started.elapsed()) {
+            self.fail(env, 1008, FLOODED.to_owned());
+        }
+    }
+
     pub(super) fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
         self.end(env, Ending::Failed(code, reason));
     }
@@ -324,8 +355,13 @@ impl Session {
     pub(super) fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
         if self.admission.is_some() {
             let counters = &env.server.counters;
-            Counters::one(if code == 1009 { &counters.too_big } else { &counters.protocol_errors });
-            env.log_close(&self.shared, if code == 1009 { TOO_BIG } else { PROTOCOL }, code, &reason);
+            let (counter, kind) = match code {
+                1008 => (&counters.flood_closed, PROTOCOL),
+                1009 => (&counters.too_big, TOO_BIG),
+                _ => (&counters.protocol_errors, PROTOCOL),
+            };
+            Counters::one(counter);
+            env.log_close(&self.shared, kind, code, &reason);
         }
         if matches!(self.phase, Phase::Open | Phase::Answering) {
             let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
