@@ -88,6 +88,13 @@ impl Notices {
         self.with(kind, |rate| std::mem::take(&mut rate.left_out))
     }
 
+    /// The same for all kinds of which some were.
+    fn take_all_left_out(&self) -> Vec<(Kind, u64)> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = rates.values_mut().map(|rate| (rate.kind, std::mem::take(&mut rate.left_out)));
+        taken.filter(|(_, lines)| *lines > 0).collect()
+    }
+
     fn with<R>(&self, kind: Kind, f: impl FnOnce(&mut Rate) -> R) -> R {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Rate { kind, window: 0, lines: 0, left_out: 0 };
@@ -172,50 +179,48 @@ impl Env {
         }
     }
 
-    /// Says how many lines of a kind were left out.
-    pub(crate) fn report_left_out(&mut self, kind: Kind) {
+    /// Says how many lines of a kind were left out; later, if too many wait.
+    fn report_left_out(&mut self, kind: Kind) {
         let lines = self.server.notices.take_left_out(kind);
-        if lines == 0 || !self.wants(Interest::LOG) {
-            return;
-        }
-        let line = if kind == UNTOLD {
-            let message =
-                format!("{lines} refused requests were not passed to onRefused, because too many waited");
-            Line::new(message).with("requests", lines).of(kind)
-        } else {
-            let option = if kind.option.is_empty() { String::new() } else { format!(" ({})", kind.option) };
-            Line::new(format!("{lines} more lines were suppressed: {}{option}", kind.event))
-                .with("suppressed", kind.event)
-                .with("lines", lines)
-                .of(Kind { event: "log.suppressed", ..kind })
-        };
-        if !self.put(line) && self.server.notices.leave_out(kind, lines) {
+        if lines > 0
+            && self.wants(Interest::LOG)
+            && !self.put(summary(kind, lines))
+            && self.server.notices.leave_out(kind, lines)
+        {
             report_later(kind);
         }
     }
 
-    /// Hands the host the last lines of a server.
+    /// Hands the host the last lines of a server, whatever waits: there is one of each kind at most.
     pub(crate) fn log_stopped(&mut self) {
-        self.report_all_left_out();
+        if !self.wants(Interest::LOG) {
+            return;
+        }
+        for (kind, lines) in self.server.notices.take_all_left_out() {
+            self.emit(Item::plain(Event::Log(summary(kind, lines))));
+        }
         let cut = self.server.notices.cut.load(Ordering::Relaxed);
         let message = match cut {
             0 => "Stopped: every connection was closed in order".to_owned(),
             1 => "Stopped: one connection was cut at the end of the grace period".to_owned(),
             n => format!("Stopped: {n} connections were cut at the end of the grace period"),
         };
-        if self.wants(Interest::LOG) {
-            let line = Line::new(message).with("cut", cut).of(STOPPED);
-            self.emit(Item::plain(Event::Log(line)));
-        }
+        self.emit(Item::plain(Event::Log(Line::new(message).with("cut", cut).of(STOPPED))));
     }
+}
 
-    fn report_all_left_out(&mut self) {
-        let kinds: Vec<Kind> = {
-            let rates = self.server.notices.rates.lock().unwrap_or_else(PoisonError::into_inner);
-            rates.values().filter(|rate| rate.left_out > 0).map(|rate| rate.kind).collect()
-        };
-        kinds.into_iter().for_each(|kind| self.report_left_out(kind));
+/// The line about those that were left out.
+fn summary(kind: Kind, lines: u64) -> Line {
+    if kind == UNTOLD {
+        let message =
+            format!("{lines} refused requests were not passed to onRefused, because too many waited");
+        return Line::new(message).with("requests", lines).of(kind);
     }
+    let option = if kind.option.is_empty() { String::new() } else { format!(" ({})", kind.option) };
+    Line::new(format!("{lines} more lines were suppressed: {}{option}", kind.event))
+        .with("suppressed", kind.event)
+        .with("lines", lines)
+        .of(Kind { event: "log.suppressed", ..kind })
 }
 
 /// At most one task of each kind waits here: the first line left out since the last report starts it.

@@ -1,0 +1,125 @@
+//! Lines for the operator's log, and refused requests, as the host gets them.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+
+use sprocket_core::notices::{Level, Line, Value};
+use sprocket_core::{Config, Event, Interest, Server};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+use support::*;
+
+fn wants(interest: Interest) -> Config {
+    Config { interest, ..Config::default() }
+}
+
+/// A handshake from another origin, up to the end of its connection.
+fn refuse(address: SocketAddr) {
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "Origin: http://evil.example\r\n").as_bytes()).unwrap();
+    let mut response = String::new();
+    // A reset behind the response is no failure.
+    let _ = client.read_to_string(&mut response);
+    assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+}
+
+fn text(line: &Line, name: &str) -> String {
+    match line.context.iter().find(|(key, _)| *key == name) {
+        Some((_, Value::Text(text))) => text.clone(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn number(line: &Line, name: &str) -> u64 {
+    match line.context.iter().find(|(key, _)| *key == name) {
+        Some((_, Value::Number(number))) => *number,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// Lines and refused requests up to the end of the server.
+fn all(server: &Server) -> (Vec<Line>, usize) {
+    server.stop(Duration::ZERO);
+    let (mut lines, mut refused) = (Vec::new(), 0);
+    loop {
+        match next(server) {
+            Event::Log(line) => lines.push(line),
+            Event::Refused(_) => refused += 1,
+            Event::Stopped => return (lines, refused),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn nothing_comes_that_the_host_did_not_ask_for() {
+    for (interest, lines, refused) in [
+        (Interest::NONE, false, 0),
+        (Interest::LOG, true, 0),
+        (Interest::REFUSED, false, 1),
+        (Interest::LOG.and(Interest::REFUSED), true, 1),
+    ] {
+        let (server, address) = start(wants(interest));
+        refuse(address);
+        let (found, told) = all(&server);
+        assert_eq!((!found.is_empty(), told), (lines, refused), "{interest:?}");
+        assert_eq!(server.stats().refused_origin, 1);
+    }
+}
+
+#[test]
+fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
+    const FLOOD: u64 = 400;
+    for io_threads in [1, 3] {
+        let config = Config { io_threads, ..wants(Interest::LOG.and(Interest::REFUSED)) };
+        let (server, address) = start(config);
+        (0..FLOOD).for_each(|_| refuse(address));
+        let (lines, told) = all(&server);
+        let stats = server.stats();
+        assert!(told <= 256, "{told} waited");
+        assert_eq!(told as u64 + stats.refused_untold, FLOOD);
+        let of = |event| lines.iter().filter(move |line| text(line, "event") == event);
+        let written = of("handshake.refused").count() as u64;
+        assert!(written < FLOOD / 2, "{written} lines");
+        assert_eq!(written + stats.log_suppressed, FLOOD);
+        // What was left out is said at the latest when the server ends.
+        assert_eq!(of("log.suppressed").map(|line| number(line, "lines")).sum::<u64>(), stats.log_suppressed);
+        assert_eq!(
+            of("refused.untold").map(|line| number(line, "requests")).sum::<u64>(),
+            stats.refused_untold
+        );
+    }
+}
+
+#[test]
+fn the_end_says_how_many_connections_of_all_threads_were_cut() {
+    let (server, address) = start(Config { io_threads: 2, ..wants(Interest::LOG) });
+    let clients: Vec<_> = (0..3).map(|_| open(address)).collect();
+    (0..3).for_each(|_| drop(opened(&server)));
+    let (lines, _) = all(&server);
+    let last = lines.last().unwrap();
+    assert_eq!((text(last, "event").as_str(), number(last, "cut")), ("server.stopped", 3));
+    drop(clients);
+}
+
+#[test]
+fn a_line_holds_nothing_that_could_forge_another_one() {
+    let (server, address) = start(wants(Interest::LOG));
+    let mut client = connect(address);
+    // NEL and CSI as single characters: RFC 9110 section 5.5 lets bytes beyond ASCII pass.
+    let origin = b"Origin: http://evil.example\xc2\x85\xc2\x9b2Jforged\r\n\r\n";
+    let head = upgrade_head(address, "/", "");
+    client.write_all(&[head.trim_end().as_bytes(), b"\r\n", origin].concat()).unwrap();
+    let line = loop {
+        if let Event::Log(line) = next(&server) {
+            break line;
+        }
+    };
+    assert!(line.level >= Level::Info);
+    assert!(!line.message.contains(char::is_control), "{:?}", line.message);
+    for (_, value) in &line.context {
+        assert!(!matches!(value, Value::Text(text) if text.contains(char::is_control)), "{value:?}");
+    }
+}
