@@ -5,27 +5,45 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use sprocket_core::Config;
+use sprocket_core::descriptors::{Wanted, share_out};
 
+use crate::options::Settings;
 use crate::zend::{ignore_signal, sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
 
-/// Descriptors left to PHP: files, databases, the extension's own.
-const RESERVE: u64 = 64;
-
-/// How many connections the descriptor limit allows, after the soft limit has been raised to the
-/// hard one, and publishers have got theirs. At least 1.
-pub(crate) fn connections_allowed(publishers: usize) -> usize {
+/// Raises the soft limit of descriptors to the hard one, and shares out what the process may open
+/// beside what is open already. PHP keeps a reserve for its own files.
+pub(crate) fn share_descriptors(settings: &Settings, config: &mut Config) {
     let mut limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
         limit = getrlimit(Resource::Nofile);
     }
-    match limit.current {
-        None => usize::MAX,
-        Some(n) => {
-            let allowed = usize::try_from(n.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
-            (allowed - publishers.min(allowed / 4)).max(1)
-        }
+    let limit = limit.current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let shares = share_out(
+        limit,
+        open_descriptors(),
+        Wanted {
+            connections: settings.max_connections,
+            handshakes: settings.max_handshakes,
+            publishers: config.publish_socket.as_ref().map_or(0, |socket| socket.max_publishers),
+            files: config.static_files.is_some(),
+            io_threads: config.io_threads,
+        },
+    );
+    config.max_connections = shares.connections;
+    config.max_handshakes = shares.handshakes;
+    config.max_sockets = shares.sockets;
+    config.max_open_files = shares.files;
+    if let Some(socket) = &mut config.publish_socket {
+        socket.max_publishers = shares.publishers;
     }
+}
+
+/// How many descriptors are open; a guess where the system does not tell.
+fn open_descriptors() -> usize {
+    const GUESS: usize = 16;
+    std::fs::read_dir("/proc/self/fd").map_or(GUESS, Iterator::count)
 }
 
 /// A clock that ticks every few milliseconds and costs as many nanoseconds: for asking it after

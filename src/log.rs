@@ -110,6 +110,8 @@ pub(crate) fn started(addresses: Vec<String>, config: &Config) -> Line {
         .with("addresses", addresses)
         .with("maxConnections", size(config.max_connections))
         .with("maxConnectionsPerIp", size(config.max_connections_per_ip))
+        .with("maxHandshakes", size(config.max_handshakes))
+        .with("maxHandshakesPerIp", size(config.max_handshakes_per_ip))
         .with("maxMessageSize", size(config.max_message_size))
         .with("sendBufferLimit", size(config.send_buffer_limit))
         .with("handshakeTimeout", seconds(config.handshake_timeout))

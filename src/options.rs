@@ -34,13 +34,15 @@ pub(crate) struct Options {
     config: OnceCell<Settings>,
 }
 
-/// Options as the core takes them, but for the one that depends on the process at start.
+/// Options as the core takes them, but for those that depend on the process at start.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
     /// `max_connections` of it counts only where `max_connections` below is given.
     pub(crate) config: Config,
     /// `None`: what the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
+    /// The same for sockets without a WebSocket.
+    pub(crate) max_handshakes: Option<usize>,
     /// Processes; 0 stands for one a core, `None` (and 1) for none but the script's own.
     pub(crate) workers: Option<u16>,
     /// Handshakes, messages and requests after which a worker is replaced; 0: never.
@@ -107,6 +109,8 @@ pub(crate) fn register() {
         (c"maxMemory", Type::INT, c"0"),
         (c"logger", Type::MIXED, c"null"),
         (c"maxPendingTotal", Type::INT, c"67108864"),
+        (c"maxHandshakes", Type::INT.nullable(), c"null"),
+        (c"maxHandshakesPerIp", Type::INT, c"0"),
     ];
     let constructor =
         options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
@@ -157,6 +161,15 @@ impl<'a> Reader<'a> {
         }
         self.take(value);
         Ok(n)
+    }
+
+    /// At least 1, or null.
+    fn count_or_null(&mut self, name: &str) -> Result<Option<usize>> {
+        if self.call.int_or_null(self.next)?.is_none() {
+            self.take(Zval::null());
+            return Ok(None);
+        }
+        self.size(name, 0, 1, i64::MAX).map(Some)
     }
 
     pub(crate) fn size(&mut self, name: &str, default: usize, least: i64, most: i64) -> Result<usize> {
@@ -212,7 +225,7 @@ fn construct(call: &Call) -> Result<()> {
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 35)?;
+    call.arity(0, 37)?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {
@@ -224,13 +237,7 @@ fn construct(call: &Call) -> Result<()> {
 
 fn read(args: &mut Reader<'_>) -> Result<Settings> {
     let base = Config::default();
-    let max_connections = match args.call.int_or_null(0)? {
-        None => {
-            args.take(Zval::null());
-            None
-        }
-        Some(_) => Some(args.size("maxConnections", 0, 1, i64::MAX)?),
-    };
+    let max_connections = args.count_or_null("maxConnections")?;
     let mut config = Config {
         max_connections_per_ip: args.size("maxConnectionsPerIp", base.max_connections_per_ip, 0, i64::MAX)?,
         max_message_size: args.size("maxMessageSize", base.max_message_size, 1, MOST_BYTES)?,
@@ -268,7 +275,9 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
     let max_memory = args.size("maxMemory", 0, 0, i64::MAX)?;
     let logger = logger(args)?;
     config.max_pending_total = args.size("maxPendingTotal", config.max_pending_total, 1 << 20, i64::MAX)?;
-    Ok(Settings { config, max_connections, workers, max_requests, max_memory, logger })
+    let max_handshakes = args.count_or_null("maxHandshakes")?;
+    config.max_handshakes_per_ip = args.size("maxHandshakesPerIp", 0, 0, i64::MAX)?;
+    Ok(Settings { config, max_connections, max_handshakes, workers, max_requests, max_memory, logger })
 }
 
 fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {

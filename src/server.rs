@@ -232,9 +232,7 @@ impl Server {
             };
         }
         let mut config = setup.settings.config.clone();
-        let publishers = config.publish_socket.as_ref().map_or(0, |socket| socket.max_publishers);
-        config.max_connections =
-            setup.settings.max_connections.unwrap_or_else(|| lifecycle::connections_allowed(publishers));
+        lifecycle::share_descriptors(&setup.settings, &mut config);
         config.reclaim = Some(trim_heap);
         let mut binds = Vec::with_capacity(setup.listen.len());
         match self.role.get() {

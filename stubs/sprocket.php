@@ -505,6 +505,9 @@ final class Server implements \Countable
      * - `rejected`: handshakes rejected by onUpgrade
      * - `badRequests`: malformed requests (400, 405, 426, 431, …)
      * - `handshakeTimeouts`: handshakes not complete within handshakeTimeout
+     * - `maxHandshakes`: most sockets without a WebSocket that may be open at a time
+     * - `handshakesDisplaced`: sockets without a WebSocket closed to make room for a newcomer
+     * - `handshakesRefused`: sockets closed at once for maxHandshakesPerIp
      * - `httpRequests`: plain HTTP requests answered
      * - `messagesIn`: messages received
      * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
@@ -631,10 +634,16 @@ final class Server implements \Countable
  */
 final class Options
 {
-    /** WebSocket connections at once; further handshakes get a 503. Null: as many as the descriptor limit allows. */
+    /**
+     * WebSocket connections at once; further handshakes get a 503. Null: as many as the descriptor limit
+     * allows. A larger number counts as that, so that PHP keeps 64 descriptors for files of its own.
+     */
     public readonly ?int $maxConnections;
 
-    /** WebSocket connections at once from one IP address; further ones get a 429. 0: no limit. */
+    /**
+     * WebSocket connections at once from one IP address, of IPv6 from one network of 64 bits; further
+     * ones get a 429. 0: no limit.
+     */
     public readonly int $maxConnectionsPerIp;
 
     /** Bytes of one incoming message over all its fragments; a larger one closes with 1009. */
@@ -862,6 +871,23 @@ final class Options
     public readonly int $maxPendingTotal;
 
     /**
+     * Sockets without a WebSocket at once: those before and in their handshake, and those that speak
+     * plain HTTP, idle ones included. Beyond it a newcomer takes the place of a socket that has waited
+     * for its peer for 100 ms at least: first one without a whole request head, and of these the one
+     * that has waited longest of the address that holds most. A socket to which the server owes an
+     * answer is never displaced; while there are only such, newcomers wait in the kernel's queue
+     * ({@see $backlog}). Null: 4096, or as many as the descriptor limit allows.
+     */
+    public readonly ?int $maxHandshakes;
+
+    /**
+     * The same from one IP address, of IPv6 from one network of 64 bits; further ones are closed
+     * without an answer. Peers in {@see $trustedProxies} don't count; with `?proxyProtocol` it is the
+     * address in the header that counts. 0: no limit.
+     */
+    public readonly int $maxHandshakesPerIp;
+
+    /**
      * Every argument is optional and has the name of its property.
      *
      * @param int|null $maxConnections At least 1, or null.
@@ -902,6 +928,8 @@ final class Options
      * @param object|callable|null $logger A PSR-3 logger, or
      *        `function (string $level, string $message, array $context): void`.
      * @param int $maxPendingTotal Bytes, at least 1048576.
+     * @param int|null $maxHandshakes At least 1, or null.
+     * @param int $maxHandshakesPerIp At least 0.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -941,6 +969,8 @@ final class Options
         int $maxMemory = 0,
         mixed $logger = null,
         int $maxPendingTotal = 67108864,
+        ?int $maxHandshakes = null,
+        int $maxHandshakesPerIp = 0,
     ) {}
 }
 

@@ -1,7 +1,7 @@
 //! Places under the connection limits.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Full {
     Server,
     Address,
+}
+
+/// What counts as one address: of IPv6 a network of 64 bits, which is the least that a customer of a
+/// provider has, and as good as one address to whoever has it.
+pub(crate) fn address_block(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
 }
 
 /// Counts connections, in all and by address.
@@ -40,13 +49,14 @@ impl Limits {
         let mut admission = Admission { limits: self.clone(), ip: None };
         if let Some(ip) = ip.filter(|_| self.max_per_ip > 0) {
             let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_ip.entry(ip.to_canonical()).or_default();
+            let ip = address_block(ip);
+            let count = by_ip.entry(ip).or_default();
             if *count >= self.max_per_ip {
                 drop(by_ip);
                 return Err(Full::Address);
             }
             *count += 1;
-            admission.ip = Some(ip.to_canonical());
+            admission.ip = Some(ip);
         }
         Ok(admission)
     }
@@ -100,5 +110,13 @@ mod tests {
         let limits = Limits::new(9, 1);
         let _a = limits.admit(A).unwrap();
         assert_eq!(limits.admit("::ffff:10.0.0.1".parse().ok()).unwrap_err(), Full::Address);
+    }
+
+    #[test]
+    fn a_network_of_64_bits_is_one_address() {
+        let limits = Limits::new(9, 1);
+        let _a = limits.admit("2001:db8::1".parse().ok()).unwrap();
+        assert_eq!(limits.admit("2001:db8::2:3:4:5".parse().ok()).unwrap_err(), Full::Address);
+        assert!(limits.admit("2001:db8:0:1::1".parse().ok()).is_ok());
     }
 }

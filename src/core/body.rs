@@ -6,12 +6,13 @@ use hyper::body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What is sent behind the head of a response.
 pub(crate) enum ResponseBody {
     Whole(Full<Bytes>),
-    /// Boxed: few responses are files.
-    File(Box<hyper_staticfile::Body>),
+    /// With the permit to have the file open. Boxed: few responses are files.
+    File(Box<(hyper_staticfile::Body, OwnedSemaphorePermit)>),
 }
 
 impl From<Bytes> for ResponseBody {
@@ -29,7 +30,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(whole) => {
                 Pin::new(whole).poll_frame(cx).map_err(|never: std::convert::Infallible| match never {})
             }
-            ResponseBody::File(file) => Pin::new(file).poll_frame(cx),
+            ResponseBody::File(file) => Pin::new(&mut file.0).poll_frame(cx),
         }
     }
 

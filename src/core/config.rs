@@ -21,7 +21,8 @@ pub const DEFAULT_QUEUE: usize = 64 << 20;
 pub struct Config {
     /// WebSocket connections at once; a further handshake is answered with 503.
     pub max_connections: usize,
-    /// WebSocket connections at once from one IP address; further ones get 429. 0: no limit.
+    /// WebSocket connections at once from one IP address, of IPv6 from one network of 64 bits; further
+    /// ones get 429. 0: no limit.
     pub max_connections_per_ip: usize,
     /// Bytes of one incoming message, over all its fragments; a larger one closes with 1009.
     pub max_message_size: usize,
@@ -95,6 +96,16 @@ pub struct Config {
     /// Gives freed memory back to the kernel, if there is much: called every few seconds by a thread
     /// of its own while the load is low.
     pub reclaim: Option<fn()>,
+    /// Sockets without a WebSocket at once: handshakes, and those that speak plain HTTP. Beyond it a
+    /// newcomer takes the place of one that waits for its peer.
+    pub max_handshakes: usize,
+    /// The same from one IP address, of IPv6 from one network of 64 bits; further ones are closed.
+    /// Peers in [`Config::trusted_proxies`] don't count. 0: no limit.
+    pub max_handshakes_per_ip: usize,
+    /// Sockets at once, those of WebSockets included.
+    pub max_sockets: usize,
+    /// Static files that are open at once; further requests for files wait.
+    pub max_open_files: usize,
 }
 
 /// What a topic remembers of its publications.
@@ -281,6 +292,10 @@ impl Default for Config {
             bus_queue: DEFAULT_QUEUE,
             send_queue: None,
             reclaim: None,
+            max_handshakes: usize::MAX,
+            max_handshakes_per_ip: 0,
+            max_sockets: usize::MAX,
+            max_open_files: 256,
         }
     }
 }

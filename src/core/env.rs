@@ -17,6 +17,7 @@ use crate::conn::{Credit, Shared};
 use crate::deflate::{self, Windows};
 use crate::event::Interest;
 use crate::handlers::Handlers;
+use crate::handshakes::Handshakes;
 use crate::hub::Hub;
 use crate::io;
 use crate::notices::Notices;
@@ -58,6 +59,8 @@ pub(crate) struct State {
     pub(crate) started_at: SystemTime,
     pub(crate) limits: Arc<Limits>,
     pub(crate) notices: Arc<Notices>,
+    /// Of sockets without a WebSocket.
+    pub(crate) handshakes: Arc<Handshakes>,
     /// Where there are settings for TLS.
     pub(crate) tls: Option<TlsState>,
     pub(crate) windows: Arc<Windows>,
@@ -320,6 +323,7 @@ impl State {
         stats.handshakes = (self.limits.open() as u64).saturating_sub(placed);
         stats.pending_total = self.backlog.bytes();
         stats.max_connections = self.config.max_connections as u64;
+        stats.max_handshakes = self.config.max_handshakes as u64;
         stats.started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         stats.handlers = self.handlers.read(self.nanos());
         stats

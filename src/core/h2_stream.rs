@@ -5,6 +5,8 @@ use h2::{RecvStream, SendStream};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
+use crate::handshakes::Carrying;
+
 /// Bytes that are handed to the connection at once.
 const WRITE: usize = 64 << 10;
 
@@ -14,11 +16,13 @@ const WRITE: usize = 64 << 10;
 pub(crate) struct H2Stream {
     send: SendStream<Bytes>,
     incoming: Incoming,
+    /// The socket counts as one of a WebSocket.
+    _carrying: Carrying,
 }
 
 impl H2Stream {
-    pub(crate) fn new(send: SendStream<Bytes>, incoming: Incoming) -> Self {
-        Self { send, incoming }
+    pub(crate) fn new(send: SendStream<Bytes>, incoming: Incoming, carrying: Carrying) -> Self {
+        Self { send, incoming, _carrying: carrying }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {

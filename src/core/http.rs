@@ -25,6 +25,7 @@ use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response, Ticket};
 use crate::extension;
 use crate::handshake::{Kind, asks_for_websocket, examine, negotiate};
+use crate::handshakes::HandshakePlace;
 use crate::http_io::HttpIo;
 use crate::http2;
 use crate::io::{self, Upgraded};
@@ -46,12 +47,19 @@ use crate::upload::{self, BodyError};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Begins to serve an accepted socket on this thread.
-pub(crate) fn spawn(state: &Arc<State>, fd: OwnedFd, remote: Option<SocketAddr>, entry: Entry) {
+pub(crate) fn spawn(
+    state: &Arc<State>,
+    fd: OwnedFd,
+    remote: Option<SocketAddr>,
+    entry: Entry,
+    place: HandshakePlace,
+) {
     // An error means that the peer is gone or that memory is short; there is nobody to tell.
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local };
-    turn::spawn(serve(state.clone(), arrival, entry));
+    let served_by = place.is_served_by();
+    served_by(turn::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
 }
 
 pub(crate) type HttpResponse = http::Response<ResponseBody>;
@@ -115,6 +123,7 @@ pub(crate) struct Peer {
     local: Option<SocketAddr>,
     /// Of the client, verified, in DER.
     certificate: Option<Arc<Vec<u8>>>,
+    pub(crate) place: Arc<HandshakePlace>,
 }
 
 /// A connection of HTTP/1.1.
@@ -174,18 +183,23 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry) {
+async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: HandshakePlace) {
     let Some(mut stop) = io::with(|io| io.http_began()) else { return };
     let _serving = Serving;
     if !entry.is_plain() {
         // Boxed: a plain connection has no use for the room.
         let Some(passed) = Box::pin(entry.pass(&state, arrival, &mut stop)).await else { return };
         arrival = passed;
+        if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
+            Counters::one(&state.counters.handshakes_refused);
+            log_trouble(arrival.origin.remote, &Trouble::Address);
+            return;
+        }
     }
     let Arrival { stream, origin, local } = arrival;
     let config = &state.config;
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
-    let peer = Peer { state: state.clone(), origin, local, certificate };
+    let peer = Peer { state: state.clone(), origin, local, certificate, place: Arc::new(place) };
     if stream.speaks_h2() {
         return Box::pin(http2::serve(peer, stream, stop)).await;
     }
@@ -287,7 +301,9 @@ async fn answer(
     turn::share().await;
     let (parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
-    match respond(&shared.peer, parts, body).await {
+    let place = &shared.peer.place;
+    let _owing = place.owes();
+    match respond(&shared.peer, parts, place.watch(body)).await {
         Outcome::Response(response) => {
             shared.responses.announce(if head_only { Some(0) } else { length(&response) });
             shared.done.fetch_add(1, Ordering::Relaxed);
@@ -456,12 +472,16 @@ where
         response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
         return Ok(build(response));
     }
-    if is_read
-        && let Some(files) = &state.files
-        && let Some(response) = files.answer(parts).await
-    {
-        Counters::one(&counters.http_requests);
-        return Ok(response);
+    if is_read && let Some(files) = &state.files {
+        let found = tokio::time::timeout(state.config.handshake_timeout, files.answer(parts)).await;
+        let busy = |_| {
+            let body = "Too many files are being sent.";
+            Refusal::new(Cause::OpenFiles, 503, body).header("Retry-After", "5")
+        };
+        if let Some(response) = found.map_err(busy)? {
+            Counters::one(&counters.http_requests);
+            return Ok(response);
+        }
     }
     if !state.wants(Interest::REQUEST) {
         return Err(not_served(state, is_read));

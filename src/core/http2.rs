@@ -224,7 +224,8 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
         (None, RequestBody(Some(body)))
     };
     let outcome = {
-        let mut answer = pin!(respond(peer, parts, body));
+        let _owing = peer.place.owes();
+        let mut answer = pin!(respond(peer, parts, peer.place.watch(body)));
         poll_fn(|cx| {
             if let Some(incoming) = &mut incoming {
                 incoming.gather(cx);
@@ -248,7 +249,7 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
             let head = head_of(accepted.take_headers(), 200);
             // If the stream is gone, so is the handshake, and the host hears of that.
             if let Ok(send) = reply.send_response(head, false) {
-                let stream = Stream::H2(Box::new(H2Stream::new(send, incoming)));
+                let stream = Stream::H2(Box::new(H2Stream::new(send, incoming, peer.place.carry())));
                 threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
             }
         }

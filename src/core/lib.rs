@@ -24,6 +24,7 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod handlers;
+mod handshakes;
 pub mod request;
 pub mod server;
 
@@ -41,6 +42,7 @@ mod closing;
 mod codec;
 mod conn;
 mod deflate;
+pub mod descriptors;
 mod direct;
 mod directory;
 mod entry;

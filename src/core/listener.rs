@@ -1,5 +1,6 @@
 //! Listening sockets: how they are opened, and the loop that accepts.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -16,6 +17,7 @@ use crate::config::{Bind, Listen};
 use crate::entry::Entry;
 use crate::env::State;
 use crate::error::BindError;
+use crate::handshakes::HandshakePlace;
 use crate::notices::{Trouble, log_trouble};
 use crate::queue::Command;
 use crate::stats::Counters;
@@ -102,16 +104,32 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
     loop {
         let Ok(mut ready) = listener.readable().await else { return };
         for _ in 0..ACCEPTS_PER_TURN {
+            let connections = state.limits.open();
+            if !state.handshakes.has_room(connections) {
+                if !somebody_waits(listener.get_ref()) {
+                    ready.clear_ready();
+                    break;
+                }
+                if state.handshakes.make_room(connections).await {
+                    Counters::one(&state.counters.handshakes_displaced);
+                    log_trouble(None, &Trouble::Displaced);
+                }
+                if state.stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+                continue;
+            }
             match accept_one(listener.get_ref()) {
                 Ok((fd, remote)) => {
                     Counters::one(&state.counters.accepted);
+                    let Some(place) = place(&state, remote, entry) else { continue };
                     // The listeners belong to thread 0; the threads take turns.
                     let thread = turn % state.mailboxes.len();
                     turn = turn.wrapping_add(1);
                     if thread == 0 {
-                        crate::http::spawn(&state, fd, remote, entry);
+                        crate::http::spawn(&state, fd, remote, entry, place);
                     } else {
-                        state.mailboxes[thread].pass(Command::Adopt { fd, remote, entry });
+                        state.mailboxes[thread].pass(Command::Adopt { fd, remote, entry, place });
                         state.mailboxes[thread].deliver();
                     }
                 }
@@ -135,6 +153,29 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// The place of an accepted socket. `None`: its address has as many as it may, and it is closed.
+fn place(state: &State, remote: Option<SocketAddr>, entry: Entry) -> Option<HandshakePlace> {
+    let ip = remote.map(|address| address.ip());
+    // Proxies speak for many.
+    if entry.proxy_protocol || state.config.trusted_proxies.contains(ip) {
+        return Some(state.handshakes.enter_unknown());
+    }
+    let place = state.handshakes.enter(ip);
+    if place.is_none() {
+        Counters::one(&state.counters.handshakes_refused);
+        log_trouble(remote, &Trouble::Address);
+    }
+    place
+}
+
+/// Whether there is a connection to accept.
+fn somebody_waits(listener: &Socket) -> bool {
+    let mut listener = [PollFd::new(listener, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What is wrong with the socket, accept tells.
+    poll(&mut listener, Some(&now)) != Ok(0)
 }
 
 /// A non-blocking socket with a high number, and the peer's address if it has one.

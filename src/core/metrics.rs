@@ -44,6 +44,7 @@ families! {
     "connections" "Open WebSocket connections." { = connections }
     "connections_max" "Most connections that may be open at a time." { = max_connections }
     "handshakes" "Handshakes that have their place and are not open yet." { = handshakes }
+    "handshakes_max" "Most sockets without a WebSocket that may be open at a time." { = max_handshakes }
     "http_sockets" "Sockets that speak HTTP: handshakes, plain requests, and those idle between requests."
         { = http_sockets }
     "topics" "Topics and patterns with at least one subscriber." { = topics }
@@ -64,6 +65,11 @@ families! {
     }
     "overload_refusals_total" "Handshakes and plain requests refused because of maxPendingTotal (503)."
         { = refused_pending }
+    "handshake_sockets_closed_total" "Sockets closed before a WebSocket began: to make room for a newcomer; or because \
+        their address had too many." { reason
+        "displaced" handshakes_displaced,
+        "max_handshakes_per_ip" handshakes_refused
+    }
     "bad_requests_total" "Malformed requests (400, 405, 426, 431 and the like)." { = bad_requests }
     "http_requests_total" "Plain HTTP requests answered." { = http_requests }
     "timeouts_total" "Peers that took too long: for the request, or onUpgrade for its decision; to answer a ping; to \

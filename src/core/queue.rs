@@ -14,6 +14,7 @@ use crate::bus::Ask;
 use crate::conn::Shared;
 use crate::entry::Entry;
 use crate::event::{ConnId, Decision, Event, Response, Ticket};
+use crate::handshakes::HandshakePlace;
 use crate::notices::Place;
 use crate::request::Request;
 use crate::topics::{Change, TopicId};
@@ -232,6 +233,7 @@ pub(crate) enum Command {
         fd: OwnedFd,
         remote: Option<SocketAddr>,
         entry: Entry,
+        place: HandshakePlace,
     },
     NotifyAt(Option<Instant>),
     /// The grace period, and why.

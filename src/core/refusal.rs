@@ -42,6 +42,8 @@ pub(crate) enum Cause {
     Dropped,
     /// `maxPendingTotal` is reached.
     Backlog,
+    /// Too many static files are open.
+    OpenFiles,
     /// The server is stopping.
     Stopping,
 }
@@ -57,7 +59,7 @@ impl Cause {
             Self::Undecided | Self::BodyTime => &counters.handshake_timeouts,
             Self::Rejected => &counters.rejected,
             Self::Backlog => &counters.refused_pending,
-            Self::Unanswered | Self::Dropped | Self::Stopping => return None,
+            Self::Unanswered | Self::Dropped | Self::OpenFiles | Self::Stopping => return None,
         })
     }
 
@@ -71,7 +73,12 @@ impl Cause {
             Self::BodySize => "maxBodySize",
             Self::Backlog => "maxPendingTotal",
             Self::Undecided | Self::BodyTime | Self::Unanswered => "handshakeTimeout",
-            Self::Malformed | Self::NotServed | Self::Rejected | Self::Dropped | Self::Stopping => "",
+            Self::Malformed
+            | Self::NotServed
+            | Self::Rejected
+            | Self::Dropped
+            | Self::OpenFiles
+            | Self::Stopping => "",
         }
     }
 
@@ -94,7 +101,7 @@ impl Cause {
             Self::Dropped => "onRequest did not answer.",
             Self::Backlog => "As much waits for PHP as the option maxPendingTotal allows.",
             Self::Rejected => "The application rejected the handshake.",
-            Self::Malformed | Self::NotServed | Self::Stopping => return None,
+            Self::Malformed | Self::NotServed | Self::OpenFiles | Self::Stopping => return None,
         })
     }
 

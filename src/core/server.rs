@@ -332,7 +332,9 @@ impl Server {
         let thread = self.adopted.get() % self.state.mailboxes.len();
         self.adopted.set(thread + 1);
         let entry = Entry { tls, proxy_protocol: false };
-        self.post(thread as u16, Command::Adopt { fd, remote, entry });
+        // Whoever hands over a socket has made room for it.
+        let place = self.state.handshakes.enter_unknown();
+        self.post(thread as u16, Command::Adopt { fd, remote, entry, place });
         self.flush();
         Ok(())
     }

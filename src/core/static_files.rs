@@ -17,6 +17,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::Semaphore;
 
 use crate::body::ResponseBody;
 use crate::listener::lift;
@@ -25,6 +26,8 @@ use crate::preconditions::{Validators, Verdict};
 /// A directory whose files are served.
 pub(crate) struct StaticFiles {
     resolver: Resolver<Root>,
+    /// Files that may be opened: a peer that does not read keeps its file open.
+    open: Arc<Semaphore>,
 }
 
 impl fmt::Debug for StaticFiles {
@@ -35,14 +38,18 @@ impl fmt::Debug for StaticFiles {
 
 impl StaticFiles {
     /// Opens the directory. It stays the same one, even if another one takes its name.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    /// At most `most` files are open at once.
+    pub(crate) fn open(path: &Path, most: usize) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = lift(openat(CWD, path, flags, Mode::empty())?);
-        Ok(Self { resolver: Resolver::with_opener(Root(Arc::new(root))) })
+        let open = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self { resolver: Resolver::with_opener(Root(Arc::new(root))), open })
     }
 
     /// The answer to a GET or HEAD request; `None` where there is no such file.
     pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<ResponseBody>> {
+        // Closed only when the server ends.
+        let permit = self.open.clone().acquire_owned().await.ok()?;
         let path = parts.uri.path();
         let found = self.resolver.resolve_path(path, AcceptEncoding::none()).await.ok()?;
         let builder = &mut ResponseBuilder::new();
@@ -77,7 +84,7 @@ impl StaticFiles {
         }
         let mut response = builder.build(ResolveResult::Found(found)).ok()?.map(|body| match body {
             Body::Empty => ResponseBody::from(Bytes::new()),
-            body => ResponseBody::File(Box::new(body)),
+            body => ResponseBody::File(Box::new((body, permit))),
         });
         if let Some(tag) = validators.tag().and_then(|tag| HeaderValue::try_from(tag).ok()) {
             response.headers_mut().insert(header::ETAG, tag);

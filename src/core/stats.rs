@@ -111,6 +111,12 @@ counters! {
     bad_requests,
     /// Handshakes not complete within `handshake_timeout`.
     handshake_timeouts,
+    /// Most sockets without a WebSocket that may be open at a time.
+    max_handshakes,
+    /// Sockets without a WebSocket that were closed to make room for a newcomer.
+    handshakes_displaced,
+    /// Sockets closed at once for `max_handshakes_per_ip`.
+    handshakes_refused,
     /// Plain HTTP requests answered.
     http_requests,
     /// Messages received whole.

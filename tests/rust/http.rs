@@ -7,6 +7,7 @@ mod support;
 use bytes::Bytes;
 use sprocket_core::{Config, Decision, Event, Interest, Response};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -357,4 +358,64 @@ fn one_port_can_be_shared_and_ipv4_comes_over_ipv6_unless_refused() {
     let port: u16 = server.addresses()[0].rsplit(':').next().unwrap().parse().unwrap();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     drop(open((std::net::Ipv6Addr::LOCALHOST, port).into()));
+}
+
+/// Whether the server has closed the connection; waits for something to read.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    !matches!(stream.read(&mut [0]), Ok(1..))
+}
+
+#[test]
+fn an_address_has_so_many_sockets_without_a_websocket() {
+    let (server, address) = start(Config { max_handshakes_per_ip: 2, ..Config::default() });
+    let mut first = connect(address);
+    first.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    read_head(&mut first);
+    opened(&server);
+    // The first one has become a WebSocket, and counts no more.
+    pump(&server, |_, _| {}, || server.stats().http_sockets == 0);
+    let mut others = [connect(address), connect(address), connect(address)];
+    assert!(is_closed(&mut others[2]));
+    assert_eq!(server.stats().handshakes_refused, 1);
+    for other in &mut others[..2] {
+        other.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+        assert!(read_head(other).starts_with("HTTP/1.1 101"));
+    }
+}
+
+#[test]
+fn files_that_nobody_reads_are_open_in_bounded_number_and_others_wait_their_turn() {
+    /// More than sockets hold.
+    const SIZE: usize = 16 << 20;
+    let dir = std::env::temp_dir().join(format!("sprocket-open-files-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("large"), vec![b'x'; SIZE]).unwrap();
+    let config = Config { static_files: Some(dir.clone()), max_open_files: 2, ..Config::default() };
+    let (_server, address) = start(config);
+    let mut clients: Vec<_> = (0..6).map(|_| connect(address)).collect();
+    for client in &mut clients[..2] {
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(read_head(client).starts_with("HTTP/1.1 200"));
+    }
+    for client in &mut clients[2..] {
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    let open = || {
+        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == dir.join("large"))).count()
+    };
+    if cfg!(target_os = "linux") {
+        assert_eq!(open(), 2);
+    }
+    // Each that goes lets the next one have its turn.
+    drop(clients.drain(..2));
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| {
+                assert!(read_head(client).starts_with("HTTP/1.1 200"));
+                client.read_exact(&mut vec![0; SIZE]).unwrap();
+            });
+        }
+    });
+    std::fs::remove_dir_all(dir).unwrap();
 }

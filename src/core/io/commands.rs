@@ -122,8 +122,8 @@ impl Io {
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
             Command::Respond(reply, response) => drop(reply.send(response)),
-            Command::Adopt { fd, remote, entry } => {
-                crate::http::spawn(&self.env.server.clone(), fd, remote, entry);
+            Command::Adopt { fd, remote, entry, place } => {
+                crate::http::spawn(&self.env.server.clone(), fd, remote, entry, place);
             }
             Command::NotifyAt(when) => self.notify_at(when),
             Command::Stop(grace, why) => self.stop(grace, why),

@@ -11,6 +11,10 @@ use crate::io;
 pub(crate) enum Trouble<'a> {
     /// `accept` failed, for want of descriptors mostly.
     Accept(&'a Error),
+    /// A socket without a WebSocket makes room for a newcomer.
+    Displaced,
+    /// As many sockets of this address as `maxHandshakesPerIp` allows have no WebSocket.
+    Address,
     /// The TLS handshake failed.
     Tls(&'a Error),
     /// The PROXY header is malformed, or its sender is not trusted.
@@ -29,6 +33,8 @@ impl Trouble<'_> {
     fn kind(&self) -> Kind {
         match self {
             Self::Accept(_) => Kind::new(Level::Error, "accept.failed", ""),
+            Self::Displaced => Kind::new(Level::Warning, "handshake.displaced", "maxHandshakes"),
+            Self::Address => Kind::new(Level::Warning, "socket.refused", "maxHandshakesPerIp"),
             Self::Tls(_) => Kind::new(Level::Info, "tls.failed", ""),
             Self::Proxy(_) => Kind::new(Level::Warning, "proxy.failed", "trustedProxies"),
             Self::Timeout => Kind::new(Level::Info, "handshake.timeout", "handshakeTimeout"),
@@ -44,6 +50,17 @@ impl Trouble<'_> {
             Self::Accept(error) => {
                 return Line::new(format!("A connection cannot be accepted: {error}"))
                     .with("reason", error.to_string().as_str());
+            }
+            Self::Displaced => {
+                let why = "as many sockets without a WebSocket are open as the option maxHandshakes and the \
+                           limit of descriptors allow";
+                return Line::new(format!("Socket that waited for its peer closed: {why}"))
+                    .with("reason", why);
+            }
+            Self::Address => {
+                "as many sockets of this address are without a WebSocket as the option maxHandshakesPerIp \
+                 allows"
+                    .to_owned()
             }
             Self::Tls(error) => format!("the TLS handshake failed: {error}"),
             Self::Proxy(error) => format!("the PROXY header was refused: {error}"),

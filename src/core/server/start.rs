@@ -17,6 +17,7 @@ use crate::conn::Credit;
 use crate::env::State;
 use crate::error::{StartError, TlsError};
 use crate::handlers::{Handlers, Stopwatch};
+use crate::handshakes::Handshakes;
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
 use crate::static_files::StaticFiles;
@@ -49,7 +50,8 @@ impl Server {
             return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
         }
         let files = config.static_files.as_deref().map(|path| {
-            StaticFiles::open(path).map_err(|source| StartError::Files { path: path.to_owned(), source })
+            StaticFiles::open(path, config.max_open_files)
+                .map_err(|source| StartError::Files { path: path.to_owned(), source })
         });
         let files = files.transpose()?;
         let joined = crate::bus::join(&config)?;
@@ -74,6 +76,11 @@ impl Server {
             started_at: SystemTime::now(),
             limits: Limits::new(config.max_connections, config.max_connections_per_ip),
             notices: Arc::default(),
+            handshakes: Handshakes::new(
+                config.max_handshakes,
+                config.max_handshakes_per_ip,
+                config.max_sockets,
+            ),
             tls,
             windows: Arc::default(),
             files,

@@ -26,6 +26,7 @@ $bad = [
     'staticFiles' => ['', 'public', __FILE__, '/nonexistent', "/tmp\0"],
     'workers' => [-1, 65], 'maxRequests' => [-1], 'maxMemory' => [-1], 'maxPendingTotal' => [-1, 0, 1048575],
     'logger' => [5, true, 'no such function', [], ['a', 'b'], new stdClass()],
+    'maxHandshakes' => [0, -1], 'maxHandshakesPerIp' => [-1],
 ];
 foreach ($bad as $option => $values) {
     foreach ($values as $value) {

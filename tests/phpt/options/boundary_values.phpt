@@ -20,6 +20,8 @@ $good = [
     'brokerPrefix' => ['a', str_repeat('x', 100)], 'brokerQueue' => [65536, 2147483647],
     'publishSocket' => [null, '/a', '/' . str_repeat('x', 106), 'unix:///run/a.sock'], 'publishSocketMode' => [0, 0777],
     'workers' => [0, 1, 64], 'maxRequests' => [0, PHP_INT_MAX], 'maxMemory' => [0, PHP_INT_MAX], 'maxPendingTotal' => [1048576, PHP_INT_MAX],
+    'workers' => [0, 1, 64], 'maxRequests' => [0, PHP_INT_MAX], 'maxMemory' => [0, PHP_INT_MAX],
+    'maxHandshakes' => [1, PHP_INT_MAX, null], 'maxHandshakesPerIp' => [0, PHP_INT_MAX],
 ];
 foreach ($good as $option => $values) {
     foreach ($values as $value) {

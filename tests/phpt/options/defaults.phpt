@@ -46,3 +46,5 @@ maxRequests 0
 maxMemory 0
 logger null
 maxPendingTotal 67108864
+maxHandshakes null
+maxHandshakesPerIp 0

@@ -19,6 +19,8 @@ $given = [
     'broker' => 'redis://user:secret@redis.example:6380/2', 'brokerPrefix' => 'chat.', 'brokerQueue' => 100_000,
     'workers' => 4, 'maxRequests' => 100000, 'maxMemory' => 64 << 20, 'logger' => 'error_log',
     'maxPendingTotal' => 1 << 30,
+    'workers' => 4, 'maxRequests' => 100000, 'maxMemory' => 64 << 20,
+    'maxHandshakes' => 9, 'maxHandshakesPerIp' => 4,
 ];
 $options = new Sprocket\Options(...$given);
 var_dump(get_object_vars($options) === $given);
