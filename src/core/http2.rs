@@ -22,9 +22,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::ResponseBody;
+use crate::exchange::{HttpResponse, Outcome, Peer, respond};
 use crate::h2_meter::Meter;
 use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
-use crate::http::{HttpResponse, Outcome, Peer, linger, respond};
+use crate::http::linger;
 use crate::http_io::poll_send;
 use crate::io as threads;
 use crate::notices::{Trouble, log_trouble};

@@ -47,6 +47,7 @@ mod direct;
 mod directory;
 mod entry;
 mod env;
+mod exchange;
 mod extension;
 mod flood;
 mod frame;

@@ -3,7 +3,6 @@
 //! Every refusal of a request whose head was parsed passes [`Refusal::report`], so that the counters,
 //! the log, onRefused and the responses cannot diverge.
 
-use http::header::{HeaderMap, ORIGIN};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -160,19 +159,13 @@ impl Refusal {
 
     /// Counts the refusal and tells the log and the host. `request` makes the request for those that
     /// want it; `handshake`: it asks for a WebSocket.
-    pub(crate) fn report(
-        &self,
-        counters: &Counters,
-        headers: &HeaderMap,
-        handshake: bool,
-        request: impl Fn() -> Arc<Request>,
-    ) {
+    pub(crate) fn report(&self, counters: &Counters, handshake: bool, request: impl Fn() -> Arc<Request>) {
         if let Some(counter) = self.cause.counter(counters) {
             Counters::one(counter);
         }
         io::with(|io| {
             let env = io.env();
-            env.log(self.cause.kind(handshake), || self.line(&request(), headers, handshake));
+            env.log(self.cause.kind(handshake), || self.line(&request(), handshake));
             if self.cause != Cause::Rejected {
                 env.refused(|| Refused {
                     request: request(),
@@ -189,9 +182,9 @@ impl Refusal {
         self.cause.reason().map_or_else(body, str::to_owned)
     }
 
-    fn line(&self, request: &Request, headers: &HeaderMap, handshake: bool) -> Line {
+    fn line(&self, request: &Request, handshake: bool) -> Line {
         let (status, reason) = (self.response.status, self.reason());
-        let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+        let origin = request.header("origin").map(String::from_utf8_lossy);
         let what = if handshake { "Handshake" } else { "Request" };
         let mut message = format!("{what} from {} refused with {status}: ", peer_of(request.remote()));
         message.push_str(reason.trim_end_matches('.'));
