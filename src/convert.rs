@@ -5,7 +5,7 @@ use std::time::Duration;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::Response;
 
-use crate::zend::{Thrown, argument_value_error, array_entries};
+use crate::zend::{Call, Thrown, argument_value_error, array_entries};
 
 /// A value for an error message: short, on one line, never a secret object's content.
 pub(crate) fn show(value: &Zval) -> String {
@@ -51,9 +51,28 @@ fn show_array(table: &ZendHashTable) -> String {
     format!("[{}]", parts.join(", "))
 }
 
-/// Seconds as PHP has them. `None` if negative, not finite, or beyond what a clock can count.
+/// Longest time that a script may give, about 31 years. Clocks count further, but not without end.
+pub(crate) const LONGEST: f64 = 1e9;
+
+/// Seconds as PHP has them. `None` if negative, not a number, or longer than [`LONGEST`].
 pub(crate) fn duration(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok()
+    (0.0..=LONGEST).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// An argument in seconds that is at least `least`.
+pub(crate) fn duration_argument(
+    call: &Call,
+    index: usize,
+    default: f64,
+    least: f64,
+) -> Result<Duration, Thrown> {
+    let seconds = call.float(index, default)?;
+    duration(seconds).filter(|_| seconds >= least).ok_or_else(|| {
+        let mut given = Zval::new();
+        given.set_double(seconds);
+        let must = format!("must be {least} to {LONGEST} seconds, {} given", show(&given));
+        argument_value_error(index, &must)
+    })
 }
 
 /// Names and values of headers, in order.

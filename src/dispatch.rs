@@ -5,6 +5,7 @@
 //! releasing lives across a call but PHP values, which the engine reclaims, and the references
 //! they rest on.
 
+mod crash;
 mod notices;
 
 use std::rc::Rc;
@@ -28,9 +29,10 @@ use crate::server::Server;
 use crate::workers::{self, GRACE, Given, Order, Step, Supervisor};
 use crate::zend::{
     Owned, Report, Result, Thrown, catch_bailout, flush_output, handle_interrupt, interrupted, pending,
-    report, resume_bailout, string, take_exception, text, type_error,
+    report, resume_bailout, string, take_exception, text, throw_exit, type_error,
 };
 
+use self::crash::crashed;
 pub(crate) use self::notices::write_lines;
 use self::notices::write_waiting;
 
@@ -57,7 +59,12 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
             server.start()?;
             role.ready();
         }
+        let mut died = None;
         while server.link.is_running() {
+            died = crashed(server)?;
+            if died.is_some() {
+                break;
+            }
             let done = turn(server, BATCH)?;
             match signals.news() {
                 Some(1) => server.stop(GRACE)?,
@@ -76,7 +83,16 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
         if announce(object, Hook::WorkerStop).is_err() {
             failed(server, None)?;
         }
-        write_waiting(server)
+        if let (Some(error), Some(role)) = (&died, role) {
+            role.broken(&error.to_string());
+        }
+        write_waiting(server)?;
+        match (died, role) {
+            (None, _) => Ok(()),
+            (Some(error), None) => Err(errors::thread(&error)),
+            // The master starts another one. What follows run() in the script is the master's.
+            (Some(_), Some(_)) => Err(throw_exit(1)),
+        }
     });
     server.number.set(number);
     match role {
@@ -143,16 +159,19 @@ fn announce(object: &Owned<Server>, hook: Hook) -> Result<()> {
 
 /// `Server::poll()`: returns how much was dispatched.
 pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i64> {
-    let end = Instant::now().checked_add(timeout);
+    let end = Instant::now() + timeout;
     let result = pump(server, || {
         let mut done = 0;
         loop {
+            if let Some(error) = crashed(server)? {
+                return Err(errors::thread(&error));
+            }
             let more = turn(server, BATCH.min(most - done))?;
             done += more;
             if done >= most || !server.link.is_running() || (more == 0 && done > 0) {
                 return Ok(done as i64);
             }
-            let left = end.map_or(NAP, |end| end.saturating_duration_since(Instant::now()));
+            let left = end.saturating_duration_since(Instant::now());
             if more == 0 {
                 if left.is_zero() {
                     return Ok(0);
@@ -194,8 +213,9 @@ fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R
     Some(result)
 }
 
-/// Dispatches up to `most` events and the timers that are due, then flushes. An error means that
-/// the pump must end: `exit()`, or an exception of a signal handler.
+/// Dispatches up to `most` events and the timers that are due, then flushes. Ends early when that
+/// takes long: then timers, events, signals and orders of the master have a turn each. An error
+/// means that the pump must end: `exit()`, or an exception of a signal handler.
 fn turn(server: &Server, most: usize) -> Result<usize> {
     write_waiting(server)?;
     let mut done = 0;
@@ -211,6 +231,7 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
         if now != tick {
             tick = now;
             server.link.with(Core::flush);
+            break;
         }
     }
     let now = Instant::now();
@@ -224,7 +245,9 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
         done += 1;
         let now = lifecycle::tick();
         server.link.with(|core| core.handled(now != tick));
-        tick = now;
+        if now != tick {
+            break;
+        }
     }
     if done > 0 {
         server.link.with(Core::idle);

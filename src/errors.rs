@@ -1,7 +1,7 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, PublishError, PublishFailed, StartError, TlsError, TopicError};
+use sprocket_core::{ForkError, PublishError, PublishFailed, StartError, ThreadDied, TlsError, TopicError};
 
 use crate::zend::{
     Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
@@ -14,6 +14,7 @@ static INVALID_PAYLOAD: ClassCell = ClassCell::new();
 static BIND_EXCEPTION: ClassCell = ClassCell::new();
 static FORK_EXCEPTION: ClassCell = ClassCell::new();
 static STATE_EXCEPTION: ClassCell = ClassCell::new();
+static THREAD_EXCEPTION: ClassCell = ClassCell::new();
 static TLS_EXCEPTION: ClassCell = ClassCell::new();
 static WORKER_EXCEPTION: ClassCell = ClassCell::new();
 static PUBLISH_EXCEPTION: ClassCell = ClassCell::new();
@@ -49,6 +50,7 @@ pub(crate) fn register() {
         (&BIND_EXCEPTION, c"Sprocket\\BindException", Builtin::RuntimeException),
         (&FORK_EXCEPTION, c"Sprocket\\ForkException", Builtin::RuntimeException),
         (&STATE_EXCEPTION, c"Sprocket\\StateException", Builtin::LogicException),
+        (&THREAD_EXCEPTION, c"Sprocket\\ThreadException", Builtin::RuntimeException),
         (&TLS_EXCEPTION, c"Sprocket\\TlsException", Builtin::RuntimeException),
         (&WORKER_EXCEPTION, c"Sprocket\\WorkerException", Builtin::RuntimeException),
     ] {
@@ -78,6 +80,11 @@ pub(crate) fn state(message: &str) -> Thrown {
 /// Workers can't be had, or this process can't be one.
 pub(crate) fn worker(message: &str) -> Thrown {
     throw(&WORKER_EXCEPTION, message, 0)
+}
+
+/// An I/O thread has died; the server has ended.
+pub(crate) fn thread(error: &ThreadDied) -> Thrown {
+    throw(&THREAD_EXCEPTION, &sentence(&error.to_string()), 0)
 }
 
 pub(crate) fn fork(error: &ForkError) -> Thrown {

@@ -67,5 +67,5 @@ fn serve_as(server: &Owned<Server>, role: Role) -> Result<()> {
     // A process becomes a worker once.
     let _ = server.get().role.set(role);
     dispatch::run(server, signals)?;
-    Err(throw_exit())
+    Err(throw_exit(0))
 }

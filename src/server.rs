@@ -11,7 +11,7 @@ use sprocket_core::{Interest, Server as Core, Stats};
 use crate::by_id::ById;
 use crate::callbacks::{Callbacks, Hook};
 use crate::connection::Connection;
-use crate::convert::duration;
+use crate::convert::duration_argument;
 use crate::handshake::Answer;
 use crate::lifecycle;
 use crate::link::Link;
@@ -341,8 +341,7 @@ fn worker(call: &Call) -> Result<Option<i64>> {
 
 fn poll(call: &Call) -> Result<i64> {
     call.arity(0, 2)?;
-    let timeout = duration(call.float(0, 0.0)?)
-        .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
+    let timeout = duration_argument(call, 0, 0.0, 0.0)?;
     let most = usize::try_from(call.int(1, 1024)?)
         .ok()
         .filter(|n| *n > 0)
@@ -399,8 +398,7 @@ fn stream(call: &Call) -> Result<Zval> {
 
 fn stop(call: &Call) -> Result<()> {
     call.arity(0, 1)?;
-    let grace = duration(call.float(0, 5.0)?)
-        .ok_or_else(|| argument_value_error(0, "must be a finite number of seconds, 0 or more"))?;
+    let grace = duration_argument(call, 0, 5.0, 0.0)?;
     let server = call.this::<Server>();
     if let Some(supervisor) = server.master.borrow_mut().as_mut() {
         workers::check_owner(supervisor)?;
@@ -487,17 +485,9 @@ fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
 
 fn timer(call: &Call, repeat: bool) -> Result<i64> {
     /// A shorter period would keep the pump busy with one timer.
-    const SHORTEST: Duration = Duration::from_millis(1);
+    const SHORTEST: f64 = 0.001;
     call.arity(2, 2)?;
-    let delay = duration(call.float(0, 0.0)?);
-    let delay = match (delay, repeat) {
-        (Some(delay), false) => delay,
-        (Some(delay), true) if delay >= SHORTEST => delay,
-        (_, false) => return Err(argument_value_error(0, "must be a finite number of seconds, 0 or more")),
-        (_, true) => {
-            return Err(argument_value_error(0, "must be a finite number of seconds, at least 0.001"));
-        }
-    };
+    let delay = duration_argument(call, 0, 0.0, if repeat { SHORTEST } else { 0.0 })?;
     let callback = call.callback(1)?;
     let server = call.this::<Server>();
     let number = server.timers.add(delay, callback, repeat);

@@ -23,14 +23,11 @@ struct Timer {
 }
 
 impl Timers {
-    /// Adds a timer and returns its number.
+    /// Adds a timer and returns its number. `delay` is one that a script may give.
     pub(crate) fn add(&self, delay: Duration, callback: Callback, repeat: bool) -> i64 {
-        /// What a time that the clock can't count becomes: as good as never.
-        const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
         let number = self.last.get() + 1;
         self.last.set(number);
-        let now = Instant::now();
-        let due = now.checked_add(delay).unwrap_or_else(|| now + NEVER);
+        let due = Instant::now() + delay;
         self.table.borrow_mut().insert(number, Timer { callback, period: repeat.then_some(delay) });
         self.heap.borrow_mut().push(Reverse((due, number)));
         number

@@ -283,7 +283,8 @@ final class Server implements \Countable
      * While idle it runs signal handlers (with `pcntl_async_signals(true)`, or those which
      * other extensions set) and honours `set_time_limit()`, within a tenth of a second. If
      * SIGINT or SIGTERM has no handler when run() is called, that signal stops the server like
-     * {@see stop()}; a second one cuts at once.
+     * {@see stop()}; a second one ends the grace period at once. Signals, timers and orders of a
+     * master do not wait for more than the callback that is running.
      *
      * `exit()` and fatal errors in a callback close all sockets and end the script as usual.
      *
@@ -298,6 +299,8 @@ final class Server implements \Countable
      * @throws StateException If called from a callback, or elsewhere than in the CLI; with workers,
      *         also beside another running server of this process, or on another thread than the main one.
      * @throws WorkerException If no worker can be started.
+     * @throws ThreadException If an I/O thread dies. A worker ends with status 1 instead, and is
+     *         replaced.
      * @throws ForkException In a fork of the process that started the server.
      */
     public function run(): void {}
@@ -316,12 +319,13 @@ final class Server implements \Countable
      * A callback must not suspend the fiber that it runs in, as awaiting does in Amp: let it start
      * a fiber of its own for what has to wait, with `Amp\async()` for instance.
      *
-     * @param float $timeout Seconds to wait if nothing is there; 0 returns at once.
+     * @param float $timeout 0 to 1000000000 seconds to wait if nothing is there; 0 returns at once.
      * @param int $maxEvents After so many it returns; the stream stays readable if more wait.
      *
      * @return int<0, max> How many events and timers were dispatched.
      *
      * @throws StateException If called from a callback, before {@see start()}, or with workers.
+     * @throws ThreadException If an I/O thread has died.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If an argument is out of range.
      */
@@ -350,10 +354,14 @@ final class Server implements \Countable
      * {@see isRunning()} is false. Does nothing on a server that does not run. With workers it stops
      * them all, whether the master calls it or one of them.
      *
-     * @param float $grace Seconds; 0 cuts at once. Called again, the earlier end counts.
+     * Messages that wait are delivered as long as the grace period lasts. After it each connection
+     * still gets its onClose; other callbacks do not run any more, and messages that still wait count
+     * as `undelivered` in {@see stats()}. A callback that is running is not interrupted.
+     *
+     * @param float $grace 0 to 1000000000 seconds; 0 cuts at once. Called again, the earlier end counts.
      *
      * @throws ForkException In a fork of the process that started the server.
-     * @throws \ValueError If the grace period is negative or not finite.
+     * @throws \ValueError If the grace period is out of range.
      */
     public function stop(float $grace = 5.0): void {}
 
@@ -533,7 +541,8 @@ final class Server implements \Countable
      * - `floodClosed`: connections closed for a flood of frames that carry nothing (1008; over HTTP/2
      *   ENHANCE_YOUR_CALM), or for requests taken back in numbers
      * - `slowDropped`: messages dropped because the peer reads too slowly
-     * - `undelivered`: messages received after close(), and so not delivered
+     * - `undelivered`: messages received but not delivered: after close(), or after the grace period
+     *   of a stop
      * - `undeliveredBytes`: payload bytes of these
      * - `unsent`: frames that still waited to be written when their connection ended
      * - `tooBig`: connections closed with 1009 for a message over maxMessageSize
@@ -592,12 +601,12 @@ final class Server implements \Countable
      * Runs a callback once. Timers run while {@see run()} or {@see poll()} does; they make
      * {@see stream()} readable when they are due. Those set before run() run in every worker.
      *
-     * @param float $seconds From now; 0 is the next turn.
+     * @param float $seconds From now, 0 to 1000000000; 0 is the next turn.
      * @param callable(): void $callback
      *
      * @return int<1, max> For {@see cancel()}.
      *
-     * @throws \ValueError If the time is negative or not finite.
+     * @throws \ValueError If the time is out of range.
      */
     public function after(float $seconds, callable $callback): int {}
 
@@ -605,12 +614,12 @@ final class Server implements \Countable
      * Runs a callback again and again. The period does not drift; turns that were missed while
      * a callback was busy are left out, not made up for.
      *
-     * @param float $seconds Period, and time to the first call; at least 0.001.
+     * @param float $seconds Period, and time to the first call, 0.001 to 1000000000.
      * @param callable(): void $callback
      *
      * @return int<1, max> For {@see cancel()}.
      *
-     * @throws \ValueError If the period is less than a millisecond or not finite.
+     * @throws \ValueError If the period is out of range.
      */
     public function every(float $seconds, callable $callback): int {}
 
@@ -1740,6 +1749,15 @@ final class ForkException extends \RuntimeException implements Exception
 
 /** A call that does not fit the state of the server: a nested run(), an answer given twice. */
 final class StateException extends \LogicException implements Exception
+{
+}
+
+/**
+ * An I/O thread of the server has died of a panic, which is a bug of this extension: please report it
+ * with the panic's message, which stands on the standard error. The server has ended: all connections
+ * are cut, and each has had its onClose with 1006. {@see Server::start()} begins anew.
+ */
+final class ThreadException extends \RuntimeException implements Exception
 {
 }
 

@@ -64,6 +64,7 @@ impl Closing {
 
 /// Checks the connections on the list of this thread as they come up.
 pub(crate) async fn watch(began: Option<Arc<Notify>>) {
+    let _vital = io::Vital;
     let Some(began) = began else { return };
     loop {
         match io::with(io::Io::check_closing).flatten() {

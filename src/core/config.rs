@@ -1,5 +1,6 @@
 //! What a server can be told before it starts. Plain data.
 
+use crate::clock;
 use crate::event::Interest;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -252,6 +253,18 @@ impl From<Bind> for Listen {
             mode: None,
             backlog: None,
         }
+    }
+}
+
+impl Config {
+    /// Makes all times such that a clock can count them.
+    pub(crate) fn bound_times(&mut self) {
+        let times =
+            [&mut self.handshake_timeout, &mut self.ping_timeout, &mut self.close_timeout].into_iter();
+        let times = times.chain(&mut self.ping_interval);
+        let times = times.chain(self.publish_socket.as_mut().map(|socket| &mut socket.request_timeout));
+        let times = times.chain(self.history.iter_mut().filter_map(|(_, history)| history.seconds.as_mut()));
+        times.for_each(|time| *time = clock::bounded(*time));
     }
 }
 

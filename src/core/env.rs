@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) leaving: AtomicBool,
     /// Threads whose connections are not all closed yet.
     pub(crate) working: AtomicUsize,
+    /// A panic has ended something that the server cannot do without.
+    pub(crate) died: AtomicBool,
     /// The way to other workers and nodes, and to what is remembered.
     pub(crate) bus: Option<Port>,
     pub(crate) presence: Mutex<Replica>,

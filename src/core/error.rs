@@ -164,6 +164,11 @@ pub enum BusError {
     Config(String),
 }
 
+/// An I/O thread has died. That is a bug of the server: report it with the message of the panic.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an I/O thread of the server has died of a panic, whose message is on the standard error output")]
+pub struct ThreadDied;
+
 /// The server belongs to the parent of this process: threads don't survive a fork. Start a
 /// server of its own in the child.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 
 mod commands;
 mod delivery;
+mod vital;
 
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -20,6 +21,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admission::Admission;
 use crate::bus::{self, Outbound};
+use crate::clock;
 use crate::conn::Shared;
 use crate::deflate::{Agreed, Deflate};
 use crate::directory::Directory;
@@ -34,6 +36,7 @@ use crate::stats::Counters;
 use crate::stream::Stream;
 
 use delivery::Turn;
+pub(crate) use vital::Vital;
 
 thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
@@ -108,6 +111,7 @@ pub(crate) fn run(
     joined: Option<bus::Joined>,
     ready: impl FnOnce(std_io::Result<()>),
 ) {
+    let _vital = Vital;
     let (park, unpark) = (state.clone(), state.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -146,7 +150,11 @@ pub(crate) fn run(
             tokio::spawn(crate::reclaim::watch(state.clone()));
         }
         if let Some(joined) = joined {
-            tokio::spawn(bus::link(joined, state.clone()));
+            let link = bus::link(joined, state.clone());
+            tokio::spawn(async move {
+                let _vital = Vital;
+                link.await;
+            });
         }
         quit.notified().await;
         if index == 0 && state.bus.is_some() {
@@ -194,6 +202,7 @@ fn before_park(mailbox: &Mailbox) {
 
 /// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
 async fn collect(state: Arc<State>, index: u16) {
+    let _vital = Vital;
     loop {
         state.mailboxes[index as usize].notify.notified().await;
         let overdue = with(|io| {
@@ -210,6 +219,7 @@ async fn collect(state: Arc<State>, index: u16) {
 /// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
 /// one of its handlers takes long, what was sent before must not wait for that.
 pub(crate) async fn attend() {
+    let _vital = Vital;
     const PATIENCE: Duration = Duration::from_millis(10);
     // It goes on for a while after the host has gone to sleep: to start it anew for each message
     // of a quiet server would cost more than that message.
@@ -243,6 +253,7 @@ async fn read_again(state: Arc<State>, index: u16) {
 
 /// Scans the sessions in ticks, as long as there are any.
 async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
+    let _vital = Vital;
     let Some(interval) = state.config.ping_interval else { return };
     let timeout = state.config.ping_timeout;
     let tick = (interval.min(timeout) / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
@@ -462,7 +473,7 @@ impl Io {
     fn stop(&mut self, grace: Duration, why: Stopping) {
         // Who waits for the end, and not for a leave, looks again.
         self.stop.send_replace(true);
-        let deadline = tokio::time::Instant::now() + grace;
+        let deadline = tokio::time::Instant::from_std(clock::ahead(grace));
         if let Some((earlier, waiting)) = &self.stopping {
             if *earlier <= deadline {
                 return;
@@ -477,6 +488,7 @@ impl Io {
         }
         let ended = self.env.ended.clone();
         let waiting = tokio::spawn(async move {
+            let _vital = Vital;
             let all = async {
                 while with(|io| io.env.live + io.env.unwritten + io.http + io.answering > 0) == Some(true) {
                     ended.notified().await;
@@ -507,6 +519,7 @@ impl Io {
 
 /// Body of a session's task.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
+    let _vital = Vital;
     with(|io| {
         io.take_pending();
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };

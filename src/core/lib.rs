@@ -38,6 +38,7 @@ mod authority;
 mod backlog;
 mod body;
 mod chunks;
+mod clock;
 mod closing;
 mod codec;
 mod conn;
@@ -97,12 +98,18 @@ mod utf8;
 mod wake;
 mod whole;
 
+#[cfg(test)]
+#[path = "../../tests/rust/support/mod.rs"]
+mod support;
+
 pub use broker::{BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
 pub use config::{
     Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
 };
-pub use error::{BindError, BusError, ForkError, PublishFailed, StartError, TlsError, TopicError};
+pub use error::{
+    BindError, BusError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
+};
 pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Refused, Response, Ticket};
 pub use handlers::Handler;
 pub use origin::OriginPattern;
@@ -112,6 +119,6 @@ pub use progress::SendQueue;
 pub use proxies::TrustedProxies;
 pub use publisher::{BrokerPublisher, PublishError, Publisher};
 pub use request::Request;
-pub use server::{SendOutcome, Server, Wait};
+pub use server::{SendOutcome, Server, Stopper, Wait};
 pub use stats::Stats;
 pub use tls::{Identity, Passphrase, Tls};

@@ -99,6 +99,7 @@ impl AsFd for Listener {
 }
 
 async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
+    let _vital = crate::io::Vital;
     let _file = file;
     let mut turn = 0usize;
     loop {

@@ -75,6 +75,7 @@ impl PublishListener {
 }
 
 async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishSocket, state: Arc<State>) {
+    let _vital = io_thread::Vital;
     let _file = file;
     let limit = state.config.send_buffer_limit;
     let budget = Budget::new(limit + MAX_BESIDE_PAYLOAD);

@@ -240,6 +240,11 @@ pub(crate) enum Command {
     Stop(Duration, Stopping),
     /// End at once.
     Quit,
+    /// Panic here, or in a task.
+    #[cfg(test)]
+    Panic {
+        in_task: bool,
+    },
 }
 
 /// A publication that has a position.

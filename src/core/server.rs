@@ -1,6 +1,9 @@
 //! The facade: what a host holds, on one thread of its own.
 
 mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use bytes::Bytes;
@@ -25,11 +28,13 @@ use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::handlers::{Handler, Stopwatch};
 use crate::listener::lift;
-use crate::queue::{Closed, Command, EventBatch, Handshake, Item, Plain, Stopping, Target};
+use crate::queue::{Closed, Command, EventBatch, Handshake, Item, Plain, Target};
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
 use crate::wake::Slept;
+
+pub use stop::Stopper;
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
 const EARLY_FLUSH: usize = 256 << 10;
@@ -88,6 +93,8 @@ pub struct Server {
     /// The thread that gets the next socket of [`Server::adopt`].
     adopted: Cell<usize>,
     stopwatch: Stopwatch,
+    /// The end of the grace period, once the server was told to stop.
+    cut_at: Cell<Option<Instant>>,
 }
 
 impl Server {
@@ -129,6 +136,8 @@ impl Server {
                 self.batch_bytes.set(bytes);
                 continue;
             };
+            let item = if self.is_cut() { self.after_cut(item) } else { Some(item) };
+            let Some(item) = item else { continue };
             self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
             // Before its credit is given back, see `State::host_answers`.
             let handling = if let Item::Message { conn, .. } = &item { conn.id.0 } else { 0 };
@@ -463,31 +472,6 @@ impl Server {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// Accepts no more connections, closes all with 1001, and cuts after `grace` what is still
-    /// there. Ends with [`Event::Stopped`].
-    pub fn stop(&self, grace: Duration) {
-        self.end(grace, Stopping::ForGood);
-    }
-
-    /// Stops likewise, where another process goes on with the same listening sockets: clients that
-    /// have connected already may finish their handshakes within `grace`, so that none of them is
-    /// refused; all are closed with 1001 and told that the server restarts.
-    pub fn give_way(&self, grace: Duration) {
-        self.end(grace, Stopping::Leaving);
-    }
-
-    fn end(&self, grace: Duration, why: Stopping) {
-        // What others have been told by `stop` is not taken back.
-        let leaving = why == Stopping::Leaving
-            && (!self.state.stopping.load(Ordering::Relaxed) || self.state.leaving.load(Ordering::Relaxed));
-        self.state.leaving.store(leaving, Ordering::Relaxed);
-        self.state.stopping.store(true, Ordering::Relaxed);
-        for thread in 0..self.state.mailboxes.len() {
-            self.post(thread as u16, Command::Stop(grace, why));
-        }
-        self.flush();
-    }
-
     /// Reads certificates and keys again: new connections get what the files hold now, open ones
     /// go on. Does nothing without [`tls`](crate::Config::tls).
     ///
@@ -540,7 +524,11 @@ impl Server {
         let mailbox = &self.state.mailboxes[thread as usize];
         mailbox.deliver();
         Counters::one(&self.state.counters.host_waits);
-        while !self.threads[thread as usize].is_finished() && !mailbox.wait_for_room(PATIENCE) {}
+        while self.check_threads().is_ok() && !mailbox.wait_for_room(PATIENCE) {}
+        if self.check_threads().is_err() {
+            // Nobody takes it any more.
+            mailbox.take(&mut Vec::new());
+        }
     }
 }
 

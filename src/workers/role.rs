@@ -161,6 +161,11 @@ impl Role {
         self.control.say(Word::Stop(grace));
     }
 
+    /// This worker ends, because it cannot serve any more; the master replaces it.
+    pub(crate) fn broken(&self, why: &str) {
+        report(Level::Error, "worker.broken", format!("worker {} ends: {why}", self.number()));
+    }
+
     /// What the master wants, asked now and then. `handled` and `memory` are what was used up so
     /// far, in the units of the options.
     pub(crate) fn order(&self, settings: &Settings, handled: u64) -> Option<Order> {

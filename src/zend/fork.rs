@@ -127,11 +127,11 @@ pub(crate) fn memory_usage() -> usize {
     unsafe { ffi::zend_memory_usage(false) }
 }
 
-/// Ends the script like `exit(0)`: destructors and shutdown functions run. To be returned at once.
-pub(crate) fn throw_exit() -> Thrown {
+/// Ends the script like `exit()`: destructors and shutdown functions run. To be returned at once.
+pub(crate) fn throw_exit(status: i32) -> Thrown {
     // SAFETY: the globals are valid; the engine unwinds to the end of the script.
     unsafe {
-        (*ffi::ext_php_rs_executor_globals()).exit_status = 0;
+        (*ffi::ext_php_rs_executor_globals()).exit_status = status;
         ffi::zend_throw_unwind_exit();
     }
     Thrown

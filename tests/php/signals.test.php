@@ -45,6 +45,38 @@ test('a second SIGTERM cuts at once', function (): void {
     check($took < 9.0, sprintf('it took %.1f s', $took));
 });
 
+test('a second SIGTERM cuts what waits behind slow callbacks', function (): void {
+    // 50 s of callbacks: a grace period of 5 s for all of them, and a signal that is looked for between two.
+    $server = TestServer::start(['maxPendingMessages' => 500, 'closeTimeout' => 60.0]);
+    $client = $server->open();
+    $client->raw(str_repeat(Client::encode(Client::TEXT, 'sleep 0.1'), 500));
+    $took = seconds(function () use ($server, $client): void {
+        $server->signal(15);
+        // Signals that arrive together would count as one.
+        same(1001, (int) $client->closeCode());
+        $server->signal(15);
+        same(0, $server->child->wait(), 'exit status');
+    });
+    check($took < 4.0, sprintf('it took %.1f s', $took));
+    check(str_contains($server->child->output, "done\n"), 'run() did not return');
+    same('1006', substr($server->closeLine(), 0, 4), 'code of onClose');
+});
+
+test('SIGTERM is not queued behind the messages of connections that are gone', function (): void {
+    $server = TestServer::start(['maxPendingMessages' => 500]);
+    for ($i = 0; $i < 4; $i++) {
+        $client = $server->open();
+        $client->raw(str_repeat(Client::encode(Client::TEXT, 'sleep 0.05'), 500));
+        $client->drop();
+    }
+    $took = seconds(function () use ($server): void {
+        $server->signal(15);
+        same(0, $server->child->wait(), 'exit status');
+    });
+    // The grace period of 5 s, and not 100 s.
+    check($took < 15.0, sprintf('it took %.1f s', $took));
+});
+
 /** A server with handlers of its own; extra code runs before run(). */
 function with_code(string $code): TestServer
 {

@@ -127,10 +127,11 @@ fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     let broker = connect(&config)?;
     let service = Service::new(config, None, broker)?.for_one(stream);
     let (quit, end) = oneshot::channel::<()>();
-    let hub = tokio::spawn(service.run(async move {
+    let hub = tokio::spawn(async move {
+        let _vital = io_thread::Vital;
         // A sender that is dropped is an end, too.
-        let _ = end.await;
-    }));
+        service.run(async move { drop(end.await) }).await;
+    });
     io_thread::with(|io| io.hub_inside = Some((quit, hub)));
     Ok(())
 }

@@ -128,6 +128,13 @@ impl Io {
             Command::NotifyAt(when) => self.notify_at(when),
             Command::Stop(grace, why) => self.stop(grace, why),
             Command::Quit => self.quit.notify_one(),
+            #[cfg(test)]
+            Command::Panic { in_task: false } => panic!("a test wants this thread dead"),
+            #[cfg(test)]
+            Command::Panic { in_task: true } => drop(tokio::spawn(async {
+                let _vital = super::Vital;
+                panic!("a test wants this task dead")
+            })),
         }
     }
 

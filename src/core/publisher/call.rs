@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use super::PublishError;
+use crate::clock;
 
 /// A connection that is kept between two messages, and by which process.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Its time runs from now on.
     pub(super) fn begin(to: &'a dyn Display, expected: &'static str, timeout: Duration) -> Self {
-        Self { to, expected, until: Instant::now() + timeout, timeout }
+        Self { to, expected, until: clock::ahead(timeout), timeout }
     }
 
     fn to(&self) -> String {

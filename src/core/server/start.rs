@@ -38,6 +38,7 @@ impl Server {
     /// left running then.
     pub fn start<L: Into<Listen>>(mut config: Config, listen: Vec<L>) -> Result<Server, StartError> {
         keep_freed_memory();
+        config.bound_times();
         let backlog = config.backlog;
         let tls = config.tls.take().map(TlsState::load).transpose()?;
         let listeners = listen
@@ -92,6 +93,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             working: AtomicUsize::new(threads),
+            died: AtomicBool::new(false),
             bus: joined.is_some().then(|| Port::new(config.bus_queue)),
             presence: Mutex::default(),
             config,
@@ -109,6 +111,7 @@ impl Server {
             topics: RefCell::new(Topics::new(threads)),
             adopted: Cell::new(0),
             stopwatch: Stopwatch::default(),
+            cut_at: Cell::new(None),
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
         };

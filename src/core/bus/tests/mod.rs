@@ -4,8 +4,6 @@ mod exchange;
 mod history;
 mod presence;
 mod slow;
-#[path = "../../../../tests/rust/support/mod.rs"]
-mod support;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -26,6 +24,7 @@ use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::event::Interest;
 use crate::server::Server;
+use crate::support;
 use exchange::{Attached, Exchange, Fake};
 use support::*;
 

@@ -1,0 +1,24 @@
+//! The end of a server whose I/O thread has died.
+
+use sprocket_core::{ConnId, Server as Core, ThreadDied};
+
+use super::{close, settle};
+use crate::server::Server;
+use crate::zend::Result;
+
+/// If an I/O thread has died, ends the server: each connection that PHP knows gets its onClose, and
+/// what else waits is dropped.
+pub(super) fn crashed(server: &Server) -> Result<Option<ThreadDied>> {
+    let Some(Err(error)) = server.link.with(Core::check_threads) else { return Ok(None) };
+    // First, so that the callbacks find a server that does not run.
+    let open = server.connections.take();
+    let mut ids: Vec<u64> = open.keys().copied().collect();
+    ids.sort_unstable();
+    server.end();
+    drop(server.connections.replace(open));
+    for id in ids {
+        close(server, ConnId(id), 1006, error.to_string())?;
+        settle(server)?;
+    }
+    Ok(Some(error))
+}
