@@ -156,7 +156,8 @@ impl Reader {
         self.full
     }
 
-    /// Compressed fragments without payload since the last call. Nobody else sees them.
+    /// Compressed fragments without payload, but for the last of a message, since the last call. Nobody
+    /// else sees them.
     pub(crate) fn take_idle(&mut self) -> u32 {
         std::mem::take(&mut self.idle)
     }
@@ -328,7 +329,7 @@ impl Reader {
                 format!("compressed message of {size} bytes, at most {max} are allowed inflated"),
             ));
         }
-        self.idle += u32::from(self.left == 0);
+        self.idle += u32::from(self.left == 0 && !fin);
         self.mask = header[after_length..].try_into().unwrap_or_default();
         self.phase = 0;
         self.fin = fin;
