@@ -7,6 +7,7 @@
 
 mod crash;
 mod notices;
+mod streams;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -294,6 +295,8 @@ fn dispatch(server: &Server, event: Event) -> Result<()> {
         | Event::Unpublished { .. }
         | Event::Log(_)
         | Event::Refused(_)) => of_node(server, event),
+        Event::StreamDrain { stream } => streams::drained(server, stream),
+        Event::StreamClose { stream, complete } => streams::closed(server, stream, complete),
         Event::Stopped => {
             server.end();
             Ok(())

@@ -26,6 +26,7 @@ mod presence;
 mod publisher;
 mod request;
 mod response;
+mod response_stream;
 mod run;
 mod server;
 mod timers;
@@ -50,6 +51,7 @@ extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
     options::register();
     request::register();
     response::register();
+    response_stream::register();
     connection::register();
     handshake::register();
     server::register();

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use ext_php_rs::types::Zval;
 use sprocket_core::{Server as Core, Ticket};
 
+use crate::by_id::ById;
 use crate::errors;
 use crate::handshake::Answer;
 use crate::request::Request;
+use crate::response_stream::ResponseStream;
 use crate::zend::{Gc, Owned, Result, forks};
 
 thread_local! {
@@ -29,12 +31,16 @@ pub(crate) struct Link {
     core: RefCell<Option<Core>>,
     /// [`forks`] when the core was started.
     forks: Cell<u32>,
+    /// How often a core was started.
+    starts: Cell<u32>,
     /// A batch of callbacks is running: what they send is flushed at its end.
     dispatching: Cell<bool>,
     /// Handshakes that wait for an answer.
     pub(crate) waiting: RefCell<HashMap<Ticket, std::rc::Rc<Cell<Answer>>>>,
     /// What `accept()` was given, until the connection is open.
     pub(crate) accepted: RefCell<HashMap<Ticket, Accepted>>,
+    /// Streamed responses that have a callback and have not closed, by the number of their ticket.
+    pub(crate) streams: RefCell<ById<Owned<ResponseStream>>>,
 }
 
 /// What an accepted handshake leaves to its connection.
@@ -89,6 +95,7 @@ impl Link {
 
     pub(crate) fn attach(&self, core: Core) {
         self.forks.set(forks());
+        self.starts.set(self.starts.get() + 1);
         RUNNING.set(RUNNING.get() + 1);
         self.core.replace(Some(core));
     }
@@ -100,6 +107,11 @@ impl Link {
             RUNNING.set(RUNNING.get().saturating_sub(1));
         }
         core
+    }
+
+    /// Tells the handles of one core from those of another, started after it.
+    pub(crate) fn start(&self) -> u32 {
+        self.starts.get()
     }
 
     pub(crate) fn is_dispatching(&self) -> bool {
@@ -123,6 +135,9 @@ impl Link {
         for accepted in self.accepted.borrow().values() {
             gc.add_object(&accepted.request);
             gc.add(&accepted.data);
+        }
+        for stream in self.streams.borrow().values() {
+            gc.add_object(stream);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::convert::percent_decode;
 use crate::errors;
 use crate::link::Link;
 use crate::response::{self, Response};
+use crate::response_stream::ResponseStream;
 use crate::zend::{
     Call, Class, ClassCell, Method, Native, Owned, Result, Type, list, map_insert, parse_query,
     register_class, string,
@@ -139,6 +140,10 @@ pub(crate) fn register() {
         Method::new(c"respond", respond)
             .arg(c"response", Type::class(c"Sprocket\\Response"))
             .returns(Type::BOOL),
+        Method::new(c"stream", stream)
+            .opt(c"status", Type::INT, c"200")
+            .opt(c"headers", Type::ARRAY, c"[]")
+            .returns(Type::class(c"Sprocket\\ResponseStream")),
     ];
     register_class::<Request>(Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
 }
@@ -258,7 +263,12 @@ fn respond(call: &Call) -> Result<bool> {
     call.arity(1, 1)?;
     let Some(response) = call.object::<Response>(0)? else { return Ok(false) };
     let request = call.this_object::<Request>();
-    let inner = request.get().inner.get();
+    unanswered(request.get())?.answer(response::answer(&response))
+}
+
+/// Throws if it was answered, or is the request of a handshake.
+fn unanswered(request: &Request) -> Result<&Plain> {
+    let inner = request.inner.get();
     match inner.and_then(|i| i.plain.as_ref()) {
         None if inner.is_some_and(|i| !i.handshake) => {
             Err(errors::state("This request was refused: the server has answered it"))
@@ -267,6 +277,16 @@ fn respond(call: &Call) -> Result<bool> {
             Err(errors::state("This is the request of a handshake: answer it by its Sprocket\\Handshake"))
         }
         Some(plain) if plain.answered.get() => Err(errors::state("This request was answered before")),
-        Some(plain) => plain.answer(response::answer(&response)),
+        Some(plain) => Ok(plain),
     }
+}
+
+fn stream(call: &Call) -> Result<Owned<ResponseStream>> {
+    call.arity(0, 2)?;
+    let head = response::head(call)?;
+    let request = call.this_object::<Request>();
+    let plain = unanswered(request.get())?;
+    plain.link.check_process()?;
+    plain.answered.set(true);
+    ResponseStream::begin(plain.ticket, head, Rc::clone(&plain.link), &request)
 }

@@ -64,23 +64,42 @@ fn construct(call: &Call) -> Result<()> {
 
 /// Reads `(int $status, string $body, array $headers)`.
 fn arguments(call: &Call, default: i64) -> Result<(u16, Zval, Headers)> {
-    let status = call.int(0, default)?;
-    let status = match u16::try_from(status) {
-        Ok(status) if (200..=599).contains(&status) => status,
-        _ => {
-            return Err(argument_value_error(0, &format!("must be between 200 and 599, {status} given")));
-        }
-    };
+    let status = status(call, default)?;
     let body = match call.string(1)? {
         Some(_) => call.value(1).map_or_else(Zval::null, Zval::shallow_clone),
         None => string(b""),
     };
     let mut headers = convert::headers(2, call.array(2)?)?;
-    let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    if !has_type && body.zend_str().is_some_and(|b| !b.is_empty()) {
-        headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
+    if body.zend_str().is_some_and(|b| !b.is_empty()) {
+        name_type(&mut headers);
     }
     Ok((status, body, headers))
+}
+
+/// Reads the status, which is the first argument.
+fn status(call: &Call, default: i64) -> Result<u16> {
+    let status = call.int(0, default)?;
+    match u16::try_from(status) {
+        Ok(status) if (200..=599).contains(&status) => Ok(status),
+        _ => Err(argument_value_error(0, &format!("must be between 200 and 599, {status} given"))),
+    }
+}
+
+/// A body is text unless the headers say something else.
+fn name_type(headers: &mut Headers) {
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
+    }
+}
+
+/// Reads the arguments of `Request::stream()`.
+pub(crate) fn head(call: &Call) -> Result<Answer> {
+    let status = status(call, 200)?;
+    let mut headers = convert::headers(1, call.array(1)?)?;
+    if !matches!(status, 204 | 304) {
+        name_type(&mut headers);
+    }
+    Ok(Answer { status, headers, body: Bytes::new() })
 }
 
 /// Reads the arguments of `Handshake::reject()`.
@@ -91,9 +110,7 @@ pub(crate) fn rejection(call: &Call) -> Result<Answer> {
     if !body.is_empty() {
         return Ok(Answer { status, headers, body: Bytes::copy_from_slice(body) });
     }
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
-    }
+    name_type(&mut headers);
     Ok(Answer { status, headers, body: Bytes::from_static(reason(status).as_bytes()) })
 }
 

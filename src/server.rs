@@ -296,6 +296,7 @@ impl Server {
         }
         // Each of these may run destructors: no borrow is held.
         drop(self.link.accepted.take());
+        drop(self.link.streams.take());
         drop(self.connections.take());
         drop(self.stream.take());
     }

@@ -140,7 +140,8 @@ final class Server implements \Countable
      * WebSocket handshake, but for {@see Options::$healthPath}.
      *
      * A callback that returns null answers by {@see Request::respond()}, at once or from a later
-     * callback: within {@see Options::$handshakeTimeout}, after which the client gets a 504.
+     * callback: within {@see Options::$handshakeTimeout}, after which the client gets a 504. One that
+     * has begun a response by {@see Request::stream()} returns null as well.
      *
      * If the callback throws, or returns anything else, or returns null without an answer and
      * keeps no reference to the request, the client gets a 500.
@@ -354,9 +355,10 @@ final class Server implements \Countable
      * {@see isRunning()} is false. Does nothing on a server that does not run. With workers it stops
      * them all, whether the master calls it or one of them.
      *
-     * Messages that wait are delivered as long as the grace period lasts. After it each connection
-     * still gets its onClose; other callbacks do not run any more, and messages that still wait count
-     * as `undelivered` in {@see stats()}. A callback that is running is not interrupted.
+     * Messages that wait are delivered as long as the grace period lasts, plain requests are answered,
+     * and streamed responses go on to their end. After it each connection and each stream still gets its
+     * onClose; other callbacks do not run any more, and messages that still wait count as `undelivered`
+     * in {@see stats()}. A callback that is running is not interrupted.
      *
      * @param float $grace 0 to 1000000000 seconds; 0 cuts at once. Called again, the earlier end counts.
      *
@@ -517,6 +519,12 @@ final class Server implements \Countable
      * - `handshakesDisplaced`: sockets without a WebSocket closed to make room for a newcomer
      * - `handshakesRefused`: sockets closed at once for maxHandshakesPerIp
      * - `httpRequests`: plain HTTP requests answered
+     * - `streams`: streamed responses that are open now
+     * - `streamsBegun`: responses streamed, those open now included
+     * - `streamsLost`: streamed responses that ended early because the client left, or took nothing
+     *   for too long
+     * - `streamsSlow`: streamed responses cut because the client reads too slowly
+     * - `streamsCut`: streamed responses cut by the script, or by the end of the server
      * - `messagesIn`: messages received
      * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
      * - `pendingMessages`: messages received that wait for PHP now
@@ -526,7 +534,8 @@ final class Server implements \Countable
      * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
      * - `refusedPending`: handshakes and plain requests refused for maxPendingTotal (503)
      * - `waitingFrames`: frames that wait to be written to their sockets now
-     * - `waitingBytes`: bytes that wait on these connections, as bufferedAmount() counts them
+     * - `waitingBytes`: bytes that wait on these connections and on streamed responses, as
+     *   bufferedAmount() counts them
      * - `topics`: topics and patterns with at least one subscriber now
      * - `published`: calls of publish() and broadcast(), and publications by {@see Publisher}
      * - `publishers`: connections to {@see Options::$publishSocket} now
@@ -644,14 +653,15 @@ final class Server implements \Countable
 final class Options
 {
     /**
-     * WebSocket connections at once; further handshakes get a 503. Null: as many as the descriptor limit
-     * allows. A larger number counts as that, so that PHP keeps 64 descriptors for files of its own.
+     * WebSocket connections and streamed responses at once; further ones get a 503. Null: as many as
+     * the descriptor limit allows. A larger number counts as that, so that PHP keeps 64 descriptors for
+     * files of its own.
      */
     public readonly ?int $maxConnections;
 
     /**
-     * WebSocket connections at once from one IP address, of IPv6 from one network of 64 bits; further
-     * ones get a 429. 0: no limit.
+     * The same from one IP address, of IPv6 from one network of 64 bits; further ones get a 429. 0: no
+     * limit.
      */
     public readonly int $maxConnectionsPerIp;
 
@@ -688,7 +698,10 @@ final class Options
      */
     public readonly float $closeTimeout;
 
-    /** Bytes that may wait for one slow peer before {@see $slowConsumer} acts. */
+    /**
+     * Bytes that may wait for one slow peer before {@see $slowConsumer} acts. A streamed response is
+     * cut in any case.
+     */
     public readonly int $sendBufferLimit;
 
     /** What happens to a peer that reads too slowly. */
@@ -1592,6 +1605,123 @@ final class Request
      * @throws ForkException In a fork of the process that started the server.
      */
     public function respond(Response $response): bool {}
+
+    /**
+     * Answers a plain request with a body that is written in pieces, now or later: a large file, or
+     * events of a server (Server-sent events). Status and headers are sent at once. See
+     * {@see ResponseStream} for an example.
+     *
+     * The body is chunked over HTTP/1.1, ends with the connection over HTTP/1.0, and travels in DATA
+     * frames over HTTP/2. In answer to HEAD, and with the status 204 or 304, the response is over with
+     * its head: the stream is not open, and {@see ResponseStream::onClose()} runs.
+     *
+     * Each stream takes a place under {@see Options::$maxConnections} and
+     * {@see Options::$maxConnectionsPerIp}. Where there is none, or where the client no longer waits,
+     * the stream closes at once.
+     *
+     * @param int $status 200 to 599.
+     * @param array<string, string|list<string>> $headers As for {@see Response}; without a
+     *        `Content-Type` the body is `text/plain; charset=utf-8`.
+     *
+     * @throws StateException If the request was answered before, or is that of a handshake.
+     * @throws ForkException In a fork of the process that started the server.
+     * @throws \ValueError If the status or a header is not allowed.
+     */
+    public function stream(int $status = 200, array $headers = []): ResponseStream {}
+}
+
+/**
+ * A response whose body is written in pieces, from {@see Request::stream()}.
+ *
+ * ```php
+ * $server->onRequest(function (Sprocket\Request $r): ?Sprocket\Response {
+ *     $file = fopen('/srv/film.mp4', 'r');
+ *     $more = function (Sprocket\ResponseStream $s) use ($file): void {
+ *         // As much as fits: the rest follows when all of this has left.
+ *         while ($s->isOpen() && $s->bufferedAmount() < 262144) {
+ *             feof($file) ? $s->end() : $s->write(fread($file, 65536));
+ *         }
+ *     };
+ *     $stream = $r->stream(200, ['Content-Type' => 'video/mp4']);
+ *     $stream->onDrain($more)->onClose(fn () => fclose($file));
+ *     $more($stream);
+ *     return null;
+ * });
+ * ```
+ *
+ * The server keeps a stream that has a callback until it closes. One that nobody refers to any more
+ * is cut, because its response is incomplete, as {@see terminate()} does it: end each stream.
+ */
+final class ResponseStream
+{
+    /** What it answers. */
+    public readonly Request $request;
+
+    private function __construct() {}
+
+    /**
+     * Appends to the body. Never blocks. Pieces that are written in one callback leave together.
+     *
+     * When more than {@see Options::$sendBufferLimit} bytes would wait for the client, it reads too
+     * slowly, and the response is cut, whatever {@see Options::$slowConsumer} says: there is no way to
+     * leave a piece out. A piece that is larger than the limit passes if nothing waits before it.
+     * {@see bufferedAmount()} and {@see onDrain()} serve to write no faster than the client reads. A
+     * client that takes nothing of what waits for {@see Options::$handshakeTimeout} loses the stream
+     * as well.
+     *
+     * @return bool False if the stream is not open, or is cut by this call.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function write(string $data): bool {}
+
+    /**
+     * Ends the body, behind a last piece if there is one. All that was written is still delivered.
+     *
+     * @return bool False if the stream is not open, or is cut by this call as by {@see write()}.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function end(string $data = ''): bool {}
+
+    /**
+     * Cuts the response, so that the client sees that it is incomplete: over HTTP/1.1 the last chunk is
+     * missing, over HTTP/1.0 the connection is reset, over HTTP/2 the stream. What waits is dropped.
+     * Does nothing if the stream has closed.
+     *
+     * @throws ForkException In a fork of the process that started the server.
+     */
+    public function terminate(): void {}
+
+    /**
+     * Sets what runs when the socket has taken all that was written, each time that something had
+     * waited. The place to go on with a large body.
+     *
+     * @param (callable(ResponseStream): mixed)|null $callback Replaces what was set before; null removes it.
+     */
+    public function onDrain(?callable $callback): static {}
+
+    /**
+     * Sets what runs once when the stream has closed: the whole response was handed to the client's
+     * connection, or the client left, read too slowly, or was cut by {@see terminate()}, by the end
+     * of a {@see Server::stop()}, or for want of a place. Nothing runs for the stream after it; a
+     * callback that is set later never runs.
+     *
+     * @param (callable(ResponseStream, bool): mixed)|null $callback
+     *        `function (ResponseStream $stream, bool $complete): void`; complete is true if the socket
+     *        has taken all of the response, its end included. Replaces what was set before; null
+     *        removes it.
+     */
+    public function onClose(?callable $callback): static {}
+
+    /** Whether {@see write()} can succeed: false from {@see end()} on, and when the client has left. */
+    public function isOpen(): bool {}
+
+    /**
+     * Bytes that were written and that the socket has not taken yet. Over HTTP/2 as many as 64 KiB
+     * more may wait for the client in the connection.
+     */
+    public function bufferedAmount(): int {}
 }
 
 /**

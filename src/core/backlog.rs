@@ -15,6 +15,7 @@
 //! | `UpgradeGone`, `RequestGone` | one for each question that the host has taken and still holds |
 //! | `Ending` | one for each connection |
 //! | `Drain`, `Resumed` | one for each `send()` or `resume()` of the host |
+//! | `StreamDrain`, `StreamClose` | one each for a response that the host has begun |
 //! | `Presence` | one at a time, whatever the number of changes |
 //! | `Unpublished` | [`Port::may_complain`](crate::bus::Port) |
 //! | `Notice` | [`Place`](crate::notices::Place) |

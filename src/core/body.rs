@@ -1,4 +1,4 @@
-//! The body of a response: bytes, or a file that is read as the peer takes it.
+//! The body of a response: bytes, a file that is read as the peer takes it, or what the host writes.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,16 +8,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::response_stream::StreamBody;
+
 /// What is sent behind the head of a response.
 pub(crate) enum ResponseBody {
     Whole(Full<Bytes>),
     /// With the permit to have the file open. Boxed: few responses are files.
     File(Box<(hyper_staticfile::Body, OwnedSemaphorePermit)>),
+    Stream(StreamBody),
 }
 
 impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
         ResponseBody::Whole(Full::new(bytes))
+    }
+}
+
+impl ResponseBody {
+    /// All that was read of it has been taken.
+    pub(crate) fn flushed(&self) {
+        if let ResponseBody::Stream(stream) = self {
+            stream.flushed();
+        }
+    }
+
+    /// Whether the host has cut it. If not, the task is woken when it does.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
+        matches!(self, ResponseBody::Stream(stream) if stream.poll_cut(cx))
     }
 }
 
@@ -31,18 +48,23 @@ impl Body for ResponseBody {
                 Pin::new(whole).poll_frame(cx).map_err(|never: std::convert::Infallible| match never {})
             }
             ResponseBody::File(file) => Pin::new(&mut file.0).poll_frame(cx),
+            ResponseBody::Stream(stream) => stream.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, ResponseBody::Whole(whole) if whole.is_end_stream())
+        match self {
+            ResponseBody::Whole(whole) => whole.is_end_stream(),
+            ResponseBody::File(_) => false,
+            ResponseBody::Stream(stream) => stream.is_end_stream(),
+        }
     }
 
     /// That of a file is in its `Content-Length` header.
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Whole(whole) => whole.size_hint(),
-            ResponseBody::File(_) => SizeHint::default(),
+            ResponseBody::File(_) | ResponseBody::Stream(_) => SizeHint::default(),
         }
     }
 }

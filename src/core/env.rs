@@ -321,7 +321,7 @@ impl State {
         stats.closes = self.closes.read();
         stats.connections = stats.opened.saturating_sub(stats.closed);
         // A connection keeps its place until the host knows of its end.
-        let placed = stats.opened.saturating_sub(closes);
+        let placed = stats.opened.saturating_sub(closes) + stats.streams;
         stats.handshakes = (self.limits.open() as u64).saturating_sub(placed);
         stats.pending_total = self.backlog.bytes();
         stats.max_connections = self.config.max_connections as u64;

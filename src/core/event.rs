@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::notices::Line;
 use crate::request::Request;
+use crate::response_stream::ResponseStream;
 
 /// Number of a connection, unique in a process and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +84,21 @@ pub enum Event {
         request: Arc<Request>,
         /// The whole body.
         body: Bytes,
+    },
+    /// Nothing of a streamed response waits to be written any more. Only with
+    /// [`ResponseStream::want_drain`].
+    StreamDrain {
+        /// Which one.
+        stream: ResponseStream,
+    },
+    /// A streamed response is over. Exactly once for each [`Server::stream`](crate::Server::stream),
+    /// and its last event.
+    StreamClose {
+        /// Which one.
+        stream: ResponseStream,
+        /// The socket has taken the whole response, its end included. False: the client left, it read
+        /// too slowly, or the host or the end of the server cut it.
+        complete: bool,
     },
     /// What [`Server::resume`](crate::Server::resume) came to. What was missed is on its way to
     /// the connection already. Only with [`Interest::RESUME`].

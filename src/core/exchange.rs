@@ -5,7 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::Body;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -21,9 +21,10 @@ use crate::handshakes::HandshakePlace;
 use crate::io::{self, Upgraded};
 use crate::metrics;
 use crate::proxies::Origin;
-use crate::queue::{Handshake, Item, Plain, Question};
+use crate::queue::{Answer, Handshake, Item, Plain, Question};
 use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
+use crate::response_stream::StreamBody;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::switching;
@@ -172,14 +173,7 @@ async fn upgrade(peer: &Peer, parts: &mut Parts, accept: Option<&str>) -> Result
         return Err(overloaded());
     }
     let request = peer.request(parts);
-    let full = |cause, status, body| Err(Refusal::new(cause, status, body).header("Retry-After", "5"));
-    let admission = match state.limits.admit(request.remote().map(|a| a.ip())) {
-        Ok(admission) => admission,
-        Err(NoPlace::Server) => return full(Cause::Connections, 503, "Too many connections."),
-        Err(NoPlace::Address) => {
-            return full(Cause::Address, 429, "Too many connections from this address.");
-        }
-    };
+    let admission = state.limits.admit(request.remote().map(|a| a.ip())).map_err(full)?;
     let mut subprotocol = negotiate(&request, &state.config)?;
     let offered = state.config.compression.as_ref().map(|ours| extension::negotiate(&parts.headers, ours));
     let params = offered.transpose().map_err(|extension::Malformed| {
@@ -311,6 +305,7 @@ where
         Err(_) => return Err(Refusal::new(Cause::BodyTime, 408, "The body did not arrive in time.")),
     };
     Counters::one(&counters.http_requests);
+    let remote = request.remote().map(|a| a.ip());
     let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
     let (reply, response) = oneshot::channel();
     let question = Question::new(Plain { request, body, reply });
@@ -319,12 +314,45 @@ where
     match tokio::time::timeout(state.config.handshake_timeout, response).await {
         Ok(answer) => {
             asked.open = false;
-            // An error means that the host has dropped the request: it stops, or it failed to answer.
-            let failed = |_| Refusal::new(Cause::Dropped, 500, "The server could not answer.");
-            answer.map(build).map_err(failed)
+            match answer {
+                Ok(Answer::Whole(response)) => Ok(build(response)),
+                Ok(Answer::Stream(head, body)) => streamed(peer, remote, head, body),
+                // The host has dropped the request: it stops, or it failed to answer.
+                Err(_) => Err(dropped()),
+            }
         }
         Err(_) => Err(Refusal::new(Cause::Unanswered, 504, "The server did not answer in time.")),
     }
+}
+
+/// The response that a stream begins with. A stream may last as long as a WebSocket, and takes a place
+/// like one.
+fn streamed(
+    peer: &Peer,
+    remote: Option<IpAddr>,
+    head: Response,
+    body: StreamBody,
+) -> Result<HttpResponse, Refusal> {
+    if body.is_cut() {
+        return Err(dropped());
+    }
+    let admission = peer.state.limits.admit(remote).map_err(full)?;
+    io::with(|io| io.stream_began(body.shared(), admission, peer.place.carry()));
+    Ok(build(head).map(|_| ResponseBody::Stream(body)))
+}
+
+/// The refusal of a request that the host has let go.
+fn dropped() -> Refusal {
+    Refusal::new(Cause::Dropped, 500, "The server could not answer.")
+}
+
+/// The refusal of a client for which there is no place.
+fn full(full: NoPlace) -> Refusal {
+    let refusal = match full {
+        NoPlace::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
+        NoPlace::Address => Refusal::new(Cause::Address, 429, "Too many connections from this address."),
+    };
+    refusal.header("Retry-After", "5")
 }
 
 /// The refusal of a plain request where the host answers none.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::body::ResponseBody;
 use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
@@ -141,16 +142,20 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
+        if shared.responses.stream.poll_cut(cx) {
+            return Poll::Ready(None);
+        }
         match connection.poll_without_shutdown(cx) {
-            Poll::Pending if shared.is_upgraded() => Poll::Ready(Ok(())),
-            other => other,
+            Poll::Pending if shared.is_upgraded() => Poll::Ready(Some(Ok(()))),
+            other => other.map(Some),
         }
     })
     .await;
     let mut parts = connection.into_parts();
     let accepted = shared.accepted().take();
+    let incomplete = shared.responses.stream.close();
     match (ended, accepted) {
-        (Ok(()), Some(accepted)) => {
+        (Some(Ok(())), Some(accepted)) => {
             // An error means that the peer is gone; the host hears of it where it was asked.
             if parts.io.send(&accepted.head()).await.is_ok() {
                 // Even when empty it would keep hyper's buffer of 8 KiB.
@@ -159,7 +164,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
             }
         }
         (ended, _) => {
-            if let Err(error) = ended {
+            if let Some(Err(error)) = ended {
                 let counters = &state.counters;
                 if parts.read_buf.starts_with(http2::PREFACE) {
                     // An error means that the peer is gone.
@@ -177,7 +182,11 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
                     log_trouble(origin.remote, &trouble);
                 }
             }
-            linger(parts.io.into_inner()).await;
+            let stream = parts.io.into_inner();
+            if incomplete {
+                return stream.reset();
+            }
+            linger(stream).await;
         }
     }
 }
@@ -206,12 +215,17 @@ async fn answer(
     // Hyper answers up to 16 requests that wait in its buffer before it yields.
     turn::share().await;
     let (parts, body) = request.into_parts();
-    let head_only = parts.method == Method::HEAD;
+    let (head_only, version) = (parts.method == Method::HEAD, parts.version);
     let place = &shared.peer.place;
     let _owing = place.owes();
     match respond(&shared.peer, parts, place.watch(body)).await {
-        Outcome::Response(response) => {
+        Outcome::Response(mut response) => {
+            // Its length is not known, so that nothing may follow before all of it is written.
+            shared.responses.stream.over().await;
             shared.responses.announce(if head_only { Some(0) } else { length(&response) });
+            if let ResponseBody::Stream(body) = response.body_mut() {
+                shared.responses.stream.begin(body, version);
+            }
             shared.done.fetch_add(1, Ordering::Relaxed);
             Ok(response)
         }

@@ -294,12 +294,14 @@ async fn send(
     let over = head_only || body.is_end_stream();
     let mut stream = reply.send_response(head_of(headers, head.status.as_u16()), over).map_err(lost)?;
     if over {
+        body.flushed();
         return Ok(());
     }
     let sent = send_body(&mut body, &mut stream, patience).await;
     match &sent {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::TimedOut => stream.send_reset(Reason::CANCEL),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => stream.send_reset(Reason::CANCEL),
         // A file that can't be read to its end.
         Err(_) => stream.send_reset(Reason::INTERNAL_ERROR),
     }
@@ -311,15 +313,36 @@ async fn send_body(
     stream: &mut SendStream<Bytes>,
     patience: Duration,
 ) -> io::Result<()> {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+    while let Some(frame) = poll_fn(|cx| poll_body(body, stream, cx)).await {
         let Ok(mut data) = frame?.into_data() else { continue };
         while !data.is_empty() {
             stream.reserve_capacity(data.len().min(SEND_BUFFER));
-            let room = tokio::time::timeout(patience, poll_fn(|cx| poll_room(stream, cx))).await??;
+            let room = poll_fn(|cx| match body.poll_cut(cx) {
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                false => poll_room(stream, cx),
+            });
+            let room = tokio::time::timeout(patience, room).await??;
             stream.send_data(data.split_to(room.min(data.len())), false).map_err(lost)?;
         }
+        body.flushed();
     }
-    stream.send_data(Bytes::new(), true).map_err(lost)
+    stream.send_data(Bytes::new(), true).map_err(lost)?;
+    body.flushed();
+    Ok(())
+}
+
+/// The next part of a body. A host may be silent for long: meanwhile a client that resets the stream
+/// is noticed.
+fn poll_body(
+    body: &mut ResponseBody,
+    stream: &mut SendStream<Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    if let Poll::Ready(reset) = stream.poll_reset(cx) {
+        let error = reset.map_or_else(lost, |reason| io::Error::other(h2::Error::from(reason)));
+        return Poll::Ready(Some(Err(error)));
+    }
+    Pin::new(body).poll_frame(cx)
 }
 
 /// The body of a request; it opens the windows as it is read.

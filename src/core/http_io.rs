@@ -126,8 +126,11 @@ impl Write for HttpIo {
         Poll::Ready(Ok(n))
     }
 
+    /// Hyper calls it when it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_instead(cx)
+        ready!(self.poll_instead(cx))?;
+        self.responses.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,6 +6,7 @@
 
 mod commands;
 mod delivery;
+mod streams;
 mod vital;
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(crate) struct Io {
     turn: Turn,
     /// Sockets that speak HTTP.
     http: usize,
+    /// Streamed responses that are open.
+    streams: streams::Streams,
     /// Requests on the publish socket that are being answered.
     answering: usize,
     /// The thread has not looked at its sockets for long, because the host keeps it busy.
@@ -286,6 +289,7 @@ impl Io {
             rest: Vec::new().into_iter(),
             turn: Turn::default(),
             http: 0,
+            streams: streams::Streams::default(),
             answering: 0,
             overdue: false,
             hub_inside: None,
@@ -506,6 +510,7 @@ impl Io {
         for session in self.sessions.iter_mut().flatten() {
             session.terminate(&mut self.env, "the server stopped before the peer answered");
         }
+        self.cut_streams();
         self.env.publish();
         if !std::mem::replace(&mut self.finished, true)
             && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1

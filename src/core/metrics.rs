@@ -72,6 +72,14 @@ families! {
     }
     "bad_requests_total" "Malformed requests (400, 405, 426, 431 and the like)." { = bad_requests }
     "http_requests_total" "Plain HTTP requests answered." { = http_requests }
+    "streams" "Streamed responses that are open." { = streams }
+    "streams_total" "Responses streamed, those open now included." { = streams_begun }
+    "streams_failed_total" "Streamed responses that ended early: the client left or took nothing for too long; it \
+        read too slowly; PHP or the end of the server cut them." { reason
+        "client" streams_lost,
+        "slow_consumer" streams_slow,
+        "server" streams_cut
+    }
     "timeouts_total" "Peers that took too long: for the request, or onUpgrade for its decision; to answer a ping; to \
         answer a close frame." { waiting_for
         "handshake" handshake_timeouts,

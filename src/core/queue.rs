@@ -17,6 +17,7 @@ use crate::event::{ConnId, Decision, Event, Response, Ticket};
 use crate::handshakes::HandshakePlace;
 use crate::notices::Place;
 use crate::request::Request;
+use crate::response_stream::{Shared as Stream, StreamBody};
 use crate::topics::{Change, TopicId};
 use crate::upload::Body;
 
@@ -81,7 +82,7 @@ pub(crate) struct Handshake {
 pub(crate) struct Plain {
     pub(crate) request: Arc<Request>,
     pub(crate) body: Body,
-    pub(crate) reply: oneshot::Sender<Response>,
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
 
 /// Contents of a question to the host, shared with the asker: whoever comes first takes them.
@@ -227,7 +228,9 @@ pub(crate) enum Command {
     /// The host has taken messages: read again.
     Resume(Target),
     Decide(oneshot::Sender<Decision>, Decision),
-    Respond(oneshot::Sender<Response>, Response),
+    Respond(oneshot::Sender<Answer>, Answer),
+    /// The host has written to a streamed response, or has ended it.
+    Stream(Arc<Stream>),
     /// An accepted socket, `None` as address for a Unix socket.
     Adopt {
         fd: OwnedFd,
@@ -245,6 +248,14 @@ pub(crate) enum Command {
     Panic {
         in_task: bool,
     },
+}
+
+/// The host's answer to a plain request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Whole(Response),
+    /// The head, and a body that the host writes in pieces.
+    Stream(Response, StreamBody),
 }
 
 /// A publication that has a position.

@@ -7,12 +7,18 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::response_stream::Current;
+
 /// The one interim response that hyper sends, in one piece (RFC 9110 section 15.2.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The responses of one connection: the service announces each, the socket's side follows them.
 #[derive(Debug, Default)]
-pub(crate) struct Responses(Mutex<Ledger>);
+pub(crate) struct Responses {
+    ledger: Mutex<Ledger>,
+    /// The streamed response among them.
+    pub(crate) stream: Current,
+}
 
 #[derive(Debug, Default)]
 struct Ledger {
@@ -56,6 +62,14 @@ impl Responses {
         }
     }
 
+    /// The socket has taken all that hyper had to write.
+    pub(crate) fn flushed(&self) {
+        if self.stream.flushed() {
+            // The end of a body whose length was not known.
+            self.ledger().ours = 0;
+        }
+    }
+
     /// Whether all that was announced has been written.
     pub(crate) fn is_done(&self) -> bool {
         let ledger = self.ledger();
@@ -63,7 +77,7 @@ impl Responses {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod start;
 mod stop;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -28,7 +29,7 @@ use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
 use crate::frame;
 use crate::handlers::{Handler, Stopwatch};
 use crate::listener::lift;
-use crate::queue::{Closed, Command, EventBatch, Handshake, Item, Plain, Target};
+use crate::queue::{Answer, Closed, Command, EventBatch, Handshake, Item, Plain, Target};
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
@@ -67,6 +68,13 @@ pub enum Wait {
     Interrupted,
 }
 
+/// A plain request that waits for the host.
+#[derive(Debug)]
+struct Asked {
+    reply: oneshot::Sender<Answer>,
+    is_head: bool,
+}
+
 /// A running server. Its methods take `&self`, hold no lock and no borrow across a return, and
 /// may be called from inside the handling of an event.
 ///
@@ -88,7 +96,7 @@ pub struct Server {
     /// Bytes of messages that they have to take.
     outgoing_bytes: Cell<usize>,
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
-    requests: RefCell<HashMap<Ticket, oneshot::Sender<Response>>>,
+    requests: RefCell<HashMap<Ticket, Asked>>,
     pub(crate) topics: RefCell<Topics>,
     /// The thread that gets the next socket of [`Server::adopt`].
     adopted: Cell<usize>,
@@ -172,7 +180,8 @@ impl Server {
                 }
                 Item::Request { ticket, question } => {
                     let Some(Plain { request, body, reply }) = question.take() else { continue };
-                    self.requests.borrow_mut().insert(ticket, reply);
+                    let is_head = request.method() == "HEAD";
+                    self.requests.borrow_mut().insert(ticket, Asked { reply, is_head });
                     return Some(Event::Request { ticket, request, body: body.into_bytes() });
                 }
                 Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
@@ -200,6 +209,8 @@ impl Server {
                 }
                 Item::Plain(event) => {
                     match &*event {
+                        Event::StreamDrain { stream } if !stream.0.take_drain() => continue,
+                        Event::StreamClose { stream, .. } => stream.0.told.store(true, Ordering::Relaxed),
                         Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                         Event::Unpublished { .. } => {
                             if let Some(port) = &self.state.bus {
@@ -360,11 +371,11 @@ impl Server {
 
     /// Answers a `Request` event. False: the ticket is void or was answered before.
     pub fn respond(&self, ticket: Ticket, response: Response) -> bool {
-        let Some(reply) = self.requests.borrow_mut().remove(&ticket) else { return false };
+        let Some(Asked { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else { return false };
         if reply.is_closed() {
             return false;
         }
-        self.post(0, Command::Respond(reply, response));
+        self.post(0, Command::Respond(reply, Answer::Whole(response)));
         true
     }
 

@@ -119,6 +119,16 @@ counters! {
     handshakes_refused,
     /// Plain HTTP requests answered.
     http_requests,
+    /// Streamed responses that are open now.
+    streams,
+    /// Responses streamed, those open now included.
+    streams_begun,
+    /// Streamed responses that ended early because the client left or took nothing for too long.
+    streams_lost,
+    /// Streamed responses cut because the client reads too slowly.
+    streams_slow,
+    /// Streamed responses cut by the host, or by the end of the server.
+    streams_cut,
     /// Messages received whole.
     messages_in,
     /// Messages queued for sending; a published one counts once for each subscriber.
@@ -136,7 +146,8 @@ counters! {
     refused_pending,
     /// Frames that wait to be written to their sockets now.
     waiting_frames,
-    /// Bytes of these, and what else the host has sent to the same connections.
+    /// Bytes of these, and what else the host has sent to the same connections and to streamed
+    /// responses.
     waiting_bytes,
     /// Topics and patterns with at least one subscriber now.
     topics,
@@ -243,6 +254,7 @@ impl Stats {
             max_connections: 0,
             handshakes: 0,
             http_sockets: 0,
+            streams: 0,
             pending_messages: 0,
             pending_bytes: 0,
             pending_total: 0,

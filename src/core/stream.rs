@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp};
 
@@ -226,6 +227,22 @@ impl Stream {
         let ask = |queue: SendQueue| queue(socket.plain_fd().ok()?).ok();
         let unacknowledged = queue.and_then(ask).unwrap_or(0);
         Sample { taken: written.saturating_sub(unacknowledged), outstanding: waiting as u64 + unacknowledged }
+    }
+
+    /// Makes dropping it end both directions by RST, so that the peer sees that something is missing. A stream of
+    /// HTTP/2 is reset by being dropped.
+    pub(crate) fn reset(&self) {
+        // An error means that the connection is gone already.
+        let _ = match self {
+            Stream::Tcp(stream) => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Stream::Shared(stream) => {
+                let socket: &TcpStream = stream.as_ref();
+                socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO))
+            }
+            Stream::Tls(stream) => return stream.socket().reset(),
+            // Unix sockets know no RST.
+            Stream::Unix(_) | Stream::H2(_) => Ok(()),
+        };
     }
 
     /// The descriptor of a socket without TLS.

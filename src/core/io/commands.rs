@@ -4,7 +4,7 @@ use super::Io;
 use super::delivery::Turn;
 use crate::bus::Up;
 use crate::env::Env;
-use crate::queue::{Command, Target};
+use crate::queue::{Answer, Command, Target};
 use crate::session::Session;
 use crate::topics::Change;
 
@@ -121,7 +121,12 @@ impl Io {
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
-            Command::Respond(reply, response) => drop(reply.send(response)),
+            Command::Respond(reply, answer) => {
+                if let Err(Answer::Stream(_, body)) = reply.send(answer) {
+                    self.stream_lost(&body.into_shared());
+                }
+            }
+            Command::Stream(stream) => stream.wake(),
             Command::Adopt { fd, remote, entry, place } => {
                 crate::http::spawn(&self.env.server.clone(), fd, remote, entry, place);
             }

@@ -49,7 +49,7 @@ impl Server {
     ///
     /// Until the end of `grace` events are handed out as always. After it only those are that a
     /// host needs for its own order: [`Event::Close`], also of connections whose `Open` was left out,
-    /// [`Event::UpgradeGone`], lines for the log, and reports of failures. Messages that are left out count as
+    /// [`Event::StreamClose`], [`Event::UpgradeGone`], lines for the log, and reports of failures. Messages that are left out count as
     /// undelivered. Called again, the earlier end counts.
     pub fn stop(&self, grace: Duration) {
         self.end(grace, Stopping::ForGood);
@@ -121,7 +121,10 @@ impl Server {
             Item::Notice(notice) if matches!(notice.1, Event::Refused(_)) => None,
             Item::RequestGone { .. } | Item::Notice(_) | Item::Closed(_) => Some(item),
             Item::Plain(event) => match *event {
-                Event::Open { .. } | Event::Drain { .. } | Event::Resumed { .. } => None,
+                Event::Open { .. }
+                | Event::Drain { .. }
+                | Event::StreamDrain { .. }
+                | Event::Resumed { .. } => None,
                 event => Some(Item::plain(event)),
             },
         }

@@ -1,0 +1,191 @@
+//! `Sprocket\ResponseStream`.
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+
+use sprocket_core::{Response as Head, ResponseStream as Handle, SendOutcome, Server as Core, Ticket};
+
+use crate::link::Link;
+use crate::request::Request;
+use crate::zend::{
+    Call, Callback, Class, ClassCell, Gc, Method, Native, Owned, Prop, Result, This, Type, register_class,
+};
+
+static RESPONSE_STREAM: ClassCell = ClassCell::new();
+
+/// A response whose body PHP writes in pieces.
+#[derive(Default)]
+pub(crate) struct ResponseStream {
+    inner: OnceCell<Inner>,
+    on_drain: RefCell<Option<Callback>>,
+    on_close: RefCell<Option<Callback>>,
+}
+
+struct Inner {
+    /// `None`: there was no server to take it.
+    handle: Option<Handle>,
+    link: Rc<Link>,
+    /// The start of the server that the handle belongs to.
+    start: u32,
+}
+
+/// Number of the declared property.
+const REQUEST: usize = 0;
+
+impl Native for ResponseStream {
+    fn class() -> &'static ClassCell {
+        &RESPONSE_STREAM
+    }
+
+    fn unconstructed() -> Self {
+        Self::default()
+    }
+
+    fn visit(&self, gc: &mut Gc) {
+        for callback in [&self.on_drain, &self.on_close] {
+            if let Some(callback) = &*callback.borrow() {
+                gc.add(callback.value());
+            }
+        }
+    }
+}
+
+/// A body that nobody can write to any more must not look complete, nor keep its client waiting.
+impl Drop for ResponseStream {
+    fn drop(&mut self) {
+        self.terminate();
+    }
+}
+
+impl ResponseStream {
+    /// Begins the response to a plain request that was not answered.
+    pub(crate) fn begin(
+        ticket: Ticket,
+        head: Head,
+        link: Rc<Link>,
+        request: &Owned<Request>,
+    ) -> Result<Owned<Self>> {
+        let handle = link.command(|core| core.stream(ticket, head))?;
+        let object = Owned::<Self>::create();
+        object.init_prop(REQUEST, request.value());
+        let start = link.start();
+        let _ = object.get().inner.set(Inner { handle, link, start });
+        Ok(object)
+    }
+
+    /// Gives the core a command. `None`: its server is gone.
+    fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
+        match self.inner.get() {
+            Some(Inner { handle: Some(handle), link, start }) if link.start() == *start => {
+                link.command(|core| f(core, handle))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Cuts the response, if it is open and this is the process to do it.
+    pub(crate) fn terminate(&self) {
+        if self.own_handle().is_some_and(Handle::is_open) {
+            // Not in a fork, which was checked; without a core there is nothing to cut.
+            let _ = self.command(Core::cut_stream);
+        }
+    }
+
+    /// The handle, but not in a fork: an I/O thread may have held its lock there for good.
+    fn own_handle(&self) -> Option<&Handle> {
+        self.inner.get().filter(|inner| inner.link.is_native()).and_then(|inner| inner.handle.as_ref())
+    }
+
+    pub(crate) fn drain_callback(&self) -> Option<Callback> {
+        self.on_drain.borrow().as_ref().map(Callback::share)
+    }
+
+    /// Takes both callbacks out: no event follows. The values are for the caller to drop.
+    pub(crate) fn take_callbacks(&self) -> (Option<Callback>, Option<Callback>) {
+        (self.on_drain.take(), self.on_close.take())
+    }
+
+    /// The server keeps a stream that has a callback, until it has closed.
+    fn keep(object: &Owned<Self>) {
+        let this = object.get();
+        let Some(Inner { handle: Some(handle), link, start }) = this.inner.get() else { return };
+        let id = handle.ticket().0;
+        let drain = this.on_drain.borrow().is_some();
+        if link.is_native() {
+            handle.want_drain(drain);
+        }
+        let wanted = drain || this.on_close.borrow().is_some();
+        if !wanted {
+            let kept = link.streams.borrow_mut().remove(&id);
+            drop(kept);
+        } else if link.is_running() && link.start() == *start && !handle.is_closed() {
+            let before = link.streams.borrow_mut().insert(id, object.clone());
+            drop(before);
+        }
+    }
+}
+
+pub(crate) fn register() {
+    let callback = Type::CALLABLE.nullable();
+    let methods = vec![
+        Method::private_constructor(),
+        Method::new(c"write", write).arg(c"data", Type::STRING).returns(Type::BOOL),
+        Method::new(c"end", end).opt(c"data", Type::STRING, c"''").returns(Type::BOOL),
+        Method::new(c"terminate", terminate).returns(Type::VOID),
+        Method::new(c"onDrain", |c: &Call| set(c, |stream| &stream.on_drain))
+            .arg(c"callback", callback)
+            .returns(Type::STATIC),
+        Method::new(c"onClose", |c: &Call| set(c, |stream| &stream.on_close))
+            .arg(c"callback", callback)
+            .returns(Type::STATIC),
+        Method::new(c"isOpen", is_open).returns(Type::BOOL),
+        Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),
+    ];
+    let props = vec![Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
+    register_class::<ResponseStream>(Class { name: c"Sprocket\\ResponseStream", methods, props }, &[]);
+}
+
+fn write(call: &Call) -> Result<bool> {
+    call.arity(1, 1)?;
+    let Some(data) = call.string(0)? else { return Ok(false) };
+    let outcome = call.this::<ResponseStream>().command(|core, to| core.write_stream(to, data.as_bytes()))?;
+    Ok(outcome == Some(SendOutcome::Sent))
+}
+
+fn end(call: &Call) -> Result<bool> {
+    call.arity(0, 1)?;
+    let data = call.string(0)?.map_or(&[][..], |s| s.as_bytes());
+    let ended = call
+        .this::<ResponseStream>()
+        .command(|core, to| core.write_stream(to, data) == SendOutcome::Sent && core.end_stream(to))?;
+    Ok(ended == Some(true))
+}
+
+fn terminate(call: &Call) -> Result<()> {
+    call.arity(0, 0)?;
+    call.this::<ResponseStream>().command(Core::cut_stream)?;
+    Ok(())
+}
+
+fn set(call: &Call, slot: fn(&ResponseStream) -> &RefCell<Option<Callback>>) -> Result<This> {
+    call.arity(1, 1)?;
+    let callback = call.callback_or_null(0)?;
+    let stream = call.this_object::<ResponseStream>();
+    let before = slot(stream.get()).replace(callback);
+    ResponseStream::keep(&stream);
+    drop(before);
+    Ok(This)
+}
+
+fn is_open(call: &Call) -> Result<bool> {
+    call.arity(0, 0)?;
+    let stream = call.this::<ResponseStream>();
+    let served = stream.inner.get().is_some_and(|i| i.link.is_running() && i.link.start() == i.start);
+    Ok(served && stream.own_handle().is_some_and(Handle::is_open))
+}
+
+fn buffered_amount(call: &Call) -> Result<i64> {
+    call.arity(0, 0)?;
+    let bytes = call.this::<ResponseStream>().own_handle().map_or(0, Handle::buffered_amount);
+    Ok(i64::try_from(bytes).unwrap_or(i64::MAX))
+}

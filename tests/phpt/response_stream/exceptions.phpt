@@ -1,0 +1,42 @@
+--TEST--
+An exception in a callback of a stream goes to onError; without onError it costs the stream
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/stream.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onRequest(function (Sprocket\Request $r) use (&$stream): void {
+    $stream = $r->stream();
+    $stream->onDrain(fn () => throw new Exception('from onDrain'));
+    $stream->onClose(fn () => throw new Exception('from onClose'));
+    $stream->write('begun');
+});
+$onError = function (Throwable $e, $connection) use (&$errors): void { $errors[] = $e->getMessage() . ' ' . gettype($connection); };
+$server->start();
+
+$server->onError($onError);
+$client = ask($server);
+head($client);
+pump($server, function () use (&$errors): bool { return count($errors ?? []) === 1; });
+var_dump($stream->end(' and ended'));
+echo body($client), "\n";
+pump($server, function () use (&$errors): bool { return count($errors) === 2; });
+echo implode("\n", $errors), "\n";
+
+$server->onError(null);
+$client = ask($server);
+head($client);
+echo body($client), "\n";
+pump($server, fn (): bool => $server->stats()['streams'] === 0);
+--EXPECTF--
+bool(true)
+begun and ended
+from onDrain NULL
+from onClose NULL
+
+Warning: Uncaught Exception: from onDrain in %a
+
+Warning: Uncaught Exception: from onClose in %a
+begun…

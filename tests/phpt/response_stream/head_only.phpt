@@ -1,0 +1,42 @@
+--TEST--
+In answer to HEAD, and with 204 and 304, a stream is over with its head
+--EXTENSIONS--
+sprocket
+--FILE--
+<?php
+require __DIR__ . '/../inc/stream.inc';
+
+$server = new Sprocket\Server('ws://127.0.0.1:0');
+$server->onRequest(function (Sprocket\Request $r): void {
+    $stream = $r->stream((int) substr($r->path(), 1), ['Content-Type' => 'text/html']);
+    echo json_encode([$stream->isOpen(), $stream->write('x'), $stream->end('y'), $stream->bufferedAmount()]), "\n";
+    $stream->onClose(function (Sprocket\ResponseStream $s, bool $complete) { echo 'closed ', json_encode($complete), "\n"; });
+});
+$server->start();
+foreach ([['HEAD', 200], ['GET', 204], ['GET', 304]] as [$method, $status]) {
+    $client = ask($server, "/$status", $method);
+    $head = head($client);
+    echo "$method $head->status ", $head->headers['content-length'] ?? 'no length', "\n";
+    $client->raw("GET /204 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    $next = head($client);
+    echo "then $next->status\n";
+}
+--EXPECT--
+[false,false,false,0]
+closed true
+HEAD 200 no length
+[false,false,false,0]
+closed true
+then 204
+[false,false,false,0]
+closed true
+GET 204 no length
+[false,false,false,0]
+closed true
+then 204
+[false,false,false,0]
+closed true
+GET 304 no length
+[false,false,false,0]
+closed true
+then 204
