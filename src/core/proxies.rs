@@ -287,4 +287,18 @@ mod tests {
         assert!(!secure(&[(XFF, "1.2.3.4"), (XFP, "gopher")]));
         assert!(!secure(&[(XFP, "http")]));
     }
+
+    #[test]
+    fn long_headers_cost_as_much_as_they_are_long() {
+        let time = |name: &'static str, element: &str, count: usize| {
+            let list = headers(&[(name, &vec![element; count].join(","))]);
+            let peer = Origin { remote: "10.0.0.2:5".parse().ok(), secure: false };
+            crate::request::cpu_time(|| assert_ne!(trusted(&["10.0.0.0/8"]).origin(&list, peer), peer))
+        };
+        for (name, element) in [(XFF, "10.1.1.1"), ("forwarded", "for=\"10.1.1.1\";proto=http")] {
+            let (one, other) = (time(name, element, 250), time(name, element, 16_000));
+            // 64 times as much; a scan for each element would take 4,096 times as long.
+            assert!(other < one * 800, "{name}: {one:?} {other:?}");
+        }
+    }
 }
