@@ -58,7 +58,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
         announce(object, Hook::WorkerStart)?;
         if let Some(role) = role {
             server.start()?;
-            role.ready();
+            role.ready(server.link.with(Core::stopper));
         }
         let mut died = None;
         while server.link.is_running() {

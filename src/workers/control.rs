@@ -71,6 +71,11 @@ impl Control {
         Ok(Self { stream, input: RefCell::default() })
     }
 
+    /// The descriptor once more, for another thread to wait for.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
+    }
+
     /// An error means that the other side is gone, which is noticed elsewhere; what is said is far
     /// too little to fill the socket.
     pub(super) fn say(&self, word: Word) {

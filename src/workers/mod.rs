@@ -20,6 +20,7 @@ mod say;
 mod slot;
 mod spawn;
 mod supervisor;
+mod watch;
 
 use sprocket_core::bus::HubConfig;
 use sprocket_core::{ForkError, OpenListener, OpenPublishSocket};

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sprocket_core::notices::Level;
-use sprocket_core::{BusMember, Config, Listen as Bound, OpenListener, OpenPublishSocket};
+use sprocket_core::{BusMember, Config, Listen as Bound, OpenListener, OpenPublishSocket, Stopper};
 
 use super::control::{Control, Word};
 use super::origin;
 use super::say::report;
 use super::supervisor::GRACE;
+use super::watch::Watch;
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
 use crate::listen::Listen;
@@ -36,6 +37,8 @@ pub(crate) struct Role {
     /// It has asked for a successor.
     asked: Cell<bool>,
     orphaned: Cell<bool>,
+    /// From [`Role::settle`] on.
+    watch: RefCell<Option<Watch>>,
 }
 
 /// What a worker begins with.
@@ -76,6 +79,7 @@ impl Role {
             looked: Cell::new(0),
             asked: Cell::new(false),
             orphaned: Cell::new(false),
+            watch: RefCell::default(),
         }
     }
 
@@ -124,6 +128,17 @@ impl Role {
             drop(blocked);
         }
         zend::reseed();
+        let watch =
+            self.control.share().and_then(|control| Watch::begin(control, self.master, self.number()));
+        match watch {
+            Ok(watch) => drop(self.watch.replace(Some(watch))),
+            // It serves all the same, and looks at its master between callbacks.
+            Err(error) => report(
+                Level::Warning,
+                "worker.unwatched",
+                format!("worker {} cannot watch its master from a thread: {error}", self.number()),
+            ),
+        }
         signals
     }
 
@@ -151,8 +166,11 @@ impl Role {
         listen.iter().zip(sockets).flat_map(adopt).collect()
     }
 
-    /// Connections are accepted.
-    pub(crate) fn ready(&self) {
+    /// Connections are accepted; `stopper` ends that when the master is gone.
+    pub(crate) fn ready(&self, stopper: Option<Stopper>) {
+        if let (Some(watch), Some(stopper)) = (self.watch.borrow().as_ref(), stopper) {
+            watch.guard(stopper);
+        }
         self.control.say(Word::Ready);
     }
 

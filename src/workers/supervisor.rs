@@ -22,7 +22,7 @@ use crate::lifecycle::MasterSignals;
 /// Time that workers have to end their connections: the default of `Server::stop()`.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// Beyond the grace period: what a callback may take that is running, and the end of the script.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// The same where there is no grace.
 const NO_PATIENCE: Duration = Duration::from_millis(500);
 /// The same for a worker that has a successor: nobody waits for it.

@@ -207,3 +207,20 @@ if (posix_geteuid() !== 0) {
         same([], glob("/tmp/sprocket-$node->pid-*"), 'what is left of the hub');
     });
 }
+
+test('a worker that hangs when its master is killed frees the port at once, and ends', function (): void {
+    $node = Node::start();
+    $clients = $node->clients(1, 2);
+    $children = $node->children();
+    $port = parse_url($node->server->address, PHP_URL_PORT);
+    // The answer leaves while PHP sleeps.
+    $clients[1]->raw(Client::encode(Client::TEXT, 'who') . Client::encode(Client::TEXT, 'sleep 120'))->message();
+    posix_kill($node->pid, 9);
+    until(function () use ($port): bool {
+        $stream = @stream_socket_client("tcp://127.0.0.1:$port", $code, $message, 1.0);
+        return $stream === false || !fclose($stream);
+    }, 'a free port');
+    // Its I/O threads serve on, and say goodbye.
+    same(1001, (int) $clients[1]->closeCode());
+    until(fn (): bool => !array_filter($children, is_running(...)), 'the end of all', 20.0);
+});
