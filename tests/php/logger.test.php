@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// What operators read: lines of a master and its workers, of TLS, PROXY headers, and of accepts that fail.
+// The log: lines of a master and its workers, of TLS, PROXY headers, and of accepts that fail.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
