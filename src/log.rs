@@ -63,8 +63,8 @@ pub(crate) fn logger(args: &mut Reader<'_>) -> Result<Option<usize>> {
     }
 }
 
-/// What to call for a line: the method `log` of a PSR-3 logger, or the callable itself. A method that
-/// only `__call` provides comes last: many objects have that.
+/// The callback for a line: the method `log` of a PSR-3 logger, or the callable itself. A method that
+/// only `__call` provides comes last, because many objects have that.
 pub(crate) fn resolve(value: &Zval) -> Option<Callback> {
     let method =
         value.is_object().then(|| Callback::resolve(&list([value.shallow_clone(), string(b"log")])).ok());

@@ -1,4 +1,4 @@
-//! What an operator wants to know: lines for a log, and requests that the core has refused.
+//! Notices for the operator: lines for a log, and requests that the core has refused.
 //!
 //! An I/O thread makes a line only while the host asks for lines ([`Interest::LOG`]), at most
 //! [`PER_SECOND`] of one kind within a second, and only while few lines wait for the host. It counts
@@ -110,7 +110,7 @@ impl Notices {
     }
 }
 
-/// What a notice takes up until the host takes it.
+/// Room that a notice takes up until the host takes it.
 #[derive(Debug)]
 pub(crate) struct Place {
     notices: Arc<Notices>,

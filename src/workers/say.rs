@@ -1,4 +1,4 @@
-//! What master and workers tell the operator: through the script's logger, or on standard error.
+//! Lines of the master and its workers for the operator: to the script's logger, or to standard error.
 //!
 //! The code that supervises runs no PHP code. Its lines gather here until `dispatch` takes them. A
 //! process in which no script can run, such as the hub or a fork that failed to start, writes to

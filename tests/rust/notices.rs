@@ -84,7 +84,7 @@ fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
         let written = of("handshake.refused").count() as u64;
         assert!(written < FLOOD / 2, "{written} lines");
         assert_eq!(written + stats.log_suppressed, FLOOD);
-        // What was left out is said at the latest when the server ends.
+        // The end of the server reports the rest.
         assert_eq!(of("log.suppressed").map(|line| number(line, "lines")).sum::<u64>(), stats.log_suppressed);
         assert_eq!(
             of("refused.untold").map(|line| number(line, "requests")).sum::<u64>(),

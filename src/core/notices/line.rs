@@ -80,7 +80,7 @@ pub struct Line {
     pub context: Vec<(&'static str, Value)>,
 }
 
-/// What the lines about one kind of event have in common. Each kind has a rate of its own.
+/// Properties common to all lines about one kind of event. Each kind has a rate of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) level: Level,
