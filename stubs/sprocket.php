@@ -677,7 +677,12 @@ final class Options
     /** Bytes of the body of a plain HTTP request; a larger one is answered with 413. */
     public readonly int $maxBodySize;
 
-    /** Seconds from the TCP connection to the end of the handshake, onUpgrade included. */
+    /**
+     * Seconds from the TCP connection to the end of the handshake: PROXY header, TLS, head and
+     * onUpgrade together; for a plain request head, body and onRequest. A further request on the same
+     * connection has as many from its first byte, and so many may pass before it comes. A client that takes at
+     * least 4 KiB of a response in this time, or the rest of it, gets as long as it needs.
+     */
     public readonly float $handshakeTimeout;
 
     /** Seconds without anything received until the server sends a ping. 0: never. */
@@ -1466,7 +1471,8 @@ final class Handshake
      * @param array<string, string|list<string>> $headers Further headers of the answer.
      * @param mixed $data For {@see Connection::$data}.
      *
-     * @return bool False if it is too late: the client went away or the time was up.
+     * @return bool False if it is too late: the client went away, or has ended its own side, or the
+     *         time was up.
      *
      * @throws StateException If the handshake was answered before.
      * @throws ForkException In a fork of the process that started the server.

@@ -31,7 +31,8 @@ pub struct Config {
     pub max_header_size: usize,
     /// Bytes of the body of a plain HTTP request; a larger one is answered with 413.
     pub max_body_size: usize,
-    /// For a request head to arrive, counted from accept, and again for the host to decide.
+    /// For all of a handshake or request, from the accept, or from the first byte of a further request,
+    /// to the decision of the host. Also how long a peer may take nothing of a response.
     pub handshake_timeout: Duration,
     /// A ping goes out when nothing was received for this long. `None`: never.
     pub ping_interval: Option<Duration>,

@@ -8,9 +8,10 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::env::State;
-use crate::http::linger;
+use crate::linger::{AFTER_ERROR, linger};
 use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
 use crate::proxy_protocol::{Header, Progress, parse};
@@ -30,6 +31,8 @@ pub(crate) struct Arrival {
     pub(crate) stream: Stream,
     pub(crate) origin: Origin,
     pub(crate) local: Option<SocketAddr>,
+    /// When the time for the handshake, or for the first request, is up: counted from the accept.
+    pub(crate) until: Instant,
 }
 
 impl Entry {
@@ -47,7 +50,7 @@ impl Entry {
         stop: &mut watch::Receiver<bool>,
     ) -> Option<Arrival> {
         let remote = arrival.origin.remote;
-        let mut work = pin!(tokio::time::timeout(state.config.handshake_timeout, self.begin(state, arrival)));
+        let mut work = pin!(tokio::time::timeout_at(arrival.until, self.begin(state, arrival)));
         let leaving = &state.leaving;
         let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
         let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -104,7 +107,7 @@ impl Entry {
                     if error.kind() == io::ErrorKind::Unsupported {
                         let _ = stream.try_write_plain(PLAIN_HTTP);
                     }
-                    linger(stream).await;
+                    linger(stream, state.config.send_queue, AFTER_ERROR).await;
                     return None;
                 }
             }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::admission::{Admission, Full as NoPlace};
 use crate::body::ResponseBody;
@@ -131,8 +132,9 @@ impl Peer {
     }
 }
 
-/// Answers a request. Over HTTP/2 the `Connection` header of the response has no meaning.
-pub(crate) async fn respond<B>(peer: &Peer, mut parts: Parts, body: B) -> Outcome
+/// Answers a request, for whose body and for the host there is time until `until`. Over HTTP/2 the
+/// `Connection` header of the response has no meaning.
+pub(crate) async fn respond<B>(peer: &Peer, mut parts: Parts, body: B, until: Instant) -> Outcome
 where
     B: Body<Data = Bytes>,
 {
@@ -145,7 +147,7 @@ where
         return Outcome::Response(peer.refuse(&parts, Refusal::new(Cause::Malformed, 400, why)));
     }
     let response = match examine(&parts, &peer.state.config) {
-        Ok(Kind::WebSocket { accept }) => match upgrade(peer, &mut parts, accept.as_deref()).await {
+        Ok(Kind::WebSocket { accept }) => match upgrade(peer, &mut parts, accept.as_deref(), until).await {
             Ok(accepted) => return Outcome::Accepted(accepted),
             Err(refusal) => peer.refuse(&parts, refusal),
         },
@@ -153,8 +155,9 @@ where
             // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
             // a message may be what a proxy took for its body.
             let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
-            let response =
-                plain(peer, &mut parts, body).await.unwrap_or_else(|refusal| peer.refuse(&parts, refusal));
+            let response = plain(peer, &mut parts, body, until)
+                .await
+                .unwrap_or_else(|refusal| peer.refuse(&parts, refusal));
             if ends || peer.state.leaving.load(Ordering::Relaxed) { closing(response) } else { response }
         }
         Err(refusal) => peer.refuse(&parts, refusal),
@@ -164,7 +167,12 @@ where
 
 /// Answers a well-formed handshake. `accept` is the value of `Sec-WebSocket-Accept`, which
 /// HTTP/2 doesn't have.
-async fn upgrade(peer: &Peer, parts: &mut Parts, accept: Option<&str>) -> Result<Accepted, Refusal> {
+async fn upgrade(
+    peer: &Peer,
+    parts: &mut Parts,
+    accept: Option<&str>,
+    until: Instant,
+) -> Result<Accepted, Refusal> {
     let state = &peer.state;
     if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
         return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
@@ -185,7 +193,7 @@ async fn upgrade(peer: &Peer, parts: &mut Parts, accept: Option<&str>) -> Result
     if state.wants(Interest::UPGRADE) {
         give_up(parts, &request);
         let (question, answer) = Asked::new(state, &request);
-        match tokio::time::timeout(state.config.handshake_timeout, answer).await.ok().and_then(Result::ok) {
+        match tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok) {
             Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
                 subprotocol = chosen.or(subprotocol);
                 headers = more;
@@ -251,7 +259,7 @@ impl Drop for Asked {
 }
 
 /// Answers a request that is not a handshake.
-async fn plain<B>(peer: &Peer, parts: &mut Parts, body: B) -> Result<HttpResponse, Refusal>
+async fn plain<B>(peer: &Peer, parts: &mut Parts, body: B, until: Instant) -> Result<HttpResponse, Refusal>
 where
     B: Body<Data = Bytes>,
 {
@@ -272,7 +280,7 @@ where
         return Ok(build(response));
     }
     if is_read && let Some(files) = &state.files {
-        let found = tokio::time::timeout(state.config.handshake_timeout, files.answer(parts)).await;
+        let found = tokio::time::timeout_at(until, files.answer(parts)).await;
         let busy = |_| {
             let body = "Too many files are being sent.";
             Refusal::new(Cause::OpenFiles, 503, body).header("Retry-After", "5")
@@ -293,7 +301,7 @@ where
     let request = peer.request(parts);
     give_up(parts, &request);
     let collected = upload::collect(body, announced, state.config.max_body_size, &state.backlog);
-    let body = match tokio::time::timeout(state.config.handshake_timeout, collected).await {
+    let body = match tokio::time::timeout_at(until, collected).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge)) => {
             return Err(Refusal::new(Cause::BodySize, 413, "The body is too large."));
@@ -311,7 +319,7 @@ where
     let question = Question::new(Plain { request, body, reply });
     let mut asked = Requested { ticket, question: question.share(), open: true };
     io::with(|io| io.emit(Item::Request { ticket, question }));
-    match tokio::time::timeout(state.config.handshake_timeout, response).await {
+    match tokio::time::timeout_at(until, response).await {
         Ok(answer) => {
             asked.open = false;
             match answer {

@@ -3,9 +3,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::h2_socket::{H2Progress, H2Socket};
 use crate::handshakes::Carrying;
+use crate::progress::{Sample, SendQueue};
 
 /// Bytes that are handed to the connection at once.
 const WRITE: usize = 64 << 10;
@@ -16,13 +19,24 @@ const WRITE: usize = 64 << 10;
 pub(crate) struct H2Stream {
     send: SendStream<Bytes>,
     incoming: Incoming,
+    progress: H2Progress,
     /// The socket counts as one of a WebSocket.
     _carrying: Carrying,
 }
 
 impl H2Stream {
-    pub(crate) fn new(send: SendStream<Bytes>, incoming: Incoming, carrying: Carrying) -> Self {
-        Self { send, incoming, _carrying: carrying }
+    pub(crate) fn new(
+        send: SendStream<Bytes>,
+        incoming: Incoming,
+        socket: Arc<H2Socket>,
+        carrying: Carrying,
+    ) -> Self {
+        Self { send, incoming, progress: H2Progress::new(socket), _carrying: carrying }
+    }
+
+    /// See [`Stream::sample`](crate::stream::Stream::sample).
+    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> Sample {
+        self.progress.sample(queue, waiting)
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -51,6 +65,7 @@ impl H2Stream {
             data.extend_from_slice(&buf[..buf.len().min(left)]);
         }
         self.send.send_data(data.freeze(), false).map_err(lost)?;
+        self.progress.add(room);
         Ok(room)
     }
 

@@ -1,36 +1,37 @@
 //! The HTTP side of a socket, until it becomes a WebSocket or ends: HTTP/1.1 (hyper).
 
+use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_LENGTH;
 use hyper::body::{Body, Incoming};
-use hyper_util::rt::TokioTimer;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::body::ResponseBody;
 use crate::entry::{Arrival, Entry};
 use crate::env::State;
 use crate::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
+use crate::handshake::asks_for_websocket;
 use crate::handshakes::HandshakePlace;
 use crate::http_io::HttpIo;
 use crate::http2;
 use crate::io;
+use crate::linger::{AFTER_ERROR, linger};
 use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
+use crate::request_clock::RequestClock;
 use crate::responses::Responses;
+use crate::stall::Stall;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::target;
 use crate::turn;
-
-/// How long the peer may take to notice that an HTTP connection is over.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Begins to serve an accepted socket on this thread.
 pub(crate) fn spawn(
@@ -43,7 +44,8 @@ pub(crate) fn spawn(
     // An error means that the peer is gone or that memory is short; there is nobody to tell.
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
-    let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local };
+    let until = Instant::now() + state.config.handshake_timeout;
+    let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
     let served_by = place.is_served_by();
     served_by(turn::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
 }
@@ -59,18 +61,10 @@ struct Http1 {
     accepted: Mutex<Option<Accepted>>,
     /// The responses that hyper has got to write.
     responses: Arc<Responses>,
-    /// Requests that have come, and those that have got their response.
-    begun: AtomicUsize,
-    done: AtomicUsize,
+    clock: Arc<RequestClock>,
 }
 
 impl Http1 {
-    /// Between two requests; not before the first one.
-    fn is_idle(&self) -> bool {
-        let begun = self.begun.load(Ordering::Relaxed);
-        begun > 0 && begun == self.done.load(Ordering::Relaxed)
-    }
-
     /// A handshake has succeeded, and nothing of earlier responses waits in hyper.
     fn is_upgraded(&self) -> bool {
         self.accepted().is_some() && self.responses.is_done()
@@ -103,33 +97,35 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
             return;
         }
     }
-    let Arrival { stream, origin, local } = arrival;
+    let Arrival { stream, origin, local, until } = arrival;
     let config = &state.config;
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
     let peer = Peer { state: state.clone(), origin, local, certificate, place: Arc::new(place) };
     if stream.speaks_h2() {
-        return Box::pin(http2::serve(peer, stream, stop)).await;
+        return Box::pin(http2::serve(peer, stream, until, stop)).await;
     }
     let responses = Arc::new(Responses::default());
+    let clock = Arc::new(RequestClock::new(config.handshake_timeout, until));
     let shared = Arc::new(Http1 {
         peer,
         accepted: Mutex::new(None),
         responses: responses.clone(),
-        begun: AtomicUsize::new(0),
-        done: AtomicUsize::new(0),
+        clock: clock.clone(),
     });
     let service = {
         let shared = shared.clone();
         hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(shared.clone(), request)) })
     };
+    let stall = Stall::new(config.handshake_timeout, config.send_queue);
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.handshake_timeout)
+        // HttpIo has the time of a request, and looks whether its peer is there.
+        .header_read_timeout(None)
+        .half_close(true)
         .max_header_size(config.max_header_size)
         .max_headers(target::MAX_HEADERS)
         // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
         .max_buf_size((config.max_header_size + 1024).max(8192))
-        .serve_connection(HttpIo::new(stream, responses, config.handshake_timeout), service);
+        .serve_connection(HttpIo::new(stream, responses, clock, stall), service);
 
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut told = false;
@@ -138,7 +134,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
             told = true;
             // An idle connection ends at once, another one with its response. Hyper would end one
             // that has not asked yet, too: where others serve on, it is let in and told by 1001.
-            if !state.leaving.load(Ordering::Relaxed) || shared.is_idle() {
+            if !state.leaving.load(Ordering::Relaxed) || shared.clock.is_idle() {
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
@@ -158,19 +154,25 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
         (Some(Ok(())), Some(accepted)) => {
             // An error means that the peer is gone; the host hears of it where it was asked.
             if parts.io.send(&accepted.head()).await.is_ok() {
-                // Even when empty it would keep hyper's buffer of 8 KiB.
-                let early = Some(parts.read_buf).filter(|early| !early.is_empty()).unwrap_or_default();
-                io::with(|io| io.open(accepted.upgraded(parts.io.into_inner(), early)));
+                let (stream, ahead) = parts.io.into_parts();
+                let early = match (parts.read_buf, ahead) {
+                    // Even when empty it would keep hyper's buffer of 8 KiB.
+                    (read, ahead) if read.is_empty() => Bytes::from(ahead),
+                    (read, ahead) if ahead.is_empty() => read,
+                    (read, ahead) => [&read[..], &ahead].concat().into(),
+                };
+                io::with(|io| io.open(accepted.upgraded(stream, early)));
             }
         }
         (ended, _) => {
+            let most = if matches!(ended, Some(Ok(()))) { usize::MAX } else { AFTER_ERROR };
             if let Some(Err(error)) = ended {
                 let counters = &state.counters;
                 if parts.read_buf.starts_with(http2::PREFACE) {
                     // An error means that the peer is gone.
                     let _ = parts.io.send(&http2::goaway()).await;
                 }
-                let trouble = if error.is_timeout() {
+                let trouble = if shared.clock.is_late() {
                     Some((&counters.handshake_timeouts, Trouble::Timeout))
                 } else if error.is_parse_too_large() {
                     Some((&counters.bad_requests, Trouble::HeaderSize))
@@ -182,43 +184,27 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
                     log_trouble(origin.remote, &trouble);
                 }
             }
-            let stream = parts.io.into_inner();
+            let (stream, _) = parts.io.into_parts();
             if incomplete {
                 return stream.reset();
             }
-            linger(stream).await;
+            linger(stream, config.send_queue, most).await;
         }
     }
-}
-
-/// Ends a connection so that the peer can read our last response: closing a socket that has
-/// unread input would reset it.
-pub(crate) async fn linger(mut stream: Stream) {
-    stream.shutdown_write();
-    let mut buffer = [0u8; 4096];
-    let drain = async {
-        for _ in 0..64 {
-            match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 async fn answer(
     shared: Arc<Http1>,
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, std::convert::Infallible> {
-    shared.begun.fetch_add(1, Ordering::Relaxed);
     // Hyper answers up to 16 requests that wait in its buffer before it yields.
     turn::share().await;
     let (parts, body) = request.into_parts();
+    let until = shared.clock.begin(asks_for_websocket(&parts));
     let (head_only, version) = (parts.method == Method::HEAD, parts.version);
     let place = &shared.peer.place;
     let _owing = place.owes();
-    match respond(&shared.peer, parts, place.watch(body)).await {
+    match respond(&shared.peer, parts, place.watch(body), until).await {
         Outcome::Response(mut response) => {
             // Its length is not known, so that nothing may follow before all of it is written.
             shared.responses.stream.over().await;
@@ -226,10 +212,11 @@ async fn answer(
             if let ResponseBody::Stream(body) = response.body_mut() {
                 shared.responses.stream.begin(body, version);
             }
-            shared.done.fetch_add(1, Ordering::Relaxed);
+            shared.clock.end();
             Ok(response)
         }
         Outcome::Accepted(accepted) => {
+            shared.clock.decided();
             *shared.accepted() = Some(accepted);
             // The connection is taken away from hyper, and this task's future is dropped with it.
             std::future::pending().await

@@ -10,25 +10,25 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Frame};
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::ResponseBody;
 use crate::exchange::{HttpResponse, Outcome, Peer, respond};
-use crate::h2_meter::Meter;
+use crate::h2_socket::{H2Io, H2Progress, H2Socket};
 use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
-use crate::http::linger;
-use crate::http_io::poll_send;
 use crate::io as threads;
+use crate::linger::{AFTER_ERROR, linger};
 use crate::notices::{Trouble, log_trouble};
+use crate::progress::Progress;
+use crate::stall::WAITING;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::turn;
@@ -45,12 +45,8 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Requests that a client may take back before they are answered, beyond as many as it has let be
 /// answered. To open and reset streams costs it nothing, and us a lot (CVE-2023-44487).
 const TAKEN_BACK: u32 = 100;
-/// One read of the library, at most.
-const READ: usize = 16 << 10;
-/// Reads before others get their turn, among them the streams, which take what was read for them:
-/// small frames that wait are held against the client, see [`Incoming`].
-const READS_PER_TURN: u32 = 4;
-/// How long the peer may take to notice that the connection is over.
+/// How long the peer may take to notice that the connection is over, and anew while it takes what is
+/// left.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The first bytes of a client that speaks HTTP/2 without asking (RFC 9113 section 3.4).
@@ -71,6 +67,7 @@ pub(crate) fn goaway() -> Vec<u8> {
 /// What the streams of a connection share.
 struct Shared {
     peer: Peer,
+    socket: Arc<H2Socket>,
     answered: AtomicU32,
     taken_back: AtomicU32,
     /// The socket has seen a flood of frames.
@@ -87,20 +84,14 @@ impl Shared {
     }
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<bool>) {
+/// Serves a connection until it ends. Its first request has until `first`.
+pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: watch::Receiver<bool>) {
     let state = peer.state.clone();
     let remote = peer.origin.remote;
     let timeout = state.config.handshake_timeout;
     let returned = Arc::new(Mutex::new(None));
-    let flooded = Arc::<AtomicBool>::default();
-    let io = H2Io {
-        stream: Some(stream),
-        reads: 0,
-        meter: Meter::new(),
-        flooded: flooded.clone(),
-        returned: returned.clone(),
-    };
+    let io = H2Io::new(stream, returned.clone());
+    let (socket, flooded) = (io.socket(), io.flooded());
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
@@ -109,18 +100,26 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(state.config.max_header_size).unwrap_or(u32::MAX))
         .enable_connect_protocol();
-    match tokio::time::timeout(timeout, builder.handshake::<_, Bytes>(io)).await {
+    match tokio::time::timeout_at(first, builder.handshake::<_, Bytes>(io)).await {
         Err(_) => {
             Counters::one(&state.counters.handshake_timeouts);
             log_trouble(remote, &Trouble::Timeout);
         }
         Ok(Err(error)) => count(&error, &state.counters, remote),
         Ok(Ok(connection)) => {
-            let shared = Arc::new(Shared { peer, answered: 0.into(), taken_back: 0.into(), flooded });
+            let shared = Arc::new(Shared { peer, socket, answered: 0.into(), taken_back: 0.into(), flooded });
             let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-            let idle = pin!(tokio::time::sleep(timeout));
-            let mut serving =
-                Serving { connection, shared, timeout, idle, busy: false, ending: false, rude: false };
+            let idle = pin!(tokio::time::sleep_until(first));
+            let mut serving = Serving {
+                connection,
+                shared,
+                timeout,
+                first: Some(first),
+                idle,
+                busy: false,
+                ending: None,
+                rude: false,
+            };
             if let Err(error) = serving.run(stopped).await {
                 count(&error, &state.counters, remote);
             }
@@ -128,7 +127,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, mut stop: watch::Receiver<
     }
     let stream = returned.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(stream) = stream {
-        linger(stream).await;
+        linger(stream, state.config.send_queue, AFTER_ERROR).await;
     }
 }
 
@@ -144,12 +143,14 @@ struct Serving<'a> {
     connection: h2::server::Connection<H2Io, Bytes>,
     shared: Arc<Shared>,
     timeout: Duration,
+    /// When the time of the first request is up, until that is here.
+    first: Option<Instant>,
     /// Runs while there are no streams.
     idle: Pin<&'a mut Sleep>,
     /// There were streams when it was looked last.
     busy: bool,
-    /// The peer was told that this is the end.
-    ending: bool,
+    /// The peer was told that this is the end; what it has taken since.
+    ending: Option<Progress>,
     /// It has taken back too much.
     rude: bool,
 }
@@ -186,7 +187,8 @@ impl Serving<'_> {
             }
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, reply)))) => {
-                    turn::spawn(exchange(self.shared.clone(), request, reply));
+                    let until = self.first.take().unwrap_or_else(|| Instant::now() + self.timeout);
+                    turn::spawn(exchange(self.shared.clone(), request, reply, until));
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
@@ -204,17 +206,30 @@ impl Serving<'_> {
                 self.idle.as_mut().reset(Instant::now() + self.timeout);
             }
             ready!(self.idle.as_mut().poll(cx));
-            if std::mem::replace(&mut self.ending, true) {
-                return Poll::Ready(Ok(()));
+            let sample = || self.shared.socket.sample(self.shared.peer.state.config.send_queue);
+            match &mut self.ending {
+                Some(ending) => {
+                    if !ending.has_moved(sample) {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                None => {
+                    self.ending = Some(Progress::begin(sample()));
+                    self.connection.graceful_shutdown();
+                }
             }
-            self.connection.graceful_shutdown();
             self.idle.as_mut().reset(Instant::now() + GOODBYE);
         }
     }
 }
 
 /// One request, from its head to the end of its answer, or to the WebSocket that it becomes.
-async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
+async fn exchange(
+    shared: Arc<Shared>,
+    request: Request<RecvStream>,
+    mut reply: SendResponse<Bytes>,
+    until: Instant,
+) {
     let (parts, body) = request.into_parts();
     let peer = &shared.peer;
     let head_only = parts.method == Method::HEAD;
@@ -226,7 +241,7 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
     };
     let outcome = {
         let _owing = peer.place.owes();
-        let mut answer = pin!(respond(peer, parts, peer.place.watch(body)));
+        let mut answer = pin!(respond(peer, parts, peer.place.watch(body), until));
         poll_fn(|cx| {
             if let Some(incoming) = &mut incoming {
                 incoming.gather(cx);
@@ -243,14 +258,15 @@ async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut reply: 
         (Some(Outcome::Response(response)), _) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
             // An error means that the stream is gone, or was reset below.
-            let _ = send(response, &mut reply, head_only, peer.state.config.handshake_timeout).await;
+            let _ = send(response, &mut reply, head_only, &shared).await;
         }
         (Some(Outcome::Accepted(mut accepted)), Some(incoming)) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
             let head = head_of(accepted.take_headers(), 200);
             // If the stream is gone, so is the handshake, and the host hears of that.
             if let Ok(send) = reply.send_response(head, false) {
-                let stream = Stream::H2(Box::new(H2Stream::new(send, incoming, peer.place.carry())));
+                let (socket, carrying) = (shared.socket.clone(), peer.place.carry());
+                let stream = Stream::H2(Box::new(H2Stream::new(send, incoming, socket, carrying)));
                 threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
             }
         }
@@ -276,12 +292,12 @@ fn head_of(mut headers: HeaderMap, status: u16) -> Response<()> {
     head
 }
 
-/// Sends a whole response. A peer that takes nothing of it for `patience` loses the stream.
+/// Sends a whole response. A peer that takes nothing of it for too long loses the stream.
 async fn send(
     response: HttpResponse,
     reply: &mut SendResponse<Bytes>,
     head_only: bool,
-    patience: Duration,
+    shared: &Shared,
 ) -> io::Result<()> {
     let (head, mut body) = response.into_parts();
     let mut headers = head.headers;
@@ -297,7 +313,7 @@ async fn send(
         body.flushed();
         return Ok(());
     }
-    let sent = send_body(&mut body, &mut stream, patience).await;
+    let sent = send_body(&mut body, &mut stream, shared).await;
     match &sent {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::TimedOut => stream.send_reset(Reason::CANCEL),
@@ -311,18 +327,28 @@ async fn send(
 async fn send_body(
     body: &mut ResponseBody,
     stream: &mut SendStream<Bytes>,
-    patience: Duration,
+    shared: &Shared,
 ) -> io::Result<()> {
+    let config = &shared.peer.state.config;
+    let mut progress = H2Progress::new(shared.socket.clone());
     while let Some(frame) = poll_fn(|cx| poll_body(body, stream, cx)).await {
         let Ok(mut data) = frame?.into_data() else { continue };
         while !data.is_empty() {
             stream.reserve_capacity(data.len().min(SEND_BUFFER));
-            let room = poll_fn(|cx| match body.poll_cut(cx) {
-                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                false => poll_room(stream, cx),
-            });
-            let room = tokio::time::timeout(patience, room).await??;
-            stream.send_data(data.split_to(room.min(data.len())), false).map_err(lost)?;
+            let mut taken = Progress::begin(progress.sample(config.send_queue, WAITING));
+            let room = loop {
+                let room = poll_fn(|cx| match body.poll_cut(cx) {
+                    true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                    false => poll_room(stream, cx),
+                });
+                match tokio::time::timeout(config.handshake_timeout, room).await {
+                    Ok(room) => break room?.min(data.len()),
+                    Err(_) if taken.has_moved(|| progress.sample(config.send_queue, WAITING)) => {}
+                    Err(elapsed) => return Err(elapsed.into()),
+                }
+            };
+            progress.add(room);
+            stream.send_data(data.split_to(room), false).map_err(lost)?;
         }
         body.flushed();
     }
@@ -363,94 +389,5 @@ impl Body for RequestBody {
             let _ = stream.flow_control().release_capacity(data.len());
         }
         Poll::Ready(data.map(|data| data.map(Frame::data)))
-    }
-}
-
-/// The socket as the library sees it. When that has done with it, it comes back.
-struct H2Io {
-    /// There until it is dropped.
-    stream: Option<Stream>,
-    /// In this turn.
-    reads: u32,
-    meter: Meter,
-    /// Set once for [`Serving`], which ends the connection.
-    flooded: Arc<AtomicBool>,
-    returned: Arc<Mutex<Option<Stream>>>,
-}
-
-impl H2Io {
-    fn stream(&mut self) -> io::Result<&mut Stream> {
-        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-}
-
-impl Drop for H2Io {
-    fn drop(&mut self) {
-        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
-    }
-}
-
-impl AsyncRead for H2Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        // The time also ends the reads that the library begins anew after each request.
-        if this.reads == READS_PER_TURN || turn::is_over() {
-            this.reads = 0;
-            turn::pass(cx);
-            return Poll::Pending;
-        }
-        if this.flooded.load(Ordering::Relaxed) {
-            return Poll::Pending;
-        }
-        let room = buf.remaining().min(READ);
-        let input = buf.initialize_unfilled_to(room);
-        let read = this.stream()?.poll_read(cx, input);
-        this.reads = if read.is_ready() { this.reads + 1 } else { 0 };
-        let n = ready!(read)?;
-        if this.meter.received(&input[..n]) {
-            // The library gets nothing of it, and its owner the turn to end the connection.
-            this.flooded.store(true, Ordering::Relaxed);
-            turn::pass(cx);
-            return Poll::Pending;
-        }
-        buf.advance(n);
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// After `Pending` the library comes again with the same bytes, which the stream demands: it puts
-/// nothing before a frame that is being written.
-impl AsyncWrite for H2Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let sent = poll_send(self.stream()?, cx, bufs);
-        if let Poll::Ready(Ok(n)) = sent {
-            self.meter.sent(n);
-        }
-        sent
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.shutdown_write();
-        Poll::Ready(Ok(()))
     }
 }

@@ -9,10 +9,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::time::Sleep;
 
+use crate::request_clock::RequestClock;
 use crate::responses::Responses;
+use crate::stall::Stall;
 use crate::stream::Stream;
 
 /// A socket in its HTTP phase.
@@ -23,47 +24,96 @@ pub(crate) struct HttpIo {
     /// What is written instead of hyper's own answer.
     instead: Vec<u8>,
     stall: Stall,
-}
-
-/// Ends a connection whose peer takes nothing of a response for too long.
-struct Stall {
-    limit: Duration,
-    /// Runs while the socket takes no more.
+    clock: Arc<RequestClock>,
+    /// Runs while a head is expected.
     timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stall {
-    fn poll_send(
-        &mut self,
-        stream: &mut Stream,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let poll = poll_send(stream, cx, &[IoSlice::new(buf)]);
-        if poll.is_ready() {
-            self.timer = None;
-            return poll;
-        }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
+    /// Nothing of the head that is expected has come.
+    idle: bool,
+    /// Hyper waits for input.
+    wanted: bool,
+    /// What was read while hyper did not want any.
+    ahead: Vec<u8>,
+    /// The peer has ended its side.
+    ended: bool,
+    /// It has done so with its request.
+    half_closed: bool,
 }
 
 impl HttpIo {
-    /// `limit` is the time for which a peer may take nothing of a response.
-    pub(crate) fn new(stream: Stream, responses: Arc<Responses>, limit: Duration) -> Self {
-        Self { stream, responses, instead: Vec::new(), stall: Stall { limit, timer: None } }
+    /// `stall` watches over a peer that takes nothing of a response.
+    pub(crate) fn new(
+        stream: Stream,
+        responses: Arc<Responses>,
+        clock: Arc<RequestClock>,
+        stall: Stall,
+    ) -> Self {
+        Self {
+            stream,
+            responses,
+            instead: Vec::new(),
+            stall,
+            clock,
+            timer: None,
+            idle: false,
+            wanted: false,
+            ahead: Vec::new(),
+            ended: false,
+            half_closed: false,
+        }
     }
 
-    pub(crate) fn into_inner(self) -> Stream {
-        self.stream
+    /// The socket, and what was read from it that hyper has not got.
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
+        (self.stream, self.ahead)
+    }
+
+    /// While a request is being answered: looks whether the peer is still there. One that has ended
+    /// only its own side gets the answer to a plain request; to a handshake it has no use for one.
+    /// One that ends its side while a response is streamed is gone: streams have no end in sight.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let streaming = self.responses.stream.is_open();
+        if !self.clock.is_answering() && !streaming {
+            return Ok(());
+        }
+        if !self.wanted && !self.ended && self.ahead.is_empty() {
+            let mut chunk = [0u8; 1024];
+            match self.stream.poll_read(cx, &mut chunk)? {
+                Poll::Ready(0) => (self.ended, self.half_closed) = (true, !streaming),
+                Poll::Ready(n) => self.ahead.extend_from_slice(&chunk[..n]),
+                Poll::Pending => {}
+            }
+        }
+        if self.ended && (self.clock.is_undecided() || streaming && !self.half_closed) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// Nothing has come, and hyper waits. Ready when that takes too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A body has a time limit elsewhere.
+        if self.clock.is_answering() {
+            return Poll::Pending;
+        }
+        let (until, begins) = self.clock.expect_head();
+        self.idle |= begins;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        ready!(timer.as_mut().poll(cx));
+        if self.idle {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        self.clock.set_late();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes bytes that hyper does not know of, when it has nothing left to write.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let n = poll_fn(|cx| self.stall.poll_send(&mut self.stream, cx, bytes)).await?;
+            let n = poll_fn(|cx| self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(bytes)])).await?;
             bytes = &bytes[n..];
         }
         Ok(())
@@ -71,26 +121,10 @@ impl HttpIo {
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
-            let n = ready!(self.stall.poll_send(&mut self.stream, cx, &self.instead))?;
+            let n = ready!(self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(&self.instead)]))?;
             self.instead.drain(..n);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Writes, or waits until the socket takes something.
-pub(crate) fn poll_send(
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    loop {
-        match stream.try_write_vectored(bufs) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(stream.poll_write_ready(cx))?;
-            }
-            other => return Poll::Ready(other),
-        }
     }
 }
 
@@ -102,8 +136,22 @@ impl Read for HttpIo {
     ) -> Poll<io::Result<()>> {
         let mut chunk = [0u8; 4096];
         let room = chunk.len().min(buf.remaining());
-        let n = ready!(self.stream.poll_read(cx, &mut chunk[..room]))?;
-        buf.put_slice(&chunk[..n]);
+        self.wanted = false;
+        if !self.ahead.is_empty() {
+            let n = room.min(self.ahead.len());
+            buf.put_slice(&self.ahead[..n]);
+            self.ahead.drain(..n);
+        } else if !self.ended {
+            let Poll::Ready(n) = self.stream.poll_read(cx, &mut chunk[..room])? else {
+                self.wanted = true;
+                return self.poll_late(cx);
+            };
+            buf.put_slice(&chunk[..n]);
+            self.ended = n == 0;
+        }
+        if std::mem::take(&mut self.idle) {
+            self.clock.begin_head();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -121,22 +169,21 @@ impl Write for HttpIo {
             }
             ours = buf.len();
         }
-        let n = ready!(this.stall.poll_send(&mut this.stream, cx, &buf[..ours]))?;
+        let n = ready!(this.stall.poll_send(&mut this.stream, cx, &[IoSlice::new(&buf[..ours])]))?;
         this.responses.written(n);
         Poll::Ready(Ok(n))
     }
 
-    /// Hyper calls it when it has written all that it had.
+    /// Hyper flushes whenever its task is polled and all that it had is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
         self.responses.flushed();
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.look_for_end(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        self.stream.shutdown_write();
-        Poll::Ready(Ok(()))
+        self.stream.poll_shutdown(cx)
     }
 }
 

@@ -450,6 +450,11 @@ impl Current {
         self.get().as_ref().map(|sending| sending.shared.clone())
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_open(&self) -> bool {
+        self.get().is_some()
+    }
+
     /// Its response goes to hyper.
     pub(crate) fn begin(&self, body: &mut StreamBody, version: http::Version) {
         body.tracked = true;

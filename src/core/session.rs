@@ -443,12 +443,12 @@ impl Session {
             return;
         }
         let mut progress = self.progress;
+        // The ping waits behind what the peer is taking.
+        if self.pinged.is_some() && progress.has_moved(|| self.sample(env)) {
+            self.progress = progress;
+            self.pinged = Some(env.tick);
+        }
         match self.pinged {
-            // The ping waits behind what the peer is taking.
-            Some(_) if progress.has_moved(|| self.sample(env)) => {
-                self.progress = progress;
-                self.pinged = Some(env.tick);
-            }
             Some(at) if env.tick.wrapping_sub(at) >= timeout => {
                 const REASON: &str = "ping timeout: nothing was received from the peer";
                 Counters::one(&env.server.counters.ping_timeouts);

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp};
@@ -46,6 +46,17 @@ impl Stream {
             Stream::Tcp(stream) => {
                 let (read, write) = stream.into_split();
                 (Stream::Shared(read), Some(write))
+            }
+            other => (other, None),
+        }
+    }
+
+    /// The same for the socket below TLS, to look at.
+    pub(crate) fn share_below(self) -> (Self, Option<tcp::OwnedWriteHalf>) {
+        match self {
+            Stream::Tls(stream) => {
+                let (stream, half) = stream.share_below();
+                (Stream::Tls(stream), half)
             }
             other => (other, None),
         }
@@ -213,15 +224,24 @@ impl Stream {
         true
     }
 
+    /// [`Stream::shutdown_write`], until it is done.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.shutdown_write() {
+            ready!(self.poll_write_ready(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// How far the peer is with what was written. `written`: bytes since the start, `waiting`: bytes
     /// that the caller has not written yet.
-    pub(crate) fn sample(&self, queue: Option<SendQueue>, written: u64, waiting: usize) -> Sample {
+    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, written: u64, waiting: usize) -> Sample {
         let (socket, written, waiting) = match self {
+            Stream::H2(stream) => return stream.sample(queue, waiting),
             Stream::Tls(stream) => {
                 let (sent, unsent) = stream.sent();
                 (stream.socket(), sent, waiting + unsent)
             }
-            other => (other, written, waiting),
+            other => (&*other, written, waiting),
         };
         // Without an answer, what the kernel has taken counts as acknowledged.
         let ask = |queue: SendQueue| queue(socket.plain_fd().ok()?).ok();

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::stream::Stream;
 use crate::turn;
@@ -465,6 +466,13 @@ impl TlsStream {
             return false;
         }
         self.socket.shutdown_write()
+    }
+
+    /// The other half of its socket, to look at; see [`Stream::share`].
+    pub(crate) fn share_below(self: Box<Self>) -> (Box<Self>, Option<OwnedWriteHalf>) {
+        let stream = *self;
+        let (socket, half) = stream.socket.share();
+        (Box::new(Self { socket, ..stream }), half)
     }
 
     /// Ciphertext that the kernel has taken since the start, and what waits for it.

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
+import { connect as tcpConnect, createServer as tcpServer } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { Authority, echo, finish, test } from './lib.mjs';
 
@@ -429,6 +430,54 @@ await test('a server that stops says so to each WebSocket and to the connection'
   }
   await soon(goaway, 'GOAWAY');
   assert.equal(await soon(stopping, 'the exit'), 0);
+});
+
+/** A way to a server that lets so many bytes a second through to the client. */
+async function slowLink(to, rate) {
+  const [host, port] = to.url.split(':');
+  const link = tcpServer((near) => {
+    const far = tcpConnect(port, host);
+    const cut = () => { near.destroy(); far.destroy(); };
+    near.pipe(far);
+    far.on('data', (chunk) => {
+      near.write(chunk);
+      far.pause();
+      setTimeout(() => far.resume(), 1000 * chunk.length / rate);
+    });
+    for (const side of [near, far]) side.on('error', cut).on('close', cut);
+  });
+  link.listen(0, '127.0.0.1');
+  await once(link, 'listening');
+  return { url: `127.0.0.1:${link.address().port}`, close: () => link.close() };
+}
+
+await test('a slow link loses nothing of what was sent before a close, nor of a response', async () => {
+  const times = { closeTimeout: 0.4, handshakeTimeout: 0.8, sendBufferLimit: 16 << 20 };
+  const patient = await serve({ ...times, origins: ['*'] });
+  const link = await slowLink(patient, 2e6);
+  // Windows so large that the sockets alone hold anything up.
+  const far = await session(link, { settings: { initialWindowSize: 16 << 20 } });
+  far.setLocalWindowSize(16 << 20);
+  const socket = new Socket(far);
+  await soon(socket.response, 'the answer to the handshake');
+  let [bytes, tail] = [0, Buffer.alloc(0)];
+  const told = new Promise((resolve) => {
+    socket.stream.on('data', (chunk) => {
+      bytes += chunk.length;
+      tail = Buffer.concat([tail, chunk]).subarray(-8);
+      if (tail.toString('latin1') === '\x88\x06\x0f\xa0done') resolve();
+    });
+  });
+  socket.send('flood 60 100000').send('close 4000 done');
+  await soon(told, 'the close frame');
+  assert.ok(bytes > 6_000_000, `${bytes} bytes`);
+  socket.send(Buffer.from([0x0f, 0xa0]), 0x88).stream.end();
+  await soon(socket.closed, 'the end of the stream');
+  await until('onClose', () => / 4000 /.test(patient.output()));
+  const { status, body } = await request(far, { ':path': '/large?bytes=6000000' });
+  assert.deepEqual([status, body.length], [200, 6_000_000]);
+  far.destroy();
+  link.close();
 });
 
 await test('the other servers end in order', async () => {

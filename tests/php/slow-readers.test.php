@@ -14,12 +14,12 @@ const MESSAGES = 80, SIZE = 100_000, FRAME = SIZE + 4 + 6;
 const RATE = 4e6;
 
 /**
- * Reads with a small buffer, at RATE, until $enough says so of what was read, or to the end. The
+ * Reads at a steady rate until $enough says so, given how many bytes that were, or to the end. The
  * buffer of the client keeps the last bytes only.
  *
  * @return int How many bytes that were.
  */
-function slowly(Client $client, ?callable $enough = null): int
+function slowly(Client $client, ?callable $enough = null, float $rate = RATE): int
 {
     $start = microtime(true);
     $all = strlen($client->buffer);
@@ -27,7 +27,7 @@ function slowly(Client $client, ?callable $enough = null): int
         $bytes = (string) @fread($client->stream, 65536);
         $all += strlen($bytes);
         $client->buffer = substr($client->buffer . $bytes, -200);
-        usleep((int) max(1000, ($all / RATE - microtime(true) + $start) * 1e6));
+        usleep((int) max(1000, ($all / $rate - microtime(true) + $start) * 1e6));
         check(microtime(true) - $start < 60.0, "$all bytes within a minute");
     }
     $client->eof = feof($client->stream);
@@ -128,4 +128,30 @@ test('a client that neither reads nor sends is not alive', function (): void {
     $took = seconds(fn () => $server->closeLine());
     check($took >= 0.5 && $took < 8.0, sprintf('after %.2f s', $took));
     $server->counts('pingTimeouts', 1);
+});
+
+test('a plain response arrives in full, and whatever else the client says does not cut it', function (): void {
+    [$server, $client] = [$s = TestServer::start(['handshakeTimeout' => 0.8]), $s->connect()];
+    socket_set_option(socket_import_stream($client->stream), SOL_SOCKET, SO_RCVBUF, 65536);
+    $client->raw("GET /large?bytes=6000000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    // Input that nobody reads makes a socket that is closed say so by a reset.
+    $all = slowly($client, function () use ($client): bool {
+        @fwrite($client->stream, 'x');
+        return false;
+    }, 1.5e6);
+    check($all > 6_000_000, "$all bytes");
+});
+
+test('who sends a body that is refused gets to read why', function (): void {
+    $server = TestServer::start(['maxBodySize' => 1000]);
+    $client = $server->connect();
+    $client->raw("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n");
+    // As clients do that look for an answer only then.
+    stream_set_blocking($client->stream, true);
+    for ($sent = 0; $sent < 20_000_000; $sent += $n) {
+        $n = fwrite($client->stream, str_repeat('x', 100_000));
+        check($n > 0, "cut after $sent bytes");
+    }
+    stream_set_blocking($client->stream, false);
+    same(413, $client->response()->status);
 });

@@ -179,6 +179,53 @@ test('a handshake that PHP does not answer in time gets 503', function (): void 
     $server->counts('handshakeTimeouts', 1);
 });
 
+test('handshakeTimeout is the time for all of a handshake, and of a request', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 4.0, 'maxPendingMessages' => 10], ['upgrade' => true]);
+    $busy = $server->open();
+    [$upgrade, $post] = [$server->connect(), $server->connect()];
+    $start = microtime(true);
+    $request = $upgrade->upgradeRequest();
+    $upgrade->raw(substr($request, 0, 20));
+    $post->raw("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n");
+    usleep(2_500_000);
+    $busy->send('sleep 6');
+    $upgrade->raw(substr($request, 20));
+    $post->raw("\r\nhalf");
+    same(503, $upgrade->response()->status);
+    same(408, $post->response()->status);
+    $took = microtime(true) - $start;
+    check($took > 3.5 && $took < 6.0, sprintf('after %.2f s', $took));
+});
+
+test('a client that has ended its own side gets the answer to a plain request', function (): void {
+    $server = TestServer::start();
+    // PHP comes to it later.
+    $busy = $server->open()->send('sleep 0.5');
+    foreach (['GET / HTTP/1.1', 'GET /large?bytes=5000000 HTTP/1.1'] as $line) {
+        $client = $server->connect()->raw("$line\r\nHost: localhost\r\n\r\n");
+        stream_socket_shutdown($client->stream, STREAM_SHUT_WR);
+        $response = $client->response();
+        same(200, $response->status);
+        same((int) $response->headers['content-length'], strlen($response->body), 'bytes');
+        $client->ended();
+    }
+    $server->lives();
+});
+
+test('a client that has gone away leaves nothing behind', function (): void {
+    $server = TestServer::start(['handshakeTimeout' => 30.0], ['upgrade' => true]);
+    $idle = $server->stats()['descriptors'];
+    $busy = $server->open()->send('sleep 1');
+    for ($i = 0; $i < 10; $i++) {
+        $client = $server->connect();
+        $client->raw($i & 1 ? $client->upgradeRequest() : "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        $i & 2 ? $client->reset() : $client->drop();
+    }
+    $busy->drop();
+    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the sockets are closed', 10.0);
+    $server->counts('handshakes', 0);
+});
+
 test('a client that never answers the close is cut after closeTimeout', function (): void {
     $server = TestServer::start(['closeTimeout' => 0.4]);
     $client = $server->open()->send('close 4000 bye');

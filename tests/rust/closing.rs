@@ -102,15 +102,18 @@ fn a_server_that_stops_lets_answers_out_and_refuses_other_messages() {
     // The host has handled both.
     assert!(server.next_event().is_none());
     assert_eq!(server.send(&conn, b"too late", false), SendOutcome::Closed);
-    server.flush();
-    for expected in [&b"first"[..], b"second"] {
-        assert_eq!(read_frame(&mut client), (0x81, expected.to_vec()));
-    }
-    assert_eq!(read_close(&mut client).0, 1001);
-    for client in [&mut quiet, &mut client] {
-        client.write_all(&close_frame(1001, "")).unwrap();
-        assert!(at_end(client));
-    }
+    let reader = std::thread::spawn(move || {
+        for expected in [&b"first"[..], b"second"] {
+            assert_eq!(read_frame(&mut client), (0x81, expected.to_vec()));
+        }
+        assert_eq!(read_close(&mut client).0, 1001);
+        for client in [&mut quiet, &mut client] {
+            client.write_all(&close_frame(1001, "")).unwrap();
+            assert!(at_end(client));
+        }
+    });
+    pump(&server, |_, _| {}, || reader.is_finished());
+    reader.join().unwrap();
 }
 
 #[test]

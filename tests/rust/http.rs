@@ -419,3 +419,51 @@ fn files_that_nobody_reads_are_open_in_bounded_number_and_others_wait_their_turn
     });
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn a_further_request_has_its_time_from_its_first_byte() {
+    let (server, address) = start(Config { handshake_timeout: Duration::from_secs(4), ..Config::default() });
+    server.set_interest(Interest::REQUEST, true);
+    let mut client = connect(address);
+    for pause in [Duration::ZERO, Duration::from_millis(2500)] {
+        // First the client takes its time, then the host: together longer than one request may.
+        std::thread::sleep(pause);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let Event::Request { ticket, .. } = next(&server) else { panic!() };
+        assert!(quiet(&server, pause));
+        let response = Response { status: 200, headers: vec![], body: Bytes::new() };
+        assert!(server.respond(ticket, response));
+        server.flush();
+        assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_while_the_host_decides_is_gone() {
+    let (server, address) = start(Config { handshake_timeout: Duration::from_secs(60), ..Config::default() });
+    server.set_interest(Interest::UPGRADE, true);
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    assert!(matches!(next(&server), Event::Upgrade { .. }));
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(matches!(next(&server), Event::UpgradeGone { .. }));
+}
+
+#[test]
+fn frames_that_come_while_the_host_decides_are_not_lost() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::UPGRADE, true);
+    let mut client = connect(address);
+    client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    let Event::Upgrade { ticket, .. } = next(&server) else { panic!() };
+    let large = vec![b'x'; 50_000];
+    client.write_all(&[frame(0x81, b"early"), frame(0x82, &large)].concat()).unwrap();
+    assert!(quiet(&server, Duration::from_millis(50)));
+    assert!(server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
+    server.flush();
+    assert!(matches!(next(&server), Event::Open { .. }));
+    for expected in [&b"early"[..], &large] {
+        let Event::Message { payload, .. } = next(&server) else { panic!() };
+        assert_eq!(payload, expected);
+    }
+}

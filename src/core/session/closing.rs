@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// How far the peer is with what it was sent.
-    pub(super) fn sample(&self, env: &Env) -> Sample {
+    pub(super) fn sample(&mut self, env: &Env) -> Sample {
         let written = self.shared.direct.lock().written();
         self.stream.sample(env.server.config.send_queue, written, self.shared.buffered())
     }

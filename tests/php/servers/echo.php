@@ -122,7 +122,7 @@ $server->onDrain(function (Connection $connection): void {
 
 $server->onRequest(function (Request $request) use ($server): Response {
     if ($request->path() === '/large') {
-        return new Response(200, str_repeat('x', 20_000_000));
+        return new Response(200, str_repeat('x', (int) ($request->query()['bytes'] ?? 20_000_000)));
     }
     if ($request->path() === '/who') {
         return new Response(200, json_encode(who($request), JSON_THROW_ON_ERROR));
