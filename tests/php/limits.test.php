@@ -111,17 +111,23 @@ test('a length of 2^62 gets 1009 and no memory', function (): void {
     check($server->stats()['rss'] - $before < 20_000, 'memory grew');
 });
 
-test('endless empty fragments hold no memory', function (): void {
+test('empty fragments hold no memory, and endless ones get 1008', function (): void {
     $server = TestServer::start();
     $client = $server->open()->frame(Client::BINARY, '', false);
-    $chunk = str_repeat(Client::encode(Client::CONTINUATION, '', false), 10_000);
-    $client->raw($chunk);
     $before = $server->stats()['rss'];
-    for ($i = 0; $i < 20; $i++) {
-        $client->raw($chunk);
-    }
-    $client->frame(Client::CONTINUATION, 'end');
+    $fragments = str_repeat(Client::encode(Client::CONTINUATION, '', false), 9_000);
+    $client->raw($fragments)->frame(Client::CONTINUATION, 'end');
     same('end', $client->message());
+    $client->frame(Client::BINARY, '', false);
+    try {
+        for ($i = 0; $i < 20; $i++) {
+            $client->raw($fragments);
+        }
+    } catch (RuntimeException) {
+        // The server has ended the connection.
+    }
+    same('1008 too many control frames or empty fragments', $client->closeCode());
+    $server->counts('floodClosed', 1);
     check($server->stats()['rss'] - $before < 10_000, 'memory grew');
 });
 

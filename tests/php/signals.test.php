@@ -177,13 +177,16 @@ test('set_time_limit() ends a server whose script has used its time', function (
 
 test('set_time_limit() is honoured while run() waits', function (): void {
     // The limit counts CPU time of the process. Here only the I/O thread uses any: PHP sleeps in run().
-    $server = with_code('set_time_limit(1);');
-    $client = $server->open();
-    $pings = str_repeat(Client::encode(Client::PING, 'x'), 2000);
+    $server = with_code(<<<'PHP'
+        $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(maxMessageSize: 1 << 30));
+        set_time_limit(1);
+        PHP);
+    $client = $server->open()->frame(Client::BINARY, 'x', false);
+    $fragments = str_repeat(Client::encode(Client::CONTINUATION, 'x', false), 2000);
     $deadline = microtime(true) + 20;
     try {
         while (microtime(true) < $deadline && $server->child->isRunning()) {
-            $client->raw($pings);
+            $client->raw($fragments);
             $client->take();
             $client->buffer = '';
         }
