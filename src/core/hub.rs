@@ -46,3 +46,33 @@ impl Hub {
         self.members.get(&topic).map_or(&[], Indexed::as_slice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ConnId;
+    use crate::topics::Topics;
+    use std::time::{Duration, Instant};
+
+    /// The quickest of some rounds in which so many connections subscribe to a topic and leave it.
+    fn cost(topic: TopicId, subscribers: u32) -> Duration {
+        let round = || {
+            let mut hub = Hub::default();
+            let begun = Instant::now();
+            (0..subscribers).for_each(|slot| hub.join(topic, slot));
+            (0..subscribers).rev().step_by(2).for_each(|slot| hub.leave(topic, slot));
+            (0..subscribers).for_each(|slot| hub.leave(topic, slot));
+            assert!(hub.members.is_empty());
+            begun.elapsed()
+        };
+        (0..5).map(|_| round()).min().unwrap_or_default()
+    }
+
+    #[test]
+    fn many_subscribers_leave_at_a_cost_that_grows_with_their_number() {
+        let topic = Topics::new(1).subscribe(ConnId(1), 0, "t").unwrap().unwrap();
+        let (few, many) = (cost(topic, 4000), cost(topic, 32_000));
+        // At quadratic cost it would be 64 times as much.
+        assert!(many < few * 24, "{few:?} for 4,000, {many:?} for 32,000");
+    }
+}
