@@ -23,6 +23,8 @@ pub(crate) struct HttpIo {
     responses: Arc<Responses>,
     /// What is written instead of hyper's own answer.
     instead: Vec<u8>,
+    /// Hyper may refuse a head for its size once: another attempt follows.
+    first: bool,
     stall: Stall,
     clock: Arc<RequestClock>,
     /// Runs while a head is expected.
@@ -51,6 +53,7 @@ impl HttpIo {
             stream,
             responses,
             instead: Vec::new(),
+            first: true,
             stall,
             clock,
             timer: None,
@@ -65,6 +68,15 @@ impl HttpIo {
     /// The socket, and what was read from it that hyper has not got.
     pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.ahead)
+    }
+
+    /// Makes what hyper has read, and not taken, come again. `false`: that was done before.
+    pub(crate) fn rewind(&mut self, read: &[u8]) -> bool {
+        let first = std::mem::take(&mut self.first);
+        if first {
+            self.ahead.splice(0..0, read.iter().copied());
+        }
+        first
     }
 
     /// While a request is being answered: looks whether the peer is still there. One that has ended
@@ -163,7 +175,8 @@ impl Write for HttpIo {
         let mut ours = this.responses.ours(buf);
         if ours == 0 && !buf.is_empty() {
             if let Some(instead) = explained(buf) {
-                this.instead = instead;
+                let again = this.first && instead.starts_with(b"HTTP/1.1 431");
+                this.instead = if again { Vec::new() } else { instead };
                 // Hyper's answer, behind which it writes nothing, is swallowed.
                 return Poll::Ready(Ok(buf.len()));
             }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Uri, Version};
 
 use crate::authority::{Authority, default_port};
 
-/// Headers of one request. Hyper reserves 64 bytes for each while it parses a head, 64 KiB; a table of
+/// Headers of one request. Hyper reserves 64 bytes for each while it parses a head with many; a table of
 /// PHP with so many names that are made to collide costs a millisecond.
 pub(crate) const MAX_HEADERS: usize = 1024;
 

@@ -150,3 +150,33 @@ fn an_expectation_is_met_before_the_response() {
         }
     });
 }
+
+#[test]
+fn hundreds_of_headers_are_taken_wherever_they_come() {
+    let (server, address) = start(Config::default());
+    server.set_interest(Interest::REQUEST, true);
+    let many = |count: usize| (0..count).map(|i| format!("X-{i}: v\r\n")).collect::<String>();
+    serve_to(&server, b"answer", || {
+        let plain = |more: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{more}\r\nhi");
+        let mut client = connect(address);
+        // One before, and one that comes with it.
+        for requests in [plain(""), plain(&many(500)) + &plain(&many(1000)) + &plain("")] {
+            client.write_all(requests.as_bytes()).unwrap();
+            for _ in 0..requests.matches("POST").count() {
+                assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
+                assert_eq!(read_body(&mut client, 6), b"answer");
+            }
+        }
+        client.write_all(plain(&many(1100)).as_bytes()).unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).unwrap();
+        assert!(rest.starts_with("HTTP/1.1 431 ") && rest.contains("too large"), "{rest}");
+
+        let mut client = connect(address);
+        let handshake = upgrade_head(address, "/", &many(300));
+        client.write_all(&[handshake.as_bytes(), &close_frame(1000, "bye")].concat()).unwrap();
+        assert!(read_head(&mut client).starts_with("HTTP/1.1 101 "));
+        assert_eq!(read_close(&mut client), (1000, "bye".to_owned()));
+    });
+    assert_eq!(server.stats().bad_requests, 1);
+}
