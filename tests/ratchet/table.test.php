@@ -156,6 +156,23 @@ check('close() in onMessage: 1000, null, send() is silent, onClose once and late
     that($client->endsWithin(either(0.5, 3.0)), 'stream ends');
 });
 
+check('close() behind a large message: all of it arrives, also at a slow reader', function () {
+    $client = Client::open(server()->port);
+    socket_set_option(socket_import_stream($client->socket), SOL_SOCKET, SO_RCVBUF, 65536);
+    stream_set_chunk_size($client->socket, 65536);
+    $client->text('scalar:str_repeat("x", 8000000)');
+    $client->text('close:4000');
+    $start = microtime(true);
+    // Some three seconds, with a time limit of one for the answer to the close frame.
+    while (strlen($client->buffer) < 8_000_000 + 10 + 4 && ($bytes = (string) fread($client->socket, 65536)) !== '') {
+        $client->buffer .= $bytes;
+        usleep((int) max(0, (strlen($client->buffer) / 2.7e6 - microtime(true) + $start) * 1e6));
+    }
+    same(8_000_000, strlen($client->nextText()));
+    same([8, pack('n', 4000), true], $client->next());
+    $client->close();
+});
+
 check('close() with the peer answering: the stream ends at once', function () {
     $server = server();
     $client = Client::open($server->port);
