@@ -1605,7 +1605,8 @@ final class Request
      * });
      * ```
      *
-     * @return bool False if it is too late: the client went away or the time was up.
+     * @return bool False if it is too late: the client went away or the time was up. A client that has
+     *         only ended its own side of the connection still gets the answer.
      *
      * @throws StateException If the request was answered before, or is that of a handshake.
      * @throws ForkException In a fork of the process that started the server.

@@ -24,6 +24,8 @@ $server->onRequest(function (Request $r) use (&$kept, $server): ?Response {
         case '/both':
             $r->respond(new Response(200, 'first'));
             return new Response(500, 'second');
+        case '/at-once':
+            return new Response(200, 'at once');
         case '/kept':
             $kept[] = $r;
             return null;
@@ -45,7 +47,9 @@ echo thrown(fn () => $kept[0]->respond(new Response())), "\n";
 
 echo "the client goes away\n";
 $kept = [];
-$client = $ask('/kept');
+// By a reset, which the unread response before brings about: after an end of its own side alone it
+// would still be answered.
+$client = $ask('/at-once')->raw("GET /kept HTTP/1.1\r\nHost: localhost\r\n\r\n");
 pump($server, function () use (&$kept): bool { return $kept !== []; });
 $client->drop();
 $until = microtime(true) + 2.0;
