@@ -174,10 +174,10 @@ pub(crate) struct Share {
     batch: u64,
     /// Part of the batch that the shared count includes already.
     counted: u64,
-    /// Bytes of input held back, more (or, wrapping, less) than at the last count.
-    held: u64,
-    /// The load at the last count.
-    known: u64,
+    /// Bytes of input held back, more (or less) than at the last count.
+    held: i64,
+    /// Bytes up to the limit, by the load at the last count and what was added here since.
+    room: i64,
     /// It was full when it was asked last.
     full: bool,
     /// Sessions that wait for room, by the numbers of their places.
@@ -191,46 +191,58 @@ impl Share {
     pub(crate) fn new(backlog: Arc<Backlog>) -> Self {
         let early = (backlog.limit / EARLY_PART).min(EARLY);
         Self {
-            backlog,
             batch: 0,
             counted: 0,
             held: 0,
-            known: 0,
+            room: i64::try_from(backlog.limit).unwrap_or(i64::MAX),
             full: false,
             waiting: BTreeMap::new(),
             last: 0,
             early,
+            backlog,
         }
     }
 
     /// An item joins the batch. True: other threads should learn of the batch.
+    #[inline]
     pub(crate) fn add(&mut self, bytes: usize) -> bool {
         self.batch += bytes as u64;
+        self.room = self.room.saturating_sub(bytes as i64);
         self.batch >= self.early
     }
 
     /// A session holds back input.
     pub(crate) fn hold(&mut self, bytes: usize) {
-        self.held = self.held.wrapping_add(bytes as u64);
+        self.held += bytes as i64;
+        self.room = self.room.saturating_sub(bytes as i64);
     }
 
     /// It does not any more.
     pub(crate) fn let_go(&mut self, bytes: usize) {
-        self.held = self.held.wrapping_sub(bytes as u64);
+        self.held -= bytes as i64;
+        self.room = self.room.saturating_add(bytes as i64);
     }
 
     /// Publishes the counts.
     pub(crate) fn publish(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        let change = (self.batch - self.counted).wrapping_add(held);
-        self.counted = self.batch;
-        if change != 0 {
-            self.backlog.added.fetch_add(change, Ordering::Relaxed);
-            if (held as i64) < 0 {
-                self.backlog.freed();
-            }
+        if self.batch == self.counted && self.held == 0 {
+            return;
         }
-        self.known = self.backlog.load();
+        let held = std::mem::take(&mut self.held);
+        let change = (self.batch - self.counted).wrapping_add_signed(held);
+        self.counted = self.batch;
+        self.backlog.added.fetch_add(change, Ordering::Relaxed);
+        if held < 0 {
+            self.backlog.freed();
+        }
+        self.look();
+    }
+
+    fn look(&mut self) {
+        let limit = i64::try_from(self.backlog.limit).unwrap_or(i64::MAX);
+        let load = self.backlog.load().saturating_add(self.batch - self.counted);
+        let load = load.saturating_add_signed(self.held);
+        self.room = limit.saturating_sub(i64::try_from(load).unwrap_or(i64::MAX));
     }
 
     /// Bytes of the batch, which goes to the host and has been published.
@@ -240,20 +252,15 @@ impl Share {
     }
 
     /// Whether sockets must not be read. The second value: it has just become so.
+    #[inline]
     pub(crate) fn is_full(&mut self) -> (bool, bool) {
-        let before = self.full;
-        if self.sum() >= self.backlog.limit {
-            self.known = self.backlog.load();
-            self.full = self.sum() >= self.backlog.limit;
-        } else {
-            self.full = false;
+        if self.room > 0 && !self.full {
+            return (false, false);
         }
+        let before = self.full;
+        self.look();
+        self.full = self.room <= 0;
         (self.full, self.full && !before)
-    }
-
-    fn sum(&self) -> u64 {
-        // What is held back now may be less than at the last count.
-        self.known.saturating_add(self.batch - self.counted).saturating_add_signed(self.held as i64)
     }
 
     /// A session waits for room, at the place that it has had since its last read: 0 stands for none.

@@ -189,8 +189,15 @@ impl Env {
     }
 
     /// Adds to the batch.
+    #[inline(always)]
     pub(crate) fn emit(&mut self, item: Item) {
-        let early = self.share.add(item.size());
+        // Where the kind of the item is known, so is most of its size.
+        let size = item.size();
+        self.gather(item, size);
+    }
+
+    fn gather(&mut self, item: Item, size: usize) {
+        let early = self.share.add(size);
         self.events.push(item);
         let n = self.events.len();
         if early || n >= WAKING_BATCH || n.is_multiple_of(BATCH) && !self.server.waker.is_asleep() {
@@ -199,6 +206,7 @@ impl Env {
     }
 
     /// Whether too much waits for the host, so that sockets must not be read.
+    #[inline]
     pub(crate) fn is_full(&mut self) -> bool {
         let (full, new) = self.share.is_full();
         if new {

@@ -120,7 +120,7 @@ impl Item {
 
     /// Bytes that it takes up while it waits, for the [backlog](crate::backlog). A body counts
     /// apart, because it is released as soon as the client gives up.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn size(&self) -> usize {
         /// Its place in a batch, whose vector may have twice the room, and what the allocator adds
         /// to a payload.
