@@ -21,18 +21,19 @@ function rss(TestServer $server): int
     return (int) $match[1];
 }
 
-/** Sends what the server takes within a fifth of a second. */
-function push(Client $client, string $bytes): void
+/** Sends what the server takes within a fifth of a second. False: it has cut the connection. */
+function push(Client $client, string $bytes): bool
 {
     $end = microtime(true) + 0.2;
     while ($bytes !== '' && microtime(true) < $end) {
         $sent = @fwrite($client->stream, $bytes);
         if ($sent === false) {
-            return;
+            return false;
         }
         $bytes = substr($bytes, $sent);
         $sent > 0 || usleep(2000);
     }
+    return true;
 }
 
 /** @param callable(TestServer): void $attack One step of it, repeated; it may fail. */
@@ -116,7 +117,7 @@ $pongs = str_repeat(Client::encode(Client::PONG, ''), 20_000);
 $flooder = null;
 drive('Pongs', function (TestServer $server) use (&$flooder, $pongs): void {
     $flooder ??= $server->open();
-    push($flooder, $pongs);
+    push($flooder, $pongs) || $flooder = null;
 });
 $flooder = null;
 
