@@ -207,20 +207,20 @@ impl Share {
     #[inline]
     pub(crate) fn add(&mut self, bytes: usize) -> bool {
         self.batch += bytes as u64;
-        self.room = self.room.saturating_sub(bytes as i64);
+        self.room -= bytes as i64;
         self.batch >= self.early
     }
 
     /// A session holds back input.
     pub(crate) fn hold(&mut self, bytes: usize) {
         self.held += bytes as i64;
-        self.room = self.room.saturating_sub(bytes as i64);
+        self.room -= bytes as i64;
     }
 
     /// It does not any more.
     pub(crate) fn let_go(&mut self, bytes: usize) {
         self.held -= bytes as i64;
-        self.room = self.room.saturating_add(bytes as i64);
+        self.room += bytes as i64;
     }
 
     /// Publishes the counts.

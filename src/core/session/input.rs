@@ -31,6 +31,7 @@ const FLOODED: &str = "too many control frames or empty fragments";
 
 /// False: the connection has used up its credit, and nothing more of it may be delivered for now.
 #[must_use]
+#[inline(always)]
 fn deliver(shared: &Arc<Shared>, env: &mut Env, payload: Bytes, binary: bool) -> bool {
     env.messages_in += 1;
     env.bytes_in += payload.len() as u64;
