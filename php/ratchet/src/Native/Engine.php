@@ -49,6 +49,9 @@ final class Engine
     /** @var array<int, Link> Links without an open WebSocket: not answered, or not open yet. */
     private array $waiting = [];
 
+    /** Responses in pieces that are not over. */
+    private int $streams = 0;
+
     /** @var list<Link> Links whose onClose runs on the next turn of the loop. */
     private array $ended = [];
 
@@ -105,8 +108,73 @@ final class Engine
 
             return;
         }
-        $exchange->answer();
+        if ($exchange->streamed !== null) {
+            $exchange->streamed->stream->end();
+        } else {
+            $exchange->answer();
+        }
         $this->end($link);
+    }
+
+    /**
+     * A component writes its answer. What it writes in one go, and then closes, is sent as a whole,
+     * anything else in pieces as they come.
+     */
+    public function write(Link $link, string $data): void
+    {
+        $exchange = $link->__exchange;
+        if ($exchange->streamed === null) {
+            $exchange->output .= $data;
+            if (strlen($exchange->output) > Exchange::WHOLE) {
+                $this->stream($link);
+            } elseif ($exchange->deferred && !$exchange->settling) {
+                $exchange->settling = true;
+                $this->loop->futureTick(fn () => $this->settle($link));
+            }
+
+            return;
+        }
+        if (!$exchange->streamed->write($data)) {
+            $message = "A client reads its response too slowly: it is cut (sendBufferLimit). See Ratchet\Native\Backpressure";
+            Log::write('warning', 'response.slow', $message, ['remote' => $link->remoteAddress]);
+        }
+        if ($exchange->streamed->complete) {
+            $this->answer($link);
+        }
+    }
+
+    /**
+     * A component has written something, and not closed the connection since.
+     */
+    private function settle(Link $link): void
+    {
+        $exchange = $link->__exchange;
+        $exchange->settling = false;
+        if ($link->__ended || $exchange->streamed !== null) {
+            return;
+        }
+        if ($exchange->isComplete()) {
+            $this->answer($link);
+        } else {
+            // If the head is not whole yet, the next piece comes back here.
+            $this->stream($link);
+        }
+    }
+
+    private function stream(Link $link): bool
+    {
+        $began = $link->__exchange->stream(function () use ($link): void {
+            $this->streams--;
+            $this->end($link);
+        });
+        if ($began) {
+            $this->streams++;
+            if ($link->__exchange->streamed->complete) {
+                $this->answer($link);
+            }
+        }
+
+        return $began;
     }
 
     /**
@@ -279,9 +347,10 @@ final class Engine
         }
         $exchange = new Exchange($request);
         $link = $this->begin($exchange);
-        if ($exchange->response === null) {
+        if ($exchange->response === null && $exchange->streamed === null) {
             if (!$exchange->isComplete()) {
                 $exchange->deferred = true;
+                $this->settle($link);
 
                 return null;
             }
@@ -387,7 +456,7 @@ final class Engine
                 $this->end($link);
             }
         }
-        if ($this->listener->isClosed() && $this->waiting === [] && count($this->server) === 0) {
+        if ($this->listener->isClosed() && $this->waiting === [] && $this->streams === 0 && count($this->server) === 0) {
             $this->server->stop(0.0);
             $this->poll();
         }

@@ -21,6 +21,9 @@ final class Exchange
         'sec-websocket-extensions', 'sec-websocket-protocol', 'transfer-encoding', 'upgrade',
     ];
 
+    /** Bytes of a response beyond which it does not wait to be whole. */
+    public const WHOLE = 1 << 16;
+
     /** What components have written. */
     public string $output = '';
 
@@ -30,8 +33,14 @@ final class Exchange
     /** The answer to a plain request. */
     public ?Response $response = null;
 
+    /** The answer to a plain request, if it is written in pieces. */
+    public ?Streamed $streamed = null;
+
     /** Set once the callback that could have returned the response is over. */
     public bool $deferred = false;
+
+    /** Set while a look at what was written is due. */
+    public bool $settling = false;
 
     /** Set where a component closed the connection between accepting it and the 101. */
     public bool $closed = false;
@@ -104,6 +113,34 @@ final class Exchange
     }
 
     /**
+     * Begins an answer in pieces with what components have written so far. False: that is no whole
+     * head yet, or the request can't be answered in pieces.
+     *
+     * @param callable(): void $onClose Called once when the answer is over, or the client has left.
+     */
+    public function stream(callable $onClose): bool
+    {
+        if ($this->handshake !== null || !str_contains($this->output, "\r\n\r\n")) {
+            return false;
+        }
+        [$head, $body] = explode("\r\n\r\n", $this->output, 2);
+        [$status, $headers] = self::parse($head) ?? [0, []];
+        try {
+            $stream = $this->request->stream($status, $headers);
+        } catch (\ValueError $e) {
+            return false;
+        }
+        $this->output = '';
+        $chunked = (bool) preg_match('~\r\ntransfer-encoding:\s*chunked\s*(\r\n|$)~i', $head);
+        $length = preg_match('~\r\ncontent-length:\s*(\d+)~i', $head, $match) ? (int) $match[1] : null;
+        $this->streamed = new Streamed($stream, $chunked ? null : $length, $chunked);
+        $stream->onClose(static fn () => $onClose());
+        $this->streamed->write($body);
+
+        return true;
+    }
+
+    /**
      * Whether components have written a response as long as it says it is.
      */
     public function isComplete(): bool
@@ -118,6 +155,10 @@ final class Exchange
      */
     public function isPending(): bool
     {
+        if ($this->streamed !== null) {
+            return $this->streamed->stream->isOpen();
+        }
+
         return $this->handshake !== null ? $this->handshake->isPending() : $this->response === null;
     }
 

@@ -91,7 +91,7 @@ final class Link extends IoConnection
     public function send($data)
     {
         if ($this->__exchange !== null) {
-            $this->__exchange->output .= $data;
+            $this->__engine->write($this, (string) $data);
         } elseif ($this->__connection !== null) {
             $this->sendFrames((string) $data);
         }

@@ -1,0 +1,40 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Ratchet\ConnectionInterface;
+
+/**
+ * For components that send more than a client may take at once: how much waits for it.
+ *
+ * ```php
+ * $next = function () use ($conn, $file, $loop, &$next): void {
+ *     while (Backpressure::bufferedAmount($conn) < 1 << 20) {
+ *         if (feof($file)) {
+ *             $conn->close();
+ *             return;
+ *         }
+ *         $conn->send(fread($file, 1 << 16));
+ *     }
+ *     $loop->addTimer(0.01, $next);
+ * };
+ * ```
+ */
+final class Backpressure
+{
+    /**
+     * Bytes that were sent and that the socket has not taken yet; 0 once the connection has ended,
+     * and where React serves it.
+     */
+    public static function bufferedAmount(ConnectionInterface $conn): int
+    {
+        $link = Link::within($conn);
+        if ($link === null || $link->__ended) {
+            return 0;
+        }
+
+        return $link->__native?->bufferedAmount()
+            ?? $link->__exchange?->streamed?->stream->bufferedAmount()
+            ?? strlen($link->__exchange->output ?? '');
+    }
+}

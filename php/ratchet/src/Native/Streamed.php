@@ -1,0 +1,73 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Sprocket\ResponseStream;
+
+/**
+ * A response that a component writes in pieces. Takes the component's own framing off (RFC 9112
+ * sections 6 and 7.1): the native server frames the body itself.
+ *
+ * @internal
+ */
+final class Streamed
+{
+    /** Whether the component has written as much as it had announced. */
+    public bool $complete = false;
+
+    /** Of a chunked body: what is not understood yet. */
+    private string $raw = '';
+
+    /** Bytes of the present chunk that are still to come, its line end included. */
+    private int $chunk = 0;
+
+    /**
+     * @param int|null $left Bytes of the body, where the component announces them.
+     */
+    public function __construct(
+        public readonly ResponseStream $stream,
+        private ?int $left,
+        private readonly bool $chunked,
+    ) {
+        $this->complete = $left === 0;
+    }
+
+    /**
+     * Passes on a piece. False: the client reads too slowly, and the response is cut.
+     */
+    public function write(string $data): bool
+    {
+        if ($this->chunked) {
+            $data = $this->dechunk($data);
+        } elseif ($this->left !== null) {
+            $data = strlen($data) > $this->left ? substr($data, 0, $this->left) : $data;
+            $this->left -= strlen($data);
+            $this->complete = $this->left === 0;
+        }
+
+        return $data === '' || !$this->stream->isOpen() || $this->stream->write($data);
+    }
+
+    private function dechunk(string $data): string
+    {
+        $this->raw .= $data;
+        $body = '';
+        while ($this->raw !== '' && !$this->complete) {
+            if ($this->chunk > 0) {
+                $part = substr($this->raw, 0, $this->chunk);
+                $this->raw = substr($this->raw, strlen($part));
+                // The last two bytes end the line.
+                $body .= substr($part, 0, max(0, min(strlen($part), $this->chunk - 2)));
+                $this->chunk -= strlen($part);
+            } elseif (preg_match('~^([0-9a-f]{1,8})[^\n]*\r\n~i', $this->raw, $line)) {
+                $this->raw = substr($this->raw, strlen($line[0]));
+                $this->complete = hexdec($line[1]) === 0;
+                $this->chunk = hexdec($line[1]) + 2;
+            } else {
+                break;
+            }
+        }
+
+        return $body;
+    }
+}
