@@ -25,6 +25,7 @@ use crate::prepared::OpenPublishSocket;
 use crate::publish_budget::{Budget, SMALL, make_room};
 use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 use crate::stats::Counters;
+use crate::turn;
 use crate::unix_socket::{self, UnixFile};
 
 /// Publishers whose connections are not accepted yet.
@@ -70,7 +71,7 @@ impl PublishListener {
     /// Begins to accept. Aborting the task closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
         let listener = UnixListener::from_std(StdListener::from(std::os::fd::OwnedFd::from(self.socket)))?;
-        Ok(tokio::spawn(accept(listener, self.file, self.config, state)).abort_handle())
+        Ok(turn::spawn(accept(listener, self.file, self.config, state)).abort_handle())
     }
 }
 
@@ -86,10 +87,10 @@ async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishS
                 let publisher = Publisher { stream, limit, budget: budget.clone(), state: state.clone() };
                 let counters = &state.counters;
                 if counters.publishers.load(Ordering::Relaxed) >= config.max_publishers as u64 {
-                    tokio::spawn(publisher.turn_away(config.request_timeout));
+                    turn::spawn(publisher.turn_away(config.request_timeout));
                 } else {
                     Counters::one(&counters.publishers);
-                    tokio::spawn(publisher.serve(config.request_timeout, stop));
+                    turn::spawn(publisher.serve(config.request_timeout, stop));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
