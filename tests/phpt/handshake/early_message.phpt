@@ -14,7 +14,10 @@ foreach ([null, fn ($h) => $h->accept(), fn ($h) => $server->after(0.02, fn () =
     $server->onUpgrade($onUpgrade);
     $client = Client::of($server);
     $client->raw($client->upgradeRequest() . Client::encode(Client::TEXT, 'early'));
-    echo $client->response()->status, ' ', $client->message(), "\n";
+    // Both before a word: the host may hear of the message behind the response.
+    $status = $client->response()->status;
+    $message = $client->message();
+    echo "$status $message\n";
 }
 --EXPECT--
 onOpen
