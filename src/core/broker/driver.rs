@@ -20,11 +20,12 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::envelope::Body;
+use super::gauge::{Gauge, LOOK};
 use super::pause::Pause;
 use super::queue::Item;
 use super::seen::Seen;
 use super::upstream::Change;
-use super::url::BrokerUrl;
+use super::url::{BrokerKind, BrokerUrl};
 use super::wire::{Heard, Put, Wire, open};
 use super::{BrokerConfig, FromBroker, Shared, add};
 use crate::patterns::check_topic;
@@ -103,16 +104,28 @@ impl Host<'_> {
     /// Makes a connection, and stays until it ends. Whatever a library has left running ends with it.
     fn session(&self, config: &BrokerConfig, seen: &mut Seen, ready: &mut bool) -> Result<(), End> {
         // After each turn of a library what it has read is taken.
-        let library = Builder::new_current_thread().enable_all().event_interval(1).build();
+        let gauge = Arc::new(Gauge::default());
+        let (begun, woken) = (gauge.clone(), self.shared.clone());
+        // What Redis sends is bounded below its library.
+        let looks = config.check().is_ok_and(|url| url.kind() == BrokerKind::Nats);
+        let mut library = Builder::new_current_thread();
+        let library = library.enable_all().event_interval(1).on_thread_unpark(move || {
+            if looks && begun.begin() {
+                woken.wake.notify_one();
+            }
+        });
+        let library = library.build();
         let library = library.map_err(|error| End::Broken(format!("cannot make a runtime: {error}")))?;
         let (events, heard) = mpsc::channel(EVENTS);
         let held_up = Rc::new(Cell::new(Instant::now()));
         let session = async {
             let url = config.check().map_err(|error| End::Broken(error.to_string()))?;
-            let wire = open(&url, &config.prefix, self.shared.node).await.map_err(End::Broken)?;
+            let wire = open(&url, config, self.shared.node).await.map_err(End::Broken)?;
             let patience = url.patience();
             let held_up = held_up.clone();
-            Session { wire, shared: self.shared, events, seen, url, patience, held_up, ready }.run().await
+            Session { wire, shared: self.shared, events, seen, url, patience, held_up, ready, gauge }
+                .run()
+                .await
         };
         let end = self.drive(&library, session, heard, &held_up);
         // Without waiting for a name that is being looked up.
@@ -209,6 +222,7 @@ struct Session<'a> {
     held_up: Rc<Cell<Instant>>,
     /// The broker has dealt with the first subscriptions.
     ready: &'a mut bool,
+    gauge: Arc<Gauge>,
 }
 
 impl Session<'_> {
@@ -235,6 +249,7 @@ impl Session<'_> {
     async fn talk(&mut self) -> Result<(), End> {
         let mut heard = Instant::now();
         let mut received = self.wire.received();
+        let mut looked = received;
         let mut asked = true;
         loop {
             let patience = if asked { self.patience } else { self.patience / 2 };
@@ -249,6 +264,12 @@ impl Session<'_> {
                     (heard, received) = (Instant::now(), self.wire.received());
                 }
                 () = self.shared.wake.notified() => {}
+                // The next turn of the loop looks.
+                () = sleep(LOOK), if self.gauge.is_looked_at() => {
+                    if std::mem::replace(&mut looked, self.wire.received()) == looked {
+                        self.gauge.end();
+                    }
+                }
                 () = sleep_until(since + patience) => {
                     let before = std::mem::replace(&mut received, self.wire.received());
                     if received != before {

@@ -37,6 +37,7 @@
 mod dial;
 mod driver;
 mod envelope;
+mod gauge;
 #[cfg(fuzzing)]
 pub(crate) mod harness;
 mod nats;
@@ -90,6 +91,12 @@ impl BrokerConfig {
     /// With the defaults.
     pub fn new(url: &str) -> Self {
         Self { url: url.to_owned(), prefix: Self::PREFIX.to_owned(), queue: Self::QUEUE }
+    }
+
+    /// Bytes of the largest payload that is published, and taken from the broker: as many as may wait,
+    /// or the default of that if it is more.
+    pub fn largest(&self) -> usize {
+        self.queue.max(Self::QUEUE)
     }
 
     /// Checks address and prefix.

@@ -115,9 +115,10 @@ impl Replays {
                 reader
             }
         };
+        let largest = self.config.largest();
         let replay = match &mut reader {
-            Reader::Redis(reader) => reader.replay(topic, position, limits).await?,
-            Reader::Nats(reader) => reader.replay(topic, position, limits).await?,
+            Reader::Redis(reader) => reader.replay(topic, position, limits, largest).await?,
+            Reader::Nats(reader) => reader.replay(topic, position, limits, largest).await?,
         };
         self.reader = Some(reader);
         Ok(replay)

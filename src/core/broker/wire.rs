@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::BrokerConfig;
 use super::envelope::Body;
 use super::queue::Item;
 use super::url::BrokerUrl;
@@ -77,18 +78,24 @@ pub(super) trait Wire {
     fn known_for(&self, item: &Item) -> Option<Duration>;
 }
 
+/// The reason for which a payload is refused that is larger than what nodes take from a broker.
+pub(super) fn too_large(bytes: usize, largest: usize) -> String {
+    format!("the payload has {bytes} bytes, nodes take {largest} from a broker (brokerQueue)")
+}
+
 /// Bytes that are put together before they are sent: enough for large writes, and little enough
 /// that subscriptions and signs of life don't wait long behind publications.
 pub(super) const BATCH: usize = 256 << 10;
 
 /// Connects to the first server of the broker that can be had, and greets it.
-pub(super) async fn open(url: &BrokerUrl, prefix: &str, node: u64) -> Result<Box<dyn Wire>, String> {
+pub(super) async fn open(url: &BrokerUrl, config: &BrokerConfig, node: u64) -> Result<Box<dyn Wire>, String> {
+    let (prefix, largest) = (config.prefix.as_str(), config.largest());
     let mut reasons = Vec::new();
     for place in &url.places {
         let attempt = async {
             match url.kind {
-                super::BrokerKind::Redis => super::redis::open(url, place, prefix, node).await,
-                super::BrokerKind::Nats => super::nats::open(url, place, prefix, node).await,
+                super::BrokerKind::Redis => super::redis::open(url, place, prefix, node, largest).await,
+                super::BrokerKind::Nats => super::nats::open(url, place, prefix, node, largest).await,
             }
         };
         match tokio::time::timeout(url.patience(), attempt).await {

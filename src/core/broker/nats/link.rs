@@ -6,6 +6,7 @@ use async_nats::{
 };
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -14,6 +15,16 @@ use crate::broker::url::{BrokerUrl, Credentials, Place};
 /// Messages that a subscription may be behind: more than one turn of the library can read, which is
 /// 128 times 64 KiB.
 const BEHIND: usize = 1 << 20;
+/// One read of the library, if no larger message is under way: it makes messages of all that one turn
+/// reads before anybody takes them.
+const READ: u16 = 16 << 10;
+/// Turns of the library for its greeting, each of which reads what the socket holds at that moment:
+/// looking up the name, connecting, TLS, and two lines of the server. A server whose first line does
+/// not end would have all memory otherwise. Without TLS half a dozen are usual; in each at most as much
+/// is read as the kernel holds for a socket, which is 2 MiB mostly, and 6 MiB at the worst.
+const GREETING: u32 = 14;
+/// The same with TLS.
+const GREETING_TLS: u32 = 24;
 /// As good as never.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -104,14 +115,31 @@ impl Link {
             .connection_timeout(url.patience())
             // Whoever asks has a time limit of his own.
             .request_timeout(None)
-            .subscription_capacity(BEHIND);
+            .subscription_capacity(BEHIND)
+            .read_buffer_capacity(READ);
+        let turns = if url.tls { GREETING_TLS } else { GREETING };
         // As a task, so that a server whose nonsense makes the library panic ends nothing else.
-        let connected = tokio::spawn(options.connect(address.clone())).await;
-        let connected = connected.map_err(|_| "the server does not speak the protocol of NATS".to_owned())?;
+        let connected = tokio::spawn(in_few_turns(options.connect(address.clone()), turns)).await;
+        let foreign = "the server does not speak the protocol of NATS";
+        let connected = connected.map_err(|_| foreign.to_owned())?.ok_or(foreign)?;
         let client = connected.map_err(|error| refused(&error, url, &address))?;
         check(&client)?;
         Ok(Self { longest: client.server_info().max_payload, client, events })
     }
+}
+
+/// The outcome of a future, unless it is polled too often before.
+async fn in_few_turns<F: Future>(future: F, mut left: u32) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Why there is no connection.

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::envelope::Body;
+use super::gauge::Useless;
 use super::queue::{Item, Target};
 use super::url::{BrokerUrl, Place};
 use super::wire::{BATCH, Heard, Put, Wire};
@@ -66,9 +67,11 @@ pub(super) async fn open(
     place: &Place,
     prefix: &str,
     node: u64,
+    largest: usize,
 ) -> Result<Box<dyn Wire>, String> {
     let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
-    let link = Link::open(url, place, link::NEVER).await?;
+    let mut link = Link::open(url, place, link::NEVER).await?;
+    link.longest = link.longest.min(largest + HEADROOM);
     Ok(Box::new(Nats::new(subjects, format!("{node:016x}"), link)))
 }
 
@@ -171,10 +174,12 @@ struct Nats {
     /// Publications that JetStream has not answered, by subject, in order; and their subjects.
     stored: HashMap<String, VecDeque<u64>>,
     storing: HashMap<u64, String>,
+    useless: Useless,
 }
 
 impl Nats {
     fn new(subjects: Subjects, node: String, link: Link) -> Self {
+        let longest = link.longest;
         let (made, fresh) = mpsc::unbounded_channel();
         Self {
             sync: subjects.sync(&node),
@@ -199,6 +204,7 @@ impl Nats {
             streams: HashMap::new(),
             stored: HashMap::new(),
             storing: HashMap::new(),
+            useless: Useless::new(longest),
         }
     }
 
@@ -382,8 +388,10 @@ impl Wire for Nats {
     fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
+                self.useless.begin(self.received());
                 return Poll::Ready(Ok(heard));
             }
+            self.useless.check(self.received())?;
             if self.sending.is_none() {
                 self.sending = self.send();
             }

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use futures_util::stream::StreamExt;
 use serde_json::Value;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::is_binary;
@@ -13,11 +15,15 @@ use super::link::{Link, NO_JETSTREAM, refusal};
 use super::subject::Subjects;
 use crate::broker::History;
 use crate::broker::envelope::Body;
+use crate::broker::gauge::{LOOK, Useless};
 use crate::broker::replay::{Entry, Replay, parse_position};
 use crate::broker::url::{BrokerUrl, Place};
 
 /// Messages that are fetched from a stream in one go.
 const FETCH: u64 = 4096;
+/// Bytes of payloads of one answer, if the history of the topic may not have more. JetStream bounds
+/// topics in messages alone.
+const ANSWER: usize = 64 << 20;
 /// After this the library connects again, to find that nobody needs it any more: its tasks are not
 /// alone in their runtime.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -26,12 +32,17 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Reader {
     link: Link,
     subjects: Subjects,
+    /// Bytes that had come with the last message of use.
+    progress: Arc<AtomicU64>,
+    /// Bytes of a payload that is taken.
+    largest: usize,
 }
 
 impl Reader {
     pub(crate) async fn open(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Self, String> {
         let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
-        Ok(Self { link: Link::open(url, place, AGAIN).await?, subjects })
+        let link = Link::open(url, place, AGAIN).await?;
+        Ok(Self { link, subjects, progress: Arc::default(), largest: 0 })
     }
 
     /// Waits for something, unless the server refuses it or ends the connection.
@@ -39,6 +50,19 @@ impl Reader {
         &mut self,
         what: impl Future<Output = Result<T, String>>,
     ) -> Result<T, String> {
+        let (statistics, progress) = (self.link.client.statistics(), self.progress.clone());
+        let received = move || statistics.in_bytes.load(Ordering::Relaxed);
+        progress.store(received(), Ordering::Relaxed);
+        let mut useless = Useless::new(self.largest);
+        let excess = async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                useless.begin(progress.load(Ordering::Relaxed));
+                if let Err(error) = useless.check(received()) {
+                    return error;
+                }
+            }
+        };
         let events = &mut self.link.events;
         let refused = async {
             while let Some(event) = events.recv().await {
@@ -52,6 +76,7 @@ impl Reader {
         tokio::select! {
             done = what => done,
             error = refused => Err(error),
+            error = excess => Err(error),
         }
     }
 
@@ -76,7 +101,9 @@ impl Reader {
         topic: &str,
         position: &str,
         limits: &History,
+        largest: usize,
     ) -> Result<Replay, String> {
+        self.largest = largest.min(self.link.longest);
         let stream = Log::new(&self.subjects, limits);
         let (epoch, first, last) = self.described(&stream).await?;
         let now = format!("{epoch}-{last}");
@@ -86,7 +113,7 @@ impl Reader {
         if of != epoch || after >= last || first > after + 1 {
             return done(after == last && of == epoch);
         }
-        let Some(entries) = self.entries(&stream, topic, (epoch, after, last)).await? else {
+        let Some(entries) = self.entries(&stream, topic, (epoch, after, last), limits).await? else {
             return done(false);
         };
         // Some may have gone from its front meanwhile.
@@ -121,12 +148,14 @@ impl Reader {
         known(stream.described(&answer))
     }
 
-    /// By a consumer that is made for it. `None`: some went while they were fetched.
+    /// By a consumer that is made for it. `None`: some went while they were fetched, or they are too
+    /// much.
     async fn entries(
         &mut self,
         stream: &Log,
         topic: &str,
         (epoch, after, last): (u64, u64, u64),
+        limits: &History,
     ) -> Result<Option<Vec<Entry>>, String> {
         let (subject, request) = stream.consume(topic, after + 1);
         let answer = self.ask(subject, request).await?;
@@ -137,11 +166,12 @@ impl Reader {
         let name = answer["name"].as_str().unwrap_or_default();
         let mut left = answer["num_pending"].as_u64().unwrap_or(0);
         let mut entries = Vec::new();
+        let mut room = limits.bytes.max(ANSWER);
         let mut whole = true;
         while left > 0 && whole {
             let count = left.min(FETCH);
             left -= count;
-            let messages = self.fetch(stream, name, count).await?;
+            let messages = self.fetch(stream, name, count, &mut room).await?;
             whole = messages.len() as u64 == count;
             for (sequence, message) in messages {
                 if sequence <= last {
@@ -163,7 +193,9 @@ impl Reader {
         stream: &Log,
         consumer: &str,
         count: u64,
+        room: &mut usize,
     ) -> Result<Vec<(u64, Message)>, String> {
+        let (statistics, progress) = (self.link.client.statistics(), self.progress.clone());
         let client = self.link.client.clone();
         let (subject, request) = stream.fetch(consumer, count);
         let inbox = client.new_inbox();
@@ -175,6 +207,9 @@ impl Reader {
             while (messages.len() as u64) < count {
                 let Some(message) = subscriber.next().await else { break };
                 let Some(sequence) = message.reply.as_deref().and_then(delivered) else { break };
+                progress.store(statistics.in_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+                let Some(left) = room.checked_sub(message.payload.len()) else { break };
+                *room = left;
                 messages.push((sequence, message));
             }
             Ok(messages)

@@ -6,12 +6,11 @@ use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
     ServerError, Value,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
-use tokio_util::io::InspectReader;
 
+use super::bounds::{Bounded, Bounds, Received};
 use crate::broker::dial::{connect, secure};
 use crate::broker::url::{BrokerUrl, Place};
 use crate::broker::wire::BATCH;
@@ -23,7 +22,7 @@ pub(super) const UNDER_WAY: usize = 512;
 pub(super) struct Link {
     connection: MultiplexedConnection,
     task: JoinHandle<()>,
-    received: Arc<AtomicU64>,
+    received: Arc<Received>,
 }
 
 impl Drop for Link {
@@ -38,18 +37,14 @@ impl Link {
         url: &BrokerUrl,
         place: &Place,
         pushes: Option<UnboundedSender<PushInfo>>,
+        bounds: Arc<Bounds>,
     ) -> Result<Self, String> {
         let mut stream = connect(place).await?;
         if url.tls {
             stream = secure(stream, url, place).await?;
         }
-        let (received, start) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let (count, beginning) = (received.clone(), start.clone());
-        let stream = InspectReader::new(stream, move |read: &[u8]| {
-            if count.fetch_add(read.len() as u64, Ordering::Relaxed) == 0 {
-                *beginning.lock().unwrap_or_else(PoisonError::into_inner) = read.to_vec();
-            }
-        });
+        let received = Arc::new(Received::default());
+        let stream = Bounded::new(stream, bounds, received.clone());
         // Whoever calls has a time limit of his own.
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
@@ -60,8 +55,10 @@ impl Link {
         }
         let opened = MultiplexedConnection::new_with_config(&greeting(url), stream, config).await;
         let (connection, driver) = opened.map_err(|error| {
-            let start = start.lock().unwrap_or_else(PoisonError::into_inner);
-            match (error.kind(), start.strip_prefix(b"-")) {
+            if let Some(why) = received.excess() {
+                return too_much(&why);
+            }
+            match (error.kind(), received.start().strip_prefix(b"-")) {
                 // It has said why it ends the connection, and the library waited for more.
                 (ErrorKind::Io, Some(said)) => {
                     let said = String::from_utf8_lossy(said);
@@ -80,7 +77,7 @@ impl Link {
 
     /// Bytes up to now.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.received.bytes()
     }
 
     /// One command and its answer; an error of the server is an error.
@@ -88,8 +85,13 @@ impl Link {
         match self.connection.send_packed_command(command).await {
             Ok(Value::ServerError(error)) => Err(words(&error)),
             Ok(value) => Ok(value),
-            Err(error) => Err(broken(&error)),
+            Err(error) => Err(self.broken(&error)),
         }
+    }
+
+    /// Why nothing can be expected of this connection any more.
+    pub(super) fn broken(&self, error: &RedisError) -> String {
+        self.received.excess().map_or_else(|| broken(error), |why| too_much(&why))
     }
 
     /// Which run of the server this is; an account that may not ask takes all for one.
@@ -138,13 +140,18 @@ fn refused(error: &RedisError) -> String {
 }
 
 /// Why nothing can be expected of a connection any more.
-pub(super) fn broken(error: &RedisError) -> String {
+fn broken(error: &RedisError) -> String {
     if error.kind() == ErrorKind::Parse {
         // In several lines.
         let error = error.to_string().replace('\n', ", ");
         return format!("the server does not speak the protocol of Redis: {error}");
     }
     format!("the connection broke: {error}")
+}
+
+/// The server has sent more than it may.
+fn too_much(why: &str) -> String {
+    format!("the connection was ended because of what the server sends: {why}")
 }
 
 /// As the server has said it.

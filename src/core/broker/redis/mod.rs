@@ -11,6 +11,7 @@
 //! One connection that speaks RESP3 (Redis 6) does it all, so that publications and subscriptions
 //! keep their order. No topic has a token `>` followed by another, or is `>`.
 
+mod bounds;
 #[cfg(fuzzing)]
 pub(super) mod harness;
 pub(crate) mod link;
@@ -31,9 +32,10 @@ use tokio::sync::mpsc;
 use super::envelope;
 use super::queue::{Item, Target};
 use super::url::{BrokerUrl, Place};
-use super::wire::{BATCH, Heard, Put, Wire};
+use super::wire::{BATCH, Heard, Put, Wire, too_large};
 use super::{FORGET_NODE, History};
 use crate::patterns::Kind;
+use bounds::Bounds;
 use link::{Link, UNDER_WAY, text, words};
 use names::Names;
 use reader::keep;
@@ -46,13 +48,14 @@ pub(super) async fn open(
     place: &Place,
     prefix: &str,
     node: u64,
+    largest: usize,
 ) -> Result<Box<dyn Wire>, String> {
     let (pushes, pushed) = mpsc::unbounded_channel();
-    let mut link = Link::open(url, place, Some(pushes)).await?;
+    let mut link = Link::open(url, place, Some(pushes), Bounds::new(largest)).await?;
     let run = link.run().await?;
     let script = link.call(redis::cmd("SCRIPT").arg("LOAD").arg(script::store())).await;
     let script = script.and_then(|sha| text(sha).ok_or_else(|| "no digest".to_owned()));
-    Ok(Box::new(Redis::new(prefix, node, run, script, link, pushed)))
+    Ok(Box::new(Redis::new(prefix, node, run, script, link, pushed, largest)))
 }
 
 /// For what an answer is.
@@ -93,6 +96,8 @@ struct Redis {
     /// Refused since then, and why: to be sent again on another connection, unless one behind was
     /// carried out. It would be taken for a duplicate there.
     put_off: Vec<(u64, String)>,
+    /// Bytes of a payload that is taken from the server, and so also published.
+    largest: usize,
 }
 
 impl Redis {
@@ -103,6 +108,7 @@ impl Redis {
         script: Result<Bytes, String>,
         link: Link,
         pushed: mpsc::UnboundedReceiver<PushInfo>,
+        largest: usize,
     ) -> Self {
         Self {
             names: Names::new(prefix),
@@ -117,6 +123,7 @@ impl Redis {
             heard: VecDeque::new(),
             useless: None,
             put_off: Vec::new(),
+            largest,
         }
     }
 
@@ -233,14 +240,14 @@ impl Wire for Redis {
                     Box::pin(async move { connection.send_packed_command(&command).await });
                 // Now, so that it is sent behind those before it.
                 if let Poll::Ready(Err(error)) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(Err(link::broken(&error)));
+                    return Poll::Ready(Err(self.link.broken(&error)));
                 }
                 self.sent.push_back((due, answer));
             }
             let Some((_, first)) = self.sent.front_mut() else {
                 return self.useless.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
             };
-            let answer = ready!(first.as_mut().poll(cx)).map_err(|error| link::broken(&error))?;
+            let answer = ready!(first.as_mut().poll(cx)).map_err(|error| self.link.broken(&error))?;
             if let Some((due, _)) = self.sent.pop_front() {
                 self.answered(due, answer)?;
             }
@@ -274,6 +281,10 @@ impl Wire for Redis {
     }
 
     fn publish(&mut self, item: &Item) -> Put {
+        // No node would take it, and this one would lose its connection each time it came back.
+        if item.payload.len() > self.largest {
+            return Put::Refused(too_large(item.payload.len(), self.largest));
+        }
         match (&item.target, &item.history) {
             (Target::Topic(topic), Some(limits)) => match self.script.clone() {
                 Ok(sha) => self.put_store(topic, item, limits, &sha),
@@ -322,17 +333,19 @@ mod tests {
         let port = listener.local_addr().expect("a port").port();
         let url = BrokerUrl::parse(&format!("redis://127.0.0.1:{port}")).expect("an address");
         let (pushes, pushed) = mpsc::unbounded_channel();
-        let (link, server) =
-            tokio::join!(timeout(PATIENCE, Link::open(&url, &url.places[0], Some(pushes))), async {
+        let (link, server) = tokio::join!(
+            timeout(PATIENCE, Link::open(&url, &url.places[0], Some(pushes), Bounds::new(1 << 20))),
+            async {
                 let (mut server, _) = listener.accept().await.expect("a client");
                 let mut hello = [0; 256];
                 let read = server.read(&mut hello).await.expect("a greeting");
                 assert!(String::from_utf8_lossy(&hello[..read]).contains("HELLO"));
                 server.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n").await.expect("it listens");
                 server
-            });
+            }
+        );
         let link = link.expect("it answers in time").expect("it was greeted");
-        (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushed), server)
+        (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushed, 1 << 20), server)
     }
 
     async fn hear(redis: &mut Redis) -> Result<Heard, String> {

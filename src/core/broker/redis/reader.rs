@@ -1,8 +1,10 @@
 //! Histories: a stream for each topic.
 
 use redis::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounds::Bounds;
 use super::link::{Link, start, text};
 use super::script;
 use crate::broker::History;
@@ -20,18 +22,24 @@ pub(super) fn keep(limits: &History) -> u128 {
     keep.as_millis()
 }
 
+/// Bytes of an entry beside its payload, and values that it consists of, at most.
+const BESIDE_ENTRY: usize = 256;
+const ENTRY_VALUES: usize = 12;
+
 /// A connection for replays.
 pub(crate) struct Reader {
     link: Link,
+    bounds: Arc<Bounds>,
     prefix: String,
     run: String,
 }
 
 impl Reader {
     pub(crate) async fn open(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Self, String> {
-        let mut link = Link::open(url, place, None).await?;
+        let bounds = Bounds::new(0);
+        let mut link = Link::open(url, place, None, bounds.clone()).await?;
         let run = link.run().await?;
-        Ok(Self { link, prefix: prefix.to_owned(), run })
+        Ok(Self { link, bounds, prefix: prefix.to_owned(), run })
     }
 
     pub(crate) async fn replay(
@@ -39,6 +47,7 @@ impl Reader {
         topic: &str,
         position: &str,
         limits: &History,
+        largest: usize,
     ) -> Result<Replay, String> {
         let key = |kind: &str| format!("{}{kind}:{topic}", self.prefix);
         let mut command = redis::cmd("EVAL");
@@ -50,6 +59,10 @@ impl Reader {
             .arg(&self.run)
             .arg(keep(limits).to_string())
             .arg(position);
+        // The newest message is kept whatever its size.
+        let payloads = limits.bytes.max(largest);
+        let beside = limits.messages.saturating_mul(BESIDE_ENTRY);
+        self.bounds.allow(payloads.saturating_add(beside), limits.messages.saturating_mul(ENTRY_VALUES));
         let answer = self.link.call(&command).await?;
         let strange = format!("the script answered {}", start(&answer));
         replay_of(answer).ok_or(strange)

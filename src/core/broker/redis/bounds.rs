@@ -1,0 +1,335 @@
+//! What a Redis server may send. The client library parses values of any size, depth and number, and
+//! reads as long as there is something to read; so the framing of RESP3 is followed below it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of a line: an error, or the head of a longer value.
+const LINE: usize = 64 << 10;
+/// Lists within lists.
+const DEPTH: usize = 32;
+/// Values of one answer where no more are expected.
+const VALUES: usize = 16 << 10;
+/// Bytes of one answer beside the payloads in it.
+const BESIDE: usize = 1 << 20;
+/// Bytes that the library reads before what it has made of them is taken.
+const TURN: usize = 64 << 10;
+
+/// Limits of one answer or message.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    bytes: AtomicUsize,
+    values: AtomicUsize,
+}
+
+impl Bounds {
+    /// A payload of so many bytes, and what is around it.
+    pub(super) fn new(payload: usize) -> Arc<Self> {
+        let bounds = Arc::new(Self { bytes: 0.into(), values: 0.into() });
+        bounds.allow(payload, 0);
+        bounds
+    }
+
+    /// So many bytes of payloads from now on, and so many values.
+    pub(super) fn allow(&self, payload: usize, values: usize) {
+        self.bytes.store(payload.saturating_add(BESIDE), Ordering::Relaxed);
+        self.values.store(values.saturating_add(VALUES), Ordering::Relaxed);
+    }
+}
+
+/// What follows of the value that has begun.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// The line of its type and, where it has one, its length.
+    Head { kind: u8, number: Option<u64>, negative: bool, length: usize },
+    /// So many bytes.
+    Text(u64),
+    /// Nothing that this understands: the library will say so.
+    Foreign(usize),
+}
+
+const START: State = State::Head { kind: 0, number: None, negative: false, length: 0 };
+
+/// Follows a stream of values.
+#[derive(Debug)]
+struct Scanner {
+    bounds: Arc<Bounds>,
+    state: State,
+    /// Values that are still to come in each list that is open.
+    open: Vec<u64>,
+    /// Of the answer that has begun.
+    bytes: usize,
+    values: u64,
+}
+
+impl Scanner {
+    fn new(bounds: Arc<Bounds>) -> Self {
+        Self { bounds, state: START, open: Vec::new(), bytes: 0, values: 0 }
+    }
+
+    /// An error says what is too much.
+    fn read(&mut self, mut input: &[u8]) -> Result<(), String> {
+        let most = self.bounds.bytes.load(Ordering::Relaxed);
+        while !input.is_empty() {
+            let used = match &mut self.state {
+                State::Text(left) => {
+                    let used = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= used as u64;
+                    if *left == 0 {
+                        self.ended();
+                    }
+                    used
+                }
+                State::Foreign(seen) => {
+                    *seen += input.len();
+                    if *seen > LINE {
+                        return Err("it does not speak the protocol of Redis".to_owned());
+                    }
+                    input.len()
+                }
+                State::Head { .. } => {
+                    let used = input.iter().position(|b| *b == b'\n').map_or(input.len(), |at| at + 1);
+                    self.head(&input[..used], most)?;
+                    used
+                }
+            };
+            self.bytes = if self.is_between() { 0 } else { self.bytes + used };
+            if self.bytes > most {
+                return Err(format!("an answer has more than {most} bytes"));
+            }
+            input = &input[used..];
+        }
+        Ok(())
+    }
+
+    /// Between two answers.
+    fn is_between(&self) -> bool {
+        self.open.is_empty() && matches!(self.state, State::Head { kind: 0, .. })
+    }
+
+    /// Reads a part of a line.
+    fn head(&mut self, part: &[u8], most: usize) -> Result<(), String> {
+        let State::Head { kind, number, negative, length } = &mut self.state else { return Ok(()) };
+        for byte in part {
+            *length += 1;
+            match byte {
+                b'\n' => break,
+                _ if *length == 1 => *kind = *byte,
+                b'-' if *length == 2 => *negative = true,
+                b'0'..=b'9' if number.unwrap_or(0) < 1 << 59 => {
+                    *number = Some(number.unwrap_or(0) * 10 + u64::from(byte - b'0'));
+                }
+                _ => {}
+            }
+        }
+        if *length > LINE {
+            return Err(format!("a line has more than {LINE} bytes"));
+        }
+        if part.last() == Some(&b'\n') {
+            let (kind, number) = (*kind, if *negative { None } else { *number });
+            self.begun(kind, number, most)?;
+        }
+        Ok(())
+    }
+
+    /// The line of a value is there.
+    fn begun(&mut self, kind: u8, number: Option<u64>, most: usize) -> Result<(), String> {
+        self.values += 1;
+        let values = self.bounds.values.load(Ordering::Relaxed) as u64;
+        self.state = START;
+        match (kind, number) {
+            (b'$' | b'=' | b'!', Some(bytes)) => {
+                if bytes > most as u64 {
+                    return Err(format!("a value has {bytes} bytes, {most} are taken"));
+                }
+                // With its end of line.
+                self.state = State::Text(bytes + 2);
+            }
+            (b'*' | b'~' | b'>' | b'%' | b'|', Some(count)) => {
+                let count = if matches!(kind, b'%' | b'|') { count.saturating_mul(2) } else { count };
+                self.values = self.values.saturating_add(count);
+                if self.values > values {
+                    return Err(format!("an answer has {} values, {values} are taken", self.values));
+                }
+                // Those of the list count as it begins, and not once more each.
+                self.values -= count;
+                if self.open.len() == DEPTH {
+                    return Err(format!("an answer has more than {DEPTH} lists within lists"));
+                }
+                // An attribute comes before the value that it belongs to.
+                let count = if kind == b'|' { count + 1 } else { count };
+                if count == 0 {
+                    self.ended();
+                } else {
+                    self.open.push(count);
+                }
+            }
+            (b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' | b'$' | b'*' | b'~' | b'>' | b'%', _) => {
+                self.ended();
+            }
+            _ => self.state = State::Foreign(0),
+        }
+        if self.values > values {
+            return Err(format!("an answer has more than {values} values"));
+        }
+        Ok(())
+    }
+
+    /// A value has ended, and with it perhaps lists that it is the last of.
+    fn ended(&mut self) {
+        self.state = START;
+        while let Some(left) = self.open.last_mut() {
+            *left -= 1;
+            if *left > 0 {
+                return;
+            }
+            self.open.pop();
+        }
+        self.values = 0;
+    }
+}
+
+/// What is known of a stream while the library has it.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    bytes: AtomicU64,
+    /// How it began, and what was too much.
+    notes: Mutex<(Vec<u8>, Option<String>)>,
+}
+
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, (Vec<u8>, Option<String>)> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first that came.
+    pub(super) fn start(&self) -> Vec<u8> {
+        self.notes().0.clone()
+    }
+
+    /// What the server has sent too much of.
+    pub(super) fn excess(&self) -> Option<String> {
+        self.notes().1.clone()
+    }
+}
+
+/// A stream that ends when it brings too much.
+#[derive(Debug)]
+pub(super) struct Bounded<S> {
+    stream: S,
+    scanner: Scanner,
+    received: Arc<Received>,
+    /// Bytes since the stream, or this, let the library wait.
+    turn: usize,
+}
+
+impl<S> Bounded<S> {
+    pub(super) fn new(stream: S, bounds: Arc<Bounds>, received: Arc<Received>) -> Self {
+        Self { stream, scanner: Scanner::new(bounds), received, turn: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.turn >= TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let room = buf.remaining().min(TURN);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+        let new = part.filled();
+        if read.is_pending() {
+            self.turn = 0;
+        }
+        ready!(read)?;
+        self.turn += new.len();
+        if self.received.bytes.fetch_add(new.len() as u64, Ordering::Relaxed) == 0 {
+            self.received.notes().0 = new[..new.len().min(512)].to_vec();
+        }
+        if let Err(why) = self.scanner.read(new) {
+            self.received.notes().1 = Some(why.clone());
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let n = new.len();
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanner(payload: usize, values: usize) -> Scanner {
+        let bounds = Bounds::new(payload);
+        bounds.values.store(values, Ordering::Relaxed);
+        bounds.bytes.store(payload, Ordering::Relaxed);
+        Scanner::new(bounds)
+    }
+
+    #[test]
+    fn what_keeps_to_the_protocol_passes_however_it_is_cut() {
+        let answers = b"%2\r\n+server\r\n+redis\r\n+modules\r\n*1\r\n%1\r\n+name\r\n$2\r\nbf\r\n+OK\r\n\
+            >3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$12\r\n*1\r\n$9999\r\nx\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n(99\r\n:-7\r\n\
+            -ERR no\r\n=5\r\ntxt:a\r\n*0\r\n*1\r\n*0\r\n~1\r\n:1\r\n|1\r\n+k\r\n+v\r\n*2\r\n:1\r\n:2\r\n!3\r\nERR\r\n";
+        for cut in 0..answers.len() {
+            let mut scanner = scanner(200, 20);
+            for _ in 0..3 {
+                scanner.read(&answers[..cut]).unwrap();
+                scanner.read(&answers[cut..]).unwrap();
+                assert!(scanner.is_between(), "{scanner:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_as_early_as_it_can_be() {
+        let endless = [b"+".to_vec(), vec![b'x'; LINE]].concat();
+        let nested = [b"*2\r\n".to_vec(), b"*1\r\n".repeat(DEPTH)].concat();
+        let many = [b"*9\r\n".to_vec(), b"*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n".repeat(9)].concat();
+        let long = [b"*9\r\n".to_vec(), b"$30\r\n0123456789012345678901234567\r\n\r\n".repeat(9)].concat();
+        for (bytes, why) in [
+            (&endless[..], "line"),
+            (&nested, "lists within"),
+            (&many, "values"),
+            (&long, "more than 200 bytes"),
+            (b"$201\r\n", "has 201 bytes"),
+            (b"$99999999999999999999999999\r\n", "bytes, 200 are taken"),
+            (b"*99999999999999999999999999\r\n", "values, 40 are taken"),
+            (b"%21\r\n", "values"),
+            (b">41\r\n", "values"),
+            (&b"HTTP/1.1 400\r\n".repeat(LINE / 14 + 2), "protocol"),
+        ] {
+            let error = scanner(200, 40).read(bytes).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A broker that misbehaves: what it sends is bounded in memory, and reported.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+use sprocket_core::broker::{BrokerConfig, FromBroker, connect};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Memory that a node may take beside what it had before.
+const MEMORY: usize = 64 << 20;
+/// How long a broker floods one that goes on taking it.
+const FLOOD: Duration = Duration::from_millis(1500);
+/// How long a node may take to notice, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const INFO: &str = "INFO {\"server_id\":\"x\",\"version\":\"2.10.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576}\r\n";
+/// Answers to the greeting, to `INFO`, and to `SCRIPT LOAD`.
+const HELLO: &str = "%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n$0\r\n\r\n$4\r\nabcd\r\n";
+
+struct Case {
+    name: &'static str,
+    scheme: &'static str,
+    /// Said at once.
+    first: &'static str,
+    /// Said when the node has said something: it waits for some answers.
+    then: &'static str,
+    head: &'static str,
+    /// Again and again.
+    flood: &'static str,
+    /// The report of the node; empty if it may go on.
+    reason: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "redis, a line",
+        scheme: "redis",
+        first: "",
+        then: "",
+        head: "+",
+        flood: "x",
+        reason: "a line has more",
+    },
+    Case {
+        name: "redis, a list",
+        scheme: "redis",
+        first: "",
+        then: "",
+        head: "*1000000000\r\n",
+        flood: ":1\r\n",
+        reason: "values",
+    },
+    Case {
+        name: "redis, a text",
+        scheme: "redis",
+        first: "",
+        then: HELLO,
+        head: "$2000000000\r\n",
+        flood: "x",
+        reason: "has 2000000000 bytes",
+    },
+    Case {
+        name: "redis, lists within lists",
+        scheme: "redis",
+        first: "",
+        then: HELLO,
+        head: "",
+        flood: "*1\r\n",
+        reason: "lists within lists",
+    },
+    Case {
+        name: "redis, a map",
+        scheme: "redis",
+        first: "",
+        then: HELLO,
+        head: "%16000\r\n",
+        flood: "*1\r\n:1\r\n",
+        reason: "values",
+    },
+    Case {
+        name: "nats, a first line",
+        scheme: "nats",
+        first: "INFO {",
+        then: "",
+        head: "",
+        flood: "x",
+        reason: "not speak the protocol",
+    },
+    Case {
+        name: "nats, a line",
+        scheme: "nats",
+        first: INFO,
+        then: "PONG\r\n",
+        head: "MSG ",
+        flood: "x",
+        reason: "without a message",
+    },
+    Case {
+        name: "nats, a payload",
+        scheme: "nats",
+        first: INFO,
+        then: "PONG\r\n",
+        head: "MSG a 1 2000000000\r\n",
+        flood: "x",
+        reason: "without a message",
+    },
+    Case {
+        name: "nats, messages for nobody",
+        scheme: "nats",
+        first: INFO,
+        then: "PONG\r\n",
+        head: "",
+        flood: "MSG a 999 0\r\n\r\n",
+        reason: "without a message",
+    },
+    Case {
+        name: "nats, tiny messages",
+        scheme: "nats",
+        first: INFO,
+        then: "PONG\r\n",
+        head: "",
+        flood: "MSG a 1 0\r\n\r\n",
+        reason: "",
+    },
+    Case {
+        name: "nats, pings",
+        scheme: "nats",
+        first: INFO,
+        then: "PONG\r\n",
+        head: "",
+        flood: "PING\r\n",
+        reason: "without a message",
+    },
+];
+
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// Serves one connection until it ends or nobody wants it any more.
+fn misbehave(mut stream: TcpStream, case: &Case, flood: &[u8], stop: &AtomicBool) {
+    stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let _ = stream.write_all(case.first.as_bytes());
+    if !case.then.is_empty() {
+        let begun = Instant::now();
+        while !matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+            if stop.load(Ordering::Relaxed) || begun.elapsed() > PATIENCE {
+                return;
+            }
+        }
+    }
+    let _ = stream.write_all(case.then.as_bytes());
+    let _ = stream.write_all(case.head.as_bytes());
+    let mut at = 0;
+    while !stop.load(Ordering::Relaxed) {
+        match stream.write(&flood[at..]) {
+            Ok(n) => at = (at + n) % flood.len(),
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn run(case: &Case) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("{}://{}", case.scheme, listener.local_addr().unwrap());
+    let flood = case.flood.repeat((256 << 10) / case.flood.len());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        /// Lets the broker end, also when the test fails.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream.set_nonblocking(false).unwrap();
+                        misbehave(stream, case, flood.as_bytes(), &stop);
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        });
+        let before = memory();
+        let (node, mut events) = connect(BrokerConfig::new(&url), 7);
+        let (begun, mut reported, mut most) = (Instant::now(), String::new(), 0);
+        loop {
+            while let Ok(event) = events.try_recv() {
+                if let FromBroker::State { connected: false, reason } = event {
+                    reported = reason;
+                }
+            }
+            most = most.max(memory().saturating_sub(before));
+            // For NATS one looks how much was read, when the library has read what the socket held.
+            let allowed = if case.scheme == "nats" { 2 * MEMORY } else { MEMORY };
+            assert!(most < allowed, "{}: {} MiB", case.name, most >> 20);
+            let over = begun.elapsed() > FLOOD && (case.reason.is_empty() || !reported.is_empty());
+            if over || begun.elapsed() > PATIENCE {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        drop(node);
+        assert!(reported.contains(case.reason), "{}: {reported:?}", case.name);
+        println!("{}: {} KiB, {reported:?}", case.name, most >> 10);
+    });
+}
+
+#[test]
+fn whatever_a_broker_sends_memory_is_bounded() {
+    CASES.iter().for_each(run);
+}
