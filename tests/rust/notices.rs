@@ -39,9 +39,10 @@ fn number(line: &Line, name: &str) -> u64 {
     }
 }
 
-/// Lines and refused requests up to the end of the server.
-fn all(server: &Server) -> (Vec<Line>, usize) {
-    server.stop(Duration::ZERO);
+/// Lines and refused requests up to the end of the server. After the grace period, refused requests are
+/// not handed out any more.
+fn all(server: &Server, grace: Duration) -> (Vec<Line>, usize) {
+    server.stop(grace);
     let (mut lines, mut refused) = (Vec::new(), 0);
     loop {
         match next(server) {
@@ -63,7 +64,7 @@ fn nothing_comes_that_the_host_did_not_ask_for() {
     ] {
         let (server, address) = start(wants(interest));
         refuse(address);
-        let (found, told) = all(&server);
+        let (found, told) = all(&server, PATIENCE);
         assert_eq!((!found.is_empty(), told), (lines, refused), "{interest:?}");
         assert_eq!(server.stats().refused_origin, 1);
     }
@@ -76,7 +77,7 @@ fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
         let config = Config { io_threads, ..wants(Interest::LOG.and(Interest::REFUSED)) };
         let (server, address) = start(config);
         (0..FLOOD).for_each(|_| refuse(address));
-        let (lines, told) = all(&server);
+        let (lines, told) = all(&server, PATIENCE);
         let stats = server.stats();
         assert!(told <= 256, "{told} waited");
         assert_eq!(told as u64 + stats.refused_untold, FLOOD);
@@ -98,7 +99,7 @@ fn the_end_says_how_many_connections_of_all_threads_were_cut() {
     let (server, address) = start(Config { io_threads: 2, ..wants(Interest::LOG) });
     let clients: Vec<_> = (0..3).map(|_| open(address)).collect();
     (0..3).for_each(|_| drop(opened(&server)));
-    let (lines, _) = all(&server);
+    let (lines, _) = all(&server, Duration::ZERO);
     let last = lines.last().unwrap();
     assert_eq!((text(last, "event").as_str(), number(last, "cut")), ("server.stopped", 3));
     drop(clients);

@@ -10,6 +10,7 @@ use crate::env::State;
 use crate::error::ThreadDied;
 use crate::event::Event;
 use crate::queue::{Command, Item, Stopping};
+use crate::stats::Counters;
 
 /// Begins the end of a server from any thread, where its host may be too busy for it.
 #[derive(Debug, Clone)]
@@ -118,7 +119,10 @@ impl Server {
                 None
             }
             Item::Ending { .. } | Item::Presence => None,
-            Item::Notice(notice) if matches!(notice.1, Event::Refused(_)) => None,
+            Item::Notice(notice) if matches!(notice.1, Event::Refused(_)) => {
+                Counters::one(&self.state.counters.refused_untold);
+                None
+            }
             Item::RequestGone { .. } | Item::Notice(_) | Item::Closed(_) => Some(item),
             Item::Plain(event) => match *event {
                 Event::Open { .. }
