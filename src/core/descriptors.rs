@@ -45,7 +45,7 @@ pub struct Shares {
 }
 
 /// Shares out the descriptors of a process that may have `limit`, and has `used` open already. All
-/// shares together leave [`RESERVE`] to the application; each is at least 1.
+/// shares together leave `RESERVE` to the application; each is at least 1.
 pub fn share_out(limit: usize, used: usize, wanted: Wanted) -> Shares {
     let own = OWN + OWN_PER_THREAD * wanted.io_threads.max(1);
     let free = limit.saturating_sub(used).saturating_sub(own.saturating_add(RESERVE));
