@@ -79,7 +79,8 @@ $app = new class($loop) implements HttpServerInterface {
     {
         if (isset($this->paths[$conn->resourceId])) {
             $conn->send($piece);
-            $this->loop->futureTick(fn () => $this->flood($conn, $piece));
+            // Slowly enough for the head to leave before it is cut.
+            $this->loop->addTimer(0.001, fn () => $this->flood($conn, $piece));
         }
     }
 
