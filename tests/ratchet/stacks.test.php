@@ -182,4 +182,25 @@ check('a stack that hides its HttpServer is framed in PHP', function () {
     same(426, $status);
 });
 
+foreach (['white' => 'the native server', 'hidden' => 'React'] as $kind => $name) {
+    if (original()) {
+        continue;
+    }
+    check("a connection of $name knows the addresses and ports of both ends", function () use ($kind) {
+        $server = new ServerProcess('stacks', [$kind]);
+        $client = Client::open($server->port);
+        $client->text('where');
+        $port = parse_url('tcp://' . stream_socket_get_name($client->socket, false), PHP_URL_PORT);
+        same("127.0.0.1 $port 127.0.0.1 $server->port", $client->nextText());
+    });
+}
+
+check("a component's own reason phrase is the body of a refusal without one", function () {
+    $server = new ServerProcess('stacks', ['phrase']);
+    foreach ([Client::request(), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] as $request) {
+        [$status, , $body] = exchange($server->port, $request);
+        same([403, original() ? '' : 'Your account is locked'], [$status, $body]);
+    }
+});
+
 finish();

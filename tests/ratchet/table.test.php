@@ -67,7 +67,11 @@ check('the same, strict', function () {
 check('the application names subprotocols, the client offers none', function () {
     $client = new Client(server('protocols')->port);
     $client->write(Client::request());
-    same('426', substr($client->head(), 9, 3));
+    [$status, $head, $body] = $client->response();
+    same(426, $status);
+    that((bool) preg_match('~^Upgrade: websocket\r?$~mi', $head), $head);
+    same(original(), in_array('sec-websocket-protocol', names($head)), 'the list in a header');
+    same(either('', 'No Sec-WebSocket-Protocols requested supported: soap, chat'), $body);
 });
 
 check('the first of the client\'s subprotocols that the application names', function () {
@@ -341,7 +345,10 @@ check('no HTTP at all', function () {
 check('no upgrade asked for: 426', function () {
     $client = new Client(server()->port);
     $client->write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    same('426', substr($client->head(), 9, 3));
+    [$status, $head, $body] = $client->response();
+    same(426, $status);
+    that((bool) preg_match('~^Upgrade: websocket\r?$~mi', $head), $head);
+    same(either('', 'Upgrade header MUST be provided'), $body);
 });
 
 check('App: a route without Origin is refused with 403, a foreign one too, the own one is not', function () {

@@ -25,6 +25,9 @@ class Echoing implements MessageComponentInterface
 
     public function onMessage(ConnectionInterface $from, $msg)
     {
+        if ($msg === 'where') {
+            return $from->send("$from->remoteAddress $from->remotePort $from->localAddress $from->localPort");
+        }
         if ($msg === 'throw') {
             throw new Exception('from the application');
         }
@@ -222,6 +225,16 @@ class ForeignConnection implements ConnectionInterface
     }
 }
 
+/** Says why in the status line alone. */
+class Locked extends Decorator
+{
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $conn->send("HTTP/1.1 403 Your account is locked\r\n\r\n");
+        $conn->close();
+    }
+}
+
 /** Refuses the client, and hands it on all the same. */
 class Careless extends Decorator
 {
@@ -366,6 +379,7 @@ $app = match ($kind) {
     'meter' => new HttpServer(new Meter($ws)),
     'foreign' => new HttpServer(new Foreign($ws, $loop)),
     'careless' => new HttpServer(new Careless($ws)),
+    'phrase' => new HttpServer(new Locked($ws)),
     'page' => new HttpServer(new Page($loop)),
     'routes' => new HttpServer(new Ratchet\Http\Router($matcher)),
     'watch' => new HttpServer(new Watching(new Pinging())),

@@ -325,7 +325,7 @@ final class Engine
      */
     private function begin(Exchange $exchange): Link
     {
-        $link = new Link($this, self::nextId(), $exchange->request->remoteAddress(), $exchange);
+        $link = new Link($this, self::nextId(), $exchange);
         $this->waiting[$link->resourceId] = $link;
         $this->guard($link, function () use ($link, $exchange): void {
             $this->app->onOpen($link);

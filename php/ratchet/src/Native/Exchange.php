@@ -4,6 +4,7 @@ namespace Ratchet\Native;
 
 use GuzzleHttp\Psr7\Message;
 use GuzzleHttp\Psr7\Request as PsrRequest;
+use GuzzleHttp\Psr7\Response as PsrResponse;
 use Psr\Http\Message\RequestInterface;
 use Sprocket\Handshake;
 use Sprocket\Request;
@@ -207,7 +208,7 @@ final class Exchange
         $head = $end === false ? $raw : substr($raw, 0, $end);
         $body = $end === false ? '' : substr($raw, $end + 4);
         $lines = explode("\r\n", $head);
-        if (!preg_match('~^HTTP/1\.[01] ([2-5]\d\d)\b~', (string) array_shift($lines), $match)) {
+        if (!preg_match('~^HTTP/1\.[01] ([2-5]\d\d)\b *(.*)~', (string) array_shift($lines), $match)) {
             return null;
         }
         $headers = [];
@@ -224,7 +225,22 @@ final class Exchange
             }
         }
 
-        return [(int) $match[1], $headers, $chunked ? self::dechunk($body) : $body];
+        $body = $chunked ? self::dechunk($body) : $body;
+
+        return [(int) $match[1], $headers, $body === '' ? self::reason((int) $match[1], $match[2], $headers) : $body];
+    }
+
+    /**
+     * A component's own reason phrase as the body of a refusal without one: the native server
+     * writes the standard phrases, and HTTP/2 has none.
+     */
+    private static function reason(int $status, string $phrase, array $headers): string
+    {
+        $types = array_change_key_case($headers);
+        $own = $status >= 400 && !isset($types['content-type'])
+            && strcasecmp($phrase, (new PsrResponse($status))->getReasonPhrase()) !== 0;
+
+        return $own ? $phrase : '';
     }
 
     /**

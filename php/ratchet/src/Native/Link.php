@@ -23,6 +23,15 @@ use Sprocket\Connection;
  */
 final class Link extends IoConnection
 {
+    /** @var int */
+    public $remotePort;
+
+    /** @var string */
+    public $localAddress;
+
+    /** @var int */
+    public $localPort;
+
     /** The request, until it is answered. */
     public ?Exchange $__exchange;
 
@@ -53,10 +62,14 @@ final class Link extends IoConnection
     /** A frame that a component has begun to write. */
     private ?Frame $__frame = null;
 
-    public function __construct(public readonly Engine $__engine, int $id, string $address, Exchange $exchange)
+    public function __construct(public readonly Engine $__engine, int $id, Exchange $exchange)
     {
         $this->resourceId = $id;
-        $this->remoteAddress = $address;
+        $request = $exchange->request;
+        $this->remoteAddress = $request->remoteAddress();
+        $this->remotePort = $request->remotePort();
+        $this->localAddress = $request->localAddress();
+        $this->localPort = $request->localPort();
         $this->__exchange = $exchange;
     }
 

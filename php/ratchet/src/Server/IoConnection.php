@@ -7,6 +7,13 @@ use React\Socket\ConnectionInterface as ReactConnection;
 
 /**
  * The innermost connection, which holds the dynamic properties of all layers around it.
+ *
+ * Three of them are set beside the declared ones. They are not declared, so that a subclass may
+ * declare its own.
+ *
+ * @property int    $remotePort   Port of the client; 0 on a Unix socket.
+ * @property string $localAddress IP address that the client connected to; empty on a Unix socket.
+ * @property int    $localPort    Port that the client connected to; 0 on a Unix socket.
  */
 #[\AllowDynamicProperties]
 class IoConnection implements ConnectionInterface

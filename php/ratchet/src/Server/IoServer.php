@@ -108,9 +108,8 @@ class IoServer
     {
         $inner = new IoConnection($conn);
         $inner->resourceId = Engine::nextId();
-        $address = (string) $conn->getRemoteAddress();
-        $host = parse_url(str_contains($address, '://') ? $address : "tcp://$address", PHP_URL_HOST);
-        $inner->remoteAddress = trim((string) $host, '[]');
+        [$inner->remoteAddress, $inner->remotePort] = self::parts($conn->getRemoteAddress());
+        [$inner->localAddress, $inner->localPort] = self::parts($conn->getLocalAddress());
         self::attach($conn, $inner);
 
         $this->guard($conn, fn () => $this->app->onOpen($inner));
@@ -173,6 +172,16 @@ class IoServer
     public static function loop(): LoopInterface
     {
         return class_exists(Factory::class) ? Factory::create() : Loop::get();
+    }
+
+    /**
+     * @return array{string, int} Address and port of a React address; an empty one and 0 if it has none.
+     */
+    private static function parts(?string $address): array
+    {
+        $parts = parse_url(str_contains((string) $address, '://') ? $address : "tcp://$address");
+
+        return [trim((string) ($parts['host'] ?? ''), '[]'), (int) ($parts['port'] ?? 0)];
     }
 
     private function guard($conn, \Closure $callback): void

@@ -121,9 +121,14 @@ class ServerNegotiator implements NegotiatorInterface
         if ($agreed !== []) {
             $headers['Sec-WebSocket-Protocol'] = $agreed[0];
         } elseif ($this->strict && ($offered !== [''] || $this->subProtocols !== [])) {
-            $ours = $this->subProtocols === [] ? [] : ['Sec-WebSocket-Protocol' => implode(', ', $this->subProtocols)];
+            $reason = 'No Sec-WebSocket-Protocols requested supported';
+            if ($this->subProtocols === []) {
+                return new Response(426, $this->upgrade(), null, '1.1', $reason);
+            }
+            $ours = implode(', ', $this->subProtocols);
 
-            return new Response(426, $this->upgrade() + $ours, null, '1.1', 'No Sec-WebSocket-Protocols requested supported');
+            // The native server does not send the header.
+            return new Response(426, $this->upgrade() + ['Sec-WebSocket-Protocol' => $ours], "$reason: $ours", '1.1', $reason);
         }
         $response = new Response(101, $headers);
         if (!$this->deflate) {
