@@ -415,4 +415,27 @@ check('a message of more than a quarter of memory_limit: 1009', function () {
     same([8, 1009], [$frame[0] ?? null, unpack('n', $frame[1] ?? '??')[1]]);
 });
 
+if (!original()) {
+    // Ratchet keeps what it sends until PHP runs out of memory.
+    foreach (['-1', '64M'] as $limit) {
+        check("a client that reads nothing is closed with 1013 before 16 MiB wait for it (memory_limit $limit)", function () use ($limit) {
+            $server = new ServerProcess('table', ['plain'], ['memory_limit' => $limit]);
+            $client = Client::open($server->port);
+            for ($i = 0; $i < 64; $i++) {
+                $client->text('scalar:str_repeat("x", 1 << 20)');
+            }
+            same(1013, $server->wait('close')[1]);
+            preg_match('~VmHWM:\s+(\d+)~', file_get_contents("/proc/$server->pid/status"), $match);
+            that((int) $match[1] < 80 << 10, "the server has had $match[1] KiB");
+        });
+    }
+
+    check('a message of more than 16 MiB passes where nothing waits', function () {
+        $server = new ServerProcess('table', ['plain'], ['memory_limit' => '-1']);
+        $client = Client::open($server->port);
+        $client->text('scalar:str_repeat("x", 20 << 20)');
+        same(20 << 20, strlen($client->nextText(30)));
+    });
+}
+
 finish();

@@ -4,11 +4,13 @@ namespace Ratchet\Native;
 
 use Ratchet\ComponentInterface;
 use Ratchet\Http\HttpServer;
+use Ratchet\Http\NoOpHttpServerController;
 use Ratchet\Http\OriginCheck;
 use Ratchet\Http\Router;
 use Ratchet\Server\IpBlackList;
 use Ratchet\Session\SessionProvider;
 use Ratchet\WebSocket\WsServer;
+use Symfony\Component\Routing\Matcher\UrlMatcher;
 
 /**
  * What can be told of a stack of components without running it.
@@ -22,6 +24,9 @@ final class ComponentTree
         IpBlackList::class => '_decorating',
         SessionProvider::class => '_app',
     ];
+
+    /** Components that refuse a request with a body, or leave it alone. */
+    private const BODILESS = [WsServer::class, NoOpHttpServerController::class];
 
     /** @var array<class-string, string> Class that declares onMessage, by class. */
     private static array $declaring = [];
@@ -80,6 +85,40 @@ final class ComponentTree
     }
 
     /**
+     * Whether a component of the application may take the body of a plain request. The components
+     * of this package never do; a class that overrides their callbacks may.
+     */
+    public static function takesBodies(ComponentInterface $root): bool
+    {
+        $seen = [];
+        $queue = [$root];
+        while ($component = array_shift($queue)) {
+            if (isset($seen[spl_object_id($component)])) {
+                continue;
+            }
+            $seen[spl_object_id($component)] = $component;
+            $handler = self::requestHandler($component::class);
+            if (in_array($handler, self::BODILESS, true)) {
+                continue;
+            }
+            $next = match (true) {
+                $handler === Router::class => self::controllers(self::read($component, Router::class, '_matcher')),
+                isset(self::NEXT[$handler]) => [self::read($component, $handler, self::NEXT[$handler])],
+                default => [null],
+            };
+            foreach ($next as $candidate) {
+                if ($candidate instanceof ComponentInterface) {
+                    $queue[] = $candidate;
+                } elseif (!is_string($candidate) || !in_array(self::requestHandler($candidate), self::BODILESS, true)) {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+
+    /**
      * What an application allows the head of a request to be: `$maxSize` of the parser.
      */
     public static function maxHeaderSize(HttpServer $http): int
@@ -94,6 +133,35 @@ final class ComponentTree
     {
         return self::$declaring[$component::class]
             ??= (new \ReflectionMethod($component, 'onMessage'))->getDeclaringClass()->name;
+    }
+
+    /**
+     * The class that declares both callbacks that a request passes through; empty if these are two.
+     */
+    private static function requestHandler(string $class): string
+    {
+        if (!is_subclass_of($class, ComponentInterface::class) || !method_exists($class, 'onMessage')) {
+            return '';
+        }
+        $open = (new \ReflectionMethod($class, 'onOpen'))->getDeclaringClass()->name;
+
+        return $open === (new \ReflectionMethod($class, 'onMessage'))->getDeclaringClass()->name ? $open : '';
+    }
+
+    /**
+     * The controllers of a router's routes: components, or names of classes. A matcher other than
+     * Symfony's own may know more of them than can be listed.
+     *
+     * @return list<mixed>
+     */
+    private static function controllers(mixed $matcher): array
+    {
+        if (!$matcher instanceof UrlMatcher || $matcher::class !== UrlMatcher::class) {
+            return [null];
+        }
+        $routes = self::read($matcher, UrlMatcher::class, 'routes')->all();
+
+        return array_map(static fn ($route) => $route->getDefault('_controller'), array_values($routes));
     }
 
     private static function read(object $object, string $class, string $property): mixed

@@ -218,7 +218,7 @@ final class Engine
         if ($this->listener->isClosed()) {
             return;
         }
-        $options = Settings::options($this->http, $this->listener, KeepAlive::take($this->loop));
+        $options = Settings::options($this->app, $this->http, $this->listener, KeepAlive::take($this->loop));
         $this->server = new Server($this->listener->endpoint(), $options);
         $this->server
             ->onUpgrade(function (Handshake $handshake): void {
@@ -242,6 +242,7 @@ final class Engine
             ->onError(static function (\Throwable $e): void {
                 Failure::report($e, 'a callback');
             });
+        RefusedBody::watch($this->server, $options->maxBodySize);
         try {
             $this->server->start();
         } catch (TlsException $e) {

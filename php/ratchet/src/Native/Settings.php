@@ -2,6 +2,7 @@
 
 namespace Ratchet\Native;
 
+use Ratchet\ComponentInterface;
 use Ratchet\Http\HttpServer;
 use Sprocket\Options;
 
@@ -9,7 +10,8 @@ use Sprocket\Options;
  * Limits and timeouts of the native server below the Ratchet API.
  *
  * The defaults keep to what Ratchet does: no pings unless a WsServer asks for them, messages as
- * large as the memory limit bears, a wide send buffer, a minute for an answer. `set()` changes any argument of
+ * large as the memory limit bears, a wide send buffer, a minute for an answer. Bodies of plain requests
+ * are admitted only where a component may take them, up to 1 MiB. `set()` changes any argument of
  * {@see Options} by its name, before the loop runs:
  *
  * ```php
@@ -23,6 +25,12 @@ final class Settings
 
     /** What one message may be where memory_limit sets no bounds. */
     private const UNLIMITED = 1 << 28;
+
+    /** Bytes of the body of a plain request, where a component may take it. */
+    private const BODY = 1 << 20;
+
+    /** Bytes that may wait for one slow client, unless a quarter of memory_limit is more. */
+    private const SEND_BUFFER = 16 << 20;
 
     /** @var array<string, mixed> */
     private static array $overrides = [];
@@ -57,25 +65,25 @@ final class Settings
     }
 
     /**
-     * The options of one server.
+     * The options of the server for one stack of components.
      *
      * @throws \Sprocket\InvalidOption
      */
-    public static function options(HttpServer $http, Listener $listener, ?float $pingInterval): Options
+    public static function options(ComponentInterface $app, HttpServer $http, Listener $listener, ?float $pingInterval): Options
     {
-        $memory = min(self::MAX_SIZE, MemoryLimit::quarter() ?? self::UNLIMITED);
+        $quarter = MemoryLimit::quarter();
         $defaults = [
             'maxConnections' => $listener->limit,
-            'maxMessageSize' => $memory,
+            'maxMessageSize' => min(self::MAX_SIZE, $quarter ?? self::UNLIMITED),
             'maxHeaderSize' => max(16384, min(1048576, ComponentTree::maxHeaderSize($http))),
-            'maxBodySize' => $memory,
+            'maxBodySize' => ComponentTree::takesBodies($app) ? self::BODY : 0,
             // Ratchet's components may answer a request whenever they like.
             'handshakeTimeout' => 60.0,
             'pingInterval' => $pingInterval ?? 0.0,
             'pingTimeout' => $pingInterval ?? 20.0,
             // Ratchet does not wait for the peer's close frame at all; a browser answers at once.
             'closeTimeout' => 1.0,
-            'sendBufferLimit' => max(16 << 20, $memory),
+            'sendBufferLimit' => max(self::SEND_BUFFER, min(self::MAX_SIZE, $quarter ?? 0)),
             // OriginCheck decides, where an application has one.
             'origins' => ['*'],
             'tls' => $listener->tls,

@@ -1,0 +1,36 @@
+<?php
+
+namespace Ratchet\Native;
+
+use Sprocket\Request;
+use Sprocket\Server;
+
+/**
+ * Tells the operator once that a request was refused because of its body: Ratchet has no such
+ * limit, and a component that is never called can't tell.
+ */
+final class RefusedBody
+{
+    /**
+     * @param int $limit The server's `maxBodySize`.
+     */
+    public static function watch(Server $server, int $limit): void
+    {
+        if (Settings::logger() !== null) {
+            // The native server writes a line for each such request.
+            return;
+        }
+        $server->onRefused(static function (Request $request, int $status) use ($server, $limit): void {
+            if ($status !== 413) {
+                return;
+            }
+            $server->onRefused(null);
+            $why = $limit === 0
+                ? 'no component of this application takes bodies'
+                : "its body is larger than $limit bytes";
+            $message = "A request was refused with 413, and so are further ones: $why. "
+                . "Ratchet\Native\Settings::set(['maxBodySize' => …]) sets another limit";
+            Log::write('notice', 'body.refused', $message);
+        });
+    }
+}
