@@ -288,15 +288,33 @@ check('a Unix socket', function () {
     unlink($path);
 });
 
-check('LimitingServer', function () {
-    $server = new ServerProcess('loops', ['limit']);
+check('LimitingServer: React serves it, with a line in the log, and it lists and refuses connections', function () {
+    $server = new ServerProcess('loops', ['limit'], ['log_errors' => '1', 'error_log' => '']);
     $one = Client::open($server->port);
     $two = Client::open($server->port);
     $three = new Client($server->port);
     $three->write(Client::request());
-    that(!str_contains($three->head(2), ' 101 '), 'the third is refused');
-    $one->text('first');
-    same('first', $one->nextText());
+    that(str_contains($server->wait('limited')[1], 'limit'), 'error');
+    that(!str_contains($three->head(), ' 101 '), 'the third is refused');
+    foreach (['first' => 'first', 'connections' => '2'] + (original() ? [] : ['native' => 'no']) as $text => $answer) {
+        $one->text($text);
+        same($answer, $one->nextText());
+    }
+    $server->isRunning();
+    that(original() || str_contains($server->stderr, 'it is a LimitingServer'), $server->stderr);
+});
+
+check('LimitingServer with pauseOnLimit: who is too many waits until another one leaves', function () {
+    $server = new ServerProcess('loops', ['pause']);
+    $one = Client::open($server->port);
+    $two = Client::open($server->port);
+    $three = new Client($server->port);
+    $three->write(Client::request());
+    $one->text('connections');
+    same(['2', ''], [$one->nextText(), $three->head(0.3)]);
+    $two->close();
+    that(str_contains($three->head(), ' 101 '), 'it gets in');
+    same(0, $server->count('limited', 0));
 });
 
 finish();

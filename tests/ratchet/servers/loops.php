@@ -56,12 +56,17 @@ $http = new HttpServer(new WsServer($application));
 $socket = match ($kind) {
     'tls' => new React\Socket\SecureServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), $loop, json_decode($argv[2], true)),
     'unix' => new React\Socket\UnixServer($argv[2], $loop),
-    'limit' => new React\Socket\LimitingServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), 2),
+    'limit', 'pause' => new React\Socket\LimitingServer(new React\Socket\TcpServer('127.0.0.1:0', $loop), 2, $kind === 'pause'),
     default => listen('127.0.0.1:0', $loop),
 };
 $server = new IoServer($http, $socket, $loop);
 
 switch ($kind) {
+    case 'limit':
+    case 'pause':
+        $socket->on('error', fn (Exception $e) => tell('limited', $e->getMessage()));
+        $application->command = fn ($msg, $from) => $msg === 'connections' && $from->send((string) count($socket->getConnections()));
+        break;
     case 'timers':
         // Sends outside of any callback of the server, and a stream of PHP's own.
         $loop->addPeriodicTimer(0.05, function () use ($application) {

@@ -3,6 +3,7 @@
 namespace Ratchet\Native;
 
 use React\EventLoop\LoopInterface;
+use React\Socket\LimitingServer;
 use React\Socket\ServerInterface;
 use Sprocket\Tls;
 
@@ -19,8 +20,8 @@ final class Listener
         private readonly bool $secure,
         /** With what certificates the native server does so; null: it can't, or need not. */
         public readonly ?Tls $tls,
-        /** Connections at once, where a LimitingServer says so. */
-        public readonly ?int $limit,
+        /** Whether a LimitingServer counts the connections, lists them, and reports those that it refuses. */
+        public readonly bool $counted,
         /** The loop that React's socket was made for. */
         public readonly ?LoopInterface $loop,
     ) {
@@ -33,10 +34,10 @@ final class Listener
     {
         $secure = false;
         $tls = null;
-        $limit = null;
+        $counted = false;
         $inner = $socket;
         while ($inner !== null && self::property($inner, 'master') === null) {
-            $limit = self::property($inner, 'limit') ?? $limit;
+            $counted = $counted || $inner instanceof LimitingServer;
             $next = self::property($inner, 'tcp');
             if ($next !== null) {
                 $secure = true;
@@ -52,7 +53,7 @@ final class Listener
             $endpoint,
             $secure || str_starts_with((string) $socket->getAddress(), 'tls://'),
             $tls,
-            is_int($limit) ? $limit : null,
+            $counted,
             $loop instanceof LoopInterface ? $loop : null,
         );
     }
@@ -62,7 +63,7 @@ final class Listener
      */
     public function isNative(): bool
     {
-        return !$this->secure || ($this->tls !== null && is_resource($this->endpoint));
+        return !$this->counted && (!$this->secure || ($this->tls !== null && is_resource($this->endpoint)));
     }
 
     /**

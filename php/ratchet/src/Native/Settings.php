@@ -73,7 +73,6 @@ final class Settings
     {
         $quarter = MemoryLimit::quarter();
         $defaults = [
-            'maxConnections' => $listener->limit,
             'maxMessageSize' => min(self::MAX_SIZE, $quarter ?? self::UNLIMITED),
             'maxHeaderSize' => max(16384, min(1048576, ComponentTree::maxHeaderSize($http))),
             'maxBodySize' => ComponentTree::takesBodies($app) ? self::BODY : 0,

@@ -7,6 +7,7 @@ use Ratchet\Native\ComponentTree;
 use Ratchet\Native\Engine;
 use Ratchet\Native\Failure;
 use Ratchet\Native\Listener;
+use Ratchet\Native\Log;
 use React\EventLoop\Factory;
 use React\EventLoop\Loop;
 use React\EventLoop\LoopInterface;
@@ -60,6 +61,14 @@ class IoServer
         $listener = $http === null ? null : Listener::of($socket);
         if (!$listener?->isNative()) {
             $socket->on('connection', [$this, 'handleConnect']);
+            if ($listener?->counted) {
+                // A logger may be set until the loop runs.
+                ($loop ?? $listener->loop)?->futureTick(static function (): void {
+                    $message = 'A socket is left to React: it is a LimitingServer, which needs React\'s connections. '
+                        . "Ratchet\Native\Settings::set(['maxConnections' => …]) limits those of a socket without one";
+                    Log::write('warning', 'socket.left_to_react', $message);
+                });
+            }
 
             return;
         }
