@@ -201,6 +201,10 @@ check("a component's own reason phrase is the body of a refusal without one", fu
         [$status, , $body] = exchange($server->port, $request);
         same([403, original() ? '' : 'Your account is locked'], [$status, $body]);
     }
+    [$status, , $body] = exchange($server->port, Client::request('/gone'));
+    same([410, original() ? '' : 'Gone'], [$status, $body]);
+    [$status, , $body] = exchange($server->port, "GET /gone HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    same([410, ''], [$status, $body]);
 });
 
 finish();

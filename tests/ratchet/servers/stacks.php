@@ -230,7 +230,8 @@ class Locked extends Decorator
 {
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
     {
-        $conn->send("HTTP/1.1 403 Your account is locked\r\n\r\n");
+        $gone = $request->getUri()->getPath() === '/gone';
+        $conn->send($gone ? "HTTP/1.1 410 Gone\r\n\r\n" : "HTTP/1.1 403 Your account is locked\r\n\r\n");
         $conn->close();
     }
 }

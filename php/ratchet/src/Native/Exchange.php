@@ -102,9 +102,9 @@ final class Exchange
      */
     public function answer(): bool
     {
-        [$status, $headers, $body] = self::parse($this->output) ?? [$this->fallback, [], ''];
+        [$status, $headers, $body, $phrase] = self::parse($this->output) ?? [$this->fallback, [], '', ''];
         try {
-            return $this->send($status, $body, $headers);
+            return $this->send($status, $body === '' ? $this->reason($status, $phrase, $headers) : $body, $headers);
         } catch (\ValueError $e) {
             $message = "a component's HTTP response can't be sent: {$e->getMessage()}";
             Log::write('error', 'response.invalid', ucfirst($message), ['exception' => $e], $message);
@@ -163,6 +163,19 @@ final class Exchange
         return $this->handshake !== null ? $this->handshake->isPending() : $this->response === null;
     }
 
+    /**
+     * The reason phrase as the body of a refusal without one: the native server writes the standard
+     * phrases, and HTTP/2 has none. A plain request gets only a component's own phrase; a handshake,
+     * whose refusal never has an empty body, any.
+     */
+    private function reason(int $status, string $phrase, array $headers): string
+    {
+        $standard = (new PsrResponse($status))->getReasonPhrase();
+        $tells = $this->handshake !== null || strcasecmp($phrase, $standard) !== 0;
+
+        return $tells && $status >= 400 && !isset(array_change_key_case($headers)['content-type']) ? $phrase : '';
+    }
+
     private function send(int $status, string $body, array $headers): bool
     {
         if ($this->handshake !== null) {
@@ -200,7 +213,8 @@ final class Exchange
     /**
      * Takes a raw HTTP/1 response apart.
      *
-     * @return array{int, array<string, list<string>>, string}|null Null if it is none.
+     * @return array{int, array<string, list<string>>, string, string}|null Status, headers, body and
+     *                                                                   reason phrase; null if it is none.
      */
     private static function parse(string $raw): ?array
     {
@@ -225,22 +239,7 @@ final class Exchange
             }
         }
 
-        $body = $chunked ? self::dechunk($body) : $body;
-
-        return [(int) $match[1], $headers, $body === '' ? self::reason((int) $match[1], $match[2], $headers) : $body];
-    }
-
-    /**
-     * A component's own reason phrase as the body of a refusal without one: the native server
-     * writes the standard phrases, and HTTP/2 has none.
-     */
-    private static function reason(int $status, string $phrase, array $headers): string
-    {
-        $types = array_change_key_case($headers);
-        $own = $status >= 400 && !isset($types['content-type'])
-            && strcasecmp($phrase, (new PsrResponse($status))->getReasonPhrase()) !== 0;
-
-        return $own ? $phrase : '';
+        return [(int) $match[1], $headers, $chunked ? self::dechunk($body) : $body, $match[2]];
     }
 
     /**
