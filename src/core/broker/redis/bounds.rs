@@ -1,6 +1,7 @@
 //! What a Redis server may send. The client library parses values of any size, depth and number, and
 //! reads as long as there is something to read; so the framing of RESP3 is followed below it.
 
+use futures_util::task::AtomicWaker;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,28 +17,90 @@ const DEPTH: usize = 32;
 const VALUES: usize = 16 << 10;
 /// Bytes of one answer beside the payloads in it.
 const BESIDE: usize = 1 << 20;
-/// Bytes that the library reads before what it has made of them is taken.
+/// Bytes that the library reads before the session takes the messages that they brought.
 const TURN: usize = 64 << 10;
 
-/// Limits of one answer or message.
+/// No limit.
+const ENDLESS: usize = usize::MAX;
+
+/// Limits of what the server sends, shared by the socket, the library's callback and the session.
 #[derive(Debug)]
 pub(super) struct Bounds {
+    /// Bytes of one answer or message.
     bytes: AtomicUsize,
+    /// Values of one answer or message.
     values: AtomicUsize,
+    /// Bytes that may still come in answer to what was asked. [`ENDLESS`] for a subscriber, to whom
+    /// the server sends what others publish.
+    left: AtomicUsize,
+    /// Messages that the library has made and the session has not taken.
+    waiting: AtomicUsize,
+    /// Wakes the library when the session has taken all of them.
+    reader: AtomicWaker,
 }
 
 impl Bounds {
     /// A payload of so many bytes, and what is around it.
     pub(super) fn new(payload: usize) -> Arc<Self> {
-        let bounds = Arc::new(Self { bytes: 0.into(), values: 0.into() });
+        let bounds = Arc::new(Self {
+            bytes: 0.into(),
+            values: 0.into(),
+            left: 0.into(),
+            waiting: 0.into(),
+            reader: AtomicWaker::new(),
+        });
         bounds.allow(payload, 0);
+        // The answers to the greeting have no payloads.
+        bounds.left.store(BESIDE, Ordering::Relaxed);
         bounds
     }
 
-    /// So many bytes of payloads from now on, and so many values.
+    /// One answer, which may have so many bytes of payloads and so many values.
     pub(super) fn allow(&self, payload: usize, values: usize) {
-        self.bytes.store(payload.saturating_add(BESIDE), Ordering::Relaxed);
+        let bytes = payload.saturating_add(BESIDE);
+        self.bytes.store(bytes, Ordering::Relaxed);
         self.values.store(values.saturating_add(VALUES), Ordering::Relaxed);
+        self.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Messages may come from now on, and the session takes them.
+    pub(super) fn subscribe(&self) {
+        self.left.store(ENDLESS, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_subscriber(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == ENDLESS
+    }
+
+    /// Counts bytes that have come. False: more than were asked for.
+    fn count(&self, bytes: usize) -> bool {
+        let rest = |left| if left == ENDLESS { Some(left) } else { usize::checked_sub(left, bytes) };
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok()
+    }
+
+    /// A message waits for the session.
+    pub(super) fn put(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The session has taken a message.
+    pub(super) fn taken(&self) {
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.reader.wake();
+        }
+    }
+
+    /// Waits until no message waits.
+    fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_taken() {
+            return Poll::Ready(());
+        }
+        self.reader.register(cx.waker());
+        if self.is_taken() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
     }
 }
 
@@ -227,7 +290,7 @@ pub(super) struct Bounded<S> {
     stream: S,
     scanner: Scanner,
     received: Arc<Received>,
-    /// Bytes since the stream, or this, let the library wait.
+    /// Bytes since the library last waited and the session had taken all messages.
     turn: usize,
 }
 
@@ -244,6 +307,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.turn >= TURN {
+            ready!(self.scanner.bounds.poll_taken(cx));
             self.turn = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -252,7 +316,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
         let new = part.filled();
-        if read.is_pending() {
+        if read.is_pending() && self.scanner.bounds.is_taken() {
             self.turn = 0;
         }
         ready!(read)?;
@@ -260,7 +324,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         if self.received.bytes.fetch_add(new.len() as u64, Ordering::Relaxed) == 0 {
             self.received.notes().0 = new[..new.len().min(512)].to_vec();
         }
-        if let Err(why) = self.scanner.read(new) {
+        let read = self.scanner.read(new).and_then(|()| {
+            let due = self.scanner.bounds.count(new.len());
+            if due { Ok(()) } else { Err("more than was asked for".to_owned()) }
+        });
+        if let Err(why) = read {
             self.received.notes().1 = Some(why.clone());
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
@@ -287,6 +355,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Waker;
+    use tokio::io::AsyncReadExt;
 
     fn scanner(payload: usize, values: usize) -> Scanner {
         let bounds = Bounds::new(payload);
@@ -307,6 +377,44 @@ mod tests {
                 scanner.read(&answers[cut..]).unwrap();
                 assert!(scanner.is_between(), "{scanner:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_stream_waits_until_the_session_has_taken_the_messages() {
+        let input = b"+OK\r\n".repeat(TURN);
+        let bounds = Bounds::new(0);
+        bounds.subscribe();
+        let mut stream = Bounded::new(&input[..], bounds.clone(), Arc::default());
+        let mut read = |times| {
+            let mut bytes = 0;
+            for _ in 0..times {
+                let mut part = [0; 8 << 10];
+                let mut part = ReadBuf::new(&mut part);
+                let mut cx = Context::from_waker(Waker::noop());
+                let _ = Pin::new(&mut stream).poll_read(&mut cx, &mut part);
+                bytes += part.filled().len();
+            }
+            bytes
+        };
+        bounds.put();
+        assert_eq!(read(100), TURN);
+        bounds.put();
+        bounds.taken();
+        assert_eq!(read(1), 0);
+        bounds.taken();
+        // One call to let the session have its turn.
+        assert_eq!(read(2), 8 << 10);
+    }
+
+    #[tokio::test]
+    async fn the_stream_ends_when_more_comes_than_was_asked_for() {
+        let input = b"+OK\r\n".repeat(2 * BESIDE / 5);
+        for (payload, taken) in [(0, false), (BESIDE, true)] {
+            let bounds = Bounds::new(0);
+            bounds.allow(payload, 0);
+            let mut stream = Bounded::new(&input[..], bounds, Arc::default());
+            assert_eq!(stream.read_to_end(&mut Vec::new()).await.is_ok(), taken);
         }
     }
 

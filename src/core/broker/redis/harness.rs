@@ -19,7 +19,7 @@ pub(crate) fn run(mut stream: &[u8]) {
             let _ = replay_of(value);
             continue;
         };
-        let heard = names.pushed(PushInfo { kind, data });
+        let Ok(heard) = names.pushed(PushInfo { kind, data }) else { return };
         if let Heard::Message { body, .. } | Heard::Broadcast(body) | Heard::Control(body) = heard {
             assert!(body.binary || std::str::from_utf8(&body.payload).is_ok(), "text that is none");
         }

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
-    ServerError, Value,
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerError,
+    Value,
 };
 use std::sync::Arc;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use super::bounds::{Bounded, Bounds, Received};
+use super::pushes::Sender;
 use crate::broker::dial::{connect, secure};
 use crate::broker::url::{BrokerUrl, Place};
 use crate::broker::wire::BATCH;
@@ -32,11 +32,11 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Connects and introduces itself. What the server says without being asked goes to `pushes`.
+    /// Connects and introduces itself. Messages that come without being asked for go to `pushes`.
     pub(super) async fn open(
         url: &BrokerUrl,
         place: &Place,
-        pushes: Option<UnboundedSender<PushInfo>>,
+        pushes: Option<Sender>,
         bounds: Arc<Bounds>,
     ) -> Result<Self, String> {
         let mut stream = connect(place).await?;
@@ -97,15 +97,16 @@ impl Link {
     /// Which run of the server this is; an account that may not ask takes all for one.
     pub(super) async fn run(&mut self) -> Result<String, String> {
         let unknown = || "unknown".to_owned();
-        match self.call(redis::cmd("INFO").arg("server")).await {
+        match self.connection.send_packed_command(redis::cmd("INFO").arg("server")).await {
+            Ok(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(unknown()),
+            Ok(Value::ServerError(error)) => Err(format!("Redis refuses the connection: {}", words(&error))),
             Ok(info) => {
                 let info = text(info).unwrap_or_default();
                 let info = String::from_utf8_lossy(&info);
                 let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
                 Ok(run.map_or_else(unknown, |run| run.trim().to_owned()))
             }
-            Err(error) if error.starts_with("NOPERM") => Ok(unknown()),
-            Err(error) => Err(format!("Redis refuses the connection: {error}")),
+            Err(error) => Err(self.broken(&error)),
         }
     }
 }

@@ -16,18 +16,18 @@ mod bounds;
 pub(super) mod harness;
 pub(crate) mod link;
 mod names;
+mod pushes;
 mod reader;
 mod script;
 
 use bytes::Bytes;
-use redis::{Cmd, PushInfo, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 use super::envelope;
 use super::queue::{Item, Target};
@@ -38,6 +38,7 @@ use crate::patterns::Kind;
 use bounds::Bounds;
 use link::{Link, UNDER_WAY, text, words};
 use names::Names;
+use pushes::Pushes;
 use reader::keep;
 
 pub(super) use reader::Reader;
@@ -50,12 +51,13 @@ pub(super) async fn open(
     node: u64,
     largest: usize,
 ) -> Result<Box<dyn Wire>, String> {
-    let (pushes, pushed) = mpsc::unbounded_channel();
-    let mut link = Link::open(url, place, Some(pushes), Bounds::new(largest)).await?;
+    let bounds = Bounds::new(largest);
+    let (sender, pushes) = pushes::channel(bounds.clone());
+    let mut link = Link::open(url, place, Some(sender), bounds).await?;
     let run = link.run().await?;
     let script = link.call(redis::cmd("SCRIPT").arg("LOAD").arg(script::store())).await;
     let script = script.and_then(|sha| text(sha).ok_or_else(|| "no digest".to_owned()));
-    Ok(Box::new(Redis::new(prefix, node, run, script, link, pushed, largest)))
+    Ok(Box::new(Redis::new(prefix, node, run, script, link, pushes, largest)))
 }
 
 /// For what an answer is.
@@ -83,8 +85,8 @@ struct Redis {
     /// Digest of the script, or why there is none.
     script: Result<Bytes, String>,
     link: Link,
-    /// What was said without being asked, and confirmations of subscriptions.
-    pushed: mpsc::UnboundedReceiver<PushInfo>,
+    /// Messages, and confirmations of subscriptions.
+    pushes: Pushes,
     /// What waits to be sent, and about as many bytes.
     next: VecDeque<(Due, Cmd, usize)>,
     waiting: usize,
@@ -107,7 +109,7 @@ impl Redis {
         run: String,
         script: Result<Bytes, String>,
         link: Link,
-        pushed: mpsc::UnboundedReceiver<PushInfo>,
+        pushes: Pushes,
         largest: usize,
     ) -> Self {
         Self {
@@ -116,7 +118,7 @@ impl Redis {
             run,
             script,
             link,
-            pushed,
+            pushes,
             next: VecDeque::new(),
             waiting: 0,
             sent: VecDeque::new(),
@@ -222,9 +224,9 @@ impl Wire for Redis {
             if let Some(heard) = self.heard.pop_front() {
                 return Poll::Ready(Ok(heard));
             }
-            if let Poll::Ready(push) = self.pushed.poll_recv(cx) {
+            if let Poll::Ready(push) = self.pushes.poll_next(cx) {
                 match push {
-                    Some(push) => return Poll::Ready(Ok(self.names.pushed(push))),
+                    Some(push) => return Poll::Ready(self.names.pushed(push)),
                     // The answer that is due says why, if one is.
                     None if self.sent.is_empty() => return Poll::Ready(Err(ENDED.to_owned())),
                     None => {}
@@ -263,7 +265,9 @@ impl Wire for Redis {
     }
 
     fn begin(&mut self) {
+        self.pushes.begin();
         for channel in [self.names.everybody(), self.names.nodes()] {
+            self.names.asked(&channel);
             self.follow(Due::Subscribed("".into()), "SUBSCRIBE", &channel);
         }
     }
@@ -332,20 +336,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a port").port();
         let url = BrokerUrl::parse(&format!("redis://127.0.0.1:{port}")).expect("an address");
-        let (pushes, pushed) = mpsc::unbounded_channel();
-        let (link, server) = tokio::join!(
-            timeout(PATIENCE, Link::open(&url, &url.places[0], Some(pushes), Bounds::new(1 << 20))),
-            async {
+        let bounds = Bounds::new(1 << 20);
+        let (sender, pushes) = pushes::channel(bounds.clone());
+        let (link, server) =
+            tokio::join!(timeout(PATIENCE, Link::open(&url, &url.places[0], Some(sender), bounds)), async {
                 let (mut server, _) = listener.accept().await.expect("a client");
                 let mut hello = [0; 256];
                 let read = server.read(&mut hello).await.expect("a greeting");
                 assert!(String::from_utf8_lossy(&hello[..read]).contains("HELLO"));
                 server.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n").await.expect("it listens");
                 server
-            }
-        );
+            });
         let link = link.expect("it answers in time").expect("it was greeted");
-        (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushed, 1 << 20), server)
+        (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushes, 1 << 20), server)
     }
 
     async fn hear(redis: &mut Redis) -> Result<Heard, String> {

@@ -1,6 +1,6 @@
 //! Topics and patterns as channels and globs of Redis.
 
-use redis::{PushInfo, PushKind};
+use redis::{PushInfo, PushKind, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ pub(super) struct Names {
     /// Channels and globs, each with how many unsubscriptions the server has not confirmed: copies
     /// that come before are those of a subscription that is no more.
     leaving: HashMap<(Kind, Vec<u8>), usize>,
+    /// Bytes of the channels and globs that were subscribed to and the server has not confirmed. The
+    /// library keeps each name that the server confirms.
+    unconfirmed: usize,
 }
 
 /// Text that stands for itself in a pattern of Redis.
@@ -31,7 +34,7 @@ fn escape(text: &str, glob: &mut Vec<u8>) {
 
 impl Names {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), patterns: HashMap::new(), leaving: HashMap::new() }
+        Self { prefix: prefix.to_owned(), patterns: HashMap::new(), leaving: HashMap::new(), unconfirmed: 0 }
     }
 
     /// Where a topic or pattern is.
@@ -48,7 +51,24 @@ impl Names {
         if place.0 == Kind::Pattern {
             self.patterns.insert(place.1.clone(), name.clone());
         }
+        self.asked(&place.1);
         place
+    }
+
+    /// The server is asked for a subscription to this channel or glob, and confirms it.
+    pub(super) fn asked(&mut self, place: &[u8]) {
+        self.unconfirmed += place.len();
+    }
+
+    /// The server has confirmed a subscription.
+    fn confirmed(&mut self, place: Option<&Value>) -> Result<Heard, String> {
+        // The library keeps no other type.
+        let bytes = if let Some(Value::BulkString(place)) = place { place.len() } else { 0 };
+        match self.unconfirmed.checked_sub(bytes.max(1)) {
+            Some(rest) => self.unconfirmed = rest,
+            None => return Err("the server confirms subscriptions that were not asked for".to_owned()),
+        }
+        Ok(Heard::Nothing)
     }
 
     /// The opposite.
@@ -96,20 +116,23 @@ impl Names {
         Some(std::str::from_utf8(name).ok()?.to_owned())
     }
 
-    /// What was said without being asked.
-    pub(super) fn pushed(&mut self, PushInfo { kind, data }: PushInfo) -> Heard {
+    /// Reads a message or a confirmation; an error ends the connection.
+    pub(super) fn pushed(&mut self, PushInfo { kind, data }: PushInfo) -> Result<Heard, String> {
+        if matches!(kind, PushKind::Subscribe | PushKind::PSubscribe | PushKind::SSubscribe) {
+            return self.confirmed(data.first());
+        }
         let texts: Vec<_> = data.into_iter().map(|value| text(value).unwrap_or_default()).collect();
-        match (kind, texts.as_slice()) {
+        Ok(match (kind, texts.as_slice()) {
             (PushKind::Message, [channel, payload]) => {
                 let body = envelope::open(payload.clone());
                 if channel[..] == self.everybody() {
-                    return Heard::Broadcast(body);
+                    return Ok(Heard::Broadcast(body));
                 }
                 if channel[..] == self.nodes() {
-                    return Heard::Control(body);
+                    return Ok(Heard::Control(body));
                 }
                 if self.leaving.contains_key(&(Kind::Exact, channel.to_vec())) {
-                    return Heard::Nothing;
+                    return Ok(Heard::Nothing);
                 }
                 let topic = self.topic(channel);
                 let via = topic.as_deref().unwrap_or_default().into();
@@ -130,7 +153,7 @@ impl Names {
             (PushKind::Unsubscribe, [channel, ..]) => self.has_left((Kind::Exact, channel.to_vec())),
             (PushKind::PUnsubscribe, [glob, ..]) => self.has_left((Kind::Pattern, glob.to_vec())),
             _ => Heard::Nothing,
-        }
+        })
     }
 
     fn has_left(&mut self, name: (Kind, Vec<u8>)) -> Heard {
@@ -177,7 +200,7 @@ mod tests {
                     data.remove(0);
                 }
                 let data = data.into_iter().map(|part| Value::BulkString(part.to_vec())).collect();
-                matches!(names.pushed(PushInfo { kind, data }), Heard::Message { .. })
+                matches!(names.pushed(PushInfo { kind, data }), Ok(Heard::Message { .. }))
             };
             let (on, off) = match kind {
                 Kind::Pattern => (PushKind::PSubscribe, PushKind::PUnsubscribe),

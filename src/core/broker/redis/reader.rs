@@ -64,6 +64,8 @@ impl Reader {
         let beside = limits.messages.saturating_mul(BESIDE_ENTRY);
         self.bounds.allow(payloads.saturating_add(beside), limits.messages.saturating_mul(ENTRY_VALUES));
         let answer = self.link.call(&command).await?;
+        // The connection is kept, and nothing is asked for.
+        self.bounds.allow(0, 0);
         let strange = format!("the script answered {}", start(&answer));
         replay_of(answer).ok_or(strange)
     }
@@ -91,5 +93,47 @@ fn list<const N: usize>(value: Value) -> Option<[Value; N]> {
     match value {
         Value::Array(list) => list.try_into().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_kept_connection_takes_nothing_that_was_not_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async {
+            let (mut server, _) = listener.accept().await.unwrap();
+            let answers = [("LIB-VER", "%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n"), ("server\r\n", "$0\r\n\r\n")];
+            let mut heard = Vec::new();
+            for (question, answer) in
+                answers.into_iter().chain([("EVAL\r\n", "*3\r\n:1\r\n$3\r\n1-1\r\n*0\r\n")])
+            {
+                while !heard.windows(question.len()).any(|part| part == question.as_bytes()) {
+                    assert_ne!(server.read_buf(&mut heard).await.unwrap(), 0);
+                }
+                server.write_all(answer.as_bytes()).await.unwrap();
+            }
+            // The node ends the connection before it has all of it.
+            let flood = b">1\r\n+x\r\n".repeat(512 << 10);
+            server.write_all(&flood).await.is_err()
+        };
+        let node = async {
+            let url = BrokerUrl::parse(&format!("redis://{address}")).unwrap();
+            let mut reader = Reader::open(&url, &url.places[0], "p:").await.unwrap();
+            let largest = 16 << 20;
+            let first = reader.replay("t", "1-1", &History::default(), largest).await;
+            assert!(first.unwrap().complete);
+            reader
+        };
+        let both = async { tokio::join!(server, node) };
+        let (ended, mut reader) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        assert!(ended);
+        let error = reader.replay("t", "1-1", &History::default(), 16 << 20).await.unwrap_err();
+        assert!(error.ends_with("more than was asked for"), "{error}");
     }
 }
