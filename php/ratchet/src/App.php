@@ -7,6 +7,7 @@ use Ratchet\Http\HttpServerInterface;
 use Ratchet\Http\OriginCheck;
 use Ratchet\Http\Router;
 use Ratchet\Native\Log;
+use Ratchet\Native\Sockets;
 use Ratchet\Server\FlashPolicy;
 use Ratchet\Server\IoServer;
 use Ratchet\Wamp\WampServer;
@@ -66,13 +67,13 @@ class App
         if (extension_loaded('xdebug') && getenv('RATCHET_DISABLE_XDEBUG_WARN') === false) {
             Log::trigger('warning', 'xdebug.loaded', 'Xdebug is loaded and slows the server down: keep it off in production (RATCHET_DISABLE_XDEBUG_WARN=1 silences this)', E_USER_WARNING);
         }
-        $loop ??= IoServer::loop();
+        $loop ??= Sockets::loop();
 
         $this->httpHost = $httpHost;
         $this->port = $port;
         $this->routes = new RouteCollection();
         $router = new Router(new UrlMatcher($this->routes, new RequestContext()));
-        $this->_server = new IoServer(new HttpServer($router), IoServer::listen("$address:$port", $context, $loop), $loop);
+        $this->_server = new IoServer(new HttpServer($router), Sockets::listen("$address:$port", $context, $loop), $loop);
 
         $this->policyAddress = (int) $port === 80 ? '0.0.0.0:843' : '127.0.0.1:8843';
         // Made by __get() at the first access.
@@ -89,7 +90,7 @@ class App
             $this->policy->addAllowedAccess($this->httpHost, 80);
             $this->policy->addAllowedAccess($this->httpHost, $this->port);
             $loop = $this->_server->loop;
-            $this->flashServer = new IoServer($this->policy, IoServer::listen($this->policyAddress, [], $loop), $loop);
+            $this->flashServer = new IoServer($this->policy, Sockets::listen($this->policyAddress, [], $loop), $loop);
 
             return $this->flashServer;
         }

@@ -38,26 +38,49 @@ final class ComponentTree
      */
     public static function httpServer(ComponentInterface $root): ?HttpServer
     {
-        $seen = [];
-        $queue = [$root];
-        while ($component = array_shift($queue)) {
+        foreach (self::components($root) as [$component]) {
             if ($component instanceof HttpServer) {
                 return $component;
-            }
-            if (isset($seen[spl_object_id($component)])) {
-                continue;
-            }
-            $seen[spl_object_id($component)] = $component;
-            foreach (self::properties($component) as $value) {
-                foreach (is_array($value) ? $value : [$value] as $candidate) {
-                    if ($candidate instanceof ComponentInterface) {
-                        $queue[] = $candidate;
-                    }
-                }
             }
         }
 
         return null;
+    }
+
+    /**
+     * The components of a stack, the outer ones first, those of a router's routes included.
+     *
+     * @return iterable<array{ComponentInterface|class-string, bool}> Each one, and whether a WsServer is outside of it.
+     */
+    public static function components(ComponentInterface $root): iterable
+    {
+        $seen = [];
+        $queue = [[$root, false]];
+        while ($entry = array_shift($queue)) {
+            [$component, $framed] = $entry;
+            $key = is_string($component) ? $component : spl_object_id($component);
+            if (isset($seen[$key])) {
+                continue;
+            }
+            $seen[$key] = true;
+            yield $entry;
+            if (is_string($component)) {
+                continue;
+            }
+            $framed = $framed || $component instanceof WsServer;
+            $candidates = [];
+            foreach (self::properties($component) as $value) {
+                array_push($candidates, ...array_filter(is_array($value) ? array_values($value) : [$value], 'is_object'));
+            }
+            if ($component instanceof Router) {
+                array_push($candidates, ...self::controllers(self::read($component, Router::class, '_matcher')));
+            }
+            foreach ($candidates as $candidate) {
+                if ((is_object($candidate) || is_string($candidate)) && is_subclass_of($candidate, ComponentInterface::class)) {
+                    $queue[] = [$candidate, $framed];
+                }
+            }
+        }
     }
 
     /**
@@ -164,22 +187,27 @@ final class ComponentTree
         return array_map(static fn ($route) => $route->getDefault('_controller'), array_values($routes));
     }
 
-    private static function read(object $object, string $class, string $property): mixed
+    public static function read(object $object, string $class, string $property): mixed
     {
         return (new \ReflectionProperty($class, $property))->getValue($object);
     }
 
     /**
-     * @return iterable<mixed> Values of all properties, private ones of parent classes included.
+     * @param class-string|null $below Leave out those that this class and its parents declare.
+     *
+     * @return list<mixed> Values of all properties, private ones of parent classes included.
      */
-    private static function properties(object $object): iterable
+    public static function properties(object $object, ?string $below = null): array
     {
-        for ($class = new \ReflectionObject($object); $class; $class = $class->getParentClass()) {
+        $values = [];
+        for ($class = new \ReflectionObject($object); $class && $class->name !== $below; $class = $class->getParentClass()) {
             foreach ($class->getProperties() as $property) {
                 if (!$property->isStatic() && $property->isInitialized($object)) {
-                    yield $property->getValue($object);
+                    $values[] = $property->getValue($object);
                 }
             }
         }
+
+        return $values;
     }
 }

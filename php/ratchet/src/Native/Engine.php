@@ -5,6 +5,7 @@ namespace Ratchet\Native;
 use Ratchet\ConnectionInterface;
 use Ratchet\Http\HttpServer;
 use Ratchet\MessageComponentInterface;
+use Ratchet\Server\IoServer;
 use Ratchet\WebSocket\WsServer;
 use React\EventLoop\LoopInterface;
 use React\EventLoop\TimerInterface;
@@ -56,11 +57,13 @@ final class Engine
     private array $ended = [];
 
     public function __construct(
+        /** @var class-string<IoServer> */
+        private readonly string $ioServer,
         private readonly MessageComponentInterface $app,
         private readonly HttpServer $http,
         private readonly Listener $listener,
         private readonly LoopInterface $loop,
-        /** Serves the listener otherwise, where the native server can't use its certificates. */
+        /** Lets React serve the listener, where the native server can't do so as the application asks. */
         private readonly \Closure $fallback,
     ) {
         if (!class_exists(Server::class)) {
@@ -81,8 +84,10 @@ final class Engine
 
     /**
      * WsServer agrees to a handshake.
+     *
+     * @param array<string, list<string>> $headers Of the 101.
      */
-    public function accept(Link $link, WsServer $server, ConnectionInterface $outer, ?string $subprotocol): void
+    public function accept(Link $link, WsServer $server, ConnectionInterface $outer, ?string $subprotocol, array $headers = []): void
     {
         $exchange = $link->__exchange;
         if ($exchange?->handshake === null || $exchange->accepted !== null) {
@@ -92,7 +97,7 @@ final class Engine
         $link->__outer = $outer;
         $exchange->output = '';
         $exchange->accepted = microtime(true);
-        if (!$exchange->handshake->accept($subprotocol, ['X-Powered-By' => VERSION], $link)) {
+        if (!$exchange->handshake->accept($subprotocol, ['X-Powered-By' => VERSION] + $headers, $link)) {
             $this->end($link);
         }
     }
@@ -125,6 +130,17 @@ final class Engine
         $exchange = $link->__exchange;
         if ($exchange->streamed === null) {
             $exchange->output .= $data;
+            if ($exchange->accepted === null && preg_match('~^HTTP/1\.\d 101\b~', $exchange->output)) {
+                $message = 'A component wrote a 101 of its own, which the native server can\'t send: the client gets a 500. Let '
+                    . get_debug_type($this->http) . '\'s WsServer answer handshakes, or override IoServer::handleConnect()'
+                    . ' to be served by React';
+                Log::write('error', 'handshake.foreign', $message, ['remote' => $link->remoteAddress]);
+                $exchange->output = '';
+                $exchange->fallback = 500;
+                $this->answer($link);
+
+                return;
+            }
             if (strlen($exchange->output) > Exchange::WHOLE) {
                 $this->stream($link);
             } elseif ($exchange->deferred && !$exchange->settling) {
@@ -216,6 +232,14 @@ final class Engine
     private function start(): void
     {
         if ($this->listener->isClosed()) {
+            return;
+        }
+        $departure = Departure::find($this->ioServer, $this->app);
+        if ($departure !== null) {
+            $message = "A stack is left to React: $departure";
+            Log::write('warning', 'stack.left_to_react', $message);
+            ($this->fallback)();
+
             return;
         }
         $options = Settings::options($this->app, $this->http, $this->listener, KeepAlive::take($this->loop));

@@ -23,6 +23,14 @@ use Sprocket\Connection;
  */
 final class Link extends IoConnection
 {
+    // Declared first, because `==` on two connections compares property by property, in this order:
+    // they differ here already, behind `$conn`, which all links share.
+    /** @var int */
+    public $resourceId;
+
+    /** @var string */
+    public $remoteAddress;
+
     /** @var int */
     public $remotePort;
 
@@ -64,6 +72,7 @@ final class Link extends IoConnection
 
     public function __construct(public readonly Engine $__engine, int $id, Exchange $exchange)
     {
+        $this->conn = NoReactConnection::get();
         $this->resourceId = $id;
         $request = $exchange->request;
         $this->remoteAddress = $request->remoteAddress();

@@ -13,19 +13,24 @@ use React\EventLoop\TimerInterface;
  */
 final class PingTimer
 {
-    /** @var \SplObjectStorage<WsConnection, bool> Whether a pong is awaited. */
-    private \SplObjectStorage $watched;
+    /** @var \SplObjectStorage<WsConnection, null> Those whose pong is awaited. */
+    private \SplObjectStorage $awaited;
 
     private ?TimerInterface $timer = null;
 
-    public function __construct(private readonly LoopInterface $loop, private readonly float $interval)
-    {
-        $this->watched = new \SplObjectStorage();
+    /**
+     * @param \Closure $connections Lists the connections to ping, as `list<WsConnection>`.
+     */
+    public function __construct(
+        private readonly LoopInterface $loop,
+        private readonly float $interval,
+        private readonly \Closure $connections,
+    ) {
+        $this->awaited = new \SplObjectStorage();
     }
 
-    public function watch(WsConnection $conn): void
+    public function start(): void
     {
-        $this->watched[$conn] = false;
         $this->timer ??= $this->loop->addPeriodicTimer($this->interval, function (): void {
             $this->round();
         });
@@ -33,14 +38,12 @@ final class PingTimer
 
     public function forget(WsConnection $conn): void
     {
-        unset($this->watched[$conn]);
+        unset($this->awaited[$conn]);
     }
 
     public function pong(WsConnection $conn): void
     {
-        if (isset($this->watched[$conn])) {
-            $this->watched[$conn] = false;
-        }
+        unset($this->awaited[$conn]);
     }
 
     public function cancel(): void
@@ -54,13 +57,12 @@ final class PingTimer
     private function round(): void
     {
         $ping = new Frame(uniqid(), true, Frame::OP_PING);
-        // Closing a connection changes the storage.
-        foreach (iterator_to_array($this->watched, false) as $conn) {
-            if ($this->watched[$conn]) {
-                unset($this->watched[$conn]);
+        foreach (($this->connections)() as $conn) {
+            if (isset($this->awaited[$conn])) {
+                unset($this->awaited[$conn]);
                 $conn->close();
             } else {
-                $this->watched[$conn] = true;
+                $this->awaited[$conn] = null;
                 $conn->send($ping);
             }
         }

@@ -65,6 +65,14 @@ final class Settings
     }
 
     /**
+     * Bytes of a message, where frames are taken apart in PHP; null if the application sets none.
+     */
+    public static function maxMessageSize(): ?int
+    {
+        return self::$overrides['maxMessageSize'] ?? null;
+    }
+
+    /**
      * The options of the server for one stack of components.
      *
      * @throws \Sprocket\InvalidOption

@@ -8,9 +8,10 @@ use React\Socket\ConnectionInterface as ReactConnection;
 /**
  * The innermost connection, which holds the dynamic properties of all layers around it.
  *
- * Three of them are set beside the declared ones. They are not declared, so that a subclass may
- * declare its own.
+ * Those that the server sets are not declared, so that a subclass may declare its own, with types.
  *
+ * @property int    $resourceId    Number of the connection.
+ * @property string $remoteAddress IP address of the client.
  * @property int    $remotePort   Port of the client; 0 on a Unix socket.
  * @property string $localAddress IP address that the client connected to; empty on a Unix socket.
  * @property int    $localPort    Port that the client connected to; 0 on a Unix socket.
@@ -18,15 +19,7 @@ use React\Socket\ConnectionInterface as ReactConnection;
 #[\AllowDynamicProperties]
 class IoConnection implements ConnectionInterface
 {
-    // Declared first, because `==` on two connections compares property by property, in this
-    // order: they differ here already, and nothing behind is ever compared.
-    /** @var int|null */
-    public $resourceId;
-
-    /** @var string|null */
-    public $remoteAddress;
-
-    /** @var ReactConnection */
+    /** @var ReactConnection|\Ratchet\Native\NoReactConnection The latter where the native server holds the socket. */
     protected $conn;
 
     public function __construct(ReactConnection $conn)

@@ -8,19 +8,17 @@ use Ratchet\Native\Engine;
 use Ratchet\Native\Failure;
 use Ratchet\Native\Listener;
 use Ratchet\Native\Log;
-use React\EventLoop\Factory;
-use React\EventLoop\Loop;
+use Ratchet\Native\Sockets;
 use React\EventLoop\LoopInterface;
 use React\Socket\ConnectionInterface as ReactConnection;
-use React\Socket\Server as LegacySocketServer;
 use React\Socket\ServerInterface;
-use React\Socket\SocketServer;
 
 /**
  * The outermost layer: what a stack of components listens on.
  *
  * A stack with an HttpServer in it is served by the native server, which takes over the listening
- * socket. Any other stack speaks a protocol of its own on raw connections: those stay with React.
+ * socket. Any other stack speaks a protocol of its own on raw connections: those stay with React, as
+ * do stacks with a class that handles connections, handshakes or frames itself ({@see \Ratchet\Native\Departure}).
  */
 class IoServer
 {
@@ -73,7 +71,7 @@ class IoServer
             return;
         }
         $socket->pause();
-        $this->engine = new Engine($app, $http, $listener, $loop ?? $listener->loop ?? self::loop(), function (): void {
+        $this->engine = new Engine(static::class, $app, $http, $listener, $loop ?? $listener->loop ?? Sockets::loop(), function (): void {
             $this->socket->on('connection', [$this, 'handleConnect']);
             $this->socket->resume();
         });
@@ -92,9 +90,9 @@ class IoServer
      */
     public static function factory(MessageComponentInterface $component, $port = 80, $address = '0.0.0.0')
     {
-        $loop = self::loop();
+        $loop = Sockets::loop();
 
-        return new static($component, self::listen("$address:$port", [], $loop), $loop);
+        return new static($component, Sockets::listen("$address:$port", [], $loop), $loop);
     }
 
     /**
@@ -163,24 +161,6 @@ class IoServer
     public function handleError(\Exception $e, $conn)
     {
         Failure::tell($this->app, $conn->decor, $e);
-    }
-
-    /**
-     * @internal Listens the way that the installed version of react/socket does.
-     */
-    public static function listen(string $uri, array $context, LoopInterface $loop): ServerInterface
-    {
-        return class_exists(SocketServer::class)
-            ? new SocketServer($uri, $context, $loop)
-            : new LegacySocketServer($uri, $loop, $context);
-    }
-
-    /**
-     * @internal A loop of its own, as Ratchet makes it; `Loop::get()` returns it from then on.
-     */
-    public static function loop(): LoopInterface
-    {
-        return class_exists(Factory::class) ? Factory::create() : Loop::get();
     }
 
     /**

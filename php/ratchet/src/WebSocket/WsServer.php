@@ -13,6 +13,8 @@ use Ratchet\MessageComponentInterface as TextComponent;
 use Ratchet\Native\KeepAlive;
 use Ratchet\Native\Link;
 use Ratchet\Native\PingTimer;
+use Ratchet\Native\Settings;
+use Ratchet\RFC6455\Handshake\NegotiatorInterface;
 use Ratchet\RFC6455\Handshake\RequestVerifier;
 use Ratchet\RFC6455\Handshake\ServerNegotiator;
 use Ratchet\RFC6455\Messaging\CloseFrameChecker;
@@ -35,6 +37,11 @@ class WsServer implements HttpServerInterface
 {
     use CloseResponseTrait;
 
+    /** Headers of a 101 that the native server writes. */
+    private const NATIVE_HEADERS = [
+        'Upgrade', 'Connection', 'Sec-WebSocket-Accept', 'Sec-WebSocket-Protocol', 'Sec-WebSocket-Extensions', 'X-Powered-By',
+    ];
+
     /** @var ComponentInterface */
     private $delegate;
 
@@ -44,8 +51,27 @@ class WsServer implements HttpServerInterface
     /** @var bool Whether the application gets messages as objects. */
     private $objects;
 
-    /** @var bool|null Null: strict only where the application names subprotocols. */
-    private $strict;
+    // Applications reach for these by their names in Ratchet, by Reflection.
+
+    /**
+     * Agrees on handshakes. What an application sets here, or puts in its place, decides, also where
+     * the native server answers.
+     *
+     * @var NegotiatorInterface
+     */
+    private $handshakeNegotiator;
+
+    /** @var CloseFrameChecker */
+    private $closeFrameChecker;
+
+    /** @var \Closure Makes the exception for a frame that is not complete. */
+    private $ueFlowFactory;
+
+    /** @var \Closure Hands a message to the application, where frames are taken apart in PHP. */
+    private $msgCb;
+
+    /** @var string[] Subprotocols of the application that the negotiator knows. */
+    private $named = [];
 
     /** @var PingTimer|null Pings from PHP. */
     private $keepAlive;
@@ -75,6 +101,13 @@ class WsServer implements HttpServerInterface
         $this->delegate = $component;
         $this->objects = $component instanceof MessageCallableInterface;
         $this->connections = new \SplObjectStorage();
+        $this->closeFrameChecker = new CloseFrameChecker();
+        $this->handshakeNegotiator = new ServerNegotiator(new RequestVerifier());
+        $this->handshakeNegotiator->setStrictSubProtocolCheck(null);
+        $this->ueFlowFactory = static fn () => new \UnderflowException('The frame is not complete');
+        $this->msgCb = function (ConnectionInterface $conn, MessageInterface $message): void {
+            $this->delegate->onMessage($conn, $this->objects ? $message : $message->getPayload());
+        };
     }
 
     /**
@@ -112,7 +145,9 @@ class WsServer implements HttpServerInterface
         }
         $context = $this->connections[$from];
         if ($context->buffer !== null) {
-            $context->buffer->onData($msg);
+            if (!$context->connection->WebSocket->closing) {
+                $context->buffer->onData($msg);
+            }
         } elseif ($this->objects) {
             $this->delegate->onMessage($context->connection, Message::fromPayload($msg, $context->link->__binary));
         } else {
@@ -165,7 +200,7 @@ class WsServer implements HttpServerInterface
      */
     public function setStrictSubProtocolCheck($enable)
     {
-        $this->strict = (bool) $enable;
+        $this->handshakeNegotiator->setStrictSubProtocolCheck((bool) $enable);
     }
 
     /**
@@ -178,13 +213,27 @@ class WsServer implements HttpServerInterface
     {
         $this->pingNative = !KeepAlive::request($loop, (float) $interval);
         $this->keepAlive?->cancel();
-        $this->keepAlive = new PingTimer($loop, (float) $interval);
+        $this->keepAlive = new PingTimer($loop, (float) $interval, $this->pinged(...));
+        // An onOpen() of a subclass may open connections without a word here.
+        if ($this->pinged() !== [] || (new \ReflectionMethod($this, 'onOpen'))->class !== self::class) {
+            $this->keepAlive->start();
+        }
+    }
+
+    /**
+     * @return list<WsConnection> Connections that PHP pings.
+     */
+    private function pinged(): array
+    {
+        $pinged = [];
         foreach ($this->connections as $conn) {
             $context = $this->connections[$conn];
             if ($context->buffer !== null || $this->pingNative) {
-                $this->keepAlive->watch($context->connection);
+                $pinged[] = $context->connection;
             }
         }
+
+        return $pinged;
     }
 
     /**
@@ -232,17 +281,26 @@ class WsServer implements HttpServerInterface
 
     private function upgrade(Link $link, ConnectionInterface $conn, RequestInterface $request): void
     {
-        $supported = $this->subProtocols();
-        $offered = $link->__exchange->request->subprotocols();
-        $agreed = array_values(array_intersect($offered, $supported));
-        if ($agreed === [] && $this->isStrict($supported) && ($offered !== [] || $supported !== [])) {
-            $response = $this->negotiator()->handshake($request)->withHeader('X-Powered-By', VERSION);
-            $conn->send(self::raw($response));
-            $conn->close();
+        $negotiator = $this->negotiator();
+        $agreed = $negotiator::class === ServerNegotiator::class
+            ? $negotiator->agreeOn($link->__exchange->request->subprotocols())
+            : false;
+        $headers = [];
+        if ($agreed === false) {
+            $response = $negotiator->handshake($request);
+            if ($response->getStatusCode() !== 101) {
+                $conn->send(self::raw($response->withHeader('X-Powered-By', VERSION)));
+                $conn->close();
 
-            return;
+                return;
+            }
+            $agreed = $response->getHeaderLine('Sec-WebSocket-Protocol') ?: null;
+            foreach (self::NATIVE_HEADERS as $name) {
+                $response = $response->withoutHeader($name);
+            }
+            $headers = $response->getHeaders();
         }
-        $link->__engine->accept($link, $this, $conn, $agreed[0] ?? null);
+        $link->__engine->accept($link, $this, $conn, $agreed, $headers);
     }
 
     private function open(ConnectionInterface $conn, ?MessageBuffer $buffer, ?Link $link = null): void
@@ -253,7 +311,7 @@ class WsServer implements HttpServerInterface
         }
         $this->connections[$conn] = new ConnContext($connection, $buffer, $link);
         if ($buffer !== null || $this->pingNative) {
-            $this->keepAlive?->watch($connection);
+            $this->keepAlive?->start();
         }
         $this->delegate->onOpen($connection);
     }
@@ -264,11 +322,11 @@ class WsServer implements HttpServerInterface
     private function buffer(ConnectionInterface $conn): MessageBuffer
     {
         return new MessageBuffer(
-            new CloseFrameChecker(),
+            $this->closeFrameChecker,
             function (MessageInterface $message) use ($conn): void {
                 $connection = $this->connections[$conn]->connection;
                 if (!$connection->WebSocket->closing) {
-                    $this->delegate->onMessage($connection, $this->objects ? $message : $message->getPayload());
+                    ($this->msgCb)($connection, $message);
                 }
             },
             function (FrameInterface $frame) use ($conn): void {
@@ -282,28 +340,29 @@ class WsServer implements HttpServerInterface
                     $connection->WebSocket->closeReason = substr($payload, 2);
                 }
                 $this->onControlFrame($frame, $connection);
-            }
+            },
+            true,
+            $this->ueFlowFactory,
+            Settings::maxMessageSize()
         );
     }
 
-    private function negotiator(): ServerNegotiator
+    /**
+     * The negotiator, with the subprotocols that the application names now, unless it was given others.
+     */
+    private function negotiator(): NegotiatorInterface
     {
-        $supported = $this->subProtocols();
-        $negotiator = new ServerNegotiator(new RequestVerifier());
-        $negotiator->setSupportedSubProtocols($supported);
-        $negotiator->setStrictSubProtocolCheck($this->isStrict($supported));
+        $negotiator = $this->handshakeNegotiator;
+        if (
+            $this->delegate instanceof WsServerInterface
+            && $negotiator instanceof ServerNegotiator
+            && $negotiator->supportedSubProtocols() === $this->named
+        ) {
+            $this->named = array_values($this->delegate->getSubProtocols());
+            $negotiator->setSupportedSubProtocols($this->named);
+        }
 
         return $negotiator;
-    }
-
-    private function isStrict(array $supported): bool
-    {
-        return $this->strict ?? $supported !== [];
-    }
-
-    private function subProtocols(): array
-    {
-        return $this->delegate instanceof WsServerInterface ? array_values($this->delegate->getSubProtocols()) : [];
     }
 
     private static function raw(ResponseInterface $response): string

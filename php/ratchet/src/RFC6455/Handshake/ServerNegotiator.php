@@ -17,7 +17,7 @@ class ServerNegotiator implements NegotiatorInterface
     /** @var string[] */
     private $subProtocols = [];
 
-    /** @var bool */
+    /** @var bool|null Null: strict only where subprotocols are named. */
     private $strict = false;
 
     /** @var bool */
@@ -70,7 +70,32 @@ class ServerNegotiator implements NegotiatorInterface
 
     public function setStrictSubProtocolCheck($enable)
     {
-        $this->strict = (bool) $enable;
+        $this->strict = $enable === null ? null : (bool) $enable;
+    }
+
+    /**
+     * @internal
+     *
+     * @return string[]
+     */
+    public function supportedSubProtocols(): array
+    {
+        return $this->subProtocols;
+    }
+
+    /**
+     * @internal Picks from the subprotocols that a client offers.
+     *
+     * @param string[] $offered
+     *
+     * @return string|false|null Null if the handshake does without; false if it must be refused.
+     */
+    public function agreeOn(array $offered): string|false|null
+    {
+        $agreed = array_values(array_intersect($offered, $this->subProtocols));
+        $strict = $this->strict ?? $this->subProtocols !== [];
+
+        return $agreed[0] ?? ($strict && ($offered !== [] || $this->subProtocols !== []) ? false : null);
     }
 
     /**
@@ -117,10 +142,10 @@ class ServerNegotiator implements NegotiatorInterface
             'Sec-WebSocket-Accept' => $this->sign($request->getHeader('Sec-WebSocket-Key')[0]),
         ];
         $offered = array_map('trim', explode(',', implode(',', $request->getHeader('Sec-WebSocket-Protocol'))));
-        $agreed = array_values(array_intersect($offered, $this->subProtocols));
-        if ($agreed !== []) {
-            $headers['Sec-WebSocket-Protocol'] = $agreed[0];
-        } elseif ($this->strict && ($offered !== [''] || $this->subProtocols !== [])) {
+        $agreed = $this->agreeOn($offered === [''] ? [] : $offered);
+        if (is_string($agreed)) {
+            $headers['Sec-WebSocket-Protocol'] = $agreed;
+        } elseif ($agreed === false) {
             $reason = 'No Sec-WebSocket-Protocols requested supported';
             if ($this->subProtocols === []) {
                 return new Response(426, $this->upgrade(), null, '1.1', $reason);

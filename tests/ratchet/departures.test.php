@@ -1,0 +1,128 @@
+<?php
+
+/**
+ * Stacks with classes that handle connections, handshakes or frames themselves: React serves them,
+ * with that code and a line in the log, or the native server does what they ask for.
+ */
+
+require __DIR__ . '/support/harness.php';
+
+needs('departures', ['symfony-routing' => 'Symfony/Component/Routing']);
+
+function serve(string $kind): ServerProcess
+{
+    return new ServerProcess('departures', [$kind], ['log_errors' => '1', 'error_log' => '']);
+}
+
+/** Waits for a line on standard error, or checks that there is none about a stack left to React. */
+function logged(ServerProcess $server, ?string $line): void
+{
+    if (original()) {
+        return;
+    }
+    $end = microtime(true) + DEADLINE;
+    while ($server->isRunning() && $line !== null && !str_contains($server->stderr, $line) && microtime(true) < $end) {
+        $server->count('', 0.05);
+    }
+    same($line !== null, str_contains($server->stderr, $line ?? 'left to React'), "standard error: $server->stderr");
+}
+
+function echoes(Client $client, string $text = 'hi'): void
+{
+    $client->text($text);
+    same("echo $text", $client->nextText());
+}
+
+foreach (['bounded' => '/', 'route' => '/limited'] as $kind => $path) {
+    check("a WsServer with a MessageBuffer of 8 KiB holds its limit ($kind)", function () use ($kind, $path) {
+        $server = serve($kind);
+        $client = Client::open($server->port, $path);
+        echoes($client, str_repeat('a', 8000));
+        $client->text(str_repeat('b', 9000));
+        [$opcode, $payload] = $client->next();
+        same([8, 1009], [$opcode, unpack('n', $payload)[1]]);
+        $server->wait('close');
+        logged($server, 'A stack is left to React: Bounded uses MessageBuffer');
+    });
+}
+
+check('a WsServer with a handshake of its own opens connections, and pings them', function () {
+    $server = serve('complete');
+    $client = Client::open($server->port);
+    $server->wait('open');
+    echoes($client);
+    same(9, $client->next()[0]);
+    $client->close();
+    $server->wait('close');
+    logged($server, 'A stack is left to React: Complete uses MessageBuffer');
+});
+
+check('a component that writes its own 101', function () {
+    $server = serve('switching');
+    $client = Client::open($server->port);
+    same('welcome', $client->nextText());
+    echoes($client);
+    logged($server, 'A stack is left to React: Switching answers handshakes itself');
+});
+
+check('a 101 that only shows when it is written is refused at once, with a line in the log', function () {
+    if (original()) {
+        return;
+    }
+    $server = serve('opaque');
+    $client = new Client($server->port);
+    $client->write(Client::request());
+    same(500, $client->response()[0]);
+    logged($server, 'A component wrote a 101 of its own');
+});
+
+check('an IoServer with handleConnect(), connections with typed properties, and methods listen() and loop()', function () {
+    $server = serve('counting');
+    $client = Client::open($server->port);
+    same(['accepted', 'listen', 'loop'], $server->wait('accepted'));
+    echoes($client);
+    logged($server, 'A stack is left to React: Counting overrides IoServer::handleConnect()');
+});
+
+check('IoConnection::$conn is there for a class that names it', function () {
+    $server = serve('reaching');
+    $client = Client::open($server->port);
+    $client->text('where');
+    same('127.0.0.1', $client->nextText());
+    logged($server, 'A stack is left to React: Reaching reaches for IoConnection::$conn');
+});
+
+check('IoConnection::$conn of the native server says what to use instead', function () {
+    if (original()) {
+        return;
+    }
+    $server = serve('groping');
+    $client = Client::open($server->port);
+    $client->text('where');
+    $message = $server->wait('error')[1];
+    that(str_contains($message, 'no React connection with a member pause()'), $message);
+    logged($server, null);
+});
+
+foreach (['token' => 'set by Reflection', 'negotiator' => 'agreed on by another negotiator'] as $kind => $name) {
+    check("a subprotocol $name, per handshake", function () use ($kind) {
+        $server = serve($kind);
+        foreach ($kind === 'token' ? ['token.1', 'token.2'] : ['token.2'] as $token) {
+            $client = new Client($server->port);
+            $client->write(Client::request('/', ['Sec-WebSocket-Protocol' => "other, $token"]));
+            $head = $client->head();
+            that(str_contains($head, ' 101 ') && preg_match("~\r\nsec-websocket-protocol: $token\r\n~i", $head) === 1, $head);
+            that($kind === 'token' || preg_match("~\r\nx-greeting: hello\b~i", $head) === 1, $head);
+            echoes($client);
+        }
+        logged($server, null);
+    });
+}
+
+check('a plain stack is served by the native server', function () {
+    $server = serve('plain');
+    echoes(Client::open($server->port));
+    logged($server, null);
+});
+
+finish();

@@ -1,0 +1,271 @@
+<?php
+
+/**
+ * Stacks with a class that handles connections, handshakes or frames itself. The argument names the
+ * stack.
+ */
+
+require __DIR__ . '/../support/autoload.php';
+
+use GuzzleHttp\Psr7\Message;
+use Psr\Http\Message\RequestInterface;
+use Ratchet\ConnectionInterface;
+use Ratchet\Http\HttpServer;
+use Ratchet\Http\HttpServerInterface;
+use Ratchet\RFC6455\Handshake\RequestVerifier;
+use Ratchet\RFC6455\Handshake\ServerNegotiator;
+use Ratchet\RFC6455\Messaging\CloseFrameChecker;
+use Ratchet\RFC6455\Messaging\Frame;
+use Ratchet\RFC6455\Messaging\MessageBuffer;
+use Ratchet\Server\IoConnection;
+use Ratchet\Server\IoServer;
+use Ratchet\WebSocket\ConnContext;
+use Ratchet\WebSocket\WsConnection;
+use Ratchet\WebSocket\WsServer;
+
+class Echoing implements Ratchet\MessageComponentInterface
+{
+    public function onOpen(ConnectionInterface $conn)
+    {
+        tell('open');
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $from->send("echo $msg");
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        tell('close');
+    }
+
+    public function onError(ConnectionInterface $conn, Exception $e)
+    {
+        tell('error', $e->getMessage());
+        $conn->close();
+    }
+}
+
+/** Puts its own buffer with a limit in the place of the one of the class above. */
+class Bounded extends WsServer
+{
+    private $app;
+
+    public function __construct($app)
+    {
+        parent::__construct($app);
+        $this->app = $app;
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        parent::onOpen($conn, $request);
+        if (!$this->connections->contains($conn)) {
+            return;
+        }
+        $ws = $this->connections[$conn]->connection;
+        $this->connections[$conn]->buffer = new MessageBuffer(
+            new CloseFrameChecker(),
+            fn ($message) => $this->app->onMessage($ws, $message->getPayload()),
+            fn ($frame) => $this->onControlFrame($frame, $ws),
+            true,
+            null,
+            8192,
+            8192
+        );
+    }
+}
+
+/** Does all of the handshake itself. */
+class Complete extends WsServer
+{
+    public function __construct(private $app)
+    {
+        parent::__construct($app);
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $conn->httpRequest = $request;
+        $conn->WebSocket = (object) ['closing' => false];
+        $response = (new ServerNegotiator(new RequestVerifier()))->handshake($request);
+        $conn->send(Message::toString($response));
+        $ws = new WsConnection($conn);
+        $this->connections->attach($conn, new ConnContext($ws, new MessageBuffer(
+            new CloseFrameChecker(),
+            fn ($message) => $this->app->onMessage($ws, $message->getPayload()),
+            fn ($frame) => $this->onControlFrame($frame, $ws)
+        )));
+        $this->app->onOpen($ws);
+    }
+}
+
+abstract class Raw implements HttpServerInterface
+{
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $frame = new Frame();
+        $frame->addBuffer($msg);
+        $from->send((new Frame('echo ' . $frame->unMaskPayload()->getPayload()))->getContents());
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+    }
+
+    public function onError(ConnectionInterface $conn, Exception $e)
+    {
+        tell('error', $e->getMessage());
+        $conn->close();
+    }
+}
+
+/** An HTTP component that writes a 101 and frames. */
+class Switching extends Raw
+{
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $accept = base64_encode(sha1($request->getHeader('Sec-WebSocket-Key')[0] . '258EAFA5-E914-47DA-95CA-C5AB0DC85B11', true));
+        $conn->send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: $accept\r\n\r\n");
+        $conn->send((new Frame('welcome'))->getContents());
+    }
+}
+
+/** The same, by a function that cannot be seen from outside. */
+class Opaque extends Raw
+{
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $conn->send(sprintf("HTTP/%s %d\r\n\r\n", '1.1', 101));
+    }
+}
+
+class Own extends IoConnection
+{
+    public int $resourceId;
+    public string $remoteAddress;
+}
+
+/** Makes connections of its own kind, and has methods of its own. */
+class Counting extends IoServer
+{
+    private static $accepted = 0;
+
+    public function handleConnect(React\Socket\ConnectionInterface $conn)
+    {
+        $own = new Own($conn);
+        $own->resourceId = ++self::$accepted;
+        $own->remoteAddress = '192.0.2.7';
+        tell('accepted', $this->listen(), $this->loop());
+        parent::handleConnect($conn);
+    }
+
+    public function listen()
+    {
+        return 'listen';
+    }
+
+    protected function loop()
+    {
+        return 'loop';
+    }
+}
+
+/** Looks for the socket of a connection, by Reflection. */
+class Reaching extends Echoing
+{
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $inner = (new ReflectionMethod($from, 'getConnection'))->invoke($from);
+        $conn = (new ReflectionProperty(IoConnection::class, 'conn'))->getValue($inner);
+        $from->send(parse_url($conn->getRemoteAddress(), PHP_URL_HOST));
+    }
+}
+
+/** The same, with the name out of sight. */
+class Groping extends Echoing
+{
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $inner = (new ReflectionMethod($from, 'getConnection'))->invoke($from);
+        $conn = (new ReflectionProperty(IoConnection::class, strrev('nnoc')))->getValue($inner);
+        $conn->pause();
+    }
+}
+
+/** Echoes a subprotocol that begins with a word. */
+class Token implements HttpServerInterface
+{
+    public function __construct(private WsServer $ws)
+    {
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $property = new ReflectionProperty(WsServer::class, 'handshakeNegotiator');
+        $offered = preg_grep('~^token\.~', array_map('trim', explode(',', $request->getHeaderLine('Sec-WebSocket-Protocol'))));
+        $property->getValue($this->ws)->setSupportedSubProtocols($offered);
+        $this->ws->onOpen($conn, $request);
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $this->ws->onMessage($from, $msg);
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        $this->ws->onClose($conn);
+    }
+
+    public function onError(ConnectionInterface $conn, Exception $e)
+    {
+        $this->ws->onError($conn, $e);
+    }
+}
+
+/** Another negotiator, with a header of its own. */
+class Polite extends ServerNegotiator
+{
+    public function handshake(RequestInterface $request)
+    {
+        return parent::handshake($request)->withHeader('X-Greeting', 'hello')->withHeader('Sec-WebSocket-Protocol', 'token.2');
+    }
+}
+
+$loop = loop();
+$kind = $argv[1];
+$ws = new WsServer(match ($kind) {
+    'reaching' => new Reaching(),
+    'groping' => new Groping(),
+    default => new Echoing(),
+});
+if ($kind === 'negotiator') {
+    (new ReflectionProperty(WsServer::class, 'handshakeNegotiator'))->setValue($ws, new Polite(new RequestVerifier()));
+}
+$bounded = new Bounded(new Echoing());
+$complete = new Complete(new Echoing());
+if ($kind === 'complete') {
+    $complete->enableKeepAlive($loop, 1);
+}
+$app = new HttpServer(match ($kind) {
+    'bounded' => $bounded,
+    'complete' => $complete,
+    'switching' => new Switching(),
+    'opaque' => new Opaque(),
+    'token' => new Token($ws),
+    default => $ws,
+});
+if ($kind === 'route') {
+    $routes = new Symfony\Component\Routing\RouteCollection();
+    $routes->add('limited', new Symfony\Component\Routing\Route('/limited', ['_controller' => $bounded]));
+    $app = new HttpServer(new Ratchet\Http\Router(
+        new Symfony\Component\Routing\Matcher\UrlMatcher($routes, new Symfony\Component\Routing\RequestContext())
+    ));
+}
+$socket = listen('127.0.0.1:0', $loop);
+$class = $kind === 'counting' ? Counting::class : IoServer::class;
+$server = new $class($app, $socket, $loop);
+ready($socket);
+$server->run();
