@@ -268,4 +268,8 @@ $socket = listen('127.0.0.1:0', $loop);
 $class = $kind === 'counting' ? Counting::class : IoServer::class;
 $server = new $class($app, $socket, $loop);
 ready($socket);
+if ($kind === 'plain') {
+    // A second server of the process, which leaves no second line in the log.
+    new IoServer(new HttpServer(new WsServer(new Echoing())), listen('127.0.0.1:0', $loop), $loop);
+}
 $server->run();

@@ -66,9 +66,6 @@ final class Engine
         /** Lets React serve the listener, where the native server can't do so as the application asks. */
         private readonly \Closure $fallback,
     ) {
-        if (!class_exists(Server::class)) {
-            throw new \RuntimeException('The extension sprocket is not loaded: add extension=sprocket to php.ini');
-        }
         $loop->futureTick(function (): void {
             $this->start();
         });

@@ -48,7 +48,7 @@ final class Settings
         if (($options['workers'] ?? 1) !== 1) {
             throw new \InvalidArgumentException('Option workers is not for Ratchet applications: their React loop drives one process');
         }
-        if (isset($options['logger'])) {
+        if (isset($options['logger']) && class_exists(Options::class)) {
             new Options(logger: $options['logger']);
         }
         self::$overrides = array_filter($options + self::$overrides, static fn ($value) => $value !== null);

@@ -12,6 +12,7 @@ use Ratchet\Native\Sockets;
 use React\EventLoop\LoopInterface;
 use React\Socket\ConnectionInterface as ReactConnection;
 use React\Socket\ServerInterface;
+use Sprocket\Server;
 
 /**
  * The outermost layer: what a stack of components listens on.
@@ -33,6 +34,9 @@ class IoServer
 
     /** @var Engine|null */
     private $engine;
+
+    /** @var bool Whether the log has a line about the missing extension. */
+    private static $bare = false;
 
     /**
      * @param MessageComponentInterface $app    The outermost component.
@@ -56,16 +60,18 @@ class IoServer
         $this->socket = $socket;
 
         $http = ComponentTree::httpServer($app);
-        $listener = $http === null ? null : Listener::of($socket);
+        $listener = $http === null || !class_exists(Server::class) ? null : Listener::of($socket);
         if (!$listener?->isNative()) {
             $socket->on('connection', [$this, 'handleConnect']);
             if ($listener?->counted) {
-                // A logger may be set until the loop runs.
-                ($loop ?? $listener->loop)?->futureTick(static function (): void {
-                    $message = 'A socket is left to React: it is a LimitingServer, which needs React\'s connections. '
-                        . "Ratchet\Native\Settings::set(['maxConnections' => …]) limits those of a socket without one";
-                    Log::write('warning', 'socket.left_to_react', $message);
-                });
+                $message = 'A socket is left to React: it is a LimitingServer, which needs React\'s connections. '
+                    . "Ratchet\Native\Settings::set(['maxConnections' => …]) limits those of a socket without one";
+                self::warn($loop ?? $listener->loop, 'socket.left_to_react', $message);
+            } elseif ($http !== null && $listener === null && !self::$bare) {
+                self::$bare = true;
+                $message = 'The extension sprocket is not loaded: React serves WebSockets, at the speed and with the limits '
+                    . 'of Ratchet. Add extension=sprocket to php.ini where more than development is at stake';
+                self::warn($loop, 'extension.missing', $message);
             }
 
             return;
@@ -180,6 +186,15 @@ class IoServer
         } catch (\Throwable $e) {
             $this->handleError(Failure::asException($e), $conn);
         }
+    }
+
+    /**
+     * Writes a line when the loop runs: a logger may be set until then.
+     */
+    private static function warn(?LoopInterface $loop, string $event, string $message): void
+    {
+        $write = static fn () => Log::write('warning', $event, $message);
+        $loop === null ? $write() : $loop->futureTick($write);
     }
 
     /**

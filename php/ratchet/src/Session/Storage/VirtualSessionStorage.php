@@ -8,7 +8,7 @@ use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
 
 /**
  * A session of a connection: read from its handler when it starts, never written. Its
- * signatures suit Symfony 5.4 to 7.
+ * signatures suit Symfony 5.4 to 8.
  */
 class VirtualSessionStorage extends NativeSessionStorage
 {
