@@ -57,6 +57,14 @@ check('a WsServer with a handshake of its own opens connections, and pings them'
     logged($server, 'A stack is left to React: Complete uses MessageBuffer');
 });
 
+check('a WsServer that uses its connections in onOpen()', function () {
+    $server = serve('greeting');
+    $client = Client::open($server->port);
+    same('welcome', $client->nextText());
+    echoes($client);
+    logged($server, 'A stack is left to React: Greeting uses WsServer::$connections in onOpen()');
+});
+
 check('a component that writes its own 101', function () {
     $server = serve('switching');
     $client = Client::open($server->port);
@@ -81,6 +89,8 @@ check('an IoServer with handleConnect(), connections with typed properties, and 
     $client = Client::open($server->port);
     same(['accepted', 'listen', 'loop'], $server->wait('accepted'));
     echoes($client);
+    $client->close();
+    $server->wait('close');
     logged($server, 'A stack is left to React: Counting overrides IoServer::handleConnect()');
 });
 

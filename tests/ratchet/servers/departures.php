@@ -121,6 +121,16 @@ abstract class Raw implements HttpServerInterface
     }
 }
 
+/** Greets as soon as the class above has opened the connection. */
+class Greeting extends WsServer
+{
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        parent::onOpen($conn, $request);
+        $this->connections[$conn]->connection->send('welcome');
+    }
+}
+
 /** An HTTP component that writes a 101 and frames. */
 class Switching extends Raw
 {
@@ -158,7 +168,12 @@ class Counting extends IoServer
         $own->resourceId = ++self::$accepted;
         $own->remoteAddress = '192.0.2.7';
         tell('accepted', $this->listen(), $this->loop());
-        parent::handleConnect($conn);
+        set_error_handler(fn () => true, E_DEPRECATED);
+        $conn->decor = $own;
+        restore_error_handler();
+        $this->app->onOpen($own);
+        $conn->on('data', fn ($data) => $this->handleData($data, $conn));
+        $conn->on('close', fn () => $this->handleEnd($conn));
     }
 
     public function listen()
@@ -252,6 +267,7 @@ if ($kind === 'complete') {
 $app = new HttpServer(match ($kind) {
     'bounded' => $bounded,
     'complete' => $complete,
+    'greeting' => new Greeting(new Echoing()),
     'switching' => new Switching(),
     'opaque' => new Opaque(),
     'token' => new Token($ws),

@@ -3,8 +3,8 @@
 namespace Ratchet\Native;
 
 /**
- * The source of an application's class, with its parent classes and traits, as far as they are not
- * of this package: the identifiers and the string literals in it.
+ * The source of an application's class with its parent classes and traits, or of one method, as far
+ * as it is not of this package: the identifiers and the string literals in it.
  */
 final class ComponentSource
 {
@@ -32,6 +32,14 @@ final class ComponentSource
         return self::$known[$class];
     }
 
+    public static function ofMethod(string $class, string $method): self
+    {
+        $source = new self();
+        $source->add(new \ReflectionMethod($class, $method));
+
+        return $source;
+    }
+
     /**
      * @param string ...$patterns Regular expressions of whole names.
      */
@@ -50,16 +58,18 @@ final class ComponentSource
         return isset($this->calls[strtolower("$class::$method")]);
     }
 
-    private function add(\ReflectionClass $class): void
+    private function add(\ReflectionClass|\ReflectionMethod $part): void
     {
-        $file = $class->getFileName();
+        $file = $part->getFileName();
         if ($file === false || str_starts_with($file, dirname(__DIR__) . '/') || !is_readable($file)) {
             return;
         }
-        foreach ($class->getTraits() as $trait) {
-            $this->add($trait);
+        if ($part instanceof \ReflectionClass) {
+            foreach ($part->getTraits() as $trait) {
+                $this->add($trait);
+            }
         }
-        $lines = array_slice(file($file), $class->getStartLine() - 1, $class->getEndLine() - $class->getStartLine() + 1);
+        $lines = array_slice(file($file), $part->getStartLine() - 1, $part->getEndLine() - $part->getStartLine() + 1);
         $this->read('<?php ' . implode('', $lines));
     }
 

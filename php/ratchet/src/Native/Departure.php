@@ -98,11 +98,17 @@ final class Departure
         if ($source->contains(self::HANDSHAKE)) {
             return "$class answers handshakes itself";
         }
-        if (is_a($class, WsServer::class, true) && self::declaring($class, 'onOpen') !== WsServer::class && !$source->calls('parent', 'onOpen')) {
+        if (!is_a($class, WsServer::class, true) || self::declaring($class, 'onOpen') === WsServer::class) {
+            return null;
+        }
+        if (!$source->calls('parent', 'onOpen')) {
             return "$class overrides WsServer::onOpen() without a call of parent::onOpen()";
         }
 
-        return null;
+        // The native server opens a connection after onOpen() of the WsServer has returned.
+        return ComponentSource::ofMethod($class, 'onOpen')->names('connections')
+            ? "$class uses WsServer::\$connections in onOpen()"
+            : null;
     }
 
     /**
