@@ -33,7 +33,7 @@ const REDIS: Answers = &[
     ),
 ];
 
-struct Case {
+struct Case<'a> {
     name: &'static str,
     scheme: &'static str,
     /// Said at once.
@@ -41,12 +41,12 @@ struct Case {
     answers: Answers,
     head: &'static str,
     /// Again and again.
-    flood: &'static str,
+    flood: &'a str,
     /// The report of the node; empty if it may go on.
     reason: &'static str,
 }
 
-const CASES: &[Case] = &[
+const CASES: &[Case<'_>] = &[
     Case {
         name: "redis, a line",
         scheme: "redis",
@@ -191,7 +191,7 @@ fn memory() -> usize {
 }
 
 /// Serves one connection until it ends or nobody wants it any more.
-fn misbehave(mut stream: TcpStream, case: &Case, flood: &[u8], stop: &AtomicBool) {
+fn misbehave(mut stream: TcpStream, case: &Case<'_>, flood: &[u8], stop: &AtomicBool) {
     stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let _ = stream.write_all(case.first.as_bytes());
@@ -221,11 +221,12 @@ fn misbehave(mut stream: TcpStream, case: &Case, flood: &[u8], stop: &AtomicBool
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-fn run(case: &Case) {
+/// Runs a case with a host that takes all events, or none.
+fn run(case: &Case<'_>, takes: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("{}://{}", case.scheme, listener.local_addr().unwrap());
-    let flood = case.flood.repeat((256 << 10) / case.flood.len());
+    let flood = case.flood.repeat(((256 << 10) / case.flood.len()).max(1));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         /// Lets the broker end, also when the test fails.
@@ -251,7 +252,7 @@ fn run(case: &Case) {
         let (node, mut events) = connect(BrokerConfig::new(&url), 7);
         let (begun, mut reported, mut most) = (Instant::now(), String::new(), 0);
         loop {
-            while let Ok(event) = events.try_recv() {
+            while takes && let Ok(event) = events.try_recv() {
                 if let FromBroker::State { connected: false, reason } = event {
                     reported = reason;
                 }
@@ -272,5 +273,17 @@ fn run(case: &Case) {
 
 #[test]
 fn whatever_a_broker_sends_memory_is_bounded() {
-    CASES.iter().for_each(run);
+    CASES.iter().for_each(|case| run(case, true));
+    let payload = "x".repeat(1 << 20);
+    let flood = format!(">3\r\n+message\r\n+sprocket:>\r\n$1048576\r\n{payload}\r\n");
+    let large = Case {
+        name: "redis, large messages to a host that takes none",
+        scheme: "redis",
+        first: "",
+        answers: REDIS,
+        head: "",
+        flood: &flood,
+        reason: "",
+    };
+    run(&large, false);
 }

@@ -20,6 +20,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::envelope::Body;
+use super::events::Events;
 use super::gauge::{Gauge, LOOK};
 use super::pause::Pause;
 use super::queue::Item;
@@ -47,7 +48,7 @@ pub(super) fn run(config: &BrokerConfig, shared: &Arc<Shared>, events: &Sender<F
     let mut told = String::new();
     // One that only waits.
     let host = match Builder::new_current_thread().enable_time().build() {
-        Ok(runtime) => Host { runtime, shared, events },
+        Ok(runtime) => Host { runtime, shared, events: Events::new(events) },
         // Like a broker that is away, but there is no hope.
         Err(error) => {
             let reason = format!("cannot make a runtime: {error}");
@@ -97,7 +98,7 @@ fn unlink(shared: &Shared, known: impl Fn(&Item) -> Option<Duration>) -> Vec<Arc
 struct Host<'a> {
     runtime: Runtime,
     shared: &'a Arc<Shared>,
-    events: &'a Sender<FromBroker>,
+    events: Events<'a>,
 }
 
 impl Host<'_> {

@@ -37,6 +37,7 @@
 mod dial;
 mod driver;
 mod envelope;
+mod events;
 mod gauge;
 #[cfg(fuzzing)]
 pub(crate) mod harness;
@@ -74,7 +75,8 @@ pub(crate) use nats::subject::Subjects;
 pub(crate) use redis::link::greeting as redis_greeting;
 pub(crate) use url::Place;
 
-/// Events that may wait for the host before the broker is not read from any more.
+/// Events that may wait for the host before the broker is not read from any more; `events.rs` bounds
+/// them in bytes, too.
 const EVENTS: usize = 256;
 /// Bytes of control messages that may wait to be sent; past it they are dropped, like those for
 /// which there is no connection.
