@@ -3,6 +3,7 @@
 ring_needs() {
     has valgrind || want valgrind
     has openssl || want openssl
+    has composer || want composer
     has redis-server || want redis-server
     PATH=$PATH:/usr/sbin has nats-server || want nats-server
     [ -x /usr/sbin/nginx ] || want nginx-light
