@@ -43,8 +43,10 @@ thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
 }
 
-/// Runs `f` on the I/O state of this thread. `None` when there is none (any more).
+/// Runs `f` on the I/O state of this thread. `None` when there is none (any more). A panic of `f`
+/// may leave the state in disorder, so it ends the server.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
+    let _vital = Vital;
     IO.with_borrow_mut(|io| io.as_mut().map(f))
 }
 
@@ -524,7 +526,6 @@ impl Io {
 
 /// Body of a session's task.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
-    let _vital = Vital;
     with(|io| {
         io.take_pending();
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
