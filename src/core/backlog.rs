@@ -185,20 +185,24 @@ pub(crate) struct Share {
     /// Number of the last place.
     last: u64,
     early: u64,
+    /// Half of the limit.
+    half: i64,
 }
 
 impl Share {
     pub(crate) fn new(backlog: Arc<Backlog>) -> Self {
         let early = (backlog.limit / EARLY_PART).min(EARLY);
+        let limit = i64::try_from(backlog.limit).unwrap_or(i64::MAX);
         Self {
             batch: 0,
             counted: 0,
             held: 0,
-            room: i64::try_from(backlog.limit).unwrap_or(i64::MAX),
+            room: limit,
             full: false,
             waiting: BTreeMap::new(),
             last: 0,
             early,
+            half: limit / 2,
             backlog,
         }
     }
@@ -224,6 +228,7 @@ impl Share {
     }
 
     /// Publishes the counts.
+    #[inline]
     pub(crate) fn publish(&mut self) {
         if self.batch == self.counted && self.held == 0 {
             return;
@@ -235,7 +240,11 @@ impl Share {
         if held < 0 {
             self.backlog.freed();
         }
-        self.look();
+        // On the only thread nothing else but bodies adds to the load, and these take a half at most:
+        // until then there is room whatever the rest.
+        if self.room < self.half || self.backlog.room.len() > 1 {
+            self.look();
+        }
     }
 
     fn look(&mut self) {

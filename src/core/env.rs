@@ -253,6 +253,7 @@ impl Env {
     }
 
     /// Adds what was counted here to the shared counters.
+    #[inline(always)]
     pub(crate) fn count(&mut self) {
         let counters = &self.server.counters;
         for (local, shared) in [

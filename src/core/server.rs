@@ -134,24 +134,13 @@ impl Server {
     /// The next event, or `None` when none waits now. Returns its share of the connection's credit.
     pub fn next_event(&self) -> Option<Event> {
         loop {
-            let Some(item) = self.next_item() else {
-                let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
-                    self.state.handling.store(0, Ordering::Release);
-                    return None;
-                };
-                items.reverse();
-                *self.batch.borrow_mut() = items;
-                self.batch_bytes.set(bytes);
-                continue;
-            };
-            let item = if self.is_cut() { self.after_cut(item) } else { Some(item) };
-            let Some(item) = item else { continue };
-            self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
-            // Before its credit is given back, see `State::host_answers`.
-            let handling = if let Item::Message { conn, .. } = &item { conn.id.0 } else { 0 };
-            self.state.handling.store(handling, Ordering::Release);
+            let item = self.batch.borrow_mut().pop();
             match item {
-                Item::Message { conn, payload, binary } => {
+                // Most items are messages: these pass without a call.
+                Some(Item::Message { conn, payload, binary }) if !self.is_cut() => {
+                    self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
+                    // Before its credit is given back, see `State::host_answers`.
+                    self.state.handling.store(conn.id.0, Ordering::Release);
                     let (taken, bytes) = (&self.state.taken, payload.len() as u64);
                     taken.messages.add(1);
                     taken.bytes.add(bytes);
@@ -162,77 +151,105 @@ impl Server {
                     taken.undelivered.add(1);
                     taken.undelivered_bytes.add(bytes);
                 }
-                Item::Pong { conn, payload } => {
-                    self.taken(&conn, payload.len());
-                    if conn.delivers() {
-                        return Some(Event::Pong { id: conn.id, payload });
+                Some(item) => {
+                    self.state.handling.store(0, Ordering::Release);
+                    if let Some(event) = self.take(item) {
+                        return Some(event);
                     }
                 }
-                Item::Ending { conn } => {
-                    // What is sent from here on would be too late.
-                    conn.end();
-                    self.post(conn.thread, Command::Answered(Target::from(&*conn)));
-                }
-                Item::Upgrade { ticket, question } => {
-                    let Some(Handshake { request, reply }) = question.take() else { continue };
-                    self.upgrades.borrow_mut().insert(ticket, reply);
-                    return Some(Event::Upgrade { ticket, request });
-                }
-                Item::Request { ticket, question } => {
-                    let Some(Plain { request, body, reply }) = question.take() else { continue };
-                    let is_head = request.method() == "HEAD";
-                    self.requests.borrow_mut().insert(ticket, Asked { reply, is_head });
-                    return Some(Event::Request { ticket, request, body: body.into_bytes() });
-                }
-                Item::RequestGone { ticket } => drop(self.requests.borrow_mut().remove(&ticket)),
-                Item::Presence => {
-                    let (event, more) = self.state.presence().take();
-                    if more {
-                        self.batch.borrow_mut().push(Item::Presence);
+                None => {
+                    if !self.next_batch() {
+                        return None;
                     }
-                    if event.is_some() && self.state.wants(Interest::PRESENCE) {
-                        return event;
-                    }
-                }
-                Item::Notice(notice) => {
-                    let (_place, event) = *notice;
-                    return Some(event);
-                }
-                Item::Closed(closed) => {
-                    let Closed { id, code, reason, admission } = *closed;
-                    drop(admission);
-                    self.state.taken.closes.add(1);
-                    self.topics.borrow_mut().forget(id);
-                    self.tell_changes();
-                    self.absent(id);
-                    return Some(Event::Close { id, code, reason });
-                }
-                Item::Plain(event) => {
-                    match &*event {
-                        Event::StreamDrain { stream } if !stream.0.take_drain() => continue,
-                        Event::StreamClose { stream, .. } => stream.0.told.store(true, Ordering::Relaxed),
-                        Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
-                        Event::Unpublished { .. } => {
-                            if let Some(port) = &self.state.bus {
-                                port.complained();
-                            }
-                        }
-                        _ => {}
-                    }
-                    return Some(*event);
                 }
             }
         }
     }
 
-    /// The next item of the batch that is being handed out.
-    fn next_item(&self) -> Option<Item> {
-        let mut batch = self.batch.borrow_mut();
-        let item = batch.pop();
-        if batch.is_empty() && self.batch_bytes.get() > 0 {
+    /// Begins to hand out the next batch, and releases what the one before took up. False: none waits.
+    fn next_batch(&self) -> bool {
+        if self.batch_bytes.get() > 0 {
             self.state.backlog.release(self.batch_bytes.take());
         }
-        item
+        let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
+            self.state.handling.store(0, Ordering::Release);
+            return false;
+        };
+        items.reverse();
+        *self.batch.borrow_mut() = items;
+        self.batch_bytes.set(bytes);
+        true
+    }
+
+    /// The event that an item other than a message stands for, or a message after the grace period.
+    /// `None`: the host need not know of it.
+    #[inline(never)]
+    fn take(&self, item: Item) -> Option<Event> {
+        let item = if self.is_cut() { self.after_cut(item)? } else { item };
+        self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
+        match item {
+            // `after_cut` lets none pass.
+            Item::Message { .. } => None,
+            Item::Pong { conn, payload } => {
+                self.taken(&conn, payload.len());
+                conn.delivers().then(|| Event::Pong { id: conn.id, payload })
+            }
+            Item::Ending { conn } => {
+                // What is sent from here on would be too late.
+                conn.end();
+                self.post(conn.thread, Command::Answered(Target::from(&*conn)));
+                None
+            }
+            Item::Upgrade { ticket, question } => {
+                let Handshake { request, reply } = question.take()?;
+                self.upgrades.borrow_mut().insert(ticket, reply);
+                Some(Event::Upgrade { ticket, request })
+            }
+            Item::Request { ticket, question } => {
+                let Plain { request, body, reply } = question.take()?;
+                let is_head = request.method() == "HEAD";
+                self.requests.borrow_mut().insert(ticket, Asked { reply, is_head });
+                Some(Event::Request { ticket, request, body: body.into_bytes() })
+            }
+            Item::RequestGone { ticket } => {
+                self.requests.borrow_mut().remove(&ticket);
+                None
+            }
+            Item::Presence => {
+                let (event, more) = self.state.presence().take();
+                if more {
+                    self.batch.borrow_mut().push(Item::Presence);
+                }
+                event.filter(|_| self.state.wants(Interest::PRESENCE))
+            }
+            Item::Notice(notice) => {
+                let (_place, event) = *notice;
+                Some(event)
+            }
+            Item::Closed(closed) => {
+                let Closed { id, code, reason, admission } = *closed;
+                drop(admission);
+                self.state.taken.closes.add(1);
+                self.topics.borrow_mut().forget(id);
+                self.tell_changes();
+                self.absent(id);
+                Some(Event::Close { id, code, reason })
+            }
+            Item::Plain(event) => {
+                match &*event {
+                    Event::StreamDrain { stream } if !stream.0.take_drain() => return None,
+                    Event::StreamClose { stream, .. } => stream.0.told.store(true, Ordering::Relaxed),
+                    Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
+                    Event::Unpublished { .. } => {
+                        if let Some(port) = &self.state.bus {
+                            port.complained();
+                        }
+                    }
+                    _ => {}
+                }
+                Some(*event)
+            }
+        }
     }
 
     fn taken(&self, conn: &Arc<crate::conn::Shared>, bytes: usize) {

@@ -61,10 +61,10 @@ impl Session {
     }
 
     /// Whether something is to be received before the next read.
+    #[inline]
     pub(super) fn holds_input(&self) -> bool {
         !self.early.is_empty()
-            || self.inflated.is_some()
-            || self.deflate.as_ref().is_some_and(|deflate| deflate.is_full())
+            || self.deflate.as_ref().is_some_and(|deflate| deflate.is_full() || self.inflated.is_some())
     }
 
     /// Receives what was held back, as far as there is credit.

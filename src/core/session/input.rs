@@ -213,13 +213,15 @@ impl Session {
         loop {
             if self.codec.is_none() && self.phase == Phase::Open {
                 let before = env.frames_left;
-                let mut more = before > 0;
+                let mut left = before;
+                let mut more = left > 0;
                 while more && let Some(message) = whole::read(input, max) {
                     input = &input[message.used..];
-                    env.frames_left -= 1;
-                    more = deliver(&self.shared, env, message.payload, message.binary) && env.frames_left > 0;
+                    left -= 1;
+                    more = deliver(&self.shared, env, message.payload, message.binary) && left > 0;
                 }
-                self.flood.allow(before - env.frames_left);
+                env.frames_left = left;
+                self.flood.allow(before - left);
                 if input.is_empty() || !more {
                     return input.len();
                 }
