@@ -17,7 +17,7 @@ mod glibc {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Free bytes that are worth the walk over the heap, which holds up whoever allocates.
-    const MUCH: u64 = 32 << 20;
+    const MUCH: u64 = 8 << 20;
 
     /// `struct mallinfo2` of malloc.h.
     #[repr(C)]
@@ -54,7 +54,7 @@ mod glibc {
         let (free, used) = (heap.fordblks as u64, heap.uordblks as u64);
         let in_use = used + heap.hblkhd as u64;
         let kept = resident().saturating_sub(in_use);
-        if free <= MUCH.max(used) || kept <= KEPT.load(Ordering::Relaxed) + MUCH {
+        if free <= MUCH.max(used / 2) || kept <= KEPT.load(Ordering::Relaxed) + MUCH {
             return;
         }
         // SAFETY: as above; the argument is the number of free bytes to keep at the end of the heap.

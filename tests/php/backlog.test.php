@@ -36,6 +36,9 @@ function push(Client $client, string $bytes): bool
     return true;
 }
 
+/** The connections that an attack keeps open until its end. */
+$kept = [];
+
 /** @param callable(TestServer): void $attack One step of it, repeated; it may fail. */
 function drive(string $name, callable $attack, array $options = [], string $listen = 'ws://127.0.0.1:0', array $context = []): void
 {
@@ -61,6 +64,7 @@ function drive(string $name, callable $attack, array $options = [], string $list
         }
         $grown = $peak - $before;
         check($grown < (TOTAL >> 10) + MARGIN, "$grown KiB more after $steps steps");
+        $GLOBALS['kept'] = [];
         same('awake', $busy->message(20.0), 'answer');
         $left = 0;
         try {
@@ -102,7 +106,6 @@ drive('Bodies whose clients are gone', function (TestServer $server) use ($post)
     extension_loaded('sockets') ? $client->reset() : $client->drop();
 });
 
-$kept = [];
 $chunks = str_repeat("1\r\nx\r\n", 50_000);
 drive('Bodies in chunks of one byte', function (TestServer $server) use (&$kept, $chunks): void {
     push($client = $server->connect(), "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -111,7 +114,6 @@ drive('Bodies in chunks of one byte', function (TestServer $server) use (&$kept,
     }
     $kept[] = $client;
 });
-$kept = [];
 
 $pongs = str_repeat(Client::encode(Client::PONG, ''), 20_000);
 $flooder = null;

@@ -9,7 +9,7 @@ final class TestServer
 
     private function __construct(public readonly Child $child, string $ready, float $timeout = 20.0)
     {
-        $this->address = preg_replace('/^.*?((wss?|http|unix):[^\s,]+).*$/', '$1', $child->line($ready, $timeout));
+        $this->address = preg_replace('/^.*?((wss?|http|unix):[^\s,]*[^\s,.]).*$/', '$1', $child->line($ready, $timeout));
     }
 
     /** tests/php/servers/echo.php with these options; each named as in Sprocket\Options. */
