@@ -134,7 +134,12 @@ impl Server {
     /// The next event, or `None` when none waits now. Returns its share of the connection's credit.
     pub fn next_event(&self) -> Option<Event> {
         loop {
-            let item = self.batch.borrow_mut().pop();
+            let mut batch = self.batch.borrow_mut();
+            let (item, is_last) = (batch.pop(), batch.is_empty());
+            drop(batch);
+            if is_last {
+                self.release_batch();
+            }
             match item {
                 // Most items are messages: these pass without a call.
                 Some(Item::Message { conn, payload, binary }) if !self.is_cut() => {
@@ -166,11 +171,15 @@ impl Server {
         }
     }
 
-    /// Begins to hand out the next batch, and releases what the one before took up. False: none waits.
-    fn next_batch(&self) -> bool {
+    /// Releases what the batch took up, whose last item has been taken.
+    fn release_batch(&self) {
         if self.batch_bytes.get() > 0 {
             self.state.backlog.release(self.batch_bytes.take());
         }
+    }
+
+    /// Begins to hand out the next batch. False: none waits.
+    fn next_batch(&self) -> bool {
         let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
             self.state.handling.store(0, Ordering::Release);
             return false;
