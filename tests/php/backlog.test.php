@@ -139,4 +139,5 @@ drive('Bodies over HTTP/2 in frames of one byte', function (TestServer $server) 
         fwrite($stream, $out);
     }
     $kept[] = $stream;
-}, ['tls' => $tls], 'wss://127.0.0.1:0', ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]]);
+    // Each connection has windows of its own: their number is an option, too.
+}, ['tls' => $tls, 'maxHandshakes' => 32], 'wss://127.0.0.1:0', ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]]);
