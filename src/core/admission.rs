@@ -12,7 +12,7 @@ pub(crate) enum Full {
     Address,
 }
 
-/// What counts as one address: of IPv6 a network of 64 bits, which is the least that a customer of a
+/// The address that limits count by: an IPv4 address, or an IPv6 network of 64 bits, which is the least that a customer of a
 /// provider has, and as good as one address to whoever has it.
 pub(crate) fn address_block(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {

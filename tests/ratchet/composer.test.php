@@ -35,7 +35,7 @@ function resolve(array $requires): array
     $folder = sys_get_temp_dir() . '/sprocket-composer-' . getmypid();
     @mkdir("$folder/home", 0700, true);
     $package = __DIR__ . '/../../php/ratchet';
-    $repositories = [['packagist.org' => false], ['type' => 'path', 'url' => $package, 'options' => ['versions' => ['sprocket/ratchet' => '1.0.0']]]];
+    $repositories = [['packagist' => false], ['type' => 'path', 'url' => $package, 'options' => ['versions' => ['sprocket/ratchet' => '1.0.0']]]];
     $packages = ['lib/chat' => ['1.0.0', $requires]];
     foreach (json_decode(file_get_contents("$package/composer.json"), true)['require'] as $name => $constraint) {
         if (str_contains($name, '/')) {

@@ -55,7 +55,7 @@ final class Settings
     }
 
     /**
-     * What notices go to: the option `logger`, checked as {@see Options} checks it.
+     * The receiver of notices (the option `logger`), checked as {@see Options} checks it.
      *
      * @return object|callable|null
      */

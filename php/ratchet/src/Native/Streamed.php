@@ -15,7 +15,7 @@ final class Streamed
     /** Whether the component has written as much as it had announced. */
     public bool $complete = false;
 
-    /** Of a chunked body: what is not understood yet. */
+    /** The part of a chunked body that is not decoded yet. */
     private string $raw = '';
 
     /** Bytes of the present chunk that are still to come, its line end included. */
