@@ -1,4 +1,4 @@
-# Formatting, lints, documentation, licences of the dependencies, PHP syntax
+# Formatting, lints, order of imports, documentation, licences of the dependencies, PHP syntax
 
 ring_uses_extension=no
 ring_needs() { want_build; } # clippy reads the binding, which needs the headers
@@ -62,6 +62,9 @@ ring_run() {
     else
         fail "cargo-deny" "it could not be installed"
     fi
+
+    step "the check of imports itself" 60 "$PHP" -n tests/lib/imports/self-test.php
+    step "imports run downward, without loops" 60 "$PHP" -n tests/lib/imports/check.php
 
     export -f php_syntax shell_syntax
     step "PHP syntax" 120 bash -c php_syntax
