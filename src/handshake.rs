@@ -150,11 +150,11 @@ fn accept(call: &Call) -> Result<bool> {
         }
     };
     let headers = convert::headers(1, call.array(1)?)?;
-    if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
-        return Err(argument_value_error(
-            1,
-            "must have valid headers: header Connection is set by the server",
-        ));
+    for ours in ["Connection", "Sec-WebSocket-Protocol"] {
+        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(ours)) {
+            let why = format!("must have valid headers: header {ours} is set by the server");
+            return Err(argument_value_error(1, &why));
+        }
     }
     let data = call.value(2).map_or_else(Zval::null, Zval::shallow_clone);
     match this.get().inner.get() {

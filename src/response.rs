@@ -111,22 +111,7 @@ pub(crate) fn rejection(call: &Call) -> Result<Answer> {
         return Ok(Answer { status, headers, body: Bytes::copy_from_slice(body) });
     }
     name_type(&mut headers);
-    Ok(Answer { status, headers, body: Bytes::from_static(reason(status).as_bytes()) })
-}
-
-/// Names of the statuses that handshakes are rejected with (RFC 9110 section 15).
-fn reason(status: u16) -> &'static str {
-    match status {
-        200..=299 => "OK",
-        300..=399 => "See Other",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        429 => "Too Many Requests",
-        503 => "Service Unavailable",
-        _ if status < 500 => "Bad Request",
-        _ => "Internal Server Error",
-    }
+    Ok(Answer { status, headers, body: Bytes::from_static(Answer::reason(status).as_bytes()) })
 }
 
 /// What a callback returned, as the core sends it.

@@ -1485,8 +1485,9 @@ final class Handshake
      *
      * @param int $status 200 to 599.
      * @param string $body Plain text unless a `Content-Type` header says otherwise; if empty,
-     *        the name of the status is sent.
-     * @param array<string, string|list<string>> $headers Further headers of the answer.
+     *        the reason phrase of the status is sent (RFC 9110 section 15): `Conflict` for 409.
+     * @param array<string, string|list<string>> $headers Further headers of the answer. A
+     *        `Sec-WebSocket-Protocol` may list the subprotocols of the application.
      *
      * @return bool False if it is too late: the client went away or the time was up.
      *

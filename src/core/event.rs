@@ -212,14 +212,15 @@ impl Response {
     /// Whether a header may be sent: a token as name, no control characters in the value, and
     /// none of those that frame the message, but for `Connection: close`. The error is a sentence for the user.
     ///
+    /// `Sec-WebSocket-Protocol` belongs to the server in a 101 only; a refusal may list subprotocols in it.
+    ///
     /// RFC 9110 sections 5.1 and 5.5.
     pub fn check_header(name: &str, value: &str) -> Result<(), String> {
-        const OURS: [&str; 7] = [
+        const OURS: [&str; 6] = [
             "connection",
             "content-length",
             "sec-websocket-accept",
             "sec-websocket-extensions",
-            "sec-websocket-protocol",
             "transfer-encoding",
             "upgrade",
         ];
@@ -235,6 +236,25 @@ impl Response {
             return Err(format!("the value of header {name} has a control character"));
         }
         Ok(())
+    }
+
+    /// The reason phrase of a status (RFC 9110 section 15 and the registry of HTTP status codes); for
+    /// an unregistered status that of its class, as which clients treat it.
+    pub fn reason(status: u16) -> &'static str {
+        match status {
+            // The http crate has the phrases of RFC 7231 and RFC 4918.
+            413 => "Content Too Large",
+            422 => "Unprocessable Content",
+            _ => http::StatusCode::from_u16(status)
+                .ok()
+                .and_then(|known| known.canonical_reason())
+                .unwrap_or(match status / 100 {
+                    2 => "OK",
+                    3 => "Multiple Choices",
+                    4 => "Bad Request",
+                    _ => "Internal Server Error",
+                }),
+        }
     }
 }
 

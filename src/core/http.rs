@@ -128,6 +128,8 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
         builder
             // HttpIo has the time of a request, and looks whether its peer is there.
             .header_read_timeout(None)
+            // `Content-Type`, as most servers write it.
+            .title_case_headers(true)
             .half_close(true)
             .max_header_size(config.max_header_size)
             // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.

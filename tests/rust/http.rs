@@ -179,7 +179,7 @@ fn plain_requests_go_to_the_host_on_a_kept_connection() {
         assert!(server.respond(ticket, response));
         server.flush();
         let head = read_head(&mut client);
-        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 6"), "{head}");
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("Content-Length: 6"), "{head}");
         let mut body = [0; 6];
         client.read_exact(&mut body).unwrap();
         assert_eq!(&body, b"answer");

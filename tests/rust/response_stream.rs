@@ -99,7 +99,7 @@ fn pieces_are_chunks_and_the_connection_goes_on() {
     let (mut client, stream) = streamed(&server, address, GET);
     let got = read_head(&mut client);
     assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "before the first piece: {got}");
-    assert!(got.contains("transfer-encoding: chunked\r\n") && got.contains("x-kind: stream\r\n"), "{got}");
+    assert!(got.contains("Transfer-Encoding: chunked\r\n") && got.contains("X-Kind: stream\r\n"), "{got}");
     assert!(!got.contains("content-length"), "{got}");
     for piece in ["one", "two"] {
         assert_eq!(write(&server, &stream, piece.as_bytes()), SendOutcome::Sent);

@@ -18,6 +18,7 @@ $server->onUpgrade(function (Sprocket\Handshake $h) {
         fn () => $h->accept(headers: ['Connection' => 'close']),
         fn () => $h->accept(headers: ['Sec-WebSocket-Accept' => 'x']),
         fn () => $h->accept(headers: ['sec-websocket-extensions' => 'x']),
+        fn () => $h->accept(headers: ['sec-websocket-protocol' => 'offered']),
         fn () => $h->accept(headers: ['no name']),
         fn () => $h->accept(headers: ['X' => ["\0"]]),
         fn () => $h->reject(101),

@@ -19,7 +19,7 @@ final class Exchange
     /** Headers that the native server writes itself. */
     private const OWN_HEADERS = [
         'connection', 'content-length', 'keep-alive', 'sec-websocket-accept',
-        'sec-websocket-extensions', 'sec-websocket-protocol', 'transfer-encoding', 'upgrade',
+        'sec-websocket-extensions', 'transfer-encoding', 'upgrade',
     ];
 
     /** Bytes of a response beyond which it does not wait to be whole. */

@@ -100,10 +100,14 @@ class ServerNegotiator implements NegotiatorInterface
 
     /**
      * Headers that tell a client what to ask for.
+     *
+     * @return array<string, string>
      */
     private function upgrade(): array
     {
-        return ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', 'Sec-WebSocket-Version' => (string) $this->getVersionNumber()];
+        $headers = ['Connection' => 'Upgrade', 'Upgrade' => 'websocket', 'Sec-WebSocket-Version' => (string) $this->getVersionNumber()];
+
+        return $this->subProtocols === [] ? $headers : $headers + ['Sec-WebSocket-Protocol' => implode(', ', $this->subProtocols)];
     }
 
     private function fault(RequestInterface $request): ?ResponseInterface
@@ -147,13 +151,9 @@ class ServerNegotiator implements NegotiatorInterface
             $headers['Sec-WebSocket-Protocol'] = $agreed;
         } elseif ($agreed === false) {
             $reason = 'No Sec-WebSocket-Protocols requested supported';
-            if ($this->subProtocols === []) {
-                return new Response(426, $this->upgrade(), null, '1.1', $reason);
-            }
             $ours = implode(', ', $this->subProtocols);
 
-            // The native server does not send the header.
-            return new Response(426, $this->upgrade() + ['Sec-WebSocket-Protocol' => $ours], "$reason: $ours", '1.1', $reason);
+            return new Response(426, $this->upgrade(), $ours === '' ? null : "$reason: $ours", '1.1', $reason);
         }
         $response = new Response(101, $headers);
         if (!$this->deflate) {
