@@ -5,16 +5,10 @@ use std::cell::OnceCell;
 use ext_php_rs::types::Zval;
 use sprocket_core::Compression as Settings;
 
-use crate::options::Reader;
-use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_type_error, register_class,
-    throw_error,
-};
+use crate::args::{MOST_BYTES, Parameter, Reader};
+use crate::zend::{Call, ClassCell, Native, Owned, Result, Type, argument_type_error, throw_error};
 
 static COMPRESSION: ClassCell = ClassCell::new();
-
-/// Largest size in bytes that a parameter takes.
-const MOST_BYTES: i64 = i32::MAX as i64;
 
 /// The checked values. What PHP sees of them are the declared properties.
 #[derive(Default)]
@@ -32,32 +26,22 @@ impl Native for Compression {
     }
 }
 
-pub(crate) fn register() {
-    let parameters = [
-        (c"threshold", Type::INT, c"1024"),
-        (c"level", Type::INT, c"1"),
-        (c"serverMaxWindowBits", Type::INT, c"15"),
-        (c"clientMaxWindowBits", Type::INT, c"15"),
-        (c"contextTakeover", Type::BOOL, c"false"),
-        (c"maxContextMemory", Type::INT, c"67108864"),
-    ];
-    let constructor =
-        parameters.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
-            m.opt(name, *type_, default)
-        });
-    let props = parameters.iter().map(|(name, type_, _)| Prop::readonly(name, *type_)).collect();
-    register_class::<Compression>(
-        Class { name: c"Sprocket\\Compression", methods: vec![constructor], props },
-        &[],
-    );
-}
+/// The parameters, in the order in which [`construct`] reads them.
+pub(crate) const PARAMETERS: [Parameter; 6] = [
+    (c"threshold", Type::INT, c"1024"),
+    (c"level", Type::INT, c"1"),
+    (c"serverMaxWindowBits", Type::INT, c"15"),
+    (c"clientMaxWindowBits", Type::INT, c"15"),
+    (c"contextTakeover", Type::BOOL, c"false"),
+    (c"maxContextMemory", Type::INT, c"67108864"),
+];
 
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     let this = call.this_object::<Compression>();
     if this.get().settings.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Compression"));
     }
-    call.arity(0, 6)?;
+    call.arity(0, PARAMETERS.len())?;
     let base = Settings::default();
     let mut args = Reader::new(call);
     let settings = Settings {

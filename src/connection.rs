@@ -6,13 +6,12 @@ use std::rc::Rc;
 use ext_php_rs::types::Zval;
 use sprocket_core::{Connection as Handle, SendOutcome, Server as Core};
 
+use crate::errors;
 use crate::link::Link;
 use crate::request::Request;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, register_class,
-    string, zstr_is_utf8,
+    Call, ClassCell, Native, Owned, Prop, Result, Type, argument_value_error, string, zstr_is_utf8,
 };
-use crate::{errors, history, presence, topics};
 
 static CONNECTION: ClassCell = ClassCell::new();
 
@@ -38,6 +37,16 @@ const DATA: usize = 5;
 /// RFC 6455 section 5.5: control frames carry at most 125 bytes; a close frame spends two on its code.
 const MOST_CONTROL: usize = 125;
 const MOST_REASON: usize = 123;
+
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 6] = [
+    Prop::readonly(c"id", Type::INT),
+    Prop::readonly(c"request", Type::class(c"Sprocket\\Request")),
+    Prop::readonly(c"remoteAddress", Type::STRING),
+    Prop::readonly(c"remotePort", Type::INT),
+    Prop::readonly(c"subprotocol", Type::STRING.nullable()),
+    Prop::writable(c"data", Type::MIXED),
+];
 
 impl Native for Connection {
     fn class() -> &'static ClassCell {
@@ -102,55 +111,7 @@ impl Connection {
     }
 }
 
-pub(crate) fn register() {
-    let methods = vec![
-        Method::private_constructor(),
-        Method::new(c"send", send)
-            .arg(c"payload", Type::STRING)
-            .opt(c"binary", Type::BOOL, c"false")
-            .returns(Type::BOOL),
-        Method::new(c"ping", ping).opt(c"payload", Type::STRING, c"''").returns(Type::BOOL),
-        Method::new(c"pong", pong).opt(c"payload", Type::STRING, c"''").returns(Type::BOOL),
-        Method::new(c"close", close)
-            .opt(c"code", Type::INT, c"1000")
-            .opt(c"reason", Type::STRING, c"''")
-            .returns(Type::VOID),
-        Method::new(c"terminate", terminate).returns(Type::VOID),
-        Method::new(c"subscribe", topics::subscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
-        Method::new(c"unsubscribe", topics::unsubscribe).rest(c"topics", Type::STRING).returns(Type::VOID),
-        Method::new(c"subscribePattern", topics::subscribe_pattern)
-            .rest(c"patterns", Type::STRING)
-            .returns(Type::VOID),
-        Method::new(c"unsubscribePattern", topics::unsubscribe_pattern)
-            .rest(c"patterns", Type::STRING)
-            .returns(Type::VOID),
-        Method::new(c"resume", history::resume)
-            .arg(c"topic", Type::STRING)
-            .opt(c"position", Type::STRING, c"''")
-            .returns(Type::VOID),
-        Method::new(c"join", presence::join)
-            .arg(c"topic", Type::STRING)
-            .arg(c"member", Type::STRING)
-            .opt(c"data", Type::STRING, c"''")
-            .returns(Type::VOID),
-        Method::new(c"leave", presence::leave).arg(c"topic", Type::STRING).returns(Type::VOID),
-        Method::new(c"topics", topics::topics).returns(Type::ARRAY),
-        Method::new(c"patterns", topics::patterns).returns(Type::ARRAY),
-        Method::new(c"isOpen", is_open).returns(Type::BOOL),
-        Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),
-    ];
-    let props = vec![
-        Prop::readonly(c"id", Type::INT),
-        Prop::readonly(c"request", Type::class(c"Sprocket\\Request")),
-        Prop::readonly(c"remoteAddress", Type::STRING),
-        Prop::readonly(c"remotePort", Type::INT),
-        Prop::readonly(c"subprotocol", Type::STRING.nullable()),
-        Prop::writable(c"data", Type::MIXED),
-    ];
-    register_class::<Connection>(Class { name: c"Sprocket\\Connection", methods, props }, &[]);
-}
-
-fn send(call: &Call) -> Result<bool> {
+pub(crate) fn send(call: &Call) -> Result<bool> {
     call.arity(1, 2)?;
     let binary = call.bool(1, false)?;
     let Some(payload) = call.string(0)? else { return Ok(false) };
@@ -161,11 +122,11 @@ fn send(call: &Call) -> Result<bool> {
     Ok(matches!(outcome, Some(SendOutcome::Sent)))
 }
 
-fn ping(call: &Call) -> Result<bool> {
+pub(crate) fn ping(call: &Call) -> Result<bool> {
     control(call, Core::ping)
 }
 
-fn pong(call: &Call) -> Result<bool> {
+pub(crate) fn pong(call: &Call) -> Result<bool> {
     control(call, Core::pong)
 }
 
@@ -180,7 +141,7 @@ fn control(call: &Call, queue: fn(&Core, &Handle, &[u8]) -> bool) -> Result<bool
     Ok(sent.unwrap_or(false))
 }
 
-fn close(call: &Call) -> Result<()> {
+pub(crate) fn close(call: &Call) -> Result<()> {
     call.arity(0, 2)?;
     let code = call.int(0, 1000)?;
     let reason = call.string(1)?;
@@ -204,18 +165,18 @@ fn close(call: &Call) -> Result<()> {
     Ok(())
 }
 
-fn terminate(call: &Call) -> Result<()> {
+pub(crate) fn terminate(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     call.this::<Connection>().command(Core::terminate)?;
     Ok(())
 }
 
-fn is_open(call: &Call) -> Result<bool> {
+pub(crate) fn is_open(call: &Call) -> Result<bool> {
     call.arity(0, 0)?;
     Ok(call.this::<Connection>().is_open())
 }
 
-fn buffered_amount(call: &Call) -> Result<i64> {
+pub(crate) fn buffered_amount(call: &Call) -> Result<i64> {
     call.arity(0, 0)?;
     let connection = call.this::<Connection>();
     let bytes = connection.handle().filter(|_| connection.is_open()).map_or(0, Handle::buffered_amount);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
 use sprocket_core::Response;
 
 use crate::zend::{Call, Thrown, argument_value_error, array_entries};
@@ -144,4 +144,12 @@ pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// The first argument, the name of a topic.
+pub(crate) fn topic(call: &Call) -> Result<&str, Thrown> {
+    match call.string(0)?.map(ZendStr::as_str) {
+        Some(Ok(topic)) => Ok(topic),
+        _ => Err(argument_value_error(0, "must be valid UTF-8")),
+    }
 }

@@ -5,7 +5,7 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::bus::HUB;
 use sprocket_core::{Server as Core, Stats};
 
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::zend::{Call, Result, map_insert};
 
 pub(crate) fn stats(call: &Call) -> Result<Zval> {
@@ -31,18 +31,11 @@ pub(crate) fn stats(call: &Call) -> Result<Zval> {
             table
         }
         (_, _) => {
-            let stats = server.link.with(counted).or_else(|| server.stats.borrow().clone());
+            let stats = server.link.with(server::counted).or_else(|| server.stats.borrow().clone());
             stats.as_ref().map_or_else(ZendHashTable::new, readings)
         }
     };
     Ok(table_value(table))
-}
-
-/// The counters of this server, and of the hub if it has one.
-pub(crate) fn counted(core: &Core) -> Stats {
-    let mut sum = Stats::default();
-    core.node_stats().iter().for_each(|(_, stats)| sum.add(stats));
-    sum
 }
 
 /// All that was counted.

@@ -8,25 +8,12 @@ use sprocket_core::{Decision, Ticket};
 
 use crate::convert;
 use crate::errors;
-use crate::link::{Accepted, Link};
+use crate::link::{Accepted, Answer, Link};
 use crate::request::Request;
 use crate::response;
-use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, argument_value_error, register_class,
-};
+use crate::zend::{Call, ClassCell, Native, Owned, Prop, Result, Type, argument_value_error};
 
 static HANDSHAKE: ClassCell = ClassCell::new();
-
-/// Where a handshake stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The client waits.
-    Pending,
-    /// Accepted or rejected.
-    Given,
-    /// The client went away, or the time was up.
-    Gone,
-}
 
 /// The question that a handshake object stands for.
 #[derive(Default)]
@@ -43,6 +30,9 @@ struct Inner {
 
 /// Number of the declared property.
 const REQUEST: usize = 0;
+
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 1] = [Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
 
 impl Native for Handshake {
     fn class() -> &'static ClassCell {
@@ -110,26 +100,7 @@ impl Drop for Handshake {
     }
 }
 
-pub(crate) fn register() {
-    let methods = vec![
-        Method::private_constructor(),
-        Method::new(c"accept", accept)
-            .opt(c"subprotocol", Type::STRING.nullable(), c"null")
-            .opt(c"headers", Type::ARRAY, c"[]")
-            .opt(c"data", Type::MIXED, c"null")
-            .returns(Type::BOOL),
-        Method::new(c"reject", reject)
-            .opt(c"status", Type::INT, c"403")
-            .opt(c"body", Type::STRING, c"''")
-            .opt(c"headers", Type::ARRAY, c"[]")
-            .returns(Type::BOOL),
-        Method::new(c"isPending", is_pending).returns(Type::BOOL),
-    ];
-    let props = vec![Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
-    register_class::<Handshake>(Class { name: c"Sprocket\\Handshake", methods, props }, &[]);
-}
-
-fn accept(call: &Call) -> Result<bool> {
+pub(crate) fn accept(call: &Call) -> Result<bool> {
     call.arity(0, 3)?;
     let this = call.this_object::<Handshake>();
     let Some(request) = Owned::<Request>::from_value(&this.prop(REQUEST)) else { return Ok(false) };
@@ -158,14 +129,15 @@ fn accept(call: &Call) -> Result<bool> {
     }
     let data = call.value(2).map_or_else(Zval::null, Zval::shallow_clone);
     match this.get().inner.get() {
-        Some(inner) => {
-            inner.answer(Decision::Accept { subprotocol, headers }, Some(Accepted { request, data }))
-        }
+        Some(inner) => inner.answer(
+            Decision::Accept { subprotocol, headers },
+            Some(Accepted { request: request.value(), data }),
+        ),
         None => Ok(false),
     }
 }
 
-fn reject(call: &Call) -> Result<bool> {
+pub(crate) fn reject(call: &Call) -> Result<bool> {
     let response = response::rejection(call)?;
     match call.this::<Handshake>().inner.get() {
         Some(inner) => inner.answer(Decision::Reject(response), None),
@@ -173,7 +145,7 @@ fn reject(call: &Call) -> Result<bool> {
     }
 }
 
-fn is_pending(call: &Call) -> Result<bool> {
+pub(crate) fn is_pending(call: &Call) -> Result<bool> {
     call.arity(0, 0)?;
     let pending = |inner: &Inner| inner.answer.get() == Answer::Pending && inner.link.is_running();
     Ok(call.this::<Handshake>().inner.get().is_some_and(pending))

@@ -1,19 +1,14 @@
-//! `Sprocket\History`, the option that takes them, and `Connection::resume()`.
+//! `Sprocket\History`, and the option that takes them.
 
 use std::cell::OnceCell;
 
 use ext_php_rs::types::Zval;
 use sprocket_core::{History as Settings, check_name};
 
-use crate::connection::Connection;
+use crate::args::{MOST_BYTES, Parameter, Reader};
 use crate::convert::duration;
-use crate::errors::{self, invalid_option};
-use crate::options::Reader;
-use crate::topics;
-use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, list, register_class,
-    string, throw_error,
-};
+use crate::errors::invalid_option;
+use crate::zend::{Call, ClassCell, Native, Owned, Result, Type, array_entries, list, string, throw_error};
 
 static HISTORY: ClassCell = ClassCell::new();
 
@@ -21,8 +16,6 @@ static HISTORY: ClassCell = ClassCell::new();
 const MOST_MESSAGES: i64 = 1_000_000;
 /// Seconds: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;
-/// Largest size in bytes that a parameter takes.
-const MOST_BYTES: i64 = i32::MAX as i64;
 /// Bytes of a stamp: it is looked for in each message.
 const MOST_STAMP: usize = 64;
 
@@ -42,27 +35,20 @@ impl Native for History {
     }
 }
 
-pub(crate) fn register() {
-    let parameters = [
-        (c"messages", Type::INT, c"100"),
-        (c"seconds", Type::FLOAT.nullable(), c"300.0"),
-        (c"bytes", Type::INT, c"1048576"),
-        (c"stamp", Type::STRING.nullable(), c"null"),
-    ];
-    let constructor =
-        parameters.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
-            m.opt(name, *type_, default)
-        });
-    let props = parameters.iter().map(|(name, type_, _)| Prop::readonly(name, *type_)).collect();
-    register_class::<History>(Class { name: c"Sprocket\\History", methods: vec![constructor], props }, &[]);
-}
+/// The parameters, in the order in which [`construct`] reads them.
+pub(crate) const PARAMETERS: [Parameter; 4] = [
+    (c"messages", Type::INT, c"100"),
+    (c"seconds", Type::FLOAT.nullable(), c"300.0"),
+    (c"bytes", Type::INT, c"1048576"),
+    (c"stamp", Type::STRING.nullable(), c"null"),
+];
 
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     let this = call.this_object::<History>();
     if this.get().settings.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\History"));
     }
-    call.arity(0, 4)?;
+    call.arity(0, PARAMETERS.len())?;
     let base = Settings::default();
     let mut args = Reader::new(call);
     let settings = Settings {
@@ -128,17 +114,4 @@ pub(crate) fn history(args: &mut Reader<'_>) -> Result<Vec<(String, Settings)>> 
     }
     args.take(args.argument());
     Ok(topics)
-}
-
-/// `Connection::resume()`.
-pub(crate) fn resume(call: &Call) -> Result<()> {
-    call.arity(1, 2)?;
-    let topic = topics::topic(call)?;
-    // It comes from the client: one that is not even text is a position that nobody knows.
-    let position = call.string(1)?.map_or("", |p| p.as_str().unwrap_or("?"));
-    let connection = call.this::<Connection>();
-    match connection.command(|core, to| core.resume(to, topic, position))? {
-        Some(Err(error)) => Err(errors::topic(0, &error)),
-        Some(Ok(())) | None => Ok(()),
-    }
 }

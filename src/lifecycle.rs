@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sprocket_core::Config;
 use sprocket_core::descriptors::{Wanted, share_out};
 
-use crate::options::Settings;
+use crate::settings::Settings;
 use crate::zend::{ignore_signal, sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
 
 /// Raises the soft limit of descriptors to the hard one, and shares out what the process may open

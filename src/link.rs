@@ -8,10 +8,7 @@ use sprocket_core::{Server as Core, Ticket};
 
 use crate::by_id::ById;
 use crate::errors;
-use crate::handshake::Answer;
-use crate::request::Request;
-use crate::response_stream::ResponseStream;
-use crate::zend::{Gc, Owned, Result, forks};
+use crate::zend::{Gc, Result, forks};
 
 thread_local! {
     static RUNNING: Cell<usize> = const { Cell::new(0) };
@@ -40,12 +37,25 @@ pub(crate) struct Link {
     /// What `accept()` was given, until the connection is open.
     pub(crate) accepted: RefCell<HashMap<Ticket, Accepted>>,
     /// Streamed responses that have a callback and have not closed, by the number of their ticket.
-    pub(crate) streams: RefCell<ById<Owned<ResponseStream>>>,
+    /// Each a `Sprocket\ResponseStream`.
+    pub(crate) streams: RefCell<ById<Zval>>,
+}
+
+/// Where a handshake stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The client waits.
+    Pending,
+    /// Accepted or rejected.
+    Given,
+    /// The client went away, or the time was up.
+    Gone,
 }
 
 /// What an accepted handshake leaves to its connection.
 pub(crate) struct Accepted {
-    pub(crate) request: Owned<Request>,
+    /// A `Sprocket\Request`.
+    pub(crate) request: Zval,
     pub(crate) data: Zval,
 }
 
@@ -133,11 +143,11 @@ impl Link {
 
     pub(crate) fn visit(&self, gc: &mut Gc) {
         for accepted in self.accepted.borrow().values() {
-            gc.add_object(&accepted.request);
+            gc.add(&accepted.request);
             gc.add(&accepted.data);
         }
         for stream in self.streams.borrow().values() {
-            gc.add_object(stream);
+            gc.add(stream);
         }
     }
 }

@@ -9,10 +9,8 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::Config;
 use sprocket_core::notices::{Level, Line, Value};
 
-use crate::callbacks::Hook;
+use crate::args::Reader;
 use crate::errors::invalid_option;
-use crate::options::Reader;
-use crate::server::Server;
 use crate::zend::{Callback, Result, list, map_insert, pending, php_version, string, text};
 
 /// Lines that may wait for the next turn of the pump.
@@ -33,15 +31,6 @@ impl Waiting {
 
     pub(crate) fn next(&self) -> Option<Line> {
         self.0.borrow_mut().pop_front()
-    }
-}
-
-impl Server {
-    /// Has a line written with the next turn of the pump, if there is a logger.
-    pub(crate) fn note(&self, line: impl FnOnce() -> Line) {
-        if self.callbacks.has(Hook::Log) {
-            self.log.add(line());
-        }
     }
 }
 

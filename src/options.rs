@@ -4,53 +4,30 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::types::Zval;
 use sprocket_core::broker::{BrokerConfig, BrokerKind, BrokerUrl, check_prefix};
 use sprocket_core::{Config, OriginPattern, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
+use crate::args::{MOST_BYTES, Parameter, Reader};
 use crate::compression::compression;
-use crate::convert::duration;
 use crate::errors::invalid_option;
 use crate::history::history;
 use crate::listen::{is_token, socket_path};
 use crate::log::{self, logger};
+use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::zend::{
-    Call, Callback, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, case_name,
-    list, register_class, register_enum, string, throw_error,
+    Call, Callback, ClassCell, Native, Owned, Result, Type, case_name, list, string, throw_error,
 };
 
 static OPTIONS: ClassCell = ClassCell::new();
-static SLOW_CONSUMER: ClassCell = ClassCell::new();
-
-/// Largest size in bytes that an option takes: 2 GiB - 1, far from what any frame header overflows.
-const MOST_BYTES: i64 = i32::MAX as i64;
+pub(crate) static SLOW_CONSUMER: ClassCell = ClassCell::new();
 
 /// The checked values. What PHP sees of them are the declared properties.
 #[derive(Default)]
 pub(crate) struct Options {
     config: OnceCell<Settings>,
-}
-
-/// Options as the core takes them, but for those that depend on the process at start.
-#[derive(Clone, Default)]
-pub(crate) struct Settings {
-    /// `max_connections` of it counts only where `max_connections` below is given.
-    pub(crate) config: Config,
-    /// `None`: what the descriptor limit allows.
-    pub(crate) max_connections: Option<usize>,
-    /// The same for sockets without a WebSocket.
-    pub(crate) max_handshakes: Option<usize>,
-    /// Processes; 0 stands for one a core, `None` (and 1) for none but the script's own.
-    pub(crate) workers: Option<u16>,
-    /// Handshakes, messages and requests after which a worker is replaced; 0: never.
-    pub(crate) max_requests: u64,
-    /// Bytes of PHP's memory from which on it is; 0: never.
-    pub(crate) max_memory: usize,
-    /// The number of the property that holds the logger.
-    logger: Option<usize>,
 }
 
 impl Options {
@@ -69,163 +46,53 @@ impl Native for Options {
     }
 }
 
-pub(crate) fn register() {
-    register_enum(&SLOW_CONSUMER, c"Sprocket\\SlowConsumer", &[(c"Close", c"close"), (c"Drop", c"drop")]);
-    let slow = Type::class(c"Sprocket\\SlowConsumer");
-    let compression = Type::class(c"Sprocket\\Compression").or(Type::BOOL);
-    let options = [
-        (c"maxConnections", Type::INT.nullable(), c"null"),
-        (c"maxConnectionsPerIp", Type::INT, c"0"),
-        (c"maxMessageSize", Type::INT, c"1048576"),
-        (c"maxHeaderSize", Type::INT, c"16384"),
-        (c"maxBodySize", Type::INT, c"1048576"),
-        (c"handshakeTimeout", Type::FLOAT, c"10.0"),
-        (c"pingInterval", Type::FLOAT, c"25.0"),
-        (c"pingTimeout", Type::FLOAT, c"20.0"),
-        (c"closeTimeout", Type::FLOAT, c"3.0"),
-        (c"sendBufferLimit", Type::INT, c"1048576"),
-        (c"slowConsumer", slow, c"\\Sprocket\\SlowConsumer::Close"),
-        (c"maxPendingMessages", Type::INT, c"256"),
-        (c"maxPendingBytes", Type::INT, c"4194304"),
-        (c"origins", Type::ARRAY.nullable(), c"null"),
-        (c"subprotocols", Type::ARRAY, c"[]"),
-        (c"strictSubprotocols", Type::BOOL, c"false"),
-        (c"healthPath", Type::STRING.nullable(), c"null"),
-        (c"ioThreads", Type::INT, c"1"),
-        (c"backlog", Type::INT, c"4096"),
-        (c"trustedProxies", Type::ARRAY, c"[]"),
-        (c"metricsPath", Type::STRING.nullable(), c"null"),
-        (c"tls", Type::class(c"Sprocket\\Tls").nullable(), c"null"),
-        (c"compression", compression, c"false"),
-        (c"publishSocket", Type::STRING.nullable(), c"null"),
-        (c"publishSocketMode", Type::INT, c"0600"),
-        (c"staticFiles", Type::STRING.nullable(), c"null"),
-        (c"history", Type::ARRAY, c"[]"),
-        (c"broker", Type::STRING.nullable(), c"null"),
-        (c"brokerPrefix", Type::STRING, c"'sprocket:'"),
-        (c"brokerQueue", Type::INT, c"16777216"),
-        (c"workers", Type::INT, c"1"),
-        (c"maxRequests", Type::INT, c"0"),
-        (c"maxMemory", Type::INT, c"0"),
-        (c"logger", Type::MIXED, c"null"),
-        (c"maxPendingTotal", Type::INT, c"67108864"),
-        (c"maxHandshakes", Type::INT.nullable(), c"null"),
-        (c"maxHandshakesPerIp", Type::INT, c"0"),
-    ];
-    let constructor =
-        options.iter().fold(Method::new(c"__construct", construct), |m, (name, type_, default)| {
-            m.opt(name, *type_, default)
-        });
-    let props = options.iter().map(|(name, type_, _)| Prop::readonly(name, *type_)).collect();
-    register_class::<Options>(Class { name: c"Sprocket\\Options", methods: vec![constructor], props }, &[]);
-}
+/// The parameters, in the order in which [`construct`] reads them.
+pub(crate) const PARAMETERS: [Parameter; 37] = [
+    (c"maxConnections", Type::INT.nullable(), c"null"),
+    (c"maxConnectionsPerIp", Type::INT, c"0"),
+    (c"maxMessageSize", Type::INT, c"1048576"),
+    (c"maxHeaderSize", Type::INT, c"16384"),
+    (c"maxBodySize", Type::INT, c"1048576"),
+    (c"handshakeTimeout", Type::FLOAT, c"10.0"),
+    (c"pingInterval", Type::FLOAT, c"25.0"),
+    (c"pingTimeout", Type::FLOAT, c"20.0"),
+    (c"closeTimeout", Type::FLOAT, c"3.0"),
+    (c"sendBufferLimit", Type::INT, c"1048576"),
+    (c"slowConsumer", Type::class(c"Sprocket\\SlowConsumer"), c"\\Sprocket\\SlowConsumer::Close"),
+    (c"maxPendingMessages", Type::INT, c"256"),
+    (c"maxPendingBytes", Type::INT, c"4194304"),
+    (c"origins", Type::ARRAY.nullable(), c"null"),
+    (c"subprotocols", Type::ARRAY, c"[]"),
+    (c"strictSubprotocols", Type::BOOL, c"false"),
+    (c"healthPath", Type::STRING.nullable(), c"null"),
+    (c"ioThreads", Type::INT, c"1"),
+    (c"backlog", Type::INT, c"4096"),
+    (c"trustedProxies", Type::ARRAY, c"[]"),
+    (c"metricsPath", Type::STRING.nullable(), c"null"),
+    (c"tls", Type::class(c"Sprocket\\Tls").nullable(), c"null"),
+    (c"compression", Type::class(c"Sprocket\\Compression").or(Type::BOOL), c"false"),
+    (c"publishSocket", Type::STRING.nullable(), c"null"),
+    (c"publishSocketMode", Type::INT, c"0600"),
+    (c"staticFiles", Type::STRING.nullable(), c"null"),
+    (c"history", Type::ARRAY, c"[]"),
+    (c"broker", Type::STRING.nullable(), c"null"),
+    (c"brokerPrefix", Type::STRING, c"'sprocket:'"),
+    (c"brokerQueue", Type::INT, c"16777216"),
+    (c"workers", Type::INT, c"1"),
+    (c"maxRequests", Type::INT, c"0"),
+    (c"maxMemory", Type::INT, c"0"),
+    (c"logger", Type::MIXED, c"null"),
+    (c"maxPendingTotal", Type::INT, c"67108864"),
+    (c"maxHandshakes", Type::INT.nullable(), c"null"),
+    (c"maxHandshakesPerIp", Type::INT, c"0"),
+];
 
-/// Reads the arguments in order, checks each, and keeps what PHP shows as properties.
-pub(crate) struct Reader<'a> {
-    pub(crate) call: &'a Call,
-    pub(crate) next: usize,
-    pub(crate) props: Vec<Zval>,
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(call: &'a Call) -> Self {
-        Self { call, next: 0, props: Vec::new() }
-    }
-
-    pub(crate) fn take(&mut self, value: Zval) -> usize {
-        self.props.push(value);
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn refuse<T>(&self, name: &str, value: &Zval, allowed: &str) -> Result<T> {
-        Err(invalid_option(name, value, allowed))
-    }
-
-    /// The argument as it was given.
-    pub(crate) fn argument(&self) -> Zval {
-        self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone)
-    }
-
-    fn int(&mut self, name: &str, default: i64, least: i64, most: i64) -> Result<i64> {
-        let n = self.call.int(self.next, default)?;
-        let mut value = Zval::new();
-        value.set_long(n);
-        if !(least..=most).contains(&n) {
-            let allowed = if most == i64::MAX {
-                format!("at least {least}")
-            } else {
-                format!("between {least} and {most}")
-            };
-            return self.refuse(name, &value, &allowed);
-        }
-        self.take(value);
-        Ok(n)
-    }
-
-    /// At least 1, or null.
-    fn count_or_null(&mut self, name: &str) -> Result<Option<usize>> {
-        if self.call.int_or_null(self.next)?.is_none() {
-            self.take(Zval::null());
-            return Ok(None);
-        }
-        self.size(name, 0, 1, i64::MAX).map(Some)
-    }
-
-    pub(crate) fn size(&mut self, name: &str, default: usize, least: i64, most: i64) -> Result<usize> {
-        self.int(name, default as i64, least, most).map(|n| n as usize)
-    }
-
-    pub(crate) fn bool(&mut self, default: bool) -> Result<bool> {
-        let given = self.call.bool(self.next, default)?;
-        let mut value = Zval::new();
-        value.set_bool(given);
-        self.take(value);
-        Ok(given)
-    }
-
-    fn seconds(&mut self, name: &str, default: Duration, zero_is_off: bool) -> Result<Duration> {
-        let seconds = self.call.float(self.next, default.as_secs_f64())?;
-        let mut value = Zval::new();
-        value.set_double(seconds);
-        let off = zero_is_off && seconds == 0.0;
-        match duration(seconds) {
-            Some(time) if off || (0.001..=86_400.0).contains(&seconds) => {
-                self.take(value);
-                Ok(time)
-            }
-            _ => {
-                let or = if zero_is_off { ", or 0 for never" } else { "" };
-                self.refuse(name, &value, &format!("between 0.001 and 86400 seconds{or}"))
-            }
-        }
-    }
-
-    /// A list of strings, each once, that satisfy `check`; `allowed` says what that means.
-    fn strings(
-        &self,
-        name: &str,
-        table: &ZendHashTable,
-        allowed: &str,
-        check: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>> {
-        let mut strings: Vec<String> = Vec::new();
-        for (_, value) in array_entries(table) {
-            match value.zend_str().and_then(|s| s.as_str().ok()).filter(|s| check(s)) {
-                Some(s) if !strings.iter().any(|known| known == s) => strings.push(s.to_owned()),
-                _ => return self.refuse(name, &self.argument(), allowed),
-            }
-        }
-        Ok(strings)
-    }
-}
-
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     let this = call.this_object::<Options>();
     if this.get().config.get().is_some() {
         return Err(throw_error("Cannot modify readonly properties of Sprocket\\Options"));
     }
-    call.arity(0, 37)?;
+    call.arity(0, PARAMETERS.len())?;
     let mut args = Reader::new(call);
     let settings = read(&mut args)?;
     for (index, value) in args.props.into_iter().enumerate() {

@@ -4,9 +4,9 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::{TopicError, check_topic};
 
 use crate::connection::Connection;
+use crate::convert::topic;
 use crate::errors;
 use crate::server::Server;
-use crate::topics::topic;
 use crate::zend::{Call, Result, argument_value_error, list, map_insert, string, text};
 
 /// `Connection::join()`.

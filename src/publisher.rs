@@ -8,14 +8,10 @@ use ext_php_rs::types::{ZendStr, Zval};
 use sprocket_core::broker::{BrokerConfig, BrokerUrl, check_prefix};
 use sprocket_core::{BrokerPublisher, PublishError, Publisher as UnixPublisher, check_topic};
 
-use crate::convert::duration;
+use crate::convert::{duration, topic};
 use crate::errors::{self, invalid_option};
 use crate::listen::socket_path;
-use crate::topics::topic;
-use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Prop, Result, Type, register_class, text, throw_error,
-    zstr_is_utf8,
-};
+use crate::zend::{Call, ClassCell, Native, Prop, Result, Type, text, throw_error, zstr_is_utf8};
 
 static PUBLISHER: ClassCell = ClassCell::new();
 
@@ -79,6 +75,13 @@ const ADDRESS: usize = 0;
 const TIMEOUT: usize = 1;
 const PREFIX: usize = 2;
 
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 3] = [
+    Prop::readonly(c"address", Type::STRING),
+    Prop::readonly(c"timeout", Type::FLOAT),
+    Prop::readonly(c"prefix", Type::STRING),
+];
+
 impl Native for Publisher {
     fn class() -> &'static ClassCell {
         &PUBLISHER
@@ -89,27 +92,7 @@ impl Native for Publisher {
     }
 }
 
-pub(crate) fn register() {
-    let methods = vec![
-        Method::new(c"__construct", construct)
-            .arg(c"address", Type::STRING)
-            .opt(c"timeout", Type::FLOAT, c"1.0")
-            .opt(c"prefix", Type::STRING, c"'sprocket:'"),
-        Method::new(c"publish", publish)
-            .arg(c"topic", Type::STRING)
-            .arg(c"payload", Type::STRING)
-            .opt(c"binary", Type::BOOL, c"false")
-            .returns(Type::VOID),
-    ];
-    let props = vec![
-        Prop::readonly(c"address", Type::STRING),
-        Prop::readonly(c"timeout", Type::FLOAT),
-        Prop::readonly(c"prefix", Type::STRING),
-    ];
-    register_class::<Publisher>(Class { name: c"Sprocket\\Publisher", methods, props }, &[]);
-}
-
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     call.arity(1, 3)?;
     // Converts the first argument in its place.
     let Some(address) = call.string(0)? else { return Ok(()) };
@@ -156,7 +139,7 @@ fn target(address: &ZendStr, value: &Zval, given: Option<&ZendStr>, prefix: &Zva
     Ok(Target::Broker(Box::new((url, name.to_owned()))))
 }
 
-fn publish(call: &Call) -> Result<()> {
+pub(crate) fn publish(call: &Call) -> Result<()> {
     call.arity(2, 3)?;
     let binary = call.bool(2, false)?;
     let payload = match call.string(1)? {

@@ -13,10 +13,7 @@ use crate::errors;
 use crate::link::Link;
 use crate::response::{self, Response};
 use crate::response_stream::ResponseStream;
-use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Result, Type, list, map_insert, parse_query,
-    register_class, string,
-};
+use crate::zend::{Call, ClassCell, Native, Owned, Result, list, map_insert, parse_query, string};
 
 static REQUEST: ClassCell = ClassCell::new();
 
@@ -115,41 +112,8 @@ impl Request {
     }
 }
 
-pub(crate) fn register() {
-    let methods = vec![
-        Method::private_constructor(),
-        Method::new(c"method", |c: &Call| bytes(c, |h| h.method().as_bytes())).returns(Type::STRING),
-        Method::new(c"protocolVersion", |c: &Call| bytes(c, |h| h.version().as_bytes()))
-            .returns(Type::STRING),
-        Method::new(c"target", |c: &Call| bytes(c, |h| h.target().as_bytes())).returns(Type::STRING),
-        Method::new(c"path", |c: &Call| bytes(c, |h| h.path().as_bytes())).returns(Type::STRING),
-        Method::new(c"query", query).returns(Type::ARRAY),
-        Method::new(c"queryString", |c: &Call| bytes(c, |h| h.query().as_bytes())).returns(Type::STRING),
-        Method::new(c"header", header).arg(c"name", Type::STRING).returns(Type::STRING.nullable()),
-        Method::new(c"headers", headers).returns(Type::ARRAY),
-        Method::new(c"cookies", cookies).returns(Type::ARRAY),
-        Method::new(c"remoteAddress", |c: &Call| with(c, |h| address(h.remote()))).returns(Type::STRING),
-        Method::new(c"remotePort", |c: &Call| with(c, |h| port(h.remote()))).returns(Type::INT),
-        Method::new(c"localAddress", |c: &Call| with(c, |h| address(h.local()))).returns(Type::STRING),
-        Method::new(c"localPort", |c: &Call| with(c, |h| port(h.local()))).returns(Type::INT),
-        Method::new(c"scheme", scheme).returns(Type::STRING),
-        Method::new(c"isSecure", |c: &Call| with(c, Head::is_secure)).returns(Type::BOOL),
-        Method::new(c"subprotocols", subprotocols).returns(Type::ARRAY),
-        Method::new(c"clientCertificate", client_certificate).returns(Type::STRING.nullable()),
-        Method::new(c"body", body).returns(Type::STRING),
-        Method::new(c"respond", respond)
-            .arg(c"response", Type::class(c"Sprocket\\Response"))
-            .returns(Type::BOOL),
-        Method::new(c"stream", stream)
-            .opt(c"status", Type::INT, c"200")
-            .opt(c"headers", Type::ARRAY, c"[]")
-            .returns(Type::class(c"Sprocket\\ResponseStream")),
-    ];
-    register_class::<Request>(Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
-}
-
 /// Runs `f` on the head for a method without parameters.
-fn with<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
+pub(crate) fn with<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
     call.arity(0, 0)?;
     read(call, f)
 }
@@ -161,19 +125,19 @@ fn read<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
     }
 }
 
-fn bytes(call: &Call, part: impl FnOnce(&Head) -> &[u8]) -> Result<Zval> {
+pub(crate) fn bytes(call: &Call, part: impl FnOnce(&Head) -> &[u8]) -> Result<Zval> {
     with(call, |head| string(part(head)))
 }
 
-fn address(address: Option<std::net::SocketAddr>) -> Zval {
+pub(crate) fn address(address: Option<std::net::SocketAddr>) -> Zval {
     string(address.map(|a| a.ip().to_canonical().to_string()).unwrap_or_default().as_bytes())
 }
 
-fn port(address: Option<std::net::SocketAddr>) -> i64 {
+pub(crate) fn port(address: Option<std::net::SocketAddr>) -> i64 {
     address.map_or(0, |a| i64::from(a.port()))
 }
 
-fn query(call: &Call) -> Result<Zval> {
+pub(crate) fn query(call: &Call) -> Result<Zval> {
     // The engine may warn (`max_input_vars`), and so run an error handler: not below `with`.
     call.arity(0, 0)?;
     let query = string(read(call, |h| h.query().to_owned())?.as_bytes());
@@ -181,7 +145,7 @@ fn query(call: &Call) -> Result<Zval> {
     if crate::zend::pending() { Err(crate::zend::Thrown) } else { Ok(parsed) }
 }
 
-fn header(call: &Call) -> Result<Option<Zval>> {
+pub(crate) fn header(call: &Call) -> Result<Option<Zval>> {
     call.arity(1, 1)?;
     let name = match call.string(0)? {
         Some(name) => String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase(),
@@ -190,11 +154,11 @@ fn header(call: &Call) -> Result<Option<Zval>> {
     read(call, |head| head.joined_header(&name).map(|v| string(&v)))
 }
 
-fn headers(call: &Call) -> Result<Zval> {
+pub(crate) fn headers(call: &Call) -> Result<Zval> {
     with(call, |head| map(head.joined_headers().into_iter().map(|(n, v)| (n.as_bytes(), string(&v)))))
 }
 
-fn cookies(call: &Call) -> Result<Zval> {
+pub(crate) fn cookies(call: &Call) -> Result<Zval> {
     with(call, |head| map(head.cookies().into_iter().map(|(n, v)| (n, string(&percent_decode(v))))))
 }
 
@@ -209,7 +173,7 @@ fn map<'a>(entries: impl Iterator<Item = (&'a [u8], Zval)>) -> Zval {
     array
 }
 
-fn scheme(call: &Call) -> Result<Zval> {
+pub(crate) fn scheme(call: &Call) -> Result<Zval> {
     let handshake = call.this::<Request>().inner.get().is_some_and(|i| i.handshake);
     with(call, |head| {
         string(match (handshake, head.is_secure()) {
@@ -221,18 +185,18 @@ fn scheme(call: &Call) -> Result<Zval> {
     })
 }
 
-fn subprotocols(call: &Call) -> Result<Zval> {
+pub(crate) fn subprotocols(call: &Call) -> Result<Zval> {
     with(call, |head| list(head.subprotocols().map(|s| string(s.as_bytes()))))
 }
 
-fn body(call: &Call) -> Result<Zval> {
+pub(crate) fn body(call: &Call) -> Result<Zval> {
     call.arity(0, 0)?;
     let plain = call.this::<Request>().inner.get().and_then(|i| i.plain.as_ref());
     Ok(string(plain.map_or(&[], |p| &p.body)))
 }
 
 /// The certificate in PEM, as `openssl_x509_parse()` takes it.
-fn client_certificate(call: &Call) -> Result<Option<Zval>> {
+pub(crate) fn client_certificate(call: &Call) -> Result<Option<Zval>> {
     with(call, |head| {
         head.client_certificate().map(|der| {
             let text = openssl_pem(der);
@@ -259,7 +223,7 @@ fn openssl_pem(der: &[u8]) -> String {
     text
 }
 
-fn respond(call: &Call) -> Result<bool> {
+pub(crate) fn respond(call: &Call) -> Result<bool> {
     call.arity(1, 1)?;
     let Some(response) = call.object::<Response>(0)? else { return Ok(false) };
     let request = call.this_object::<Request>();
@@ -281,12 +245,12 @@ fn unanswered(request: &Request) -> Result<&Plain> {
     }
 }
 
-fn stream(call: &Call) -> Result<Owned<ResponseStream>> {
+pub(crate) fn stream(call: &Call) -> Result<Owned<ResponseStream>> {
     call.arity(0, 2)?;
     let head = response::head(call)?;
     let request = call.this_object::<Request>();
     let plain = unanswered(request.get())?;
     plain.link.check_process()?;
     plain.answered.set(true);
-    ResponseStream::begin(plain.ticket, head, Rc::clone(&plain.link), &request)
+    ResponseStream::begin(plain.ticket, head, Rc::clone(&plain.link), request.value())
 }

@@ -8,8 +8,7 @@ use sprocket_core::Response as Answer;
 
 use crate::convert::{self, Headers};
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Prop, Result, Type, argument_value_error, list, register_class,
-    string, throw_error,
+    Call, ClassCell, Native, Prop, Result, Type, argument_value_error, list, string, throw_error,
 };
 
 static RESPONSE: ClassCell = ClassCell::new();
@@ -24,6 +23,13 @@ const STATUS: usize = 0;
 const BODY: usize = 1;
 const HEADERS: usize = 2;
 
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 3] = [
+    Prop::readonly(c"status", Type::INT),
+    Prop::readonly(c"body", Type::STRING),
+    Prop::readonly(c"headers", Type::ARRAY),
+];
+
 impl Native for Response {
     fn class() -> &'static ClassCell {
         &RESPONSE
@@ -34,20 +40,7 @@ impl Native for Response {
     }
 }
 
-pub(crate) fn register() {
-    let constructor = Method::new(c"__construct", construct)
-        .opt(c"status", Type::INT, c"200")
-        .opt(c"body", Type::STRING, c"''")
-        .opt(c"headers", Type::ARRAY, c"[]");
-    let props = vec![
-        Prop::readonly(c"status", Type::INT),
-        Prop::readonly(c"body", Type::STRING),
-        Prop::readonly(c"headers", Type::ARRAY),
-    ];
-    register_class::<Response>(Class { name: c"Sprocket\\Response", methods: vec![constructor], props }, &[]);
-}
-
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     call.arity(0, 3)?;
     let (status, body, headers) = arguments(call, 200)?;
     let this = call.this_object::<Response>();

@@ -3,13 +3,11 @@
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
+use ext_php_rs::types::Zval;
 use sprocket_core::{Response as Head, ResponseStream as Handle, SendOutcome, Server as Core, Ticket};
 
 use crate::link::Link;
-use crate::request::Request;
-use crate::zend::{
-    Call, Callback, Class, ClassCell, Gc, Method, Native, Owned, Prop, Result, This, Type, register_class,
-};
+use crate::zend::{Call, Callback, ClassCell, Gc, Native, Owned, Prop, Result, This, Type};
 
 static RESPONSE_STREAM: ClassCell = ClassCell::new();
 
@@ -31,6 +29,9 @@ struct Inner {
 
 /// Number of the declared property.
 const REQUEST: usize = 0;
+
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 1] = [Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
 
 impl Native for ResponseStream {
     fn class() -> &'static ClassCell {
@@ -58,16 +59,11 @@ impl Drop for ResponseStream {
 }
 
 impl ResponseStream {
-    /// Begins the response to a plain request that was not answered.
-    pub(crate) fn begin(
-        ticket: Ticket,
-        head: Head,
-        link: Rc<Link>,
-        request: &Owned<Request>,
-    ) -> Result<Owned<Self>> {
+    /// Begins the response to a plain request that was not answered: `request`, as PHP has it.
+    pub(crate) fn begin(ticket: Ticket, head: Head, link: Rc<Link>, request: Zval) -> Result<Owned<Self>> {
         let handle = link.command(|core| core.stream(ticket, head))?;
         let object = Owned::<Self>::create();
-        object.init_prop(REQUEST, request.value());
+        object.init_prop(REQUEST, request);
         let start = link.start();
         let _ = object.get().inner.set(Inner { handle, link, start });
         Ok(object)
@@ -119,40 +115,20 @@ impl ResponseStream {
             let kept = link.streams.borrow_mut().remove(&id);
             drop(kept);
         } else if link.is_running() && link.start() == *start && !handle.is_closed() {
-            let before = link.streams.borrow_mut().insert(id, object.clone());
+            let before = link.streams.borrow_mut().insert(id, object.value());
             drop(before);
         }
     }
 }
 
-pub(crate) fn register() {
-    let callback = Type::CALLABLE.nullable();
-    let methods = vec![
-        Method::private_constructor(),
-        Method::new(c"write", write).arg(c"data", Type::STRING).returns(Type::BOOL),
-        Method::new(c"end", end).opt(c"data", Type::STRING, c"''").returns(Type::BOOL),
-        Method::new(c"terminate", terminate).returns(Type::VOID),
-        Method::new(c"onDrain", |c: &Call| set(c, |stream| &stream.on_drain))
-            .arg(c"callback", callback)
-            .returns(Type::STATIC),
-        Method::new(c"onClose", |c: &Call| set(c, |stream| &stream.on_close))
-            .arg(c"callback", callback)
-            .returns(Type::STATIC),
-        Method::new(c"isOpen", is_open).returns(Type::BOOL),
-        Method::new(c"bufferedAmount", buffered_amount).returns(Type::INT),
-    ];
-    let props = vec![Prop::readonly(c"request", Type::class(c"Sprocket\\Request"))];
-    register_class::<ResponseStream>(Class { name: c"Sprocket\\ResponseStream", methods, props }, &[]);
-}
-
-fn write(call: &Call) -> Result<bool> {
+pub(crate) fn write(call: &Call) -> Result<bool> {
     call.arity(1, 1)?;
     let Some(data) = call.string(0)? else { return Ok(false) };
     let outcome = call.this::<ResponseStream>().command(|core, to| core.write_stream(to, data.as_bytes()))?;
     Ok(outcome == Some(SendOutcome::Sent))
 }
 
-fn end(call: &Call) -> Result<bool> {
+pub(crate) fn end(call: &Call) -> Result<bool> {
     call.arity(0, 1)?;
     let data = call.string(0)?.map_or(&[][..], |s| s.as_bytes());
     let ended = call
@@ -161,10 +137,18 @@ fn end(call: &Call) -> Result<bool> {
     Ok(ended == Some(true))
 }
 
-fn terminate(call: &Call) -> Result<()> {
+pub(crate) fn terminate(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     call.this::<ResponseStream>().command(Core::cut_stream)?;
     Ok(())
+}
+
+pub(crate) fn on_drain(call: &Call) -> Result<This> {
+    set(call, |stream| &stream.on_drain)
+}
+
+pub(crate) fn on_close(call: &Call) -> Result<This> {
+    set(call, |stream| &stream.on_close)
 }
 
 fn set(call: &Call, slot: fn(&ResponseStream) -> &RefCell<Option<Callback>>) -> Result<This> {
@@ -177,14 +161,14 @@ fn set(call: &Call, slot: fn(&ResponseStream) -> &RefCell<Option<Callback>>) -> 
     Ok(This)
 }
 
-fn is_open(call: &Call) -> Result<bool> {
+pub(crate) fn is_open(call: &Call) -> Result<bool> {
     call.arity(0, 0)?;
     let stream = call.this::<ResponseStream>();
     let served = stream.inner.get().is_some_and(|i| i.link.is_running() && i.link.start() == i.start);
     Ok(served && stream.own_handle().is_some_and(Handle::is_open))
 }
 
-fn buffered_amount(call: &Call) -> Result<i64> {
+pub(crate) fn buffered_amount(call: &Call) -> Result<i64> {
     call.arity(0, 0)?;
     let bytes = call.this::<ResponseStream>().own_handle().map_or(0, Handle::buffered_amount);
     Ok(i64::try_from(bytes).unwrap_or(i64::MAX))

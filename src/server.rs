@@ -4,34 +4,30 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::notices::tls_reloaded;
+use ext_php_rs::types::Zval;
+use sprocket_core::notices::Line;
 use sprocket_core::{Interest, Server as Core, Stats};
 
 use crate::by_id::ById;
 use crate::callbacks::{Callbacks, Hook};
 use crate::connection::Connection;
-use crate::convert::duration_argument;
-use crate::handshake::Answer;
-use crate::lifecycle;
-use crate::link::Link;
-use crate::listen::{self, Listen};
-use crate::options::{self, Options, Settings};
+use crate::link::{Answer, Link};
+use crate::listen::Listen;
+use crate::settings::Settings;
 use crate::timers::Timers;
-use crate::workers::{self, Role, Supervisor};
+use crate::workers::{Role, Supervisor};
 use crate::zend::{
-    Builtin, Call, Class, ClassCell, Gc, Method, Native, Owned, Result, SEND_QUEUE, This, Thrown, Type,
-    argument_value_error, descriptor_of, list, register_class, socket_stream, stream_from_fd, string,
-    throw_error, trim_heap, watch_forks, with_signals_blocked,
+    ClassCell, Gc, Native, Owned, Result, SEND_QUEUE, throw_error, trim_heap, watch_forks,
+    with_signals_blocked,
 };
-use crate::{counters, dispatch, errors, log, presence, run, topics};
+use crate::{errors, lifecycle, log};
 
 static SERVER: ClassCell = ClassCell::new();
 
 /// The state of a server object.
 #[derive(Default)]
 pub(crate) struct Server {
-    setup: OnceCell<Setup>,
+    pub(crate) setup: OnceCell<Setup>,
     /// Shared with connections and handshakes.
     pub(crate) link: Rc<Link>,
     pub(crate) callbacks: Callbacks,
@@ -41,7 +37,7 @@ pub(crate) struct Server {
     /// Those between onOpen and onClose, by number.
     pub(crate) connections: RefCell<ById<Owned<Connection>>>,
     /// What `stream()` gave.
-    stream: RefCell<Option<Zval>>,
+    pub(crate) stream: RefCell<Option<Zval>>,
     /// When the core was told to make the stream readable for a timer.
     alarm: Cell<Option<Instant>>,
     /// The last reading of the counters, once there is no core to ask.
@@ -95,123 +91,13 @@ impl Drop for Server {
     }
 }
 
-pub(crate) fn register() {
-    let callback = Type::CALLABLE.nullable();
-    let mut methods = vec![
-        Method::new(c"__construct", construct).arg(c"listen", Type::MIXED).opt(
-            c"options",
-            Type::class(c"Sprocket\\Options").nullable(),
-            c"null",
-        ),
-        Method::new(c"onUpgrade", |c: &Call| set(c, Hook::Upgrade)),
-        Method::new(c"onOpen", |c: &Call| set(c, Hook::Open)),
-        Method::new(c"onMessage", |c: &Call| set(c, Hook::Message)),
-        Method::new(c"onClose", |c: &Call| set(c, Hook::Close)),
-        Method::new(c"onDrain", |c: &Call| set(c, Hook::Drain)),
-        Method::new(c"onPong", |c: &Call| set(c, Hook::Pong)),
-        Method::new(c"onRequest", |c: &Call| set(c, Hook::Request)),
-        Method::new(c"onError", |c: &Call| set(c, Hook::Error)),
-        Method::new(c"onStart", |c: &Call| set(c, Hook::Start)),
-        Method::new(c"onWorkerStart", |c: &Call| set(c, Hook::WorkerStart)),
-        Method::new(c"onWorkerStop", |c: &Call| set(c, Hook::WorkerStop)),
-        Method::new(c"onResume", |c: &Call| set(c, Hook::Resume)),
-        Method::new(c"onPresence", |c: &Call| set(c, Hook::Presence)),
-        Method::new(c"onBroker", |c: &Call| set(c, Hook::Broker)),
-        Method::new(c"onRefused", |c: &Call| set(c, Hook::Refused)),
-    ];
-    let setters = methods.split_off(1).into_iter();
-    methods.extend(setters.map(|m| m.arg(c"callback", callback).returns(Type::STATIC)));
-    methods.extend([
-        Method::new(c"start", start).returns(Type::VOID),
-        Method::new(c"run", run::run).returns(Type::VOID),
-        Method::new(c"poll", poll)
-            .opt(c"timeout", Type::FLOAT, c"0.0")
-            .opt(c"maxEvents", Type::INT, c"1024")
-            .returns(Type::INT),
-        Method::new(c"stream", stream),
-        Method::new(c"stop", stop).opt(c"grace", Type::FLOAT, c"5.0").returns(Type::VOID),
-        Method::new(c"reloadTls", reload_tls).returns(Type::VOID),
-        Method::new(c"adopt", adopt)
-            .arg(c"socket", Type::MIXED)
-            .opt(c"tls", Type::BOOL, c"false")
-            .returns(Type::VOID),
-        Method::new(c"worker", worker).returns(Type::INT.nullable()),
-        Method::new(c"isRunning", is_running).returns(Type::BOOL),
-        Method::new(c"addresses", addresses).returns(Type::ARRAY),
-        Method::new(c"count", count).returns(Type::INT),
-        Method::new(c"connections", connections).returns(Type::ARRAY),
-        Method::new(c"connection", connection)
-            .arg(c"id", Type::INT)
-            .returns(Type::class(c"Sprocket\\Connection").nullable()),
-        Method::new(c"publish", topics::publish)
-            .arg(c"topic", Type::STRING)
-            .arg(c"payload", Type::STRING)
-            .opt(c"binary", Type::BOOL, c"false")
-            .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
-            .returns(Type::VOID),
-        Method::new(c"broadcast", topics::broadcast)
-            .arg(c"payload", Type::STRING)
-            .opt(c"binary", Type::BOOL, c"false")
-            .opt(c"except", Type::class(c"Sprocket\\Connection").nullable(), c"null")
-            .returns(Type::VOID),
-        Method::new(c"subscriberCount", topics::subscriber_count)
-            .arg(c"topic", Type::STRING)
-            .returns(Type::INT),
-        Method::new(c"presence", presence::presence).arg(c"topic", Type::STRING).returns(Type::ARRAY),
-        Method::new(c"stats", counters::stats).returns(Type::ARRAY),
-        Method::new(c"after", |c: &Call| timer(c, false))
-            .arg(c"seconds", Type::FLOAT)
-            .arg(c"callback", Type::CALLABLE)
-            .returns(Type::INT),
-        Method::new(c"every", |c: &Call| timer(c, true))
-            .arg(c"seconds", Type::FLOAT)
-            .arg(c"callback", Type::CALLABLE)
-            .returns(Type::INT),
-        Method::new(c"cancel", cancel).arg(c"timer", Type::INT).returns(Type::BOOL),
-    ]);
-    register_class::<Server>(
-        Class { name: c"Sprocket\\Server", methods, props: Vec::new() },
-        &[Builtin::Countable],
-    );
-}
-
-fn construct(call: &Call) -> Result<()> {
-    call.arity(1, 2)?;
-    let this = call.this_object::<Server>();
-    let Some(value) = call.value(0) else { return Ok(()) };
-    let listen = listen::parse(value)?;
-    let options = call.object_or_null::<Options>(1)?;
-    let settings = options::settings(options.as_ref());
-    if settings.config.tls.is_none() && listen.iter().any(Listen::wants_tls) {
-        let allowed = "a Sprocket\\Tls where an address is \"wss://\" or says \"?tls\"";
-        return Err(errors::invalid_option("tls", &Zval::null(), allowed));
-    }
-    if this.get().setup.set(Setup { listen, settings }).is_err() {
-        return Err(throw_error("Cannot construct Sprocket\\Server a second time"));
-    }
-    drop(this.get().callbacks.set(Hook::Log, options.as_ref().and_then(options::logger_of)));
-    Ok(())
-}
-
-fn set(call: &Call, hook: Hook) -> Result<This> {
-    call.arity(1, 1)?;
-    let callback = call.callback_or_null(0)?;
-    let server = call.this_object::<Server>();
-    let server = server.get();
-    if let Some(interest) = hook.interest() {
-        server.link.guarded(|core| core.set_interest(interest, callback.is_some()))?;
-    }
-    drop(server.callbacks.set(hook, callback));
-    Ok(This)
-}
-
 impl Server {
     pub(crate) fn setup(&self) -> Result<&Setup> {
         self.setup.get().ok_or_else(|| throw_error("Sprocket\\Server has not been constructed"))
     }
 
     /// Throws if the server has workers, which `run()` alone can start.
-    fn refuse_workers(&self, method: &str) -> Result<()> {
+    pub(crate) fn refuse_workers(&self, method: &str) -> Result<()> {
         match self.setup.get() {
             Some(setup) if setup.settings.workers.is_some() => Err(errors::state(&format!(
                 "A server with workers is served by processes of its own, which run() alone starts: \
@@ -285,7 +171,7 @@ impl Server {
         let native = self.link.is_native();
         let core = self.link.detach();
         if let Some(core) = core.as_ref().filter(|_| native) {
-            self.stats.replace(Some(counters::counted(core)));
+            self.stats.replace(Some(counted(core)));
         }
         // Cuts what is left and joins the I/O threads; does neither in a fork.
         drop(core);
@@ -302,7 +188,7 @@ impl Server {
     }
 
     /// Outside of a batch, a foreign loop must learn when the next timer is due.
-    fn timers_changed(&self) {
+    pub(crate) fn timers_changed(&self) {
         if !self.link.is_dispatching() && self.link.is_native() {
             self.announce();
         }
@@ -324,39 +210,14 @@ impl Server {
             }
         });
     }
-}
 
-fn start(call: &Call) -> Result<()> {
-    call.arity(0, 0)?;
-    let server = call.this_object::<Server>();
-    let server = server.get();
-    server.refuse_workers("start")?;
-    server.start()?;
-    dispatch::write_lines(server)
-}
-
-fn worker(call: &Call) -> Result<Option<i64>> {
-    call.arity(0, 0)?;
-    Ok(call.this::<Server>().number.get().map(i64::from))
-}
-
-fn poll(call: &Call) -> Result<i64> {
-    call.arity(0, 2)?;
-    let timeout = duration_argument(call, 0, 0.0, 0.0)?;
-    let most = usize::try_from(call.int(1, 1024)?)
-        .ok()
-        .filter(|n| *n > 0)
-        .ok_or_else(|| argument_value_error(1, "must be at least 1"))?;
-    let server = call.this_object::<Server>();
-    server.get().refuse_nesting("poll")?;
-    server.get().refuse_workers("poll")?;
-    if !server.get().is_started("poll")? {
-        return Ok(0);
+    /// Has a line written with the next turn of the pump, if there is a logger.
+    pub(crate) fn note(&self, line: impl FnOnce() -> Line) {
+        if self.callbacks.has(Hook::Log) {
+            self.log.add(line());
+        }
     }
-    dispatch::poll(server.get(), timeout, most)
-}
 
-impl Server {
     pub(crate) fn refuse_nesting(&self, method: &str) -> Result<()> {
         if !self.link.is_dispatching() {
             return Ok(());
@@ -368,7 +229,7 @@ impl Server {
     }
 
     /// Whether it runs now; throws if it never did, or runs in the parent process.
-    fn is_started(&self, method: &str) -> Result<bool> {
+    pub(crate) fn is_started(&self, method: &str) -> Result<bool> {
         self.link.check_process()?;
         if !self.started.get() {
             return Err(errors::state(&format!("Call start() before {method}()")));
@@ -377,128 +238,9 @@ impl Server {
     }
 }
 
-fn stream(call: &Call) -> Result<Zval> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    server.refuse_workers("stream")?;
-    if !server.is_started("stream")? {
-        return Err(errors::state("The server has been stopped: call start() before stream()"));
-    }
-    if let Some(stream) = server.stream.borrow().as_ref().filter(|s| crate::zend::descriptor_of(s).is_some())
-    {
-        return Ok(stream.shallow_clone());
-    }
-    let fd = server.link.with(|core| core.fd().try_clone_to_owned());
-    let Some(Ok(fd)) = fd else { return Err(errors::state("No descriptor is left for the stream")) };
-    let stream =
-        stream_from_fd(fd).ok_or(Thrown).map_err(|_| errors::state("PHP could not open the stream"))?;
-    drop(server.stream.replace(Some(stream.shallow_clone())));
-    server.announce();
-    Ok(stream)
-}
-
-fn stop(call: &Call) -> Result<()> {
-    call.arity(0, 1)?;
-    let grace = duration_argument(call, 0, 5.0, 0.0)?;
-    let server = call.this::<Server>();
-    if let Some(supervisor) = server.master.borrow_mut().as_mut() {
-        workers::check_owner(supervisor)?;
-        supervisor.stop(grace);
-    }
-    if let Some(role) = server.role.get()
-        && server.link.is_running()
-    {
-        server.link.check_process()?;
-        role.stop_all(grace);
-    }
-    server.stop(grace)
-}
-
-fn reload_tls(call: &Call) -> Result<()> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    server.is_started("reloadTls")?;
-    let Some(result) = server.link.with(Core::reload_tls) else { return Ok(()) };
-    server.note(|| tls_reloaded(&result));
-    result.map_err(|error| errors::tls(&error))
-}
-
-fn adopt(call: &Call) -> Result<()> {
-    call.arity(1, 2)?;
-    let server = call.this::<Server>();
-    server.is_started("adopt")?;
-    let tls = call.bool(1, false)?;
-    let Some(socket) = call.value(0) else { return Ok(()) };
-    let stream = socket_stream(socket)?;
-    let Some(fd) = descriptor_of(stream.as_ref().unwrap_or(socket)) else {
-        return Err(argument_value_error(0, "must be an open stream or Socket"));
-    };
-    match fd.and_then(|fd| server.link.with(|core| core.adopt(fd, tls)).unwrap_or(Ok(()))) {
-        Ok(()) => Ok(()),
-        Err(error) => Err(argument_value_error(0, &format!("must be a connected stream socket: {error}"))),
-    }
-}
-
-fn is_running(call: &Call) -> Result<bool> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    let supervises = server.master.borrow().as_ref().is_some_and(|s| s.owner() == std::process::id());
-    Ok(supervises || (server.link.is_running() && server.link.is_native()))
-}
-
-fn addresses(call: &Call) -> Result<Zval> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    let addresses = server
-        .link
-        .with(Core::addresses)
-        .or_else(|| server.master.borrow().as_ref().map(Supervisor::urls))
-        .or_else(|| server.role.get().map(Role::urls))
-        .unwrap_or_default();
-    Ok(list(addresses.iter().map(|a| string(a.as_bytes()))))
-}
-
-fn count(call: &Call) -> Result<i64> {
-    call.arity(0, 0)?;
-    Ok(call.this::<Server>().connections.borrow().len() as i64)
-}
-
-fn connections(call: &Call) -> Result<Zval> {
-    call.arity(0, 0)?;
-    let server = call.this::<Server>();
-    let mut open: Vec<_> = server.connections.borrow().iter().map(|(id, c)| (*id, c.clone())).collect();
-    open.sort_unstable_by_key(|(id, _)| *id);
-    let mut table = ZendHashTable::with_capacity(open.len() as u32);
-    for (id, connection) in open {
-        // Fails only when an index overflows.
-        let _ = table.insert_at_index(id as i64, connection.value());
-    }
-    let mut array = Zval::new();
-    array.set_hashtable(table);
-    Ok(array)
-}
-
-fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
-    call.arity(1, 1)?;
-    let id = call.int(0, 0)?;
-    Ok(call.this::<Server>().connections.borrow().get(&(id as u64)).cloned())
-}
-
-fn timer(call: &Call, repeat: bool) -> Result<i64> {
-    /// A shorter period would keep the pump busy with one timer.
-    const SHORTEST: f64 = 0.001;
-    call.arity(2, 2)?;
-    let delay = duration_argument(call, 0, 0.0, if repeat { SHORTEST } else { 0.0 })?;
-    let callback = call.callback(1)?;
-    let server = call.this::<Server>();
-    let number = server.timers.add(delay, callback, repeat);
-    server.timers_changed();
-    Ok(number)
-}
-
-fn cancel(call: &Call) -> Result<bool> {
-    call.arity(1, 1)?;
-    let number = call.int(0, 0)?;
-    let server = call.this_object::<Server>();
-    Ok(server.get().timers.cancel(number).is_some())
+/// The counters of this server, and of the hub if it has one.
+pub(crate) fn counted(core: &Core) -> Stats {
+    let mut sum = Stats::default();
+    core.node_stats().iter().for_each(|(_, stats)| sum.add(stats));
+    sum
 }

@@ -10,8 +10,7 @@ use sprocket_core::{Identity, Passphrase, Tls as Settings};
 use crate::convert::duration;
 use crate::errors::invalid_option;
 use crate::zend::{
-    Call, Class, ClassCell, Method, Native, Owned, Prop, Result, Type, array_entries, list, register_class,
-    string, throw_error,
+    Call, ClassCell, Native, Owned, Prop, Result, Type, array_entries, list, string, throw_error,
 };
 
 static TLS: ClassCell = ClassCell::new();
@@ -28,6 +27,18 @@ impl Tls {
     }
 }
 
+/// The declared properties, by number.
+pub(crate) const PROPS: [Prop; 8] = [
+    Prop::readonly(c"certificate", Type::STRING),
+    Prop::readonly(c"key", Type::STRING.nullable()),
+    Prop::readonly(c"hosts", Type::ARRAY),
+    Prop::readonly(c"clientCa", Type::STRING.nullable()),
+    Prop::readonly(c"clientRequired", Type::BOOL),
+    Prop::readonly(c"minVersion", Type::STRING),
+    Prop::readonly(c"reloadInterval", Type::FLOAT),
+    Prop::readonly(c"http2", Type::BOOL),
+];
+
 impl Native for Tls {
     fn class() -> &'static ClassCell {
         &TLS
@@ -38,31 +49,7 @@ impl Native for Tls {
     }
 }
 
-pub(crate) fn register() {
-    let constructor = Method::new(c"__construct", construct)
-        .arg(c"certificate", Type::STRING)
-        .opt(c"key", Type::STRING.nullable(), c"null")
-        .opt(c"passphrase", Type::STRING.nullable(), c"null")
-        .opt(c"hosts", Type::ARRAY, c"[]")
-        .opt(c"clientCa", Type::STRING.nullable(), c"null")
-        .opt(c"clientRequired", Type::BOOL, c"true")
-        .opt(c"minVersion", Type::STRING, c"'1.2'")
-        .opt(c"reloadInterval", Type::FLOAT, c"0.0")
-        .opt(c"http2", Type::BOOL, c"true");
-    let props = vec![
-        Prop::readonly(c"certificate", Type::STRING),
-        Prop::readonly(c"key", Type::STRING.nullable()),
-        Prop::readonly(c"hosts", Type::ARRAY),
-        Prop::readonly(c"clientCa", Type::STRING.nullable()),
-        Prop::readonly(c"clientRequired", Type::BOOL),
-        Prop::readonly(c"minVersion", Type::STRING),
-        Prop::readonly(c"reloadInterval", Type::FLOAT),
-        Prop::readonly(c"http2", Type::BOOL),
-    ];
-    register_class::<Tls>(Class { name: c"Sprocket\\Tls", methods: vec![constructor], props }, &[]);
-}
-
-fn construct(call: &Call) -> Result<()> {
+pub(crate) fn construct(call: &Call) -> Result<()> {
     call.arity(1, 9)?;
     let this = call.this_object::<Tls>();
     if this.get().inner.get().is_some() {

@@ -4,6 +4,7 @@ use ext_php_rs::types::{ZendStr, Zval};
 use sprocket_core::{Connection as Handle, Server as Core, TopicError};
 
 use crate::connection::Connection;
+use crate::convert::topic;
 use crate::errors;
 use crate::server::Server;
 use crate::zend::{Call, Owned, Result, argument_value_error, list, text, zstr_is_utf8};
@@ -80,14 +81,6 @@ fn outgoing(call: &Call, first: usize) -> Result<(&ZendStr, bool, Option<Owned<C
     }
 }
 
-/// The first argument.
-pub(crate) fn topic(call: &Call) -> Result<&str> {
-    match call.string(0)?.map(ZendStr::as_str) {
-        Some(Ok(topic)) => Ok(topic),
-        _ => Err(argument_value_error(0, "must be valid UTF-8")),
-    }
-}
-
 pub(crate) fn publish(call: &Call) -> Result<()> {
     call.arity(2, 4)?;
     let (payload, binary, except) = outgoing(call, 1)?;
@@ -116,4 +109,17 @@ pub(crate) fn subscriber_count(call: &Call) -> Result<i64> {
     let topic = topic(call)?;
     let count = call.this::<Server>().link.guarded(|core| core.subscriber_count(topic))?;
     Ok(count.unwrap_or(0) as i64)
+}
+
+/// `Connection::resume()`.
+pub(crate) fn resume(call: &Call) -> Result<()> {
+    call.arity(1, 2)?;
+    let topic = topic(call)?;
+    // It comes from the client: one that is not even text is a position that nobody knows.
+    let position = call.string(1)?.map_or("", |p| p.as_str().unwrap_or("?"));
+    let connection = call.this::<Connection>();
+    match connection.command(|core, to| core.resume(to, topic, position))? {
+        Some(Err(error)) => Err(errors::topic(0, &error)),
+        Some(Ok(())) | None => Ok(()),
+    }
 }

@@ -2,7 +2,8 @@
 
 use sprocket_core::{ConnId, Server as Core, ThreadDied};
 
-use super::{close, settle};
+use super::events::close;
+use super::invoke::settle;
 use crate::server::Server;
 use crate::zend::Result;
 

@@ -4,7 +4,7 @@ use ext_php_rs::types::Zval;
 use sprocket_core::Refused;
 use sprocket_core::notices::Line;
 
-use super::{pump, settle, tell};
+use super::invoke::{pump, settle, tell};
 use crate::callbacks::Hook;
 use crate::log;
 use crate::request::Request;

@@ -3,14 +3,15 @@
 use ext_php_rs::types::Zval;
 use sprocket_core::{Handler, ResponseStream as Handle};
 
-use super::{failed, flag};
+use super::invoke::{failed, flag};
 use crate::callbacks::Hook;
 use crate::response_stream::ResponseStream;
 use crate::server::Server;
 use crate::zend::{Callback, Owned, Result};
 
 pub(super) fn drained(server: &Server, handle: Handle) -> Result<()> {
-    let stream = server.link.streams.borrow().get(&handle.ticket().0).cloned();
+    let stream =
+        server.link.streams.borrow().get(&handle.ticket().0).and_then(Owned::<ResponseStream>::from_value);
     drop(handle);
     let Some(stream) = stream else { return Ok(()) };
     let Some(callback) = stream.get().drain_callback() else { return Ok(()) };
@@ -20,7 +21,7 @@ pub(super) fn drained(server: &Server, handle: Handle) -> Result<()> {
 pub(super) fn closed(server: &Server, handle: Handle, complete: bool) -> Result<()> {
     let stream = server.link.streams.borrow_mut().remove(&handle.ticket().0);
     drop(handle);
-    let Some(stream) = stream else { return Ok(()) };
+    let Some(stream) = stream.as_ref().and_then(Owned::<ResponseStream>::from_value) else { return Ok(()) };
     let (on_drain, on_close) = stream.get().take_callbacks();
     drop(on_drain);
     let Some(callback) = on_close else { return Ok(()) };

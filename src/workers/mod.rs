@@ -11,8 +11,10 @@
 //! processes that run the script from its top, and become workers when it calls `run()`.
 
 mod control;
+mod deadlines;
 mod home;
 mod hub;
+mod node;
 mod origin;
 mod reload;
 mod role;
@@ -25,13 +27,14 @@ mod watch;
 use sprocket_core::bus::HubConfig;
 use sprocket_core::{ForkError, OpenListener, OpenPublishSocket};
 
+pub(crate) use self::deadlines::GRACE;
+pub(crate) use self::node::{Step, Supervisor};
 pub(crate) use self::origin::remember;
 pub(crate) use self::role::{Given, Order, Role};
 pub(crate) use self::say::{gather_lines, next_line};
-pub(crate) use self::supervisor::{GRACE, Step, Supervisor};
 use crate::errors;
 use crate::listen::Listen;
-use crate::options::Settings;
+use crate::settings::Settings;
 use crate::zend::{self, Result};
 
 /// Opens the sockets and prepares all that a master needs. Throws if that can't be done here.
@@ -52,7 +55,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
         sockets.push((address.text().to_owned(), open.map_err(|e| errors::start(&e.into()))?));
     }
     let publish = config.publish_socket.as_ref().map(OpenPublishSocket::open).transpose();
-    let plan = supervisor::Plan {
+    let plan = node::Plan {
         workers,
         hub: HubConfig {
             history: config.history.clone(),

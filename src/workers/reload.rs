@@ -1,24 +1,15 @@
 //! Reloads: each worker gets a successor that runs the code that is on disk now.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use sprocket_core::notices::Level;
 
 use super::control::Word;
+use super::deadlines::{GRACE, HAND_OVER_PATIENCE, READY_LIMIT};
+use super::node::{Reload, Supervisor};
 use super::origin;
 use super::say::report;
 use super::slot::{End, Worker};
-use super::spawn::READY_LIMIT;
-use super::supervisor::{GRACE, HAND_OVER_PATIENCE, Supervisor};
-
-/// A reload that is going on.
-pub(super) struct Reload {
-    pub(super) generation: u32,
-    pub(super) left: VecDeque<u16>,
-    /// Somebody has asked for another one meanwhile.
-    again: bool,
-}
 
 impl Supervisor {
     pub(super) fn begin_reload(&mut self) {

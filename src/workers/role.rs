@@ -10,14 +10,14 @@ use sprocket_core::notices::Level;
 use sprocket_core::{BusMember, Config, Listen as Bound, OpenListener, OpenPublishSocket, Stopper};
 
 use super::control::{Control, Word};
+use super::deadlines::GRACE;
 use super::origin;
 use super::say::report;
-use super::supervisor::GRACE;
 use super::watch::Watch;
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
 use crate::listen::Listen;
-use crate::options::Settings;
+use crate::settings::Settings;
 use crate::zend::{self, Result, SignalsBlocked};
 
 /// The worker that this process is.

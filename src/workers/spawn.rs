@@ -1,37 +1,25 @@
 //! How the processes of a node are started.
 
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sprocket_core::notices::Level;
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
+use super::deadlines::READY_LIMIT;
 use super::home::Home;
+use super::hub;
+use super::node::{Hub, Spawn, Supervisor};
 use super::origin::{Command, Pass};
+use super::role::Given;
 use super::say::report;
 use super::slot::{Process, Worker};
-use super::supervisor::{Hub, Spawn, Supervisor};
-use super::{Given, hub};
 use crate::zend::{self, Fork};
-
-/// From the start of a successor until it accepts connections.
-pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A process of the node could be started after all.
 const STARTED: &str = "process.started";
-
-impl fmt::Display for Spawn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hub => f.write_str("the hub"),
-            Self::Worker(slot) => write!(f, "worker {}", slot + 1),
-            Self::Successor(slot) => write!(f, "the successor of worker {}", slot + 1),
-        }
-    }
-}
 
 fn unstarted(slot: u16, error: &std::io::Error) {
     report(Level::Error, "worker.failed", format!("worker {} could not be started: {error}", slot + 1));

@@ -8,118 +8,19 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use sprocket_core::bus::HubConfig;
 use sprocket_core::notices::Level;
-use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Word;
+use super::deadlines::{GRACE, HUB_PATIENCE, NO_PATIENCE, STOP_PATIENCE};
 use super::home::Home;
-use super::reload::Reload;
+use super::node::{Spawn, Step, Supervisor};
 use super::say::{line, note, of_worker, report, say};
-use super::slot::{Attempts, End, Pauses, Process, Slot, Worker};
-use crate::lifecycle::MasterSignals;
+use super::slot::{End, Slot, Worker};
 
-/// Time that workers have to end their connections: the default of `Server::stop()`.
-pub(crate) const GRACE: Duration = Duration::from_secs(5);
-/// Beyond the grace period: what a callback may take that is running, and the end of the script.
-pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// The same where there is no grace.
-const NO_PATIENCE: Duration = Duration::from_millis(500);
-/// The same for a worker that has a successor: nobody waits for it.
-pub(super) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(25);
-/// For the hub to end, once all workers have.
-const HUB_PATIENCE: Duration = Duration::from_secs(2);
 /// First attempts in all that may fail, beyond one for each slot, before the start is given up.
 const ATTEMPTS: u32 = 3;
 
-/// What is to be done next.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Step {
-    /// Have [`Supervisor::spawn`] called, after output was flushed.
-    Spawn(Spawn),
-    /// Nothing: [`Supervisor::wait`].
-    Wait,
-    /// All has ended.
-    Over,
-}
-
-/// A process that is to be started.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Spawn {
-    Hub,
-    Worker(u16),
-    Successor(u16),
-}
-
-/// What a node is made of.
-pub(crate) struct Plan {
-    pub(crate) workers: u16,
-    pub(crate) hub: HubConfig,
-    /// Addresses as the script gave them, and for each of its sockets those of the slots.
-    pub(crate) listen: Vec<(String, Vec<Vec<OpenListener>>)>,
-    pub(crate) publish: Option<OpenPublishSocket>,
-    /// Of the script, if it has one.
-    pub(crate) script: Option<String>,
-}
-
-/// The master's state. Dropping it ends what it has started; in a fork it only closes descriptors.
-pub(crate) struct Supervisor {
-    pub(super) owner: u32,
-    pub(super) signals: MasterSignals,
-    pub(super) plan: Plan,
-    pub(super) addresses: Vec<String>,
-    /// From [`Supervisor::settle`] on.
-    pub(super) home: Option<Home>,
-    pub(super) hub: Option<Hub>,
-    hub_due: Instant,
-    hub_pauses: Pauses,
-    pub(super) hub_attempts: Attempts,
-    pub(super) slots: Vec<Slot>,
-    /// They have a successor and end their connections.
-    pub(super) leaving: Vec<Worker>,
-    /// The slot whose successor is being started, and the generation of that.
-    pub(super) replacing: Option<(u16, u32)>,
-    pub(super) reload: Option<Reload>,
-    /// The last generation that was begun.
-    pub(super) generation: u32,
-    pub(super) stopping: bool,
-    /// A worker was ready at least once.
-    proven: bool,
-    failed_starts: u32,
-    failure: Option<String>,
-}
-
-pub(super) struct Hub {
-    pub(super) process: Process,
-    /// Held open: its end tells the hub to end.
-    pub(super) quit: Option<std::io::PipeWriter>,
-}
-
 impl Supervisor {
-    pub(crate) fn new(plan: Plan) -> Self {
-        let now = Instant::now();
-        Self {
-            owner: std::process::id(),
-            signals: MasterSignals::take(),
-            addresses: plan.listen.iter().map(|(text, _)| text.clone()).collect(),
-            home: None,
-            hub: None,
-            hub_due: now,
-            hub_pauses: Pauses::default(),
-            hub_attempts: Attempts::default(),
-            slots: (0..plan.workers).map(|_| Slot::new()).collect(),
-            leaving: Vec::new(),
-            replacing: None,
-            reload: None,
-            generation: 0,
-            stopping: false,
-            proven: false,
-            failed_starts: 0,
-            failure: None,
-            plan,
-        }
-    }
-
     /// Makes a place for the hub, as the user that this process is now: the script may just have
     /// given up its privileges, and workers would not reach what belongs to somebody else.
     pub(crate) fn settle(&mut self) -> std::io::Result<()> {

@@ -16,9 +16,9 @@ use rustix::time::Timespec;
 use sprocket_core::Stopper;
 use sprocket_core::notices::Level;
 
+use super::deadlines::{GRACE, STOP_PATIENCE};
 use super::origin;
 use super::say::report;
-use super::supervisor::{GRACE, STOP_PATIENCE};
 use crate::zend;
 
 /// How often to look for another parent process: descriptors of the master may live on in other

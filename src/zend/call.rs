@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
 
 use super::callback::Callback;
-use super::class::ClassCell;
-use super::exception::{Thrown, argument_type_error, argument_value_error, pending, throw_error};
+use super::class_cell::ClassCell;
+use super::exception::{Result, Thrown, argument_type_error, argument_value_error, pending, throw_error};
+use super::ffi;
 use super::object::{self, Native, Owned};
-use super::{Result, ffi};
 
 /// `ZEND_CALL_FRAME_SLOT`: zvals that the frame itself takes up before the arguments.
 const FRAME_SLOTS: usize = size_of::<ffi::zend_execute_data>().div_ceil(size_of::<Zval>());

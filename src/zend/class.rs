@@ -3,16 +3,14 @@
 use std::ffi::{CStr, c_int};
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-
-use ext_php_rs::types::{ZendObject, ZendStr, Zval};
+use std::sync::{Mutex, PoisonError};
 
 use super::call::{Call, Return, trampoline};
+use super::class_cell::ClassCell;
+use super::exception::{Builtin, Result};
 use super::ffi;
 use super::object::{self, Native};
 use super::value::interned;
-use super::{Builtin, Result};
 
 /// The type of a parameter, a property or a result, as Reflection shows it.
 #[derive(Clone, Copy)]
@@ -212,56 +210,6 @@ impl Prop {
     }
 }
 
-/// Where the engine's entry of a class is kept.
-pub(crate) struct ClassCell {
-    entry: AtomicPtr<ffi::zend_class_entry>,
-    handlers: OnceLock<ffi::zend_object_handlers>,
-}
-
-impl ClassCell {
-    pub(crate) const fn new() -> Self {
-        Self { entry: AtomicPtr::new(ptr::null_mut()), handlers: OnceLock::new() }
-    }
-
-    /// Null before the registration, which precedes all PHP code.
-    pub(super) fn entry(&self) -> *mut ffi::zend_class_entry {
-        self.entry.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn handlers(&self) -> &ffi::zend_object_handlers {
-        self.handlers.get().expect("classes are registered at module start")
-    }
-}
-
-impl ClassCell {
-    /// A case of the enum that this cell holds.
-    pub(crate) fn case(&self, name: &'static CStr) -> Zval {
-        let mut value = Zval::new();
-        let mut name_string = ZendStr::new(name.to_bytes(), false);
-        // SAFETY: the class is an enum that has the case; its object is shared, so that the value
-        // takes a reference of its own.
-        unsafe {
-            let case = ffi::zend_enum_get_case(self.entry(), name_string.as_mut_ptr());
-            value.set_object(&mut *case);
-        }
-        value
-    }
-}
-
-/// Name of the case that an enum's object is.
-pub(crate) fn case_name(case: &Zval) -> Option<&[u8]> {
-    let object: *const ZendObject = case.object()?;
-    // SAFETY: the object is valid; if its class is an enum, the first declared property is the
-    // name (`zend_enum_fetch_case_name`).
-    unsafe {
-        if (*(*object).ce).ce_flags & ffi::ZEND_ACC_ENUM == 0 {
-            return None;
-        }
-        let name: *const Zval = (&raw const (*object).properties_table).cast();
-        (*name).zend_str().map(|s| s.as_bytes())
-    }
-}
-
 /// What a class consists of besides its native state.
 pub(crate) struct Class {
     pub(crate) name: &'static CStr,
@@ -309,8 +257,8 @@ pub(crate) fn register_class<T: Native>(class: Class, interfaces: &[Builtin]) {
     // SAFETY: the engine copies the entry; what it points at lives as long as the process.
     let ce = unsafe { ffi::zend_register_internal_class_ex(&raw mut blank, ptr::null_mut()) };
     let cell = T::class();
-    cell.handlers.get_or_init(object::handlers::<T>);
-    cell.entry.store(ce, Ordering::Relaxed);
+    cell.set_handlers(object::handlers::<T>());
+    cell.set_entry(ce);
     // SAFETY: `ce` is valid and nobody else knows it yet: modules start on one thread.
     unsafe {
         (*ce).ce_flags |=
@@ -339,7 +287,7 @@ pub(crate) fn register_exception(
     let mut blank = blank(name, Vec::new());
     // SAFETY: as in `register_class`; the parent is registered by PHP before any extension.
     let ce = unsafe { ffi::zend_register_internal_class_ex(&raw mut blank, parent.entry()) };
-    cell.entry.store(ce, Ordering::Relaxed);
+    cell.set_entry(ce);
     // SAFETY: as in `register_class`.
     unsafe { (*ce).ce_flags |= ffi::ZEND_ACC_FINAL };
     declare(ce, props);
@@ -351,7 +299,7 @@ pub(crate) fn register_interface(cell: &ClassCell, name: &'static CStr, parent: 
     let mut blank = blank(name, Vec::new());
     // SAFETY: as in `register_class`.
     let ce = unsafe { ffi::zend_register_internal_interface(&raw mut blank) };
-    cell.entry.store(ce, Ordering::Relaxed);
+    cell.set_entry(ce);
     implement(ce, &[parent]);
 }
 
@@ -362,7 +310,7 @@ pub(crate) fn register_enum(cell: &ClassCell, name: &'static CStr, cases: &[(&'s
         unsafe { ffi::zend_register_internal_enum(name.as_ptr(), ffi::IS_STRING as u8, table(Vec::new())) };
     // SAFETY: as in `register_class`. Enums of PHP code are final; the engine leaves it to us.
     unsafe { (*ce).ce_flags |= ffi::ZEND_ACC_FINAL };
-    cell.entry.store(ce, Ordering::Relaxed);
+    cell.set_entry(ce);
     for (case, value) in cases {
         // SAFETY: a zeroed zval is valid; it becomes an interned string, which is not counted.
         let mut backing: ffi::zval = unsafe { mem::zeroed() };

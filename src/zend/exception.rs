@@ -4,12 +4,15 @@ use std::ffi::CString;
 
 use ext_php_rs::types::Zval;
 
-use super::class::ClassCell;
+use super::class_cell::ClassCell;
 use super::ffi;
 
 /// A PHP exception is pending. Whoever gets this returns to PHP without running any of its code.
 #[derive(Debug)]
 pub(crate) struct Thrown;
+
+/// What a method handler or anything that may run PHP code returns.
+pub(crate) type Result<T> = std::result::Result<T, Thrown>;
 
 /// A class or interface to inherit from: PHP's own, or one of ours.
 #[derive(Clone, Copy)]

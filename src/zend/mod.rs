@@ -13,6 +13,7 @@
 mod call;
 mod callback;
 mod class;
+mod class_cell;
 mod exception;
 mod ffi;
 mod fork;
@@ -25,12 +26,12 @@ mod value;
 pub(crate) use call::{Call, This};
 pub(crate) use callback::Callback;
 pub(crate) use class::{
-    Class, ClassCell, Method, Prop, Type, case_name, register_class, register_enum, register_exception,
-    register_interface,
+    Class, Method, Prop, Type, register_class, register_enum, register_exception, register_interface,
 };
+pub(crate) use class_cell::{ClassCell, case_name};
 pub(crate) use exception::{
-    Builtin, Report, Thrown, argument_type_error, argument_value_error, pending, report, take_exception,
-    throw, throw_error, throw_with, type_error,
+    Builtin, Report, Result, Thrown, argument_type_error, argument_value_error, pending, report,
+    take_exception, throw, throw_error, throw_with, type_error,
 };
 pub(crate) use fork::{
     Fork, SignalsBlocked, close_all_but, detach_input, exec, exit_now, flush_output, fork, ignore_signals,
@@ -46,6 +47,3 @@ pub(crate) use process::{
 };
 pub(crate) use stream::{SEND_QUEUE, descriptor_of, duplicate, socket_stream, stream_from_fd};
 pub(crate) use value::{array_entries, list, map_insert, parse_query, string, text, zstr_is_utf8};
-
-/// What a method handler or anything that may run PHP code returns.
-pub(crate) type Result<T> = std::result::Result<T, Thrown>;

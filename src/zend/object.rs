@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 
 use ext_php_rs::types::{ZendObject, Zval};
 
-use super::class::ClassCell;
+use super::class_cell::ClassCell;
 use super::ffi;
 
 /// The native state of a class. All of it is changed through cells: PHP code that a method calls

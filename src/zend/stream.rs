@@ -8,8 +8,8 @@ use std::ptr;
 use ext_php_rs::types::Zval;
 use sprocket_core::SendQueue;
 
-use super::exception::{Thrown, pending};
-use super::{Result, ffi};
+use super::exception::{Result, Thrown, pending};
+use super::ffi;
 
 /// `_php_stream_fopen_from_fd` in the shapes that it has had.
 mod open {

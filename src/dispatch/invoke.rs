@@ -1,0 +1,91 @@
+//! Calls of PHP code, and what follows when one throws or ends the script.
+
+use ext_php_rs::types::Zval;
+use sprocket_core::Server as Core;
+
+use crate::callbacks::Hook;
+use crate::connection::Connection;
+use crate::server::Server;
+use crate::zend::{Owned, Report, Result, Thrown, catch_bailout, pending, report, take_exception};
+
+/// Runs `body` as the one pump of this server. `None`: a fatal error has ended the script, but for
+/// its shutdown functions; the sockets are closed, and `dispatching` stays set.
+pub(super) fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R>> {
+    server.link.set_dispatching(true);
+    let Some(result) = catch_bailout(body) else {
+        drop(server.link.detach());
+        return None;
+    };
+    server.link.set_dispatching(false);
+    if server.link.is_native() {
+        server.link.with(|core| {
+            core.idle();
+            core.flush();
+        });
+    }
+    Some(result)
+}
+
+/// After a callback: released values may have run destructors that threw, and the callback may
+/// have forked and come back in the child, which must not touch the core.
+pub(super) fn settle(server: &Server) -> Result<()> {
+    if pending() {
+        failed(server, None)?;
+    }
+    server.link.check_process()
+}
+
+/// Calls a hook. `Ok(None)`: there is none, or it failed, which has been seen to.
+pub(super) fn invoke(
+    server: &Server,
+    hook: Hook,
+    arguments: &mut [Zval],
+    subject: Option<&Owned<Connection>>,
+) -> Result<Option<Zval>> {
+    let Some(callback) = server.callbacks.get(hook) else { return Ok(None) };
+    if let Some(handler) = hook.handler() {
+        server.link.with(|core| core.handling(handler));
+    }
+    match callback.call(arguments) {
+        Ok(result) => Ok(Some(result)),
+        Err(Thrown) => failed(server, subject).map(|()| None),
+    }
+}
+
+/// A callback threw: onError is told, or PHP warns and the connection is closed. An error means
+/// that it was `exit()`.
+pub(super) fn failed(server: &Server, subject: Option<&Owned<Connection>>) -> Result<()> {
+    let Some(exception) = take_exception() else { return Err(Thrown) };
+    server.link.with(Core::handler_failed);
+    let Some(callback) = server.callbacks.get(Hook::Error) else {
+        // The code for "the server met a condition it did not expect", RFC 6455 section 7.4.1.
+        const INTERNAL_ERROR: u16 = 1011;
+        if let Some(handle) = subject.and_then(|s| s.get().handle()) {
+            server.link.with(|core| core.close(handle, INTERNAL_ERROR, "internal error"));
+        }
+        return reported(exception);
+    };
+    let connection = subject.map_or_else(Zval::null, Owned::value);
+    match callback.call(&mut [exception, connection]) {
+        Ok(_) => Ok(()),
+        Err(Thrown) => take_exception().map_or(Err(Thrown), reported),
+    }
+}
+
+fn reported(exception: Zval) -> Result<()> {
+    match report(exception) {
+        Report::Done => Ok(()),
+        Report::Exit => Err(Thrown),
+    }
+}
+
+pub(super) fn flag(on: bool) -> Zval {
+    let mut value = Zval::new();
+    value.set_bool(on);
+    value
+}
+
+/// A hook that is about no connection.
+pub(super) fn tell<const N: usize>(server: &Server, hook: Hook, mut arguments: [Zval; N]) -> Result<()> {
+    invoke(server, hook, &mut arguments, None).map(drop)
+}

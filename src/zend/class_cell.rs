@@ -1,0 +1,68 @@
+//! Where a class is kept once it is registered.
+
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use ext_php_rs::types::{ZendObject, ZendStr, Zval};
+
+use super::ffi;
+
+/// Where the engine's entry of a class is kept.
+pub(crate) struct ClassCell {
+    entry: AtomicPtr<ffi::zend_class_entry>,
+    handlers: OnceLock<ffi::zend_object_handlers>,
+}
+
+impl ClassCell {
+    pub(crate) const fn new() -> Self {
+        Self { entry: AtomicPtr::new(ptr::null_mut()), handlers: OnceLock::new() }
+    }
+
+    pub(super) fn set_entry(&self, entry: *mut ffi::zend_class_entry) {
+        self.entry.store(entry, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_handlers(&self, handlers: ffi::zend_object_handlers) {
+        self.handlers.get_or_init(|| handlers);
+    }
+
+    /// Null before the registration, which precedes all PHP code.
+    pub(super) fn entry(&self) -> *mut ffi::zend_class_entry {
+        self.entry.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn handlers(&self) -> &ffi::zend_object_handlers {
+        self.handlers.get().expect("classes are registered at module start")
+    }
+}
+
+impl ClassCell {
+    /// A case of the enum that this cell holds.
+    pub(crate) fn case(&self, name: &'static CStr) -> Zval {
+        let mut value = Zval::new();
+        let mut name_string = ZendStr::new(name.to_bytes(), false);
+        // SAFETY: the class is an enum that has the case; its object is shared, so that the value
+        // takes a reference of its own.
+        unsafe {
+            let case = ffi::zend_enum_get_case(self.entry(), name_string.as_mut_ptr());
+            value.set_object(&mut *case);
+        }
+        value
+    }
+}
+
+/// Name of the case that an enum's object is.
+pub(crate) fn case_name(case: &Zval) -> Option<&[u8]> {
+    let object: *const ZendObject = case.object()?;
+    // SAFETY: the object is valid; if its class is an enum, the first declared property is the
+    // name (`zend_enum_fetch_case_name`).
+    unsafe {
+        if (*(*object).ce).ce_flags & ffi::ZEND_ACC_ENUM == 0 {
+            return None;
+        }
+        let name: *const Zval = (&raw const (*object).properties_table).cast();
+        (*name).zend_str().map(|s| s.as_bytes())
+    }
+}
