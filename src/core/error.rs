@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::pem::PemError;
+
 /// A listener could not be opened. The host should tell its user, who frees the address or
 /// chooses another.
 #[derive(Debug, thiserror::Error)]
@@ -48,34 +50,9 @@ pub enum TlsError {
         /// The listener.
         address: String,
     },
-    /// A file can't be read: correct its path or its permissions.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("cannot use {path}: {why}")]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The key is encrypted.
-    #[error("the key in {path} is encrypted and needs a passphrase")]
-    NoPassphrase {
-        /// File of the key.
-        path: PathBuf,
-    },
-    /// The passphrase is not the one that the key was encrypted with.
-    #[error("the passphrase does not open the key in {path}")]
-    WrongPassphrase {
-        /// File of the key.
-        path: PathBuf,
-    },
+    /// A file of certificates or keys cannot be used.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// Key and certificate are not a pair.
     #[error("the key in {key} does not match the certificate in {certificate}")]
     Mismatch {

@@ -1,15 +1,12 @@
 //! TLS settings: certificates, keys and client verification, read from PEM files (rustls, ring).
 
-use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use rustls_pki_types::pem::{self, PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use rustls_pki_types::ServerName;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use crate::env::State;
 use crate::error::TlsError;
 use crate::notices::log_tls_reloaded;
+use crate::pem::{Passphrase, PemError, certificates, private_key, roots};
 use crate::stats::Counters;
 
 /// What TLS listeners present and demand. The files are read at start and by
@@ -49,16 +47,6 @@ pub struct Identity {
     pub key: PathBuf,
     /// Opens an encrypted key.
     pub passphrase: Option<Passphrase>,
-}
-
-/// Never shown.
-#[derive(Clone)]
-pub struct Passphrase(pub Vec<u8>);
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase(…)")
-    }
 }
 
 impl Tls {
@@ -96,7 +84,7 @@ impl Tls {
                 let roots = Arc::new(roots(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 let verifier = if self.client_required { verifier } else { verifier.allow_unauthenticated() };
-                let unfit = |error: rustls::server::VerifierBuilderError| TlsError::Unfit {
+                let unfit = |error: rustls::server::VerifierBuilderError| PemError::Unfit {
                     path: path.clone(),
                     why: error.to_string(),
                 };
@@ -123,7 +111,7 @@ impl Identity {
     fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         let chain = certificates(&self.certificate)?;
         let key = private_key(&self.key, self.passphrase.as_ref())?;
-        let unfit = |path: &Path, why: String| TlsError::Unfit { path: path.to_owned(), why };
+        let unfit = |path: &Path, why: String| PemError::Unfit { path: path.to_owned(), why };
         let key = provider
             .key_provider
             .load_private_key(key)
@@ -135,79 +123,11 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 Err(TlsError::Mismatch { key: self.key.clone(), certificate: self.certificate.clone() })
             }
-            Err(error) => Err(unfit(&self.certificate, format!("its certificate is malformed: {error}"))),
+            Err(error) => {
+                Err(unfit(&self.certificate, format!("its certificate is malformed: {error}")).into())
+            }
         }
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-}
-
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unfit = |why: String| TlsError::Unfit { path: path.to_owned(), why };
-    let chain = CertificateDer::pem_slice_iter(&read(path)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
-    if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
-}
-
-pub(crate) fn private_key(
-    path: &Path,
-    passphrase: Option<&Passphrase>,
-) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let unfit = |why: &str| TlsError::Unfit { path: path.to_owned(), why: why.to_owned() };
-    let text = read(path)?;
-    let has = |needle: &[u8]| text.windows(needle.len()).any(|w| w == needle);
-    if has(b"BEGIN ENCRYPTED PRIVATE KEY") {
-        let passphrase = passphrase.ok_or_else(|| TlsError::NoPassphrase { path: path.to_owned() })?;
-        return decrypt(path, &text, passphrase);
-    }
-    if has(b"Proc-Type: 4,ENCRYPTED") {
-        return Err(unfit(
-            "its key is encrypted in the legacy format of OpenSSL; convert it by \
-             \"openssl pkcs8 -topk8 -in OLD -out NEW\"",
-        ));
-    }
-    match PrivateKeyDer::from_pem_slice(&text) {
-        Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) => Err(unfit("it has no private key in PEM form")),
-        Err(_) => Err(unfit("it is not well-formed PEM")),
-    }
-}
-
-/// PKCS#8 with PBES2 (RFC 5958, RFC 8018): what OpenSSL writes since 1.1.
-fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, TlsError> {
-    struct Encrypted(Vec<u8>);
-    impl PemObject for Encrypted {
-        fn from_pem(kind: SectionKind, der: Vec<u8>) -> Option<Self> {
-            // The library knows no kind of this label, so it is given another one below.
-            (kind == SectionKind::PrivateKey).then_some(Self(der))
-        }
-    }
-    let unfit = |why: String| TlsError::Unfit { path: path.to_owned(), why };
-    let relabelled = String::from_utf8_lossy(text).replace("ENCRYPTED PRIVATE KEY", "PRIVATE KEY");
-    let Encrypted(der) = Encrypted::from_pem_slice(relabelled.as_bytes())
-        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
-    let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|error| {
-        unfit(format!("its key is encrypted by a method that is not supported ({error}); use PBES2"))
-    })?;
-    let key = info.decrypt(&passphrase.0).map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })?;
-    PrivateKeyDer::try_from(key.as_bytes())
-        .map(|key| key.clone_key())
-        // Wrong bytes may look well padded by chance.
-        .map_err(|_| TlsError::WrongPassphrase { path: path.to_owned() })
-}
-
-pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| TlsError::Unfit {
-            path: path.to_owned(),
-            why: format!("a certificate in it can't be a root: {error}"),
-        })?;
-    }
-    Ok(roots)
 }
 
 /// A certificate that doesn't fit its host would only be noticed by clients.

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::url::{BrokerUrl, Place};
-use crate::tls;
+use crate::pem;
 
 /// Any of them.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -75,8 +75,8 @@ pub(crate) fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String
     let config = match &url.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let chain = tls::certificates(certificate).map_err(|error| error.to_string())?;
-            let private = tls::private_key(key, None).map_err(|error| error.to_string())?;
+            let chain = pem::certificates(certificate).map_err(|error| error.to_string())?;
+            let private = pem::private_key(key, None).map_err(|error| error.to_string())?;
             let unfit = |error| format!("cannot use {}: {error}", key.display());
             builder.with_client_auth_cert(chain, private).map_err(unfit)?
         }
@@ -86,7 +86,7 @@ pub(crate) fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String
 
 fn trusted(ca: Option<&Path>) -> Result<RootCertStore, String> {
     if let Some(path) = ca {
-        return tls::roots(path).map_err(|error| error.to_string());
+        return pem::roots(path).map_err(|error| error.to_string());
     }
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
