@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use tokio::sync::Notify;
 
-use crate::queue::Target;
+use crate::id::Target;
 use crate::stats::Single;
 
 /// A thread publishes its batch early when it holds this part of the limit, or [`EARLY`]: until
@@ -291,7 +291,7 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnId;
+    use crate::id::ConnId;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};

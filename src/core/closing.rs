@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::id::Target;
 use crate::io;
-use crate::queue::Target;
 
 /// How often a connection comes up within its timeout, at least.
 const CHECKS: u32 = 8;

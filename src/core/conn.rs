@@ -1,12 +1,13 @@
 //! What the host and an I/O thread both see of a connection.
 
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::direct::Direct;
-use crate::event::ConnId;
+use crate::direct::{Attempt, Direct};
+use crate::id::{ConnId, Target};
 
 /// Accepting sends.
 const OPEN: u8 = 0;
@@ -87,6 +88,12 @@ impl Shared {
         let _ = self.state.compare_exchange(OPEN, ENDED, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// Host: writes a whole frame if the connection is open and nothing waits before it; see
+    /// [`Direct::write`].
+    pub(crate) fn write(&self, frame: Bytes) -> Attempt {
+        self.direct.write(frame, || self.is_open())
+    }
+
     pub(crate) fn buffered(&self) -> usize {
         self.buffered.load(Ordering::Relaxed)
     }
@@ -129,6 +136,12 @@ impl Shared {
     pub(crate) fn has_credit(&self, credit: &Credit) -> bool {
         self.pending_messages.load(Ordering::SeqCst) < credit.messages
             && self.pending_bytes.load(Ordering::SeqCst) < credit.bytes
+    }
+}
+
+impl From<&Shared> for Target {
+    fn from(conn: &Shared) -> Self {
+        Self { slot: conn.slot, id: conn.id }
     }
 }
 

@@ -14,7 +14,6 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::conn::Shared;
 use crate::outbox::Outbox;
 
 /// The socket of a connection as the host may use it.
@@ -54,11 +53,12 @@ impl Direct {
         Self(Mutex::new(State { socket, clear: true, owed: Bytes::new(), written: 0 }))
     }
 
-    /// Host: writes a whole frame if nothing waits before it. Every frame that the host has sent
-    /// earlier must have been carried out.
-    pub(crate) fn write(&self, conn: &Shared, mut frame: Bytes) -> Attempt {
+    /// Host: writes a whole frame if nothing waits before it and `is_open`, which is called under the
+    /// lock. The I/O thread must have carried out every frame that the host sent earlier.
+    #[inline]
+    pub(crate) fn write(&self, mut frame: Bytes, is_open: impl FnOnce() -> bool) -> Attempt {
         let mut state = self.lock();
-        let Some(socket) = state.socket.as_ref().filter(|_| state.clear && conn.is_open()) else {
+        let Some(socket) = state.socket.as_ref().filter(|_| state.clear && is_open()) else {
             return Attempt::Refused(frame);
         };
         // The I/O thread will meet the same error, and knows what to do then.
@@ -112,7 +112,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnId;
+    use crate::conn::Shared;
+    use crate::id::ConnId;
     use crate::stream::Stream;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
@@ -141,10 +142,10 @@ mod tests {
             let (mut stream, conn, mut theirs) = pair();
             writable(&mut stream).await;
             let big = Bytes::from(vec![7; 16 << 20]);
-            assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"first")), Attempt::Written));
-            let Attempt::InPart(n) = conn.direct.write(&conn, big.clone()) else { panic!() };
+            assert!(matches!(conn.write(Bytes::from_static(b"first")), Attempt::Written));
+            let Attempt::InPart(n) = conn.write(big.clone()) else { panic!() };
             assert!(n > 0 && n < big.len());
-            let refused = conn.direct.write(&conn, Bytes::from_static(b"not now"));
+            let refused = conn.write(Bytes::from_static(b"not now"));
             assert!(matches!(refused, Attempt::Refused(frame) if frame == "not now"));
 
             let mut out = Outbox::default();
@@ -161,7 +162,7 @@ mod tests {
                 let n = out.write_to(&mut stream, &mut Vec::new()).unwrap();
                 state.wrote(n, out.is_empty());
             }
-            assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"last")), Attempt::Written));
+            assert!(matches!(conn.write(Bytes::from_static(b"last")), Attempt::Written));
             assert_eq!(conn.direct.lock().written() as usize, 5 + big.len() + 4 + 4, "of both");
             conn.direct.end();
             drop(stream);
@@ -176,7 +177,7 @@ mod tests {
             let (mut stream, conn, mut theirs) = pair();
             writable(&mut stream).await;
             conn.end();
-            assert!(matches!(conn.direct.write(&conn, Bytes::from_static(b"late")), Attempt::Refused(_)));
+            assert!(matches!(conn.write(Bytes::from_static(b"late")), Attempt::Refused(_)));
             conn.direct.end();
             drop(stream);
             // The host still has its handle: the socket does not wait for that.

@@ -52,7 +52,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnId;
+    use crate::id::ConnId;
     use crate::topics::Topics;
 
     #[test]

@@ -1,20 +1,14 @@
 //! What crosses the threads: events inward, handles and decisions outward. Plain data.
 
 use bytes::Bytes;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::conn::Shared;
+use crate::handle::Connection;
+use crate::id::{ConnId, Ticket};
 use crate::notices::Line;
 use crate::request::Request;
 use crate::response_stream::ResponseStream;
-
-/// Number of a connection, unique in a process and never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
-
-/// Names a handshake or a plain request that waits for the host's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(pub u64);
 
 /// What happened, in the order in which the host must see it.
 #[derive(Debug)]
@@ -170,7 +164,7 @@ impl Event {
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             Self::Upgrade { request, .. } => request.size(),
-            Self::Open { request, .. } => request.size() + size_of::<crate::conn::Shared>(),
+            Self::Open { request, .. } => request.size() + size_of::<Shared>(),
             Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
             Self::Request { request, body, .. } => request.size() + body.len(),
             Self::Close { reason, .. } | Self::Broker { reason, .. } => reason.len(),
@@ -304,36 +298,5 @@ impl Interest {
     #[must_use]
     pub const fn and(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
-    }
-}
-
-/// The host's handle of a connection. Cheap to clone, readable without asking an I/O thread.
-#[derive(Debug, Clone)]
-pub struct Connection(pub(crate) Arc<crate::conn::Shared>);
-
-impl Connection {
-    /// Its number.
-    pub fn id(&self) -> ConnId {
-        self.0.id
-    }
-
-    /// False as soon as the host has closed it or the core has seen its end.
-    pub fn is_open(&self) -> bool {
-        self.0.is_open()
-    }
-
-    /// Bytes, framing included, that were accepted by `send` and not yet taken by the kernel.
-    pub fn buffered_amount(&self) -> usize {
-        self.0.buffered()
-    }
-
-    /// The peer's address; `None` on a Unix socket.
-    pub fn remote_ip(&self) -> Option<IpAddr> {
-        self.0.remote.map(|a| a.ip())
-    }
-
-    /// The peer's port; 0 on a Unix socket.
-    pub fn remote_port(&self) -> u16 {
-        self.0.remote.map_or(0, |a| a.port())
     }
 }

@@ -50,7 +50,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnId;
+    use crate::id::ConnId;
     use crate::topics::Topics;
     use std::time::{Duration, Instant};
 

@@ -55,11 +55,13 @@ mod frame;
 mod h2_meter;
 mod h2_socket;
 mod h2_stream;
+mod handle;
 mod handshake;
 mod http;
 mod http2;
 mod http_io;
 mod hub;
+mod id;
 mod indexed;
 mod inflate;
 mod io;
@@ -116,8 +118,10 @@ pub use config::{
 pub use error::{
     BindError, BusError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
 };
-pub use event::{ConnId, Connection, Decision, Event, Interest, Member, Refused, Response, Ticket};
+pub use event::{Decision, Event, Interest, Member, Refused, Response};
+pub use handle::Connection;
 pub use handlers::Handler;
+pub use id::{ConnId, Ticket};
 pub use origin::OriginPattern;
 pub use patterns::{check_name, check_topic};
 pub use pem::{Passphrase, PemError};

@@ -13,8 +13,9 @@ use crate::admission::Admission;
 use crate::bus::Ask;
 use crate::conn::Shared;
 use crate::entry::Entry;
-use crate::event::{ConnId, Decision, Event, Response, Ticket};
+use crate::event::{Decision, Event, Response};
 use crate::handshakes::HandshakePlace;
+use crate::id::{ConnId, Target, Ticket};
 use crate::notices::Place;
 use crate::request::Request;
 use crate::response_stream::{Shared as Stream, StreamBody};
@@ -148,19 +149,6 @@ pub(crate) struct EventBatch {
 }
 
 pub(crate) type Events = (Sender<EventBatch>, Receiver<EventBatch>);
-
-/// Which connection; the slot is valid only while the id there is the same.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target {
-    pub(crate) slot: u32,
-    pub(crate) id: ConnId,
-}
-
-impl From<&Shared> for Target {
-    fn from(conn: &Shared) -> Self {
-        Self { slot: conn.slot, id: conn.id }
-    }
-}
 
 /// Why a server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

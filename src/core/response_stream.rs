@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
-use crate::event::Ticket;
+use crate::id::Ticket;
 use crate::io as threads;
 
 /// Bytes that are handed to the connection at once. Small pieces gather up to this size, so that a

@@ -25,11 +25,14 @@ use crate::direct::Attempt;
 use crate::entry::Entry;
 use crate::env::State;
 use crate::error::{ForkError, TlsError};
-use crate::event::{Connection, Decision, Event, Interest, Response, Ticket};
+use crate::event::{Decision, Event, Interest, Response};
 use crate::frame;
+use crate::handle::Connection;
 use crate::handlers::{Handler, Stopwatch};
+use crate::id::Target;
+use crate::id::Ticket;
 use crate::listener::lift;
-use crate::queue::{Answer, Closed, Command, EventBatch, Handshake, Item, Plain, Target};
+use crate::queue::{Answer, Closed, Command, EventBatch, Handshake, Item, Plain};
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
@@ -290,7 +293,7 @@ impl Server {
         let mailbox = &self.state.mailboxes[conn.thread as usize];
         let Some((target, frame)) = mailbox.take_back() else { return false };
         let length = frame.len();
-        let written = match conn.direct.write(conn, frame) {
+        let written = match conn.write(frame) {
             Attempt::Refused(frame) => {
                 mailbox.put_back(Command::Send(target, frame));
                 return false;

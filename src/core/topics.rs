@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::TopicError;
-use crate::event::ConnId;
+use crate::id::ConnId;
 use crate::indexed::Indexed;
 use crate::patterns::{self, Kind, Patterns, check_topic, kind};
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::bus::pipe::Pipe;
 use crate::bus::wire::{self, Up};
-use crate::queue::Target;
+use crate::id::Target;
 use crate::stats::Stats;
 use crate::topics::TopicId;
 

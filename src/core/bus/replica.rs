@@ -4,7 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::event::{ConnId, Event, Member};
+use crate::event::{Event, Member};
+use crate::id::ConnId;
 use crate::indexed::{Indexed, Keyed};
 
 type Name = Arc<str>;

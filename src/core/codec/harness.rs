@@ -2,7 +2,7 @@
 
 use super::{Codec, Gate, failure};
 use crate::conn::Shared;
-use crate::event::ConnId;
+use crate::id::ConnId;
 use crate::inflate::harness::{MAX, Outcome};
 use crate::outbox::Outbox;
 use crate::partial::{Partial, Step};

@@ -3,7 +3,7 @@
 use super::{Inflaters, Plain, Reader, Step};
 use crate::codec::{Codec, Gate, failure};
 use crate::conn::Shared;
-use crate::event::ConnId;
+use crate::id::ConnId;
 use crate::outbox::Outbox;
 use tokio_tungstenite::tungstenite::{Error, Message as Got};
 

@@ -4,7 +4,8 @@ use super::Io;
 use super::delivery::Turn;
 use crate::bus::Up;
 use crate::env::Env;
-use crate::queue::{Answer, Command, Target};
+use crate::id::Target;
+use crate::queue::{Answer, Command};
 use crate::session::Session;
 use crate::topics::Change;
 

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::Io;
 use crate::admission::Admission;
-use crate::event::{Event, Ticket};
+use crate::event::Event;
 use crate::handshakes::Carrying;
+use crate::id::Ticket;
 use crate::queue::Item;
 use crate::response_stream::{Flushed, Loss, ResponseStream, Shared};
 use crate::stats::Counters;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{SendOutcome, Server};
-use crate::event::{Event, Response, Ticket};
+use crate::event::{Event, Response};
+use crate::id::Ticket;
 use crate::queue::{Answer, Command, Item};
 use crate::response_stream::{ResponseStream, Shared, StreamBody, Written};
 use crate::stats::Counters;

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use super::Server;
 use crate::bus::Up;
 use crate::error::{PublishFailed, TopicError};
-use crate::event::Connection;
 use crate::frame;
+use crate::handle::Connection;
+use crate::id::Target;
 use crate::patterns::{Kind, check_name, check_topic};
-use crate::queue::{Command, Target};
+use crate::queue::Command;
 use crate::stats::Counters;
 use crate::topics::Route;
 

@@ -7,9 +7,10 @@ use super::{FORBIDDEN_CODE, Phase, Session};
 use crate::codec::Gate;
 use crate::env::Env;
 use crate::frame;
+use crate::id::Target;
 use crate::notices::{CLOSE_TIMEOUT, PROTOCOL};
 use crate::progress::{Progress, Sample};
-use crate::queue::{Command, Item, Stopping, Target};
+use crate::queue::{Command, Item, Stopping};
 use crate::stats::Counters;
 
 /// Why a connection ends, where the host answers first what came before.
