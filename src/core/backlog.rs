@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use tokio::sync::Notify;
 
 use crate::id::Target;
-use crate::stats::Single;
+use crate::single::Single;
 
 /// A thread publishes its batch early when it holds this part of the limit, or [`EARLY`]: until
 /// then, other threads do not see it.

@@ -21,7 +21,7 @@ use crate::handshakes::Handshakes;
 use crate::hub::Hub;
 use crate::io;
 use crate::notices::Notices;
-use crate::queue::{EventBatch, Events, Item, Mailbox};
+use crate::queue::{EventBatch, Events, Item, Mailbox, Stopping};
 use crate::static_files::StaticFiles;
 use crate::stats::{Closes, Counters, Stats, Taken};
 use crate::tls::TlsState;
@@ -370,6 +370,21 @@ impl State {
     /// The clock of the times of callbacks: nanoseconds since the start, never 0.
     pub(crate) fn nanos(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64 | 1
+    }
+
+    /// Notes that the server stops, and why.
+    pub(crate) fn begin_stop(&self, why: Stopping) {
+        // A stop for good, which clients have been told of, is not taken back by a later leave.
+        let leaving = why == Stopping::Leaving
+            && (!self.stopping.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed));
+        self.leaving.store(leaving, Ordering::Relaxed);
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// A panic has taken away what this server cannot do without: the host must end it.
+    pub(crate) fn die(&self) {
+        self.died.store(true, Ordering::Release);
+        self.waker.signal();
     }
 
     pub(crate) fn wants(&self, interest: Interest) -> bool {

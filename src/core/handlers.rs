@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 
-use crate::stats::Single;
+use crate::single::Single;
 
 /// What a callback of the host is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

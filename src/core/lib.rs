@@ -90,6 +90,7 @@ mod request_clock;
 mod response_stream;
 mod responses;
 mod session;
+mod single;
 mod stall;
 mod static_files;
 mod stream;

@@ -2,6 +2,7 @@
 
 mod start;
 mod stop;
+mod stopper;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ use crate::tls::TlsState;
 use crate::topics::Topics;
 use crate::wake::Slept;
 
-pub use stop::Stopper;
+pub use stopper::Stopper;
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
 const EARLY_FLUSH: usize = 256 << 10;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::handlers::HandlerTimes;
+use crate::single::Single;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -316,24 +317,6 @@ impl Closes {
 
     pub(crate) fn read(&self) -> BTreeMap<u16, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
-    }
-}
-
-/// A counter with one writer, which spares the locked instruction.
-#[derive(Debug, Default)]
-pub(crate) struct Single(AtomicU64);
-
-impl Single {
-    pub(crate) fn add(&self, n: u64) {
-        self.set(self.0.load(Ordering::Relaxed).wrapping_add(n));
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Release);
-    }
-
-    pub(crate) fn read(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
     }
 }
 

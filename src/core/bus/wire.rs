@@ -7,6 +7,7 @@ mod fields;
 
 use bytes::{Bytes, BytesMut};
 
+pub(crate) use fields::Malformed;
 use fields::{Reader, Writer};
 
 /// Of the protocol. A worker that speaks another one is refused.
@@ -136,11 +137,6 @@ pub(crate) enum Down<'a> {
         publications: u64,
     },
 }
-
-/// Bytes that are no frame of this protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed frame")]
-pub(crate) struct Malformed;
 
 /// Whether a whole frame is one of a worker's publications.
 pub(crate) fn is_publication(frame: &[u8]) -> bool {

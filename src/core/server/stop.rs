@@ -1,48 +1,15 @@
 //! The end of a server: in order, by another thread, or because an I/O thread has died.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Server;
+use super::stopper::Stopper;
 use crate::clock;
-use crate::env::State;
 use crate::error::ThreadDied;
 use crate::event::Event;
 use crate::queue::{Command, Item, Stopping};
 use crate::stats::Counters;
-
-/// Begins the end of a server from any thread, where its host may be too busy for it.
-#[derive(Debug, Clone)]
-pub struct Stopper(Arc<State>);
-
-impl Stopper {
-    /// Does what [`Server::stop`] does for the I/O threads. The host learns of it from the events
-    /// that follow.
-    pub fn stop(&self, grace: Duration) {
-        self.0.begin_stop(Stopping::ForGood);
-        for mailbox in &self.0.mailboxes {
-            mailbox.post(Command::Stop(grace, Stopping::ForGood));
-            mailbox.deliver();
-        }
-    }
-}
-
-impl State {
-    fn begin_stop(&self, why: Stopping) {
-        // A stop for good, which clients have been told of, is not taken back by a later leave.
-        let leaving = why == Stopping::Leaving
-            && (!self.stopping.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed));
-        self.leaving.store(leaving, Ordering::Relaxed);
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// A panic has taken away what this server cannot do without: the host must end it.
-    pub(crate) fn die(&self) {
-        self.died.store(true, Ordering::Release);
-        self.waker.signal();
-    }
-}
 
 impl Server {
     /// Accepts no more connections, closes all with 1001, and cuts after `grace` what is still
@@ -75,7 +42,7 @@ impl Server {
 
     /// A handle that begins the end of this server from another thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.state.clone())
+        Stopper::new(self.state.clone())
     }
 
     /// Checks that all I/O threads work. Where this is an error, no event comes any more: drop the

@@ -2,7 +2,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Malformed;
+/// The bytes are not a frame of this protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed frame")]
+pub(crate) struct Malformed;
 
 pub(super) struct Writer(BytesMut);
 
