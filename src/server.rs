@@ -120,15 +120,16 @@ impl Server {
         let mut config = setup.settings.config.clone();
         lifecycle::share_descriptors(&setup.settings, &mut config);
         config.reclaim = Some(trim_heap);
-        let mut binds = Vec::with_capacity(setup.listen.len());
-        match self.role.get() {
-            Some(role) => binds = role.prepare(&setup.listen, &mut config),
+        let listeners = match self.role.get() {
+            Some(role) => role.prepare(&setup.listen, &mut config),
             None => {
+                let mut binds = Vec::with_capacity(setup.listen.len());
                 for listen in &setup.listen {
                     binds.extend(listen.open()?);
                 }
+                binds.into()
             }
-        }
+        };
         // Before the first connection: one that waits already must not pass unasked.
         config.interest = Hook::ALL
             .into_iter()
@@ -140,7 +141,7 @@ impl Server {
         // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
         let wants_lines = config.interest.includes(Interest::LOG);
         let describe = wants_lines.then(|| config.clone());
-        let core = with_signals_blocked(|| Core::start(config, binds)).map_err(|e| errors::start(&e))?;
+        let core = with_signals_blocked(|| Core::start(config, listeners)).map_err(|e| errors::start(&e))?;
         if let Some(config) = describe {
             self.log.add(log::started(core.addresses(), &config));
         }

@@ -2,14 +2,10 @@
 
 use crate::clock;
 use crate::event::Interest;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::origin::OriginPattern;
-use crate::prepared::OpenPublishSocket;
 use crate::progress::SendQueue;
 use crate::proxies::TrustedProxies;
 use crate::tls::Tls;
@@ -80,8 +76,6 @@ pub struct Config {
     pub compression: Option<Compression>,
     /// Where other processes of the machine publish.
     pub publish_socket: Option<PublishSocket>,
-    /// That socket, opened by a process that starts several servers; they share it.
-    pub publish_listener: Option<Arc<OpenPublishSocket>>,
     /// Which topics keep what was published last, by name or pattern; the first that fits a topic
     /// counts. All workers of a node must have the same.
     pub history: Vec<(String, History)>,
@@ -209,54 +203,6 @@ pub enum Origins {
     List(Vec<OriginPattern>),
 }
 
-/// Where to listen.
-#[derive(Debug)]
-pub enum Bind {
-    /// A TCP address; port 0 lets the kernel choose.
-    Tcp(SocketAddr),
-    /// A Unix socket at a path. A stale file is replaced, a live one is an error.
-    Unix(PathBuf),
-    /// A listening stream socket that was made by somebody else, TCP or Unix.
-    Fd(OwnedFd),
-}
-
-/// A listener: where, and how.
-#[derive(Debug)]
-pub struct Listen {
-    /// Where.
-    pub bind: Bind,
-    /// What errors call it; `None` for the address itself.
-    pub name: Option<String>,
-    /// Connections begin with a TLS handshake, by [`Config::tls`].
-    pub tls: bool,
-    /// Connections begin with a header of the PROXY protocol, version 1 or 2. It counts if the peer
-    /// is in [`Config::trusted_proxies`], or if nobody is.
-    pub proxy_protocol: bool,
-    /// `SO_REUSEPORT`: several processes listen on one port, and the kernel shares out.
-    pub reuse_port: bool,
-    /// Whether an IPv6 socket refuses IPv4 peers. They come with mapped addresses otherwise.
-    pub only_v6: bool,
-    /// Permissions of a Unix socket's file; `None`: by the umask.
-    pub mode: Option<u32>,
-    /// Instead of [`Config::backlog`].
-    pub backlog: Option<i32>,
-}
-
-impl From<Bind> for Listen {
-    fn from(bind: Bind) -> Self {
-        Self {
-            bind,
-            name: None,
-            tls: false,
-            proxy_protocol: false,
-            reuse_port: false,
-            only_v6: false,
-            mode: None,
-            backlog: None,
-        }
-    }
-}
-
 impl Config {
     /// Makes all times such that a clock can count them.
     pub(crate) fn bound_times(&mut self) {
@@ -299,7 +245,6 @@ impl Default for Config {
             tls: None,
             compression: None,
             publish_socket: None,
-            publish_listener: None,
             history: Vec::new(),
             bus: None,
             broker: None,

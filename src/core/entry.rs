@@ -12,19 +12,13 @@ use tokio::time::Instant;
 
 use crate::env::State;
 use crate::linger::{AFTER_ERROR, linger};
+use crate::listener::Entry;
 use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
 use crate::proxy_protocol::{Header, Progress, parse};
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::tls_stream::TlsStream;
-
-/// How the connections of a listener begin.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) tls: bool,
-    pub(crate) proxy_protocol: bool,
-}
 
 /// A connection that is ready for HTTP.
 pub(crate) struct Arrival {
@@ -35,85 +29,78 @@ pub(crate) struct Arrival {
     pub(crate) until: Instant,
 }
 
-impl Entry {
-    /// Whether connections begin with HTTP at once.
-    pub(crate) fn is_plain(self) -> bool {
-        self == Self::default()
-    }
+/// Goes through all that comes before HTTP, within the handshake timeout and until the server
+/// stops. `None`: the connection has ended.
+pub(crate) async fn pass(
+    entry: Entry,
+    state: &State,
+    arrival: Arrival,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Arrival> {
+    let remote = arrival.origin.remote;
+    let mut work = pin!(tokio::time::timeout_at(arrival.until, begin(entry, state, arrival)));
+    let leaving = &state.leaving;
+    let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
+    let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => stopped.as_mut().poll(cx).map(|_| None),
+    })
+    .await?;
+    done.unwrap_or_else(|_| {
+        Counters::one(&state.counters.handshake_timeouts);
+        log_trouble(remote, &Trouble::Timeout);
+        None
+    })
+}
 
-    /// Goes through all that comes before HTTP, within the handshake timeout and until the server
-    /// stops. `None`: the connection has ended.
-    pub(crate) async fn pass(
-        self,
-        state: &State,
-        arrival: Arrival,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Option<Arrival> {
-        let remote = arrival.origin.remote;
-        let mut work = pin!(tokio::time::timeout_at(arrival.until, self.begin(state, arrival)));
-        let leaving = &state.leaving;
-        let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
-        let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending => stopped.as_mut().poll(cx).map(|_| None),
-        })
-        .await?;
-        done.unwrap_or_else(|_| {
-            Counters::one(&state.counters.handshake_timeouts);
-            log_trouble(remote, &Trouble::Timeout);
-            None
-        })
-    }
-
-    async fn begin(self, state: &State, mut arrival: Arrival) -> Option<Arrival> {
-        if self.proxy_protocol {
-            let peer = arrival.origin.remote.map(|a| a.ip());
-            let trusted = &state.config.trusted_proxies;
-            // Who switches the protocol on trusts all that reach the listener, unless told whom.
-            let header = if peer.is_none() || trusted.is_empty() || trusted.contains(peer) {
-                read_header(&arrival.stream).await
-            } else {
-                Err(io::ErrorKind::PermissionDenied.into())
-            };
-            match header {
-                Ok(Header::Local) => {}
-                Ok(Header::Proxied { source, destination, secure }) => {
-                    arrival.origin = Origin { remote: Some(source), secure };
-                    arrival.local = Some(destination);
+async fn begin(entry: Entry, state: &State, mut arrival: Arrival) -> Option<Arrival> {
+    if entry.proxy_protocol {
+        let peer = arrival.origin.remote.map(|a| a.ip());
+        let trusted = &state.config.trusted_proxies;
+        // Who switches the protocol on trusts all that reach the listener, unless told whom.
+        let header = if peer.is_none() || trusted.is_empty() || trusted.contains(peer) {
+            read_header(&arrival.stream).await
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        };
+        match header {
+            Ok(Header::Local) => {}
+            Ok(Header::Proxied { source, destination, secure }) => {
+                arrival.origin = Origin { remote: Some(source), secure };
+                arrival.local = Some(destination);
+            }
+            Err(error) => {
+                // Load balancers probe ports by connecting and going away.
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    Counters::one(&state.counters.proxy_errors);
+                    log_trouble(arrival.origin.remote, &Trouble::Proxy(&error));
                 }
-                Err(error) => {
-                    // Load balancers probe ports by connecting and going away.
-                    if error.kind() != io::ErrorKind::UnexpectedEof {
-                        Counters::one(&state.counters.proxy_errors);
-                        log_trouble(arrival.origin.remote, &Trouble::Proxy(&error));
-                    }
-                    return None;
-                }
+                return None;
             }
         }
-        if self.tls {
-            // A listener with TLS is only opened where there are settings.
-            let config = state.tls.as_ref()?.current();
-            match TlsStream::accept(arrival.stream, config).await {
-                Ok(stream) => {
-                    arrival.stream = Stream::Tls(stream);
-                    arrival.origin.secure = true;
+    }
+    if entry.tls {
+        // A listener with TLS is only opened where there are settings.
+        let config = state.tls.as_ref()?.current();
+        match TlsStream::accept(arrival.stream, config).await {
+            Ok(stream) => {
+                arrival.stream = Stream::Tls(stream);
+                arrival.origin.secure = true;
+            }
+            Err((error, stream)) => {
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    Counters::one(&state.counters.tls_errors);
+                    log_trouble(arrival.origin.remote, &Trouble::Tls(&error));
                 }
-                Err((error, stream)) => {
-                    if error.kind() != io::ErrorKind::UnexpectedEof {
-                        Counters::one(&state.counters.tls_errors);
-                        log_trouble(arrival.origin.remote, &Trouble::Tls(&error));
-                    }
-                    if error.kind() == io::ErrorKind::Unsupported {
-                        let _ = stream.try_write_plain(PLAIN_HTTP);
-                    }
-                    linger(stream, state.config.send_queue, AFTER_ERROR).await;
-                    return None;
+                if error.kind() == io::ErrorKind::Unsupported {
+                    let _ = stream.try_write_plain(PLAIN_HTTP);
                 }
+                linger(stream, state.config.send_queue, AFTER_ERROR).await;
+                return None;
             }
         }
-        Some(arrival)
     }
+    Some(arrival)
 }
 
 /// For who speaks HTTP to a TLS port.

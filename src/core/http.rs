@@ -5,8 +5,6 @@ use http::Method;
 use http::header::CONTENT_LENGTH;
 use hyper::body::{Body, Incoming};
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +12,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use crate::body::ResponseBody;
-use crate::entry::{Arrival, Entry};
+use crate::entry::{self, Arrival};
 use crate::env::State;
 use crate::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
 use crate::handshake::asks_for_websocket;
@@ -23,8 +21,10 @@ use crate::http_io::HttpIo;
 use crate::http2;
 use crate::io;
 use crate::linger::{AFTER_ERROR, linger};
+use crate::listener::Entry;
 use crate::notices::{Trouble, log_trouble};
 use crate::proxies::Origin;
+use crate::queue::NewSocket;
 use crate::request_clock::RequestClock;
 use crate::responses::Responses;
 use crate::stall::Stall;
@@ -34,13 +34,8 @@ use crate::target;
 use crate::turn;
 
 /// Begins to serve an accepted socket on this thread.
-pub(crate) fn spawn(
-    state: &Arc<State>,
-    fd: OwnedFd,
-    remote: Option<SocketAddr>,
-    entry: Entry,
-    place: HandshakePlace,
-) {
+pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
+    let NewSocket { fd, remote, entry, place } = socket;
     // An error means that the peer is gone or that memory is short; there is nobody to tell.
     let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
@@ -89,7 +84,7 @@ async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: Han
     let _serving = Serving;
     if !entry.is_plain() {
         // Boxed: a plain connection has no use for the room.
-        let Some(passed) = Box::pin(entry.pass(&state, arrival, &mut stop)).await else { return };
+        let Some(passed) = Box::pin(entry::pass(entry, &state, arrival, &mut stop)).await else { return };
         arrival = passed;
         if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::accept;
 use crate::admission::Admission;
 use crate::bus::{self, Outbound};
 use crate::clock;
@@ -29,11 +30,12 @@ use crate::directory::Directory;
 use crate::env::{Env, State};
 use crate::event::Event;
 use crate::handle::Connection;
+use crate::http;
 use crate::id::Target;
 use crate::id::{ConnId, Ticket};
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Mailbox, Stopping};
+use crate::queue::{Command, Item, Mailbox, NewSocket, Stopping};
 use crate::request::Request;
 use crate::session::{Early, Session};
 use crate::stats::Counters;
@@ -53,9 +55,13 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
     IO.with_borrow_mut(|io| io.as_mut().map(f))
 }
 
+/// How a thread serves a socket that another one has accepted.
+pub(crate) type Serve = fn(&Arc<State>, NewSocket);
+
 /// State of one I/O thread.
 pub(crate) struct Io {
     env: Env,
+    serve: Serve,
     sessions: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     /// Sessions with something to write.
@@ -138,11 +144,11 @@ pub(crate) fn run(
         Ok(runtime) => runtime,
         Err(error) => return ready(Err(error)),
     };
-    let io = Io::new(state.clone(), index);
+    let io = Io::new(state.clone(), index, http::serve_socket);
     let (first, quit) = (io.first.clone(), io.quit.clone());
     IO.set(Some(io));
     runtime.block_on(async {
-        let accepting = listeners.into_iter().map(|l| l.spawn(state.clone()));
+        let accepting = listeners.into_iter().map(|l| accept::spawn(l, state.clone()));
         let accepting = accepting.chain(publish.map(|p| p.spawn(state.clone())));
         match accepting.collect::<std_io::Result<Vec<_>>>() {
             Ok(accepting) => with(|io| io.accepting = accepting),
@@ -283,9 +289,10 @@ async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
 }
 
 impl Io {
-    fn new(state: Arc<State>, index: u16) -> Self {
+    fn new(state: Arc<State>, index: u16, serve: Serve) -> Self {
         Self {
             env: Env::new(state, index),
+            serve,
             sessions: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),

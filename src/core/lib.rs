@@ -33,6 +33,8 @@ pub mod stats;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 
+mod accept;
+mod address;
 mod admission;
 mod authority;
 mod backlog;
@@ -91,6 +93,7 @@ mod response_stream;
 mod responses;
 mod session;
 mod single;
+mod socket;
 mod stall;
 mod static_files;
 mod stream;
@@ -111,10 +114,11 @@ mod whole;
 #[path = "../../tests/rust/support/mod.rs"]
 mod support;
 
+pub use address::{Bind, Listen};
 pub use broker::{BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
 pub use config::{
-    Bind, BrokerConfig, BusMember, Compression, Config, History, Listen, Origins, PublishSocket, SlowConsumer,
+    BrokerConfig, BusMember, Compression, Config, History, Origins, PublishSocket, SlowConsumer,
 };
 pub use error::{
     BindError, BusError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
@@ -126,12 +130,13 @@ pub use id::{ConnId, Ticket};
 pub use origin::OriginPattern;
 pub use patterns::{check_name, check_topic};
 pub use pem::{Passphrase, PemError};
-pub use prepared::{OpenListener, OpenPublishSocket};
+pub use prepared::OpenListener;
 pub use progress::SendQueue;
 pub use proxies::TrustedProxies;
+pub use publish_socket::OpenPublishSocket;
 pub use publisher::{BrokerPublisher, PublishError, Publisher};
 pub use request::Request;
 pub use response_stream::ResponseStream;
-pub use server::{SendOutcome, Server, Stopper, Wait};
+pub use server::{Listeners, SendOutcome, Server, Stopper, Wait};
 pub use stats::Stats;
 pub use tls::{Identity, Tls};

@@ -1,36 +1,27 @@
-//! Listening sockets: how they are opened, and the loop that accepts.
+//! Listening sockets of clients.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io;
+use socket2::Socket;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::task::AbortHandle;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::config::{Bind, Listen};
-use crate::entry::Entry;
-use crate::env::State;
+use crate::address::{Bind, Listen};
 use crate::error::BindError;
-use crate::handshakes::HandshakePlace;
-use crate::notices::{Trouble, log_trouble};
-use crate::queue::Command;
-use crate::stats::Counters;
-use crate::turn;
+use crate::socket::{inherited, scheme, tcp, url_of};
 use crate::unix_socket::{self, UnixFile};
 
-/// Sockets accepted before others get their turn.
-const ACCEPTS_PER_TURN: usize = 64;
-/// Accepted sockets get numbers from here on: `select(2)`, and so PHP's `stream_select`, can't
-/// handle descriptors over 1023, and PHP's own streams need those below.
-const FIRST_DESCRIPTOR: i32 = 1024;
-/// Pause after `accept` failed for want of descriptors or memory.
-pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
+/// What the connections of a listener begin with, before HTTP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) tls: bool,
+    pub(crate) proxy_protocol: bool,
+}
+
+impl Entry {
+    /// Whether connections begin with HTTP at once.
+    pub(crate) fn is_plain(self) -> bool {
+        self == Self::default()
+    }
+}
 
 /// A listening socket, non-blocking.
 #[derive(Debug)]
@@ -81,14 +72,9 @@ impl Listener {
         self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
-    /// Begins to accept. Aborting the task closes the listener.
-    pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
-        #[expect(
-            deprecated,
-            reason = "its objection is to owners that lie about their descriptor; a Socket doesn't"
-        )]
-        let fd = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
-        Ok(turn::spawn(accept(fd, self.file, self.entry, state)).abort_handle())
+    /// The socket, what its connections begin with, and its file, which must go before the socket.
+    pub(crate) fn into_parts(self) -> (Socket, Entry, Option<UnixFile>) {
+        (self.socket, self.entry, self.file)
     }
 }
 
@@ -96,147 +82,6 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
-    let _vital = crate::io::Vital;
-    let _file = file;
-    let mut turn = 0usize;
-    loop {
-        let Ok(mut ready) = listener.readable().await else { return };
-        for _ in 0..ACCEPTS_PER_TURN {
-            let connections = state.limits.open();
-            if !state.handshakes.has_room(connections) {
-                if !somebody_waits(listener.get_ref()) {
-                    ready.clear_ready();
-                    break;
-                }
-                if state.handshakes.make_room(connections).await {
-                    Counters::one(&state.counters.handshakes_displaced);
-                    log_trouble(None, &Trouble::Displaced);
-                }
-                if state.stopping.load(Ordering::Relaxed) {
-                    return;
-                }
-                continue;
-            }
-            match accept_one(listener.get_ref()) {
-                Ok((fd, remote)) => {
-                    Counters::one(&state.counters.accepted);
-                    let Some(place) = place(&state, remote, entry) else { continue };
-                    // The listeners belong to thread 0; the threads take turns.
-                    let thread = turn % state.mailboxes.len();
-                    turn = turn.wrapping_add(1);
-                    if thread == 0 {
-                        crate::http::spawn(&state, fd, remote, entry, place);
-                    } else {
-                        state.mailboxes[thread].pass(Command::Adopt { fd, remote, entry, place });
-                        state.mailboxes[thread].deliver();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                    break;
-                }
-                // The peer gave up while it waited in the queue.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    Counters::one(&state.counters.accept_errors);
-                    log_trouble(None, &Trouble::Accept(&error));
-                    tokio::time::sleep(BACK_OFF).await;
-                    break;
-                }
-            }
-        }
-        if state.stopping.load(Ordering::Relaxed) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// The place of an accepted socket. `None`: its address has as many as it may, and it is closed.
-fn place(state: &State, remote: Option<SocketAddr>, entry: Entry) -> Option<HandshakePlace> {
-    let ip = remote.map(|address| address.ip());
-    // Proxies speak for many.
-    if entry.proxy_protocol || state.config.trusted_proxies.contains(ip) {
-        return Some(state.handshakes.enter_unknown());
-    }
-    let place = state.handshakes.enter(ip);
-    if place.is_none() {
-        Counters::one(&state.counters.handshakes_refused);
-        log_trouble(remote, &Trouble::Address);
-    }
-    place
-}
-
-/// Whether there is a connection to accept.
-fn somebody_waits(listener: &Socket) -> bool {
-    let mut listener = [PollFd::new(listener, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // What is wrong with the socket, accept tells.
-    poll(&mut listener, Some(&now)) != Ok(0)
-}
-
-/// A non-blocking socket with a high number, and the peer's address if it has one.
-fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-    #[cfg(target_os = "linux")]
-    let (fd, remote) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    #[cfg(not(target_os = "linux"))]
-    let (fd, remote) = {
-        let (fd, remote) = acceptfrom_with(listener, SocketFlags::empty())?;
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        (fd, remote)
-    };
-    let remote = remote.and_then(|a| SocketAddr::try_from(a).ok());
-    Ok((lift(fd), remote))
-}
-
-/// Gives a descriptor a number that leaves the low ones to PHP, where the limit allows it.
-pub(crate) fn lift(fd: OwnedFd) -> OwnedFd {
-    use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() >= FIRST_DESCRIPTOR {
-        return fd;
-    }
-    rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd)
-}
-
-fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    if address.is_ipv6() {
-        // The default is the administrator's (`net.ipv6.bindv6only`): say it either way.
-        socket.set_only_v6(only_v6)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket)
-}
-
-fn inherited(fd: OwnedFd) -> io::Result<Socket> {
-    let socket = Socket::from(fd);
-    let listens = socket2::SockRef::from(&socket).is_listener()?;
-    if !listens || socket.r#type()? != Type::STREAM {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
-    }
-    rustix::io::fcntl_setfd(socket.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
-    Ok(socket)
-}
-
-fn scheme(tls: bool) -> &'static str {
-    if tls { "wss" } else { "ws" }
-}
-
-pub(crate) fn url_of(address: &SockAddr, tls: bool) -> String {
-    if let Some(address) = address.as_socket() {
-        return format!("{}://{address}", scheme(tls));
-    }
-    let path = address.as_pathname().map(|path| path.display().to_string());
-    format!("unix://{}", path.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::config::{Bind, Listen, PublishSocket};
+use crate::address::{Bind, Listen};
 use crate::error::BindError;
-use crate::listener::{Listener, url_of};
-use crate::publish_socket::PublishListener;
-use crate::unix_socket::UnixFile;
+use crate::listener::Listener;
+use crate::socket::url_of;
 
 /// An open listening socket on which nobody accepts yet; others get duplicates of its descriptor as
 /// [`Bind::Fd`]. While it is open its queue lives. The file of a Unix socket goes with it.
@@ -83,45 +82,6 @@ fn probe(address: SocketAddr, only_v6: bool) -> io::Result<()> {
         socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())
-}
-
-/// A publish socket, open: see [`Config::publish_listener`](crate::Config::publish_listener).
-#[derive(Debug)]
-pub struct OpenPublishSocket {
-    /// Removed in the end by the process that has made it, before the socket closes.
-    _file: Option<UnixFile>,
-    socket: OwnedFd,
-    pub(crate) config: PublishSocket,
-}
-
-impl OpenPublishSocket {
-    /// Opens the socket; its file goes with it.
-    ///
-    /// # Errors
-    /// The path can't be listened on.
-    pub fn open(config: &PublishSocket) -> Result<Self, BindError> {
-        let (socket, file) = PublishListener::open(config)?.into_parts();
-        Ok(Self { socket: socket.into(), config: config.clone(), _file: file })
-    }
-
-    /// One that was inherited.
-    pub fn inherited(socket: OwnedFd, config: &PublishSocket) -> Self {
-        Self { socket, config: config.clone(), _file: None }
-    }
-
-    /// Another descriptor of the socket.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        self.socket.try_clone()
-    }
-}
-
-impl AsFd for OpenPublishSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use socket2::Socket;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bus::Refused;
+use crate::clock;
 use crate::config::PublishSocket;
 use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
-use crate::listener::{BACK_OFF, lift};
-use crate::prepared::OpenPublishSocket;
 use crate::publish_budget::{Budget, SMALL, make_room};
 use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
+use crate::socket::{BACK_OFF, lift};
 use crate::stats::Counters;
 use crate::turn;
 use crate::unix_socket::{self, UnixFile};
@@ -38,7 +39,7 @@ const READ: usize = 16 << 10;
 /// The listening socket.
 #[derive(Debug)]
 pub(crate) struct PublishListener {
-    /// `None`: somebody else's.
+    /// Removed at the end, before the socket closes. `None`: the socket is inherited.
     file: Option<UnixFile>,
     socket: Socket,
     config: PublishSocket,
@@ -58,20 +59,46 @@ impl PublishListener {
         })
     }
 
-    /// Serves a socket that another process has opened and keeps.
-    pub(crate) fn take_over(open: &OpenPublishSocket) -> io::Result<Self> {
-        Ok(Self { socket: Socket::from(open.share()?), file: None, config: open.config.clone() })
-    }
-
-    /// The socket alone.
-    pub(crate) fn into_parts(self) -> (Socket, Option<UnixFile>) {
-        (self.socket, self.file)
-    }
-
     /// Begins to accept. Aborting the task closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
-        let listener = UnixListener::from_std(StdListener::from(std::os::fd::OwnedFd::from(self.socket)))?;
+        let listener = UnixListener::from_std(StdListener::from(OwnedFd::from(self.socket)))?;
         Ok(turn::spawn(accept(listener, self.file, self.config, state)).abort_handle())
+    }
+}
+
+/// A publish socket, opened by a process that starts several servers: each gets a duplicate of its
+/// descriptor, and they share it. Its file goes with it.
+#[derive(Debug)]
+pub struct OpenPublishSocket(pub(crate) PublishListener);
+
+impl OpenPublishSocket {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// The path can't be listened on.
+    pub fn open(config: &PublishSocket) -> Result<Self, BindError> {
+        PublishListener::open(config).map(Self)
+    }
+
+    /// Takes over an inherited socket. Its file belongs to the process that opened it.
+    pub fn inherited(socket: OwnedFd, config: &PublishSocket) -> Self {
+        let mut config = config.clone();
+        config.request_timeout = clock::bounded(config.request_timeout);
+        Self(PublishListener { file: None, socket: socket.into(), config })
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+}
+
+impl AsFd for OpenPublishSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.socket.as_fd()
     }
 }
 

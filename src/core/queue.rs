@@ -12,10 +12,10 @@ use tokio::sync::{Notify, oneshot};
 use crate::admission::Admission;
 use crate::bus::Ask;
 use crate::conn::Shared;
-use crate::entry::Entry;
 use crate::event::{Decision, Event, Response};
 use crate::handshakes::HandshakePlace;
 use crate::id::{ConnId, Target, Ticket};
+use crate::listener::Entry;
 use crate::notices::Place;
 use crate::request::Request;
 use crate::response_stream::{Shared as Stream, StreamBody};
@@ -219,13 +219,7 @@ pub(crate) enum Command {
     Respond(oneshot::Sender<Answer>, Answer),
     /// The host has written to a streamed response, or has ended it.
     Stream(Arc<Stream>),
-    /// An accepted socket, `None` as address for a Unix socket.
-    Adopt {
-        fd: OwnedFd,
-        remote: Option<SocketAddr>,
-        entry: Entry,
-        place: HandshakePlace,
-    },
+    Adopt(NewSocket),
     NotifyAt(Option<Instant>),
     /// The grace period, and why.
     Stop(Duration, Stopping),
@@ -244,6 +238,16 @@ pub(crate) enum Answer {
     Whole(Response),
     /// The head, and a body that the host writes in pieces.
     Stream(Response, StreamBody),
+}
+
+/// An accepted socket, for the thread that serves it.
+#[derive(Debug)]
+pub(crate) struct NewSocket {
+    pub(crate) fd: OwnedFd,
+    /// The peer's address; `None` for a Unix socket.
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) entry: Entry,
+    pub(crate) place: HandshakePlace,
 }
 
 /// A publication that has a position.

@@ -1,5 +1,6 @@
 //! The facade: what a host holds, on one thread of its own.
 
+mod listeners;
 mod start;
 mod stop;
 mod stopper;
@@ -23,7 +24,6 @@ use tokio::sync::oneshot;
 use crate::config::SlowConsumer;
 use crate::conn::Shared;
 use crate::direct::Attempt;
-use crate::entry::Entry;
 use crate::env::State;
 use crate::error::{ForkError, TlsError};
 use crate::event::{Decision, Event, Interest, Response};
@@ -32,13 +32,15 @@ use crate::handle::Connection;
 use crate::handlers::{Handler, Stopwatch};
 use crate::id::Target;
 use crate::id::Ticket;
-use crate::listener::lift;
-use crate::queue::{Answer, Closed, Command, EventBatch, Handshake, Item, Plain};
+use crate::listener::Entry;
+use crate::queue::{Answer, Closed, Command, EventBatch, Handshake, Item, NewSocket, Plain};
+use crate::socket::lift;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsState;
 use crate::topics::Topics;
 use crate::wake::Slept;
 
+pub use listeners::Listeners;
 pub use stopper::Stopper;
 
 /// Bytes sent during one batch of events after which they go out without waiting for its end.
@@ -384,7 +386,7 @@ impl Server {
         let entry = Entry { tls, proxy_protocol: false };
         // Whoever hands over a socket has made room for it.
         let place = self.state.handshakes.enter_unknown();
-        self.post(thread as u16, Command::Adopt { fd, remote, entry, place });
+        self.post(thread as u16, Command::Adopt(NewSocket { fd, remote, entry, place }));
         self.flush();
         Ok(())
     }

@@ -20,8 +20,8 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 
 use crate::body::ResponseBody;
-use crate::listener::lift;
 use crate::preconditions::{Validators, Verdict};
+use crate::socket::lift;
 
 /// A directory whose files are served.
 pub(crate) struct StaticFiles {

@@ -3,11 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sprocket_core::notices::Level;
-use sprocket_core::{BusMember, Config, Listen as Bound, OpenListener, OpenPublishSocket, Stopper};
+use sprocket_core::{BusMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
 
 use super::control::{Control, Word};
 use super::deadlines::GRACE;
@@ -147,15 +146,15 @@ impl Role {
         self.urls.clone()
     }
 
-    /// What the core is to serve. Once.
-    pub(crate) fn prepare(&self, listen: &[Listen], config: &mut Config) -> Vec<Bound> {
+    /// The listening sockets that the worker has inherited, for the core. Once.
+    pub(crate) fn prepare(&self, listen: &[Listen], config: &mut Config) -> Listeners {
         config.broker = None;
         config.bus = Some(BusMember { path: self.hub.clone(), slot: self.slot });
         let publish = self.publish.take();
-        config.publish_listener = publish
+        let publishers = publish
             .zip(config.publish_socket.as_ref())
-            .map(|(socket, settings)| Arc::new(OpenPublishSocket::inherited(socket, settings)));
-        if config.publish_listener.is_none() {
+            .map(|(socket, settings)| OpenPublishSocket::inherited(socket, settings));
+        if publishers.is_none() {
             // New code may want one: only a restart can open it for all.
             config.publish_socket = None;
         }
@@ -163,7 +162,8 @@ impl Role {
         let adopt = |(address, sockets): (&Listen, Vec<OwnedFd>)| {
             sockets.into_iter().map(|socket| address.adopt(socket)).collect::<Vec<_>>()
         };
-        listen.iter().zip(sockets).flat_map(adopt).collect()
+        let clients = listen.iter().zip(sockets).flat_map(adopt).collect();
+        Listeners { clients, publishers }
     }
 
     /// Connections are accepted; `stopper` ends that when the master is gone.

@@ -23,9 +23,9 @@ use crate::bus::wire::Up;
 use crate::env::State;
 use crate::event::Event;
 use crate::io as io_thread;
-use crate::listener::lift;
 use crate::notices::log_unpublished;
 use crate::queue::Item;
+use crate::socket::lift;
 use crate::stats::Counters;
 
 pub(crate) use hello::Joined;

@@ -128,9 +128,7 @@ impl Io {
                 }
             }
             Command::Stream(stream) => stream.wake(),
-            Command::Adopt { fd, remote, entry, place } => {
-                crate::http::spawn(&self.env.server.clone(), fd, remote, entry, place);
-            }
+            Command::Adopt(socket) => (self.serve)(&self.env.server, socket),
             Command::NotifyAt(when) => self.notify_at(when),
             Command::Stop(grace, why) => self.stop(grace, why),
             Command::Quit => self.quit.notify_one(),

@@ -9,17 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::Server;
+use super::listeners::Listeners;
 use crate::admission::Limits;
 use crate::backlog::Backlog;
 use crate::bus::{Joined, Port};
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::conn::Credit;
 use crate::env::State;
 use crate::error::{StartError, TlsError};
 use crate::handlers::{Handlers, Stopwatch};
 use crate::handshakes::Handshakes;
 use crate::listener::Listener;
-use crate::publish_socket::PublishListener;
+use crate::publish_socket::{OpenPublishSocket, PublishListener};
 use crate::static_files::StaticFiles;
 use crate::stats::{Closes, Counters, Taken};
 use crate::tls::TlsState;
@@ -36,14 +37,15 @@ impl Server {
     /// # Errors
     /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
     /// left running then.
-    pub fn start<L: Into<Listen>>(mut config: Config, listen: Vec<L>) -> Result<Server, StartError> {
+    pub fn start(mut config: Config, listeners: impl Into<Listeners>) -> Result<Server, StartError> {
         keep_freed_memory();
         config.bound_times();
         let backlog = config.backlog;
         let tls = config.tls.take().map(TlsState::load).transpose()?;
-        let listeners = listen
+        let Listeners { clients, publishers } = listeners.into();
+        let listeners = clients
             .into_iter()
-            .map(|listen| Listener::open(listen.into(), backlog))
+            .map(|listen| Listener::open(listen, backlog))
             .collect::<Result<Vec<_>, _>>()?;
         if tls.is_none()
             && let Some(listener) = listeners.iter().find(|l| l.wants_tls())
@@ -56,8 +58,8 @@ impl Server {
         });
         let files = files.transpose()?;
         let joined = crate::bus::join(&config)?;
-        let publish = match config.publish_listener.take() {
-            Some(listener) => Some(PublishListener::take_over(&listener)?),
+        let publish = match publishers {
+            Some(OpenPublishSocket(listener)) => Some(listener),
             None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,
         };
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
