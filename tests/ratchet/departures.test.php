@@ -33,7 +33,7 @@ function echoes(Client $client, string $text = 'hi'): void
     same("echo $text", $client->nextText());
 }
 
-foreach (['bounded' => '/', 'route' => '/limited'] as $kind => $path) {
+foreach (['bounded' => '/', 'route' => '/limited', 'helped' => '/', 'feeding' => '/'] as $kind => $path) {
     check("a WsServer with a MessageBuffer of 8 KiB holds its limit ($kind)", function () use ($kind, $path) {
         $server = serve($kind);
         $client = Client::open($server->port, $path);
@@ -42,9 +42,54 @@ foreach (['bounded' => '/', 'route' => '/limited'] as $kind => $path) {
         [$opcode, $payload] = $client->next();
         same([8, 1009], [$opcode, unpack('n', $payload)[1]]);
         $server->wait('close');
-        logged($server, 'A stack is left to React: Bounded uses MessageBuffer');
+        logged($server, $kind === 'feeding' ? 'A stack is left to React: Feeding uses MessageBuffer' : null);
     });
 }
+
+foreach (['expecting' => 'a subclass of WsServer', 'around' => 'a component around WsServer'] as $kind => $name) {
+    check("the application has opened the connection before onOpen() of $name goes on", function () use ($kind) {
+        $server = serve($kind);
+        $client = Client::open($server->port);
+        same(['opened', 'expected'], [$client->nextText(), $client->nextText()]);
+        $server->wait('open');
+        echoes($client);
+        $client->close();
+        $server->wait('close');
+        logged($server, null);
+    });
+}
+
+check('a connection that is closed before its 101 is sent', function () {
+    $server = serve('refusing');
+    $client = Client::open($server->port);
+    same(['opened', 'expected'], [$client->nextText(), $client->nextText()]);
+    same([8, pack('n', 4001), true], $client->next());
+    $server->wait('close');
+    same(0, $server->count('close'));
+    logged($server, null);
+});
+
+check('a client that leaves before its 101: onClose, once', function () {
+    $server = serve('slow');
+    $client = new Client($server->port);
+    $client->write(Client::request());
+    $server->wait('open');
+    $client->reset();
+    same(original() ? null : 1006, $server->wait('code')[1]);
+    $server->wait('close');
+    same(0, $server->count('close'));
+});
+
+check('getSubProtocols() is asked for each handshake', function () {
+    $server = serve('rotating');
+    foreach (original() ? ['v1', 'v1'] : ['v1', 'v2', 'v3'] as $agreed) {
+        $client = new Client($server->port);
+        $client->write(Client::request('/', ['Sec-WebSocket-Protocol' => 'v1, v2, v3']));
+        $head = $client->head();
+        that(preg_match("~\r\nSec-WebSocket-Protocol: $agreed\r?$~mi", $head) === 1, $head);
+    }
+    logged($server, null);
+});
 
 check('a WsServer with a handshake of its own opens connections, and pings them', function () {
     $server = serve('complete');
@@ -62,7 +107,7 @@ check('a WsServer that uses its connections in onOpen()', function () {
     $client = Client::open($server->port);
     same('welcome', $client->nextText());
     echoes($client);
-    logged($server, 'A stack is left to React: Greeting uses WsServer::$connections in onOpen()');
+    logged($server, null);
 });
 
 check('a component that writes its own 101', function () {
@@ -134,5 +179,18 @@ check('a plain stack is served by the native server', function () {
     echoes(Client::open($server->port));
     logged($server, null);
 });
+
+if (!original()) {
+    // Ratchet sets no limit then.
+    foreach (['plain' => 'the native server', 'reaching' => 'React'] as $kind => $name) {
+        check("without a memory_limit $name takes messages of up to 32 MiB", function () use ($kind) {
+            $server = new ServerProcess('departures', [$kind], ['memory_limit' => '-1', 'log_errors' => '0']);
+            $client = Client::open($server->port);
+            $client->write("\x82\xff" . pack('J', (32 << 20) + 1) . 'mask');
+            [$opcode, $payload] = $client->next();
+            same([8, 1009], [$opcode, unpack('n', $payload)[1]]);
+        });
+    }
+}
 
 finish();

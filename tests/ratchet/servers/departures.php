@@ -50,7 +50,7 @@ class Echoing implements Ratchet\MessageComponentInterface
 /** Puts its own buffer with a limit in the place of the one of the class above. */
 class Bounded extends WsServer
 {
-    private $app;
+    protected $app;
 
     public function __construct($app)
     {
@@ -74,6 +74,140 @@ class Bounded extends WsServer
             8192,
             8192
         );
+    }
+}
+
+/** The same with a buffer that a helper makes, of a class of its own. */
+class Helped extends WsServer
+{
+    public function __construct(private $app)
+    {
+        parent::__construct($app);
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        parent::onOpen($conn, $request);
+        $context = $this->connections[$conn];
+        $context->buffer = Helper::buffer(
+            fn ($message) => $this->app->onMessage($context->connection, $message->getPayload()),
+            fn ($frame) => $this->onControlFrame($frame, $context->connection)
+        );
+    }
+}
+
+class Helper
+{
+    public static function buffer(callable $onMessage, callable $onControl): MessageBuffer
+    {
+        return new class (new CloseFrameChecker(), $onMessage, $onControl, true, null, 8192) extends MessageBuffer {
+            public function onData($data)
+            {
+                tell('frame', strlen($data));
+                parent::onData($data);
+            }
+        };
+    }
+}
+
+/** Feeds the buffer with the bytes of frames. */
+class Feeding extends Bounded
+{
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        tell('bytes', strlen($msg));
+        $this->connections[$from]->buffer->onData($msg);
+    }
+}
+
+/** Counts on an application that has opened the connection: in a subclass, or around a WsServer. */
+class Counter extends Echoing
+{
+    public array $open = [];
+
+    public function onOpen(ConnectionInterface $conn)
+    {
+        $this->open[$conn->resourceId] = $conn;
+        $conn->send('opened');
+        parent::onOpen($conn);
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        unset($this->open[$conn->resourceId]);
+        parent::onClose($conn);
+    }
+}
+
+class Expecting extends WsServer
+{
+    public function __construct(private Counter $app, private bool $refuse = false)
+    {
+        parent::__construct($app);
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        parent::onOpen($conn, $request);
+        $this->app->open[$conn->resourceId]->send('expected');
+        if ($this->refuse) {
+            $this->app->open[$conn->resourceId]->close(4001);
+        }
+    }
+}
+
+class Around implements HttpServerInterface
+{
+    public function __construct(private WsServer $ws, private Counter $app)
+    {
+    }
+
+    public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
+    {
+        $this->ws->onOpen($conn, $request);
+        $this->app->open[$conn->resourceId]->send('expected');
+    }
+
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $this->ws->onMessage($from, $msg);
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        $this->ws->onClose($conn);
+    }
+
+    public function onError(ConnectionInterface $conn, Exception $e)
+    {
+        $this->ws->onError($conn, $e);
+    }
+}
+
+/** Is busy while a client leaves. */
+class Slow extends Counter
+{
+    public function onOpen(ConnectionInterface $conn)
+    {
+        parent::onOpen($conn);
+        usleep(300000);
+    }
+
+    public function onClose(ConnectionInterface $conn)
+    {
+        tell('code', $conn->WebSocket->closeCode ?? null);
+        parent::onClose($conn);
+    }
+}
+
+/** Names another subprotocol with each handshake. */
+class Rotating extends Echoing implements Ratchet\WebSocket\WsServerInterface
+{
+    private int $version = 0;
+
+    public function getSubProtocols()
+    {
+        return ['v' . ++$this->version];
     }
 }
 
@@ -251,7 +385,10 @@ class Polite extends ServerNegotiator
 
 $loop = loop();
 $kind = $argv[1];
+$counter = new Counter();
 $ws = new WsServer(match ($kind) {
+    'around' => $counter,
+    'rotating' => new Rotating(),
     'reaching' => new Reaching(),
     'groping' => new Groping(),
     default => new Echoing(),
@@ -266,6 +403,12 @@ if ($kind === 'complete') {
 }
 $app = new HttpServer(match ($kind) {
     'bounded' => $bounded,
+    'helped' => new Helped(new Echoing()),
+    'feeding' => new Feeding(new Echoing()),
+    'expecting' => new Expecting($counter),
+    'slow' => new Expecting(new Slow()),
+    'refusing' => new Expecting($counter, true),
+    'around' => new Around($ws, $counter),
     'complete' => $complete,
     'greeting' => new Greeting(new Echoing()),
     'switching' => new Switching(),

@@ -28,7 +28,7 @@ final class ComponentTree
     /** Components that refuse a request with a body, or leave it alone. */
     private const BODILESS = [WsServer::class, NoOpHttpServerController::class];
 
-    /** @var array<class-string, string> Class that declares onMessage, by class. */
+    /** @var array<string, array<class-string, class-string>> Class that declares a method, by method and class. */
     private static array $declaring = [];
 
     /**
@@ -85,13 +85,14 @@ final class ComponentTree
 
     /**
      * Whether every component between the root and a WsServer hands on the messages of a
-     * connection untouched, so that a message may go to the application directly.
+     * connection untouched, so that a message may go to the application directly. The same for
+     * requests with 'onOpen'.
      */
-    public static function isDirect(ComponentInterface $root, WsServer $target, Link $link): bool
+    public static function isDirect(ComponentInterface $root, WsServer $target, Link $link, string $method = 'onMessage'): bool
     {
         $component = $root;
         while ($component !== $target) {
-            $declaring = self::declaringClass($component);
+            $declaring = self::declaringClass($component, $method);
             if ($declaring === Router::class) {
                 $component = $link->controller ?? null;
             } elseif (isset(self::NEXT[$declaring])) {
@@ -104,7 +105,7 @@ final class ComponentTree
             }
         }
 
-        return self::declaringClass($target) === WsServer::class;
+        return self::declaringClass($target, $method) === WsServer::class;
     }
 
     /**
@@ -150,12 +151,12 @@ final class ComponentTree
     }
 
     /**
-     * Which class wrote the onMessage that an object has.
+     * Which class wrote a method that an object has.
      */
-    private static function declaringClass(ComponentInterface $component): string
+    private static function declaringClass(ComponentInterface $component, string $method): string
     {
-        return self::$declaring[$component::class]
-            ??= (new \ReflectionMethod($component, 'onMessage'))->getDeclaringClass()->name;
+        return self::$declaring[$method][$component::class]
+            ??= (new \ReflectionMethod($component, $method))->getDeclaringClass()->name;
     }
 
     /**

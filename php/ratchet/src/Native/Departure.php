@@ -90,25 +90,36 @@ final class Departure
         if ($framed) {
             return null;
         }
+        $buffers = self::buffers($class, $source);
         foreach (self::PROTOCOL as $name) {
-            if ($source->names($name) && !self::adjusts($class, $source)) {
+            if ($source->names($name) && !($name === 'MessageBuffer' && $buffers) && !self::adjusts($class, $source)) {
                 return "$class uses $name and speaks the protocol itself";
             }
         }
         if ($source->contains(self::HANDSHAKE)) {
             return "$class answers handshakes itself";
         }
-        if (!is_a($class, WsServer::class, true) || self::declaring($class, 'onOpen') === WsServer::class) {
+        if (!is_a($class, WsServer::class, true)) {
             return null;
         }
-        if (!$source->calls('parent', 'onOpen')) {
+        if (self::declaring($class, 'onOpen') !== WsServer::class && !$source->calls('parent', 'onOpen')) {
             return "$class overrides WsServer::onOpen() without a call of parent::onOpen()";
         }
 
-        // The native server opens a connection after onOpen() of the WsServer has returned.
-        return ComponentSource::ofMethod($class, 'onOpen')->names('connections')
-            ? "$class uses WsServer::\$connections in onOpen()"
+        return self::declaring($class, 'onMessage') !== WsServer::class && ComponentSource::ofMethod($class, 'onMessage')->names('buffer')
+            ? "$class takes frames apart in onMessage()"
             : null;
+    }
+
+    /**
+     * Whether a WsServer puts a MessageBuffer into the context of a connection that the class of this
+     * package has opened, where messages of the native server pass through it.
+     */
+    private static function buffers(string $class, ComponentSource $source): bool
+    {
+        return is_a($class, WsServer::class, true)
+            && $source->calls('parent', 'onOpen')
+            && self::declaring($class, 'onMessage') === WsServer::class;
     }
 
     /**

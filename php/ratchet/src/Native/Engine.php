@@ -219,6 +219,15 @@ final class Engine
     }
 
     /**
+     * Whether no code of the application stands between a request and its WsServer, or in the
+     * WsServer's onOpen().
+     */
+    public function opensPlainly(WsServer $server, Link $link): bool
+    {
+        return $this->isDirect($server, $link) && ComponentTree::isDirect($this->app, $server, $link, 'onOpen');
+    }
+
+    /**
      * The native server, once it runs: for fan-out below the Ratchet API.
      */
     public function server(): ?Server
@@ -475,6 +484,9 @@ final class Engine
         foreach ($this->waiting as $link) {
             $exchange = $link->__exchange;
             if ($exchange->accepted === null ? !$exchange->isPending() : $exchange->accepted < $overdue) {
+                if ($link->__early) {
+                    $link->__server->nativeClosed($link, 1006, '', true);
+                }
                 $this->end($link);
             }
         }

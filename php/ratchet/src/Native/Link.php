@@ -58,6 +58,9 @@ final class Link extends IoConnection
     /** Gets messages directly, where no component in between wants to see them. */
     public ?ComponentInterface $__direct = null;
 
+    /** Whether the application got its connection before the 101. */
+    public bool $__early = false;
+
     /** Whether it gets them as objects. */
     public bool $__objects = false;
 

@@ -23,8 +23,8 @@ final class Settings
     /** Sizes that Options can express. */
     private const MAX_SIZE = 2147483647;
 
-    /** What one message may be where memory_limit sets no bounds. */
-    private const UNLIMITED = 1 << 28;
+    /** Bytes of one message where memory_limit is not set: a quarter of PHP's own default of 128 MiB. */
+    private const MESSAGE = 32 << 20;
 
     /** Bytes of the body of a plain request, where a component may take it. */
     private const BODY = 1 << 20;
@@ -65,11 +65,11 @@ final class Settings
     }
 
     /**
-     * Bytes of a message, where frames are taken apart in PHP; null if the application sets none.
+     * Bytes of a message, whoever takes its frames apart: as in Ratchet a quarter of memory_limit.
      */
-    public static function maxMessageSize(): ?int
+    public static function maxMessageSize(): int
     {
-        return self::$overrides['maxMessageSize'] ?? null;
+        return self::$overrides['maxMessageSize'] ?? min(self::MAX_SIZE, MemoryLimit::quarter() ?? self::MESSAGE);
     }
 
     /**
@@ -81,7 +81,7 @@ final class Settings
     {
         $quarter = MemoryLimit::quarter();
         $defaults = [
-            'maxMessageSize' => min(self::MAX_SIZE, $quarter ?? self::UNLIMITED),
+            'maxMessageSize' => self::maxMessageSize(),
             'maxHeaderSize' => max(16384, min(1048576, ComponentTree::maxHeaderSize($http))),
             'maxBodySize' => ComponentTree::takesBodies($app) ? self::BODY : 0,
             // Ratchet's components may answer a request whenever they like.

@@ -89,6 +89,16 @@ class WsConnection extends AbstractConnectionDecorator
     }
 
     /**
+     * @internal The native server has sent the 101; until then, frames wait in the link.
+     */
+    public function nativeOpen(Link $link): void
+    {
+        if ($this->link === $link) {
+            $this->native = $link->__native;
+        }
+    }
+
+    /**
      * @internal Hands a frame or a message to the native server, which has frames of its own.
      */
     public function sendNative(DataInterface $data, Link $link): void

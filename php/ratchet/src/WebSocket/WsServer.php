@@ -146,7 +146,7 @@ class WsServer implements HttpServerInterface
         $context = $this->connections[$from];
         if ($context->buffer !== null) {
             if (!$context->connection->WebSocket->closing) {
-                $context->buffer->onData($msg);
+                $context->buffer->onData($context->link === null ? $msg : self::framed($msg, $context->link->__binary));
             }
         } elseif ($this->objects) {
             $this->delegate->onMessage($context->connection, Message::fromPayload($msg, $context->link->__binary));
@@ -228,7 +228,7 @@ class WsServer implements HttpServerInterface
         $pinged = [];
         foreach ($this->connections as $conn) {
             $context = $this->connections[$conn];
-            if ($context->buffer !== null || $this->pingNative) {
+            if ($context->link === null || $this->pingNative) {
                 $pinged[] = $context->connection;
             }
         }
@@ -241,11 +241,17 @@ class WsServer implements HttpServerInterface
      */
     public function nativeOpen(Link $link): void
     {
+        $context = $this->connections[$link->__outer] ?? null;
         $link->__objects = $this->objects;
-        if ($link->__engine->isDirect($this, $link)) {
+        // A subclass may have put a buffer of its own into the context.
+        if ($context?->buffer === null && $link->__engine->isDirect($this, $link)) {
             $link->__direct = $this->delegate;
         }
-        $this->open($link->__outer, null, $link);
+        if ($context !== null) {
+            $context->connection->nativeOpen($link);
+        } elseif (!$link->__early) {
+            $this->open($link->__outer, null, $link);
+        }
     }
 
     /**
@@ -301,6 +307,11 @@ class WsServer implements HttpServerInterface
             $headers = $response->getHeaders();
         }
         $link->__engine->accept($link, $this, $conn, $agreed, $headers);
+        if (!$link->__ended && !$link->__engine->opensPlainly($this, $link)) {
+            // Code of the application around this call may count on an open connection when it returns.
+            $link->__early = true;
+            $this->open($conn, null, $link);
+        }
     }
 
     private function open(ConnectionInterface $conn, ?MessageBuffer $buffer, ?Link $link = null): void
@@ -310,7 +321,7 @@ class WsServer implements HttpServerInterface
             $link->__connection = $connection;
         }
         $this->connections[$conn] = new ConnContext($connection, $buffer, $link);
-        if ($buffer !== null || $this->pingNative) {
+        if ($link === null || $this->pingNative) {
             $this->keepAlive?->start();
         }
         $this->delegate->onOpen($connection);
@@ -363,6 +374,22 @@ class WsServer implements HttpServerInterface
         }
 
         return $negotiator;
+    }
+
+    /**
+     * A message of the native server as a client's frame, for a buffer that a subclass has put in place.
+     */
+    private static function framed(string $payload, bool $binary): string
+    {
+        $length = strlen($payload);
+        $head = chr(0x80 | ($binary ? Frame::OP_BINARY : Frame::OP_TEXT)) . match (true) {
+            $length < 126 => chr(0x80 | $length),
+            $length < 65536 => chr(0x80 | 126) . pack('n', $length),
+            default => chr(0x80 | 127) . pack('J', $length),
+        };
+
+        // The masking key of four zeros leaves the payload as it is.
+        return $head . "\0\0\0\0" . $payload;
     }
 
     private static function raw(ResponseInterface $response): string
