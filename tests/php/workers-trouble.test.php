@@ -224,3 +224,43 @@ test('a worker that hangs when its master is killed frees the port at once, and 
     same(1001, (int) $clients[1]->closeCode());
     until(fn (): bool => !array_filter($children, is_running(...)), 'the end of all', 20.0);
 });
+
+$name = 'a worker whose I/O thread has died says so, ends with status 1, and another one takes its place';
+if (!extension_loaded('ffi')) {
+    skip($name, 'the extension FFI is missing');
+} else {
+    test($name, function (): void {
+        $node = Node::start(code: <<<'PHP'
+            function extend($server) {
+                // The runtime of an I/O thread panics when epoll_wait(2) refuses its descriptor.
+                $server->onPong(function () {
+                    $libc = FFI::cdef('int open(const char *, int); int dup2(int, int);');
+                    $null = $libc->open('/dev/null', 2);
+                    foreach (glob('/proc/self/fd/*') as $file) {
+                        if (@readlink($file) === 'anon_inode:[eventpoll]') {
+                            $libc->dup2($null, (int) basename($file));
+                        }
+                    }
+                });
+                $server->onClose(function ($connection, $code, $reason) use ($server) {
+                    echo "worker {$server->worker()} close $code $reason\n";
+                });
+            }
+            PHP);
+        $clients = $node->clients(1, 2);
+        $old = $node->who($clients[1])->pid;
+        $clients[2]->send('subscribe news')->message();
+        $clients[1]->frame(Client::PONG, 'break');
+        $clients[1]->ended();
+        $node->line("/^worker 1 close 1006 /");
+        $node->line('/^worker 1 stops$/');
+        $node->line('/^sprocket: worker 1 ends: an I\/O thread /');
+        $node->line("/^sprocket: worker 1 \(process $old\) ended with status 1; another one is started in [\d.]+ s$/");
+        // Neither the other worker nor the hub has noticed more than that one is gone.
+        $successor = $node->clients(1)[1];
+        check($node->who($successor)->pid !== $old, 'the old worker serves on');
+        $successor->send('publish news hello')->message();
+        same('hello', $clients[2]->message());
+        $node->stop();
+    });
+}
