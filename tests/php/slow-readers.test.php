@@ -7,6 +7,7 @@ declare(strict_types=1);
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
+require __DIR__ . '/lib/Node.php';
 
 /** Messages of 100 kB: more than the kernel holds for a client that reads slowly. */
 const MESSAGES = 80, SIZE = 100_000, FRAME = SIZE + 4 + 6;
@@ -108,6 +109,48 @@ test('a server that stops lets it read to the end, within the grace', function (
     $client->sendClose(1001)->ended();
     same(0, $server->child->wait(), 'exit status');
 });
+
+$ends = [
+    'a reload' => fn (Node $node, Client $other) => $node->reload(),
+    'a worker that gives way after its number of messages' => fn (Node $node, Client $other) => $other->raw(str_repeat(Client::encode(Client::TEXT, 'hello'), 500)),
+];
+foreach ($ends as $name => $end) {
+    test("$name lets clients read to the end, and cuts those that do not read", function () use ($end): void {
+        $node = Node::start(['closeTimeout' => 0.4, 'sendBufferLimit' => 16 << 20, 'maxRequests' => 500], sprintf(<<<'PHP'
+            function extend($server) {
+                $server->onPong(function ($connection) {
+                    $sent = 0;
+                    while ($sent < %d && $connection->send(str_repeat('x', %d))) {
+                        $sent++;
+                    }
+                    echo "flooded $sent\n";
+                });
+                $server->onClose(function ($connection, $code, $reason) {
+                    echo "close $code $reason\n";
+                });
+            }
+            PHP, MESSAGES, SIZE));
+        [$slow, $stuck, $other] = array_map(fn (): Client => $node->clients(1)[1], range(1, 3));
+        foreach ([$slow, $stuck] as $client) {
+            socket_set_option(socket_import_stream($client->stream), SOL_SOCKET, SO_RCVBUF, 65536);
+            $client->frame(Client::PONG, 'flood');
+            $node->line('/^flooded ' . MESSAGES . '$/');
+        }
+        $end($node, $other);
+        $reason = 'the server is restarting';
+        // Slowly enough to be still at it when the other one is cut.
+        $all = slowly($slow, function () use ($node): bool {
+            $node->server->child->take();
+            return str_contains($node->server->child->output, 'close 1006 the peer did not answer the close frame');
+        }, RATE / 8);
+        check($all < MESSAGES * SIZE, 'the client that does not read lasts as long as the one that does');
+        $all += slowly($slow, fn (): bool => closes($slow, 1001, $reason)) - 200;
+        check($all > MESSAGES * SIZE, "$all bytes");
+        $slow->sendClose(1001, $reason)->ended();
+        $node->line("/^close 1001 $reason$/");
+        $node->stop();
+    });
+}
 
 test('to read is a sign of life', function (): void {
     [$server, $client] = pair(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
