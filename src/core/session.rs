@@ -59,11 +59,14 @@ enum Phase {
     Answering,
     /// We have sent a close frame and wait for the peer's.
     Closing,
-    /// All is said and the host knows: what waits is written, then FIN; then the peer's FIN is
-    /// awaited, because closing a socket with unread input would reset it and destroy our last
-    /// words.
+    /// The closing handshake is over, or the peer has ended its direction, and the host knows: what
+    /// waits is written, then FIN; then the peer's FIN is awaited, because closing a socket with unread
+    /// input would reset it and destroy what was written last.
     Lingering {
+        /// Our FIN was sent.
         fin: bool,
+        /// The peer's FIN was received.
+        hung_up: bool,
     },
     Dead,
 }
@@ -205,7 +208,7 @@ impl Session {
                 self.place = 0;
                 match self.read(env, cx) {
                     Poll::Pending => return,
-                    Poll::Ready(Ok(0)) => return self.lost(env, "the peer went away without a close frame"),
+                    Poll::Ready(Ok(0)) => return self.hang_up(env),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return self.lost(env, &format!("connection lost: {error}")),
                 }
@@ -337,7 +340,7 @@ impl Session {
 
     /// Nothing waits for the socket, nor our end of it.
     fn is_written(&self) -> bool {
-        self.out.is_empty() && self.phase != (Phase::Lingering { fin: false })
+        self.out.is_empty() && !matches!(self.phase, Phase::Lingering { fin: false, .. })
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -372,9 +375,14 @@ impl Session {
             self.shared.allowance.store(0, Ordering::Relaxed);
             self.ask_next(env);
         }
-        if self.phase == (Phase::Lingering { fin: false }) && self.stream.shutdown_write() {
-            self.phase = Phase::Lingering { fin: true };
+        if let Phase::Lingering { fin: false, hung_up } = self.phase
+            && self.stream.shutdown_write()
+        {
+            self.phase = Phase::Lingering { fin: true, hung_up };
             self.written(env);
+            if hung_up {
+                return self.die(env);
+            }
         }
         if self.shared.drain_wanted.load(Ordering::Relaxed)
             && self.phase == Phase::Open
@@ -393,6 +401,7 @@ impl Session {
 
     /// The host closes.
     pub(crate) fn close(&mut self, env: &mut Env, code: u16, reason: &str) {
+        self.revive();
         if self.phase != Phase::Open {
             return;
         }

@@ -13,6 +13,9 @@ use crate::progress::{Progress, Sample};
 use crate::queue::{Command, Item, Stopping};
 use crate::stats::Counters;
 
+/// Reason for the host where a peer ends its direction without a close frame.
+const HUNG_UP: &str = "the peer went away without a close frame";
+
 /// Why a connection ends, where the host answers first what came before.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -23,6 +26,8 @@ pub(super) enum Ending {
     /// The peer's close frame with 1014 and this reason. The engine does not know the code, and its
     /// reply is left unsent.
     BadGateway(String),
+    /// The peer has ended its direction without a close frame, and may still read.
+    HungUp,
     /// The server stops.
     GoingAway(&'static str),
 }
@@ -35,6 +40,26 @@ impl Session {
             self.end_behind_answers(env, ending, env.server.config.close_timeout);
         } else {
             self.end_now(env, ending);
+        }
+    }
+
+    /// The peer has sent FIN, or the farewell of TLS or HTTP/2 in its place. It gets what was sent, and
+    /// the host's answers to the messages that came before.
+    pub(super) fn hang_up(&mut self, env: &mut Env) {
+        match self.phase {
+            Phase::Open | Phase::Closing => self.end(env, Ending::HungUp),
+            Phase::Lingering { fin: false, .. } => {
+                self.phase = Phase::Lingering { fin: false, hung_up: true }
+            }
+            _ => self.lost(env, HUNG_UP),
+        }
+    }
+
+    /// Lets the host close a connection whose peer has ended its direction while the host answers.
+    pub(super) fn revive(&mut self) {
+        if self.phase == Phase::Answering && matches!(self.ending.as_deref(), Some(Ending::HungUp)) {
+            self.ending = None;
+            self.phase = Phase::Open;
         }
     }
 
@@ -88,6 +113,10 @@ impl Session {
                 self.shared.add_buffered(reply.len());
                 self.out.push(reply);
                 self.finish(env, CODE, reason);
+            }
+            Ending::HungUp => {
+                self.finish(env, 1006, HUNG_UP.to_owned());
+                self.hang_up(env);
             }
             Ending::GoingAway(reason) => {
                 self.phase = Phase::Open;
@@ -161,9 +190,9 @@ impl Session {
         self.partial = None;
         self.deflate = None;
         self.discard_input(env);
-        self.phase = Phase::Lingering { fin: false };
+        self.phase = Phase::Lingering { fin: false, hung_up: false };
         self.flush(env);
-        if self.phase == (Phase::Lingering { fin: false }) {
+        if matches!(self.phase, Phase::Lingering { fin: false, .. }) {
             env.unwritten += 1;
             self.unwritten = true;
         }
