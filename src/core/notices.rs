@@ -25,7 +25,7 @@ pub(crate) use closes::{CLOSE_TIMEOUT, PING_TIMEOUT, PROTOCOL, SLOW, TOO_BIG};
 pub(crate) use line::{Kind, peer_of};
 pub use line::{Level, Line, Value};
 pub use node::tls_reloaded;
-pub(crate) use node::{log_broker, log_tls_reloaded, log_unpublished};
+pub(crate) use node::{log_broker, log_publish_refused, log_tls_reloaded, log_unpublished};
 pub(crate) use sockets::{Trouble, log_trouble};
 
 /// Lines of one kind that are written within a second.

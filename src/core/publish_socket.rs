@@ -22,6 +22,7 @@ use crate::config::PublishSocket;
 use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
+use crate::notices::log_publish_refused;
 use crate::publish_budget::{Budget, SMALL, make_room};
 use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 use crate::socket::{BACK_OFF, lift};
@@ -189,8 +190,7 @@ impl Drop for Answering {
 
 impl Publisher {
     async fn turn_away(self, patience: Duration) {
-        Counters::one(&self.state.counters.socket_refused);
-        self.write(Refusal::Busy.answer().as_bytes(), patience).await;
+        self.refuse(&Refusal::Busy, patience).await;
     }
 
     async fn serve(self, patience: Duration, mut stop: watch::Receiver<bool>) {
@@ -322,7 +322,7 @@ impl Publisher {
                     text.push_str(OK);
                 }
                 Some(refusal) => {
-                    Counters::one(&self.state.counters.socket_refused);
+                    self.count(&refusal);
                     text.push_str(&refusal.answer());
                 }
             }
@@ -350,8 +350,13 @@ impl Publisher {
     }
 
     async fn refuse(&self, refusal: &Refusal, patience: Duration) {
-        Counters::one(&self.state.counters.socket_refused);
+        self.count(refusal);
         self.write(refusal.answer().as_bytes(), patience).await;
+    }
+
+    fn count(&self, refusal: &Refusal) {
+        Counters::one(&self.state.counters.socket_refused);
+        log_publish_refused(refusal);
     }
 
     /// False: the publisher is gone, or doesn't take its answers.
@@ -392,7 +397,7 @@ fn publish(request: &Request<'_>) -> Answer {
         let published = io.publish_named(topic, request.payload, request.binary);
         published.map(|ticket| ticket.map(Awaited)).map_err(|failed| match failed {
             PublishFailed::Topic(error) => Refusal::Topic(error),
-            full @ PublishFailed::QueueFull { .. } => Refusal::Broker(full.to_string()),
+            full @ PublishFailed::QueueFull { .. } => Refusal::Hub(full.to_string()),
         })
     });
     published.unwrap_or(Err(Refusal::Stopping))

@@ -51,7 +51,9 @@ pub(crate) enum Refusal {
     Topic(TopicError),
     TopicNotUtf8,
     NotUtf8,
-    /// Too much waits for the other workers, or for the broker, and nobody has got it.
+    /// Too much waits for the hub, and nobody has got it.
+    Hub(String),
+    /// Too much waits for the broker, and nobody has got it.
     Broker(String),
     /// Too much waits for the broker: it was delivered on this machine only.
     Partly(String),
@@ -62,13 +64,13 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// First word of the answer, for programs; the rest is for people.
-    fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
             Self::TooLarge { .. } => "too-large",
             Self::Topic(_) | Self::TopicNotUtf8 => "topic",
             Self::NotUtf8 => "payload",
-            Self::Broker(_) => "broker",
+            Self::Hub(_) | Self::Broker(_) => "broker",
             Self::Partly(_) => PARTLY,
             Self::Busy => "busy",
             Self::Timeout => "timeout",
@@ -80,7 +82,12 @@ impl Refusal {
     pub(crate) fn is_final(&self) -> bool {
         !matches!(
             self,
-            Self::Topic(_) | Self::TopicNotUtf8 | Self::NotUtf8 | Self::Broker(_) | Self::Partly(_)
+            Self::Topic(_)
+                | Self::TopicNotUtf8
+                | Self::NotUtf8
+                | Self::Hub(_)
+                | Self::Broker(_)
+                | Self::Partly(_)
         )
     }
 
@@ -108,7 +115,7 @@ impl fmt::Display for Refusal {
             Self::Topic(error) => error.fmt(f),
             Self::TopicNotUtf8 => f.write_str("the topic is not valid UTF-8"),
             Self::NotUtf8 => f.write_str("the payload is not valid UTF-8; publish it as binary"),
-            Self::Broker(why) | Self::Partly(why) => f.write_str(why),
+            Self::Hub(why) | Self::Broker(why) | Self::Partly(why) => f.write_str(why),
             Self::Busy => {
                 f.write_str("too many publishers are connected, or their requests take too much memory")
             }

@@ -162,7 +162,7 @@ test('a PROXY header from a stranger is logged with the option that decides', fu
 
 test('docs/logging.md lists each event, and no other', function (): void {
     $root = dirname(__DIR__, 2);
-    $subjects = 'server|accept|tls|log|refused|handshake|request|proxy|http2|socket|connection|worker|reload|hub|process|broker|publication';
+    $subjects = 'server|accept|tls|log|refused|handshake|request|proxy|http2|socket|connection|worker|reload|hub|process|broker|publication|publish';
     $files = new RecursiveIteratorIterator(new RecursiveDirectoryIterator("$root/src", FilesystemIterator::SKIP_DOTS));
     $events = [];
     foreach ($files as $file) {

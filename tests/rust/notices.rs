@@ -5,9 +5,10 @@
 mod support;
 
 use sprocket_core::notices::{Level, Line, Value};
-use sprocket_core::{Config, Event, Interest, Server};
-use std::io::{Read, Write};
+use sprocket_core::{Config, Event, Interest, PublishSocket, Server};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use support::*;
 
@@ -123,4 +124,61 @@ fn a_line_holds_nothing_that_could_forge_another_one() {
     for (_, value) in &line.context {
         assert!(!matches!(value, Value::Text(text) if text.contains(char::is_control)), "{value:?}");
     }
+}
+
+#[test]
+fn refusals_on_the_publish_socket_are_logged_with_their_reason_and_their_option() {
+    const FLOOD: u64 = 40;
+    let path = std::env::temp_dir().join(format!("sprocket-notices-{}.sock", std::process::id()));
+    let mut socket = PublishSocket::new(path.clone());
+    (socket.max_publishers, socket.request_timeout) = (1, Duration::from_millis(100));
+    let config = Config { publish_socket: Some(socket), send_buffer_limit: 1000, ..wants(Interest::LOG) };
+    let (server, _) = start(config);
+    // The answers, up to the end of the connection.
+    let say = |bytes: &[u8]| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answers = String::new();
+        // A reset behind the answers is no failure.
+        let _ = BufReader::new(stream).read_to_string(&mut answers);
+        answers
+    };
+    let free = || pump(&server, |_, _| {}, || server.stats().publishers == 0);
+    // One line each; then a flood.
+    let mut expected = Vec::new();
+    for (bytes, code, option, reason) in [
+        (&b"PUBLISH text 1 1001\n"[..], "too-large", Some("sendBufferLimit"), "has 1001 bytes, 1000 are"),
+        (b"GET / HTTP/1.1\r\n\r\n", "malformed", None, "a request begins with"),
+        (b"PUBLISH text 1 1\nt", "timeout", None, "did not arrive whole"),
+    ] {
+        let line = std::cell::RefCell::new(None);
+        let answers = say(bytes);
+        assert!(answers.starts_with(&format!("ERROR {code} ")), "{answers}");
+        let log = |_: &Server, event| {
+            if let Event::Log(found) = event {
+                line.replace(Some(found));
+            }
+        };
+        pump(&server, log, || line.borrow().is_some());
+        expected.push((line.take().unwrap(), code, option, reason));
+        free();
+    }
+    for (line, code, option, reason) in expected {
+        assert_eq!((text(&line, "event").as_str(), text(&line, "code").as_str()), ("publish.refused", code));
+        assert!(line.message.contains(reason) && text(&line, "reason").contains(reason), "{line:?}");
+        let found = line.context.iter().find(|(name, _)| *name == "option").map(|(_, value)| value.clone());
+        assert_eq!(found, option.map(Value::from), "{line:?}");
+    }
+    // Another one is connected.
+    let mut first = BufReader::new(UnixStream::connect(&path).unwrap());
+    first.get_mut().write_all(&b"PUBLISH text 1 1\n>x".repeat(FLOOD as usize)).unwrap();
+    (0..FLOOD).for_each(|_| assert!(first.read_line(&mut String::new()).unwrap() > 0));
+    assert!(say(b"").starts_with("ERROR busy "));
+    let (lines, _) = all(&server, PATIENCE);
+    let of = |event| lines.iter().filter(move |line| text(line, "event") == event);
+    let written = of("publish.refused").count() as u64;
+    assert!((1..FLOOD / 2).contains(&written), "{written} lines");
+    assert_eq!(written + of("log.suppressed").map(|line| number(line, "lines")).sum::<u64>(), FLOOD + 1);
+    assert_eq!(server.stats().socket_refused, FLOOD + 4);
 }

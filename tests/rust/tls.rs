@@ -6,9 +6,9 @@
 mod secure;
 mod support;
 
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::ClientConfig;
 use secure::*;
 use sprocket_core::{
     Bind, Config, Event, Identity, Interest, Listen, Passphrase, Server, StartError, Tls, TlsError,

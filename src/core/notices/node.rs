@@ -3,6 +3,7 @@
 use super::{Kind, Level, Line};
 use crate::error::TlsError;
 use crate::io;
+use crate::publish_wire::Refusal;
 
 /// The line about certificates that were read again, or could not be.
 pub fn tls_reloaded(result: &Result<(), TlsError>) -> Line {
@@ -51,4 +52,21 @@ pub(crate) fn log_unpublished(topic: &str, reason: &str, uncertain: bool) {
         Line::new(message).with("topic", topic).with("reason", reason).with("uncertain", uncertain)
     };
     io::with(|io| io.env().log(Kind::new(Level::Error, "publication.lost", ""), line));
+}
+
+/// Logs that a request, or a connection, was refused on the publish socket.
+pub(crate) fn log_publish_refused(refusal: &Refusal) {
+    let (level, option) = match refusal {
+        Refusal::TooLarge { .. } => (Level::Warning, "sendBufferLimit"),
+        Refusal::Broker(_) | Refusal::Partly(_) => (Level::Warning, "brokerQueue"),
+        _ => (Level::Notice, ""),
+    };
+    let line = || {
+        let deciding = if option.is_empty() { String::new() } else { format!(" (option {option})") };
+        let reason = format!("{refusal}{deciding}");
+        Line::new(format!("Publication refused on the publish socket: {reason}"))
+            .with("code", refusal.code())
+            .with("reason", reason.as_str())
+    };
+    io::with(|io| io.env().log(Kind::new(level, "publish.refused", option), line));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::support::*;
 use super::{pair, subscribed};
 use crate::config::{Config, PublishSocket};
-use crate::event::Event;
+use crate::event::{Event, Interest};
 use crate::publisher::{PublishError, Publisher};
 
 #[test]
@@ -60,6 +60,7 @@ fn a_publisher_is_told_what_the_broker_does_not_take() {
     let socket = one.directory.join("publish");
     let publish_socket = Some(PublishSocket::new(socket.clone()));
     let (a, at_a) = one.worker_with(Config { publish_socket, ..Config::default() });
+    a.set_interest(Interest::LOG, true);
     let (b, at_b) = one.worker(1);
     let (mut here, _) = subscriber(&a, at_a, &["t", "h.1"]);
     let (mut beside, _) = subscriber(&b, at_b, &["t", "h.1"]);
@@ -95,7 +96,11 @@ fn a_publisher_is_told_what_the_broker_does_not_take() {
     fake.with(|exchange| exchange.full = false);
     publisher.publish("h.1", b"4", false, PATIENCE).unwrap();
     assert_eq!([text(&mut here), text(&mut beside)], ["4", "4"]);
+    let mut lines = 0;
     while let Some(event) = a.next_event() {
         assert!(!matches!(event, Event::Unpublished { .. }), "{event:?}");
+        let Event::Log(line) = event else { continue };
+        lines += u32::from(line.context.contains(&("option", "brokerQueue".into())));
     }
+    assert!(lines >= 2, "{lines} lines name the option");
 }
