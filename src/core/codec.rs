@@ -11,7 +11,7 @@ use crate::conn::Shared;
 use crate::outbox::Outbox;
 use crate::track::Tracker;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod harness;
 
 /// What the engine takes from the gate at once. It zeroes as much before each read: 4 KiB cost

@@ -443,4 +443,4 @@ fn header_len(second: u8) -> usize {
 #[cfg(any(test, fuzzing))]
 pub(crate) mod harness;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -44,6 +44,8 @@ mod clock;
 mod closing;
 mod codec;
 mod conn;
+#[cfg(test)]
+mod decoder_check;
 mod deflate;
 pub mod descriptors;
 mod direct;

@@ -6,21 +6,21 @@ use super::*;
 use flate2::{Compress, Compression, FlushCompress};
 
 /// xorshift64*: no more is needed, and no dependency.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() >> 33) as usize % n.max(1)
     }
 
-    fn chance(&mut self, one_in: usize) -> bool {
+    pub(crate) fn chance(&mut self, one_in: usize) -> bool {
         self.below(one_in) == 0
     }
 
@@ -41,7 +41,7 @@ fn frame(random: &mut Random, first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A stream of messages and control frames, and the messages in it.
-fn stream(random: &mut Random, keep: bool) -> (Vec<u8>, Vec<(Vec<u8>, bool)>) {
+pub(crate) fn stream(random: &mut Random, keep: bool) -> (Vec<u8>, Vec<(Vec<u8>, bool)>) {
     let mut codec = Compress::new(Compression::new(1 + random.below(9) as u32), false);
     let (mut bytes, mut messages) = (Vec::new(), Vec::new());
     for _ in 0..1 + random.below(6) {
@@ -79,7 +79,7 @@ fn stream(random: &mut Random, keep: bool) -> (Vec<u8>, Vec<(Vec<u8>, bool)>) {
     (bytes, messages)
 }
 
-fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
     let most = [3, 50, 1000, 70_000][random.below(4)];
     let (mut pieces, mut rest) = (Vec::new(), bytes);
     while !rest.is_empty() {
@@ -90,7 +90,7 @@ fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
     pieces
 }
 
-fn rounds(quick: u64) -> u64 {
+pub(crate) fn rounds(quick: u64) -> u64 {
     std::env::var("SPROCKET_FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(quick)
 }
 

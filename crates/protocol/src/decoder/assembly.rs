@@ -1,0 +1,184 @@
+//! A data message on its way: its payload as far as it has arrived, unmasked, inflated and validated.
+
+use bytes::Bytes;
+use flate2::Decompress;
+
+use crate::deflate::Inflaters;
+use crate::deflate::decompressor::{Inflating, Stop};
+use crate::error::DecodeError;
+use crate::frame::unmask;
+use crate::utf8::Utf8;
+
+/// Room for the payload before any of it has arrived, at most: a length that is only announced takes
+/// no memory.
+const AT_ONCE: usize = 64 << 10;
+/// Bytes that are unmasked together, while they are in the fastest cache.
+const CACHED: usize = 8 << 10;
+
+/// A whole message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Valid UTF-8 if it is a text.
+    pub payload: Bytes,
+    /// Binary, or else a text.
+    pub binary: bool,
+}
+
+/// The frame whose payload is being read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    /// Ends its message.
+    pub(super) fin: bool,
+    /// The key, turned to the next byte.
+    pub(super) mask: Option<[u8; 4]>,
+    /// Bytes of the payload that have not been read.
+    pub(super) left: u64,
+}
+
+impl Piece {
+    /// Bytes of the input that belong to the frame.
+    fn available(&self, input: &[u8]) -> usize {
+        usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len())
+    }
+
+    /// Counts the first `n` bytes of the input as read.
+    fn skip(&mut self, input: &mut &[u8], n: usize) {
+        *input = &input[n..];
+        self.left -= n as u64;
+    }
+
+    /// Reads what the input has of the frame.
+    fn split<'a>(&mut self, input: &mut &'a [u8]) -> &'a [u8] {
+        let part = &input[..self.available(input)];
+        self.skip(input, part.len());
+        part
+    }
+
+    /// Appends what the input has of the frame, without its mask, which turns along. Returns whether
+    /// it is ASCII.
+    pub(super) fn read(&mut self, input: &mut &[u8], to: &mut Vec<u8>) -> bool {
+        let part = self.split(input);
+        let Some(mask) = &mut self.mask else {
+            to.extend_from_slice(part);
+            return part.is_ascii();
+        };
+        let mut ascii = true;
+        for part in part.chunks(CACHED) {
+            let from = to.len();
+            to.extend_from_slice(part);
+            ascii &= unmask(&mut to[from..], *mask);
+        }
+        mask.rotate_left(part.len() & 3);
+        ascii
+    }
+}
+
+/// A message from its first frame to the end of its last one.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    binary: bool,
+    payload: Vec<u8>,
+    utf8: Utf8,
+    /// Of a compressed message.
+    inflating: Option<Inflating>,
+    /// Bytes of the payloads of its frames so far.
+    announced: u64,
+}
+
+impl Assembly {
+    pub(super) fn new(binary: bool, inflating: Option<Inflating>) -> Self {
+        Self { binary, payload: Vec::new(), utf8: Utf8::default(), inflating, announced: 0 }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.inflating.is_some()
+    }
+
+    /// Counts a frame of `length` bytes, and refuses it if the message must exceed `max` with it.
+    pub(super) fn announce(&mut self, length: u64, max: usize) -> Result<(), DecodeError> {
+        self.announced = self.announced.saturating_add(length);
+        let size = self.announced;
+        if self.inflating.is_none() {
+            return if size > max as u64 { Err(DecodeError::TooLong { size, max }) } else { Ok(()) };
+        }
+        // A compressor never doubles a message. So blocks without content cannot go on for ever.
+        if size > (max as u64).saturating_mul(2).saturating_add(1024) {
+            return Err(DecodeError::CompressedTooLong { size, max });
+        }
+        Ok(())
+    }
+
+    /// Reads a part of a frame. [`Stop::Input`]: the part is read, and the message is whole if it has
+    /// no further one.
+    pub(super) fn read(
+        &mut self,
+        piece: &mut Piece,
+        input: &mut &[u8],
+        shared: &mut Inflaters,
+        max: usize,
+    ) -> Result<Stop, DecodeError> {
+        if self.inflating.is_some() {
+            self.inflate(piece, input, shared, max)
+        } else {
+            self.append(piece, input).map(|()| Stop::Input)
+        }
+    }
+
+    fn append(&mut self, piece: &mut Piece, input: &mut &[u8]) -> Result<(), DecodeError> {
+        let (have, now) = (self.payload.len(), piece.available(input));
+        // The last frame says how long the message becomes. Before it, `Vec` grows as it likes.
+        if piece.fin && self.payload.capacity() - have < now {
+            let ahead = piece.left.min(have.max(AT_ONCE) as u64) as usize;
+            self.payload.reserve_exact(ahead.max(now));
+        }
+        let ascii = piece.read(input, &mut self.payload);
+        if self.binary || ascii && self.utf8.is_clean() || self.utf8.feed(&self.payload[have..]) {
+            Ok(())
+        } else {
+            Err(DecodeError::InvalidText)
+        }
+    }
+
+    fn inflate(
+        &mut self,
+        piece: &mut Piece,
+        input: &mut &[u8],
+        shared: &mut Inflaters,
+        max: usize,
+    ) -> Result<Stop, DecodeError> {
+        while let Some(inflating) = &mut self.inflating {
+            let tail = piece.left == 0 && piece.fin;
+            let (plain, stop) = if tail {
+                inflating.read_tail(shared)?
+            } else {
+                let n = piece.available(input);
+                let mut part = &input[..n];
+                let read = inflating.read(&mut part, &mut piece.mask, shared)?;
+                piece.skip(input, n - part.len());
+                read
+            };
+            if plain.len() > max - self.payload.len() {
+                return Err(DecodeError::InflatedTooLong { max });
+            }
+            if !self.binary && !self.utf8.feed(plain) {
+                return Err(DecodeError::InvalidText);
+            }
+            self.payload.extend_from_slice(plain);
+            match stop {
+                Stop::Spent => return Ok(Stop::Spent),
+                Stop::Input if tail || piece.left > 0 || !piece.fin => break,
+                Stop::Input | Stop::Full => {}
+            }
+        }
+        Ok(Stop::Input)
+    }
+
+    /// Ends the message. Also returns the inflater of a compressed one.
+    pub(super) fn end(self) -> Result<(Message, Option<Box<Decompress>>), DecodeError> {
+        if !self.binary && !self.utf8.is_clean() {
+            return Err(DecodeError::InvalidText);
+        }
+        let message = Message { payload: self.payload.into(), binary: self.binary };
+        Ok((message, self.inflating.map(Inflating::end)))
+    }
+}
