@@ -5,6 +5,8 @@ use crate::event::Interest;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::broker::{BrokerConfig, History};
+
 use crate::origin::OriginPattern;
 use crate::progress::SendQueue;
 use crate::proxies::TrustedProxies;
@@ -104,25 +106,6 @@ pub struct Config {
     pub max_open_files: usize,
 }
 
-/// What a topic remembers of its publications.
-#[derive(Debug, Clone, PartialEq)]
-pub struct History {
-    /// Publications, at most.
-    pub messages: usize,
-    /// How long each is kept. `None`: until it is the oldest of too many.
-    pub seconds: Option<Duration>,
-    /// Payload bytes, at most. NATS does not keep to it.
-    pub bytes: usize,
-    /// The first occurrence of these bytes in a text is replaced by its position.
-    pub stamp: Option<String>,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { messages: 100, seconds: Some(Duration::from_secs(300)), bytes: 1 << 20, stamp: None }
-    }
-}
-
 /// Which worker of which node a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusMember {
@@ -130,17 +113,6 @@ pub struct BusMember {
     pub path: PathBuf,
     /// Number of the worker. While one replaces another, both have the same.
     pub slot: u16,
-}
-
-/// A broker that connects nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerConfig {
-    /// Where it is, and how to sign in: `redis://…`, `nats://…`; see [`BrokerUrl`](crate::BrokerUrl).
-    pub url: String,
-    /// What names of topics begin with there.
-    pub prefix: String,
-    /// Bytes of publications that may wait for the broker to confirm them.
-    pub queue: usize,
 }
 
 /// How messages are compressed with clients that offer permessage-deflate (RFC 7692).

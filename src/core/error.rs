@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::broker::BrokerUrlError;
 use crate::pem::PemError;
 
 /// A listener could not be opened. The host should tell its user, who frees the address or
@@ -139,6 +140,12 @@ pub enum BusError {
     /// The settings contradict each other.
     #[error("{0}")]
     Config(String),
+}
+
+impl From<BrokerUrlError> for BusError {
+    fn from(error: BrokerUrlError) -> Self {
+        Self::Config(error.to_string())
+    }
 }
 
 /// An I/O thread has died. That is a bug of the server: report it with the message of the panic.

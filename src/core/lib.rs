@@ -117,7 +117,7 @@ mod whole;
 mod support;
 
 pub use address::{Bind, Listen};
-pub use broker::{BrokerKind, BrokerUrl, BrokerUrlError};
+pub use broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
 pub use config::{
     BrokerConfig, BusMember, Compression, Config, History, Origins, PublishSocket, SlowConsumer,

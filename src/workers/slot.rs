@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use sprocket_core::Backoff;
 
 use super::control::Control;
 use crate::zend::signal_name;
@@ -130,13 +131,13 @@ pub(super) struct Worker {
     pub(super) silent: bool,
 }
 
-/// Pauses between attempts, longer each time.
+/// Pauses between attempts to start a process, each longer than the one before it.
 #[derive(Debug)]
-pub(super) struct Pauses(Duration);
+pub(super) struct Pauses(Backoff);
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self(SHORTEST_PAUSE)
+        Self(Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE))
     }
 }
 
@@ -144,11 +145,9 @@ impl Pauses {
     /// The pause after something that `lived` so long.
     pub(super) fn after(&mut self, lived: Duration) -> Duration {
         if lived >= SOUND {
-            self.0 = SHORTEST_PAUSE;
+            self.0.reset();
         }
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST_PAUSE);
-        pause
+        self.0.full()
     }
 }
 

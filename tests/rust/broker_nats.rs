@@ -6,7 +6,7 @@ mod broker_support;
 
 use broker_support::proxy::Proxy;
 use broker_support::*;
-use sprocket_core::broker::{BrokerConfig, FromBroker, History};
+use sprocket_core::broker::{BrokerClient, BrokerConfig, FromBroker, History};
 
 #[test]
 fn nats_nodes_share_topics() {

@@ -5,7 +5,7 @@
 mod broker_support;
 
 use broker_support::*;
-use sprocket_core::broker::{BrokerConfig, FromBroker, History};
+use sprocket_core::broker::{BrokerClient, BrokerConfig, FromBroker, History};
 
 #[test]
 fn redis_nodes_share_topics() {

@@ -19,16 +19,16 @@ pub(super) struct Gauge(AtomicBool);
 
 impl Gauge {
     /// The thread goes on after a rest. True: somebody has to be woken, to look from now on.
-    pub(super) fn begin(&self) -> bool {
+    pub(super) fn start(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn is_looked_at(&self) -> bool {
+    pub(super) fn is_measuring(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Nothing has come since the last look.
-    pub(super) fn end(&self) {
+    pub(super) fn stop(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }

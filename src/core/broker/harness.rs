@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::envelope::{self, Body};
 
-pub(crate) use super::nats::subject::harness::run as subjects;
 pub(crate) use super::redis::harness::run as redis;
+pub(crate) use super::subject::harness::run as subjects;
 
 /// A message with or without our envelope.
 pub(crate) fn envelope(data: &[u8]) {

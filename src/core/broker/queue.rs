@@ -5,20 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::History;
+use super::config::History;
+use super::error::QueueFull;
 
 /// What a publication costs beside its bytes.
 const OVERHEAD: usize = 128;
-
-/// The queue to the broker is full: the broker is away, or slower than what is published.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the queue to the broker is full: {queued} bytes wait, {limit} are allowed")]
-pub struct QueueFull {
-    /// Bytes that wait.
-    pub queued: usize,
-    /// Bytes that may.
-    pub limit: usize,
-}
 
 /// To whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

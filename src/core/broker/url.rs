@@ -4,21 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::error::BrokerUrlError;
+
 /// What the schemes are, for messages.
 const FORMS: &str =
     "\"redis://HOST\", \"rediss://HOST\", \"redis+unix:///PATH\", \"nats://HOST\" or \"tls://HOST\"";
-
-/// A broker's address is not one. The message never repeats a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the broker's address {value:?} is not allowed: {part} must be {allowed}")]
-pub struct BrokerUrlError {
-    /// The address without its password.
-    pub value: String,
-    /// What of it is wrong: `the scheme`, `the port`, …
-    pub part: String,
-    /// What would be right, in words.
-    pub allowed: String,
-}
 
 /// Which protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

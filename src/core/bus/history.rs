@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
-use crate::bus::seam::Replay;
+use crate::broker::{Replay, ReplayEntry};
 use crate::config::History;
 use crate::patterns::fits;
 
@@ -178,13 +178,16 @@ impl Store {
             "" => Some(log.last),
             position => offset(position, &log.epoch).filter(|n| (oldest..=log.last).contains(n)),
         };
-        let mut replay =
-            Replay { complete: from.is_some(), entries: Vec::new(), position: newest, failed: false };
+        let mut replay = Replay { complete: from.is_some(), position: newest, ..Replay::default() };
         if let Some(from) = from {
             let missed = log.entries.iter().skip((from - oldest) as usize);
             replay.entries = missed
                 .zip(from + 1..)
-                .map(|(entry, n)| (log.position(n), entry.payload.clone(), entry.binary))
+                .map(|(entry, n)| ReplayEntry {
+                    position: log.position(n),
+                    payload: entry.payload.clone(),
+                    binary: entry.binary,
+                })
                 .collect();
         }
         self.bytes -= freed;
@@ -267,7 +270,7 @@ mod tests {
     }
 
     fn texts(replay: &Replay) -> Vec<&str> {
-        replay.entries.iter().map(|(_, payload, _)| std::str::from_utf8(payload).unwrap()).collect()
+        replay.entries.iter().map(|entry| std::str::from_utf8(&entry.payload).unwrap()).collect()
     }
 
     #[test]
@@ -284,7 +287,7 @@ mod tests {
             assert!(replay.complete, "{from}");
             assert_eq!(texts(&replay), expected);
             assert_eq!(replay.position, positions[3]);
-            assert!(replay.entries.iter().zip(&positions[from + 1..]).all(|(entry, p)| entry.0 == *p));
+            assert!(replay.entries.iter().zip(&positions[from + 1..]).all(|(entry, p)| entry.position == *p));
         }
         // One more, and the first is gone.
         store.append("t", &limits, &"4".into(), false, now);

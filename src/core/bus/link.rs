@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
+use crate::broker::Backoff;
 use crate::bus::HubConfig;
 use crate::bus::pipe::Pipe;
 use crate::bus::serve::{Service, connect};
@@ -33,8 +34,9 @@ use hello::{Identity, Welcome, greeted};
 
 /// For the hub to answer, and for it to be there at the start.
 const GREETING: Duration = Duration::from_secs(5);
-/// Between attempts to reach it again.
-const BACK_OFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration::from_millis(200);
+/// Pauses between attempts to reach the hub: the shortest one, and the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A new hub gets no publication before the other workers had time to come back to it.
 const GATHERING: Duration = Duration::from_millis(400);
 /// Between two reports of the counters.
@@ -68,7 +70,7 @@ struct Link {
     identity: Identity,
     path: Option<PathBuf>,
     phase: Phase,
-    back_off: Duration,
+    backoff: Backoff,
     /// Publications handed over on this connection, and how many the hub has dealt with.
     sent: u64,
     handled: u64,
@@ -104,7 +106,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         identity,
         path,
         phase: Phase::Greeting(pipe, Box::pin(sleep(GREETING))),
-        back_off: BACK_OFF.start,
+        backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
         sent: 0,
         handled: 0,
         missed: Vec::new(),
@@ -178,10 +180,9 @@ impl Link {
                     match (greeted, std::mem::replace(&mut self.phase, Phase::Over)) {
                         (Ok(welcome), Phase::Greeting(pipe, _)) => self.begin(pipe, welcome),
                         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
-                            if self.back_off < BACK_OFF.end {
+                            if self.backoff.raise() {
                                 complain(&self.state, &format!("the hub refused this worker: {error}"));
                             }
-                            self.back_off = BACK_OFF.end;
                             self.connect();
                         }
                         _ => self.connect(),
@@ -203,8 +204,7 @@ impl Link {
             self.phase = Phase::Over;
             return;
         };
-        let pause = self.back_off;
-        self.back_off = (pause * 2).min(BACK_OFF.end);
+        let pause = self.backoff.full();
         self.phase = Phase::Connecting(Box::pin(async move {
             sleep(pause).await;
             UnixStream::connect(path).await
@@ -217,7 +217,7 @@ impl Link {
         if let Some(port) = &self.state.bus {
             port.largest.store(limit, std::sync::atomic::Ordering::Relaxed);
         }
-        self.back_off = BACK_OFF.start;
+        self.backoff.reset();
         (self.sent, self.handled) = (0, 0);
         self.reported.clear();
         io_thread::with(|io| {

@@ -15,7 +15,6 @@ mod pipe;
 mod port;
 mod replica;
 mod roster;
-pub(crate) mod seam;
 mod sequence;
 mod serve;
 mod upstream;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::bus::seam::Replay;
+use crate::broker::{Replay, ReplayEntry};
 
 /// Publications of a topic that are held back while a gap is filled, or kept while a question is
 /// under way.
@@ -86,6 +86,10 @@ impl Positioned {
         self.payload.len() + OVERHEAD
     }
 
+    fn entry(&self) -> ReplayEntry {
+        ReplayEntry { position: self.position.clone(), payload: self.payload.clone(), binary: self.binary }
+    }
+
     /// Whether the topic had publications between `known` and this one.
     fn leaves_gap(&self, known: &str) -> bool {
         match &self.previous {
@@ -162,7 +166,7 @@ impl Sequences {
         let entries = replay.entries.into_iter();
         // They follow one another, whatever their numbers.
         let mut before = sequence.seen.clone();
-        let entries = entries.map(|(position, payload, binary)| {
+        let entries = entries.map(|ReplayEntry { position, payload, binary }| {
             let previous = before.replace(position.clone());
             Positioned { position, previous, payload, binary }
         });
@@ -220,7 +224,7 @@ impl Sequences {
                 replay.position.clone_from(&message.position);
             }
             if is_after(&message.position, &replay.position, false) {
-                replay.entries.push((message.position.clone(), message.payload.clone(), message.binary));
+                replay.entries.push(message.entry());
                 replay.position.clone_from(&message.position);
             }
         }
@@ -295,8 +299,8 @@ mod tests {
     }
 
     fn replay(complete: bool, entries: std::ops::RangeInclusive<u64>, position: u64) -> Replay {
-        let entries = entries.map(|n| (format!("e-{n}"), n.to_string().into(), false)).collect();
-        Replay { complete, entries, position: format!("e-{position}"), failed: false }
+        let entries = entries.map(|n| at(n).entry()).collect();
+        Replay { complete, entries, position: format!("e-{position}"), failed: None }
     }
 
     #[test]
@@ -358,8 +362,8 @@ mod tests {
         assert_eq!(all.take("t", after(3, 7), now), Turn::Deliver(after(3, 7)));
         // 9 is under way behind 12.
         assert_eq!(all.take("t", after(9, 12), now), Turn::Fill("e-7".into()));
-        let entries = [9, 12].map(|n| (format!("e-{n}"), n.to_string().into(), false)).to_vec();
-        let filling = Replay { complete: true, entries, position: "e-12".into(), failed: false };
+        let entries = [9, 12].map(|n| at(n).entry()).to_vec();
+        let filling = Replay { complete: true, entries, position: "e-12".into(), failed: None };
         assert_eq!(all.filled("t", filling, now).0, [after(7, 9), after(9, 12)]);
         assert_eq!(all.take("t", after(7, 9), now), Turn::Nothing);
         assert_eq!(all.take("t", after(12, 20), now), Turn::Deliver(after(12, 20)));
@@ -367,10 +371,10 @@ mod tests {
         all.asking("t", now);
         all.take("t", after(20, 25), now);
         all.take("t", after(25, 31), now);
-        let answer = Replay { complete: true, entries: vec![], position: "e-20".into(), failed: false };
+        let answer = Replay { complete: true, entries: vec![], position: "e-20".into(), failed: None };
         let (replay, _) = all.answered("t", answer, now);
         assert!(replay.complete);
-        assert_eq!(replay.entries.iter().map(|e| e.0.as_str()).collect::<Vec<_>>(), ["e-25", "e-31"]);
+        assert_eq!(replay.entries.iter().map(|e| e.position.as_str()).collect::<Vec<_>>(), ["e-25", "e-31"]);
     }
 
     #[test]

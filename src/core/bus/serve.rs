@@ -5,18 +5,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::broker;
 use crate::bus::HubConfig;
 use crate::bus::gossip::Gossip;
 use crate::bus::hub::{Hub, Link, random};
 use crate::bus::pipe::Pipe;
-use crate::bus::seam::{self, Connected};
-use crate::bus::upstream::Broker;
+use crate::bus::upstream::{Broker, Connected};
 use crate::bus::wire::OVERHEAD;
 
 /// Workers at once: twice 256 while each replaces another.
@@ -70,8 +71,9 @@ pub(crate) fn blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) 
 pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>> {
     let Some(broker) = &config.broker else { return Ok(None) };
     let node = random()?;
-    let connected = seam::connect(broker, node).map_err(io::Error::other)?;
-    Ok(Some((node, connected)))
+    broker.check().map_err(io::Error::other)?;
+    let (client, incoming) = broker::connect(broker.clone(), node);
+    Ok(Some((node, (Arc::new(client), incoming))))
 }
 
 /// Until all writing ends of a pipe are closed; what is written does not matter.

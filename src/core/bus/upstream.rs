@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::bus::seam::{FromBroker, Replay, Upstream};
+use crate::broker::{BrokerClient, FromBroker, Replay};
 use crate::bus::sequence::Sequences;
 use crate::config::History;
 
@@ -75,10 +75,13 @@ impl Waiting {
 /// Its answer.
 pub(super) type Answer = (String, Question, Replay);
 
+/// The client of a broker, and the receiver of its events.
+pub(super) type Connected = (Arc<dyn BrokerClient>, mpsc::Receiver<FromBroker>);
+
 /// The connection to a broker.
 #[derive(Debug)]
 pub(super) struct Broker {
-    pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) upstream: Arc<dyn BrokerClient>,
     pub(super) incoming: mpsc::Receiver<FromBroker>,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     /// Who asks the broker, one at a time, until the answer has its place; and when the broker was
@@ -108,7 +111,7 @@ struct Except {
 }
 
 impl Broker {
-    pub(super) fn new((upstream, incoming): (Arc<dyn Upstream>, mpsc::Receiver<FromBroker>)) -> Self {
+    pub(super) fn new((upstream, incoming): Connected) -> Self {
         Self {
             upstream,
             incoming,
@@ -168,10 +171,10 @@ impl Broker {
             let (questions, asked) = alone.unwrap_or_else(|| waiting.close(&key));
             let (topic, position) = key;
             let replay = if questions.iter().all(Question::is_moot) || away.is_some_and(|at| asked < at) {
-                Replay { failed: true, ..Replay::default() }
+                Replay::failed("nobody waits for the answer, or the broker is away".to_owned())
             } else {
                 let replay = upstream.replay(&topic, &position, &limits).await;
-                if replay.failed && !upstream.counts().connected {
+                if replay.failed.is_some() && !upstream.stats().connected {
                     *away = Some(Instant::now());
                 }
                 replay

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::call::{Call, Kept};
 use super::driven::Driven;
-use super::{PublishError, nats, redis};
+use super::error::PublishError;
+use super::{nats, redis};
 use crate::broker::{BrokerKind, BrokerUrl};
 
 /// Publishes to one broker. The connection is made when needed, and kept.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use super::PublishError;
+use super::error::PublishError;
 use crate::clock;
 
 /// A connection that is kept between two messages, and by which process.

@@ -8,8 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use super::PublishError;
 use super::call::Call;
+use super::error::PublishError;
 
 /// How long a thread of the runtime that has looked up a name waits for another one.
 const IDLE: Duration = Duration::from_millis(1);

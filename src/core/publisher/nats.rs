@@ -11,14 +11,13 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout_at};
 
-use super::PublishError;
 use super::call::Call;
 use super::driven::settle;
+use super::error::PublishError;
 use super::nats_connect;
-use crate::broker::{BrokerUrl, NATS_BINARY, Place, Subjects, nats_link};
+use crate::broker::nats_headers::{BINARY, HEADROOM};
+use crate::broker::{BrokerUrl, Place, Subjects, nats_link};
 
-/// Bytes of a message that are kept for headers, as nodes need them.
-const HEADROOM: usize = 256;
 /// Bytes of an answer; the longest is INFO, with the addresses of a cluster.
 const LONGEST: u64 = 1 << 20;
 /// How often it is looked whether an answer is longer than that.
@@ -147,7 +146,7 @@ impl Connection {
         let payload = Bytes::copy_from_slice(payload);
         let published = if binary {
             let mut headers = HeaderMap::new();
-            headers.insert(NATS_BINARY, "1");
+            headers.insert(BINARY, "1");
             self.client.publish_with_headers(subject, headers, payload).await
         } else {
             self.client.publish(subject, payload).await

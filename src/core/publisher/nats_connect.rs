@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use async_nats::{Client, ConnectError, ConnectErrorKind, Event, ServerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::PublishError;
 use super::call::Call;
+use super::error::PublishError;
 use crate::broker::{BrokerUrl, Place, nats_link};
 
 /// Characters of an error that are passed on.

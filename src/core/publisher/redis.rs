@@ -6,8 +6,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
 use tokio::time::timeout_at;
 
-use super::PublishError;
 use super::call::Call;
+use super::error::PublishError;
 use super::stream::{self, Watch, Watched};
 use crate::broker::{BrokerUrl, Place, plain, redis_greeting};
 

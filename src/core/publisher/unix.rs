@@ -13,8 +13,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket,
 };
 
-use super::PublishError;
 use super::call::{Call, Exchanged, Kept};
+use super::error::PublishError;
 use crate::publish_wire::{MAX_ANSWER, PARTLY, header};
 
 /// Publishes to one server. The connection is made when needed, and kept.

@@ -2,7 +2,7 @@
 
 use super::proxy::Proxy;
 use super::{Broker, Node};
-use sprocket_core::broker::{BrokerConfig, FromBroker, History, QueueFull};
+use sprocket_core::broker::{BrokerClient, BrokerConfig, FromBroker, History, QueueFull};
 use std::time::{Duration, Instant};
 
 /// Nodes hear each other, once, whatever they are subscribed to; not themselves.

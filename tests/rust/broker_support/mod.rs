@@ -5,7 +5,7 @@
 pub mod cases;
 pub mod proxy;
 
-use sprocket_core::broker::{BrokerConfig, BrokerHandle, FromBroker, connect};
+use sprocket_core::broker::{BrokerClient, BrokerConfig, BrokerHandle, FromBroker, connect};
 use std::future::Future;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};

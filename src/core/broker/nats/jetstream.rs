@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::subject::{Subjects, encode};
-use crate::broker::History;
+use crate::broker::config::History;
+use crate::broker::subject::{Subjects, encode};
 
 /// The server refuses to create what exists with other settings.
 const EXISTS: u64 = 10_058;
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(120);
 
 /// A stream, by the limits that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stream {
+pub(super) struct HistoryStream {
     pub(super) name: String,
     /// What its subjects begin with.
     source: String,
@@ -27,7 +27,7 @@ pub(super) struct Stream {
     age: Duration,
 }
 
-impl Stream {
+impl HistoryStream {
     pub(super) fn new(subjects: &Subjects, limits: &History) -> Self {
         let messages = limits.messages.max(1);
         // JetStream's least is 100 ms; 0 is for ever.
@@ -168,10 +168,10 @@ fn epoch(created: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn stream(messages: usize, seconds: Option<f64>) -> Stream {
+    fn stream(messages: usize, seconds: Option<f64>) -> HistoryStream {
         let subjects = Subjects::new("sprocket:").expect("it is the default");
         let seconds = seconds.map(Duration::from_secs_f64);
-        Stream::new(&subjects, &History { messages, seconds, ..History::default() })
+        HistoryStream::new(&subjects, &History { messages, seconds, ..History::default() })
     }
 
     #[test]

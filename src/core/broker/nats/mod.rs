@@ -1,141 +1,100 @@
-//! NATS: core publish/subscribe, and JetStream for topics with history.
+//! The driver for NATS: core publish/subscribe, and JetStream for topics with history.
 //!
 //! | what | where |
 //! |---|---|
 //! | a topic | subject PREFIX + `.` + topic |
-//! | messages for everybody | subject PREFIX + `.%all` |
-//! | nodes among themselves | subject PREFIX + `.%nodes` |
-//! | a node to itself, to know how far the server is | subject PREFIX + `.%sync.` + its number |
-//! | history | subject PREFIX + `-history.` + limits + `.` + topic, into a stream for these limits |
+//! | messages for every connection | subject PREFIX + `.%all` |
+//! | control messages between nodes | subject PREFIX + `.%nodes` |
+//! | sync messages of a node to itself | subject PREFIX + `.%sync.` + number of the node |
+//! | history | subject PREFIX + `-history.` + limits + `.` + topic, in a stream for these limits |
 //!
 //! What nodes tell each other beside the payload is in headers.
+//!
+//! NATS does not confirm publications. The driver therefore sends a *sync message* to itself behind
+//! them: when it comes back, the server has processed everything that was sent before it.
 
+pub(crate) mod headers;
 mod jetstream;
 pub(crate) mod link;
-mod order;
+mod merge;
+mod outbox;
 mod reader;
 mod store;
-pub(crate) mod subject;
 
 use async_nats::message::OutboundMessage;
-use async_nats::{HeaderMap, HeaderName, Message, Subscriber};
+use async_nats::{HeaderName, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::sink::SinkExt;
-use futures_util::stream::{AbortHandle, AbortRegistration, Abortable, SelectAll, Stream, StreamExt};
+use futures_util::stream::{AbortHandle, Abortable, SelectAll, Stream, StreamExt};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+use super::driver::{BATCH, Driver, Incoming, SendResult};
 use super::envelope::Body;
 use super::gauge::Useless;
 use super::queue::{Item, Target};
+use super::subject::Subjects;
 use super::url::{BrokerUrl, Place};
-use super::wire::{BATCH, Heard, Put, Wire};
-use jetstream::Stream as Log;
+use headers::{BINARY, EPOCH, HEADROOM, LAST_SEQUENCE, NODE, NUMBER, SEQUENCE, STREAM, is_binary};
+use jetstream::HistoryStream;
 use link::{Link, refusal};
-use store::Known;
-use subject::Subjects;
+use merge::SubscriptionMerger;
+use outbox::{Outbox, Outgoing, SubscriptionKind};
+use store::Store;
 
 pub(super) use reader::Reader;
 
-/// The node that has sent a message, 16 hexadecimal digits.
-const NODE: HeaderName = HeaderName::from_static("Sprocket-Node");
-/// Its place among the publications of that node.
-const NUMBER: HeaderName = HeaderName::from_static("Sprocket-Number");
-/// `1`: not text.
-const BINARY: HeaderName = HeaderName::from_static(BINARY_NAME);
-pub(crate) const BINARY_NAME: &str = "Sprocket-Binary";
-/// That of the stream, as the node knew it.
-const EPOCH: HeaderName = HeaderName::from_static("Sprocket-Epoch");
-/// What JetStream says and wants to know.
-const STREAM: HeaderName = HeaderName::from_static("Nats-Stream");
-const SEQUENCE: HeaderName = HeaderName::from_static("Nats-Sequence");
-const LAST_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Last-Sequence");
-const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
-
-/// Bytes that a message with headers has at most beside its payload, counted in its size.
-const HEADROOM: usize = 256;
-
-/// Connects and introduces itself.
+/// Connects and performs the handshake.
 pub(super) async fn open(
     url: &BrokerUrl,
     place: &Place,
     prefix: &str,
     node: u64,
     largest: usize,
-) -> Result<Box<dyn Wire>, String> {
+) -> Result<Box<dyn Driver>, String> {
     let subjects = Subjects::new(prefix).ok_or("the prefix can't begin a subject")?;
     let mut link = Link::open(url, place, link::NEVER).await?;
     link.longest = link.longest.min(largest + HEADROOM);
     Ok(Box::new(Nats::new(subjects, format!("{node:016x}"), link)))
 }
 
-/// Words that may be under way without our knowing that the server has dealt with them. Each may be
-/// refused, and the library drops what it can't tell: it has room for 128 refusals.
+/// Maximum number of commands that are sent and not known to be processed. The server may refuse
+/// each of them, and the library drops refusals beyond the 128 for which it has room.
 const UNDER_WAY: usize = 100;
-/// Words behind which we say something to ourselves.
+/// Maximum number of commands in front of a sync message.
 const TOGETHER: usize = UNDER_WAY / 2;
 
-/// What we said to ourselves: when it comes back, the server has dealt with what was sent before.
+/// A sync message that has not come back yet.
 #[derive(Debug)]
 struct Sync {
     number: u64,
-    /// Words before it, since the one before it.
-    words: usize,
-    /// The last publication before it.
+    /// Number of commands between it and the sync message before it.
+    commands: usize,
+    /// Number of the last publication before it.
     sent: u64,
-    /// A sign of life was asked for.
-    asked: bool,
+    /// It answers a ping of the session.
+    ping: bool,
 }
 
-/// A subscription.
-#[derive(Debug, Clone)]
-enum Via {
-    Everybody,
-    Nodes,
-    Answers,
-    Sync,
-    Name(Arc<str>),
-}
-
-/// What a subscription hears.
-struct Ear {
+/// A subscription that exists in the library: a stream of its number, kind, and messages.
+struct Subscription {
     number: u64,
-    via: Via,
+    kind: SubscriptionKind,
     subscriber: Subscriber,
 }
 
-impl Stream for Ear {
-    /// With the number of the subscription.
-    type Item = (u64, Via, Message);
+impl Stream for Subscription {
+    type Item = (u64, SubscriptionKind, Message);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let message = self.subscriber.poll_next_unpin(cx);
-        message.map(|message| message.map(|message| (self.number, self.via.clone(), message)))
-    }
-}
-
-/// What waits to be sent.
-enum Word {
-    /// Until it is aborted.
-    Subscribe(Via, String, AbortRegistration),
-    /// The number of a publication that is not stored, or 0.
-    Say(OutboundMessage, u64),
-}
-
-impl Word {
-    /// About as many bytes.
-    fn size(&self) -> usize {
-        HEADROOM
-            + match self {
-                Self::Subscribe(_, subject, _) => subject.len(),
-                Self::Say(message, _) => message.payload.len(),
-            }
+        message.map(|message| message.map(|message| (self.number, self.kind.clone(), message)))
     }
 }
 
@@ -143,37 +102,33 @@ type Sending = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 struct Nats {
     subjects: Subjects,
+    /// Number of this node, as in the header.
     node: String,
     link: Link,
-    /// Where what we say to ourselves comes back.
+    /// Subject of sync messages.
     sync: String,
-    /// Where answers of JetStream come in.
-    inbox: String,
-    listening: bool,
-    next: VecDeque<Word>,
-    /// About as many bytes.
-    waiting: usize,
-    /// A sign of life is asked for, behind so many of these words.
-    asked: Option<usize>,
+    outbox: Outbox,
+    /// The session wants a ping, behind this many of the commands in the outbox.
+    ping: Option<usize>,
+    /// A batch of commands on its way to the library.
     sending: Option<Sending>,
-    /// Words that were sent and are not known to have been dealt with.
+    /// Number of commands that were sent and are not known to be processed.
     under_way: usize,
-    /// Subscriptions that have been made, on their way to `ears`.
-    made: mpsc::UnboundedSender<Abortable<Ear>>,
-    fresh: mpsc::UnboundedReceiver<Abortable<Ear>>,
-    ears: SelectAll<Abortable<Ear>>,
-    heard: VecDeque<Heard>,
+    /// New subscriptions, from `sending` to `subscriptions`.
+    made: mpsc::UnboundedSender<Abortable<Subscription>>,
+    fresh: mpsc::UnboundedReceiver<Abortable<Subscription>>,
+    subscriptions: SelectAll<Abortable<Subscription>>,
+    /// Received, not handed to the session yet.
+    incoming: VecDeque<Incoming>,
+    /// Handles that end the subscriptions of topics and patterns.
     names: HashMap<Arc<str>, AbortHandle>,
+    /// In their order.
     syncs: VecDeque<Sync>,
-    /// Of subscriptions and syncs.
+    /// The last number given to a subscription or sync message.
     last: u64,
-    /// The last publication that was sent.
+    /// Number of the last publication that was sent.
     sent: u64,
-    /// By name.
-    streams: HashMap<String, (Log, Known)>,
-    /// Publications that JetStream has not answered, by subject, in order; and their subjects.
-    stored: HashMap<String, VecDeque<u64>>,
-    storing: HashMap<u64, String>,
+    store: Store,
     useless: Useless,
 }
 
@@ -183,97 +138,62 @@ impl Nats {
         let (made, fresh) = mpsc::unbounded_channel();
         Self {
             sync: subjects.sync(&node),
-            inbox: link.client.new_inbox(),
+            store: Store::new(node.clone(), link.client.new_inbox()),
             subjects,
             node,
             link,
-            listening: false,
-            next: VecDeque::new(),
-            waiting: 0,
-            asked: None,
+            outbox: Outbox::default(),
+            ping: None,
             sending: None,
             under_way: 0,
             made,
             fresh,
-            ears: SelectAll::new(),
-            heard: VecDeque::new(),
+            subscriptions: SelectAll::new(),
+            incoming: VecDeque::new(),
             names: HashMap::new(),
             syncs: VecDeque::new(),
             last: 0,
             sent: 0,
-            streams: HashMap::new(),
-            stored: HashMap::new(),
-            storing: HashMap::new(),
             useless: Useless::new(longest),
         }
     }
 
-    fn sub(&mut self, via: Via, subject: String) -> AbortHandle {
-        let (handle, registration) = AbortHandle::new_pair();
-        self.push(Word::Subscribe(via, subject, registration));
-        handle
-    }
-
-    fn push(&mut self, word: Word) {
-        self.waiting += word.size();
-        self.next.push_back(word);
-    }
-
-    fn say(
-        &mut self,
-        subject: String,
-        reply: Option<String>,
-        headers: &[(HeaderName, &str)],
-        payload: Bytes,
-        number: u64,
-    ) {
-        let headers = (!headers.is_empty()).then(|| {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                map.insert(name.clone(), *value);
-            }
-            map
-        });
-        let (subject, reply) = (subject.into(), reply.map(Into::into));
-        self.push(Word::Say(OutboundMessage { subject, reply, payload, headers }, number));
-    }
-
-    /// Sends what waits, one word after the other, as far as they may be under way, and something to
-    /// ourselves behind them.
+    /// Begins to send the next commands, one after the other, and a sync message behind them. `None`
+    /// if there is nothing to send, or too much is under way.
     fn send(&mut self) -> Option<Sending> {
-        let words = self.next.len().min(TOGETHER);
-        if self.under_way + words > UNDER_WAY || words == 0 && self.asked.is_none() {
+        let commands = self.outbox.len().min(TOGETHER);
+        if self.under_way + commands > UNDER_WAY || commands == 0 && self.ping.is_none() {
             return None;
         }
-        self.under_way += words;
-        let batch: Vec<Word> = self.next.drain(..words).collect();
-        for word in &batch {
-            self.waiting -= word.size();
-            if let Word::Say(_, number @ 1..) = word {
+        self.under_way += commands;
+        let batch = self.outbox.take(commands);
+        for command in &batch {
+            if let Outgoing::Publish(_, number @ 1..) = command {
                 self.sent = *number;
             }
         }
         self.last += 1;
-        let asked = self.asked.take_if(|behind| *behind <= words).is_some();
-        if let Some(behind) = &mut self.asked {
-            *behind -= words;
+        let ping = self.ping.take_if(|behind| *behind <= commands).is_some();
+        if let Some(behind) = &mut self.ping {
+            *behind -= commands;
         }
-        self.syncs.push_back(Sync { number: self.last, words, sent: self.sent, asked });
+        self.syncs.push_back(Sync { number: self.last, commands, sent: self.sent, ping });
         let (subject, payload) = (self.sync.as_str().into(), self.last.to_string().into());
         let sync = OutboundMessage { subject, reply: None, payload, headers: None };
         let first = self.last;
-        self.last += words as u64;
+        self.last += commands as u64;
         let (mut client, made) = (self.link.client.clone(), self.made.clone());
         Some(Box::pin(async move {
-            for (number, word) in (first..).zip(batch) {
-                match word {
-                    Word::Subscribe(via, subject, registration) => {
+            for (number, command) in (first..).zip(batch) {
+                match command {
+                    Outgoing::Subscribe(kind, subject, registration) => {
                         let subscriber = client.subscribe(subject).await;
                         let subscriber = subscriber.map_err(|error| format!("cannot subscribe: {error}"))?;
-                        // At once: it may hear something in the next turn of the library.
-                        let _ = made.send(Abortable::new(Ear { number, via, subscriber }, registration));
+                        // At once: its first message may arrive in the next turn of the library.
+                        let subscription = Subscription { number, kind, subscriber };
+                        let _ = made.send(Abortable::new(subscription, registration));
                     }
-                    Word::Say(message, _) => {
+                    Outgoing::Publish(message, _) => {
                         client.feed(message).await.map_err(|error| format!("cannot publish: {error}"))?;
                     }
                 }
@@ -282,50 +202,50 @@ impl Nats {
         }))
     }
 
-    /// All that has come.
-    fn listen(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(ear)) = self.fresh.poll_recv(cx) {
-            self.ears.push(ear);
+    /// Takes everything that the library has received.
+    fn receive(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(subscription)) = self.fresh.poll_recv(cx) {
+            self.subscriptions.push(subscription);
         }
-        let mut ears = order::Ears::default();
-        while let Poll::Ready(Some((ear, via, message))) = self.ears.poll_next_unpin(cx) {
-            ears.push(ear, self.message(via, message));
+        let mut merger = SubscriptionMerger::default();
+        while let Poll::Ready(Some((number, kind, message))) = self.subscriptions.poll_next_unpin(cx) {
+            merger.push(number, self.message(kind, message));
         }
-        ears.merge(&mut self.heard);
+        merger.merge(&mut self.incoming);
     }
 
-    fn message(&mut self, via: Via, message: Message) -> Heard {
-        match via {
-            Via::Everybody => Heard::Broadcast(self.body(message)),
-            Via::Nodes => Heard::Control(self.body(message)),
-            Via::Answers => self.answered(&message),
-            Via::Sync => {
+    fn message(&mut self, kind: SubscriptionKind, message: Message) -> Incoming {
+        match kind {
+            SubscriptionKind::Everybody => Incoming::Broadcast(self.body(message)),
+            SubscriptionKind::Nodes => Incoming::Control(self.body(message)),
+            SubscriptionKind::Answers => self.store.answered(&message, &mut self.outbox),
+            SubscriptionKind::Sync => {
                 let number =
                     std::str::from_utf8(&message.payload).ok().and_then(|number| number.parse().ok());
-                // Or somebody else said it.
+                // Another number means that somebody else has published to the subject.
                 if self.syncs.front().map(|sync| sync.number) != number {
-                    return Heard::Nothing;
+                    return Incoming::Nothing;
                 }
-                let Some(sync) = self.syncs.pop_front() else { return Heard::Nothing };
-                self.under_way -= sync.words;
+                let Some(sync) = self.syncs.pop_front() else { return Incoming::Nothing };
+                self.under_way -= sync.commands;
                 if sync.sent > 0 {
-                    self.heard.push_back(Heard::DoneTo(sync.sent));
+                    self.incoming.push_back(Incoming::ConfirmedUpTo(sync.sent));
                 }
-                if sync.asked { Heard::Alive } else { Heard::Nothing }
+                if sync.ping { Incoming::Alive } else { Incoming::Nothing }
             }
-            Via::Name(via) => {
+            SubscriptionKind::Name(via) => {
                 let subject = message.subject.as_str();
                 let topic = self.subjects.topic(subject);
                 if self.subjects.is_ours(subject) {
-                    return Heard::Nothing;
+                    return Incoming::Nothing;
                 }
-                Heard::Message { via, topic, body: self.body(message) }
+                Incoming::Message { via, topic, body: self.body(message) }
             }
         }
     }
 
     fn body(&self, message: Message) -> Body {
-        // A copy, so that a small message doesn't keep all that was read with it.
+        // A copy, so that a small message does not keep alive the buffer that it was read with.
         let payload = Bytes::copy_from_slice(&message.payload);
         let Some(headers) = message.headers else {
             return Body { payload, ..Body::default() }.checked();
@@ -333,12 +253,7 @@ impl Nats {
         let number = |name: HeaderName, radix: u32| {
             headers.get(name).and_then(|value| u64::from_str_radix(value.as_str(), radix).ok())
         };
-        let epoch = || {
-            number(EPOCH, 10).or_else(|| match self.streams.get(headers.get(STREAM)?.as_str())? {
-                (_, Known::Ready(epoch)) => Some(*epoch),
-                _ => None,
-            })
-        };
+        let epoch = || number(EPOCH, 10).or_else(|| self.store.epoch(headers.get(STREAM)?.as_str()));
         let place = number(SEQUENCE, 10).and_then(|sequence| Some((epoch()?, sequence)));
         Body {
             node: number(NODE, 16).unwrap_or(0),
@@ -351,45 +266,34 @@ impl Nats {
         .checked()
     }
 
-    /// The server refuses something.
-    fn failed(&mut self, error: String) -> Result<Heard, String> {
+    /// Handles an error of the server that refuses a single command. Returns an error if the node
+    /// cannot work without that command.
+    fn refused(&mut self, error: &str) -> Result<Incoming, String> {
         let subject = error.split('"').nth(1).unwrap_or_default();
         if subject == self.sync {
-            // Without it nothing is ever confirmed.
+            // Without sync messages nothing is ever confirmed.
             return Err(format!("NATS refuses what a node needs: {error}"));
         }
+        let reason = format!("NATS refuses it: {error}");
         if error.contains("Publish")
-            && let Some(number) = self.stored.get(subject).and_then(|numbers| numbers.front().copied())
+            && let Some(number) = self.store.refused(subject)
         {
-            self.is_answered(number);
-            return Ok(Heard::Refused {
-                number,
-                reason: format!("NATS refuses it: {error}"),
-                uncertain: false,
-            });
+            return Ok(Incoming::Refused { number, reason, uncertain: false });
         }
         if subject.starts_with("$JS.API.") {
-            for (_, known) in self.streams.values_mut() {
-                if matches!(known, Known::Asked(_)) {
-                    *known = Known::Failed(Instant::now(), error.clone());
-                }
-            }
+            self.store.fail_requests(error);
         }
         let topic = self.subjects.topic(subject).unwrap_or_default();
-        Ok(Heard::Trouble { topic, reason: format!("NATS refuses it: {error}") })
+        Ok(Incoming::Loss { topic, reason })
     }
 }
 
-fn is_binary(headers: &HeaderMap) -> bool {
-    headers.get(BINARY).is_some_and(|value| value.as_str() == "1")
-}
-
-impl Wire for Nats {
-    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>> {
+impl Driver for Nats {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, String>> {
         loop {
-            if let Some(heard) = self.heard.pop_front() {
+            if let Some(incoming) = self.incoming.pop_front() {
                 self.useless.begin(self.received());
-                return Poll::Ready(Ok(heard));
+                return Poll::Ready(Ok(incoming));
             }
             self.useless.check(self.received())?;
             if self.sending.is_none() {
@@ -402,15 +306,15 @@ impl Wire for Nats {
                 sent?;
                 continue;
             }
-            self.listen(cx);
-            if !self.heard.is_empty() {
+            self.receive(cx);
+            if !self.incoming.is_empty() {
                 continue;
             }
-            // What the server said last comes before its end.
+            // Messages that arrived before the end of the connection come before it.
             match self.link.events.poll_recv(cx) {
                 Poll::Ready(Some(event)) => {
                     if let Some(error) = refusal(event)? {
-                        return Poll::Ready(self.failed(error));
+                        return Poll::Ready(self.refused(&error));
                     }
                 }
                 Poll::Ready(None) => return Poll::Ready(Err("the connection is gone".to_owned())),
@@ -425,18 +329,18 @@ impl Wire for Nats {
     }
 
     fn has_room(&self) -> bool {
-        self.waiting < BATCH
+        self.outbox.bytes() < BATCH
     }
 
-    fn begin(&mut self) {
-        let (everybody, nodes) = (self.subjects.everybody(), self.subjects.nodes());
-        self.sub(Via::Everybody, everybody);
-        self.sub(Via::Nodes, nodes);
-        self.sub(Via::Sync, self.sync.clone());
+    fn start(&mut self) {
+        self.outbox.subscribe(SubscriptionKind::Everybody, self.subjects.everybody());
+        self.outbox.subscribe(SubscriptionKind::Nodes, self.subjects.nodes());
+        self.outbox.subscribe(SubscriptionKind::Sync, self.sync.clone());
     }
 
     fn subscribe(&mut self, name: &Arc<str>) {
-        let subscription = self.sub(Via::Name(name.clone()), self.subjects.of(name));
+        let kind = SubscriptionKind::Name(name.clone());
+        let subscription = self.outbox.subscribe(kind, self.subjects.of(name));
         self.names.insert(name.clone(), subscription);
     }
 
@@ -446,40 +350,46 @@ impl Wire for Nats {
         }
     }
 
-    fn publish(&mut self, item: &Item) -> Put {
+    fn publish(&mut self, item: &Item) -> SendResult {
         let size = item.payload.len();
         if size + HEADROOM > self.link.longest {
             let most = self.link.longest.saturating_sub(HEADROOM);
-            return Put::Refused(format!("the payload has {size} bytes, this NATS server takes {most}"));
+            return SendResult::Refused(format!(
+                "the payload has {size} bytes, this NATS server takes {most}"
+            ));
         }
         let subject = match (&item.target, &item.history) {
-            (Target::Topic(topic), Some(limits)) => return self.store(topic, item, limits),
+            (Target::Topic(topic), Some(limits)) => {
+                let stream = HistoryStream::new(&self.subjects, limits);
+                return self.store.publish(stream, topic, item, &mut self.outbox);
+            }
             (Target::Topic(topic), None) => self.subjects.of(topic),
             (Target::Everybody, _) => self.subjects.everybody(),
         };
-        let (node, number) = (self.node.clone(), item.number.to_string());
-        let mut headers = vec![(NODE, node.as_str()), (NUMBER, &number)];
+        let number = item.number.to_string();
+        let mut headers = vec![(NODE, self.node.as_str()), (NUMBER, &number)];
         if item.binary {
             headers.push((BINARY, "1"));
         }
-        self.say(subject, None, &headers, item.payload.clone(), item.number);
-        Put::Sent
+        self.outbox.publish(subject, None, &headers, item.payload.clone(), item.number);
+        SendResult::Sent
     }
 
     fn control(&mut self, payload: &[u8]) {
         if payload.len() + HEADROOM <= self.link.longest {
-            let (node, payload) = (self.node.clone(), Bytes::copy_from_slice(payload));
-            self.say(self.subjects.nodes(), None, &[(NODE, &node), (BINARY, "1")], payload, 0);
+            let headers = [(NODE, self.node.as_str()), (BINARY, "1")];
+            let payload = Bytes::copy_from_slice(payload);
+            self.outbox.publish(self.subjects.nodes(), None, &headers, payload, 0);
         }
     }
 
-    fn ask(&mut self) {
-        self.asked = Some(self.next.len());
+    fn ping(&mut self) {
+        self.ping = Some(self.outbox.len());
     }
 
-    fn known_for(&self, item: &Item) -> Option<Duration> {
+    fn retry_window(&self, item: &Item) -> Option<Duration> {
         let limits = item.history.as_ref()?;
-        // The first attempt may have been stored somewhat after it was made.
+        // A margin, because JetStream may have stored the first attempt somewhat later.
         Some(jetstream::window(limits.seconds.unwrap_or_default()).mul_f64(0.8))
     }
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::is_binary;
-use super::jetstream::{self, Described, Stream as Log};
+use super::headers::is_binary;
+use super::jetstream::{self, Described, HistoryStream};
 use super::link::{Link, NO_JETSTREAM, refusal};
-use super::subject::Subjects;
-use crate::broker::History;
+use crate::broker::config::History;
 use crate::broker::envelope::Body;
 use crate::broker::gauge::{LOOK, Useless};
-use crate::broker::replay::{Entry, Replay, parse_position};
+use crate::broker::replay::{Replay, ReplayEntry, parse_position};
+use crate::broker::subject::Subjects;
 use crate::broker::url::{BrokerUrl, Place};
 
 /// Messages that are fetched from a stream in one go.
@@ -104,7 +104,7 @@ impl Reader {
         largest: usize,
     ) -> Result<Replay, String> {
         self.largest = largest.min(self.link.longest);
-        let stream = Log::new(&self.subjects, limits);
+        let stream = HistoryStream::new(&self.subjects, limits);
         let (epoch, first, last) = self.described(&stream).await?;
         let now = format!("{epoch}-{last}");
         let done =
@@ -129,7 +129,7 @@ impl Reader {
 
     /// Epoch, first and last message. Creates it if it isn't there, so that a position of it means
     /// something.
-    async fn described(&mut self, stream: &Log) -> Result<(u64, u64, u64), String> {
+    async fn described(&mut self, stream: &HistoryStream) -> Result<(u64, u64, u64), String> {
         let known = |described| match described {
             Described::Known { epoch, first, last } => Ok((epoch, first, last)),
             Described::Failed(reason) => Err(reason),
@@ -152,11 +152,11 @@ impl Reader {
     /// much.
     async fn entries(
         &mut self,
-        stream: &Log,
+        stream: &HistoryStream,
         topic: &str,
         (epoch, after, last): (u64, u64, u64),
         limits: &History,
-    ) -> Result<Option<Vec<Entry>>, String> {
+    ) -> Result<Option<Vec<ReplayEntry>>, String> {
         let (subject, request) = stream.consume(topic, after + 1);
         let answer = self.ask(subject, request).await?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
@@ -178,7 +178,7 @@ impl Reader {
                     let binary = message.headers.as_ref().is_some_and(is_binary);
                     let body = Body { binary, payload: message.payload, ..Body::default() }.checked();
                     let position = format!("{epoch}-{sequence}");
-                    entries.push(Entry { position, payload: body.payload, binary: body.binary });
+                    entries.push(ReplayEntry { position, payload: body.payload, binary: body.binary });
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Reader {
     /// The next messages of a consumer with their numbers: fewer if some are not there any more.
     async fn fetch(
         &mut self,
-        stream: &Log,
+        stream: &HistoryStream,
         consumer: &str,
         count: u64,
         room: &mut usize,
@@ -218,7 +218,7 @@ impl Reader {
     }
 
     /// Whether the message of this number is there, and of this topic.
-    async fn has(&mut self, stream: &Log, topic: &str, sequence: u64) -> Result<bool, String> {
+    async fn has(&mut self, stream: &HistoryStream, topic: &str, sequence: u64) -> Result<bool, String> {
         let request = serde_json::json!({ "seq": sequence }).to_string();
         let answer = self.ask(stream.message(), request).await?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();

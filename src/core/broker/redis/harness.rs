@@ -4,7 +4,7 @@ use redis::{Parser, PushInfo, Value};
 
 use super::names::Names;
 use super::reader::replay_of;
-use crate::broker::wire::Heard;
+use crate::broker::driver::Incoming;
 
 /// A stream of values, as long as it is one.
 pub(crate) fn run(mut stream: &[u8]) {
@@ -20,7 +20,7 @@ pub(crate) fn run(mut stream: &[u8]) {
             continue;
         };
         let Ok(heard) = names.pushed(PushInfo { kind, data }) else { return };
-        if let Heard::Message { body, .. } | Heard::Broadcast(body) | Heard::Control(body) = heard {
+        if let Incoming::Message { body, .. } | Incoming::Broadcast(body) | Incoming::Control(body) = heard {
             assert!(body.binary || std::str::from_utf8(&body.payload).is_ok(), "text that is none");
         }
     }

@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 
 use super::bounds::{Bounded, Bounds, Received};
 use super::pushes::Sender;
-use crate::broker::dial::{connect, secure};
+use crate::broker::connect::{connect, secure};
+use crate::broker::driver::BATCH;
 use crate::broker::url::{BrokerUrl, Place};
-use crate::broker::wire::BATCH;
 
 /// Commands that may wait for an answer: the library has room for so many, whatever the socket does.
 pub(super) const UNDER_WAY: usize = 512;

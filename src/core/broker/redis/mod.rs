@@ -29,11 +29,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::config::History;
+use super::driver::{BATCH, Driver, Incoming, SendResult, too_large};
 use super::envelope;
 use super::queue::{Item, Target};
 use super::url::{BrokerUrl, Place};
-use super::wire::{BATCH, Heard, Put, Wire, too_large};
-use super::{FORGET_NODE, History};
+
 use crate::patterns::Kind;
 use bounds::Bounds;
 use link::{Link, UNDER_WAY, text, words};
@@ -50,7 +51,7 @@ pub(super) async fn open(
     prefix: &str,
     node: u64,
     largest: usize,
-) -> Result<Box<dyn Wire>, String> {
+) -> Result<Box<dyn Driver>, String> {
     let bounds = Bounds::new(largest);
     let (sender, pushes) = pushes::channel(bounds.clone());
     let mut link = Link::open(url, place, Some(sender), bounds).await?;
@@ -62,7 +63,7 @@ pub(super) async fn open(
 
 /// For what an answer is.
 #[derive(Debug)]
-enum Due {
+enum PendingReply {
     /// A publication.
     Number(u64),
     /// A control message.
@@ -72,7 +73,7 @@ enum Due {
     /// Likewise.
     Unsubscribed,
     /// A sign of life.
-    Asked,
+    Pong,
 }
 
 type Answer = Pin<Box<dyn Future<Output = RedisResult<Value>>>>;
@@ -88,11 +89,11 @@ struct Redis {
     /// Messages, and confirmations of subscriptions.
     pushes: Pushes,
     /// What waits to be sent, and about as many bytes.
-    next: VecDeque<(Due, Cmd, usize)>,
+    next: VecDeque<(PendingReply, Cmd, usize)>,
     waiting: usize,
     /// What was sent: answers come in the order of the commands.
-    sent: VecDeque<(Due, Answer)>,
-    heard: VecDeque<Heard>,
+    sent: VecDeque<(PendingReply, Answer)>,
+    heard: VecDeque<Incoming>,
     /// The server has said something after which nothing can be expected of this connection.
     useless: Option<String>,
     /// Refused since then, and why: to be sent again on another connection, unless one behind was
@@ -129,19 +130,19 @@ impl Redis {
         }
     }
 
-    fn answered(&mut self, due: Due, answer: Value) -> Result<(), String> {
+    fn answered(&mut self, due: PendingReply, answer: Value) -> Result<(), String> {
         let refused = |(number, reason): (u64, String)| {
             let uncertain = script::may_have_stored(&reason);
-            Heard::Refused { number, reason, uncertain }
+            Incoming::Refused { number, reason, uncertain }
         };
         let Value::ServerError(error) = answer else {
             match due {
-                Due::Number(number) => {
+                PendingReply::Number(number) => {
                     self.heard.extend(self.put_off.drain(..).map(refused));
-                    self.heard.push_back(Heard::Done(number));
+                    self.heard.push_back(Incoming::Confirmed(number));
                 }
-                Due::Asked => self.heard.push_back(Heard::Alive),
-                Due::Subscribed(_) | Due::Unsubscribed | Due::Control => {}
+                PendingReply::Pong => self.heard.push_back(Incoming::Alive),
+                PendingReply::Subscribed(_) | PendingReply::Unsubscribed | PendingReply::Control => {}
             }
             return Ok(());
         };
@@ -154,35 +155,35 @@ impl Redis {
         }
         match due {
             // The first one is lost, so that it goes on in any case.
-            Due::Number(number) if passing && !first => self.put_off.push((number, reason)),
-            Due::Number(number) => self.heard.push_back(refused((number, reason))),
-            Due::Subscribed(name) => self.heard.push_back(Heard::Trouble {
+            PendingReply::Number(number) if passing && !first => self.put_off.push((number, reason)),
+            PendingReply::Number(number) => self.heard.push_back(refused((number, reason))),
+            PendingReply::Subscribed(name) => self.heard.push_back(Incoming::Loss {
                 topic: name.to_string(),
                 reason: format!("Redis refuses the subscription: {reason}"),
             }),
-            Due::Control => self.heard.push_back(Heard::Trouble {
+            PendingReply::Control => self.heard.push_back(Incoming::Loss {
                 topic: String::new(),
                 reason: format!("Redis refuses a message to the nodes: {reason}"),
             }),
-            Due::Unsubscribed | Due::Asked => return Err(reason),
+            PendingReply::Unsubscribed | PendingReply::Pong => return Err(reason),
         }
         Ok(())
     }
 
-    fn push(&mut self, due: Due, command: Cmd, payload: usize) {
+    fn push(&mut self, due: PendingReply, command: Cmd, payload: usize) {
         let bytes = payload + ABOUT;
         self.waiting += bytes;
         self.next.push_back((due, command, bytes));
     }
 
     /// One command for each name, so that an error answers for one name.
-    fn follow(&mut self, due: Due, verb: &str, place: &[u8]) {
+    fn follow(&mut self, due: PendingReply, verb: &str, place: &[u8]) {
         let mut command = redis::cmd(verb);
         command.arg(place);
         self.push(due, command, place.len());
     }
 
-    fn put(&mut self, due: Due, channel: &[u8], message: &[u8]) {
+    fn put(&mut self, due: PendingReply, channel: &[u8], message: &[u8]) {
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg(message);
         self.push(due, command, channel.len() + message.len());
@@ -209,17 +210,19 @@ impl Redis {
             .arg(limits.bytes)
             .arg(self.names.channel(topic))
             .arg(FORGET_NODE.as_millis().to_string());
-        self.push(Due::Number(item.number), command, item.payload.len());
+        self.push(PendingReply::Number(item.number), command, item.payload.len());
     }
 }
 
+/// How long Redis remembers which publications a node has stored.
+const FORGET_NODE: Duration = Duration::from_secs(3600);
 /// What a command costs beside its payload, about.
 const ABOUT: usize = 64;
 /// Nothing comes any more.
 const ENDED: &str = "the broker closed the connection";
 
-impl Wire for Redis {
-    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, String>> {
+impl Driver for Redis {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, String>> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
                 return Poll::Ready(Ok(heard));
@@ -264,36 +267,36 @@ impl Wire for Redis {
         self.waiting < BATCH && self.useless.is_none()
     }
 
-    fn begin(&mut self) {
+    fn start(&mut self) {
         self.pushes.begin();
         for channel in [self.names.everybody(), self.names.nodes()] {
             self.names.asked(&channel);
-            self.follow(Due::Subscribed("".into()), "SUBSCRIBE", &channel);
+            self.follow(PendingReply::Subscribed("".into()), "SUBSCRIBE", &channel);
         }
     }
 
     fn subscribe(&mut self, name: &Arc<str>) {
         let (kind, place) = self.names.subscribe(name);
         let verb = if kind == Kind::Pattern { "PSUBSCRIBE" } else { "SUBSCRIBE" };
-        self.follow(Due::Subscribed(name.clone()), verb, &place);
+        self.follow(PendingReply::Subscribed(name.clone()), verb, &place);
     }
 
     fn unsubscribe(&mut self, name: &Arc<str>) {
         let (kind, place) = self.names.unsubscribe(name);
         let verb = if kind == Kind::Pattern { "PUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
-        self.follow(Due::Unsubscribed, verb, &place);
+        self.follow(PendingReply::Unsubscribed, verb, &place);
     }
 
-    fn publish(&mut self, item: &Item) -> Put {
+    fn publish(&mut self, item: &Item) -> SendResult {
         // No node would take it, and this one would lose its connection each time it came back.
         if item.payload.len() > self.largest {
-            return Put::Refused(too_large(item.payload.len(), self.largest));
+            return SendResult::Refused(too_large(item.payload.len(), self.largest));
         }
         match (&item.target, &item.history) {
             (Target::Topic(topic), Some(limits)) => match self.script.clone() {
                 Ok(sha) => self.put_store(topic, item, limits, &sha),
                 Err(error) => {
-                    return Put::Refused(format!("Redis refuses the script for histories: {error}"));
+                    return SendResult::Refused(format!("Redis refuses the script for histories: {error}"));
                 }
             },
             (target, _) => {
@@ -302,21 +305,21 @@ impl Wire for Redis {
                     Target::Everybody => self.names.everybody(),
                 };
                 let message = envelope::seal(self.node, item.number, item.binary, &item.payload);
-                self.put(Due::Number(item.number), &channel, &message);
+                self.put(PendingReply::Number(item.number), &channel, &message);
             }
         }
-        Put::Sent
+        SendResult::Sent
     }
 
     fn control(&mut self, payload: &[u8]) {
-        self.put(Due::Control, &self.names.nodes(), &envelope::seal(self.node, 0, true, payload));
+        self.put(PendingReply::Control, &self.names.nodes(), &envelope::seal(self.node, 0, true, payload));
     }
 
-    fn ask(&mut self) {
-        self.push(Due::Asked, redis::cmd("PING"), 0);
+    fn ping(&mut self) {
+        self.push(PendingReply::Pong, redis::cmd("PING"), 0);
     }
 
-    fn known_for(&self, item: &Item) -> Option<Duration> {
+    fn retry_window(&self, item: &Item) -> Option<Duration> {
         // Nodes remember without a limit of time; the key of a node does not.
         item.history.as_ref().map(|_| FORGET_NODE - Duration::from_secs(60))
     }
@@ -351,8 +354,8 @@ mod tests {
         (Redis::new("p*:", 1, String::new(), Err(String::new()), link, pushes, 1 << 20), server)
     }
 
-    async fn hear(redis: &mut Redis) -> Result<Heard, String> {
-        let heard = std::future::poll_fn(|cx| redis.poll_hear(cx));
+    async fn hear(redis: &mut Redis) -> Result<Incoming, String> {
+        let heard = std::future::poll_fn(|cx| redis.poll_incoming(cx));
         timeout(PATIENCE, heard).await.expect("something is said")
     }
 
@@ -369,17 +372,17 @@ mod tests {
         let mut told = Vec::new();
         loop {
             let word = std::future::poll_fn(|cx| {
-                let word = redis.poll_hear(cx);
+                let word = redis.poll_incoming(cx);
                 // It answers when all was asked.
                 let asked = redis.sent.len() == answers.len() && !said.is_empty();
-                if word.is_pending() && asked { Poll::Ready(Ok(Heard::Nothing)) } else { word }
+                if word.is_pending() && asked { Poll::Ready(Ok(Incoming::Nothing)) } else { word }
             });
             match timeout(PATIENCE, word).await.expect("something is said") {
-                Ok(Heard::Nothing) => {
+                Ok(Incoming::Nothing) => {
                     server.write_all(std::mem::take(&mut said).as_bytes()).await.expect("it listens");
                 }
-                Ok(Heard::Done(number)) => told.push(format!("{number} done")),
-                Ok(Heard::Refused { number, .. }) => told.push(format!("{number} refused")),
+                Ok(Incoming::Confirmed(number)) => told.push(format!("{number} done")),
+                Ok(Incoming::Refused { number, .. }) => told.push(format!("{number} refused")),
                 Ok(other) => panic!("{other:?}"),
                 Err(reason) => {
                     told.push(reason);
@@ -403,14 +406,14 @@ mod tests {
     async fn what_is_not_the_protocol_ends_the_connection() {
         for nonsense in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+PONG\r\n:seven\r\n", ""] {
             let (mut redis, mut server) = redis().await;
-            redis.ask();
+            redis.ping();
             server.write_all(nonsense.as_bytes()).await.expect("it listens");
             if nonsense.is_empty() {
                 drop(server);
             }
             loop {
                 match hear(&mut redis).await {
-                    Ok(heard) => assert!(matches!(heard, Heard::Alive | Heard::Nothing), "{heard:?}"),
+                    Ok(heard) => assert!(matches!(heard, Incoming::Alive | Incoming::Nothing), "{heard:?}"),
                     Err(reason) => {
                         let known = ["the server does not speak", "the connection broke: ", ENDED];
                         assert!(known.iter().any(|start| reason.starts_with(start)), "{reason}");

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::link::text;
+use crate::broker::driver::Incoming;
 use crate::broker::envelope;
-use crate::broker::wire::Heard;
 use crate::patterns::{Kind, kind};
 
 /// Those of one application, and what is subscribed to on a connection.
@@ -61,14 +61,14 @@ impl Names {
     }
 
     /// The server has confirmed a subscription.
-    fn confirmed(&mut self, place: Option<&Value>) -> Result<Heard, String> {
+    fn confirmed(&mut self, place: Option<&Value>) -> Result<Incoming, String> {
         // The library keeps no other type.
         let bytes = if let Some(Value::BulkString(place)) = place { place.len() } else { 0 };
         match self.unconfirmed.checked_sub(bytes.max(1)) {
             Some(rest) => self.unconfirmed = rest,
             None => return Err("the server confirms subscriptions that were not asked for".to_owned()),
         }
-        Ok(Heard::Nothing)
+        Ok(Incoming::Nothing)
     }
 
     /// The opposite.
@@ -117,7 +117,7 @@ impl Names {
     }
 
     /// Reads a message or a confirmation; an error ends the connection.
-    pub(super) fn pushed(&mut self, PushInfo { kind, data }: PushInfo) -> Result<Heard, String> {
+    pub(super) fn pushed(&mut self, PushInfo { kind, data }: PushInfo) -> Result<Incoming, String> {
         if matches!(kind, PushKind::Subscribe | PushKind::PSubscribe | PushKind::SSubscribe) {
             return self.confirmed(data.first());
         }
@@ -126,17 +126,17 @@ impl Names {
             (PushKind::Message, [channel, payload]) => {
                 let body = envelope::open(payload.clone());
                 if channel[..] == self.everybody() {
-                    return Ok(Heard::Broadcast(body));
+                    return Ok(Incoming::Broadcast(body));
                 }
                 if channel[..] == self.nodes() {
-                    return Ok(Heard::Control(body));
+                    return Ok(Incoming::Control(body));
                 }
                 if self.leaving.contains_key(&(Kind::Exact, channel.to_vec())) {
-                    return Ok(Heard::Nothing);
+                    return Ok(Incoming::Nothing);
                 }
                 let topic = self.topic(channel);
                 let via = topic.as_deref().unwrap_or_default().into();
-                Heard::Message { via, topic, body }
+                Incoming::Message { via, topic, body }
             }
             (PushKind::PMessage, [glob, channel, payload]) => {
                 // What is for everybody or for nodes was subscribed to by name.
@@ -145,25 +145,25 @@ impl Names {
                 match self.patterns.get(&glob[..]).cloned() {
                     Some(via) if !other && !leaving => {
                         let topic = self.topic(channel);
-                        Heard::Message { via, topic, body: envelope::open(payload.clone()) }
+                        Incoming::Message { via, topic, body: envelope::open(payload.clone()) }
                     }
-                    _ => Heard::Nothing,
+                    _ => Incoming::Nothing,
                 }
             }
             (PushKind::Unsubscribe, [channel, ..]) => self.has_left((Kind::Exact, channel.to_vec())),
             (PushKind::PUnsubscribe, [glob, ..]) => self.has_left((Kind::Pattern, glob.to_vec())),
-            _ => Heard::Nothing,
+            _ => Incoming::Nothing,
         })
     }
 
-    fn has_left(&mut self, name: (Kind, Vec<u8>)) -> Heard {
+    fn has_left(&mut self, name: (Kind, Vec<u8>)) -> Incoming {
         if let Some(count) = self.leaving.get_mut(&name) {
             *count -= 1;
             if *count == 0 {
                 self.leaving.remove(&name);
             }
         }
-        Heard::Nothing
+        Incoming::Nothing
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
                     data.remove(0);
                 }
                 let data = data.into_iter().map(|part| Value::BulkString(part.to_vec())).collect();
-                matches!(names.pushed(PushInfo { kind, data }), Ok(Heard::Message { .. }))
+                matches!(names.pushed(PushInfo { kind, data }), Ok(Incoming::Message { .. }))
             };
             let (on, off) = match kind {
                 Kind::Pattern => (PushKind::PSubscribe, PushKind::PUnsubscribe),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::bounds::Bounds;
 use super::link::{Link, start, text};
 use super::script;
-use crate::broker::History;
+use crate::broker::config::History;
 use crate::broker::envelope::Body;
-use crate::broker::replay::{Entry, Replay};
+use crate::broker::replay::{Replay, ReplayEntry};
 use crate::broker::url::{BrokerUrl, Place};
 
 /// What remains of a topic with history when nothing is published to it any more: as long as its
@@ -78,7 +78,7 @@ pub(super) fn replay_of(answer: Value) -> Option<Replay> {
         let [_, payload, _, binary, ..]: [Value; 6] = list(fields)?;
         let binary = text(binary)? == "1";
         let body = Body { payload: text(payload)?, binary, ..Body::default() }.checked();
-        Some(Entry { position: string(id)?, payload: body.payload, binary: body.binary })
+        Some(ReplayEntry { position: string(id)?, payload: body.payload, binary: body.binary })
     };
     let [Value::Int(complete), position, Value::Array(entries)] = list(answer)? else { return None };
     Some(Replay {

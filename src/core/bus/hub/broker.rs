@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Hub;
+use crate::broker::FromBroker;
 use crate::bus::history::{limits_of, stamped};
-use crate::bus::seam::FromBroker;
 use crate::bus::sequence::{Positioned, Turn};
 use crate::bus::upstream::{Answer, Question};
 use crate::bus::wire::Down;

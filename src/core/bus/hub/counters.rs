@@ -47,7 +47,7 @@ impl Hub {
         stats.history_topics = topics as u64;
         stats.history_bytes = bytes as u64;
         if let Some(broker) = &self.broker {
-            let counts = broker.upstream.counts();
+            let counts = broker.upstream.stats();
             stats.broker_connected = matches!(broker.state, Some((true, _))).into();
             stats.broker_published = counts.published;
             stats.broker_received = counts.received;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Hub;
+use crate::broker::{QueueFull, Replay, ReplayEntry};
 use crate::bus::history::{limits_of, stamped};
-use crate::bus::seam::{QueueFull, Replay};
 use crate::bus::sequence::Positioned;
 use crate::bus::upstream::Question;
 use crate::bus::wire::Down;
@@ -113,7 +113,7 @@ impl Hub {
     pub(super) fn resumed(&mut self, link: u32, ticket: u64, topic: &str, replay: &Replay) {
         let with_broker = self.broker.is_some();
         let limits = limits_of(&self.config.history, topic).cloned();
-        for (position, payload, binary) in &replay.entries {
+        for ReplayEntry { position, payload, binary } in &replay.entries {
             // In memory they are stamped already.
             let payload = match &limits {
                 Some(limits) if with_broker => stamped(limits, payload, *binary, position),

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::{BACK_OFF, GREETING};
+use super::{GREETING, SHORTEST_PAUSE};
 use crate::bus::HubConfig;
 use crate::bus::hub::{fingerprint, random};
 use crate::bus::pipe::Pipe;
-use crate::bus::seam;
 use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::error::{BusError, StartError};
@@ -64,7 +63,7 @@ impl Joined {
     /// To a hub in this process.
     pub(crate) fn inside(config: &Config) -> Result<Self, StartError> {
         if let Some(broker) = &config.broker {
-            seam::check(broker)?;
+            broker.check().map_err(BusError::from)?;
         }
         let (stream, theirs) = StdStream::pair()?;
         let hub = HubConfig {
@@ -95,7 +94,7 @@ impl Joined {
                 }
                 // It may just be starting.
                 Err(BusError::Unreachable { .. }) if Instant::now() < deadline => {
-                    std::thread::sleep(BACK_OFF.start);
+                    std::thread::sleep(SHORTEST_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
             }

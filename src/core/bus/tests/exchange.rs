@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-use crate::bus::seam::{FromBroker, QueueFull, Replay, Replaying, Upstream};
+use crate::broker::{BrokerClient, FromBroker, QueueFull, Replay, ReplayEntry, Replaying};
 use crate::config::History;
 use crate::patterns::fits;
 
@@ -82,7 +82,7 @@ impl Fake {
     }
 }
 
-impl Upstream for Fake {
+impl BrokerClient for Fake {
     fn interest(&self, name: &str, on: bool) {
         self.with(|exchange| {
             let node = exchange.nodes.get_mut(&self.1).unwrap();
@@ -137,11 +137,20 @@ impl Upstream for Fake {
                     position => position.strip_prefix("f-").and_then(|n| n.parse().ok()),
                 };
                 let Some(after) = after.filter(|n| *n <= log.len()) else {
-                    return Replay { complete: false, entries: Vec::new(), position: newest, failed: false };
+                    return Replay { position: newest, ..Replay::default() };
                 };
                 let missed = log.iter().enumerate().skip(after);
-                let entries = missed.map(|(n, (p, b))| (format!("f-{}", n + 1), p.clone(), *b)).collect();
-                Replay { complete: true, entries, position: newest, failed: false }
+                let entry = |(n, (payload, binary)): (usize, &(Bytes, bool))| ReplayEntry {
+                    position: format!("f-{}", n + 1),
+                    payload: payload.clone(),
+                    binary: *binary,
+                };
+                Replay {
+                    complete: true,
+                    entries: missed.map(entry).collect(),
+                    position: newest,
+                    failed: None,
+                }
             })
         })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::exchange::Fake;
 use super::support::*;
 use super::{Node, pair, subscribed};
-use crate::bus::seam::Upstream;
+use crate::broker::BrokerClient;
 use crate::bus::wire::Down;
 use crate::config::History;
 

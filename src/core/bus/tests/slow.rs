@@ -13,9 +13,9 @@ use tokio::net::UnixStream;
 use super::exchange::Fake;
 use super::support::*;
 use super::{Node, Raw};
+use crate::broker::BrokerClient;
 use crate::bus::hub::Link;
 use crate::bus::pipe::Pipe;
-use crate::bus::seam::Upstream;
 use crate::bus::wire::{Down, Up};
 use crate::config::{BusMember, Config, History};
 

@@ -7,31 +7,31 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use crate::broker::wire::Heard;
+use crate::broker::driver::Incoming;
 
 /// What was heard, by subscription.
 #[derive(Default)]
-pub(super) struct Ears {
+pub(super) struct SubscriptionMerger {
     /// In the order in which they were first heard.
-    ears: Vec<VecDeque<Heard>>,
+    ears: Vec<VecDeque<Incoming>>,
     places: HashMap<u64, usize>,
 }
 
 /// Node and number of a publication that has them.
 type Key = (u64, u64);
 
-fn key(heard: &Heard) -> Option<Key> {
+fn key(heard: &Incoming) -> Option<Key> {
     match heard {
-        Heard::Message { body, .. } | Heard::Broadcast(body) if body.number > 0 => {
+        Incoming::Message { body, .. } | Incoming::Broadcast(body) if body.number > 0 => {
             Some((body.node, body.number))
         }
         _ => None,
     }
 }
 
-impl Ears {
+impl SubscriptionMerger {
     /// By the subscription of this number.
-    pub(super) fn push(&mut self, ear: u64, heard: Heard) {
+    pub(super) fn push(&mut self, ear: u64, heard: Incoming) {
         let next = self.ears.len();
         let place = *self.places.entry(ear).or_insert(next);
         if place == next {
@@ -41,7 +41,7 @@ impl Ears {
     }
 
     /// Appends all of it to `out`.
-    pub(super) fn merge(mut self, out: &mut VecDeque<Heard>) {
+    pub(super) fn merge(mut self, out: &mut VecDeque<Incoming>) {
         if self.ears.len() < 2 {
             return out.extend(self.ears.into_iter().flatten());
         }
@@ -104,20 +104,20 @@ mod tests {
     use super::*;
     use crate::broker::envelope::Body;
 
-    fn message(ear: u64, node: u64, number: u64) -> Heard {
+    fn message(ear: u64, node: u64, number: u64) -> Incoming {
         let body = Body { node, number, ..Body::default() };
-        Heard::Message { via: ear.to_string().into(), topic: None, body }
+        Incoming::Message { via: ear.to_string().into(), topic: None, body }
     }
 
     /// Ear, node and number of each, in the order in which they come out.
     fn merged(said: &[(u64, u64, u64)]) -> Vec<(u64, u64, u64)> {
-        let (mut ears, mut out) = (Ears::default(), VecDeque::new());
+        let (mut ears, mut out) = (SubscriptionMerger::default(), VecDeque::new());
         for (ear, node, number) in said {
             ears.push(*ear, message(*ear, *node, *number));
         }
         ears.merge(&mut out);
         let told = |heard| match heard {
-            Heard::Message { via, body, .. } => (via.parse().unwrap(), body.node, body.number),
+            Incoming::Message { via, body, .. } => (via.parse().unwrap(), body.node, body.number),
             other => panic!("{other:?}"),
         };
         out.into_iter().map(told).collect()

@@ -1,32 +1,34 @@
-//! The driver's end of the queue of events to the host: bounded in events by the channel, and in
-//! bytes here, because the largest message that a broker may send is a thousand times a usual one.
+//! The thread's end of the channel of events to the host. The channel bounds the number of events;
+//! this type bounds their bytes, because the largest message of a broker is a thousand times as long
+//! as a usual one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 
-use super::FromBroker;
+use super::event::FromBroker;
 
-/// Bytes that may wait for the host. A larger event waits until the queue is empty.
+/// Bytes that may wait for the host. A larger event waits until the channel is empty.
 const BYTES: usize = 8 << 20;
 
-/// Holds the only sender, so that the sizes tell what the channel holds.
+/// The only sender in use, so that `sizes` describes what the channel holds.
 #[derive(Debug)]
-pub(super) struct Events<'a> {
+pub(super) struct EventSender<'a> {
     sender: &'a Sender<FromBroker>,
-    /// Sizes of the events in the channel, the oldest first, and perhaps of some that were taken.
+    /// Sizes of the events in the channel, oldest first. Sizes of events that the host has taken stay
+    /// at the front until `surplus` removes them.
     sizes: RefCell<VecDeque<usize>>,
-    /// Their sum.
+    /// Sum of `sizes`.
     bytes: Cell<usize>,
 }
 
-impl<'a> Events<'a> {
+impl<'a> EventSender<'a> {
     pub(super) fn new(sender: &'a Sender<FromBroker>) -> Self {
         Self { sender, sizes: RefCell::default(), bytes: Cell::default() }
     }
 
-    /// Sends, or gives the event back when the queue has no room for it.
+    /// Sends, or returns the event if there is no room for it.
     pub(super) fn try_send(&self, event: FromBroker) -> Result<(), TrySendError<FromBroker>> {
         let size = size(&event);
         if self.surplus(size) > 0 {
@@ -43,7 +45,7 @@ impl<'a> Events<'a> {
         let surplus = self.surplus(size);
         if surplus > 0 {
             let rest = self.sizes.borrow().len() - surplus;
-            // As many are free when the surplus has been taken.
+            // The channel has this many free places once the host has taken the surplus.
             let free = self.sender.reserve_many(self.sender.max_capacity() - rest).await;
             if free.is_err() {
                 return Err(SendError(event));
@@ -64,7 +66,7 @@ impl<'a> Events<'a> {
         self.bytes.set(self.bytes.get() + size);
     }
 
-    /// Number of events that the host must take before there are bytes for one of this size.
+    /// Number of events that the host must take before one of this size fits.
     fn surplus(&self, size: usize) -> usize {
         let mut sizes = self.sizes.borrow_mut();
         let waiting = self.sender.max_capacity() - self.sender.capacity();
@@ -82,7 +84,7 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Bytes that an event holds.
+/// Memory that an event occupies, in bytes.
 fn size(event: &FromBroker) -> usize {
     let held = match event {
         FromBroker::Message { topic, payload, position, previous, .. } => {
@@ -110,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_full_in_bytes_until_the_host_takes_some() {
+    fn events_are_bounded_in_bytes_until_the_host_takes_some() {
         let (sender, mut receiver) = channel(256);
-        let events = Events::new(&sender);
+        let events = EventSender::new(&sender);
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..7 {
             events.try_send(broadcast(1 << 20)).unwrap();
@@ -124,9 +126,9 @@ mod tests {
             receiver.try_recv().unwrap();
             assert!(sending.as_mut().poll(&mut cx).is_ready());
         }
-        // What is small still fits.
+        // A small one still fits.
         events.try_send(broadcast(1 << 10)).unwrap();
-        // One that is larger than the bound goes alone.
+        // One that exceeds the bound by itself waits for an empty channel.
         let mut sending = pin!(events.send(broadcast(2 * BYTES)));
         for _ in 0..8 {
             assert!(sending.as_mut().poll(&mut cx).is_pending());

@@ -33,7 +33,7 @@ pub(super) enum Change {
 
 /// The table of one node.
 #[derive(Debug, Default)]
-pub(super) struct Upstream {
+pub(super) struct Subscriptions {
     active: HashMap<Arc<str>, Subscription>,
     patterns: Patterns,
     next_age: u64,
@@ -51,7 +51,7 @@ struct Subscription {
     younger: usize,
 }
 
-impl Upstream {
+impl Subscriptions {
     /// Somebody here wants these messages. A name that is no topic and no pattern is ignored.
     pub(super) fn want(&mut self, name: &str) -> Option<Change> {
         if let Some(known) = self.active.get_mut(name) {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_oldest_represents() {
-        let mut table = Upstream::default();
+        let mut table = Subscriptions::default();
         assert_eq!(table.want("a.b"), subscribe("a.b"));
         assert_eq!(table.want("a.*"), subscribe("a.*"));
         assert_eq!(table.want("a.*"), None);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_represents_is_kept_while_a_younger_one_overlaps() {
-        let mut table = Upstream::default();
+        let mut table = Subscriptions::default();
         for name in ["a", "*", ">", "b"] {
             table.want(name);
         }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn names_that_come_and_go_beside_a_pattern_are_not_kept() {
-        let mut table = Upstream::default();
+        let mut table = Subscriptions::default();
         table.want("old");
         table.want(">");
         table.unwant("old");
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_the_order_is_the_same_and_the_kept_are_gone() {
-        let mut table = Upstream::default();
+        let mut table = Subscriptions::default();
         for name in ["a", "c", "*", "b"] {
             table.want(name);
         }
@@ -284,7 +284,7 @@ mod tests {
     /// each direction in order.
     #[derive(Default)]
     struct Model {
-        table: Upstream,
+        table: Subscriptions,
         commands: VecDeque<(Change, usize)>,
         /// In the order of the broker's table.
         known: Vec<(Arc<str>, usize)>,
