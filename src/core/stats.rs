@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::handlers::HandlerTimes;
+use crate::handlers::{Handler, HandlerTimes};
 use crate::single::Single;
 
 macro_rules! counters {
@@ -28,6 +28,17 @@ macro_rules! counters {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
 
+            /// A hash of the names behind [`Stats::values`], in order: two processes whose hashes differ
+            /// would misread each other's counters.
+            pub(crate) fn layout() -> u64 {
+                let handlers = Handler::ALL.into_iter().map(Handler::name);
+                let names = [$(stringify!($name),)* "started"].into_iter().chain(handlers);
+                // FNV-1a; a NUL ends each name.
+                names.flat_map(|name| name.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                })
+            }
+
             /// All of it as numbers, for the way to another process.
             pub(crate) fn values(&self) -> Vec<u64> {
                 let mut values = vec![$(self.$name,)* self.started];
@@ -36,7 +47,7 @@ macro_rules! counters {
                 values
             }
 
-            /// From there. What another version does not know is 0.
+            /// Reads what [`Stats::values`] of the same [`Stats::layout`] wrote; missing numbers are 0.
             pub(crate) fn from_values(values: &[u64]) -> Self {
                 let mut from = values.iter().copied();
                 let mut next = || from.next().unwrap_or(0);

@@ -178,8 +178,8 @@ impl Hub {
         let said = Up::decode(frame)?;
         let greeted = self.links.iter().any(|l| l.id == link && l.worker.is_some());
         match said {
-            Up::Hello { version, slot, instance, history } if !greeted => {
-                self.welcome(link, version, Worker { slot, instance }, history);
+            Up::Hello { version, slot, instance, counters, history } if !greeted => {
+                self.welcome(link, version, counters, Worker { slot, instance }, history);
             }
             _ if !greeted => return Err(Malformed),
             Up::Hello { .. } => return Err(Malformed),
@@ -235,11 +235,14 @@ impl Hub {
         }
     }
 
-    fn welcome(&mut self, id: u32, version: u16, worker: Worker, history: &str) {
+    fn welcome(&mut self, id: u32, version: u16, counters: u64, worker: Worker, history: &str) {
         let why = if version != VERSION {
             format!(
                 "it speaks version {version} of the protocol, and the hub {VERSION}; restart the whole server"
             )
+        } else if counters != Stats::layout() {
+            "it has other counters than the hub, so they are of different versions; restart the whole server"
+                .to_owned()
         } else if history != self.history {
             "its topics with history are others than those of the hub; restart the whole server".to_owned()
         } else {

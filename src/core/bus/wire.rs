@@ -11,18 +11,20 @@ pub(crate) use fields::Malformed;
 use fields::{Reader, Writer};
 
 /// Of the protocol. A worker that speaks another one is refused.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// Bytes of a frame beyond those of its payload: four names of the longest kind and numbers.
 pub(crate) const OVERHEAD: usize = 4096;
 
 /// What a worker says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Up<'a> {
-    /// First of all. `instance` is another one for each start of a server.
+    /// The first frame. `instance` differs for each start of a server. `counters` is the
+    /// [`layout`](crate::stats::Stats::layout) of the numbers in `Stats`.
     Hello {
         version: u16,
         slot: u16,
         instance: u64,
+        counters: u64,
         history: &'a str,
     },
     /// `except` is a connection of this worker, or 0. `ticket`, unless it is 0, is of somebody who
@@ -163,10 +165,11 @@ impl Up<'_> {
     pub(crate) fn encode(&self) -> Bytes {
         match *self {
             // A later version may say it differently, but for the kind and the version.
-            Self::Hello { version, slot, instance, history } => Writer::new(1, history.len())
+            Self::Hello { version, slot, instance, counters, history } => Writer::new(1, history.len())
                 .number(version.into())
                 .number(slot.into())
                 .number(instance)
+                .number(counters)
                 .end(history.as_bytes()),
             Self::Publish { topic, payload, binary, except, ticket } => {
                 Writer::new(2, topic.len() + payload.len())
@@ -199,11 +202,11 @@ impl<'a> Up<'a> {
             1 => {
                 let version: u16 = from.small()?;
                 if version != VERSION {
-                    return Ok(Self::Hello { version, slot: 0, instance: 0, history: "" });
+                    return Ok(Self::Hello { version, slot: 0, instance: 0, counters: 0, history: "" });
                 }
-                let (slot, instance) = (from.small()?, from.number()?);
+                let (slot, instance, counters) = (from.small()?, from.number()?, from.number()?);
                 let history = std::str::from_utf8(from.rest()).map_err(|_| Malformed)?;
-                Self::Hello { version, slot, instance, history }
+                Self::Hello { version, slot, instance, counters, history }
             }
             2 => {
                 let (binary, except, ticket) = (from.flag()?, from.number()?, from.number()?);

@@ -14,6 +14,7 @@ use crate::bus::pipe::Pipe;
 use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::error::{BusError, StartError};
+use crate::stats::Stats;
 
 /// A worker as it introduces itself.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Identity {
 
     pub(super) fn hello(&self) -> Bytes {
         let (slot, instance, history) = (self.slot, self.instance, self.history.as_str());
-        Up::Hello { version: VERSION, slot, instance, history }.encode()
+        Up::Hello { version: VERSION, slot, instance, counters: Stats::layout(), history }.encode()
     }
 }
 

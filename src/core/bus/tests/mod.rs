@@ -1,6 +1,7 @@
 //! Nodes that share a broker, which is a fake one here.
 
 mod exchange;
+mod greeting;
 mod history;
 mod presence;
 mod slow;
@@ -24,6 +25,7 @@ use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::event::Interest;
 use crate::server::Server;
+use crate::stats::Stats;
 use crate::support;
 use exchange::{Attached, Exchange, Fake};
 use support::*;
@@ -71,12 +73,18 @@ impl Node {
 
     /// A worker of which nobody but the test knows what it reads.
     fn raw(&self, slot: u16) -> Raw {
+        let mut raw = self.stranger();
+        let history = fingerprint(&self.history);
+        let counters = Stats::layout();
+        raw.say(&Up::Hello { version: VERSION, slot, instance: slot.into(), counters, history: &history });
+        raw
+    }
+
+    /// A connection to the hub that has not said hello.
+    fn stranger(&self) -> Raw {
         let stream = StdStream::connect(self.directory.join("hub")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let history = fingerprint(&self.history);
-        let mut raw = Raw(stream);
-        raw.say(&Up::Hello { version: VERSION, slot, instance: slot.into(), history: &history });
-        raw
+        Raw(stream)
     }
 
     fn worker(&self, io_threads: usize) -> (Server, SocketAddr) {

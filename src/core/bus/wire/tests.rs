@@ -4,7 +4,7 @@ use super::*;
 
 fn ups() -> Vec<Up<'static>> {
     vec![
-        Up::Hello { version: VERSION, slot: 3, instance: u64::MAX, history: "a b" },
+        Up::Hello { version: VERSION, slot: 3, instance: u64::MAX, counters: 1, history: "a b" },
         Up::Publish { topic: "room.1", payload: "hé".as_bytes(), binary: false, except: 7, ticket: 5 },
         Up::Broadcast { payload: &[0xff], binary: true },
         Up::Interest { name: "room.*", on: true },
@@ -86,7 +86,8 @@ fn a_length_alone_costs_no_memory() {
 
 #[test]
 fn another_version_is_understood_as_such() {
-    let mut hello = Up::Hello { version: 2, slot: 0, instance: 0, history: "" }.encode().to_vec();
+    let mut hello =
+        Up::Hello { version: 2, slot: 0, instance: 0, counters: 0, history: "" }.encode().to_vec();
     hello.extend(b"something new");
     assert!(matches!(Up::decode(&hello[4..]), Ok(Up::Hello { version: 2, .. })));
 }
