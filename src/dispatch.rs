@@ -24,9 +24,9 @@ use self::notices::write_waiting;
 use crate::callbacks::Hook;
 use crate::lifecycle::{self, StopSignals};
 use crate::server::Server;
-use crate::workers::{self, GRACE, Given, Order, Step, Supervisor};
+use crate::workers::{self, GRACE, Inherited, Order, Step, Supervisor};
 use crate::zend::{Owned, Result, flush_output, handle_interrupt, interrupted, resume_bailout, throw_exit};
-use crate::{errors, log};
+use crate::{errors, logger};
 
 /// Events dispatched before timers, signals and the flush have their turn.
 const BATCH: usize = 128;
@@ -97,7 +97,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
 
 /// `Server::run()` of a master: returns when all has ended, or, with what it needs, in a worker
 /// that was forked here.
-pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
+pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Inherited>> {
     let server = object.get();
     let result = pump(server, || {
         announce(object, Hook::Start)?;
@@ -108,7 +108,7 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Given>> {
             write_waiting(server)?;
             match step {
                 Step::Over => {
-                    server.note(log::master_stopped);
+                    server.note(logger::master_stopped);
                     return write_waiting(server).map(|()| None);
                 }
                 Step::Wait => {

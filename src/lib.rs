@@ -19,7 +19,7 @@
 //! response.rs  response_stream.rs
 //! link.rs                         the one reference to the running core
 //! options.rs  lifecycle.rs        all settings; signals and limits of the process
-//! compression.rs  history.rs  tls.rs  listen.rs  log.rs  settings.rs
+//! compression.rs  history.rs  tls.rs  listen.rs  logger.rs  settings.rs
 //! args.rs                         reads the arguments of classes that hold settings
 //! errors.rs                       the exceptions, and which error of the core becomes which
 //! convert.rs  callbacks.rs  timers.rs  by_id.rs  info.rs
@@ -44,7 +44,7 @@ mod info;
 mod lifecycle;
 mod link;
 mod listen;
-mod log;
+mod logger;
 mod options;
 mod presence;
 mod publisher;

@@ -14,7 +14,7 @@ use crate::compression::compression;
 use crate::errors::invalid_option;
 use crate::history::history;
 use crate::listen::{is_token, socket_path};
-use crate::log::{self, logger};
+use crate::logger::{self, logger};
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::zend::{
@@ -314,5 +314,5 @@ pub(crate) fn settings(options: Option<&Owned<Options>>) -> Settings {
 /// The logger among them, to be called for each line.
 pub(crate) fn logger_of(options: &Owned<Options>) -> Option<Callback> {
     let number = options.get().config.get()?.logger?;
-    log::resolve(&options.prop(number))
+    logger::resolve(&options.prop(number))
 }

@@ -4,7 +4,7 @@ use crate::callbacks::Hook;
 use crate::dispatch;
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
-use crate::log;
+use crate::logger;
 use crate::server::Server;
 use crate::workers::{self, Role};
 use crate::zend::{Call, Owned, Result, throw_exit};
@@ -44,7 +44,7 @@ fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
     }
     let setup = server.setup()?;
     let supervisor = workers::master(&setup.listen, &setup.settings, workers)?;
-    server.note(|| log::master_started(supervisor.urls(), workers));
+    server.note(|| logger::master_started(supervisor.urls(), workers));
     drop(server.master.replace(Some(supervisor)));
     let born = dispatch::supervise(object);
     // No PHP code runs from here on.

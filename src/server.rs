@@ -20,7 +20,7 @@ use crate::zend::{
     ClassCell, Gc, Native, Owned, Result, SEND_QUEUE, throw_error, trim_heap, watch_forks,
     with_signals_blocked,
 };
-use crate::{errors, lifecycle, log};
+use crate::{errors, lifecycle, logger};
 
 static SERVER: ClassCell = ClassCell::new();
 
@@ -32,7 +32,7 @@ pub(crate) struct Server {
     pub(crate) link: Rc<Link>,
     pub(crate) callbacks: Callbacks,
     /// Lines for the logger.
-    pub(crate) log: log::Waiting,
+    pub(crate) log: logger::Waiting,
     pub(crate) timers: Timers,
     /// Those between onOpen and onClose, by number.
     pub(crate) connections: RefCell<ById<Owned<Connection>>>,
@@ -143,7 +143,7 @@ impl Server {
         let describe = wants_lines.then(|| config.clone());
         let core = with_signals_blocked(|| Core::start(config, listeners)).map_err(|e| errors::start(&e))?;
         if let Some(config) = describe {
-            self.log.add(log::started(core.addresses(), &config));
+            self.log.add(logger::started(core.addresses(), &config));
         }
         self.started.set(true);
         self.stats.replace(None);
@@ -155,7 +155,7 @@ impl Server {
     /// Begins to stop. Nothing happens if it doesn't run.
     pub(crate) fn stop(&self, grace: Duration) -> Result<()> {
         if self.link.command(|core| core.stop(grace))?.is_some() && !self.stopping.replace(true) {
-            self.note(|| log::stopping(self.connections.borrow().len(), grace, false));
+            self.note(|| logger::stopping(self.connections.borrow().len(), grace, false));
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Server {
     /// A successor goes on with the listening sockets.
     pub(crate) fn hand_over(&self, grace: Duration) {
         if self.link.with(|core| core.give_way(grace)).is_some() && !self.stopping.replace(true) {
-            self.note(|| log::stopping(self.connections.borrow().len(), grace, true));
+            self.note(|| logger::stopping(self.connections.borrow().len(), grace, true));
         }
     }
 

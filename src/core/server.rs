@@ -257,7 +257,7 @@ impl Server {
                     Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                     Event::Unpublished { .. } => {
                         if let Some(port) = &self.state.bus {
-                            port.complained();
+                            port.loss_reported();
                         }
                     }
                     _ => {}

@@ -6,7 +6,7 @@ use sprocket_core::notices::Line;
 
 use super::invoke::{pump, settle, tell};
 use crate::callbacks::Hook;
-use crate::log;
+use crate::logger;
 use crate::request::Request;
 use crate::server::Server;
 use crate::workers;
@@ -15,7 +15,7 @@ use crate::zend::{Result, resume_bailout, text};
 /// Calls the logger.
 pub(super) fn write(server: &Server, line: Line) -> Result<()> {
     let worker = server.setup()?.settings.workers.and(server.number.get());
-    let arguments = log::arguments(&line, worker);
+    let arguments = logger::arguments(&line, worker);
     drop(line);
     tell(server, Hook::Log, arguments)
 }

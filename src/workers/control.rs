@@ -1,5 +1,5 @@
-//! What master and worker tell each other, over a pair of sockets that each worker has. Its end is
-//! how they notice that the other one is gone.
+//! Messages between the master and a worker, over a socket pair that each worker has. End of file
+//! on it means that the other process is gone.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,22 +7,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// One message: a letter, and seconds where it needs them.
+/// A message. On the wire: a letter, then milliseconds as 64 bits, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Word {
-    /// Worker: it accepts connections.
+pub(super) enum ControlMessage {
+    /// Sent by a worker that accepts connections from now on.
     Ready,
-    /// Worker: it has done its share and wants a successor.
+    /// Sent by a worker that has reached `maxRequests` or `maxMemory` and wants a successor.
     Recycle,
-    /// Worker: the script wants the whole server to stop. Master: stop, for good.
+    /// Sent by a worker whose script called `stop()`: the whole server stops. Sent by the master: the
+    /// worker stops. The duration is the grace period of its connections.
     Stop(Duration),
-    /// Master: a successor is there. Stop, and let in who has connected already.
+    /// Sent by the master to a worker that has a successor: it accepts what has connected already,
+    /// then stops.
     HandOver(Duration),
 }
 
 const BYTES: usize = 9;
 
-impl Word {
+impl ControlMessage {
     fn encode(self) -> [u8; BYTES] {
         let (letter, time) = match self {
             Self::Ready => (b'r', Duration::ZERO),
@@ -35,7 +37,7 @@ impl Word {
         bytes
     }
 
-    /// `None`: a newer version says something that this one does not know.
+    /// `None` for a letter that this version does not know.
     fn decode(bytes: [u8; BYTES]) -> Option<Self> {
         let [letter, time @ ..] = bytes;
         let time = Duration::from_millis(u64::from_le_bytes(time));
@@ -49,7 +51,7 @@ impl Word {
     }
 }
 
-/// One end. Never blocks.
+/// One end of the socket pair. Never blocks.
 #[derive(Debug)]
 pub(super) struct Control {
     stream: UnixStream,
@@ -71,22 +73,22 @@ impl Control {
         Ok(Self { stream, input: RefCell::default() })
     }
 
-    /// The descriptor once more, for another thread to wait for.
+    /// Duplicates the descriptor, so that another thread can poll it.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
     }
 
-    /// An error means that the other side is gone, which is noticed elsewhere; what is said is far
-    /// too little to fill the socket.
-    pub(super) fn say(&self, word: Word) {
-        let _ = (&self.stream).write_all(&word.encode());
+    /// Sends a message. Errors are ignored: either the other process is gone, which `receive` reports,
+    /// or the socket is full, which the few messages of a worker cannot cause.
+    pub(super) fn send(&self, message: ControlMessage) {
+        let _ = (&self.stream).write_all(&message.encode());
     }
 
-    /// What has been said, and whether the other side is still there.
-    pub(super) fn hear(&self) -> (Vec<Word>, bool) {
+    /// Reads the messages that have arrived, and whether the other process is still alive.
+    pub(super) fn receive(&self) -> (Vec<ControlMessage>, bool) {
         let mut input = self.input.borrow_mut();
         let mut chunk = [0; 16 * BYTES];
-        let there = loop {
+        let peer_alive = loop {
             match (&self.stream).read(&mut chunk) {
                 Ok(0) => break false,
                 Ok(n) => input.extend_from_slice(&chunk[..n]),
@@ -95,10 +97,12 @@ impl Control {
             }
         };
         let whole = input.len() / BYTES * BYTES;
-        let words = input[..whole].chunks_exact(BYTES).filter_map(|w| Word::decode(w.try_into().ok()?));
-        let words = words.collect();
+        let messages = input[..whole]
+            .chunks_exact(BYTES)
+            .filter_map(|bytes| ControlMessage::decode(bytes.try_into().ok()?))
+            .collect();
         input.drain(..whole);
-        (words, there)
+        (messages, peer_alive)
     }
 }
 

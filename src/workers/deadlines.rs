@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// Time that workers have to end their connections: the default of `Server::stop()`.
+/// Grace period for a worker's connections to close: the default of `Server::stop()`.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-/// Beyond the grace period: what a callback may take that is running, and the end of the script.
+/// Time beyond the grace period for a callback that is running, and for the end of the script.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// The same where there is no grace.
+/// The same with a grace period of zero.
 pub(super) const NO_PATIENCE: Duration = Duration::from_millis(500);
-/// The same for a worker that has a successor: nobody waits for it.
+/// The same for a worker that has a successor. It is long, because nothing waits for that worker.
 pub(super) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(25);
-/// For the hub to end, once all workers have.
+/// Time for the hub to end once all workers have ended.
 pub(super) const HUB_PATIENCE: Duration = Duration::from_secs(2);
-/// From the start of a successor until it accepts connections.
+/// Time from the start of a successor until it must accept connections.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);

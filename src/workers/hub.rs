@@ -7,26 +7,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sprocket_core::bus::{self, HubConfig};
 use sprocket_core::notices::Level;
 
-use super::home::Home;
-use super::origin;
-use super::say::report;
+use super::log::report;
+use super::reexec;
+use super::runtime_dir::RuntimeDir;
 use crate::zend::{self, SignalsBlocked};
 
-/// Body of the process that was forked for it. No PHP code runs in it, neither now nor at its end:
-/// destructors and shutdown functions are the master's.
+/// Runs the hub in the process that was forked for it. No PHP code runs here, not even at the end:
+/// destructors and shutdown functions belong to the master.
 pub(super) fn serve(
     config: HubConfig,
-    home: &Home,
+    runtime_dir: &RuntimeDir,
     master: u32,
     quit: OwnedFd,
     blocked: SignalsBlocked,
 ) -> ! {
     zend::ignore_signals();
     zend::detach_input();
-    zend::close_all_but(&[home.listener(), quit.as_raw_fd()]);
+    zend::close_all_but(&[runtime_dir.listener(), quit.as_raw_fd()]);
     drop(blocked);
     let served = catch_unwind(AssertUnwindSafe(|| {
-        let listener = home.share().map(UnixListener::from);
+        let listener = runtime_dir.share().map(UnixListener::from);
         listener.and_then(|listener| bus::serve_blocking(config, listener, quit))
     }));
     let status = match served {
@@ -35,11 +35,11 @@ pub(super) fn serve(
             report(Level::Error, "hub.ended", format!("the hub cannot serve: {error}"));
             1
         }
-        // The panic has said why.
+        // The panic handler has printed the reason.
         Err(_) => 101,
     };
-    if origin::parent() != master as i32 {
-        home.remove();
+    if reexec::parent() != master as i32 {
+        runtime_dir.remove();
     }
     zend::exit_now(status)
 }

@@ -1,4 +1,4 @@
-//! Several processes that serve the same addresses: the tree of master, hub and workers.
+//! Servers with workers: several processes that serve the same addresses.
 //!
 //! ```text
 //! master: the script's process, supervises
@@ -7,18 +7,18 @@
 //!  └─ worker 2 …
 //! ```
 //!
-//! Workers of the first generation are forks of the master; those of later ones are new PHP
-//! processes that run the script from its top, and become workers when it calls `run()`.
+//! Workers of the first generation are forks of the master. Later ones are new PHP processes: each
+//! runs the script from its top and becomes a worker when the script calls `run()`.
 
 mod control;
 mod deadlines;
-mod home;
 mod hub;
+mod log;
 mod node;
-mod origin;
+mod reexec;
 mod reload;
 mod role;
-mod say;
+mod runtime_dir;
 mod slot;
 mod spawn;
 mod supervisor;
@@ -28,16 +28,16 @@ use sprocket_core::bus::HubConfig;
 use sprocket_core::{ForkError, OpenListener, OpenPublishSocket};
 
 pub(crate) use self::deadlines::GRACE;
+pub(crate) use self::log::{gather_lines, next_line};
 pub(crate) use self::node::{Step, Supervisor};
-pub(crate) use self::origin::remember;
-pub(crate) use self::role::{Given, Order, Role};
-pub(crate) use self::say::{gather_lines, next_line};
+pub(crate) use self::reexec::remember;
+pub(crate) use self::role::{Inherited, Order, Role};
 use crate::errors;
 use crate::listen::Listen;
 use crate::settings::Settings;
 use crate::zend::{self, Result};
 
-/// Opens the sockets and prepares all that a master needs. Throws if that can't be done here.
+/// Opens the sockets and returns the state of a master. Throws where workers cannot be forked.
 pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Result<Supervisor> {
     if !zend::is_main_thread() {
         return Err(errors::state("run() with workers forks, which only the main thread of PHP may do"));
@@ -69,7 +69,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
     Ok(Supervisor::new(plan))
 }
 
-/// How many processes `workers` stands for.
+/// Resolves the option `workers`: 0 stands for one process a core.
 pub(crate) fn count(workers: u16) -> u16 {
     match workers {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u16),
@@ -77,7 +77,7 @@ pub(crate) fn count(workers: u16) -> u16 {
     }
 }
 
-/// Throws where the server's master is the parent of this process.
+/// Throws if another process, which forked this one, is the server's master.
 pub(crate) fn check_owner(supervisor: &Supervisor) -> Result<()> {
     let here = std::process::id();
     if supervisor.owner() == here {

@@ -1,4 +1,4 @@
-//! What the master knows of its node: the processes, and what is under way with them.
+//! The master's state: the processes of its node, and reloads and replacements in progress.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,22 +7,22 @@ use std::time::Instant;
 use sprocket_core::bus::HubConfig;
 use sprocket_core::{OpenListener, OpenPublishSocket};
 
-use super::home::Home;
+use super::runtime_dir::RuntimeDir;
 use super::slot::{Attempts, Pauses, Process, Slot, Worker};
 use crate::lifecycle::MasterSignals;
 
-/// What is to be done next.
+/// What the caller of [`Supervisor::step`] does next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {
-    /// Have [`Supervisor::spawn`] called, after output was flushed.
+    /// Flush output, then call [`Supervisor::spawn`].
     Spawn(Spawn),
-    /// Nothing: [`Supervisor::wait`].
+    /// Call [`Supervisor::wait`].
     Wait,
-    /// All has ended.
+    /// All processes have ended.
     Over,
 }
 
-/// A process that is to be started.
+/// A process to start. Workers and successors have the number of their slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Spawn {
     Hub,
@@ -30,39 +30,41 @@ pub(crate) enum Spawn {
     Successor(u16),
 }
 
-/// What a node is made of.
+/// What a node consists of.
 pub(crate) struct Plan {
     pub(crate) workers: u16,
     pub(crate) hub: HubConfig,
-    /// Addresses as the script gave them, and for each of its sockets those of the slots.
+    /// Addresses as the script gave them. Each has one or more sockets; each of these is a list with
+    /// one entry for all slots, or one for each slot.
     pub(crate) listen: Vec<(String, Vec<Vec<OpenListener>>)>,
     pub(crate) publish: Option<OpenPublishSocket>,
-    /// Of the script, if it has one.
+    /// Path of the script, if it is a file.
     pub(crate) script: Option<String>,
 }
 
-/// The master's state. Dropping it ends what it has started; in a fork it only closes descriptors.
+/// The master's state. Dropping it ends the processes that it started; in a fork, dropping it only
+/// closes descriptors.
 pub(crate) struct Supervisor {
     pub(super) owner: u32,
     pub(super) signals: MasterSignals,
     pub(super) plan: Plan,
     pub(super) addresses: Vec<String>,
-    /// From [`Supervisor::settle`] on.
-    pub(super) home: Option<Home>,
+    /// `None` until [`Supervisor::settle`].
+    pub(super) runtime_dir: Option<RuntimeDir>,
     pub(super) hub: Option<Hub>,
     pub(super) hub_due: Instant,
     pub(super) hub_pauses: Pauses,
     pub(super) hub_attempts: Attempts,
     pub(super) slots: Vec<Slot>,
-    /// They have a successor and end their connections.
+    /// Workers that have a successor and are closing their connections.
     pub(super) leaving: Vec<Worker>,
-    /// The slot whose successor is being started, and the generation of that.
+    /// The slot whose successor is being started, and the successor's generation.
     pub(super) replacing: Option<(u16, u32)>,
     pub(super) reload: Option<Reload>,
-    /// The last generation that was begun.
+    /// The latest generation that was started.
     pub(super) generation: u32,
     pub(super) stopping: bool,
-    /// A worker was ready at least once.
+    /// Whether a worker was ready at least once.
     pub(super) proven: bool,
     pub(super) failed_starts: u32,
     pub(super) failure: Option<String>,
@@ -70,15 +72,15 @@ pub(crate) struct Supervisor {
 
 pub(super) struct Hub {
     pub(super) process: Process,
-    /// Held open: its end tells the hub to end.
+    /// The hub ends when this is closed.
     pub(super) quit: Option<std::io::PipeWriter>,
 }
 
-/// A reload that is going on.
+/// A reload in progress.
 pub(super) struct Reload {
     pub(super) generation: u32,
     pub(super) left: VecDeque<u16>,
-    /// Somebody has asked for another one meanwhile.
+    /// Whether another reload was requested meanwhile.
     pub(super) again: bool,
 }
 
@@ -99,7 +101,7 @@ impl Supervisor {
             owner: std::process::id(),
             signals: MasterSignals::take(),
             addresses: plan.listen.iter().map(|(text, _)| text.clone()).collect(),
-            home: None,
+            runtime_dir: None,
             hub: None,
             hub_due: now,
             hub_pauses: Pauses::default(),

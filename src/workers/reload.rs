@@ -1,14 +1,14 @@
-//! Reloads: each worker gets a successor that runs the code that is on disk now.
+//! Reloads: each worker is replaced by a successor that runs the code now on disk.
 
 use std::time::Instant;
 
 use sprocket_core::notices::Level;
 
-use super::control::Word;
+use super::control::ControlMessage;
 use super::deadlines::{GRACE, HAND_OVER_PATIENCE, READY_LIMIT};
+use super::log::report;
 use super::node::{Reload, Supervisor};
-use super::origin;
-use super::say::report;
+use super::reexec;
 use super::slot::{End, Worker};
 
 impl Supervisor {
@@ -17,7 +17,7 @@ impl Supervisor {
             reload.again = true;
             return;
         }
-        if let Some(why) = origin::obstacle(self.plan.script.as_deref()) {
+        if let Some(why) = reexec::obstacle(self.plan.script.as_deref()) {
             let message = format!("reload refused, because {why}; restart the server instead");
             report(Level::Error, "reload.refused", message);
             return;
@@ -30,7 +30,7 @@ impl Supervisor {
         );
         let left = (0..self.plan.workers).collect();
         self.reload = Some(Reload { generation: self.generation, left, again: false });
-        // A successor on its way would run the old code.
+        // A successor that is starting would run the old code.
         if let Some((slot, _)) = self.replacing.take()
             && let Some(successor) = self.slots[usize::from(slot)].successor.take()
         {
@@ -39,7 +39,7 @@ impl Supervisor {
         }
     }
 
-    /// A successor that is ready takes the place.
+    /// Puts a successor that is ready into its slot and drains the worker before it.
     pub(super) fn succeed(&mut self, number: u16, now: Instant) {
         let slot = &mut self.slots[usize::from(number)];
         let Some(mut successor) = slot.successor.take_if(|s| s.ready) else { return };
@@ -47,8 +47,8 @@ impl Supervisor {
         slot.generation = successor.generation;
         let before = slot.worker.replace(successor);
         if let Some(mut worker) = before {
-            worker.control.say(Word::HandOver(GRACE));
-            worker.process.go_on();
+            worker.control.send(ControlMessage::HandOver(GRACE));
+            worker.process.resume();
             worker.process.kill_at(now + GRACE + HAND_OVER_PATIENCE);
             self.leaving.push(worker);
         }
@@ -72,7 +72,7 @@ impl Supervisor {
         }
         self.replacing = None;
         let late = if worker.process.killed {
-            format!(" (it has to be within {} s)", READY_LIMIT.as_secs())
+            format!(" (the limit is {} s)", READY_LIMIT.as_secs())
         } else {
             String::new()
         };

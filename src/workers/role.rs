@@ -1,4 +1,4 @@
-//! A worker: what it was given, and what it and its master have to say to each other.
+//! A worker process: what it inherits from its master, and the orders that it follows.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use sprocket_core::notices::Level;
 use sprocket_core::{BusMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
 
-use super::control::{Control, Word};
+use super::control::{Control, ControlMessage};
 use super::deadlines::GRACE;
-use super::origin;
-use super::say::report;
+use super::log::report;
+use super::reexec;
 use super::watch::Watch;
 use crate::errors;
 use crate::lifecycle::{self, StopSignals};
@@ -19,49 +19,49 @@ use crate::listen::Listen;
 use crate::settings::Settings;
 use crate::zend::{self, Result, SignalsBlocked};
 
-/// The worker that this process is.
+/// The state of this process as a worker.
 pub(crate) struct Role {
     slot: u16,
     control: Control,
     master: i32,
     hub: PathBuf,
-    /// Of each address, until the server is started.
+    /// Sockets, grouped by address, until the server starts.
     sockets: RefCell<Vec<Vec<OwnedFd>>>,
     publish: RefCell<Option<OwnedFd>>,
     urls: Vec<String>,
-    /// Until the worker has settled: what a fork has taken over, and what keeps its signals back.
+    /// Signal handlers that a fork has inherited, until [`Role::settle`].
     signals: RefCell<Option<StopSignals>>,
     blocked: RefCell<Option<SignalsBlocked>>,
     looked: Cell<u64>,
-    /// It has asked for a successor.
+    /// Whether it has asked for a successor.
     asked: Cell<bool>,
     orphaned: Cell<bool>,
-    /// From [`Role::settle`] on.
+    /// `None` until [`Role::settle`].
     watch: RefCell<Option<Watch>>,
 }
 
-/// What a worker begins with.
-pub(crate) struct Given {
+/// What a worker starts with, inherited from its master.
+pub(crate) struct Inherited {
     pub(super) slot: u16,
     pub(super) control: Control,
     pub(super) master: i32,
     pub(super) hub: PathBuf,
-    /// Of each address.
+    /// Sockets, grouped by address.
     pub(super) sockets: Vec<Vec<OwnedFd>>,
     pub(super) publish: Option<OwnedFd>,
-    /// In a fork: the master's, and signals are blocked.
+    /// The master's signal handlers; in a fork only.
     pub(super) signals: Option<StopSignals>,
     pub(super) blocked: Option<SignalsBlocked>,
 }
 
-/// What the master wants of a worker.
+/// An order for the pump of a worker.
 pub(crate) enum Order {
     Stop(Duration),
     HandOver(Duration),
 }
 
 impl Role {
-    pub(crate) fn new(given: Given, listen: &[Listen]) -> Self {
+    pub(crate) fn new(given: Inherited, listen: &[Listen]) -> Self {
         let each = listen.iter().zip(&given.sockets);
         let each =
             each.flat_map(|(l, sockets)| sockets.iter().map(|s| OpenListener::url_of(s, l.wants_tls())));
@@ -82,9 +82,10 @@ impl Role {
         }
     }
 
-    /// The role that this process was started for, if it was: throws if it can't play it.
+    /// The role for which a master started this process, `None` if it is no worker. Throws if the
+    /// process cannot take that role.
     pub(crate) fn inherited(listen: &[Listen], workers: u16) -> Result<Option<Self>> {
-        let Some(passed) = origin::take_passed() else { return Ok(None) };
+        let Some(passed) = reexec::take_passed() else { return Ok(None) };
         let passed = passed.map_err(|why| errors::worker(&format!("Cannot become a worker: {why}")))?;
         let own: Vec<&str> = listen.iter().map(Listen::text).collect();
         if passed.addresses != own {
@@ -103,22 +104,22 @@ impl Role {
         }
         let control = Control::inherited(passed.control)
             .map_err(|error| errors::worker(&format!("Cannot become a worker: {error}")))?;
-        let origin::Passed { slot, master, hub, sockets, publish, .. } = passed;
-        let given = Given { slot, control, master, hub, sockets, publish, signals: None, blocked: None };
+        let reexec::Passed { slot, master, hub, sockets, publish, .. } = passed;
+        let given = Inherited { slot, control, master, hub, sockets, publish, signals: None, blocked: None };
         Ok(Some(Self::new(given, listen)))
     }
 
-    /// Counted from 1.
+    /// Number of the worker, from 1.
     pub(crate) fn number(&self) -> u16 {
         self.slot + 1
     }
 
-    /// Takes the signals of a worker, and does what a fork has left to do.
+    /// Installs the signal handlers of a worker, and completes what a fork leaves to its child.
     pub(crate) fn settle(&self) -> StopSignals {
         let signals = self.signals.take().unwrap_or_else(StopSignals::take);
         if !zend::signal_has_handler(libc::SIGHUP) {
-            // For the master; a terminal sends it to all of us. If it was ignored before, the engine
-            // does so by a handler, which interrupts what the script waits for.
+            // SIGHUP is for the master, but a terminal sends it to every process. It is set anew even
+            // if it was ignored before: the engine ignores by a handler, which interrupts system calls.
             zend::ignore_signal(libc::SIGHUP);
         }
         zend::detach_input();
@@ -131,7 +132,7 @@ impl Role {
             self.control.share().and_then(|control| Watch::begin(control, self.master, self.number()));
         match watch {
             Ok(watch) => drop(self.watch.replace(Some(watch))),
-            // It serves all the same, and looks at its master between callbacks.
+            // The worker serves without the thread, and checks on its master between callbacks.
             Err(error) => report(
                 Level::Warning,
                 "worker.unwatched",
@@ -141,12 +142,12 @@ impl Role {
         signals
     }
 
-    /// Where the node listens.
+    /// URLs of the node's listeners.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.urls.clone()
     }
 
-    /// The listening sockets that the worker has inherited, for the core. Once.
+    /// Returns the inherited listeners and completes the configuration of the core. Called once.
     pub(crate) fn prepare(&self, listen: &[Listen], config: &mut Config) -> Listeners {
         config.broker = None;
         config.bus = Some(BusMember { path: self.hub.clone(), slot: self.slot });
@@ -155,7 +156,7 @@ impl Role {
             .zip(config.publish_socket.as_ref())
             .map(|(socket, settings)| OpenPublishSocket::inherited(socket, settings));
         if publishers.is_none() {
-            // New code may want one: only a restart can open it for all.
+            // New code may configure a socket that the master never opened: that takes a restart.
             config.publish_socket = None;
         }
         let sockets = self.sockets.take().into_iter();
@@ -166,26 +167,27 @@ impl Role {
         Listeners { clients, publishers }
     }
 
-    /// Connections are accepted; `stopper` ends that when the master is gone.
+    /// Tells the master that connections are accepted. `stopper` stops the server when the master is
+    /// gone.
     pub(crate) fn ready(&self, stopper: Option<Stopper>) {
         if let (Some(watch), Some(stopper)) = (self.watch.borrow().as_ref(), stopper) {
             watch.guard(stopper);
         }
-        self.control.say(Word::Ready);
+        self.control.send(ControlMessage::Ready);
     }
 
-    /// The script wants the whole server to stop.
+    /// Asks the master to stop the whole server.
     pub(crate) fn stop_all(&self, grace: Duration) {
-        self.control.say(Word::Stop(grace));
+        self.control.send(ControlMessage::Stop(grace));
     }
 
-    /// This worker ends, because it cannot serve any more; the master replaces it.
+    /// Logs why this worker cannot serve any more. It ends, and the master replaces it.
     pub(crate) fn broken(&self, why: &str) {
         report(Level::Error, "worker.broken", format!("worker {} ends: {why}", self.number()));
     }
 
-    /// What the master wants, asked now and then. `handled` and `memory` are what was used up so
-    /// far, in the units of the options.
+    /// The master's latest order, read every 40 ms. Asks for a successor if `handled` has reached
+    /// `maxRequests`, or memory `maxMemory`.
     pub(crate) fn order(&self, settings: &Settings, handled: u64) -> Option<Order> {
         /// In ticks of 4 ms.
         const PERIOD: u64 = 10;
@@ -196,10 +198,10 @@ impl Role {
         self.looked.set(tick);
         if !self.asked.get() && is_spent(settings, handled) {
             self.asked.set(true);
-            self.control.say(Word::Recycle);
+            self.control.send(ControlMessage::Recycle);
         }
-        let (words, there) = self.control.hear();
-        if (!there || origin::parent() != self.master) && !self.orphaned.replace(true) {
+        let (messages, master_alive) = self.control.receive();
+        if (!master_alive || reexec::parent() != self.master) && !self.orphaned.replace(true) {
             report(
                 Level::Error,
                 "worker.orphaned",
@@ -207,15 +209,15 @@ impl Role {
             );
             return Some(Order::Stop(GRACE));
         }
-        words.into_iter().rev().find_map(|word| match word {
-            Word::Stop(grace) => Some(Order::Stop(grace)),
-            Word::HandOver(grace) => Some(Order::HandOver(grace)),
-            Word::Ready | Word::Recycle => None,
+        messages.into_iter().rev().find_map(|message| match message {
+            ControlMessage::Stop(grace) => Some(Order::Stop(grace)),
+            ControlMessage::HandOver(grace) => Some(Order::HandOver(grace)),
+            ControlMessage::Ready | ControlMessage::Recycle => None,
         })
     }
 }
 
-/// Whether a worker has done or taken as much as it may.
+/// Whether the worker has reached `maxRequests` or `maxMemory`.
 fn is_spent(settings: &Settings, handled: u64) -> bool {
     (settings.max_requests > 0 && handled >= settings.max_requests)
         || (settings.max_memory > 0 && zend::memory_usage() >= settings.max_memory)

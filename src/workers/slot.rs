@@ -1,4 +1,4 @@
-//! A worker as its master sees it, and the place that it has.
+//! Child processes as the master sees them: a worker, and the slot that it fills.
 
 use std::time::{Duration, Instant};
 
@@ -8,38 +8,39 @@ use sprocket_core::Backoff;
 use super::control::Control;
 use crate::zend::signal_name;
 
-/// Pause before a worker that died is replaced: at first, and at most.
+/// First and longest pause before a worker that died is replaced.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// One that lived so long did not die of its start.
+/// A process that lived this long did not fail to start: pauses begin anew.
 const SOUND: Duration = Duration::from_secs(10);
 
-/// A child process; reaped by [`Process::ended`].
+/// A child process. [`Process::ended`] reaps it.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
     pub(super) since: Instant,
-    /// When it is killed if it has not ended by itself.
+    /// When the process is killed unless it has ended by itself.
     pub(super) kill_at: Option<Instant>,
-    /// That was done.
+    /// Whether it was killed by [`Process::kill_if_due`].
     pub(super) killed: bool,
-    /// The signal that has stopped it, as long as it is stopped; and what was told of that.
+    /// The signal that stopped it, while it is stopped (SIGSTOP and the like).
     stopped: Option<i32>,
-    told: Option<i32>,
+    /// The value of `stopped` at the last [`Process::suspension`].
+    logged: Option<i32>,
 }
 
 impl Process {
     pub(super) fn new(pid: i32) -> Option<Self> {
         let pid = Pid::from_raw(pid)?;
         let since = Instant::now();
-        Some(Self { pid, since, kill_at: None, killed: false, stopped: None, told: None })
+        Some(Self { pid, since, kill_at: None, killed: false, stopped: None, logged: None })
     }
 
     pub(super) fn number(&self) -> i32 {
         self.pid.as_raw_pid()
     }
 
-    /// How it ended, if it has.
+    /// How the process ended, if it has.
     pub(super) fn ended(&mut self) -> Option<End> {
         let changes = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         loop {
@@ -49,25 +50,25 @@ impl Process {
                     Some(end) => return Some(end),
                     None => self.stopped = status.stopping_signal(),
                 },
-                // Somebody else has reaped it: a handler of SIGCHLD in the script.
+                // Another party has reaped it, such as a SIGCHLD handler of the script.
                 Err(_) => return Some(End::Unknown),
             }
         }
     }
 
-    /// Whether it was stopped (SIGSTOP), or goes on after that, in words that follow its name; once.
-    pub(super) fn news(&mut self) -> Option<String> {
-        if std::mem::replace(&mut self.told, self.stopped) == self.stopped {
+    /// Reports once that the process was stopped or continued, in words that follow its name.
+    pub(super) fn suspension(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.logged, self.stopped) == self.stopped {
             return None;
         }
         Some(match self.stopped {
             Some(signal) => format!("was stopped by signal {signal} ({})", signal_name(signal)),
-            None => "goes on".to_owned(),
+            None => "was continued".to_owned(),
         })
     }
 
-    /// Who is stopped can't end.
-    pub(super) fn go_on(&self) {
+    /// Continues the process (SIGCONT): one stopped by a signal cannot exit.
+    pub(super) fn resume(&self) {
         let _ = kill_process(self.pid, Signal::CONT);
     }
 
@@ -75,12 +76,12 @@ impl Process {
         let _ = kill_process(self.pid, Signal::KILL);
     }
 
-    /// An earlier time that was set before stays.
+    /// Sets a deadline for the process; the earlier of two deadlines counts.
     pub(super) fn kill_at(&mut self, when: Instant) {
         self.kill_at = Some(self.kill_at.map_or(when, |earlier| earlier.min(when)));
     }
 
-    /// True: it was killed now.
+    /// Kills the process if its deadline has passed. Returns whether this call killed it.
     pub(super) fn kill_if_due(&mut self, now: Instant) -> bool {
         let due = !self.killed && self.kill_at.is_some_and(|at| at <= now);
         if due {
@@ -100,7 +101,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// `None`: it was stopped or goes on.
+    /// `None` if the process was only stopped or continued.
     fn of(status: WaitStatus) -> Option<Self> {
         let status_of = |n| Self::Status(n);
         status.exit_status().map(status_of).or_else(|| status.terminating_signal().map(Self::Signal))
@@ -117,7 +118,7 @@ impl std::fmt::Display for End {
     }
 }
 
-/// A worker.
+/// A worker process.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) process: Process,
@@ -125,9 +126,9 @@ pub(super) struct Worker {
     pub(super) slot: u16,
     pub(super) generation: u32,
     pub(super) ready: bool,
-    /// It has asked for a successor.
+    /// Whether it has asked for a successor.
     pub(super) recycle: bool,
-    /// It will not say anything any more.
+    /// Whether its end of the control socket is closed.
     pub(super) silent: bool,
 }
 
@@ -142,7 +143,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// The pause after something that `lived` so long.
+    /// The pause that follows a process that lived this long.
     pub(super) fn after(&mut self, lived: Duration) -> Duration {
         if lived >= SOUND {
             self.0.reset();
@@ -151,7 +152,7 @@ impl Pauses {
     }
 }
 
-/// Attempts to start a process that failed, each a while after the one before.
+/// Failed attempts to start a process, and when the next one is due.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     failed: u32,
@@ -160,36 +161,36 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Whether there may be one now.
+    /// Whether an attempt is due.
     pub(super) fn are_due(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
     }
 
-    /// One has failed. True if it is the first, which is to be told.
+    /// Counts a failed attempt. Returns whether it is the first in a row, which is logged.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         self.due = Some(now + self.pauses.after(Duration::ZERO));
         self.failed = self.failed.saturating_add(1);
         self.failed == 1
     }
 
-    /// One has not; returns how many had before.
+    /// Resets after an attempt that succeeded. Returns how many had failed before it.
     pub(super) fn succeeded(&mut self) -> u32 {
         std::mem::take(self).failed
     }
 }
 
-/// The place of one worker after the other.
+/// One of the `workers` places, filled by one worker after another.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) worker: Option<Worker>,
-    /// The next one, not ready yet.
+    /// The worker that will replace it, and is not ready yet.
     pub(super) successor: Option<Worker>,
-    /// When a worker is started, if there is none; or a successor, if one is wanted.
+    /// When the next process may be started: a worker if the slot is empty, else a successor.
     pub(super) due: Instant,
     pub(super) pauses: Pauses,
-    /// To start what is due.
+    /// Attempts to start it.
     pub(super) attempts: Attempts,
-    /// Of the code: 0 is that which the master has read.
+    /// Generation of the code that its worker runs; 0 is the code that the master has read.
     pub(super) generation: u32,
 }
 

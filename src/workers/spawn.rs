@@ -1,4 +1,4 @@
-//! How the processes of a node are started.
+//! Starts the processes of a node.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -9,16 +9,16 @@ use sprocket_core::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
 use super::deadlines::READY_LIMIT;
-use super::home::Home;
 use super::hub;
+use super::log::report;
 use super::node::{Hub, Spawn, Supervisor};
-use super::origin::{Command, Pass};
-use super::role::Given;
-use super::say::report;
+use super::reexec::{Command, Pass};
+use super::role::Inherited;
+use super::runtime_dir::RuntimeDir;
 use super::slot::{Process, Worker};
 use crate::zend::{self, Fork};
 
-/// A process of the node could be started after all.
+/// Event name of a process that was started after failed attempts.
 const STARTED: &str = "process.started";
 
 fn unstarted(slot: u16, error: &std::io::Error) {
@@ -26,8 +26,9 @@ fn unstarted(slot: u16, error: &std::io::Error) {
 }
 
 impl Supervisor {
-    /// Starts a process. What can't be started is tried again after a while, whatever else goes on. `Some`: this is the new one, and what it is.
-    pub(crate) fn spawn(&mut self, what: Spawn) -> Option<Given> {
+    /// Starts a process. A failure is logged, and the attempt repeated with back-off. Returns `Some`
+    /// in the new process, if that is a worker that was forked.
+    pub(crate) fn spawn(&mut self, what: Spawn) -> Option<Inherited> {
         let started = match what {
             Spawn::Hub => self.spawn_hub().map(|()| None),
             Spawn::Worker(slot) => self.spawn_worker(slot, self.slots[usize::from(slot)].generation, false),
@@ -43,18 +44,13 @@ impl Supervisor {
         match started {
             Ok(None) => match attempts.succeeded() {
                 0 => {}
-                1 => report(Level::Notice, STARTED, format!("{what} could be started at the second attempt")),
-                n => report(
-                    Level::Notice,
-                    STARTED,
-                    format!("{what} could be started after {n} attempts that failed"),
-                ),
+                1 => report(Level::Notice, STARTED, format!("{what} was started at the second attempt")),
+                n => report(Level::Notice, STARTED, format!("{what} was started after {n} failed attempts")),
             },
             Ok(given) => return given,
             Err(error) => {
                 if attempts.failed(Instant::now()) {
-                    let message =
-                        format!("{what} cannot be started: {error}; it is tried again until it can");
+                    let message = format!("{what} cannot be started: {error}; attempts continue");
                     report(Level::Error, "process.failed", message);
                 }
             }
@@ -63,7 +59,7 @@ impl Supervisor {
     }
 
     fn spawn_hub(&mut self) -> std::io::Result<()> {
-        let Some(home) = &self.home else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let Some(runtime_dir) = &self.runtime_dir else { return Err(std::io::ErrorKind::NotFound.into()) };
         let (reader, writer) = std::io::pipe()?;
         match zend::fork()? {
             Fork::Parent(pid) => {
@@ -72,7 +68,7 @@ impl Supervisor {
             }
             Fork::Child(blocked) => {
                 drop(writer);
-                hub::serve(self.plan.hub.clone(), home, self.owner, reader.into(), blocked)
+                hub::serve(self.plan.hub.clone(), runtime_dir, self.owner, reader.into(), blocked)
             }
         }
     }
@@ -82,7 +78,7 @@ impl Supervisor {
         number: u16,
         generation: u32,
         successor: bool,
-    ) -> std::io::Result<Option<Given>> {
+    ) -> std::io::Result<Option<Inherited>> {
         let (ours, theirs) = Control::pair()?;
         let command = if generation == 0 { None } else { Command::new(&self.pass(number, &theirs)) };
         let pid = match zend::fork()? {
@@ -126,14 +122,14 @@ impl Supervisor {
     }
 
     fn hub_socket(&self) -> &Path {
-        self.home.as_ref().map_or(Path::new(""), Home::socket)
+        self.runtime_dir.as_ref().map_or(Path::new(""), RuntimeDir::socket)
     }
 
-    /// The sockets of one slot, by address.
+    /// The sockets of one slot, grouped by address.
     fn slot_sockets(&self, number: u16) -> Vec<Vec<&OpenListener>> {
         let mut addresses = Vec::with_capacity(self.plan.listen.len());
         for (_, sockets) in &self.plan.listen {
-            // Some have one for all.
+            // All slots share the socket of an address that has only one.
             addresses.push(sockets.iter().filter_map(|s| s.get(usize::from(number)).or(s.first())).collect());
         }
         addresses
@@ -152,13 +148,14 @@ impl Supervisor {
         }
     }
 
-    /// In the child: takes what a worker needs. The rest is closed when this copy is dropped.
+    /// Takes what a worker needs, in the child of the fork. Dropping this copy of the supervisor
+    /// closes all other descriptors.
     fn become_worker(
         &mut self,
         slot: u16,
         control: Control,
         blocked: zend::SignalsBlocked,
-    ) -> std::io::Result<Given> {
+    ) -> std::io::Result<Inherited> {
         let sockets = self.slot_sockets(slot).into_iter();
         let share = |address: Vec<&OpenListener>| {
             address.into_iter().map(|l| l.as_fd().try_clone_to_owned()).collect()
@@ -168,6 +165,6 @@ impl Supervisor {
         let signals = self.signals.hand_over();
         let hub = self.hub_socket().to_owned();
         let master = self.owner as i32;
-        Ok(Given { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
+        Ok(Inherited { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
     }
 }

@@ -1,7 +1,7 @@
-//! The master of a node: it keeps a hub and a number of workers alive, replaces them one after the
-//! other when it is asked to, and ends them in order.
+//! The master of a node: keeps a hub and a number of workers alive, replaces workers one after
+//! another on a reload, and ends all of them in order.
 //!
-//! It decides step by step, and is told time and again what has happened. Nothing here runs PHP code.
+//! `dispatch::supervise` calls [`Supervisor::step`] in a loop. Nothing here runs PHP code.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -10,41 +10,43 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use sprocket_core::notices::Level;
 
-use super::control::Word;
+use super::control::ControlMessage;
 use super::deadlines::{GRACE, HUB_PATIENCE, NO_PATIENCE, STOP_PATIENCE};
-use super::home::Home;
+use super::log::{line, log, note, of_worker, report};
 use super::node::{Spawn, Step, Supervisor};
-use super::say::{line, note, of_worker, report, say};
+use super::runtime_dir::RuntimeDir;
 use super::slot::{End, Slot, Worker};
 
-/// First attempts in all that may fail, beyond one for each slot, before the start is given up.
+/// Workers that may fail before the first one is ready, beyond one for each slot, until the master
+/// gives up.
 const ATTEMPTS: u32 = 3;
 
 impl Supervisor {
-    /// Makes a place for the hub, as the user that this process is now: the script may just have
-    /// given up its privileges, and workers would not reach what belongs to somebody else.
+    /// Creates the runtime directory. This comes after `onStart`, in which the script may drop its
+    /// privileges: workers could not reach a directory of the former user.
     pub(crate) fn settle(&mut self) -> std::io::Result<()> {
-        self.home = Some(Home::make()?);
+        self.runtime_dir = Some(RuntimeDir::make()?);
         Ok(())
     }
 
-    /// The process that it belongs to.
+    /// Id of the master's process.
     pub(crate) fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// Where the node listens.
+    /// URLs of the node's listeners.
     pub(crate) fn urls(&self) -> Vec<String> {
         let sockets = self.plan.listen.iter().flat_map(|(_, sockets)| sockets);
         sockets.filter_map(|slots| slots.first()).map(|l| l.url().to_owned()).collect()
     }
 
-    /// Why it ended, if nobody wanted it to.
+    /// Why the node ended, unless it was stopped.
     pub(crate) fn failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// Ends all workers, also those that are stopped; what is left after the grace period is cut.
+    /// Begins to end all workers, suspended ones included. Connections left after the grace period
+    /// are cut.
     pub(crate) fn stop(&mut self, grace: Duration) {
         if !std::mem::replace(&mut self.stopping, true) {
             let message =
@@ -55,19 +57,19 @@ impl Supervisor {
         self.replacing = None;
         let patience = if grace.is_zero() { NO_PATIENCE } else { STOP_PATIENCE };
         if let Some(hub) = &self.hub {
-            hub.process.go_on();
+            hub.process.resume();
         }
         let kill_at = Instant::now().checked_add(grace.saturating_add(patience));
         for worker in self.workers_mut() {
-            worker.control.say(Word::Stop(grace));
-            worker.process.go_on();
+            worker.control.send(ControlMessage::Stop(grace));
+            worker.process.resume();
             if let Some(kill_at) = kill_at {
                 worker.process.kill_at(kill_at);
             }
         }
     }
 
-    /// Takes note of what has happened and says what is next.
+    /// Handles signals, messages and ended processes, and returns what to do next.
     pub(crate) fn step(&mut self) -> Step {
         let now = Instant::now();
         self.obey();
@@ -81,7 +83,7 @@ impl Supervisor {
         self.due(now).map_or(Step::Wait, Step::Spawn)
     }
 
-    /// Waits for a word of a worker, the end of one, or a signal, but not longer than `nap`.
+    /// Waits for a message of a worker, the end of one, or a signal, but at most `nap`.
     pub(crate) fn wait(&self, nap: Duration) {
         let mut fds: Vec<PollFd<'_>> = self
             .workers()
@@ -89,7 +91,7 @@ impl Supervisor {
             .map(|worker| PollFd::from_borrowed_fd(worker.control.as_fd(), PollFlags::IN))
             .collect();
         let nap = Timespec { tv_sec: nap.as_secs() as _, tv_nsec: nap.subsec_nanos() as _ };
-        // An interruption is a signal, for which the caller looks.
+        // EINTR means a signal, which the caller handles.
         let _ = poll(&mut fds, Some(&nap));
     }
 
@@ -125,18 +127,18 @@ impl Supervisor {
         let mut ready = Vec::new();
         let mut stop = None;
         for worker in self.workers_mut().filter(|worker| !worker.silent) {
-            let (words, there) = worker.control.hear();
-            worker.silent = !there;
-            for word in words {
-                match word {
-                    Word::Ready => {
+            let (messages, alive) = worker.control.receive();
+            worker.silent = !alive;
+            for message in messages {
+                match message {
+                    ControlMessage::Ready => {
                         worker.ready = true;
                         ready.push(worker.slot);
                         note(|| of_worker(Level::Info, "worker.started", worker, "accepts connections"));
                     }
-                    Word::Recycle => worker.recycle = true,
-                    Word::Stop(grace) => stop = Some(grace),
-                    Word::HandOver(_) => {}
+                    ControlMessage::Recycle => worker.recycle = true,
+                    ControlMessage::Stop(grace) => stop = Some(grace),
+                    ControlMessage::HandOver(_) => {}
                 }
             }
         }
@@ -146,7 +148,7 @@ impl Supervisor {
         {
             self.stop(grace);
         }
-        // Who is ready only now has been told to stop, and is killed in time like the others.
+        // A worker that is ready only now was told to stop, and has the deadline of the others.
         if self.stopping {
             return;
         }
@@ -172,7 +174,7 @@ impl Supervisor {
         }
         self.leaving.retain_mut(|worker| match worker.process.ended() {
             Some(end) => {
-                // The last words: it may have been that which asked for the end of all.
+                // Logged also while all workers end: this one may have requested the stop.
                 let what = format!("{end} while it ended its connections");
                 match end {
                     End::Status(0) => {
@@ -180,7 +182,7 @@ impl Supervisor {
                             of_worker(Level::Info, "worker.drained", worker, "has ended its connections")
                         });
                     }
-                    _ if worker.ready => say(of_worker(Level::Warning, "worker.ended", worker, what)),
+                    _ if worker.ready => log(of_worker(Level::Warning, "worker.ended", worker, what)),
                     _ => {}
                 }
                 false
@@ -197,31 +199,31 @@ impl Supervisor {
             report(Level::Error, "hub.ended", message);
         }
         if !self.stopping {
-            self.tell_who_is_stopped();
+            self.log_suspensions();
         }
     }
 
-    fn tell_who_is_stopped(&mut self) {
+    fn log_suspensions(&mut self) {
         for worker in self.workers_mut() {
-            if let Some(news) = worker.process.news() {
-                say(of_worker(Level::Warning, "worker.suspended", worker, news));
+            if let Some(words) = worker.process.suspension() {
+                log(of_worker(Level::Warning, "worker.suspended", worker, words));
             }
         }
         if let Some(hub) = &mut self.hub
-            && let Some(news) = hub.process.news()
+            && let Some(words) = hub.process.suspension()
         {
             report(
                 Level::Warning,
                 "hub.suspended",
-                format!("the hub (process {}) {news}", hub.process.number()),
+                format!("the hub (process {}) {words}", hub.process.number()),
             );
         }
     }
 
     fn worker_ended(&mut self, worker: &Worker, end: End, now: Instant) {
-        // What it said last was not heard if it ended at once.
-        if let Some(Word::Stop(grace)) =
-            worker.control.hear().0.into_iter().find(|w| matches!(w, Word::Stop(_)))
+        // A worker that ended at once may have left a message unread.
+        if let Some(ControlMessage::Stop(grace)) =
+            worker.control.receive().0.into_iter().find(|w| matches!(w, ControlMessage::Stop(_)))
             && !self.stopping
         {
             self.stop(grace);
@@ -229,7 +231,7 @@ impl Supervisor {
         if self.stopping {
             match end {
                 End::Status(0) => note(|| of_worker(Level::Info, "worker.ended", worker, end)),
-                _ => say(of_worker(Level::Warning, "worker.ended", worker, end)),
+                _ => log(of_worker(Level::Warning, "worker.ended", worker, end)),
             }
             return;
         }
@@ -237,7 +239,7 @@ impl Supervisor {
         let pause = slot.pauses.after(now - worker.process.since);
         slot.due = now + pause;
         let what = format!("{end}; another one is started in {:.1} s", pause.as_secs_f64());
-        say(of_worker(Level::Error, "worker.ended", worker, what));
+        log(of_worker(Level::Error, "worker.ended", worker, what));
         if !worker.ready && !self.proven {
             self.failed_starts += 1;
             if self.failed_starts >= ATTEMPTS + u32::from(self.plan.workers) {
@@ -250,7 +252,7 @@ impl Supervisor {
     fn kill_overdue(&mut self, now: Instant) {
         for worker in self.workers_mut() {
             if worker.process.kill_if_due(now) && worker.ready {
-                say(of_worker(Level::Warning, "worker.killed", worker, "did not end in time and is killed"));
+                log(of_worker(Level::Warning, "worker.killed", worker, "did not end in time and is killed"));
             }
         }
         if let Some(hub) = &mut self.hub {
@@ -273,7 +275,7 @@ impl Supervisor {
         }
     }
 
-    /// Which worker gets a successor next.
+    /// Chooses the worker that gets a successor next.
     fn choose(&mut self, now: Instant) {
         if self.replacing.is_some() {
             return;

@@ -1,9 +1,9 @@
-//! The end of a worker whose master is gone, also while its PHP code hangs.
+//! Ends a worker whose master is gone, even while its PHP code hangs.
 //!
-//! The loop of `run()` looks at the master between callbacks. A callback that hangs keeps it from
-//! that: the worker would go on to accept connections that nobody serves, and keep the port from
-//! the master's successor. So a thread watches the socket to the master, stops the I/O threads when
-//! the master is gone, and ends the process when PHP does not do so in time.
+//! `run()` checks on the master between callbacks. While a callback hangs, the worker would keep
+//! accepting connections that PHP never serves, and occupy the port that a new master needs. So a
+//! thread polls the socket to the master, stops the I/O threads when the master is gone, and ends the
+//! process if PHP does not do so in time.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,23 +17,23 @@ use sprocket_core::Stopper;
 use sprocket_core::notices::Level;
 
 use super::deadlines::{GRACE, STOP_PATIENCE};
-use super::origin;
-use super::say::report;
+use super::log::report;
+use super::reexec;
 use crate::zend;
 
-/// How often to look for another parent process: descriptors of the master may live on in other
-/// processes that it has started.
+/// How often the parent process id is checked. The socket alone does not suffice: other processes
+/// started by the master may have inherited its end.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the thread and the worker share.
+/// State shared by the thread and the worker.
 #[derive(Default)]
 struct Shared {
     stopper: Option<Stopper>,
-    /// The master is gone.
+    /// Whether the master is gone.
     orphaned: bool,
 }
 
-/// The watch of a worker. Dropping it ends the thread.
+/// The watching thread of a worker, ended by dropping this.
 pub(super) struct Watch {
     shared: Arc<Mutex<Shared>>,
     quit: PipeWriter,
@@ -42,7 +42,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `control`, the socket to the master, and the process number of the parent.
+    /// Watches `control`, the socket to the master, and the id of the parent process.
     pub(super) fn begin(control: OwnedFd, master: i32, number: u16) -> io::Result<Self> {
         let (ended, quit) = io::pipe()?;
         let shared = Arc::<Mutex<Shared>>::default();
@@ -59,7 +59,7 @@ impl Watch {
         Ok(Self { shared, quit, thread: Some(thread), owner: std::process::id() })
     }
 
-    /// The server that is stopped when the master is gone, or at once if it is.
+    /// Names the server to stop when the master is gone; stops it at once if the master is gone already.
     pub(super) fn guard(&self, stopper: Stopper) {
         let mut shared = lock(&self.shared);
         if shared.orphaned {
@@ -71,14 +71,14 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // A fork has no such thread, and must not end that of its parent.
+        // A fork does not have the thread, and must not end that of its parent.
         if self.owner != std::process::id() {
             return;
         }
-        // An error means that the thread has ended.
+        // A write fails only if the thread has ended.
         let _ = self.quit.write_all(&[0]);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was reported when it happened.
+            // The panic handler has reported a panic of the thread.
             let _ = thread.join();
         }
     }
@@ -88,16 +88,16 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Until the master is gone: returns when the process must have ended. `None`: the worker has ended
-/// before.
+/// Waits until the master is gone. Returns the time by which the process must have ended, or `None`
+/// if the worker ended first.
 fn await_orphaning(
     control: &OwnedFd,
     ended: &PipeReader,
     master: i32,
     shared: &Mutex<Shared>,
 ) -> Option<Instant> {
-    while origin::parent() == master {
-        // Nothing is asked for but the other end's hang-up: what the master says is for the loop of `run()`.
+    while reexec::parent() == master {
+        // Only the hang-up of the other end is of interest: `run()` reads the messages.
         let mut fds = [
             PollFd::from_borrowed_fd(control.as_fd(), PollFlags::empty()),
             PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
@@ -118,7 +118,7 @@ fn await_orphaning(
     Some(Instant::now() + GRACE + STOP_PATIENCE)
 }
 
-/// Until the worker has ended; ends the process if that takes too long.
+/// Waits until the worker has ended, and ends the process at the deadline.
 fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -128,7 +128,7 @@ fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
             return;
         }
         if left.is_zero() {
-            // PHP can't be interrupted from here. The master would kill the process now.
+            // PHP cannot be interrupted from this thread. A master would kill the process now.
             let message = format!("worker {number} did not end in time after its master and is killed");
             report(Level::Error, "worker.killed", message);
             zend::exit_now(1);
@@ -136,9 +136,9 @@ fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
     }
 }
 
-/// Waits for one of these, but not longer than `most`.
+/// Polls the descriptors, at most for `most`.
 fn wait(fds: &mut [PollFd<'_>], most: Duration) {
     let most = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
-    // After an error none of them has an event, and the caller comes again.
+    // After an error none of them has an event, and the caller polls again.
     let _ = poll(fds, Some(&most));
 }

@@ -34,14 +34,14 @@ test('a process that cannot be started is tried again, told of once, and stops n
             });
         }
         PHP);
-    $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); it is tried again until it can$/";
+    $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); attempts continue$/";
     // The successor that a reload wants.
     $descriptors = limit($node->pid, 4);
     $node->reload();
     $node->line($failed('the successor of worker 1'));
     same('one', $node->who($clients[1])->version);
     limit($node->pid, $descriptors);
-    $node->line('/^sprocket: the successor of worker 1 could be started/');
+    $node->line('/^sprocket: the successor of worker 1 was started/');
     $node->line('/^worker 1 waits$/');
     // Another worker, while that gets ready.
     limit($node->pid, 4);
@@ -53,7 +53,7 @@ test('a process that cannot be started is tried again, told of once, and stops n
     same(1001, (int) $clients[1]->closeCode());
     $clients[1]->sendClose(1001)->ended();
     limit($node->pid, $descriptors);
-    $node->line('/^sprocket: (the successor of )?worker 2 could be started/');
+    $node->line('/^sprocket: (the successor of )?worker 2 was started/');
     $node->line('/^sprocket: reloaded: generation 1 serves$/');
     foreach ($node->clients(1, 2) as $client) {
         same('two', $node->who($client)->version);
@@ -127,7 +127,7 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     $clients[2]->send('publish news one')->message();
     same('one', $clients[3]->message());
     posix_kill($pid, SIGCONT);
-    $node->line("/^sprocket: worker 1 \(process $pid\) goes on$/");
+    $node->line("/^sprocket: worker 1 \(process $pid\) was continued$/");
     same('one', $clients[1]->message());
     // More than 64 MiB do not.
     posix_kill($pid, SIGSTOP);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::bus::roster::{Key, Roster};
 use crate::bus::wire::Malformed;
 
-/// Between heartbeats of a node that has said anything.
-pub(crate) const BEAT: Duration = Duration::from_secs(5);
+/// Time between the heartbeats of a node that has published changes.
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A node that is silent for so long is gone.
 const GONE: Duration = Duration::from_secs(20);
 /// Until a question is asked again.
@@ -26,7 +26,7 @@ const PART: usize = 256 << 10;
 const MAX_NODES: usize = 1024;
 
 const DELTA: u8 = 1;
-const BEAT_KIND: u8 = 2;
+const HEARTBEAT: u8 = 2;
 const ASK: u8 = 3;
 const SNAPSHOT: u8 = 4;
 const BYE: u8 = 5;
@@ -55,7 +55,7 @@ struct Parts {
 pub(crate) struct Gossip {
     version: u64,
     nodes: HashMap<u64, Node>,
-    beaten: Option<Instant>,
+    last_heartbeat: Option<Instant>,
     answered: Option<Instant>,
     /// When somebody who has asked is to be answered.
     owed: Option<Instant>,
@@ -91,16 +91,17 @@ impl Gossip {
 
     /// When [`Gossip::tick`] has something to do.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let beat = (self.version > 0).then(|| self.beaten.map_or_else(Instant::now, |at| at + BEAT));
+        let heartbeat = (self.version > 0)
+            .then(|| self.last_heartbeat.map_or_else(Instant::now, |at| at + HEARTBEAT_INTERVAL));
         let gone = self.nodes.values().map(|node| node.heard + GONE).min();
-        beat.into_iter().chain(gone).chain(self.owed).min()
+        heartbeat.into_iter().chain(gone).chain(self.owed).min()
     }
 
     pub(crate) fn tick(&mut self, roster: &mut Roster, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        if self.version > 0 && self.beaten.is_none_or(|at| now >= at + BEAT) {
-            self.beaten = Some(now);
-            outcome.say.push(head(BEAT_KIND, self.version).freeze());
+        if self.version > 0 && self.last_heartbeat.is_none_or(|at| now >= at + HEARTBEAT_INTERVAL) {
+            self.last_heartbeat = Some(now);
+            outcome.say.push(head(HEARTBEAT, self.version).freeze());
         }
         if self.owed.is_some_and(|due| now >= due) {
             outcome.say.extend(self.answer(roster, now));
@@ -150,7 +151,7 @@ impl Gossip {
                 self.forget(from, roster, &mut outcome);
                 return Ok(outcome);
             }
-            DELTA | BEAT_KIND | SNAPSHOT => {}
+            DELTA | HEARTBEAT | SNAPSHOT => {}
             _ => return Err(Malformed),
         }
         if !self.nodes.contains_key(&from) && self.nodes.len() >= MAX_NODES {
@@ -178,7 +179,7 @@ impl Gossip {
                     outcome.changed.push(key);
                 }
             }
-            DELTA | BEAT_KIND => {
+            DELTA | HEARTBEAT => {
                 if number != node.version && node.asked.is_none_or(|at| now >= at + AGAIN) {
                     node.asked = Some(now);
                     outcome.say.push(head(ASK, from).freeze());
@@ -399,8 +400,8 @@ mod tests {
         assert_eq!(b.members(), [("ann".into(), 2)]);
         // A heartbeat tells that the last one got lost, too.
         a.leave(12);
-        let beat = a.gossip.tick(&mut a.roster, now).say.remove(0);
-        let asked = b.hear(1, &beat, now).say.remove(0);
+        let heartbeat = a.gossip.tick(&mut a.roster, now).say.remove(0);
+        let asked = b.hear(1, &heartbeat, now).say.remove(0);
         // Not at once after another answer, but soon.
         assert!(a.hear(2, &asked, now).say.is_empty());
         assert!(a.gossip.due().is_some_and(|due| due <= now + ANSWERS));
@@ -424,8 +425,8 @@ mod tests {
         outcome.changed.iter().for_each(|key| b.roster.settle(key));
         assert!(b.roster.is_empty() && b.gossip.due().is_none());
         // It was only cut off: the next thing that it says brings it back.
-        let beat = a.gossip.tick(&mut a.roster, now).say.remove(0);
-        let asked = b.hear(1, &beat, late).say.remove(0);
+        let heartbeat = a.gossip.tick(&mut a.roster, now).say.remove(0);
+        let asked = b.hear(1, &heartbeat, late).say.remove(0);
         for part in a.hear(2, &asked, late).say {
             b.hear(1, &part, late);
         }
@@ -486,7 +487,7 @@ mod tests {
             }
         }
         for node in 0..2000 {
-            b.hear(10 + node, &head(BEAT_KIND, 1), now);
+            b.hear(10 + node, &head(HEARTBEAT, 1), now);
         }
         assert!(b.gossip.nodes.len() <= MAX_NODES);
     }

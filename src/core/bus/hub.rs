@@ -36,7 +36,7 @@ pub(super) struct Link {
     /// It was told to go: what waits is written first.
     pub(super) leaving: bool,
     /// Goes with the link, for those who ask the broker something for it.
-    there: Arc<()>,
+    alive: Arc<()>,
     /// Who it is, once it has said so.
     pub(super) worker: Option<Worker>,
     /// Publications, and how many of them it was told of.
@@ -63,7 +63,7 @@ impl Link {
             over: None,
             moved: (now, 0),
             leaving: false,
-            there: Arc::default(),
+            alive: Arc::default(),
             worker: None,
             handled: 0,
             told: 0,

@@ -94,7 +94,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
     let stream = match begun.and_then(|_| lifted(stream)) {
         Ok(stream) => stream,
-        Err(error) => return complain(&state, &format!("the bus can't be used: {error}")),
+        Err(error) => return report_loss(&state, "", &format!("the bus can't be used: {error}"), false),
     };
     let mut pipe = Pipe::new(stream, LIMIT);
     let greeted = path.is_some();
@@ -145,14 +145,10 @@ fn lifted(stream: StdStream) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-/// What is lost without the host's doing, it must hear of.
-fn complain(state: &State, reason: &str) {
-    complain_about(state, "", reason, false);
-}
-
-fn complain_about(state: &State, topic: &str, reason: &str, uncertain: bool) {
+/// Tells the host of a publication that is lost without its doing; `topic` is empty where none is known.
+fn report_loss(state: &State, topic: &str, reason: &str, uncertain: bool) {
     log_unpublished(topic, reason, uncertain);
-    if state.bus.as_ref().is_some_and(|port| port.may_complain()) {
+    if state.bus.as_ref().is_some_and(|port| port.may_report_loss()) {
         let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned(), uncertain };
         io_thread::with(|io| io.emit(Item::plain(event)));
     }
@@ -181,7 +177,12 @@ impl Link {
                         (Ok(welcome), Phase::Greeting(pipe, _)) => self.begin(pipe, welcome),
                         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
                             if self.backoff.raise() {
-                                complain(&self.state, &format!("the hub refused this worker: {error}"));
+                                report_loss(
+                                    &self.state,
+                                    "",
+                                    &format!("the hub refused this worker: {error}"),
+                                    false,
+                                );
                             }
                             self.connect();
                         }
@@ -252,7 +253,7 @@ impl Link {
             "the connection to the hub was lost ({error}): messages of other workers were missed, \
              and up to {lost} of this worker"
         );
-        complain_about(&self.state, "", &reason, true);
+        report_loss(&self.state, "", &reason, true);
         self.missed = Vec::new();
         self.settle = None;
         self.hold = Some(Box::pin(sleep(GATHERING)));

@@ -16,7 +16,7 @@ use crate::topics::TopicId;
 /// Bytes that are handed to the socket at a time.
 const HANDFUL: usize = 256 << 10;
 /// Losses that the host has not heard of yet; further ones are only counted.
-const TROUBLES: usize = 1000;
+const MOST_LOSS_REPORTS: usize = 1000;
 /// Bytes that a question takes up, beside its names: the frame, and what the connection remembers.
 const ASK: usize = size_of::<Ask>() + 128;
 
@@ -31,7 +31,7 @@ pub(crate) struct Port {
     /// Bytes of a publication that the hub takes.
     pub(crate) largest: AtomicUsize,
     tickets: AtomicU64,
-    troubles: AtomicUsize,
+    loss_reports: AtomicUsize,
     /// Counters of the other workers, by their links.
     stats: Mutex<HashMap<u32, (u16, Stats)>>,
 }
@@ -44,7 +44,7 @@ impl Port {
             limit,
             largest: AtomicUsize::new(limit),
             tickets: AtomicU64::new(1),
-            troubles: AtomicUsize::new(0),
+            loss_reports: AtomicUsize::new(0),
             stats: Mutex::default(),
         }
     }
@@ -87,17 +87,17 @@ impl Port {
     }
 
     /// Whether the host may be told of one more loss.
-    pub(crate) fn may_complain(&self) -> bool {
-        let fits = self.troubles.fetch_add(1, Ordering::Relaxed) < TROUBLES;
+    pub(crate) fn may_report_loss(&self) -> bool {
+        let fits = self.loss_reports.fetch_add(1, Ordering::Relaxed) < MOST_LOSS_REPORTS;
         if !fits {
-            self.complained();
+            self.loss_reported();
         }
         fits
     }
 
     /// The host has been told of a loss.
-    pub(crate) fn complained(&self) {
-        self.troubles.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn loss_reported(&self) {
+        self.loss_reports.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn stats(&self) -> MutexGuard<'_, HashMap<u32, (u16, Stats)>> {

@@ -24,20 +24,21 @@ const ANSWERS: usize = 4;
 /// A question to the broker.
 #[derive(Debug)]
 pub(super) enum Question {
-    /// Of a worker's connection; asked in vain once `there` is gone with the link.
+    /// Asked for a worker's connection. Nobody waits for the answer once `asker_alive` has gone
+    /// with the worker's link.
     Resume {
         link: u32,
         ticket: u64,
-        there: Weak<()>,
+        asker_alive: Weak<()>,
     },
     Fill,
     Look,
 }
 
 impl Question {
-    /// Nobody waits for the answer any more.
-    fn is_moot(&self) -> bool {
-        matches!(self, Self::Resume { there, .. } if there.strong_count() == 0)
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool {
+        matches!(self, Self::Resume { asker_alive, .. } if asker_alive.strong_count() == 0)
     }
 }
 
@@ -170,7 +171,8 @@ impl Broker {
             let alone = alone.map(|question| (vec![question], asked));
             let (questions, asked) = alone.unwrap_or_else(|| waiting.close(&key));
             let (topic, position) = key;
-            let replay = if questions.iter().all(Question::is_moot) || away.is_some_and(|at| asked < at) {
+            let replay = if questions.iter().all(Question::is_abandoned) || away.is_some_and(|at| asked < at)
+            {
                 Replay::failed("nobody waits for the answer, or the broker is away".to_owned())
             } else {
                 let replay = upstream.replay(&topic, &position, &limits).await;

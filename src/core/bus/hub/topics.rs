@@ -102,9 +102,9 @@ impl Hub {
             }
             Some(broker) => {
                 broker.sequences.asking(topic, now);
-                let Some(there) = self.links.iter().find(|l| l.id == link) else { return };
-                let there = Arc::downgrade(&there.there);
-                let question = Question::Resume { link, ticket, there };
+                let Some(asker) = self.links.iter().find(|l| l.id == link) else { return };
+                let asker_alive = Arc::downgrade(&asker.alive);
+                let question = Question::Resume { link, ticket, asker_alive };
                 broker.ask(topic, position, limits, question, Duration::ZERO);
             }
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::io;
 
-use super::{Link, Phase, complain_about};
+use super::{Link, Phase, report_loss};
 use crate::bus::port::Refused;
 use crate::bus::wire::Down;
 use crate::event::{Event, Interest};
@@ -59,7 +59,7 @@ impl Link {
                 let refused = Refused { why: why.to_owned(), uncertain };
                 // Who has published it over the socket is told.
                 if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
-                    complain_about(state, topic, why, uncertain);
+                    report_loss(state, topic, why, uncertain);
                 }
             }
             Down::Broker { connected, reason } => {

@@ -1,8 +1,8 @@
-//! Lines of the master and its workers for the operator: to the script's logger, or to standard error.
+//! Log lines of the master and its workers, written to the script's logger or to standard error.
 //!
-//! The code that supervises runs no PHP code. Its lines gather here until `dispatch` takes them. A
-//! process in which no script can run, such as the hub or a fork that failed to start, writes to
-//! standard error.
+//! Supervising code runs no PHP code, so its lines queue here until `dispatch` passes them to the
+//! logger. A process in which no script can run, such as the hub or a fork that failed to start,
+//! writes to standard error.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,20 +12,20 @@ use sprocket_core::notices::{Level, Line};
 
 use super::slot::Worker;
 
-/// Lines that may wait for the logger; what exceeds it goes to standard error.
+/// Most lines that wait for the logger; further ones go to standard error.
 const MOST: usize = 256;
 
 thread_local! {
-    /// The process whose lines gather; 0: none does.
+    /// Id of the process whose lines queue; 0 if none does.
     static GATHERS: Cell<u32> = const { Cell::new(0) };
     static LINES: RefCell<VecDeque<Line>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// From now on, lines of this process wait for [`next_line`] if there is a logger to write them.
-/// Otherwise, and in each fork, they go to standard error, as do those that wait already.
+/// With a logger, queues the lines of this process for [`next_line`] from now on. Without one, and in
+/// each fork, lines go to standard error, those that are queued already included.
 pub(crate) fn gather_lines(logger: bool) {
     let waiting = LINES.take();
-    // In a fork they are copies.
+    // A fork has copies of its parent's lines.
     if gathers() {
         waiting.iter().for_each(print);
     }
@@ -34,31 +34,31 @@ pub(crate) fn gather_lines(logger: bool) {
 
 /// The next line for the logger.
 pub(crate) fn next_line() -> Option<Line> {
-    // In this order: to ask for the process is a system call.
+    // `gathers` makes a system call, so it comes second.
     if LINES.with_borrow(VecDeque::is_empty) || !gathers() {
         return None;
     }
     let mut line = LINES.with_borrow_mut(VecDeque::pop_front)?;
-    // On standard error the name of the program comes first.
+    // Messages begin in lower case, because on standard error "sprocket: " precedes them.
     if let Some(first) = line.message.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     Some(line)
 }
 
-/// Has a line with this message written.
+/// Logs a message.
 pub(super) fn report(level: Level, event: &'static str, message: impl AsRef<str>) {
-    say(line(level, event, message));
+    log(line(level, event, message));
 }
 
-/// Has a line written.
-pub(super) fn say(line: Line) {
+/// Logs a line.
+pub(super) fn log(line: Line) {
     if let Some(line) = gather(line) {
         print(&line);
     }
 }
 
-/// Nothing can be done if nobody reads standard error.
+/// Writes a line to standard error. An error there cannot be reported anywhere.
 fn print(line: &Line) {
     let _ = std::io::stderr().write_all(format!("sprocket: {}\n", line.message).as_bytes());
 }
@@ -67,14 +67,14 @@ fn gathers() -> bool {
     GATHERS.get() == std::process::id()
 }
 
-/// The same for a line that is of interest to a log alone.
+/// Logs a line for the logger alone: without one, it is not made.
 pub(super) fn note(line: impl FnOnce() -> Line) {
     if gathers() {
         drop(gather(line()));
     }
 }
 
-/// Gives the line back if it cannot wait.
+/// Queues the line, or returns it if it cannot be queued.
 fn gather(line: Line) -> Option<Line> {
     if !gathers() {
         return Some(line);
@@ -88,12 +88,12 @@ fn gather(line: Line) -> Option<Line> {
     })
 }
 
-/// A line of the master or of a worker.
+/// A line with this message, not logged yet.
 pub(super) fn line(level: Level, event: &'static str, message: impl AsRef<str>) -> Line {
     Line::new(message).about(level, event)
 }
 
-/// A line about a worker; `what` follows its name.
+/// A line about a worker: its name, then `what`.
 pub(super) fn of_worker(
     level: Level,
     event: &'static str,

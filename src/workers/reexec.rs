@@ -1,9 +1,9 @@
-//! How this process was started, so that it can be started again with the code that is on disk
-//! then; and what a worker that was started so is told by its master.
+//! Runs this process's command line again, so that a worker of a later generation loads the code
+//! then on disk; and what the master passes to such a worker.
 //!
-//! The master forks and runs the same command line again, from the same directory and with the same
-//! environment, but for the variables below. They are taken out of the environment when the module
-//! starts: no process that the script starts takes them for its own.
+//! The master forks, and the child executes the command line that the master was started with, from
+//! the same directory and in the same environment, plus the variables below. The new process removes
+//! them when the module starts, so that processes started by the script do not inherit them.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{OwnedFd, RawFd};
@@ -14,25 +14,25 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::zend;
 
-/// Version of the format, and numbers.
+/// Version of the format, then the fields of [`Passed`] that are numbers or descriptors.
 const NUMBERS: &str = "SPROCKET_WORKER";
-/// Where the hub listens.
+/// Path of the hub's socket.
 const HUB: &str = "SPROCKET_WORKER_HUB";
-/// The addresses as the master's script gave them, one a line.
+/// Addresses as the master's script gave them, one a line.
 const LISTEN: &str = "SPROCKET_WORKER_LISTEN";
 const VERSION: &str = "1";
 
-/// The command.
-pub(super) struct Origin {
+/// How this process was started.
+pub(super) struct Launch {
     program: PathBuf,
     arguments: Vec<CString>,
     environment: Vec<(OsString, OsString)>,
     directory: PathBuf,
-    /// Descriptors that were open at the start: the caller's, or PHP's own.
+    /// Descriptors that were open at the start: inherited ones, and PHP's own.
     descriptors: Vec<RawFd>,
 }
 
-/// What a worker of a later generation is told.
+/// What a worker of a later generation receives from its master.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) master: i32,
@@ -41,12 +41,12 @@ pub(super) struct Passed {
     pub(super) control: OwnedFd,
     pub(super) publish: Option<OwnedFd>,
     pub(super) hub: PathBuf,
-    /// The sockets of each address.
+    /// Sockets, grouped by address.
     pub(super) sockets: Vec<Vec<OwnedFd>>,
     pub(super) addresses: Vec<String>,
 }
 
-/// The same, still in the master.
+/// The same on the master's side.
 pub(super) struct Pass<'a> {
     pub(super) slot: u16,
     pub(super) workers: u16,
@@ -57,10 +57,10 @@ pub(super) struct Pass<'a> {
     pub(super) addresses: &'a [String],
 }
 
-static ORIGIN: OnceLock<Origin> = OnceLock::new();
+static LAUNCH: OnceLock<Launch> = OnceLock::new();
 static PASSED: Mutex<Option<Result<Passed, String>>> = Mutex::new(None);
 
-/// To be called when the module starts, on the command line.
+/// Records how the process was started. Called when the module starts, on the command line.
 pub(crate) fn remember() {
     let passed = std::env::var(NUMBERS).ok().map(|numbers| {
         let hub = std::env::var_os(HUB).unwrap_or_default();
@@ -70,12 +70,12 @@ pub(crate) fn remember() {
         }
         receive(&numbers, hub.into(), &listen)
     });
-    // Somebody else's, inherited by accident.
+    // Variables of another parent process were inherited by accident.
     let passed = passed.filter(|p| p.as_ref().map_or(true, |p| p.master == parent()));
     *PASSED.lock().unwrap_or_else(PoisonError::into_inner) = passed;
     let Ok(program) = std::env::current_exe() else { return };
     let Ok(directory) = std::env::current_dir() else { return };
-    let _ = ORIGIN.set(Origin {
+    let _ = LAUNCH.set(Launch {
         program,
         arguments: arguments(),
         environment: std::env::vars_os().collect(),
@@ -84,7 +84,7 @@ pub(crate) fn remember() {
     });
 }
 
-/// What this process was told by a master, once.
+/// What a master has passed to this process; `None` after the first call.
 pub(super) fn take_passed() -> Option<Result<Passed, String>> {
     PASSED.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -93,7 +93,7 @@ pub(super) fn parent() -> i32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid())
 }
 
-/// The command line. PHP may overwrite what the kernel shows of it later (`cli_set_process_title`).
+/// The command line, read early: `cli_set_process_title()` overwrites what the kernel shows.
 fn arguments() -> Vec<CString> {
     match std::fs::read("/proc/self/cmdline") {
         Ok(bytes) => bytes
@@ -104,8 +104,8 @@ fn arguments() -> Vec<CString> {
     }
 }
 
-/// The way by which the shell, or systemd, says it has come to the directory: behind a link that
-/// names the release of the day there may be another one by the time of a reload.
+/// The path by which the shell or systemd entered the directory (`PWD`). It may contain a symbolic
+/// link to the current release, which leads to another directory at the time of a reload.
 fn logical(directory: PathBuf) -> PathBuf {
     let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
     match std::env::var_os("PWD").map(PathBuf::from) {
@@ -169,28 +169,28 @@ impl Pass<'_> {
     }
 }
 
-/// All that `execve` needs, put together in the master.
+/// The arguments of `execve`, allocated in the master before it forks.
 pub(super) struct Command {
     program: CString,
     arguments: &'static [CString],
     environment: Vec<CString>,
-    /// Handed over, beside those that were there at the start.
+    /// Descriptors for the worker, beside those that were open at the start.
     passed: Vec<RawFd>,
     kept: &'static [RawFd],
     directory: &'static Path,
 }
 
-/// Why this process can't be started again, in words that follow "because".
+/// Why this process cannot be started again, in words that follow "because"; `None` if it can.
 pub(super) fn obstacle(script: Option<&str>) -> Option<String> {
-    let Some(origin) = ORIGIN.get() else { return Some("its command line is not known".to_owned()) };
+    let Some(launch) = LAUNCH.get() else { return Some("its command line is not known".to_owned()) };
     match script {
         Some(script) => {
-            let path = origin.directory.join(script);
+            let path = launch.directory.join(script);
             (!path.is_file())
                 .then(|| format!("the script {} is no file that can be read again", path.display()))
         }
         None => {
-            let code = origin.arguments.iter().take_while(|a| a.as_bytes() != b"--");
+            let code = launch.arguments.iter().take_while(|a| a.as_bytes() != b"--");
             let inline = code.skip(1).any(|a| a.as_bytes().starts_with(b"-r") || a.as_bytes() == b"--run");
             (!inline).then(|| "the script was read from the standard input".to_owned())
         }
@@ -198,25 +198,25 @@ pub(super) fn obstacle(script: Option<&str>) -> Option<String> {
 }
 
 impl Command {
-    /// `None` if the way of the start is not known.
+    /// `None` if it is unknown how this process was started.
     pub(super) fn new(pass: &Pass<'_>) -> Option<Self> {
-        let origin = ORIGIN.get()?;
+        let launch = LAUNCH.get()?;
         let variables = pass.variables();
-        let plain = origin.environment.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let plain = launch.environment.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let own = variables.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let environment =
             plain.chain(own).filter_map(|(name, value)| CString::new([name, b"=", value].concat()).ok());
         Some(Self {
-            program: CString::new(origin.program.as_os_str().as_bytes()).ok()?,
-            arguments: &origin.arguments,
+            program: CString::new(launch.program.as_os_str().as_bytes()).ok()?,
+            arguments: &launch.arguments,
             environment: environment.collect(),
             passed: pass.descriptors().collect(),
-            kept: &origin.descriptors,
-            directory: &origin.directory,
+            kept: &launch.descriptors,
+            directory: &launch.directory,
         })
     }
 
-    /// In a child, which it replaces; returns only if that fails.
+    /// Replaces the child of a fork; returns only if that fails.
     pub(super) fn run(&self, blocked: zend::SignalsBlocked) -> std::io::Error {
         if let Err(error) = std::env::set_current_dir(self.directory) {
             return error;

@@ -1,4 +1,4 @@
-//! The directory of a node, where its hub listens.
+//! The runtime directory of a node, which holds the socket of its hub.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -7,19 +7,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// Longest path of the base: with what follows it must fit into the address of a socket.
+/// Longest parent directory, in bytes: the whole path of the socket must fit into `sun_path`
+/// (unix(7), 107 bytes).
 const LONGEST: usize = 60;
 
-/// Removed in the end by the process that has made it.
-pub(super) struct Home {
+/// The directory and the hub's listening socket. The process that made it removes it when dropped.
+pub(super) struct RuntimeDir {
     directory: PathBuf,
     socket: PathBuf,
-    /// Kept open over the hub's death: who connects meanwhile waits for its successor.
+    /// Stays open when the hub dies: workers that connect meanwhile wait for its successor.
     listener: UnixListener,
     owner: u32,
 }
 
-impl Home {
+impl RuntimeDir {
     pub(super) fn make() -> io::Result<Self> {
         let base = std::env::temp_dir();
         let base = if base.as_os_str().len() <= LONGEST { base } else { PathBuf::from("/tmp") };
@@ -31,7 +32,7 @@ impl Home {
         match UnixListener::bind(&socket) {
             Ok(listener) => Ok(Self { directory, socket, listener, owner }),
             Err(error) => {
-                // Empty, and of no use to anybody.
+                // It is still empty.
                 let _ = std::fs::remove_dir(&directory);
                 Err(error)
             }
@@ -50,15 +51,15 @@ impl Home {
         self.listener.try_clone().map(OwnedFd::from)
     }
 
-    /// For the hub of a master that could not do it.
+    /// Removes the directory. The hub calls this when its master was killed.
     pub(super) fn remove(&self) {
-        // What can't be removed lies about in the directory for such things.
+        // A failure leaves an empty directory among the temporary files.
         let _ = std::fs::remove_file(&self.socket);
         let _ = std::fs::remove_dir(&self.directory);
     }
 }
 
-impl Drop for Home {
+impl Drop for RuntimeDir {
     fn drop(&mut self) {
         if self.owner == std::process::id() {
             self.remove();
