@@ -39,32 +39,30 @@ foreach ($loops as $kind => [$name]) {
         $server = $start();
         $client = $server->open();
         $last = (int) $client->send('ticks')->message();
-        $until = microtime(true) + 0.5;
-        for ($count = 0; microtime(true) < $until; $count += 20) {
+        $count = $ticks = 0;
+        until(function () use ($client, $last, &$count, &$ticks): bool {
             $client->raw(str_repeat(Client::encode(Client::TEXT, 'x'), 20));
-            for ($i = 0; $i < 20; $i++) {
+            for ($i = 0; $i < 20; $i++, $count++) {
                 $client->message();
             }
-        }
-        $ticks = (int) $client->send('ticks')->message();
-        check($ticks - $last >= 8, ($ticks - $last) . ' ticks in 0.5 s');
-        check($count >= 100, "$count echoes in 0.5 s");
+            $ticks = (int) $client->send('ticks')->message() - $last;
+            return $ticks >= 8 && $count >= 100;
+        }, 'eight ticks and a hundred echoes', 20.0);
     });
 
     test("$name: what a timer of the loop sends leaves without another event", function () use ($start): void {
         $server = $start();
         $client = $server->open();
         $client->send('quiet')->message();
-        $took = seconds(fn () => same('later', $client->send('later')->message(3.0)));
-        check($took < 1.0, "it took $took s");
+        same('later', $client->send('later')->message());
     });
 
     test("$name: timers of the server wake the loop", function () use ($start): void {
         $server = $start();
         $client = $server->open();
         $client->send('quiet')->message();
-        $took = seconds(fn () => same('after', $client->send('after')->message(3.0)));
-        check($took >= 0.045 && $took < 1.0, "it took $took s");
+        $took = seconds(fn () => same('after', $client->send('after')->message()));
+        check($took >= 0.045, "it took $took s");
     });
 
     test("$name: an idle server costs no CPU, and still answers", function () use ($start): void {

@@ -132,21 +132,21 @@ test('a keep-alive connection that asks nothing more does not stay for ever', fu
 
 test('a response that is not read does not hold the connection for ever', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 0.4]);
-    $idle = $server->stats()['descriptors'];
+    $idle = $server->descriptors();
     $client = $server->connect();
     $pipelined = str_repeat("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 20_000);
     for ($sent = 0; $sent < strlen($pipelined) && $n = @fwrite($client->stream, substr($pipelined, $sent, 65536)); ) {
         $sent += $n;
     }
-    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the socket is closed', 10.0);
+    until(fn (): bool => $server->descriptors() <= $idle, 'the socket is closed', 10.0);
     $server->lives();
 });
 
 test('a large response that is not read does not hold the connection for ever', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 0.5]);
-    $idle = $server->stats()['descriptors'];
+    $idle = $server->descriptors();
     $client = $server->connect()->raw("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the socket is closed', 10.0);
+    until(fn (): bool => $server->descriptors() <= $idle, 'the socket is closed', 10.0);
     $client->ended();
     check(strlen($client->buffer) < 20_000_000, 'the response was sent in full');
 });
@@ -214,7 +214,7 @@ test('a client that has ended its own side gets the answer to a plain request', 
 
 test('a client that has gone away leaves nothing behind', function (): void {
     $server = TestServer::start(['handshakeTimeout' => 30.0], ['upgrade' => true]);
-    $idle = $server->stats()['descriptors'];
+    $idle = $server->descriptors();
     $busy = $server->open()->send('sleep 1');
     for ($i = 0; $i < 10; $i++) {
         $client = $server->connect();
@@ -222,7 +222,7 @@ test('a client that has gone away leaves nothing behind', function (): void {
         $i & 2 ? $client->reset() : $client->drop();
     }
     $busy->drop();
-    until(fn (): bool => $server->stats()['descriptors'] <= $idle, 'the sockets are closed', 10.0);
+    until(fn (): bool => $server->descriptors() <= $idle, 'the sockets are closed', 10.0);
     $server->counts('handshakes', 0);
 });
 

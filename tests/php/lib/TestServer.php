@@ -84,6 +84,29 @@ final class TestServer
         $client->drop();
     }
 
+    /**
+     * Has a callback keep PHP busy until {@see release()}, however fast or slow the machine is. Of
+     * echo.php and topics.php.
+     */
+    public function hold(Client $client): Client
+    {
+        $client->send('hold');
+        $this->child->line('/^held$/');
+        return $client;
+    }
+
+    /** Ends the callback of {@see hold()}. */
+    public function release(): void
+    {
+        fwrite($this->child->stdin, "\n");
+    }
+
+    /** Open descriptors of the process, seen from outside: no request has to be answered for it. */
+    public function descriptors(): int
+    {
+        return count(scandir("/proc/{$this->child->pid}/fd")) - 2;
+    }
+
     /** The line that the server wrote for an onClose: "code reason". */
     public function closeLine(float $timeout = 10.0): string
     {

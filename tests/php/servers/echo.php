@@ -37,6 +37,7 @@ $server->onMessage(function (Connection $connection, string $payload, bool $bina
     $words = explode(' ', substr($payload, 0, 200));
     match ($binary ? '' : $words[0]) {
         'sleep' => usleep((int) ($words[1] * 1e6)),
+        'hold' => [print("held\n"), fgets(STDIN)],
         'flood' => flood($connection, (int) $words[1], (int) $words[2]),
         'stream' => stream($connection, (int) $words[1], (int) $words[2]),
         'close' => $connection->close((int) $words[1], $words[2] ?? ''),

@@ -17,6 +17,7 @@ $server->onMessage(function (Connection $connection, string $payload): void {
     match (array_shift($words)) {
         'subscribePattern' => $connection->subscribePattern(...$words),
         'sleep' => usleep((int) ($words[0] * 1e6)),
+        'hold' => [print("held\n"), fgets(STDIN)],
     };
     $connection->send("done: $payload");
 });
