@@ -10,7 +10,7 @@ declare(strict_types=1);
  */
 final class Floods
 {
-    private const DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, PING = 6, WINDOW_UPDATE = 8, CONTINUATION = 9;
+    public const DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, PING = 6, WINDOW_UPDATE = 8, CONTINUATION = 9;
 
     /** @return array<string, array{string, string, string|Closure, int}> */
     public static function all(): array
@@ -83,10 +83,10 @@ final class Floods
         return $block;
     }
 
-    /** Opens a WebSocket on stream 1 (RFC 8441). */
-    private static function connect(): string
+    /** Opens a WebSocket on a stream (RFC 8441). */
+    public static function connect(int $stream = 1): string
     {
-        return self::h2(self::HEADERS, 4, 1, self::headers([
+        return self::h2(self::HEADERS, 4, $stream, self::headers([
             ':method' => 'CONNECT',
             ':protocol' => 'websocket',
             ':scheme' => 'https',
