@@ -10,22 +10,25 @@
 #   --all           all 216 cases of compression (a quarter of an hour on a quiet machine)
 #   --cases 'A,B'   these cases, such as '12.1.*,13.7.3'
 #   --update        write the expectation anew
+#   --differences FILE   what is expected otherwise of this server, with the reason: JSON of the form
+#                   {"CASE": {"expected": [BEHAVIOUR, CLOSE], "reason": TEXT}}
 #
 # Environment: SPROCKET_SO, the built extension; PHP; ECHO_SERVER, another script than echo.php:
 # tests/ratchet/autobahn-echo.php. The report is left in target/test/autobahn, autobahn-compression
 # or autobahn-takeover; AUTOBAHN_OUT: elsewhere.
 set -euo pipefail
 
-usage() { sed -n '5,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,18s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 short=12.*.2,12.*.3,12.*.4,12.*.5,13.*.2,13.*.3,13.*.4,13.*.5
-set=plain mode='' cases=''
+set=plain mode='' cases='' differences=''
 while [ $# -gt 0 ]; do
     case $1 in
         plain | compression | takeover) set=$1 ;;
         --all) cases='12.*,13.*' ;;
         --cases) cases=${2:?}; shift ;;
         --update) mode=--update ;;
+        --differences) differences=${2:?}; shift ;;
         *) usage ;;
     esac
     shift
@@ -79,10 +82,10 @@ if [ "$(wc -l <"$out/server.log")" -ne 1 ]; then
     exit 1
 fi
 
-python3 - "$out/index.json" "$here/$expected" "$mode" "$cases" <<'PY'
+python3 - "$out/index.json" "$here/$expected" "$mode" "$cases" "$differences" <<'PY'
 import fnmatch, json, os, sys
 
-report, expectation, mode, cases = sys.argv[1:]
+report, expectation, mode, cases, differences = sys.argv[1:]
 found = {}
 if os.path.exists(report):
     for case, result in json.load(open(report)).get('testee', {}).items():
@@ -96,6 +99,8 @@ if mode == '--update':
 
 selected = lambda case: any(fnmatch.fnmatchcase(case, pattern) for pattern in cases.split(','))
 expected = {case: want for case, want in json.load(open(expectation)).items() if selected(case)}
+if differences:
+    expected.update({case: other['expected'] for case, other in json.load(open(differences)).items() if case in expected})
 if not expected:
     print(f'not ok - cases {cases} - none of them is expected')
     sys.exit(1)

@@ -96,11 +96,12 @@ step() {
 #   ok - NAME / not ok - NAME - WHY / skip - NAME - REASON
 # and ends with a status other than 0 if one failed. One that dies or says nothing has failed.
 #
-# What fails is run once more, by itself as far as other rings allow it: a machine that is shared
-# stands still now and then. What passes only then counts, and is listed at the end by name: it
-# wants to be looked into. TEST_ATTEMPTS=1 takes the first result.
+# A failed program runs once more, with nothing of its ring beside it. A test that passes only then has
+# failed all the same: it is listed by name, so that a test that depends on luck can be told from
+# a broken one. TEST_ATTEMPTS=1 saves the second run.
 tap() {
-    local name=$1 seconds=$2 status=0 log line said failed start=$SECONDS attempt
+    local name=$1 seconds=$2 status=0 log line said failed start=$SECONDS attempt died=
+    local -A at_first=()
     shift 2
     log=$work/log/$ring/$(slug "$name").log
     note "$name"
@@ -110,11 +111,21 @@ tap() {
         [ "$attempt" -eq 1 ] && [ "$status" -ne 0 ] && [ "${TEST_ATTEMPTS:-2}" -gt 1 ] || break
         cp "$log" "$log.first"
         note "SECOND ATTEMPT at $name: it ended with status $status"
+        while IFS= read -r line; do
+            line=${line#not ok - }
+            at_first["= ${line%% - *}"]=$line
+        done < <(grep '^not ok - ' "$log.first")
+        [ ${#at_first[@]} -gt 0 ] || died="status $status"
     done
     said=0 failed=0
     while IFS= read -r line; do
         case $line in
-            'ok - '*) record ok "$name: ${line#ok - }" ;;
+            'ok - '*) line=${line#ok - }
+                if [ -n "${at_first["= $line"]:-}" ]; then
+                    record second "$name: $line" "${at_first["= $line"]}"
+                else
+                    record ok "$name: $line"
+                fi ;;
             'not ok - '*) record fail "$name: ${line#not ok - }"
                 failed=$((failed + 1)) ;;
             'skip - '*) line=${line#skip - }
@@ -123,14 +134,14 @@ tap() {
         esac
         said=$((said + 1))
     done <"$log"
-    if [ "$attempt" -eq 2 ] && [ "$status" -eq 0 ]; then
-        line=$(grep -m 1 '^not ok - ' "$log.first" || tail -n 1 "$log.first")
-        record second "$name" "${line#not ok - }"
-    fi
     note "$said tests in $((SECONDS - start)) s"
     case $status in
         124 | 137) fail "$name" "not done after $seconds s" ;;
-        0) [ "$said" -gt 0 ] || fail "$name" "reported no test" ;;
+        0)
+            [ "$said" -gt 0 ] || fail "$name" "reported no test"
+            # A first attempt that named no failed test: it crashed, or did not end.
+            [ -z "$died" ] || record second "$name" "$died"
+            ;;
         *) [ "$failed" -gt 0 ] || fail "$name" "exit status $status without a failed test" ;;
     esac
 }

@@ -25,27 +25,61 @@ php_syntax() {
 
 shell_syntax() {
     local file
-    for file in bin/test bin/demo .ci/run tests/lib/*.sh tests/lib/rings/*.sh tests/install/*.sh tests/conformance/*.sh; do
+    for file in bin/test bin/demo .ci/run tests/lib/*.sh tests/lib/rings/*.sh tests/lib/rings/full/*.sh tests/install/*.sh tests/conformance/*.sh; do
         bash -n "$file" || return 1
     done
     sh -n bin/build
 }
 
-ring_run() {
-    local advisories
+# The fuzz targets that CONTRIBUTING.md lists in its table are those that exist.
+fuzz_table() {
+    diff <(sed -n '/^| target | what |$/,/^$/p' CONTRIBUTING.md | cut -d '|' -f 2 | grep -o '`[^`]*`' | tr -d '`' | sort) \
+        <(basename -s .rs -a fuzz/fuzz_targets/*.rs | sort)
+}
+
+format() {
     if cargo fmt --version >/dev/null 2>&1; then
         step "rustfmt" 120 cargo fmt --all --check
         [ ! -f bench/Cargo.toml ] || step "rustfmt of bench" 120 cargo fmt --manifest-path bench/Cargo.toml --all --check
     else
         skip "rustfmt" "not part of this Rust toolchain"
     fi
+}
+
+lints() {
     if cargo clippy --version >/dev/null 2>&1; then
         step "clippy" 900 cargo clippy --locked --workspace --all-targets -- -D warnings
-        [ ! -f bench/Cargo.toml ] || step "clippy of bench" 900 \
+        [ "$mode" = quick ] || [ ! -f bench/Cargo.toml ] || step "clippy of bench" 900 \
             cargo clippy --locked --manifest-path bench/Cargo.toml --workspace --all-targets -- -D warnings
     else
         skip "clippy" "not part of this Rust toolchain"
     fi
+}
+
+imports() {
+    step "the check of imports itself" 60 "$PHP" -n tests/lib/imports/self-test.php
+    step "imports run downward, without loops" 60 "$PHP" -n tests/lib/imports/check.php
+}
+
+syntax() {
+    step "how bin/test counts" 60 bash tests/lib/self-test.sh
+    export -f php_syntax shell_syntax fuzz_table
+    step "PHP syntax" 120 bash -c php_syntax
+    step "shell syntax" 60 bash -c shell_syntax
+    step "the table of fuzz targets" 60 bash -c fuzz_table
+}
+
+ring_quick() {
+    format
+    lints
+    imports
+    syntax
+}
+
+ring_run() {
+    local advisories
+    format
+    lints
     RUSTDOCFLAGS="-D warnings" step "rustdoc" 900 cargo doc --locked --workspace --no-deps
 
     if cargo_deny; then
@@ -63,10 +97,6 @@ ring_run() {
         fail "cargo-deny" "it could not be installed"
     fi
 
-    step "the check of imports itself" 60 "$PHP" -n tests/lib/imports/self-test.php
-    step "imports run downward, without loops" 60 "$PHP" -n tests/lib/imports/check.php
-
-    export -f php_syntax shell_syntax
-    step "PHP syntax" 120 bash -c php_syntax
-    step "shell syntax" 60 bash -c shell_syntax
+    imports
+    syntax
 }

@@ -1,6 +1,14 @@
 # PHP scripts that drive it from outside: raw sockets, loops, signals, workers, two machines, valgrind, Ratchet applications
 
+# What Ratchet's interfaces are made of; the drop-in's tests load it.
+ring_quick_needs() {
+    [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
+    [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
+    [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
+}
+
 ring_needs() {
+    ring_quick_needs
     has valgrind || want valgrind
     has openssl || want openssl
     has composer || want composer
@@ -12,10 +20,6 @@ ring_needs() {
     has caddy || want caddy
     has tclsh && [ -n "$(echo "puts [package require websocket]" | tclsh 2>/dev/null)" ] || want tcl tcllib
     has systemd-socket-activate || want systemd
-    # What Ratchet's interfaces are made of; the drop-in's tests load it.
-    [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
-    [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
-    [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
     # php-fpm must be of PHP's version. One that Debian doesn't know has none to install.
     local version
     version=$(php -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;' 2>/dev/null) || version=
@@ -27,6 +31,9 @@ ring_needs() {
 }
 
 driver() { tap "$1" 300 "$PHP" "$1"; }
+
+# The drop-in. Its tests use a stand-in where Debian has no package of ReactPHP.
+ring_quick() { side_by_side 2 driver tests/ratchet/*.test.php; }
 
 # Most of them wait most of the time; the longest first, so that none is left over at the end.
 ring_run() {
