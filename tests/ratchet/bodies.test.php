@@ -46,14 +46,6 @@ function notice(ServerProcess $server, string $text): void
     throw new Failed("no '$text' in: $server->stderr");
 }
 
-/** The most memory that a server has had. */
-function peak(ServerProcess $server): int
-{
-    preg_match('~VmHWM:\s+(\d+)~', file_get_contents("/proc/$server->pid/status"), $match);
-
-    return (int) $match[1] << 10;
-}
-
 /** Sends to all clients at once as much of a text as they take. Returns the sockets. */
 function pour(int $port, string $head, string $body): array
 {
@@ -113,13 +105,13 @@ foreach (['content-length' => 'Content-Length: 104857600', 'chunked' => 'Transfe
         $client = Client::open($server->port);
         $client->text('before');
         same('before', $client->nextText());
-        $before = peak($server);
+        $before = $server->peak();
         $head = "POST / HTTP/1.1\r\nHost: localhost\r\n$header\r\n\r\n";
         $sockets = pour($server->port, $head, "6400000\r\n" . str_repeat('x', 1 << 20));
         same(array_fill(0, CLIENTS, '413'), array_map(answered(...), $sockets));
         $client->text('after');
         same('after', $client->nextText());
-        $grown = peak($server) - $before;
+        $grown = $server->peak() - $before;
         that($grown < 16 << 20, "it took $grown bytes");
     });
 }
@@ -159,12 +151,12 @@ check('a subclass of WsServer that gets requests may take bodies', function () {
 
 check('unfinished bodies are bounded in sum, and WebSockets still open', function () {
     $server = new ServerProcess('bodies', ['api'], UNLIMITED);
-    $before = peak($server);
+    $before = $server->peak();
     $sockets = pour($server->port, post('/api', 1 << 20), str_repeat('x', (1 << 20) - 1));
     $client = Client::open($server->port, '/chat', ['Origin' => 'http://localhost']);
     $client->text('hi');
     same('hi', $client->nextText());
-    $grown = peak($server) - $before;
+    $grown = $server->peak() - $before;
     that($grown < 64 << 20, "it took $grown bytes");
     array_map(fclose(...), $sockets);
 });

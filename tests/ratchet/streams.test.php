@@ -113,6 +113,28 @@ check('server-sent events arrive as they are sent, and onClose runs when the cli
     same('/events', $server->wait('close')[1]);
 });
 
+check('1,000 clients of server-sent events', function () {
+    $server = new ServerProcess('streams');
+    $before = $server->peak();
+    $sockets = [];
+    for ($i = 0; $i < 1000; $i++) {
+        $sockets[] = ask($server, '/events');
+    }
+    foreach ($sockets as $socket) {
+        headOf($socket);
+        for ($got = ''; $got !== "data: 1\n\ndata: 2\n\n"; $got .= $chunk) {
+            $chunk = chunkOf($socket);
+            that((string) $chunk !== '', "only $got");
+        }
+    }
+    $grown = $server->peak() - $before;
+    that($grown < 64 << 20, "they took $grown bytes");
+    $sockets = $socket = null;
+    for ($i = 0; $i < 1000; $i++) {
+        same('/events', $server->wait('close')[1]);
+    }
+});
+
 check('who reads too slowly is cut, and the log says so', function () {
     $server = new ServerProcess('streams', ini: ['memory_limit' => '64M', 'error_log' => '', 'log_errors' => '1']);
     $socket = ask($server, '/flood');

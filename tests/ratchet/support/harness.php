@@ -90,6 +90,14 @@ final class ServerProcess
         return !$this->isRunning();
     }
 
+    /** The most memory that the process has had, in bytes. */
+    public function peak(): int
+    {
+        preg_match('~VmHWM:\s+(\d+)~', file_get_contents("/proc/$this->pid/status"), $match);
+
+        return (int) $match[1] << 10;
+    }
+
     public function signal(int $signal): void
     {
         posix_kill($this->pid, $signal);
