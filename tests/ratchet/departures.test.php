@@ -174,6 +174,20 @@ foreach (['token' => 'set by Reflection', 'negotiator' => 'agreed on by another 
     });
 }
 
+foreach (
+    [
+        'throttled' => 'A socket is left to React: Throttled is not one of React\'s servers',
+        'watched' => 'A stack is left to React: a listener on \'connection\' of its socket',
+    ] as $kind => $line
+) {
+    check("an application sees the connections of its socket ($kind)", function () use ($kind, $line) {
+        $server = serve($kind);
+        echoes(Client::open($server->port));
+        $server->wait('connected');
+        logged($server, $line);
+    });
+}
+
 check('a plain stack is served by the native server', function () {
     $server = serve('plain');
     echoes(Client::open($server->port));

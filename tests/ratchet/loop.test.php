@@ -180,7 +180,7 @@ if (!getenv('REACT_AUTOLOAD') && !original()) {
     $library = __DIR__ . '/../php/lib/php-library.sh';
     $autoloader = is_file($library) ? trim((string) shell_exec('bash ' . escapeshellarg($library) . ' react')) : '';
     if (!is_file($autoloader)) {
-        foreach (['the default loop of ReactPHP', 'TLS by a React context', 'a Unix socket', 'LimitingServer'] as $name) {
+        foreach (['the default loop of ReactPHP', 'TLS by a React context', 'sockets of ReactPHP', 'LimitingServer'] as $name) {
             skip($name, 'needs ReactPHP, which could not be fetched: set REACT_AUTOLOAD');
         }
         finish();
@@ -274,7 +274,26 @@ check('TLS that only PHP can do is left to React', function () use ($certificate
         'local_cert' => $files['certificate'], 'local_pk' => $files['key'], 'peer_fingerprint' => ['sha1' => str_repeat('0', 40)],
     ])]);
     same(null, secure($server, []), 'a client whose certificate is not pinned');
+    $server->isRunning();
+    that(original() || str_contains($server->stderr, 'does not have the context option peer_fingerprint'), "stderr: {$server->stderr}");
 });
+
+if (!original()) {
+    // REACT_VERSIONS, autoloaders separated by colons, names further releases to look at.
+    foreach (array_filter([getenv('REACT_AUTOLOAD'), ...explode(':', (string) getenv('REACT_VERSIONS'))]) as $i => $autoloader) {
+        check('the native server takes over each kind of socket that ReactPHP makes' . ($i > 0 ? " ($autoloader)" : ''), function () use ($certificates, $autoloader) {
+            $chat = $certificates->issue('chat.example');
+            $context = json_encode(['local_cert' => $chat['certificate'], 'local_pk' => $chat['key']]);
+            putenv("REACT_AUTOLOAD=$autoloader");
+            $server = new ServerProcess('listeners', [$context]);
+            for ($kinds = []; ($event = $server->wait('listener')) !== ['listener']; $kinds[$event[1]] = $event) {
+                same([true, true, null], array_slice($event, 2, 3), "$event[1]: socket, loop, reason");
+                same(in_array($event[1], ['SecureServer', 'tls://'], true), $event[5], "$event[1]: TLS");
+            }
+            that(count(array_intersect(['TcpServer', 'UnixServer', 'SecureServer', 'Server'], array_keys($kinds))) === 4, show(array_keys($kinds)));
+        });
+    }
+}
 
 check('a Unix socket', function () {
     $path = sys_get_temp_dir() . '/sprocket-ratchet-' . getmypid() . '.sock';

@@ -235,6 +235,38 @@ class Complete extends WsServer
     }
 }
 
+/** A socket that an application has put around React's own. */
+class Throttled extends Evenement\EventEmitter implements React\Socket\ServerInterface
+{
+    public function __construct(private $server)
+    {
+        $server->on('connection', function ($conn) {
+            tell('connected');
+            $this->emit('connection', [$conn]);
+        });
+    }
+
+    public function getAddress()
+    {
+        return $this->server->getAddress();
+    }
+
+    public function pause()
+    {
+        $this->server->pause();
+    }
+
+    public function resume()
+    {
+        $this->server->resume();
+    }
+
+    public function close()
+    {
+        $this->server->close();
+    }
+}
+
 abstract class Raw implements HttpServerInterface
 {
     public function onMessage(ConnectionInterface $from, $msg)
@@ -425,8 +457,14 @@ if ($kind === 'route') {
 }
 $socket = listen('127.0.0.1:0', $loop);
 $class = $kind === 'counting' ? Counting::class : IoServer::class;
+if ($kind === 'throttled') {
+    $socket = new Throttled($socket);
+}
 $server = new $class($app, $socket, $loop);
 ready($socket);
+if ($kind === 'watched') {
+    $socket->on('connection', fn ($conn) => tell('connected'));
+}
 if ($kind === 'plain') {
     // A second server of the process, which leaves no second line in the log.
     new IoServer(new HttpServer(new WsServer(new Echoing())), listen('127.0.0.1:0', $loop), $loop);

@@ -50,7 +50,9 @@ function ready(React\Socket\ServerInterface $socket): void
 
 function listen(string $address, React\EventLoop\LoopInterface $loop): React\Socket\ServerInterface
 {
-    return new React\Socket\SocketServer($address, [], $loop);
+    return class_exists(React\Socket\SocketServer::class)
+        ? new React\Socket\SocketServer($address, [], $loop)
+        : new React\Socket\Server($address, $loop);
 }
 
 function loop(): React\EventLoop\LoopInterface

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * As much of ReactPHP as the drop-in touches, for machines without it: the interfaces, a loop over
+ * As much of ReactPHP and Evenement as the drop-in touches, for machines without it: the interfaces, a loop over
  * stream_select(), and TCP sockets. Tests run against the real one where REACT_AUTOLOAD names it.
  */
 
@@ -221,10 +221,8 @@ namespace React\EventLoop {
     }
 }
 
-namespace React\Socket {
-    use React\EventLoop\LoopInterface;
-
-    abstract class Emitter
+namespace Evenement {
+    class EventEmitter
     {
         private array $callbacks = [];
 
@@ -242,11 +240,21 @@ namespace React\Socket {
             }
         }
 
+        public function listeners($event = null)
+        {
+            return $event === null ? $this->callbacks : $this->callbacks[$event] ?? [];
+        }
+
         public function removeAllListeners($event = null)
         {
             $this->callbacks = [];
         }
     }
+}
+
+namespace React\Socket {
+    use Evenement\EventEmitter;
+    use React\EventLoop\LoopInterface;
 
     interface ServerInterface
     {
@@ -262,7 +270,7 @@ namespace React\Socket {
         public function getLocalAddress();
     }
 
-    class TcpServer extends Emitter implements ServerInterface
+    final class TcpServer extends EventEmitter implements ServerInterface
     {
         private $master;
         private $loop;
@@ -310,15 +318,40 @@ namespace React\Socket {
         }
     }
 
-    final class SocketServer extends TcpServer
+    final class SocketServer extends EventEmitter implements ServerInterface
     {
+        private $server;
+
         public function __construct($uri, array $context = [], ?LoopInterface $loop = null)
         {
-            parent::__construct($uri, $loop, $context['tcp'] ?? []);
+            $this->server = new TcpServer($uri, $loop, $context['tcp'] ?? []);
+            $this->server->on('connection', function ($conn) {
+                $this->emit('connection', [$conn]);
+            });
+        }
+
+        public function getAddress()
+        {
+            return $this->server->getAddress();
+        }
+
+        public function pause()
+        {
+            $this->server->pause();
+        }
+
+        public function resume()
+        {
+            $this->server->resume();
+        }
+
+        public function close()
+        {
+            $this->server->close();
         }
     }
 
-    class Connection extends Emitter implements ConnectionInterface
+    class Connection extends EventEmitter implements ConnectionInterface
     {
         private string $output = '';
         private bool $ending = false;

@@ -63,8 +63,6 @@ final class Engine
         private readonly HttpServer $http,
         private readonly Listener $listener,
         private readonly LoopInterface $loop,
-        /** Lets React serve the listener, where the native server can't do so as the application asks. */
-        private readonly \Closure $fallback,
     ) {
         $loop->futureTick(function (): void {
             $this->start();
@@ -240,11 +238,12 @@ final class Engine
         if ($this->listener->isClosed()) {
             return;
         }
-        $departure = Departure::find($this->ioServer, $this->app);
+        $departure = $this->listener->isWatched()
+            ? 'a listener on \'connection\' of its socket needs React\'s connections'
+            : Departure::find($this->ioServer, $this->app);
         if ($departure !== null) {
-            $message = "A stack is left to React: $departure";
-            Log::write('warning', 'stack.left_to_react', $message);
-            ($this->fallback)();
+            Log::write('warning', 'stack.left_to_react', "A stack is left to React: $departure");
+            $this->listener->socket->resume();
 
             return;
         }
@@ -280,7 +279,7 @@ final class Engine
             $message = "TLS is left to React: {$e->getMessage()}";
             Log::write('warning', 'tls.left_to_react', $message, ['exception' => $e]);
             $this->server = null;
-            ($this->fallback)();
+            $this->listener->socket->resume();
 
             return;
         }

@@ -3,27 +3,42 @@
 namespace Ratchet\Native;
 
 use React\EventLoop\LoopInterface;
+use React\Socket\FdServer;
 use React\Socket\LimitingServer;
+use React\Socket\SecureServer;
+use React\Socket\Server as LegacySocketServer;
 use React\Socket\ServerInterface;
+use React\Socket\SocketServer;
+use React\Socket\TcpServer;
+use React\Socket\UnixServer;
 use Sprocket\Tls;
 
 /**
  * The listening socket inside a React server, taken over from it: React no longer accepts on it,
  * but still owns it, so that `getAddress()` and `close()` of the application's object work.
+ *
+ * React has no accessors for what its servers hold. Their private properties below have these names in
+ * react/socket 1.0 to 1.15 and on its branch 3.x; tests/ratchet/loop.test.php checks each class with the
+ * releases that it is given. React goes on to serve a version without them, and a class that is not its own.
  */
 final class Listener
 {
+    /** Classes that hold a socket, in `$master`, and its loop, in `$loop`. */
+    private const SOCKETS = [TcpServer::class, UnixServer::class, FdServer::class];
+
+    /** Classes that hold another server, and the property with it. */
+    private const WRAPPERS = [SocketServer::class => 'server', LegacySocketServer::class => 'server', SecureServer::class => 'tcp'];
+
     private function __construct(
-        /** @var resource|string The socket, or an address. */
-        private readonly mixed $endpoint,
-        /** Whether React would speak TLS on it. */
-        private readonly bool $secure,
-        /** With what certificates the native server does so; null: it can't, or need not. */
-        public readonly ?Tls $tls,
-        /** Whether a LimitingServer counts the connections, lists them, and reports those that it refuses. */
-        public readonly bool $counted,
+        public readonly ServerInterface $socket,
+        /** @var resource|null The listening socket itself. */
+        private readonly mixed $resource,
         /** The loop that React's socket was made for. */
         public readonly ?LoopInterface $loop,
+        /** What the native server needs to speak TLS on it. */
+        public readonly ?Tls $tls,
+        /** Why React must serve it, as a sentence for the log without its full stop; null: the native server can. */
+        public readonly ?string $reason,
     ) {
     }
 
@@ -32,48 +47,47 @@ final class Listener
      */
     public static function of(ServerInterface $socket): self
     {
-        $secure = false;
-        $tls = null;
-        $counted = false;
         $inner = $socket;
-        while ($inner !== null && self::property($inner, 'master') === null) {
-            $counted = $counted || $inner instanceof LimitingServer;
-            $next = self::property($inner, 'tcp');
-            if ($next !== null) {
-                $secure = true;
-                $tls = TlsContext::tls((array) self::property($inner, 'context'));
+        $context = null;
+        while (isset(self::WRAPPERS[$inner::class])) {
+            if ($inner instanceof SecureServer) {
+                $context = (array) self::property($inner, 'context');
             }
-            $next ??= self::property($inner, 'server');
-            $inner = $next instanceof ServerInterface ? $next : null;
+            $next = self::property($inner, self::WRAPPERS[$inner::class]);
+            if (!$next instanceof ServerInterface) {
+                break;
+            }
+            $inner = $next;
         }
-        $loop = $inner === null ? null : self::property($inner, 'loop');
-        $endpoint = $inner === null ? self::address($socket) : self::property($inner, 'master');
+        $resource = in_array($inner::class, self::SOCKETS, true) ? self::property($inner, 'master') : null;
+        $loop = $resource === null ? null : self::property($inner, 'loop');
+        $tls = $context === null ? null : TlsContext::tls($context);
+        $reason = match (true) {
+            $inner instanceof LimitingServer => 'A socket is left to React: it is a LimitingServer, which needs React\'s connections. '
+                . "Ratchet\Native\Settings::set(['maxConnections' => …]) limits those of a socket without one",
+            !is_resource($resource) => 'A socket is left to React: ' . $inner::class . ' is not one of React\'s servers that '
+                . 'the native server can take the place of',
+            is_string($tls) => "TLS is left to React: $tls",
+            default => null,
+        };
 
         return new self(
-            $endpoint,
-            $secure || str_starts_with((string) $socket->getAddress(), 'tls://'),
-            $tls,
-            $counted,
+            $socket,
+            $resource,
             $loop instanceof LoopInterface ? $loop : null,
+            $tls instanceof Tls ? $tls : null,
+            $reason,
         );
-    }
-
-    /**
-     * Whether the native server can speak on this socket as React would.
-     */
-    public function isNative(): bool
-    {
-        return !$this->counted && (!$this->secure || ($this->tls !== null && is_resource($this->endpoint)));
     }
 
     /**
      * What the native server listens on.
      *
-     * @return resource|string|array
+     * @return resource|list<array{resource, string}>
      */
     public function endpoint(): mixed
     {
-        return $this->tls === null ? $this->endpoint : [[$this->endpoint, 'tls']];
+        return $this->tls === null ? $this->resource : [[$this->resource, 'tls']];
     }
 
     /**
@@ -81,30 +95,19 @@ final class Listener
      */
     public function isClosed(): bool
     {
-        return !is_string($this->endpoint) && !is_resource($this->endpoint);
+        return !is_resource($this->resource);
     }
 
     /**
-     * The address of a server whose class is unknown, as the native server writes it.
+     * Whether the application listens for React's connections itself, beside the one listener of the IoServer.
      */
-    private static function address(ServerInterface $socket): string
+    public function isWatched(): bool
     {
-        return preg_replace('~^(tcp|tls)://~', 'ws://', (string) $socket->getAddress());
+        return count($this->socket->listeners('connection')) > 1;
     }
 
-    /**
-     * React has no accessor for these.
-     */
-    private static function property(object $object, string $name): mixed
+    private static function property(ServerInterface $server, string $name): mixed
     {
-        for ($class = new \ReflectionObject($object); $class; $class = $class->getParentClass()) {
-            if ($class->hasProperty($name)) {
-                $property = $class->getProperty($name);
-
-                return $property->isInitialized($object) ? $property->getValue($object) : null;
-            }
-        }
-
-        return null;
+        return property_exists($server, $name) ? (new \ReflectionProperty($server, $name))->getValue($server) : null;
     }
 }

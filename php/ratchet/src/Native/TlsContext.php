@@ -9,7 +9,7 @@ use Sprocket\Tls;
  * The `ssl` context options of a React server, as the native server has them.
  *
  * Options that only choose among ciphers and curves are passed over: the native server speaks the
- * safe ones of TLS 1.2 and 1.3. What decides about who gets in is honoured, or null is returned.
+ * safe ones of TLS 1.2 and 1.3. What decides about who gets in is honoured, or React must serve the socket.
  */
 final class TlsContext
 {
@@ -25,27 +25,30 @@ final class TlsContext
     /**
      * @param array<string, mixed> $context As `React\Socket\SecureServer` gets it.
      *
-     * @return Tls|null Null if they ask for something that the native server does not do.
+     * @return Tls|string A reason, for the log, if they ask for something that the native server does not do.
      */
-    public static function tls(array $context): ?Tls
+    public static function tls(array $context): Tls|string
     {
         $verify = !empty($context['verify_peer']);
         foreach ([...self::FOREIGN, ...($verify ? self::FOREIGN_TO_VERIFY : [])] as $name) {
             if (!empty($context[$name])) {
-                return null;
+                return "the native server does not have the context option $name";
             }
         }
         $version = self::version($context);
+        if ($version === null) {
+            return 'the context admits no version after TLS 1.1';
+        }
         $authority = $context['cafile'] ?? null;
-        if ($version === null || ($verify && !is_string($authority))) {
-            return null;
+        if ($verify && !is_string($authority)) {
+            return 'the context has verify_peer without cafile';
         }
         try {
             $hosts = self::hosts($context);
             // A server of nothing but named hosts has no certificate for clients that name none.
             [$certificate, $key] = self::files($context) ?? array_values(self::named($context))[0] ?? [null, null];
             if ($certificate === null) {
-                return null;
+                return 'the context has no certificate in local_cert';
             }
 
             return new Tls(
@@ -57,8 +60,8 @@ final class TlsContext
                 minVersion: $version,
                 reloadInterval: self::RELOAD_INTERVAL,
             );
-        } catch (InvalidOption) {
-            return null;
+        } catch (InvalidOption $e) {
+            return $e->getMessage();
         }
     }
 

@@ -59,15 +59,13 @@ class IoServer
         $this->app = $app;
         $this->socket = $socket;
 
+        $socket->on('connection', [$this, 'handleConnect']);
         $http = ComponentTree::httpServer($app);
-        $listener = $http === null || !class_exists(Server::class) ? null : Listener::of($socket);
-        if (!$listener?->isNative()) {
-            $socket->on('connection', [$this, 'handleConnect']);
-            if ($listener?->counted) {
-                $message = 'A socket is left to React: it is a LimitingServer, which needs React\'s connections. '
-                    . "Ratchet\Native\Settings::set(['maxConnections' => …]) limits those of a socket without one";
-                self::warn($loop ?? $listener->loop, 'socket.left_to_react', $message);
-            } elseif ($http !== null && $listener === null && !self::$bare) {
+        if ($http === null) {
+            return;
+        }
+        if (!class_exists(Server::class)) {
+            if (!self::$bare) {
                 self::$bare = true;
                 $message = 'The extension sprocket is not loaded: React serves WebSockets, at the speed and with the limits '
                     . 'of Ratchet. Add extension=sprocket to php.ini where more than development is at stake';
@@ -76,11 +74,15 @@ class IoServer
 
             return;
         }
+        $listener = Listener::of($socket);
+        if ($listener->reason !== null) {
+            $event = str_starts_with($listener->reason, 'TLS') ? 'tls.left_to_react' : 'socket.left_to_react';
+            self::warn($loop ?? $listener->loop, $event, $listener->reason);
+
+            return;
+        }
         $socket->pause();
-        $this->engine = new Engine(static::class, $app, $http, $listener, $loop ?? $listener->loop ?? Sockets::loop(), function (): void {
-            $this->socket->on('connection', [$this, 'handleConnect']);
-            $this->socket->resume();
-        });
+        $this->engine = new Engine(static::class, $app, $http, $listener, $loop ?? $listener->loop ?? Sockets::loop());
     }
 
     /**
