@@ -14,11 +14,12 @@ use crate::handshakes::HandshakePlace;
 use crate::http;
 use crate::io::Vital;
 use crate::listener::{Entry, Listener};
-use crate::notices::{Trouble, log_trouble};
+use crate::notices::Trouble;
 use crate::queue::{Command, NewSocket};
+use crate::report::log_trouble;
 use crate::socket::{BACK_OFF, accept_one, somebody_waits};
 use crate::stats::Counters;
-use crate::turn;
+use crate::task;
 use crate::unix_socket::UnixFile;
 
 /// Sockets accepted before others get their turn.
@@ -32,7 +33,7 @@ pub(crate) fn spawn(listener: Listener, state: Arc<State>) -> io::Result<AbortHa
         reason = "its objection is to owners whose descriptor may change; that of a Socket does not"
     )]
     let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-    Ok(turn::spawn(accept(socket, file, entry, state)).abort_handle())
+    Ok(task::spawn(accept(socket, file, entry, state)).abort_handle())
 }
 
 async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {

@@ -10,17 +10,18 @@ use crate::admission::Limits;
 use crate::backlog::{Backlog, Share};
 use crate::bus::{Port, Replica};
 use crate::chunks::Chunks;
-use crate::closing::Closing;
+use crate::closing::{self, Closing};
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
 use crate::deflate::{self, Windows};
+use crate::delayed::Delayed;
 use crate::event::Interest;
+use crate::frame;
 use crate::handlers::Handlers;
 use crate::handshakes::Handshakes;
 use crate::hub::Hub;
-use crate::io;
-use crate::notices::Notices;
+use crate::notices::{Kind, Notices, WINDOW};
 use crate::queue::{EventBatch, Events, Item, Mailbox, Stopping};
 use crate::static_files::StaticFiles;
 use crate::stats::{Closes, Counters, Stats, Taken};
@@ -41,6 +42,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 const SPARE_CODECS: usize = 16;
 /// One read. Larger than what a socket usually holds, so that one call empties it.
 const READ_BUFFER: usize = 64 << 10;
+
+/// Payload of keep-alive pings. The host does not see the pong that answers one.
+pub(crate) const KEEP_ALIVE: &[u8] = b"\0spk";
 
 /// What all threads of one server share.
 #[derive(Debug)]
@@ -126,8 +130,11 @@ pub(crate) struct Env {
     pub(crate) behind: bool,
     /// This thread's view of what waits for the host.
     pub(crate) share: Share,
-    /// [`io::attend`] is running.
+    /// The task that looks after an awake host is at work, and what sets it to work.
     pub(crate) attending: bool,
+    pub(crate) attend: Arc<Notify>,
+    /// Kinds of log lines of which some were left out, to be reported.
+    pub(crate) left_out: Delayed<Kind>,
     /// Polls of tasks since the last batch.
     polls: usize,
     /// When the batch was first looked at by the clock.
@@ -139,7 +146,7 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn new(server: Arc<State>, index: u16) -> Self {
-        let closing = Closing::new(server.config.close_timeout);
+        let closing = closing::list(server.config.close_timeout);
         Self {
             share: Share::new(server.backlog.clone()),
             server,
@@ -153,6 +160,8 @@ impl Env {
             live: 0,
             ended: Arc::default(),
             attending: false,
+            attend: Arc::default(),
+            left_out: Delayed::new(WINDOW),
             polls: 0,
             waiting_since: None,
             deflate: deflate::Shared::default(),
@@ -170,7 +179,7 @@ impl Env {
             unwritten: 0,
             behind: false,
             codecs: Vec::new(),
-            keep_alive: crate::session::keep_alive_frame(),
+            keep_alive: frame::ping(KEEP_ALIVE),
         }
     }
 
@@ -245,7 +254,7 @@ impl Env {
         let batch = EventBatch { items, bytes: self.share.take_batch() };
         if !self.attending {
             self.attending = true;
-            tokio::spawn(io::attend());
+            self.attend.notify_one();
         }
         // The receiver lives in the same State, so the channel is never disconnected.
         let _ = self.server.events.0.send(batch);

@@ -22,15 +22,17 @@ use crate::http2;
 use crate::io;
 use crate::linger::{AFTER_ERROR, linger};
 use crate::listener::Entry;
-use crate::notices::{Trouble, log_trouble};
+use crate::notices::Trouble;
 use crate::proxies::Origin;
 use crate::queue::NewSocket;
+use crate::report::log_trouble;
 use crate::request_clock::RequestClock;
 use crate::responses::Responses;
 use crate::stall::Stall;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::target;
+use crate::task;
 use crate::turn;
 
 /// Begins to serve an accepted socket on this thread.
@@ -42,7 +44,7 @@ pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
     let until = Instant::now() + state.config.handshake_timeout;
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
     let served_by = place.is_served_by();
-    served_by(turn::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
+    served_by(task::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;

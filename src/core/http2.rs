@@ -26,12 +26,13 @@ use crate::h2_socket::{H2Io, H2Progress, H2Socket};
 use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
 use crate::io as threads;
 use crate::linger::{AFTER_ERROR, linger};
-use crate::notices::{Trouble, log_trouble};
+use crate::notices::Trouble;
 use crate::progress::Progress;
+use crate::report::log_trouble;
 use crate::stall::WAITING;
 use crate::stats::Counters;
 use crate::stream::Stream;
-use crate::turn;
+use crate::task;
 
 /// Requests and WebSockets of one connection at once; RFC 9113 section 6.5.2 asks for 100 at least.
 const STREAMS: u32 = 128;
@@ -188,7 +189,7 @@ impl Serving<'_> {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, reply)))) => {
                     let until = self.first.take().unwrap_or_else(|| Instant::now() + self.timeout);
-                    turn::spawn(exchange(self.shared.clone(), request, reply, until));
+                    task::spawn(exchange(self.shared.clone(), request, reply, until));
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),

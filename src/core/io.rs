@@ -1,17 +1,16 @@
-//! An I/O thread: one `current_thread` runtime, the sessions whose sockets it owns, and the
-//! points at which batches are exchanged with the host.
+//! The state of one I/O thread: the sessions whose sockets it owns, and what its tasks share.
 //!
 //! Sessions live in a table of the thread and not in their tasks: so commands of the host are
 //! carried out, and written to the socket, without waking a task.
 
 mod commands;
 mod delivery;
+mod open_streams;
 mod streams;
-mod vital;
+mod turn;
 
 use bytes::Bytes;
 use std::cell::RefCell;
-use std::io as std_io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,9 +19,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::accept;
 use crate::admission::Admission;
-use crate::bus::{self, Outbound};
+use crate::bus::Outbound;
 use crate::clock;
 use crate::conn::Shared;
 use crate::deflate::{Agreed, Deflate};
@@ -30,19 +28,15 @@ use crate::directory::Directory;
 use crate::env::{Env, State};
 use crate::event::Event;
 use crate::handle::Connection;
-use crate::http;
-use crate::id::Target;
-use crate::id::{ConnId, Ticket};
-use crate::listener::Listener;
-use crate::publish_socket::PublishListener;
-use crate::queue::{Command, Item, Mailbox, NewSocket, Stopping};
+use crate::id::{ConnId, Target, Ticket};
+use crate::queue::{Command, Item, NewSocket, Stopping};
 use crate::request::Request;
 use crate::session::{Early, Session};
 use crate::stats::Counters;
 use crate::stream::Stream;
 
-use delivery::Turn;
-pub(crate) use vital::Vital;
+use open_streams::Streams;
+use turn::Turn;
 
 thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
@@ -53,6 +47,28 @@ thread_local! {
 pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
     let _vital = Vital;
     IO.with_borrow_mut(|io| io.as_mut().map(f))
+}
+
+// The runtime catches the panic of a task and goes on without it: nobody would take the host's
+// commands any more, accept, or answer a connection, and the host would wait for ever.
+
+/// Held while something runs whose panic must end the server. The host is then woken, and learns of
+/// it from [`Server::check_threads`](crate::Server::check_threads).
+pub(crate) struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic would abort the process, so nothing here may cause one.
+            let _ = IO.try_with(|io| {
+                if let Ok(Some(io)) = io.try_borrow().as_deref() {
+                    io.env.server.die();
+                    // The thread itself must end, too, even if nobody takes its commands any more.
+                    io.quit.notify_one();
+                }
+            });
+        }
+    }
 }
 
 /// How a thread serves a socket that another one has accepted.
@@ -77,7 +93,7 @@ pub(crate) struct Io {
     /// Sockets that speak HTTP.
     http: usize,
     /// Streamed responses that are open.
-    streams: streams::Streams,
+    streams: Streams,
     /// Requests on the publish socket that are being answered.
     answering: usize,
     /// The thread has not looked at its sockets for long, because the host keeps it busy.
@@ -104,6 +120,20 @@ pub(crate) struct Io {
     posted: bool,
 }
 
+/// What the tasks of a thread wait for.
+pub(crate) struct Signals {
+    /// The first session has come.
+    pub(crate) first: Arc<Notify>,
+    /// The thread ends.
+    pub(crate) quit: Arc<Notify>,
+    /// The list of connections that are about to end has an entry.
+    pub(crate) closing: Arc<Notify>,
+    /// Log lines were left out.
+    pub(crate) left_out: Arc<Notify>,
+    /// The host has got a batch of events.
+    pub(crate) attend: Arc<Notify>,
+}
+
 /// What a handshake hands over.
 pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
@@ -116,179 +146,27 @@ pub(crate) struct Upgraded {
     pub(crate) ticket: Option<Ticket>,
 }
 
-/// Body of I/O thread `index`. `ready` is told once sockets can be accepted, or why not.
-pub(crate) fn run(
-    state: Arc<State>,
-    index: u16,
-    listeners: Vec<Listener>,
-    publish: Option<PublishListener>,
-    joined: Option<bus::Joined>,
-    ready: impl FnOnce(std_io::Result<()>),
-) {
-    let _vital = Vital;
-    let (park, unpark) = (state.clone(), state.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // For files: certificates that are watched, and what is served from a disk.
-        .max_blocking_threads(8)
-        .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
-        .on_thread_unpark(move || {
-            let mailbox = &unpark.mailboxes[index as usize];
-            mailbox.unparked();
-            if mailbox.is_pending() {
-                with(Io::take_commands);
-            }
-        })
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return ready(Err(error)),
-    };
-    let io = Io::new(state.clone(), index, http::serve_socket);
-    let (first, quit) = (io.first.clone(), io.quit.clone());
-    IO.set(Some(io));
-    runtime.block_on(async {
-        let accepting = listeners.into_iter().map(|l| accept::spawn(l, state.clone()));
-        let accepting = accepting.chain(publish.map(|p| p.spawn(state.clone())));
-        match accepting.collect::<std_io::Result<Vec<_>>>() {
-            Ok(accepting) => with(|io| io.accepting = accepting),
-            Err(error) => return ready(Err(error)),
-        };
-        ready(Ok(()));
-        tokio::spawn(collect(state.clone(), index));
-        tokio::spawn(keep_alive(state.clone(), first));
-        tokio::spawn(crate::closing::watch(with(|io| io.env.closing.began())));
-        tokio::spawn(read_again(state.clone(), index));
-        if index == 0 {
-            tokio::spawn(crate::tls::watch(state.clone()));
-            tokio::spawn(crate::reclaim::watch(state.clone()));
-        }
-        if let Some(joined) = joined {
-            let link = bus::link(joined, state.clone());
-            tokio::spawn(async move {
-                let _vital = Vital;
-                link.await;
-            });
-        }
-        quit.notified().await;
-        if index == 0 && state.bus.is_some() {
-            say_the_last().await;
-        }
-    });
-    // Sockets must go while their runtime is there.
-    let io = IO.take();
-    drop(io);
-}
-
-/// Waits until the hub has what waits for it, for a moment; and, where it is in this process, until
-/// the broker has it, for as long as [`bus`] allows.
-async fn say_the_last() {
-    if let Some(synced) = with(|io| io.outbound.sync()) {
-        // An error means that the hub is gone.
-        let _ = tokio::time::timeout(Duration::from_secs(1), synced).await;
-    }
-    if let Some((quit, hub)) = with(|io| io.hub_inside.take()).flatten() {
-        drop(quit);
-        // It bounds its end itself. A panic of it was reported when it happened.
-        let _ = hub.await;
-    }
-}
-
-/// Publishes what has gathered, and takes what the host has posted, until there is nothing; but
-/// not for ever: a host that posts more than the thread gets done must not keep it from its sockets.
-fn before_park(mailbox: &Mailbox) {
-    const ROUNDS: usize = 4;
-    for _ in 0..ROUNDS {
-        let more = with(|io| {
-            io.env.publish();
-            io.has_rest()
-        });
-        // Then a task is ready, and the thread must not even seem to be at rest.
-        if more == Some(true) || mailbox.may_park() {
-            return;
-        }
-        with(Io::take_commands);
-    }
-    // A task that is ready keeps the thread from parking.
-    with(|io| io.overdue = true);
-    mailbox.notify.notify_one();
-}
-
-/// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
-async fn collect(state: Arc<State>, index: u16) {
-    let _vital = Vital;
-    loop {
-        state.mailboxes[index as usize].notify.notified().await;
-        let overdue = with(|io| {
-            io.take_commands();
-            std::mem::take(&mut io.overdue)
-        });
-        // To yield makes the runtime look at the sockets, where going on would not.
-        if overdue == Some(true) {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
-/// one of its handlers takes long, what was sent before must not wait for that.
-pub(crate) async fn attend() {
-    let _vital = Vital;
-    const PATIENCE: Duration = Duration::from_millis(10);
-    // It goes on for a while after the host has gone to sleep: to start it anew for each message
-    // of a quiet server would cost more than that message.
-    const ROUNDS: u32 = 10;
-    let mut left = ROUNDS;
-    loop {
-        tokio::time::sleep(PATIENCE).await;
-        let goes_on = with(|io| {
-            io.take_commands();
-            left = if io.env.server.waker.is_asleep() { left - 1 } else { ROUNDS };
-            io.env.attending = left > 0;
-            io.env.attending
-        });
-        if goes_on != Some(true) {
-            return;
-        }
-    }
-}
-
-/// Wakes the sessions that wait for room in the backlog when there is some.
-async fn read_again(state: Arc<State>, index: u16) {
-    loop {
-        state.backlog.room(index).await;
-        with(|io| {
-            for target in io.env.share.take_waiting() {
-                io.with_session(target, |session, _| session.wake());
-            }
-        });
-    }
-}
-
-/// Scans the sessions in ticks, as long as there are any.
-async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
-    let _vital = Vital;
-    let Some(interval) = state.config.ping_interval else { return };
-    let timeout = state.config.ping_timeout;
-    let tick = (interval.min(timeout) / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
-    let ticks =
-        |time: Duration| u32::try_from(time.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX / 2).max(1);
-    let (interval, timeout) = (ticks(interval), ticks(timeout));
-    loop {
-        if with(|io| io.len() == 0).unwrap_or(true) {
-            first.notified().await;
-        }
-        tokio::time::sleep(tick).await;
-        with(|io| {
-            io.env.tick = io.env.tick.wrapping_add(1);
-            for session in io.sessions.iter_mut().flatten() {
-                session.keep_alive(&mut io.env, interval, timeout);
-            }
-        });
-    }
-}
-
 impl Io {
+    /// Makes the state of the calling thread, until [`Io::uninstall`].
+    pub(crate) fn install(state: Arc<State>, index: u16, serve: Serve) -> Signals {
+        let io = Self::new(state, index, serve);
+        let signals = Signals {
+            first: io.first.clone(),
+            quit: io.quit.clone(),
+            closing: io.env.closing.began(),
+            left_out: io.env.left_out.began(),
+            attend: io.env.attend.clone(),
+        };
+        IO.set(Some(io));
+        signals
+    }
+
+    /// Drops the state of the calling thread.
+    pub(crate) fn uninstall() {
+        let io = IO.take();
+        drop(io);
+    }
+
     fn new(state: Arc<State>, index: u16, serve: Serve) -> Self {
         Self {
             env: Env::new(state, index),
@@ -301,7 +179,7 @@ impl Io {
             rest: Vec::new().into_iter(),
             turn: Turn::default(),
             http: 0,
-            streams: streams::Streams::default(),
+            streams: Streams::default(),
             answering: 0,
             overdue: false,
             hub_inside: None,
@@ -337,7 +215,7 @@ impl Io {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len() - self.free.len()
     }
 
@@ -448,6 +326,55 @@ impl Io {
         self.env.closing.next()
     }
 
+    /// Reports kinds of log lines of which some were left out; tells when the next report is due.
+    pub(crate) fn report_left_out(&mut self) -> Option<tokio::time::Instant> {
+        for kind in self.env.left_out.take_due(tokio::time::Instant::now()) {
+            self.env.report_left_out(kind);
+        }
+        self.env.left_out.next()
+    }
+
+    /// Advances the coarse clock, and looks after the sessions whose peers are silent. Both times are
+    /// in ticks.
+    pub(crate) fn keep_alive(&mut self, interval: u32, timeout: u32) {
+        self.env.tick = self.env.tick.wrapping_add(1);
+        for session in self.sessions.iter_mut().flatten() {
+            session.keep_alive(&mut self.env, interval, timeout);
+        }
+    }
+
+    /// Wakes the sessions that wait for room in the backlog.
+    pub(crate) fn read_again(&mut self) {
+        for target in self.env.share.take_waiting() {
+            self.with_session(target, |session, _| session.wake());
+        }
+    }
+
+    /// Takes what an awake host has posted. `rounds`: how often more while the host sleeps. False: it
+    /// has slept for that long.
+    pub(crate) fn attend(&mut self, left: &mut u32, rounds: u32) -> bool {
+        self.take_commands();
+        *left = if self.env.server.waker.is_asleep() { *left - 1 } else { rounds };
+        self.env.attending = *left > 0;
+        self.env.attending
+    }
+
+    /// Takes what the host has posted. True: the thread must look at its sockets before anything else.
+    pub(crate) fn collect(&mut self) -> bool {
+        self.take_commands();
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// Keeps the tasks that accept, to be ended when the server stops.
+    pub(crate) fn accepts(&mut self, accepting: Vec<AbortHandle>) {
+        self.accepting = accepting;
+    }
+
+    /// A task is ready, so the thread does not park.
+    pub(crate) fn must_not_park(&mut self) {
+        self.overdue = true;
+    }
+
     /// Topics and patterns that have subscribers. On the first thread.
     pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
         self.directory.names()
@@ -548,28 +475,4 @@ fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
         poll
     })
     .unwrap_or(Poll::Ready(()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    #[test]
-    fn a_host_that_never_stops_posting_does_not_hold_the_thread() {
-        let (done, returned) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mailbox = Mailbox::default();
-            // Nobody takes it on this thread, as if there were always more.
-            mailbox.deliver();
-            before_park(&mailbox);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let woken = runtime.block_on(async {
-                tokio::time::timeout(Duration::from_secs(5), mailbox.notify.notified()).await.is_ok()
-            });
-            done.send(woken).unwrap();
-        });
-        let woken = returned.recv_timeout(Duration::from_secs(10));
-        assert_eq!(woken, Ok(true), "it goes on, and comes back to what waits");
-    }
 }

@@ -22,12 +22,12 @@ use crate::config::PublishSocket;
 use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
-use crate::notices::log_publish_refused;
 use crate::publish_budget::{Budget, SMALL, make_room};
 use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
+use crate::report::log_publish_refused;
 use crate::socket::{BACK_OFF, lift};
 use crate::stats::Counters;
-use crate::turn;
+use crate::task;
 use crate::unix_socket::{self, UnixFile};
 
 /// Publishers whose connections are not accepted yet.
@@ -63,7 +63,7 @@ impl PublishListener {
     /// Begins to accept. Aborting the task closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
         let listener = UnixListener::from_std(StdListener::from(OwnedFd::from(self.socket)))?;
-        Ok(turn::spawn(accept(listener, self.file, self.config, state)).abort_handle())
+        Ok(task::spawn(accept(listener, self.file, self.config, state)).abort_handle())
     }
 }
 
@@ -115,10 +115,10 @@ async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishS
                 let publisher = Publisher { stream, limit, budget: budget.clone(), state: state.clone() };
                 let counters = &state.counters;
                 if counters.publishers.load(Ordering::Relaxed) >= config.max_publishers as u64 {
-                    turn::spawn(publisher.turn_away(config.request_timeout));
+                    task::spawn(publisher.turn_away(config.request_timeout));
                 } else {
                     Counters::one(&counters.publishers);
-                    turn::spawn(publisher.serve(config.request_timeout, stop));
+                    task::spawn(publisher.serve(config.request_timeout, stop));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

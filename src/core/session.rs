@@ -17,11 +17,11 @@ use crate::chunks::LARGE;
 use crate::codec::{Codec, Gate, close_frame};
 use crate::conn::Shared;
 use crate::deflate::Deflate;
-use crate::env::Env;
+use crate::env::{Env, KEEP_ALIVE};
 use crate::event::{Event, Interest};
 use crate::flood::Flood;
 use crate::indexed::Indexed;
-use crate::notices::{PING_TIMEOUT, SLOW};
+use crate::log::{PING_TIMEOUT, SLOW};
 use crate::outbox::Outbox;
 use crate::partial::Partial;
 use crate::progress::Progress;
@@ -48,8 +48,6 @@ const INFLATED_PER_TURN: usize = 128 << 10;
 /// What the engine makes of a close frame whose code must not be sent (RFC 6455 section 7.4): its
 /// answer, in its own words.
 const FORBIDDEN_CODE: (u16, &str) = (1002, "Protocol violation");
-/// Payload of keep-alive pings. A pong with it is not told to the host.
-const KEEP_ALIVE: &[u8] = b"\0spk";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -525,9 +523,4 @@ impl Drop for Session {
         // The host may keep its handle for long; the socket must not wait for that.
         self.shared.direct.end();
     }
-}
-
-/// The frame of a keep-alive ping.
-pub(crate) fn keep_alive_frame() -> Bytes {
-    crate::frame::ping(KEEP_ALIVE)
 }

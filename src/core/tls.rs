@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use crate::env::State;
 use crate::error::TlsError;
-use crate::notices::log_tls_reloaded;
 use crate::pem::{Passphrase, PemError, certificates, private_key, roots};
-use crate::stats::Counters;
 
 /// What TLS listeners present and demand. The files are read at start and by
 /// [`Server::reload_tls`](crate::Server::reload_tls).
@@ -48,6 +45,9 @@ pub struct Identity {
     /// Opens an encrypted key.
     pub passphrase: Option<Passphrase>,
 }
+
+/// Time and size of each file; `None` for one that cannot be read.
+pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
 
 impl Tls {
     /// One certificate for everybody, clients not verified.
@@ -99,8 +99,7 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    /// Every file with what tells that it has changed.
-    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
+    fn stamps(&self) -> Stamps {
         let identities = std::iter::once(&self.identity).chain(self.hosts.iter().map(|(_, i)| i));
         let files = identities.flat_map(|i| [&i.certificate, &i.key]).chain(&self.client_ca);
         files.map(|path| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok()).collect()
@@ -179,36 +178,20 @@ impl TlsState {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How often the files are looked at for changes. `None`: never.
+    pub(crate) fn watch_interval(&self) -> Option<Duration> {
+        self.tls.watch
+    }
+
+    /// Size and time of each file, which tell whether it has changed.
+    pub(crate) fn stamps(&self) -> Stamps {
+        self.tls.stamps()
+    }
+
     /// New connections get what the files hold now; open ones go on. On an error nothing changes.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let fresh = self.tls.load()?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
-    }
-}
-
-/// Reloads when a file has changed, if that is asked for. A change that can't be used is counted,
-/// and tried again with the next one: certificate and key are seldom replaced in the same instant.
-pub(crate) async fn watch(state: Arc<State>) {
-    let Some(interval) = state.tls.as_ref().and_then(|tls| tls.tls.watch) else { return };
-    let mut known = None;
-    loop {
-        let state = state.clone();
-        // Off this thread: files may be slow, and opening an encrypted key takes long by design.
-        let look = tokio::task::spawn_blocking(move || {
-            let Some(tls) = &state.tls else { return (known, None) };
-            let seen = Some(tls.tls.stamps());
-            let reloaded = (known.is_some() && known != seen).then(|| tls.reload());
-            if let Some(Err(_)) = reloaded {
-                Counters::one(&state.counters.tls_reload_errors);
-            }
-            (seen, reloaded)
-        });
-        let Ok((seen, reloaded)) = look.await else { return };
-        known = seen;
-        if let Some(reloaded) = reloaded {
-            log_tls_reloaded(&reloaded);
-        }
-        tokio::time::sleep(interval).await;
     }
 }

@@ -6,56 +6,31 @@
 //! amount of work: sessions count frames and bytes, everything else asks [`is_over`]. A task with
 //! more to do then calls [`pass`], which lets all other tasks, and the sockets, go first.
 
-use pin_project_lite::pin_project;
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::Context;
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
-
-use crate::io;
 
 /// Length of a turn. A thread that eight peers keep busy comes back to each of its other sockets
 /// after about a millisecond; ending a turn costs some two hundred times less than it lasts.
 const TURN: Duration = Duration::from_micros(100);
 
 thread_local! {
-    /// When the current poll of a task from [`spawn`] began.
+    /// When the current turn began.
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Spawns a task for a peer on this I/O thread. Between its polls the thread takes what the host
-/// has posted and publishes events that have waited for long, as it does between those of sessions.
-pub(crate) fn spawn<F>(task: F) -> JoinHandle<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    tokio::spawn(InTurns { task })
+/// Runs one poll of a task as a turn. The second value: it has taken the time of a turn.
+pub(crate) fn take<R>(poll: impl FnOnce() -> R) -> (R, bool) {
+    BEGAN.set(Some(Instant::now()));
+    let result = poll();
+    let long = is_over();
+    BEGAN.set(None);
+    (result, long)
 }
 
-pin_project! {
-    struct InTurns<F> {
-        #[pin]
-        task: F,
-    }
-}
-
-impl<F: Future> Future for InTurns<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        BEGAN.set(Some(Instant::now()));
-        let poll = self.project().task.poll(cx);
-        let long = is_over();
-        BEGAN.set(None);
-        io::with(|io| io.end_turn(long));
-        poll
-    }
-}
-
-/// Whether the current poll of a task from [`spawn`] has taken the time of a turn. False in other
-/// tasks. Reads the clock.
+/// Whether the current poll has taken the time of a turn. False outside [`take`]. Reads the clock.
 pub(crate) fn is_over() -> bool {
     BEGAN.get().is_some_and(|began| began.elapsed() >= TURN)
 }
@@ -79,6 +54,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::rc::Rc;
+    use std::task::Poll;
 
     #[test]
     fn a_task_that_passes_lets_all_others_go_first() {
@@ -103,23 +79,5 @@ mod tests {
             busy.await.unwrap();
         });
         assert_eq!(order.get(), 3);
-    }
-
-    #[test]
-    fn a_turn_is_over_after_its_time_and_begins_anew_with_each_poll() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            assert!(!is_over(), "a task that is not from spawn has no turns");
-            let turns = spawn(async {
-                for _ in 0..3 {
-                    assert!(!is_over());
-                    while !is_over() {
-                        std::hint::spin_loop();
-                    }
-                    share().await;
-                }
-            });
-            turns.await.unwrap();
-        });
     }
 }

@@ -24,8 +24,8 @@ use crate::bus::wire::Up;
 use crate::env::State;
 use crate::event::Event;
 use crate::io as io_thread;
-use crate::notices::log_unpublished;
 use crate::queue::Item;
+use crate::report::log_unpublished;
 use crate::socket::lift;
 use crate::stats::Counters;
 

@@ -1,7 +1,7 @@
 //! What the host has posted, carried out in turns.
 
 use super::Io;
-use super::delivery::Turn;
+use super::turn::Turn;
 use crate::bus::Up;
 use crate::env::Env;
 use crate::id::Target;
@@ -12,7 +12,7 @@ use crate::topics::Change;
 impl Io {
     /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
     /// between which the thread looks at its sockets, and what was queued is written.
-    pub(super) fn take_commands(&mut self) {
+    pub(crate) fn take_commands(&mut self) {
         self.turn = Turn::default();
         if self.has_rest() && !self.carry_out_rest() {
             return self.flush_dirty();
@@ -50,7 +50,7 @@ impl Io {
         true
     }
 
-    pub(super) fn has_rest(&self) -> bool {
+    pub(crate) fn has_rest(&self) -> bool {
         !self.rest.as_slice().is_empty()
     }
 
@@ -136,7 +136,7 @@ impl Io {
             Command::Panic { in_task: false } => panic!("a test wants this thread dead"),
             #[cfg(test)]
             Command::Panic { in_task: true } => drop(tokio::spawn(async {
-                let _vital = super::Vital;
+                let _vital = crate::io::Vital;
                 panic!("a test wants this task dead")
             })),
         }

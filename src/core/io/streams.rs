@@ -1,28 +1,17 @@
 //! The streamed responses of one I/O thread: their places under the connection limits, and their
 //! events.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Io;
+use super::open_streams::Open;
 use crate::admission::Admission;
 use crate::event::Event;
 use crate::handshakes::Carrying;
-use crate::id::Ticket;
 use crate::queue::Item;
 use crate::response_stream::{Flushed, Loss, ResponseStream, Shared};
 use crate::stats::Counters;
-
-/// Those that are open.
-pub(super) type Streams = HashMap<Ticket, Open>;
-
-/// A stream with its place, which a socket that speaks HTTP has otherwise.
-pub(super) struct Open {
-    shared: Arc<Shared>,
-    _admission: Admission,
-    _carrying: Carrying,
-}
 
 impl Io {
     /// The host's response has come, and its head is about to be sent.
@@ -31,8 +20,7 @@ impl Io {
         let counters = &self.env.server.counters;
         Counters::one(&counters.streams);
         Counters::one(&counters.streams_begun);
-        let open = Open { shared: shared.clone(), _admission: admission, _carrying: carrying };
-        self.streams.insert(shared.ticket(), open);
+        self.streams.insert(shared.ticket(), Open::new(shared.clone(), admission, carrying));
     }
 
     /// The socket has taken all that the connection had of a stream.
@@ -72,7 +60,7 @@ impl Io {
     /// The grace period of a stop is over: what is left is cut, and the host hears of it before the
     /// last event.
     pub(super) fn cut_streams(&mut self) {
-        let open: Vec<_> = self.streams.values().map(|open| open.shared.clone()).collect();
+        let open: Vec<_> = self.streams.values().map(|open| open.shared().clone()).collect();
         for shared in open {
             let void = shared.cut().unwrap_or(0);
             self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(void as u64);

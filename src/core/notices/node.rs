@@ -1,8 +1,7 @@
 //! Lines about certificates, the broker, and publications for other workers and nodes.
 
-use super::{Kind, Level, Line};
+use super::line::{Kind, Level, Line};
 use crate::error::TlsError;
-use crate::io;
 use crate::publish_wire::Refusal;
 
 /// The line about certificates that were read again, or could not be.
@@ -11,7 +10,8 @@ pub fn tls_reloaded(result: &Result<(), TlsError>) -> Line {
     line.of(kind)
 }
 
-fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
+/// The same with its kind.
+pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
     match result {
         Ok(()) => (
             Kind::new(Level::Notice, "tls.reloaded", "tls"),
@@ -25,48 +25,42 @@ fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
     }
 }
 
-/// Logs that certificates were read again because their files had changed.
-pub(crate) fn log_tls_reloaded(result: &Result<(), TlsError>) {
-    let (kind, line) = reloaded(result);
-    io::with(|io| io.env().log(kind, || line));
-}
-
-/// Logs that the connection to the broker is there, or lost. `reason` says with which broker, or why.
-pub(crate) fn log_broker(connected: bool, reason: &str) {
+/// The line about the connection to the broker. `reason` says with which broker, or why it is lost.
+pub(crate) fn broker(connected: bool, reason: &str) -> (Kind, impl FnOnce() -> Line) {
     let (kind, message) = if connected {
         (Kind::new(Level::Notice, "broker.connected", "broker"), "The broker is connected")
     } else {
         (Kind::new(Level::Warning, "broker.lost", "broker"), "The broker is not connected")
     };
-    let line = || Line::new(format!("{message}: {reason}")).with("reason", reason);
-    io::with(|io| io.env().log(kind, line));
+    (kind, move || Line::new(format!("{message}: {reason}")).with("reason", reason))
 }
 
-/// Logs that a publication did not reach other workers or nodes. `topic`: empty if it is not known.
-pub(crate) fn log_unpublished(topic: &str, reason: &str, uncertain: bool) {
-    let line = || {
+/// The line about a publication that did not reach other workers or nodes. `topic` is empty if it is
+/// not known.
+pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (Kind, impl FnOnce() -> Line) {
+    let line = move || {
         let message = match topic {
             "" => format!("Publications were lost: {reason}"),
             topic => format!("A publication to the topic {topic} was lost: {reason}"),
         };
         Line::new(message).with("topic", topic).with("reason", reason).with("uncertain", uncertain)
     };
-    io::with(|io| io.env().log(Kind::new(Level::Error, "publication.lost", ""), line));
+    (Kind::new(Level::Error, "publication.lost", ""), line)
 }
 
-/// Logs that a request, or a connection, was refused on the publish socket.
-pub(crate) fn log_publish_refused(refusal: &Refusal) {
+/// The line about a request, or a connection, that was refused on the publish socket.
+pub(crate) fn publish_refused(refusal: &Refusal) -> (Kind, impl FnOnce() -> Line) {
     let (level, option) = match refusal {
         Refusal::TooLarge { .. } => (Level::Warning, "sendBufferLimit"),
         Refusal::Broker(_) | Refusal::Partly(_) => (Level::Warning, "brokerQueue"),
         _ => (Level::Notice, ""),
     };
-    let line = || {
+    let line = move || {
         let deciding = if option.is_empty() { String::new() } else { format!(" (option {option})") };
         let reason = format!("{refusal}{deciding}");
         Line::new(format!("Publication refused on the publish socket: {reason}"))
             .with("code", refusal.code())
             .with("reason", reason.as_str())
     };
-    io::with(|io| io.env().log(Kind::new(level, "publish.refused", option), line));
+    (Kind::new(level, "publish.refused", option), line)
 }

@@ -3,8 +3,7 @@
 use std::io::Error;
 use std::net::SocketAddr;
 
-use super::{Kind, Level, Line, peer_of};
-use crate::io;
+use super::line::{Kind, Level, Line, peer_of};
 
 /// Why a socket ends, or cannot be had.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(crate) enum Trouble<'a> {
 }
 
 impl Trouble<'_> {
-    fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Accept(_) => Kind::new(Level::Error, "accept.failed", ""),
             Self::Displaced => Kind::new(Level::Warning, "handshake.displaced", "maxHandshakes"),
@@ -44,7 +43,7 @@ impl Trouble<'_> {
         }
     }
 
-    fn line(&self, remote: Option<SocketAddr>) -> Line {
+    pub(crate) fn line(&self, remote: Option<SocketAddr>) -> Line {
         let peer = peer_of(remote);
         let why = match self {
             Self::Accept(error) => {
@@ -77,9 +76,4 @@ impl Trouble<'_> {
             _ => line,
         }
     }
-}
-
-/// Logs the trouble with the socket of this peer.
-pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {
-    io::with(|io| io.env().log(trouble.kind(), || trouble.line(remote)));
 }

@@ -141,7 +141,7 @@ impl Server {
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
                     // The receiver waits for exactly as many answers as there are threads.
                     let ready = |result| drop(ready.send(result));
-                    crate::io::run(state, index as u16, listeners, publish, joined, ready);
+                    crate::io_thread::run(state, index as u16, listeners, publish, joined, ready);
                 })?;
             self.threads.push(handle);
         }

@@ -8,7 +8,7 @@ use crate::codec::Gate;
 use crate::env::Env;
 use crate::frame;
 use crate::id::Target;
-use crate::notices::{CLOSE_TIMEOUT, PROTOCOL};
+use crate::log::{CLOSE_TIMEOUT, PROTOCOL};
 use crate::progress::{Progress, Sample};
 use crate::queue::{Command, Item, Stopping};
 use crate::stats::Counters;

@@ -16,7 +16,7 @@ use crate::deflate::Deflate;
 use crate::env::Env;
 use crate::event::Interest;
 use crate::inflate::Step as Inflate;
-use crate::notices::{PROTOCOL, TOO_BIG};
+use crate::log::{PROTOCOL, TOO_BIG};
 use crate::partial::{Partial, Step};
 use crate::queue::Item;
 use crate::stats::Counters;

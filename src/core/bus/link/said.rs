@@ -8,8 +8,8 @@ use crate::bus::port::Refused;
 use crate::bus::wire::Down;
 use crate::event::{Event, Interest};
 use crate::io as io_thread;
-use crate::notices::log_broker;
 use crate::queue::Item;
+use crate::report::log_broker;
 use crate::stats::{Counters, Stats};
 
 impl Link {
