@@ -17,7 +17,7 @@
 //! | `Drain`, `Resumed` | one for each `send()` or `resume()` of the host |
 //! | `StreamDrain`, `StreamClose` | one each for a response that the host has begun |
 //! | `Presence` | one at a time, whatever the number of changes |
-//! | `Unpublished` | [`Port::may_report_loss`](crate::bus::Port) |
+//! | `Unpublished` | [`Port::may_report_loss`](crate::bus::port::Port) |
 //! | `Notice` | [`Place`](crate::notices::Place) |
 //! | `Broker`, `Stopped` | not caused by clients |
 //!

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use crate::admission::Limits;
 use crate::backlog::{Backlog, Share};
-use crate::bus::{Port, Replica};
+use crate::bus::port::Port;
+use crate::bus::replica::Replica;
 use crate::chunks::Chunks;
 use crate::closing::{self, Closing};
 use crate::codec::Codec;
@@ -363,7 +364,7 @@ impl State {
     /// Their sum, and how many workers there are.
     pub(crate) fn stats_of_node(&self) -> (Stats, usize) {
         let all = self.node_stats();
-        let workers = all.iter().filter(|(slot, _)| *slot != crate::bus::HUB).count();
+        let workers = all.iter().filter(|(slot, _)| *slot != crate::bus::config::HUB).count();
         let mut sum = Stats::default();
         all.iter().for_each(|(_, stats)| sum.add(stats));
         (sum, workers)

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admission::Admission;
-use crate::bus::Outbound;
+use crate::bus::port::Outbound;
 use crate::clock;
 use crate::conn::Shared;
 use crate::deflate::{Agreed, Deflate};

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::accept;
-use crate::bus;
+use crate::bus::link;
 use crate::env::State;
 use crate::http;
 use crate::io::{Io, Vital, with};
@@ -23,7 +23,7 @@ pub(crate) fn run(
     index: u16,
     listeners: Vec<Listener>,
     publish: Option<PublishListener>,
-    joined: Option<bus::Joined>,
+    joined: Option<link::Joined>,
     ready: impl FnOnce(io::Result<()>),
 ) {
     let _vital = Vital;
@@ -65,10 +65,10 @@ pub(crate) fn run(
             tokio::spawn(reclaim::watch(state.clone()));
         }
         if let Some(joined) = joined {
-            let link = bus::link(joined, state.clone());
+            let hub_link = link::run(joined, state.clone());
             tokio::spawn(async move {
                 let _vital = Vital;
-                link.await;
+                hub_link.await;
             });
         }
         signals.quit.notified().await;

@@ -36,6 +36,7 @@ pub mod fuzzing;
 mod accept;
 mod address;
 mod admission;
+mod ask;
 mod authority;
 mod backlog;
 mod body;

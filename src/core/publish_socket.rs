@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::bus::Refused;
+use crate::bus::port::Refused;
 use crate::clock;
 use crate::config::PublishSocket;
 use crate::env::State;

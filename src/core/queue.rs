@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use crate::admission::Admission;
-use crate::bus::Ask;
+use crate::ask::Ask;
 use crate::conn::Shared;
 use crate::event::{Decision, Event, Response};
 use crate::handshakes::HandshakePlace;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
+use crate::ask::Ask;
 use crate::bus::history::limits_of;
-use crate::bus::port::Ask;
 use crate::bus::wire::Up;
 use crate::error::{PublishFailed, TopicError};
 use crate::event::{Event, Interest, Member};
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// The counters of all workers of the node with their slots, this one's exact and the others'
-    /// at most some seconds old. [`bus::HUB`](crate::bus::HUB) as slot stands for the hub itself
+    /// at most some seconds old. [`bus::HUB`](crate::bus::config::HUB) as slot stands for the hub itself
     /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {
         self.state.node_stats()

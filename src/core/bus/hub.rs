@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bus::HubConfig;
+use crate::bus::config::{HUB, HubConfig};
 use crate::bus::gossip::{Gossip, Outcome};
 use crate::bus::history::{Store, limits_of};
 use crate::bus::pipe::Pipe;
@@ -268,7 +268,7 @@ impl Hub {
                 link.push(Down::Present { topic, member, connections, data: &seat.data }.encode());
             }
         }
-        let hub = Down::Stats { link: 0, slot: super::HUB, values: self.told_stats.clone() };
+        let hub = Down::Stats { link: 0, slot: HUB, values: self.told_stats.clone() };
         let mut stats = vec![hub.encode()];
         for link in &self.links {
             if let (Some(worker), false) = (link.worker, link.id == id) {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::broker::Backoff;
-use crate::bus::HubConfig;
+use crate::bus::config::HubConfig;
 use crate::bus::pipe::Pipe;
 use crate::bus::serve::{Service, connect};
 use crate::bus::wire::Up;
@@ -30,12 +30,9 @@ use crate::socket::lift;
 use crate::stats::Counters;
 
 pub(crate) use hello::Joined;
-use hello::{Identity, Welcome, greeted};
+use hello::{GREETING, Identity, SHORTEST_PAUSE, Welcome, greeted};
 
-/// For the hub to answer, and for it to be there at the start.
-const GREETING: Duration = Duration::from_secs(5);
-/// Pauses between attempts to reach the hub: the shortest one, and the longest.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause between attempts to reach the hub.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A new hub gets no publication before the other workers had time to come back to it.
 const GATHERING: Duration = Duration::from_millis(400);

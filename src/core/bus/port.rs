@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use tokio::sync::oneshot;
 
+use crate::ask::{Ask, Room};
 use crate::bus::pipe::Pipe;
 use crate::bus::wire::{self, Up};
-use crate::id::Target;
 use crate::stats::Stats;
-use crate::topics::TopicId;
 
 /// Bytes that are handed to the socket at a time.
 const HANDFUL: usize = 256 << 10;
@@ -63,9 +62,7 @@ impl Port {
     /// Takes room for a question, if there is some: as much as for publications, and apart from it.
     pub(crate) fn admit_question(&self, topic: &str, position: &str) -> Option<Room> {
         let bytes = topic.len() + position.len() + ASK;
-        let room = Room { asking: self.asking.clone(), bytes };
-        let before = self.asking.fetch_add(bytes, Ordering::Relaxed);
-        (before.saturating_add(bytes) <= self.limit).then_some(room)
+        Room::take(&self.asking, bytes, self.limit)
     }
 
     /// How much has room.
@@ -103,31 +100,6 @@ impl Port {
     pub(crate) fn stats(&self) -> MutexGuard<'_, HashMap<u32, (u16, Stats)>> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a question takes up, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Room {
-    asking: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.asking.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// A connection resumes a topic.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) thread: u16,
-    pub(crate) target: Target,
-    pub(crate) id: TopicId,
-    pub(crate) topic: String,
-    pub(crate) position: String,
-    #[expect(dead_code, reason = "held until it is answered")]
-    pub(crate) room: Room,
 }
 
 /// Why the hub has not passed a publication on, and whether it has reached somebody all the same.

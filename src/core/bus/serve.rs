@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::broker;
-use crate::bus::HubConfig;
+use crate::bus::config::HubConfig;
 use crate::bus::gossip::Gossip;
 use crate::bus::hub::{Hub, Link, random};
 use crate::bus::pipe::Pipe;
@@ -54,8 +54,13 @@ pub(crate) struct Service {
     ending: Option<Instant>,
 }
 
-/// The hub of several processes.
-pub(crate) fn blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -> io::Result<()> {
+/// The hub of a node, for a process of its own: serves the workers that connect to `listener`,
+/// until `quit`, the reading end of a pipe, reports that all its writing ends are closed. Workers
+/// that are there then may finish, for some seconds.
+///
+/// # Errors
+/// The runtime can't be had, or the listener can't be used.
+pub fn serve_blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let broker = connect(&config)?;

@@ -2,7 +2,7 @@
 
 use super::Io;
 use super::turn::Turn;
-use crate::bus::Up;
+use crate::bus::wire::Up;
 use crate::env::Env;
 use crate::id::Target;
 use crate::queue::{Answer, Command};

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::Io;
-use crate::bus::{self, Ask, Up};
+use crate::ask::Ask;
+use crate::bus::history::limits_of;
+use crate::bus::wire::Up;
 use crate::deflate::Fanout;
 use crate::error::PublishFailed;
 use crate::frame;
@@ -129,7 +131,7 @@ impl Io {
 
     /// Publishes for another process. Gives back a ticket if the hub may refuse to pass it on: it
     /// has said so before it answers [`Io::bus_synced`], and the ticket must be given up then by
-    /// [`bus::Outbound::outcome`].
+    /// [`Outbound::outcome`](crate::bus::port::Outbound::outcome).
     pub(crate) fn publish_named(
         &mut self,
         topic: &str,
@@ -150,7 +152,7 @@ impl Io {
             Counters::one(&state.counters.bus_sent);
             self.outbound.push(frame);
             ticket.into_iter().for_each(|ticket| self.outbound.await_refusal(ticket));
-            if bus::limits_of(&state.config.history, topic).is_some() {
+            if limits_of(&state.config.history, topic).is_some() {
                 Counters::one(&state.counters.published);
                 return Ok(ticket);
             }

@@ -12,7 +12,8 @@ use super::Server;
 use super::listeners::Listeners;
 use crate::admission::Limits;
 use crate::backlog::Backlog;
-use crate::bus::{Joined, Port};
+use crate::bus::link::Joined;
+use crate::bus::port::Port;
 use crate::config::Config;
 use crate::conn::Credit;
 use crate::env::State;
@@ -57,7 +58,7 @@ impl Server {
                 .map_err(|source| StartError::Files { path: path.to_owned(), source })
         });
         let files = files.transpose()?;
-        let joined = crate::bus::join(&config)?;
+        let joined = Joined::by(&config)?;
         let publish = match publishers {
             Some(OpenPublishSocket(listener)) => Some(listener),
             None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Server;
-use crate::bus::Up;
+use crate::bus::wire::Up;
 use crate::error::{PublishFailed, TopicError};
 use crate::frame;
 use crate::handle::Connection;

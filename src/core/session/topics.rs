@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::Session;
-use crate::bus::{Ask, is_after};
+use crate::ask::Ask;
+use crate::bus::sequence::is_after;
 use crate::config::SlowConsumer;
 use crate::deflate::Fanout;
 use crate::env::Env;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Hub;
-use crate::bus::HUB;
+use crate::bus::config::HUB;
 use crate::bus::wire::Down;
 use crate::stats::Stats;
 

@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::{GREETING, SHORTEST_PAUSE};
-use crate::bus::HubConfig;
+use crate::bus::config::HubConfig;
 use crate::bus::hub::{fingerprint, random};
 use crate::bus::pipe::Pipe;
 use crate::bus::wire::{Down, Up, VERSION};
 use crate::config::{BusMember, Config, History};
 use crate::error::{BusError, StartError};
 use crate::stats::Stats;
+
+/// For the hub to answer, and for it to be there at the start.
+pub(super) const GREETING: Duration = Duration::from_secs(5);
+/// The shortest pause between attempts to reach it.
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A worker as it introduces itself.
 #[derive(Debug, Clone)]
@@ -61,8 +65,17 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
+    /// The way to the hub that a server with these settings has, if it has one.
+    pub(crate) fn by(config: &Config) -> Result<Option<Self>, StartError> {
+        match &config.bus {
+            Some(member) => Ok(Some(Self::node(member, config)?)),
+            None if config.history.is_empty() && config.broker.is_none() => Ok(None),
+            None => Self::inside(config).map(Some),
+        }
+    }
+
     /// To a hub in this process.
-    pub(crate) fn inside(config: &Config) -> Result<Self, StartError> {
+    fn inside(config: &Config) -> Result<Self, StartError> {
         if let Some(broker) = &config.broker {
             broker.check().map_err(BusError::from)?;
         }
@@ -84,7 +97,7 @@ impl Joined {
     }
 
     /// To the hub of a node, awaited for some seconds.
-    pub(crate) fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
+    fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
         let identity = Identity::new(member.slot, &config.history)?;
         let deadline = Instant::now() + GREETING;
         loop {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bus::HubConfig;
+use crate::bus::config::HubConfig;
 use crate::bus::hub::fingerprint;
 use crate::bus::serve::Service;
 use crate::bus::wire::{Down, Up, VERSION};
