@@ -139,13 +139,15 @@ check('an IoServer with handleConnect(), connections with typed properties, and 
     logged($server, 'A stack is left to React: Counting overrides IoServer::handleConnect()');
 });
 
-check('IoConnection::$conn is there for a class that names it', function () {
-    $server = serve('reaching');
-    $client = Client::open($server->port);
-    $client->text('where');
-    same('127.0.0.1', $client->nextText());
-    logged($server, 'A stack is left to React: Reaching reaches for IoConnection::$conn');
-});
+foreach (['reaching' => 'Reaching', 'binding' => 'Binding'] as $kind => $class) {
+    check("IoConnection::\$conn is there for a class that names it ($kind)", function () use ($kind, $class) {
+        $server = serve($kind);
+        $client = Client::open($server->port);
+        $client->text('where');
+        same('127.0.0.1', $client->nextText());
+        logged($server, "A stack is left to React: $class reaches for IoConnection::\$conn");
+    });
+}
 
 check('IoConnection::$conn of the native server says what to use instead', function () {
     if (original()) {

@@ -364,6 +364,17 @@ class Reaching extends Echoing
     }
 }
 
+/** The same by a closure in the scope of the class. */
+class Binding extends Echoing
+{
+    public function onMessage(ConnectionInterface $from, $msg)
+    {
+        $inner = (new ReflectionMethod($from, 'getConnection'))->invoke($from);
+        $conn = Closure::bind(fn () => $this->conn, $inner, IoConnection::class)();
+        $from->send(parse_url($conn->getRemoteAddress(), PHP_URL_HOST));
+    }
+}
+
 /** The same, with the name out of sight. */
 class Groping extends Echoing
 {
@@ -422,6 +433,7 @@ $ws = new WsServer(match ($kind) {
     'around' => $counter,
     'rotating' => new Rotating(),
     'reaching' => new Reaching(),
+    'binding' => new Binding(),
     'groping' => new Groping(),
     default => new Echoing(),
 });

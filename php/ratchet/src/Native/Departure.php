@@ -84,7 +84,9 @@ final class Departure
     private static function ofClass(string $class, bool $framed): ?string
     {
         $source = ComponentSource::of($class);
-        if ($source->names('Reflection(Property|Class|Object)', 'Closure') && $source->contains('~^conn$~')) {
+        $reflects = $source->names('Reflection(Property|Class|Object)', 'Closure') && $source->contains('~^conn$~');
+        $binds = $source->names('bind', 'bindTo', 'call') && $source->names('conn') && $source->names('IoConnection');
+        if ($reflects || $binds) {
             return "$class reaches for IoConnection::\$conn, which is React's connection";
         }
         if ($framed) {
