@@ -377,6 +377,14 @@ impl State {
         conn.has_pending() || self.handling.load(Ordering::Acquire) == conn.id.0
     }
 
+    /// A number that grows with all that takes memory for a while.
+    pub(crate) fn events(&self) -> u64 {
+        let (stats, taken) = (self.counters.read(), &self.taken);
+        let received =
+            [stats.messages_in, stats.accepted, stats.closed, stats.http_requests, stats.messages_out];
+        received.into_iter().chain([taken.messages.read(), taken.closes.read()]).fold(0, u64::wrapping_add)
+    }
+
     /// The clock of the times of callbacks: nanoseconds since the start, never 0.
     pub(crate) fn nanos(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64 | 1

@@ -62,7 +62,8 @@ pub(crate) fn run(
         tokio::spawn(read_again(state.clone(), index));
         if index == 0 {
             tokio::spawn(tls_watch::watch(state.clone()));
-            tokio::spawn(reclaim::watch(state.clone()));
+            let watched = state.clone();
+            tokio::spawn(reclaim::watch(state.config.reclaim, move || watched.events()));
         }
         if let Some(joined) = joined {
             let hub_link = link::run(joined, state.clone());

@@ -61,6 +61,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
             history: config.history.clone(),
             broker: config.broker.clone(),
             queue: config.bus_queue,
+            reclaim: Some(zend::trim_heap),
         },
         listen: sockets,
         publish: publish.map_err(|e| errors::start(&e.into()))?,

@@ -168,6 +168,32 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     check(str_contains($node->server->child->output, 'did not end in time and is killed'), $node->server->child->output);
 });
 
+test('the hub gives memory back after a burst of publications', function (): void {
+    // What the topic `feed` keeps lies between what is freed.
+    $node = Node::start(code: <<<'PHP'
+        function extend($server) {
+            $server->onPong(function () use ($server) {
+                for ($i = 0; $i < 30_000; $i++) {
+                    $server->publish($i % 300 ? 'news' : 'feed', str_repeat('x', 1500));
+                }
+            });
+        }
+        PHP, more: ['history' => 1000]);
+    $resident = function (int $pid): float {
+        preg_match('/VmRSS:\s+(\d+)/', file_get_contents("/proc/$pid/status"), $match);
+        return $match[1] / 1024;
+    };
+    $clients = $node->clients(1, 2);
+    [$hub, $pid] = [$node->hub(), $node->who($clients[2])->pid];
+    $before = $resident($hub);
+    posix_kill($pid, SIGSTOP);
+    $clients[1]->frame(Client::PONG, 'burst');
+    until(fn (): bool => $resident($hub) > $before + 25, 'a hub in which 25 MiB wait');
+    posix_kill($pid, SIGCONT);
+    until(fn (): bool => $resident($hub) < $before + 12, 'a hub that gives memory back', 30);
+    $node->stop();
+});
+
 test('SIGTERM ends stopped processes in order', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);

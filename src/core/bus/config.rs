@@ -14,10 +14,12 @@ pub struct HubConfig {
     pub broker: Option<BrokerConfig>,
     /// Bytes that may wait for a worker before the others are held up, and it is cut.
     pub queue: usize,
+    /// As in [`Config::reclaim`](crate::Config), for a process of its own.
+    pub reclaim: Option<fn()>,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { history: Vec::new(), broker: None, queue: DEFAULT_QUEUE }
+        Self { history: Vec::new(), broker: None, queue: DEFAULT_QUEUE, reclaim: None }
     }
 }

@@ -19,6 +19,7 @@ use crate::bus::hub::{Hub, Link, random};
 use crate::bus::pipe::Pipe;
 use crate::bus::upstream::{Broker, Connected};
 use crate::bus::wire::OVERHEAD;
+use crate::single::Single;
 
 /// Workers at once: twice 256 while each replaces another.
 const MAX_LINKS: usize = 512;
@@ -52,6 +53,8 @@ pub(crate) struct Service {
     swept: Instant,
     accept_again: Option<Instant>,
     ending: Option<Instant>,
+    /// Frames and messages that were taken, and turns of this task.
+    events: Arc<Single>,
 }
 
 /// The hub of a node, for a process of its own: serves the workers that connect to `listener`,
@@ -67,7 +70,11 @@ pub fn serve_blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let quit = Receiver::from_owned_fd(quit)?;
-        Service::new(config, Some(listener), broker)?.run(closed(quit)).await;
+        let reclaim = config.reclaim;
+        let service = Service::new(config, Some(listener), broker)?;
+        let events = service.events.clone();
+        tokio::spawn(crate::reclaim::watch(reclaim, move || events.read()));
+        service.run(closed(quit)).await;
         Ok(())
     })
 }
@@ -111,6 +118,7 @@ impl Service {
             swept: Instant::now(),
             accept_again: None,
             ending: None,
+            events: Arc::default(),
         })
     }
 
@@ -147,6 +155,7 @@ impl Service {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.events.add(1);
         for _ in 0..ROUNDS {
             let now = Instant::now();
             self.timers(now);
@@ -247,7 +256,10 @@ impl Service {
                 return Ok(done > 0);
             }
             match self.hub.links[at].pipe.next()? {
-                Some(frame) => self.hub.hear(id, &frame, now).map_err(io::Error::other)?,
+                Some(frame) => {
+                    self.events.add(1);
+                    self.hub.hear(id, &frame, now).map_err(io::Error::other)?;
+                }
                 None => match self.hub.links[at].pipe.poll_read(cx) {
                     Poll::Ready(read) => read?,
                     Poll::Pending => return Ok(done > 0),
@@ -274,6 +286,7 @@ impl Service {
             }
             let Some(broker) = &mut self.hub.broker else { break };
             let Poll::Ready(Some(said)) = broker.incoming.poll_recv(cx) else { break };
+            self.events.add(1);
             self.hub.hear_broker(said, now);
             progress = true;
         }

@@ -84,6 +84,7 @@ impl Joined {
             history: config.history.clone(),
             broker: config.broker.clone(),
             queue: config.bus_queue,
+            reclaim: None,
         };
         let identity = Identity::new(0, &config.history)?;
         let limit = config.bus_queue;

@@ -58,7 +58,7 @@ impl Node {
         });
         fake.connect(id, true);
         let history = vec![("h.>".to_owned(), History { stamp: Some("%p%".into()), ..History::default() })];
-        let config = HubConfig { history: history.clone(), broker: None, queue };
+        let config = HubConfig { history: history.clone(), broker: None, queue, reclaim: None };
         let (quit, ending) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
