@@ -7,9 +7,8 @@ import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import { connect as tcpConnect, createServer as tcpServer } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
-import { Authority, echo, finish, test } from './lib.mjs';
+import { Authority, echo, finish, soon, test, until } from './lib.mjs';
 
-const PATIENCE = 15_000;
 const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM } = http2.constants;
 const authority = new Authority();
 const tls = authority.issue('localhost', 'DNS:localhost,IP:127.0.0.1');
@@ -20,24 +19,6 @@ async function serve(options, more, settings = {}) {
   const server = await echo({ ...tls, ...settings }, options, more);
   servers.push(server);
   return server;
-}
-
-/** Rejects where `promise` takes too long. */
-function soon(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), PATIENCE);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-async function until(what, holds) {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    if (await holds()) return;
-    if (Date.now() > end) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => { setTimeout(resolve, 20); });
-  }
 }
 
 /** A connection whose settings have arrived. */

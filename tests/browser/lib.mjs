@@ -12,6 +12,9 @@ import { chromium } from 'playwright-core';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
+/** Milliseconds that a test waits for anything. */
+export const PATIENCE = 20_000;
+
 let failed = 0;
 
 /** Runs one test and prints `ok - name` or `not ok - name - why`. */
@@ -29,6 +32,24 @@ export async function test(name, body) {
 /** To be called at the end: the exit status tells whether all tests passed. */
 export function finish() {
   process.exitCode = failed ? 1 : 0;
+}
+
+/** Rejects where `promise` takes too long. */
+export function soon(promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), PATIENCE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Waits until `holds` gives something true. */
+export async function until(what, holds) {
+  const end = Date.now() + PATIENCE;
+  while (!await holds()) {
+    if (Date.now() > end) throw new Error(`not in time: ${what}`);
+    await new Promise((resolve) => { setTimeout(resolve, 20); });
+  }
 }
 
 /** A PHP script of the project; resolves when it has printed a line that matches `ready`. */

@@ -4,27 +4,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
-import { Authority, finish, launch, php, test } from './lib.mjs';
+import { Authority, finish, launch, PATIENCE, php, soon, test, until } from './lib.mjs';
 
-const PATIENCE = 20_000;
 const { NGHTTP2_CANCEL } = http2.constants;
-
-/** Rejects where `promise` takes too long. */
-function soon(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), PATIENCE);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-async function until(what, holds) {
-  const end = Date.now() + PATIENCE;
-  while (!await holds()) {
-    if (Date.now() > end) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => { setTimeout(resolve, 20); });
-  }
-}
 
 // ---- the example of server-sent events, in Chromium
 
