@@ -97,6 +97,12 @@ impl Patterns {
         }
     }
 
+    /// Gives `found` each pattern that has a topic in common with the pattern `other`.
+    pub(crate) fn overlapping(&self, other: &str, found: &mut impl FnMut(&Arc<str>)) {
+        let tokens: Vec<&str> = other.split('.').collect();
+        self.root.overlapping(&tokens, found);
+    }
+
     #[cfg(test)]
     pub(crate) fn is_pruned(&self) -> bool {
         self.root.children.is_empty()
@@ -145,5 +151,29 @@ impl Node {
         for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
             child.matches(rest, found);
         }
+    }
+
+    fn overlapping(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            self.here.iter().for_each(found);
+            return;
+        };
+        if *token == ">" {
+            self.children.values().for_each(|child| child.all(found));
+            return;
+        }
+        self.children.get(">").and_then(|tail| tail.here.as_ref()).into_iter().for_each(&mut *found);
+        if *token == "*" {
+            let others = self.children.iter().filter(|(token, _)| ***token != *">");
+            others.for_each(|(_, child)| child.overlapping(rest, found));
+        } else {
+            let both = [self.children.get(*token), self.children.get("*")];
+            both.into_iter().flatten().for_each(|child| child.overlapping(rest, found));
+        }
+    }
+
+    fn all(&self, found: &mut impl FnMut(&Arc<str>)) {
+        self.here.iter().for_each(&mut *found);
+        self.children.values().for_each(|child| child.all(found));
     }
 }

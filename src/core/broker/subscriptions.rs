@@ -17,7 +17,8 @@
 //! What is kept that way was wanted when the youngest pattern that overlaps it was subscribed:
 //! names that come and go later are younger than the pattern and go at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::patterns::{Kind, Patterns, kind};
@@ -36,7 +37,12 @@ pub(super) enum Change {
 pub(super) struct Subscriptions {
     active: HashMap<Arc<str>, Subscription>,
     patterns: Patterns,
+    /// The topics among them in order, so that those with the same beginning lie together.
+    topics: BTreeSet<Arc<str>>,
     next_age: u64,
+    /// Topics compared with a pattern so far.
+    #[cfg(test)]
+    compared: usize,
 }
 
 /// A subscription that the broker knows of, or is told of.
@@ -61,8 +67,9 @@ impl Subscriptions {
         let kind = kind(name).ok()?;
         self.count_on_older(name, kind, self.next_age, 1);
         let name: Arc<str> = name.into();
-        if kind == Kind::Pattern {
-            self.patterns.insert(&name);
+        match kind {
+            Kind::Pattern => self.patterns.insert(&name),
+            Kind::Exact => drop(self.topics.insert(name.clone())),
         }
         let fresh = Subscription { age: self.next_age, kind, wanted: true, younger: 0 };
         self.next_age += 1;
@@ -82,8 +89,9 @@ impl Subscriptions {
         let mut free = if known.younger == 0 { vec![name] } else { Vec::new() };
         while let Some(name) = free.pop() {
             let Some(removed) = self.active.remove(&name) else { continue };
-            if removed.kind == Kind::Pattern {
-                self.patterns.remove(&name);
+            match removed.kind {
+                Kind::Pattern => self.patterns.remove(&name),
+                Kind::Exact => drop(self.topics.remove(&name)),
             }
             free.extend(self.count_on_older(&name, removed.kind, removed.age, -1));
             gone.push(Change::Unsubscribe(name));
@@ -117,6 +125,7 @@ impl Subscriptions {
         let mut wanted: Vec<_> = self.active.drain().filter(|(_, known)| known.wanted).collect();
         wanted.sort_unstable_by_key(|(_, known)| known.age);
         self.patterns = Patterns::default();
+        self.topics.clear();
         self.next_age = 0;
         for (name, _) in &wanted {
             self.want(name);
@@ -132,33 +141,41 @@ impl Subscriptions {
     /// One younger than `age` has come (1) or gone (-1): adapts the count of older ones that
     /// overlap it. Gives back those that are not wanted and have none left.
     fn count_on_older(&mut self, name: &str, kind: Kind, age: u64, by: isize) -> Vec<Arc<str>> {
-        let mut free = Vec::new();
-        let mut count = |other: &Arc<str>, known: &mut Subscription| {
-            known.younger = known.younger.saturating_add_signed(by);
-            if known.younger == 0 && !known.wanted {
-                free.push(other.clone());
-            }
-        };
+        let mut found = Vec::new();
         match kind {
             // Only patterns overlap a topic.
-            Kind::Exact => {
-                let mut found = Vec::new();
-                self.patterns.matches(name, &mut |pattern| found.push(pattern.clone()));
-                for pattern in found {
-                    if let Some(known) = self.active.get_mut(&pattern).filter(|k| k.age < age) {
-                        count(&pattern, known);
-                    }
-                }
-            }
+            Kind::Exact => self.patterns.matches(name, &mut |pattern| found.push(pattern.clone())),
             Kind::Pattern => {
-                for (other, known) in &mut self.active {
-                    if known.age < age && overlap(name, other) {
-                        count(other, known);
-                    }
-                }
+                self.patterns.overlapping(name, &mut |pattern| found.push(pattern.clone()));
+                self.topics_of(name, &mut found);
             }
         }
-        free
+        found.retain(|other| {
+            let Some(known) = self.active.get_mut(other).filter(|known| known.age < age) else {
+                return false;
+            };
+            known.younger = known.younger.saturating_add_signed(by);
+            known.younger == 0 && !known.wanted
+        });
+        found
+    }
+
+    /// The topics that match a pattern. It is compared with those that begin as it does, up to its
+    /// first wildcard.
+    fn topics_of(&mut self, pattern: &str, found: &mut Vec<Arc<str>>) {
+        let tokens = pattern.split_inclusive('.');
+        let literal = tokens.take_while(|token| !matches!(token.trim_end_matches('.'), "*" | ">"));
+        let beginning = &pattern[..literal.map(str::len).sum()];
+        let from = self.topics.range::<str, _>((Bound::Included(beginning), Bound::Unbounded));
+        for topic in from.take_while(|topic| topic.starts_with(beginning)) {
+            #[cfg(test)]
+            {
+                self.compared += 1;
+            }
+            if overlap(pattern, topic) {
+                found.push(topic.clone());
+            }
+        }
     }
 }
 
@@ -216,6 +233,11 @@ mod tests {
             for other in names {
                 let both = topics.iter().any(|topic| matches(one, topic) && matches(other, topic));
                 assert_eq!(overlap(one, other), both, "{one} and {other}");
+                let mut patterns = Patterns::default();
+                patterns.insert(&other.into());
+                let mut found = 0;
+                patterns.overlapping(one, &mut |_| found += 1);
+                assert_eq!(found, i32::from(both), "{other} in the set, for {one}");
             }
         }
     }
@@ -266,6 +288,25 @@ mod tests {
             assert_eq!(table.unwant(&name), unsubscribe(&[&name]));
         }
         assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_pattern_is_compared_with_the_topics_that_begin_as_it_does() {
+        let mut table = Subscriptions::default();
+        for n in 0..10_000 {
+            table.want(&format!("user.{}.{n}", n % 1000));
+        }
+        for n in 0..1000 {
+            table.want(&format!("user.{n}.*"));
+        }
+        assert_eq!(table.compared, 10_000);
+        for n in 0..10_000 {
+            assert_eq!(table.unwant(&format!("user.{}.{n}", n % 1000)), [], "the pattern is younger");
+        }
+        for n in 0..1000 {
+            assert_eq!(table.unwant(&format!("user.{n}.*")).len(), 11);
+        }
+        assert_eq!((table.compared, table.len(), table.topics.len()), (20_000, 0, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::SlowConsumer;
 use crate::deflate::Fanout;
 use crate::env::Env;
 use crate::event::{Event, Interest};
-use crate::indexed::Keyed;
+use crate::indexed::{Indexed, Keyed};
 use crate::queue::{Command, Item, Resumed};
 use crate::stats::Counters;
 use crate::topics::TopicId;
@@ -36,17 +36,65 @@ impl Keyed for Subscription {
     }
 }
 
+/// Tickets of the answers to come about a topic, the next one first.
+#[derive(Debug)]
+struct Pending {
+    id: TopicId,
+    tickets: VecDeque<u64>,
+}
+
+impl Keyed for Pending {
+    type Key = TopicId;
+
+    fn key(&self) -> &TopicId {
+        &self.id
+    }
+}
+
+/// The position up to which the connection has got the publications to a topic.
+#[derive(Debug)]
+struct Got {
+    id: TopicId,
+    position: String,
+}
+
+impl Keyed for Got {
+    type Key = TopicId;
+
+    fn key(&self) -> &TopicId {
+        &self.id
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Resumes {
-    /// Topics and tickets of answers to come.
-    pending: Vec<(TopicId, u64)>,
+    pending: Indexed<Pending>,
     /// Tickets of the replays that the hub was asked for: one, or two if the host asks for one in the
     /// moment in which another is asked for here.
     asked: Vec<u64>,
     /// Further replays, asked for one after the other because each may exceed the send buffer limit.
     deferred: VecDeque<(u64, Box<Ask>)>,
-    /// Publications up to these positions it has got.
-    got: Vec<(TopicId, String)>,
+    got: Indexed<Got>,
+}
+
+impl Resumes {
+    fn expect(&mut self, id: TopicId, ticket: u64) {
+        match self.pending.get_mut(&id) {
+            Some(pending) => pending.tickets.push_back(ticket),
+            None => drop(self.pending.insert(Pending { id, tickets: [ticket].into() })),
+        }
+    }
+
+    /// False: nobody waits for this answer.
+    fn take(&mut self, id: TopicId, ticket: u64) -> bool {
+        let Some(pending) = self.pending.get_mut(&id) else { return false };
+        let Some(at) = pending.tickets.iter().position(|other| *other == ticket) else { return false };
+        pending.tickets.remove(at);
+        if pending.tickets.is_empty() {
+            self.pending.remove(&id);
+        }
+        true
+    }
 }
 
 /// What became of a published frame.
@@ -113,8 +161,8 @@ impl Session {
 
     pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
         if let Some(resumes) = &mut self.resumes {
-            resumes.pending.retain(|(id, _)| *id != topic);
-            resumes.got.retain(|(id, _)| *id != topic);
+            resumes.pending.remove(&topic);
+            resumes.got.remove(&topic);
             resumes.deferred.retain(|(_, ask)| ask.id != topic);
         }
         if self.topics.remove(&topic).is_some() {
@@ -133,7 +181,7 @@ impl Session {
             env.hub.leave(topic, self.shared.slot);
         }
         let resumes = self.resumes.get_or_insert_default();
-        resumes.pending.push((topic, ticket));
+        resumes.expect(topic, ticket);
         if replay {
             resumes.asked.push(ticket);
         }
@@ -186,17 +234,16 @@ impl Session {
     /// What it has missed is here: it gets that, and from now on what is published.
     fn go_on_from(&mut self, env: &mut Env, mut resumed: Resumed) {
         let Some(resumes) = &mut self.resumes else { return };
-        let Some(at) = resumes.pending.iter().position(|p| *p == (resumed.id, resumed.ticket)) else {
+        if !resumes.take(resumed.id, resumed.ticket) {
             return;
-        };
-        resumes.pending.swap_remove(at);
+        }
         // Of what the host has closed, it hears nothing but the end.
         if self.admission.is_none() || !self.shared.is_open() {
             return;
         }
         if resumed.skip {
-            resumes.got.retain(|(id, _)| *id != resumed.id);
-            resumes.got.push((resumed.id, resumed.position.clone()));
+            resumes.got.remove(&resumed.id);
+            resumes.got.insert(Got { id: resumed.id, position: resumed.position.clone() });
         }
         // What comes behind newer ones is no help.
         let newer = |t: &Subscription| t.since != env.hub.counted(t.id);
@@ -228,10 +275,10 @@ impl Session {
     /// Whether it has got what has this position, because it has resumed one of the topics.
     pub(crate) fn has_got(&mut self, topics: &[TopicId], position: &str) -> bool {
         let Some(resumes) = &mut self.resumes else { return false };
-        let Some(at) = resumes.got.iter().position(|(id, _)| topics.contains(id)) else { return false };
-        let newer = is_after(position, &resumes.got[at].1, false);
+        let Some(got) = topics.iter().find_map(|id| resumes.got.get(id)) else { return false };
+        let (id, newer) = (got.id, is_after(position, &got.position, false));
         if newer {
-            resumes.got.swap_remove(at);
+            resumes.got.remove(&id);
         }
         !newer
     }
