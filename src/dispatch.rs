@@ -25,7 +25,7 @@ use crate::callbacks::Hook;
 use crate::lifecycle::{self, StopSignals};
 use crate::server::Server;
 use crate::workers::{self, GRACE, Inherited, Order, Step, Supervisor};
-use crate::zend::{Owned, Result, flush_output, handle_interrupt, interrupted, resume_bailout, throw_exit};
+use crate::zend::{Owned, Result, flush_output, handle_interrupt, interrupted, throw_exit};
 use crate::{errors, logger};
 
 /// Events dispatched before timers, signals and the flush have their turn.
@@ -92,7 +92,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
         Some(_) => std::mem::forget(signals),
         None => drop(signals),
     }
-    result.unwrap_or_else(|| resume_bailout())
+    result.unwrap_or_else(|bailout| bailout.resume())
 }
 
 /// `Server::run()` of a master: returns when all has ended, or, with what it needs, in a worker
@@ -132,10 +132,10 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Inherited>> {
             }
         }
     });
-    result.unwrap_or_else(|| {
+    result.unwrap_or_else(|bailout| {
         workers::gather_lines(false);
         drop(server.master.take());
-        resume_bailout()
+        bailout.resume()
     })
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i6
     if server.link.is_native() {
         server.announce();
     }
-    result.unwrap_or_else(|| resume_bailout())
+    result.unwrap_or_else(|bailout| bailout.resume())
 }
 
 /// Waits for events, the next timer or a signal, but not longer than `longest`.

@@ -4,8 +4,8 @@ use ext_php_rs::types::Zval;
 use sprocket_core::{ForkError, PublishError, PublishFailed, StartError, ThreadDied, TlsError, TopicError};
 
 use crate::zend::{
-    Builtin, ClassCell, Prop, Thrown, Type, argument_value_error, register_exception, register_interface,
-    text, throw, throw_with,
+    Builtin, ClassCell, Prop, Startup, Thrown, Type, argument_value_error, register_exception,
+    register_interface, text, throw, throw_with,
 };
 
 static EXCEPTION: ClassCell = ClassCell::new();
@@ -19,9 +19,10 @@ static TLS_EXCEPTION: ClassCell = ClassCell::new();
 static WORKER_EXCEPTION: ClassCell = ClassCell::new();
 static PUBLISH_EXCEPTION: ClassCell = ClassCell::new();
 
-pub(crate) fn register() {
-    register_interface(&EXCEPTION, c"Sprocket\\Exception", Builtin::Throwable);
+pub(crate) fn register(startup: &Startup) {
+    register_interface(startup, &EXCEPTION, c"Sprocket\\Exception", Builtin::Throwable);
     register_exception(
+        startup,
         &INVALID_OPTION,
         c"Sprocket\\InvalidOption",
         Builtin::InvalidArgumentException,
@@ -33,6 +34,7 @@ pub(crate) fn register() {
         ],
     );
     register_exception(
+        startup,
         &INVALID_PAYLOAD,
         c"Sprocket\\InvalidPayload",
         Builtin::InvalidArgumentException,
@@ -40,6 +42,7 @@ pub(crate) fn register() {
         Vec::new(),
     );
     register_exception(
+        startup,
         &PUBLISH_EXCEPTION,
         c"Sprocket\\PublishException",
         Builtin::RuntimeException,
@@ -54,18 +57,14 @@ pub(crate) fn register() {
         (&TLS_EXCEPTION, c"Sprocket\\TlsException", Builtin::RuntimeException),
         (&WORKER_EXCEPTION, c"Sprocket\\WorkerException", Builtin::RuntimeException),
     ] {
-        register_exception(class, name, parent, &EXCEPTION, Vec::new());
+        register_exception(startup, class, name, parent, &EXCEPTION, Vec::new());
     }
 }
 
 /// `allowed` completes the sentence "… must be".
 pub(crate) fn invalid_option(option: &str, value: &Zval, allowed: &str) -> Thrown {
     let message = format!("Option {option} must be {allowed}; got {}", crate::convert::show(value));
-    let mut props = [
-        ("option", text(option.as_bytes())),
-        ("value", value.shallow_clone()),
-        ("allowed", text(allowed.as_bytes())),
-    ];
+    let mut props = [("option", text(option)), ("value", value.shallow_clone()), ("allowed", text(allowed))];
     throw_with(&INVALID_OPTION, &message, 0, &mut props)
 }
 

@@ -67,13 +67,17 @@ use ext_php_rs::prelude::*;
 /// The module as PHP loads it.
 #[php_module]
 pub fn get_module(module: ModuleBuilder<'_>) -> ModuleBuilder<'_> {
-    module.name("sprocket").startup_function(startup).info_function(info::print)
+    module.name("sprocket").startup_function(zend::startup::<Sprocket>).info_function(info::print)
 }
 
-extern "C" fn startup(_kind: i32, _module: i32) -> i32 {
-    register::classes();
-    if lifecycle::unfit_sapi().is_none() {
-        workers::remember();
+/// What the module does when it starts.
+struct Sprocket;
+
+impl zend::Module for Sprocket {
+    fn start(startup: &zend::Startup) {
+        register::classes(startup);
+        if lifecycle::unfit_sapi().is_none() {
+            workers::remember(startup);
+        }
     }
-    0
 }

@@ -1,7 +1,6 @@
 //! What belongs to the process: descriptor limit, interface, signals.
 
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -9,7 +8,9 @@ use sprocket_core::Config;
 use sprocket_core::descriptors::{Wanted, share_out};
 
 use crate::settings::Settings;
-use crate::zend::{ignore_signal, sapi_name, set_signal_handler, signal_is_default, signal_is_handled_by};
+use crate::zend::{
+    count_signal, deliveries, ignore_signal, reset_signal, sapi_name, signal_is_counted, signal_is_default,
+};
 
 /// Raises the soft limit of descriptors to the hard one, and shares out what the process may open
 /// beside what is open already. PHP keeps a reserve for its own files.
@@ -66,19 +67,8 @@ pub(crate) fn unfit_sapi() -> Option<String> {
     (!["cli", "embed", "micro", "phpdbg"].contains(&name.as_str())).then_some(name)
 }
 
-/// How often SIGINT or SIGTERM arrived while a `run()` had taken them.
-static ASKED_TO_STOP: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn ask_to_stop(_signal: i32) {
-    ASKED_TO_STOP.fetch_add(1, Ordering::Relaxed);
-}
-
-/// How often SIGHUP arrived while a master had taken it.
-static ASKED_TO_RELOAD: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn ask_to_reload(_signal: i32) {
-    ASKED_TO_RELOAD.fetch_add(1, Ordering::Relaxed);
-}
+/// The signals that stop a server.
+const STOP: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
 
 /// What the master of workers takes: those of [`StopSignals`], and SIGHUP, where nobody else has.
 pub(crate) struct MasterSignals {
@@ -91,10 +81,10 @@ pub(crate) struct MasterSignals {
 impl MasterSignals {
     pub(crate) fn take() -> Self {
         let stop = Some(StopSignals::take());
-        let seen = ASKED_TO_RELOAD.load(Ordering::Relaxed);
+        let seen = deliveries(&[libc::SIGHUP]);
         let reload = signal_is_default(libc::SIGHUP);
         if reload {
-            set_signal_handler(libc::SIGHUP, Some(ask_to_reload));
+            count_signal(libc::SIGHUP);
         }
         Self { stop, reload, seen, on_terminal: on_terminal() }
     }
@@ -106,7 +96,7 @@ impl MasterSignals {
 
     /// Whether it was asked to reload since the last call.
     pub(crate) fn reload(&mut self) -> bool {
-        let asked = ASKED_TO_RELOAD.load(Ordering::Relaxed);
+        let asked = deliveries(&[libc::SIGHUP]);
         std::mem::replace(&mut self.seen, asked) != asked
     }
 
@@ -119,7 +109,7 @@ impl MasterSignals {
     /// for the master. None of these signals does for a moment what it does by default, for it may
     /// have been sent to all processes.
     pub(crate) fn hand_over(&mut self) -> Option<StopSignals> {
-        if std::mem::take(&mut self.reload) && signal_is_handled_by(libc::SIGHUP, ask_to_reload) {
+        if std::mem::take(&mut self.reload) && signal_is_counted(libc::SIGHUP) {
             ignore_signal(libc::SIGHUP);
         }
         self.stop.take().map(StopSignals::begin_anew)
@@ -128,8 +118,8 @@ impl MasterSignals {
     /// Lets the signals go, before the end.
     fn give_back(&mut self) {
         self.stop = None;
-        if std::mem::take(&mut self.reload) && signal_is_handled_by(libc::SIGHUP, ask_to_reload) {
-            set_signal_handler(libc::SIGHUP, None);
+        if std::mem::take(&mut self.reload) && signal_is_counted(libc::SIGHUP) {
+            reset_signal(libc::SIGHUP);
         }
     }
 }
@@ -154,25 +144,24 @@ pub(crate) struct StopSignals {
 
 impl StopSignals {
     pub(crate) fn take() -> Self {
-        let taken: Vec<i32> =
-            [libc::SIGINT, libc::SIGTERM].into_iter().filter(|s| signal_is_default(*s)).collect();
-        let seen = ASKED_TO_STOP.load(Ordering::Relaxed);
+        let taken: Vec<i32> = STOP.into_iter().filter(|s| signal_is_default(*s)).collect();
+        let seen = deliveries(&STOP);
         for signal in &taken {
-            set_signal_handler(*signal, Some(ask_to_stop));
+            count_signal(*signal);
         }
         Self { taken, before: seen, seen }
     }
 
     /// What the parent was asked is its own affair.
     fn begin_anew(mut self) -> Self {
-        self.seen = ASKED_TO_STOP.load(Ordering::Relaxed);
+        self.seen = deliveries(&STOP);
         self.before = self.seen;
         self
     }
 
     /// How often the process was asked to stop, if that is news.
     pub(crate) fn news(&mut self) -> Option<u32> {
-        let asked = ASKED_TO_STOP.load(Ordering::Relaxed);
+        let asked = deliveries(&STOP);
         (asked > self.seen).then(|| {
             self.seen = asked;
             asked - self.before
@@ -184,8 +173,8 @@ impl Drop for StopSignals {
     fn drop(&mut self) {
         for signal in &self.taken {
             // The application may have set a handler of its own meanwhile.
-            if signal_is_handled_by(*signal, ask_to_stop) {
-                set_signal_handler(*signal, None);
+            if signal_is_counted(*signal) {
+                reset_signal(*signal);
             }
         }
     }

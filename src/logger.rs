@@ -75,14 +75,14 @@ pub(crate) fn arguments(line: &Line, worker: Option<u16>) -> [Zval; 3] {
     }
     let mut array = Zval::new();
     array.set_hashtable(context);
-    [text(line.level.name().as_bytes()), text(line.message.as_bytes()), array]
+    [text(line.level.name()), text(&line.message), array]
 }
 
 fn value_of(value: &Value) -> Zval {
     let mut zval = Zval::new();
     match value {
-        Value::Text(value) => return text(value.as_bytes()),
-        Value::List(values) => return list(values.iter().map(|value| text(value.as_bytes()))),
+        Value::Text(value) => return text(value),
+        Value::List(values) => return list(values.iter().map(|value| text(value))),
         Value::Number(n) => zval.set_long(i64::try_from(*n).unwrap_or(i64::MAX)),
         Value::Seconds(seconds) => zval.set_double(*seconds),
         Value::Flag(flag) => zval.set_bool(*flag),

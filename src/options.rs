@@ -18,11 +18,12 @@ use crate::logger::{self, logger};
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::zend::{
-    Call, Callback, ClassCell, Native, Owned, Result, Type, case_name, list, string, throw_error,
+    Call, Callback, ClassCell, EnumCell, Native, Owned, Result, Type, case_name, list, string, throw_error,
 };
 
 static OPTIONS: ClassCell = ClassCell::new();
-pub(crate) static SLOW_CONSUMER: ClassCell = ClassCell::new();
+pub(crate) static SLOW_CONSUMER: EnumCell =
+    EnumCell::new(c"Sprocket\\SlowConsumer", &[(c"Close", c"close"), (c"Drop", c"drop")]);
 
 /// The checked values. What PHP sees of them are the declared properties.
 #[derive(Default)]
@@ -148,7 +149,7 @@ fn read(args: &mut Reader<'_>) -> Result<Settings> {
 }
 
 fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
-    let case = match args.call.instance(args.next, &SLOW_CONSUMER)? {
+    let case = match args.call.instance(args.next, SLOW_CONSUMER.class())? {
         Some(case) => case.shallow_clone(),
         None => SLOW_CONSUMER.case(c"Close"),
     };

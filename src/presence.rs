@@ -58,7 +58,7 @@ pub(crate) fn presence(call: &Call) -> Result<Zval> {
         let mut entry = ZendHashTable::new();
         let mut connections = Zval::new();
         connections.set_long(i64::from(member.connections));
-        map_insert(&mut entry, b"member", text(member.member.as_bytes()));
+        map_insert(&mut entry, b"member", text(&member.member));
         map_insert(&mut entry, b"data", string(&member.data));
         map_insert(&mut entry, b"connections", connections);
         let mut value = Zval::new();

@@ -100,7 +100,7 @@ pub(crate) fn construct(call: &Call) -> Result<()> {
     let given = call.string(2)?;
     let prefix = match (given, call.value(2)) {
         (Some(_), Some(value)) => value.shallow_clone(),
-        _ => text(BrokerConfig::PREFIX.as_bytes()),
+        _ => text(BrokerConfig::PREFIX),
     };
     let value = call.value(0).map_or_else(Zval::null, Zval::shallow_clone);
     let target = target(address, &value, given, &prefix)?;
@@ -132,7 +132,7 @@ fn target(address: &ZendStr, value: &Zval, given: Option<&ZendStr>, prefix: &Zva
             part => format!("an address in which {part} is {}", error.allowed),
         };
         // What the user gave may hold a password.
-        invalid_option("address", &text(error.value.as_bytes()), &allowed)
+        invalid_option("address", &text(&error.value), &allowed)
     })?;
     let name = given.map_or(Ok(BrokerConfig::PREFIX), |given| given.as_str().map_err(drop)).unwrap_or("\0");
     check_prefix(url.kind(), name).map_err(|error| invalid_option("prefix", prefix, &error.allowed))?;

@@ -17,24 +17,26 @@ use crate::response::{self, Response};
 use crate::response_stream::{self, ResponseStream};
 use crate::server::Server;
 use crate::tls::{self, Tls};
-use crate::zend::{Builtin, Call, Class, Method, Native, Prop, Result, Type, register_class, register_enum};
+use crate::zend::{
+    Builtin, Call, Class, Method, Native, Prop, Result, Startup, Type, register_class, register_enum,
+};
 use crate::{counters, errors, presence, run, server_methods, topics};
 
 /// Registers every class; called while the module starts. A class that another one names in a type
 /// need not come first.
-pub(crate) fn classes() {
-    errors::register();
-    settings();
-    request();
-    response();
-    connection();
-    handshake();
-    server();
-    publisher();
+pub(crate) fn classes(startup: &Startup) {
+    errors::register(startup);
+    settings(startup);
+    request(startup);
+    response(startup);
+    connection(startup);
+    handshake(startup);
+    server(startup);
+    publisher(startup);
 }
 
 /// The classes that hold settings.
-fn settings() {
+fn settings(startup: &Startup) {
     let constructor = Method::new(c"__construct", tls::construct)
         .arg(c"certificate", Type::STRING)
         .opt(c"key", Type::STRING.nullable(), c"null")
@@ -46,19 +48,28 @@ fn settings() {
         .opt(c"reloadInterval", Type::FLOAT, c"0.0")
         .opt(c"http2", Type::BOOL, c"true");
     register_class::<Tls>(
+        startup,
         Class { name: c"Sprocket\\Tls", methods: vec![constructor], props: tls::PROPS.into() },
         &[],
     );
-    values::<Compression, _>(c"Sprocket\\Compression", compression::construct, &compression::PARAMETERS);
-    values::<History, _>(c"Sprocket\\History", history::construct, &history::PARAMETERS);
-    let cases = [(c"Close", c"close"), (c"Drop", c"drop")];
-    register_enum(&options::SLOW_CONSUMER, c"Sprocket\\SlowConsumer", &cases);
-    values::<Options, _>(c"Sprocket\\Options", options::construct, &options::PARAMETERS);
+    values::<Compression, _>(
+        startup,
+        c"Sprocket\\Compression",
+        compression::construct,
+        &compression::PARAMETERS,
+    );
+    values::<History, _>(startup, c"Sprocket\\History", history::construct, &history::PARAMETERS);
+    register_enum(startup, &options::SLOW_CONSUMER);
+    values::<Options, _>(startup, c"Sprocket\\Options", options::construct, &options::PARAMETERS);
 }
 
 /// Registers a class whose constructor keeps each parameter as a readonly property.
-fn values<T: Native, F>(name: &'static std::ffi::CStr, construct: F, parameters: &[Parameter])
-where
+fn values<T: Native, F>(
+    startup: &Startup,
+    name: &'static std::ffi::CStr,
+    construct: F,
+    parameters: &[Parameter],
+) where
     F: Fn(&Call) -> Result<()> + Copy + 'static,
 {
     let constructor =
@@ -66,10 +77,10 @@ where
             m.opt(name, *type_, default)
         });
     let props = parameters.iter().map(|(name, type_, _)| Prop::readonly(name, *type_)).collect();
-    register_class::<T>(Class { name, methods: vec![constructor], props }, &[]);
+    register_class::<T>(startup, Class { name, methods: vec![constructor], props }, &[]);
 }
 
-fn request() {
+fn request(startup: &Startup) {
     let methods = vec![
         Method::private_constructor(),
         Method::new(c"method", |c: &Call| request::bytes(c, |h| h.method().as_bytes())).returns(Type::STRING),
@@ -104,15 +115,16 @@ fn request() {
             .opt(c"headers", Type::ARRAY, c"[]")
             .returns(Type::class(c"Sprocket\\ResponseStream")),
     ];
-    register_class::<Request>(Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
+    register_class::<Request>(startup, Class { name: c"Sprocket\\Request", methods, props: Vec::new() }, &[]);
 }
 
-fn response() {
+fn response(startup: &Startup) {
     let constructor = Method::new(c"__construct", response::construct)
         .opt(c"status", Type::INT, c"200")
         .opt(c"body", Type::STRING, c"''")
         .opt(c"headers", Type::ARRAY, c"[]");
     register_class::<Response>(
+        startup,
         Class { name: c"Sprocket\\Response", methods: vec![constructor], props: response::PROPS.into() },
         &[],
     );
@@ -128,12 +140,13 @@ fn response() {
         Method::new(c"bufferedAmount", response_stream::buffered_amount).returns(Type::INT),
     ];
     register_class::<ResponseStream>(
+        startup,
         Class { name: c"Sprocket\\ResponseStream", methods, props: response_stream::PROPS.into() },
         &[],
     );
 }
 
-fn connection() {
+fn connection(startup: &Startup) {
     let methods = vec![
         Method::private_constructor(),
         Method::new(c"send", connection::send)
@@ -171,12 +184,13 @@ fn connection() {
         Method::new(c"bufferedAmount", connection::buffered_amount).returns(Type::INT),
     ];
     register_class::<Connection>(
+        startup,
         Class { name: c"Sprocket\\Connection", methods, props: connection::PROPS.into() },
         &[],
     );
 }
 
-fn handshake() {
+fn handshake(startup: &Startup) {
     let methods = vec![
         Method::private_constructor(),
         Method::new(c"accept", handshake::accept)
@@ -192,12 +206,13 @@ fn handshake() {
         Method::new(c"isPending", handshake::is_pending).returns(Type::BOOL),
     ];
     register_class::<Handshake>(
+        startup,
         Class { name: c"Sprocket\\Handshake", methods, props: handshake::PROPS.into() },
         &[],
     );
 }
 
-fn server() {
+fn server(startup: &Startup) {
     let callback = Type::CALLABLE.nullable();
     let mut methods = vec![
         Method::new(c"__construct", server_methods::construct).arg(c"listen", Type::MIXED).opt(
@@ -272,12 +287,13 @@ fn server() {
         Method::new(c"cancel", server_methods::cancel).arg(c"timer", Type::INT).returns(Type::BOOL),
     ]);
     register_class::<Server>(
+        startup,
         Class { name: c"Sprocket\\Server", methods, props: Vec::new() },
         &[Builtin::Countable],
     );
 }
 
-fn publisher() {
+fn publisher(startup: &Startup) {
     let methods = vec![
         Method::new(c"__construct", publisher::construct)
             .arg(c"address", Type::STRING)
@@ -290,6 +306,7 @@ fn publisher() {
             .returns(Type::VOID),
     ];
     register_class::<Publisher>(
+        startup,
         Class { name: c"Sprocket\\Publisher", methods, props: publisher::PROPS.into() },
         &[],
     );

@@ -17,8 +17,7 @@ use crate::settings::Settings;
 use crate::timers::Timers;
 use crate::workers::{Role, Supervisor};
 use crate::zend::{
-    ClassCell, Gc, Native, Owned, Result, SEND_QUEUE, throw_error, trim_heap, watch_forks,
-    with_signals_blocked,
+    ClassCell, Gc, Native, Owned, Result, SEND_QUEUE, SignalsBlocked, throw_error, trim_heap, watch_forks,
 };
 use crate::{errors, lifecycle, logger};
 
@@ -141,7 +140,10 @@ impl Server {
         // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
         let wants_lines = config.interest.includes(Interest::LOG);
         let describe = wants_lines.then(|| config.clone());
-        let core = with_signals_blocked(|| Core::start(config, listeners)).map_err(|e| errors::start(&e))?;
+        let blocked = SignalsBlocked::new();
+        let core = Core::start(config, listeners);
+        drop(blocked);
+        let core = core.map_err(|e| errors::start(&e))?;
         if let Some(config) = describe {
             self.log.add(logger::started(core.addresses(), &config));
         }

@@ -68,7 +68,7 @@ fn names(call: &Call, of: fn(&Core, &Handle) -> Vec<String>) -> Result<Zval> {
     call.arity(0, 0)?;
     let mut names = call.this::<Connection>().ask(of)?.unwrap_or_default();
     names.sort_unstable();
-    Ok(list(names.iter().map(|name| text(name.as_bytes()))))
+    Ok(list(names.iter().map(|name| text(name))))
 }
 
 /// Reads `(string $payload, bool $binary = false, ?Connection $except = null)` from `first` on.

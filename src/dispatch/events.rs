@@ -18,7 +18,7 @@ use crate::link::Answer;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Server;
-use crate::zend::{Owned, Result, string, text, type_error};
+use crate::zend::{Owned, Result, message_text, string, text, type_error};
 
 pub(super) fn dispatch(server: &Server, event: Event) -> Result<()> {
     match event {
@@ -62,12 +62,12 @@ fn of_node(server: &Server, event: Event) -> Result<()> {
             resumed(server, id, topic, complete, messages, position)
         }
         Event::Presence { topic, member, data, joined } => {
-            let arguments = [text(topic.as_bytes()), text(member.as_bytes()), flag(joined), string(&data)];
+            let arguments = [text(&topic), text(&member), flag(joined), string(&data)];
             drop((topic, member, data));
             tell(server, Hook::Presence, arguments)
         }
         Event::Broker { connected, reason } => {
-            let arguments = [flag(connected), text(reason.as_bytes())];
+            let arguments = [flag(connected), text(&reason)];
             drop(reason);
             tell(server, Hook::Broker, arguments)
         }
@@ -88,7 +88,7 @@ fn find(server: &Server, id: ConnId) -> Option<Owned<Connection>> {
 fn message(server: &Server, id: ConnId, payload: Bytes, binary: bool) -> Result<()> {
     server.handled.set(server.handled.get() + 1);
     let Some(connection) = find(server, id) else { return Ok(()) };
-    let value = if binary { string(&payload) } else { text(&payload) };
+    let value = if binary { string(&payload) } else { message_text(&payload) };
     drop(payload);
     invoke(server, Hook::Message, &mut [connection.value(), value, flag(binary)], Some(&connection))?;
     Ok(())
@@ -129,7 +129,7 @@ pub(super) fn close(server: &Server, id: ConnId, code: u16, reason: String) -> R
     let Some(connection) = connection else { return Ok(()) };
     let mut number = Zval::new();
     number.set_long(i64::from(code));
-    let words = text(reason.as_bytes());
+    let words = text(&reason);
     drop(reason);
     invoke(server, Hook::Close, &mut [connection.value(), number, words], Some(&connection))?;
     Ok(())
@@ -146,7 +146,7 @@ fn resumed(
     let Some(connection) = find(server, id) else { return Ok(()) };
     let mut count = Zval::new();
     count.set_long(i64::try_from(messages).unwrap_or(i64::MAX));
-    let (name, place) = (text(topic.as_bytes()), text(position.as_bytes()));
+    let (name, place) = (text(&topic), text(&position));
     drop((topic, position));
     let mut arguments = [connection.value(), name, flag(complete), count, place];
     invoke(server, Hook::Resume, &mut arguments, Some(&connection))?;

@@ -6,15 +6,23 @@ use sprocket_core::Server as Core;
 use crate::callbacks::Hook;
 use crate::connection::Connection;
 use crate::server::Server;
-use crate::zend::{Owned, Report, Result, Thrown, catch_bailout, pending, report, take_exception};
+use crate::zend::{
+    Bailout, Exception, Owned, Report, Result, Thrown, catch_bailout, pending, report, take_exception,
+};
 
-/// Runs `body` as the one pump of this server. `None`: a fatal error has ended the script, but for
-/// its shutdown functions; the sockets are closed, and `dispatching` stays set.
-pub(super) fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Option<Result<R>> {
+/// Runs `body` as the one pump of this server. An error means that a fatal error has ended the
+/// script, except for its shutdown functions; the sockets are closed, and `dispatching` stays set.
+pub(super) fn pump<R>(
+    server: &Server,
+    body: impl FnOnce() -> Result<R>,
+) -> std::result::Result<Result<R>, Bailout> {
     server.link.set_dispatching(true);
-    let Some(result) = catch_bailout(body) else {
-        drop(server.link.detach());
-        return None;
+    let result = match catch_bailout(body) {
+        Ok(result) => result,
+        Err(bailout) => {
+            drop(server.link.detach());
+            return Err(bailout);
+        }
     };
     server.link.set_dispatching(false);
     if server.link.is_native() {
@@ -23,7 +31,7 @@ pub(super) fn pump<R>(server: &Server, body: impl FnOnce() -> Result<R>) -> Opti
             core.flush();
         });
     }
-    Some(result)
+    Ok(result)
 }
 
 /// After a callback: released values may have run destructors that threw, and the callback may
@@ -66,13 +74,13 @@ pub(super) fn failed(server: &Server, subject: Option<&Owned<Connection>>) -> Re
         return reported(exception);
     };
     let connection = subject.map_or_else(Zval::null, Owned::value);
-    match callback.call(&mut [exception, connection]) {
+    match callback.call(&mut [exception.into_value(), connection]) {
         Ok(_) => Ok(()),
         Err(Thrown) => take_exception().map_or(Err(Thrown), reported),
     }
 }
 
-fn reported(exception: Zval) -> Result<()> {
+fn reported(exception: Exception) -> Result<()> {
     match report(exception) {
         Report::Done => Ok(()),
         Report::Exit => Err(Thrown),

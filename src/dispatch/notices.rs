@@ -10,7 +10,7 @@ use crate::logger;
 use crate::request::Request;
 use crate::server::Server;
 use crate::workers;
-use crate::zend::{Result, resume_bailout, text};
+use crate::zend::{Result, text};
 
 /// Calls the logger.
 pub(super) fn write(server: &Server, line: Line) -> Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn write_lines(server: &Server) -> Result<()> {
     if server.link.is_dispatching() {
         return Ok(());
     }
-    pump(server, || write_waiting(server)).unwrap_or_else(|| resume_bailout())
+    pump(server, || write_waiting(server)).unwrap_or_else(|bailout| bailout.resume())
 }
 
 /// Calls onRefused.
@@ -44,7 +44,7 @@ pub(super) fn refused(server: &Server, refused: Refused) -> Result<()> {
     let request = Request::refused(request, handshake);
     let mut code = Zval::new();
     code.set_long(i64::from(status));
-    let words = text(reason.as_bytes());
+    let words = text(&reason);
     drop(reason);
     tell(server, Hook::Refused, [request.value(), code, words])
 }

@@ -10,36 +10,34 @@ use sprocket_core::notices::Level;
 use super::log::report;
 use super::reexec;
 use super::runtime_dir::RuntimeDir;
-use crate::zend::{self, SignalsBlocked};
+use crate::zend::Child;
 
 /// Runs the hub in the process that was forked for it. No PHP code runs here, not even at the end:
 /// destructors and shutdown functions belong to the master.
 pub(super) fn serve(
+    child: Child,
     config: HubConfig,
     runtime_dir: &RuntimeDir,
     master: u32,
     quit: OwnedFd,
-    blocked: SignalsBlocked,
 ) -> ! {
-    zend::ignore_signals();
-    zend::detach_input();
-    zend::close_all_but(&[runtime_dir.listener(), quit.as_raw_fd()]);
-    drop(blocked);
-    let served = catch_unwind(AssertUnwindSafe(|| {
-        let listener = runtime_dir.share().map(UnixListener::from);
-        listener.and_then(|listener| bus::serve_blocking(config, listener, quit))
-    }));
-    let status = match served {
-        Ok(Ok(())) => 0,
-        Ok(Err(error)) => {
-            report(Level::Error, "hub.ended", format!("the hub cannot serve: {error}"));
-            1
+    child.leave_php(&[runtime_dir.listener(), quit.as_raw_fd()], || {
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            let listener = runtime_dir.share().map(UnixListener::from);
+            listener.and_then(|listener| bus::serve_blocking(config, listener, quit))
+        }));
+        let status = match served {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                report(Level::Error, "hub.ended", format!("the hub cannot serve: {error}"));
+                1
+            }
+            // The panic handler has printed the reason.
+            Err(_) => 101,
+        };
+        if reexec::parent() != master as i32 {
+            runtime_dir.remove();
         }
-        // The panic handler has printed the reason.
-        Err(_) => 101,
-    };
-    if reexec::parent() != master as i32 {
-        runtime_dir.remove();
-    }
-    zend::exit_now(status)
+        status
+    })
 }

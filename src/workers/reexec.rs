@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::zend;
+use crate::zend::{self, Child, Program, Startup};
 
 /// Version of the format, then the fields of [`Passed`] that are numbers or descriptors.
 const NUMBERS: &str = "SPROCKET_WORKER";
@@ -61,14 +61,14 @@ static LAUNCH: OnceLock<Launch> = OnceLock::new();
 static PASSED: Mutex<Option<Result<Passed, String>>> = Mutex::new(None);
 
 /// Records how the process was started. Called when the module starts, on the command line.
-pub(crate) fn remember() {
+pub(crate) fn remember(startup: &Startup) {
     let passed = std::env::var(NUMBERS).ok().map(|numbers| {
         let hub = std::env::var_os(HUB).unwrap_or_default();
         let listen = std::env::var(LISTEN).unwrap_or_default();
         for name in [NUMBERS, HUB, LISTEN] {
-            zend::remove_variable(name);
+            zend::remove_variable(startup, name);
         }
-        receive(&numbers, hub.into(), &listen)
+        receive(startup, &numbers, hub.into(), &listen)
     });
     // Variables of another parent process were inherited by accident.
     let passed = passed.filter(|p| p.as_ref().map_or(true, |p| p.master == parent()));
@@ -114,7 +114,7 @@ fn logical(directory: PathBuf) -> PathBuf {
     }
 }
 
-fn receive(numbers: &str, hub: PathBuf, listen: &str) -> Result<Passed, String> {
+fn receive(startup: &Startup, numbers: &str, hub: PathBuf, listen: &str) -> Result<Passed, String> {
     let mut words = numbers.split(' ');
     let version = words.next().unwrap_or_default();
     if version != VERSION {
@@ -126,7 +126,7 @@ fn receive(numbers: &str, hub: PathBuf, listen: &str) -> Result<Passed, String> 
     let (control, publish, sockets) = (next()?, next()?, next()?);
     let take = |number: &str| {
         let number = number.parse().map_err(|_| malformed())?;
-        zend::take_inherited(number).map_err(|error| format!("descriptor {number}: {error}"))
+        zend::take_inherited(startup, number).map_err(|error| format!("descriptor {number}: {error}"))
     };
     let sockets = sockets.split(',').map(|address| address.split('+').map(take).collect());
     Ok(Passed {
@@ -216,11 +216,19 @@ impl Command {
         })
     }
 
-    /// Replaces the child of a fork; returns only if that fails.
-    pub(super) fn run(&self, blocked: zend::SignalsBlocked) -> std::io::Error {
+    /// Replaces the child of a fork. If that fails, calls `failed` and ends the process.
+    pub(super) fn run(&self, child: Child, failed: impl FnOnce(std::io::Error)) -> ! {
         if let Err(error) = std::env::set_current_dir(self.directory) {
-            return error;
+            failed(error);
+            child.exit(127)
         }
-        zend::exec(&self.program, self.arguments, &self.environment, &self.passed, self.kept, blocked)
+        let program = Program {
+            path: &self.program,
+            arguments: self.arguments,
+            environment: &self.environment,
+            passed: &self.passed,
+            kept: self.kept,
+        };
+        child.exec(&program, failed)
     }
 }

@@ -17,7 +17,7 @@ use crate::errors;
 use crate::lifecycle::{self, StopSignals};
 use crate::listen::Listen;
 use crate::settings::Settings;
-use crate::zend::{self, Result, SignalsBlocked};
+use crate::zend::{self, Child, Result};
 
 /// The state of this process as a worker.
 pub(crate) struct Role {
@@ -31,7 +31,7 @@ pub(crate) struct Role {
     urls: Vec<String>,
     /// Signal handlers that a fork has inherited, until [`Role::settle`].
     signals: RefCell<Option<StopSignals>>,
-    blocked: RefCell<Option<SignalsBlocked>>,
+    child: RefCell<Option<Child>>,
     looked: Cell<u64>,
     /// Whether it has asked for a successor.
     asked: Cell<bool>,
@@ -51,7 +51,8 @@ pub(crate) struct Inherited {
     pub(super) publish: Option<OwnedFd>,
     /// The master's signal handlers; in a fork only.
     pub(super) signals: Option<StopSignals>,
-    pub(super) blocked: Option<SignalsBlocked>,
+    /// In a fork: signals stay blocked until [`Role::settle`].
+    pub(super) child: Option<Child>,
 }
 
 /// An order for the pump of a worker.
@@ -74,7 +75,7 @@ impl Role {
             sockets: RefCell::new(given.sockets),
             publish: RefCell::new(given.publish),
             signals: RefCell::new(given.signals),
-            blocked: RefCell::new(given.blocked),
+            child: RefCell::new(given.child),
             looked: Cell::new(0),
             asked: Cell::new(false),
             orphaned: Cell::new(false),
@@ -105,7 +106,7 @@ impl Role {
         let control = Control::inherited(passed.control)
             .map_err(|error| errors::worker(&format!("Cannot become a worker: {error}")))?;
         let reexec::Passed { slot, master, hub, sockets, publish, .. } = passed;
-        let given = Inherited { slot, control, master, hub, sockets, publish, signals: None, blocked: None };
+        let given = Inherited { slot, control, master, hub, sockets, publish, signals: None, child: None };
         Ok(Some(Self::new(given, listen)))
     }
 
@@ -123,9 +124,8 @@ impl Role {
             zend::ignore_signal(libc::SIGHUP);
         }
         zend::detach_input();
-        if let Some(blocked) = self.blocked.take() {
-            zend::renew_after_fork();
-            drop(blocked);
+        if let Some(child) = self.child.take() {
+            child.continue_php();
         }
         zend::reseed();
         let watch =

@@ -66,9 +66,9 @@ impl Supervisor {
                 self.hub = Process::new(pid).map(|process| Hub { process, quit: Some(writer) });
                 Ok(())
             }
-            Fork::Child(blocked) => {
+            Fork::Child(child) => {
                 drop(writer);
-                hub::serve(self.plan.hub.clone(), runtime_dir, self.owner, reader.into(), blocked)
+                hub::serve(child, self.plan.hub.clone(), runtime_dir, self.owner, reader.into())
             }
         }
     }
@@ -83,18 +83,16 @@ impl Supervisor {
         let command = if generation == 0 { None } else { Command::new(&self.pass(number, &theirs)) };
         let pid = match zend::fork()? {
             Fork::Parent(pid) => pid,
-            Fork::Child(blocked) => {
+            Fork::Child(child) => {
                 if let Some(command) = command {
-                    let error = command.run(blocked);
-                    unstarted(number, &error);
-                    zend::exit_now(127);
+                    command.run(child, |error| unstarted(number, &error));
                 }
                 drop(ours);
-                match self.become_worker(number, theirs, blocked) {
-                    Ok(given) => return Ok(Some(given)),
+                match self.become_worker(number, theirs) {
+                    Ok(given) => return Ok(Some(Inherited { child: Some(child), ..given })),
                     Err(error) => {
                         unstarted(number, &error);
-                        zend::exit_now(1)
+                        child.exit(1)
                     }
                 }
             }
@@ -150,12 +148,7 @@ impl Supervisor {
 
     /// Takes what a worker needs, in the child of the fork. Dropping this copy of the supervisor
     /// closes all other descriptors.
-    fn become_worker(
-        &mut self,
-        slot: u16,
-        control: Control,
-        blocked: zend::SignalsBlocked,
-    ) -> std::io::Result<Inherited> {
+    fn become_worker(&mut self, slot: u16, control: Control) -> std::io::Result<Inherited> {
         let sockets = self.slot_sockets(slot).into_iter();
         let share = |address: Vec<&OpenListener>| {
             address.into_iter().map(|l| l.as_fd().try_clone_to_owned()).collect()
@@ -165,6 +158,6 @@ impl Supervisor {
         let signals = self.signals.hand_over();
         let hub = self.hub_socket().to_owned();
         let master = self.owner as i32;
-        Ok(Inherited { slot, control, master, hub, sockets, publish, signals, blocked: Some(blocked) })
+        Ok(Inherited { slot, control, master, hub, sockets, publish, signals, child: None })
     }
 }

@@ -19,7 +19,7 @@ use sprocket_core::notices::Level;
 use super::deadlines::{GRACE, STOP_PATIENCE};
 use super::log::report;
 use super::reexec;
-use crate::zend;
+use crate::zend::{self, SignalsBlocked};
 
 /// How often the parent process id is checked. The socket alone does not suffice: other processes
 /// started by the master may have inherited its end.
@@ -48,14 +48,15 @@ impl Watch {
         let shared = Arc::<Mutex<Shared>>::default();
         let theirs = shared.clone();
         // Signals are for the PHP thread.
-        let thread = zend::with_signals_blocked(|| {
-            let thread = std::thread::Builder::new().name("sprocket-watch".into()).stack_size(128 << 10);
-            thread.spawn(move || {
-                if let Some(deadline) = await_orphaning(&control, &ended, master, &theirs) {
-                    await_end(&ended, deadline, number);
-                }
-            })
-        })?;
+        let blocked = SignalsBlocked::new();
+        let thread = std::thread::Builder::new().name("sprocket-watch".into()).stack_size(128 << 10);
+        let thread = thread.spawn(move || {
+            if let Some(deadline) = await_orphaning(&control, &ended, master, &theirs) {
+                await_end(&ended, deadline, number);
+            }
+        });
+        drop(blocked);
+        let thread = thread?;
         Ok(Self { shared, quit, thread: Some(thread), owner: std::process::id() })
     }
 

@@ -136,17 +136,26 @@ impl Call {
 
     /// The state of the object whose method is called. It lives at least as long as the call.
     pub(crate) fn this<T: Native>(&self) -> &T {
-        // SAFETY: methods are registered with the class whose state they ask for, and not static.
+        // SAFETY: `receiver` returns an object of the class of `T`.
+        unsafe { object::state(self.receiver::<T>()) }
+    }
+
+    /// The object whose method is called. Panics, which becomes a PHP `Error`, if the method was
+    /// registered with another class than that of `T`.
+    fn receiver<T: Native>(&self) -> *mut ffi::zend_object {
+        // SAFETY: the frame is valid during the call. If `This` is an object, it has a class entry.
         unsafe {
-            debug_assert!((*(*self.frame).This.value.obj).ce == T::class().entry());
-            object::state((*self.frame).This.value.obj)
+            let this = &(*self.frame).This;
+            assert!(this.u1.type_info & 0xff == ffi::IS_OBJECT, "a method without an object");
+            assert!((*this.value.obj).ce == T::class().entry(), "a method of another class");
+            this.value.obj
         }
     }
 
     /// A reference to that object.
     pub(crate) fn this_object<T: Native>(&self) -> Owned<T> {
         // SAFETY: as in `this`.
-        unsafe { Owned::from_raw((*self.frame).This.value.obj) }
+        unsafe { Owned::from_raw(self.receiver::<T>()) }
     }
 
     fn this_value(&self) -> Zval {
@@ -168,13 +177,17 @@ impl Call {
         self.slot(index).map(|slot| unsafe { (*slot).dereference() })
     }
 
-    /// Has the engine convert an argument to `T` by the rules of PHP (weak or strict, as the
-    /// caller declares), or throw. `None` if it was not given.
-    fn parse<T>(&self, index: usize, spec: &CStr, blank: T) -> Result<Option<T>> {
+    /// Has the engine convert an argument to `T` by the rules of PHP (weak or strict, as the calling
+    /// script declares), or throw. `None` if it was not given.
+    ///
+    /// # Safety
+    ///
+    /// `T` must be the C type that `zend_parse_parameter` writes for `spec`, which has no `!`: that
+    /// would need a second place.
+    unsafe fn parse<T>(&self, index: usize, spec: &CStr, blank: T) -> Result<Option<T>> {
         let Some(slot) = self.slot(index) else { return Ok(None) };
         let mut out = blank;
-        // SAFETY: the callers below pair each spec with the C type that `zend_parse_parameter`
-        // writes for it (none of them with `!`, which would need a second place).
+        // SAFETY: by the contract.
         let parsed =
             unsafe { ffi::zend_parse_parameter(0, index as u32 + 1, slot, spec.as_ptr(), &raw mut out) };
         // A deprecation may have been turned into an exception by a user's error handler.
@@ -189,7 +202,8 @@ impl Call {
     }
 
     pub(crate) fn int(&self, index: usize, default: i64) -> Result<i64> {
-        Ok(self.parse(index, c"l", 0_i64)?.unwrap_or(default))
+        // SAFETY: `l` writes a `zend_long`.
+        Ok(unsafe { self.parse(index, c"l", 0_i64) }?.unwrap_or(default))
     }
 
     pub(crate) fn int_or_null(&self, index: usize) -> Result<Option<i64>> {
@@ -206,7 +220,8 @@ impl Call {
     }
 
     pub(crate) fn float(&self, index: usize, default: f64) -> Result<f64> {
-        Ok(self.parse(index, c"d", 0.0_f64)?.unwrap_or(default))
+        // SAFETY: `d` writes a `double`.
+        Ok(unsafe { self.parse(index, c"d", 0.0_f64) }?.unwrap_or(default))
     }
 
     /// `None` if null was given.
@@ -224,7 +239,8 @@ impl Call {
         match self.value(index) {
             None => Ok(default),
             Some(v) if v.is_bool() => Ok(v.is_true()),
-            Some(_) => Ok(self.parse(index, c"b", false)?.unwrap_or(default)),
+            // SAFETY: `b` writes a `bool`.
+            Some(_) => Ok(unsafe { self.parse(index, c"b", false) }?.unwrap_or(default)),
         }
     }
 
@@ -233,7 +249,8 @@ impl Call {
         if let Some(string) = self.value(index).and_then(Zval::zend_str) {
             return Ok(Some(string));
         }
-        let parsed = self.parse(index, c"S", std::ptr::null_mut::<ffi::zend_string>())?;
+        // SAFETY: `S` writes a pointer to a string.
+        let parsed = unsafe { self.parse(index, c"S", std::ptr::null_mut::<ffi::zend_string>()) }?;
         // SAFETY: the engine wrote a valid string, which the argument's slot keeps during the call.
         Ok(parsed.map(|string| unsafe { &*string }))
     }
@@ -258,7 +275,8 @@ impl Call {
         if let Some(array) = self.value(index).and_then(Zval::array) {
             return Ok(Some(array));
         }
-        self.parse(index, c"a", std::ptr::null_mut::<Zval>())?;
+        // SAFETY: `a` writes a pointer to a zval.
+        unsafe { self.parse(index, c"a", std::ptr::null_mut::<Zval>()) }?;
         Ok(self.value(index).and_then(Zval::array))
     }
 

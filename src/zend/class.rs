@@ -6,10 +6,11 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use super::call::{Call, Return, trampoline};
-use super::class_cell::ClassCell;
+use super::class_cell::{ClassCell, EnumCell};
 use super::exception::{Builtin, Result};
 use super::ffi;
 use super::object::{self, Native};
+use super::startup::Startup;
 use super::value::interned;
 
 /// The type of a parameter, a property or a result, as Reflection shows it.
@@ -252,7 +253,7 @@ fn declare(ce: *mut ffi::zend_class_entry, props: Vec<Prop>) {
 
 /// Registers a final class whose objects carry a `T`, can't be cloned, serialised or given
 /// further properties, and are equal to themselves alone.
-pub(crate) fn register_class<T: Native>(class: Class, interfaces: &[Builtin]) {
+pub(crate) fn register_class<T: Native>(_: &Startup, class: Class, interfaces: &[Builtin]) {
     let mut blank = blank(class.name, class.methods);
     // SAFETY: the engine copies the entry; what it points at lives as long as the process.
     let ce = unsafe { ffi::zend_register_internal_class_ex(&raw mut blank, ptr::null_mut()) };
@@ -278,6 +279,7 @@ fn implement(ce: *mut ffi::zend_class_entry, interfaces: &[Builtin]) {
 
 /// Registers a final exception class without native state.
 pub(crate) fn register_exception(
+    _: &Startup,
     cell: &ClassCell,
     name: &'static CStr,
     parent: Builtin,
@@ -295,7 +297,7 @@ pub(crate) fn register_exception(
 }
 
 /// Registers an interface that extends another.
-pub(crate) fn register_interface(cell: &ClassCell, name: &'static CStr, parent: Builtin) {
+pub(crate) fn register_interface(_: &Startup, cell: &ClassCell, name: &'static CStr, parent: Builtin) {
     let mut blank = blank(name, Vec::new());
     // SAFETY: as in `register_class`.
     let ce = unsafe { ffi::zend_register_internal_interface(&raw mut blank) };
@@ -304,14 +306,15 @@ pub(crate) fn register_interface(cell: &ClassCell, name: &'static CStr, parent: 
 }
 
 /// Registers an enum that is backed by strings.
-pub(crate) fn register_enum(cell: &ClassCell, name: &'static CStr, cases: &[(&'static CStr, &'static CStr)]) {
+pub(crate) fn register_enum(_: &Startup, cell: &EnumCell) {
     // SAFETY: the name and the empty table live as long as the process.
-    let ce =
-        unsafe { ffi::zend_register_internal_enum(name.as_ptr(), ffi::IS_STRING as u8, table(Vec::new())) };
-    // SAFETY: as in `register_class`. Enums of PHP code are final; the engine leaves it to us.
+    let ce = unsafe {
+        ffi::zend_register_internal_enum(cell.name.as_ptr(), ffi::IS_STRING as u8, table(Vec::new()))
+    };
+    // SAFETY: as in `register_class`. Enums of PHP code are final; for others the engine leaves it to us.
     unsafe { (*ce).ce_flags |= ffi::ZEND_ACC_FINAL };
-    cell.set_entry(ce);
-    for (case, value) in cases {
+    cell.class.set_entry(ce);
+    for (case, value) in cell.cases {
         // SAFETY: a zeroed zval is valid; it becomes an interned string, which is not counted.
         let mut backing: ffi::zval = unsafe { mem::zeroed() };
         backing.value.str_ = interned(value.to_bytes());

@@ -1,4 +1,4 @@
-//! Where a class is kept once it is registered.
+//! Statics that hold a class or an enum once it is registered.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -9,7 +9,7 @@ use ext_php_rs::types::{ZendObject, ZendStr, Zval};
 
 use super::ffi;
 
-/// Where the engine's entry of a class is kept.
+/// Holds the engine's entry of a class.
 pub(crate) struct ClassCell {
     entry: AtomicPtr<ffi::zend_class_entry>,
     handlers: OnceLock<ffi::zend_object_handlers>,
@@ -38,22 +38,38 @@ impl ClassCell {
     }
 }
 
-impl ClassCell {
-    /// A case of the enum that this cell holds.
+/// An enum that is backed by strings: its name, and name and value of each case.
+pub(crate) struct EnumCell {
+    pub(super) class: ClassCell,
+    pub(super) name: &'static CStr,
+    pub(super) cases: &'static [(&'static CStr, &'static CStr)],
+}
+
+impl EnumCell {
+    pub(crate) const fn new(name: &'static CStr, cases: &'static [(&'static CStr, &'static CStr)]) -> Self {
+        Self { class: ClassCell::new(), name, cases }
+    }
+
+    pub(crate) fn class(&self) -> &ClassCell {
+        &self.class
+    }
+
+    /// The case of this name.
     pub(crate) fn case(&self, name: &'static CStr) -> Zval {
+        assert!(self.cases.iter().any(|(case, _)| *case == name), "no such case");
         let mut value = Zval::new();
         let mut name_string = ZendStr::new(name.to_bytes(), false);
-        // SAFETY: the class is an enum that has the case; its object is shared, so that the value
-        // takes a reference of its own.
+        // SAFETY: the enum was registered with this case, as the assertion shows; its object is
+        // shared, so that the value takes a reference of its own.
         unsafe {
-            let case = ffi::zend_enum_get_case(self.entry(), name_string.as_mut_ptr());
+            let case = ffi::zend_enum_get_case(self.class.entry(), name_string.as_mut_ptr());
             value.set_object(&mut *case);
         }
         value
     }
 }
 
-/// Name of the case that an enum's object is.
+/// Name of the case that an enum object is; `None` for any other value.
 pub(crate) fn case_name(case: &Zval) -> Option<&[u8]> {
     let object: *const ZendObject = case.object()?;
     // SAFETY: the object is valid; if its class is an enum, the first declared property is the

@@ -7,11 +7,12 @@ use ext_php_rs::types::Zval;
 use super::class_cell::ClassCell;
 use super::ffi;
 
-/// A PHP exception is pending. Whoever gets this returns to PHP without running any of its code.
+/// A PHP exception is pending. A function that gets this error returns to PHP without running PHP
+/// code.
 #[derive(Debug)]
 pub(crate) struct Thrown;
 
-/// What a method handler or anything that may run PHP code returns.
+/// The result of a method handler, or of any function that may run PHP code.
 pub(crate) type Result<T> = std::result::Result<T, Thrown>;
 
 /// A class or interface to inherit from: PHP's own, or one of ours.
@@ -82,20 +83,29 @@ pub(crate) fn type_error(message: &str) -> Thrown {
     Thrown
 }
 
-/// Throws a `\ValueError` that names the method and the argument, which is numbered from 0.
+/// Throws a `\ValueError` that names the running method and the argument, counted from 0.
 pub(crate) fn argument_value_error(index: usize, message: &str) -> Thrown {
     let message = c_string(message);
-    // SAFETY: only called while a method of ours runs; the format takes one C string.
+    assert_method();
+    // SAFETY: the engine finds a running method, as was just checked; the format takes one C string.
     unsafe { ffi::zend_argument_value_error(index as u32 + 1, c"%s".as_ptr(), message.as_ptr()) };
     Thrown
 }
 
-/// Throws a `\TypeError` that names the method and the argument, which is numbered from 0.
+/// Throws a `\TypeError` that names the running method and the argument, counted from 0.
 pub(crate) fn argument_type_error(index: usize, message: &str) -> Thrown {
     let message = c_string(message);
+    assert_method();
     // SAFETY: as in `argument_value_error`.
     unsafe { ffi::zend_argument_type_error(index as u32 + 1, c"%s".as_ptr(), message.as_ptr()) };
     Thrown
+}
+
+/// The engine names the function that is running in errors about arguments.
+fn assert_method() {
+    // SAFETY: the globals of this thread are valid while PHP runs.
+    let frame = unsafe { (*ffi::ext_php_rs_executor_globals()).current_execute_data };
+    assert!(!frame.is_null(), "no method is running");
 }
 
 /// Whether an exception is pending.
@@ -104,9 +114,18 @@ pub(crate) fn pending() -> bool {
     unsafe { !(*ffi::ext_php_rs_executor_globals()).exception.is_null() }
 }
 
-/// Takes the pending exception. `None` if there is none, or if it is the engine's own way out of
-/// `exit()` and of fibers that are destroyed: that one must stay pending.
-pub(crate) fn take_exception() -> Option<Zval> {
+/// A `\Throwable` object that was pending.
+pub(crate) struct Exception(Zval);
+
+impl Exception {
+    pub(crate) fn into_value(self) -> Zval {
+        self.0
+    }
+}
+
+/// Takes the pending exception. `None` if there is none, or if it is one by which the engine unwinds
+/// after `exit()` or in a destroyed fiber: that one must stay pending.
+pub(crate) fn take_exception() -> Option<Exception> {
     // SAFETY: the globals are valid; the exception is an object. It is given a reference before
     // the engine lets go of its own.
     unsafe {
@@ -118,11 +137,11 @@ pub(crate) fn take_exception() -> Option<Zval> {
         let mut value = Zval::new();
         value.set_object(&mut *exception);
         ffi::zend_clear_exception();
-        Some(value)
+        Some(Exception(value))
     }
 }
 
-/// What became of a report.
+/// The outcome of [`report`].
 pub(crate) enum Report {
     /// Shown, logged, or taken by the user's error handler.
     Done,
@@ -130,8 +149,8 @@ pub(crate) enum Report {
     Exit,
 }
 
-/// Reports an exception as PHP reports uncaught ones, as a warning.
-pub(crate) fn report(exception: Zval) -> Report {
+/// Reports an exception in the form of an uncaught one, as a warning.
+pub(crate) fn report(Exception(exception): Exception) -> Report {
     let summary = exception.object().and_then(|o| o.get_class_name().ok()).unwrap_or_default();
     // SAFETY: the value is an exception object. The engine releases the reference that it is
     // given, so that the one of `exception` must not be released again.

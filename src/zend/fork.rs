@@ -1,62 +1,83 @@
-//! Processes: forking a running PHP, becoming another program, and what a child must put right.
+//! Processes: forks of a running PHP, what their children do, and other programs.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::mem;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use ext_php_rs::types::Zval;
 
 use super::exception::Thrown;
 use super::ffi;
-
-/// All signals are blocked on this thread until this is dropped.
-pub(crate) struct SignalsBlocked {
-    before: libc::sigset_t,
-}
-
-impl SignalsBlocked {
-    fn new() -> Self {
-        // SAFETY: the sets are filled before they are read.
-        unsafe {
-            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (mem::zeroed(), mem::zeroed());
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self { before }
-        }
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: the set was filled by `new`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
-    }
-}
+use super::signal::{SignalsBlocked, dispose, ignore_signals};
+use super::startup::Startup;
 
 /// In which process a fork has returned.
 pub(crate) enum Fork {
-    /// The number of the new one.
+    /// In the parent, with the id of the child.
     Parent(i32),
-    /// Signals are blocked: let go of that when it is clear what they should do here.
-    Child(SignalsBlocked),
+    Child(Child),
 }
 
-/// Forks. Call [`flush_output`] before. The caller makes sure that this process has no threads of ours, and that this is its main thread.
+/// The child of a fork until it has settled what it does: all signals are blocked.
+pub(crate) struct Child {
+    blocked: SignalsBlocked,
+}
+
+/// Forks. Call [`flush_output`] before. Fails on any thread but the main one.
 pub(crate) fn fork() -> io::Result<Fork> {
+    if !is_main_thread() {
+        return Err(io::Error::other("only the main thread of PHP may fork"));
+    }
     let blocked = SignalsBlocked::new();
-    // SAFETY: the C library puts its own locks right in the child. Ours are free: there is no
-    // other thread of ours, and this one holds none.
+    // SAFETY: the C library puts its own locks in order in the child. Of the threads of a server that
+    // runs in the parent, the child uses nothing: its handles compare the process first.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Fork::Child(blocked)),
+        0 => Ok(Fork::Child(Child { blocked })),
         pid => Ok(Fork::Parent(pid)),
     }
 }
 
-/// What PHP and the C library have buffered for output leaves: a fork must not write it, too. May
-/// run PHP code.
+impl Child {
+    /// Continues as a PHP process: the engine renews its timers and the like, then signals arrive.
+    pub(crate) fn continue_php(self) {
+        // SAFETY: where a version of PHP has these functions, they take and return nothing. The first
+        // calls the second.
+        unsafe {
+            for name in [c"php_child_init", c"zend_max_execution_timer_init"] {
+                let symbol = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
+                if !symbol.is_null() {
+                    mem::transmute::<*mut c_void, unsafe extern "C" fn()>(symbol)();
+                    break;
+                }
+            }
+        }
+        drop(self.blocked);
+    }
+
+    /// Runs `body` in place of PHP, then ends the process with the status that it returns. All
+    /// descriptors but the standard ones and `keep` are closed; their owners never run again.
+    pub(crate) fn leave_php(self, keep: &[RawFd], body: impl FnOnce() -> i32) -> ! {
+        ignore_signals();
+        detach_input();
+        close_all_but(keep);
+        drop(self.blocked);
+        // A panic must not unwind into frames that the parent goes on with.
+        let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
+        exit_now(status)
+    }
+
+    /// Ends the child at once.
+    pub(crate) fn exit(self, status: i32) -> ! {
+        exit_now(status)
+    }
+}
+
+/// Writes what PHP and the C library have buffered for output, so that a fork does not write it again.
+/// May run PHP code.
 pub(crate) fn flush_output() {
     // SAFETY: the first may run output callbacks of PHP code, as `flush()` does; the second is
     // defined for null as "all streams".
@@ -66,14 +87,14 @@ pub(crate) fn flush_output() {
     }
 }
 
-/// Ends the process here and now: no PHP code runs, nothing is flushed or removed.
+/// Ends the process at once: no PHP code runs, and nothing is flushed.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: takes a number and does not return.
     unsafe { libc::_exit(status) }
 }
 
-/// Whether this is the thread that the process began with: only it goes on in a fork, and PHP
-/// (ZTS) must find itself on the thread that it was started on.
+/// Whether this is the first thread of the process. A fork has only the thread that called it, and PHP
+/// (ZTS) must go on with the thread that it was started on.
 pub(crate) fn is_main_thread() -> bool {
     #[cfg(target_os = "linux")]
     // SAFETY: the calls only tell numbers.
@@ -89,22 +110,7 @@ pub(crate) fn is_main_thread() -> bool {
     true
 }
 
-/// What the engine wants done in the child of a fork.
-pub(crate) fn renew_after_fork() {
-    // SAFETY: both functions, where a version of PHP has them, take and return nothing. The first
-    // calls the second.
-    unsafe {
-        for name in [c"php_child_init", c"zend_max_execution_timer_init"] {
-            let symbol = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
-            if !symbol.is_null() {
-                mem::transmute::<*mut c_void, unsafe extern "C" fn()>(symbol)();
-                break;
-            }
-        }
-    }
-}
-
-/// New numbers of `mt_rand()` and its kind, which all forks would go on with alike.
+/// Seeds `mt_rand()` and its kind anew: otherwise all forks would return the same numbers.
 pub(crate) fn reseed() {
     let mut name = super::value::string(b"mt_srand");
     let mut result = Zval::new();
@@ -121,13 +127,14 @@ pub(crate) fn reseed() {
     }
 }
 
-/// Bytes that PHP's values take up: `memory_get_usage()`.
+/// Bytes in use by PHP values, as `memory_get_usage()` returns them.
 pub(crate) fn memory_usage() -> usize {
     // SAFETY: reads a number of this thread's heap.
     unsafe { ffi::zend_memory_usage(false) }
 }
 
-/// Ends the script like `exit()`: destructors and shutdown functions run. To be returned at once.
+/// Ends the script as `exit()` does: destructors and shutdown functions run. The caller returns the
+/// result at once.
 pub(crate) fn throw_exit(status: i32) -> Thrown {
     // SAFETY: the globals are valid; the engine unwinds to the end of the script.
     unsafe {
@@ -137,31 +144,32 @@ pub(crate) fn throw_exit(status: i32) -> Thrown {
     Thrown
 }
 
-/// Takes over an open descriptor that was inherited, by its number. It is given a new one and
-/// won't be inherited further.
-pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+/// Takes over a descriptor that the process has inherited, by its number: duplicates it with
+/// close-on-exec, then closes the original. The descriptor is proof enough of itself while the module
+/// starts, when no code of PHP or of an extension has opened one.
+pub(crate) fn take_inherited(_: &Startup, fd: RawFd) -> io::Result<OwnedFd> {
     if fd <= 2 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: borrowed for one system call, which fails if the number is not open.
     let own = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
-    // SAFETY: it is open, as was just seen, and the parent has told that it is for us alone.
+    // SAFETY: it is open, as the duplicate shows, and while the module starts nobody else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
     Ok(own)
 }
 
 /// Removes a variable from the environment.
-pub(crate) fn remove_variable(name: &str) {
-    // SAFETY: called while the module starts, when PHP has one thread.
+pub(crate) fn remove_variable(_: &Startup, name: &str) {
+    // SAFETY: while the module starts, the process has one thread.
     unsafe { std::env::remove_var(name) };
 }
 
-/// Closes every descriptor but the three standard ones and these. For a process that ends by
-/// [`exit_now`] or `execve`: whoever believes to own one of them never runs again.
-pub(crate) fn close_all_but(keep: &[RawFd]) {
+/// Closes every descriptor but the three standard ones and these. Only for a process that ends by
+/// [`exit_now`] or `execve`: no owner of a closed descriptor runs again.
+fn close_all_but(keep: &[RawFd]) {
     for fd in open_descriptors() {
         if fd > 2 && !keep.contains(&fd) {
-            // SAFETY: see above.
+            // SAFETY: the callers, `leave_php` and `exec`, never return to an owner.
             unsafe { libc::close(fd) };
         }
     }
@@ -172,50 +180,20 @@ pub(crate) fn open_descriptors() -> Vec<RawFd> {
     let Ok(entries) = std::fs::read_dir("/dev/fd") else { return Vec::new() };
     let mut open: Vec<RawFd> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    // The one by which the list was read is in it, and closed by now: something else may get its number.
+    // The list includes the descriptor by which it was read, which is closed by now.
     // SAFETY: reads a flag; fails harmlessly if the number is not open.
     open.retain(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
     open
 }
 
-/// What signals do in a process without PHP code, which ends by other means: those that people and
-/// terminals send are passed over, all others do what they do by default.
-pub(crate) fn ignore_signals() {
-    // The real ones, and not those of the engine, which has no say here any more.
-    for signal in 1..32 {
-        let disposition = match signal {
-            libc::SIGKILL | libc::SIGSTOP => continue,
-            libc::SIGHUP
-            | libc::SIGINT
-            | libc::SIGTERM
-            | libc::SIGPIPE
-            | libc::SIGALRM
-            | libc::SIGUSR1
-            | libc::SIGUSR2 => libc::SIG_IGN,
-            _ => libc::SIG_DFL,
-        };
-        dispose(signal, disposition);
-    }
-}
-
-/// Behind the back of the engine; `disposition` is not a handler.
-fn dispose(signal: c_int, disposition: libc::sighandler_t) {
-    // SAFETY: a zeroed structure is valid, and neither disposition calls anything.
-    unsafe {
-        let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = disposition;
-        libc::sigaction(signal, &raw const action, ptr::null_mut());
-    }
-}
-
-/// Lets a program that this process becomes inherit the descriptor.
+/// Clears close-on-exec, so that a program inherits the descriptor.
 fn let_inherit(fd: RawFd) {
     // SAFETY: sets a flag; fails harmlessly if the number is not open.
     unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
 }
 
-/// Reads from `/dev/null` instead of the standard input: what runs in the background must not
-/// take what is typed for somebody else.
+/// Replaces the standard input by `/dev/null`: a process in the background must not take input from
+/// the terminal.
 pub(crate) fn detach_input() {
     // SAFETY: opens, duplicates and closes descriptors of its own, but for the standard input,
     // which stays open.
@@ -228,50 +206,35 @@ pub(crate) fn detach_input() {
     }
 }
 
-/// Becomes another program, with the descriptors `passed` and the standard ones, and with those of
-/// `kept` that are not closed by it anyway; returns only if that fails. Signals do what they do by
-/// default, unless they were ignored, and SIGHUP is: it may come, for others, before the program
-/// can say what it wants of it, and what is ignored stays so beyond `execve`.
-pub(crate) fn exec(
-    program: &CStr,
-    arguments: &[CString],
-    environment: &[CString],
-    passed: &[RawFd],
-    kept: &[RawFd],
-    blocked: SignalsBlocked,
-) -> io::Error {
-    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
-    };
-    let (arguments, environment) = (pointers(arguments), pointers(environment));
-    close_all_but(&[passed, kept].concat());
-    passed.iter().for_each(|fd| let_inherit(*fd));
-    dispose(libc::SIGHUP, libc::SIG_IGN);
-    drop(blocked);
-    // SAFETY: both lists end with null, and all strings live until the call, which replaces them.
-    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-    io::Error::last_os_error()
+/// What `execve` needs. All of it is allocated before the fork.
+pub(crate) struct Program<'a> {
+    pub(crate) path: &'a CStr,
+    pub(crate) arguments: &'a [CString],
+    pub(crate) environment: &'a [CString],
+    /// Descriptors that the program inherits beside the standard ones.
+    pub(crate) passed: &'a [RawFd],
+    /// Descriptors that are left as they are: those with close-on-exec are closed.
+    pub(crate) kept: &'a [RawFd],
 }
 
-/// The name of a signal's number, for messages.
-pub(crate) fn signal_name(signal: c_int) -> &'static str {
-    match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGALRM => "SIGALRM",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGSTOP => "SIGSTOP",
-        libc::SIGTSTP => "SIGTSTP",
-        libc::SIGTTIN => "SIGTTIN",
-        libc::SIGTTOU => "SIGTTOU",
-        _ => "a signal",
+impl Child {
+    /// Replaces the process by another program. If that fails, calls `failed` and ends the process
+    /// with status 127.
+    ///
+    /// Signals get their default disposition unless they are ignored. SIGHUP is ignored, which
+    /// survives `execve`: it may arrive, meant for others, before the program can handle it.
+    pub(crate) fn exec(self, program: &Program<'_>, failed: impl FnOnce(io::Error)) -> ! {
+        let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+            strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+        };
+        let (arguments, environment) = (pointers(program.arguments), pointers(program.environment));
+        close_all_but(&[program.passed, program.kept].concat());
+        program.passed.iter().for_each(|fd| let_inherit(*fd));
+        dispose(libc::SIGHUP, libc::SIG_IGN);
+        drop(self.blocked);
+        // SAFETY: both lists end with null, and all strings outlive the call, which replaces them.
+        unsafe { libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+        failed(io::Error::last_os_error());
+        exit_now(127)
     }
 }

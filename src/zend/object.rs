@@ -209,10 +209,11 @@ impl<T: Native> Owned<T> {
         }
     }
 
-    /// Gives the declared property number `index` its first value, readonly or not. False: it
-    /// has one already (a constructor that is called again), and keeps it.
+    /// Gives the declared property number `index` its first value, readonly or not. Returns false if
+    /// it has one already, which stays: a script may call a constructor again.
     pub(crate) fn init_prop(&self, index: usize, value: Zval) -> bool {
         let slot = self.slot(index);
+        assert!(self.accepts(index, &value), "a property of another type");
         // SAFETY: the slot is valid. A slot that is UNDEF or null holds no reference, so that
         // nothing needs releasing. Clearing `u2` takes the mark "never initialised" away.
         unsafe {
@@ -223,6 +224,17 @@ impl<T: Native> Owned<T> {
             (*slot).u2.extra = 0;
         }
         true
+    }
+
+    /// Whether a value fits the declared type of a property. Of a class name only that the value is
+    /// an object is checked.
+    fn accepts(&self, index: usize, value: &Zval) -> bool {
+        // SAFETY: the object is valid, and `slot` has checked the index: the engine keeps one entry for
+        // each declared property.
+        let type_ = unsafe { (**(*(*self.object.as_ptr()).ce).properties_info_table.add(index)).type_ };
+        // SAFETY: reading the type of a zval.
+        let kind = unsafe { value.u1.type_info } & 0xff;
+        type_.type_mask & (1 << kind) != 0 || (kind == ffi::IS_OBJECT && !type_.ptr.is_null())
     }
 
     /// The value of the declared property number `index`.

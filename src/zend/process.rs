@@ -1,8 +1,6 @@
-//! Signals, forks, interrupts and bailouts: where the process and the engine meet.
+//! The process as the engine sees it: interface, script, forks, interrupts, bailouts.
 
-use std::ffi::{CStr, c_int, c_void};
-use std::mem;
-use std::ptr;
+use std::ffi::CStr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -59,88 +57,6 @@ pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Sets and reads what a signal does. PHP may defer signals, and then has a table of its own of
-/// what they do, behind `zend_sigaction` (`zend_signal.h`), which returns nothing.
-///
-/// # Safety
-///
-/// As for `sigaction(2)`: a handler in `new` must be fit to run in a signal handler.
-unsafe fn sigaction(signal: i32, new: Option<&libc::sigaction>, old: Option<&mut libc::sigaction>) {
-    type Deferring = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction);
-    let new = new.map_or(ptr::null(), ptr::from_ref);
-    let old = old.map_or(ptr::null_mut(), ptr::from_mut);
-    // SAFETY: if the engine exports the symbol, it has this signature; the pointers are valid or null.
-    unsafe {
-        let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"zend_sigaction".as_ptr());
-        if symbol.is_null() {
-            libc::sigaction(signal, new, old);
-        } else {
-            mem::transmute::<*mut c_void, Deferring>(symbol)(signal, new, old);
-        }
-    }
-}
-
-/// What a signal does now. `SIG_IGN` if that can't be found out.
-fn disposition(signal: i32) -> usize {
-    // SAFETY: a zeroed structure is valid; the call only reads.
-    unsafe {
-        let mut old: libc::sigaction = mem::zeroed();
-        old.sa_sigaction = libc::SIG_IGN;
-        sigaction(signal, None, Some(&mut old));
-        old.sa_sigaction
-    }
-}
-
-/// Whether nobody has said what this signal should do.
-pub(crate) fn signal_is_default(signal: i32) -> bool {
-    disposition(signal) == libc::SIG_DFL
-}
-
-/// Whether somebody is called for this signal.
-pub(crate) fn signal_has_handler(signal: i32) -> bool {
-    !matches!(disposition(signal), libc::SIG_DFL | libc::SIG_IGN)
-}
-
-/// Whether this handler is the one in force.
-pub(crate) fn signal_is_handled_by(signal: i32, handler: extern "C" fn(i32)) -> bool {
-    disposition(signal) == handler as *const () as usize
-}
-
-/// Has `handler` called for a signal, or `None` for the default.
-pub(crate) fn set_signal_handler(signal: i32, handler: Option<extern "C" fn(i32)>) {
-    set_disposition(signal, handler.map_or(libc::SIG_DFL, |f| f as *const () as usize));
-}
-
-/// Has a signal passed over.
-pub(crate) fn ignore_signal(signal: i32) {
-    set_disposition(signal, libc::SIG_IGN);
-}
-
-fn set_disposition(signal: i32, disposition: usize) {
-    // SAFETY: a zeroed structure is valid. Handlers given here only touch atomics, which is
-    // allowed in a signal handler. No SA_RESTART: a waiting poll() must return.
-    unsafe {
-        let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = disposition;
-        libc::sigemptyset(&raw mut action.sa_mask);
-        sigaction(signal, Some(&action), None);
-    }
-}
-
-/// Runs `body` with all signals blocked on this thread. Threads that it starts inherit that for good.
-pub(crate) fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: the sets are filled before they are read; the old mask is set again in any case
-    // but a panic, which ends the call.
-    unsafe {
-        let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = (mem::zeroed(), mem::zeroed());
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
-        let result = body();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, ptr::null_mut());
-        result
-    }
-}
-
 /// A flag of the executor: `bool` in PHP 8.1, `zend_atomic_bool` since, one byte in both.
 ///
 /// # Safety
@@ -174,19 +90,25 @@ pub(crate) fn handle_interrupt() -> Result<(), Thrown> {
     if pending() { Err(Thrown) } else { Ok(()) }
 }
 
-/// Runs `body`. `None`: a fatal error jumped out of it. The caller puts its state in order and
-/// then calls [`resume_bailout`].
-pub(crate) fn catch_bailout<R>(body: impl FnOnce() -> R) -> Option<R> {
-    match try_catch(std::panic::AssertUnwindSafe(body)) {
-        Ok(result) => Some(result),
-        Err(CatchError::Bailout) => None,
-        Err(other) => std::panic::resume_unwind(Box::new(other.to_string())),
+/// A fatal error that [`catch_bailout`] has caught. The engine expects it to go on.
+#[must_use]
+pub(crate) struct Bailout(());
+
+impl Bailout {
+    /// Continues the fatal error: jumps to the engine's own handler at the end of the script.
+    pub(crate) fn resume(self) -> ! {
+        // SAFETY: the engine's handler is set while a script runs, and the value of this type proves
+        // that a bailout was under way. `zend/mod.rs` says what the jump costs the frames below it.
+        unsafe { bailout() }
     }
 }
 
-/// Goes on with the fatal error that [`catch_bailout`] has held up.
-pub(crate) fn resume_bailout() -> ! {
-    // SAFETY: only called where `catch_bailout` has returned `None`, and by callers that hold
-    // nothing that needs releasing: the engine jumps over their frames.
-    unsafe { bailout() }
+/// Runs `body`; an error means that a fatal error of PHP jumped out of it. The caller puts its state
+/// in order, then calls [`Bailout::resume`].
+pub(crate) fn catch_bailout<R>(body: impl FnOnce() -> R) -> Result<R, Bailout> {
+    match try_catch(std::panic::AssertUnwindSafe(body)) {
+        Ok(result) => Ok(result),
+        Err(CatchError::Bailout) => Err(Bailout(())),
+        Err(other) => std::panic::resume_unwind(Box::new(other.to_string())),
+    }
 }

@@ -26,9 +26,19 @@ pub(crate) fn string(bytes: &[u8]) -> Zval {
     value
 }
 
-/// A PHP string of bytes that are known to be UTF-8. It is marked as such, so that sending it
-/// on, or `preg_match('//u')`, need not check it again.
-pub(crate) fn text(bytes: &[u8]) -> Zval {
+/// A PHP string of UTF-8. It is marked as such, so that sending it, or `preg_match('//u')`, does not
+/// validate it again.
+pub(crate) fn text(text: &str) -> Zval {
+    known_utf8(text.as_bytes())
+}
+
+/// The payload of a text message that the core has delivered: RFC 6455 section 8.1 has it validated.
+pub(crate) fn message_text(payload: &[u8]) -> Zval {
+    debug_assert!(std::str::from_utf8(payload).is_ok(), "the core delivers valid text");
+    known_utf8(payload)
+}
+
+fn known_utf8(bytes: &[u8]) -> Zval {
     let mut string = ZendStr::new(bytes, false);
     // SAFETY: the string is valid; the function leaves interned strings alone.
     unsafe { ffi::ext_php_rs_set_known_valid_utf8(string.as_mut_ptr()) };
