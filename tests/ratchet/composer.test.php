@@ -29,6 +29,21 @@ extension_loaded('sprocket') ? skip('without the extension', 'php.ini loads it')
     same(1, substr_count($server->stderr, 'The extension sprocket is not loaded'), "lines in: $server->stderr");
 });
 
+check('every file of the package declares strict types', function () {
+    // The types of some values are the application's choice: Ratchet takes any scalar as the payload of a
+    // frame, and options are coerced as in a call of Sprocket\Options without strict types.
+    $exceptions = ['Native/Settings.php', 'RFC6455/Messaging/Frame.php'];
+    $folder = realpath(__DIR__ . '/../../php/ratchet/src');
+    $loose = [];
+    foreach (new RecursiveIteratorIterator(new RecursiveDirectoryIterator($folder, FilesystemIterator::SKIP_DOTS)) as $file) {
+        if (!str_contains(file_get_contents($file->getPathname()), "\ndeclare(strict_types=1);\n")) {
+            $loose[] = substr($file->getPathname(), strlen($folder) + 1);
+        }
+    }
+    sort($loose);
+    same($exceptions, $loose);
+});
+
 /** A project that asks for the package and, by way of a library, for what it replaces. */
 function resolve(array $requires): array
 {

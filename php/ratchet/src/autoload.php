@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 /**
  * Loads the package where Composer doesn't. Its dependencies need an autoloader of their own.
  */

@@ -128,7 +128,7 @@ if ($kind === 'keepalive') {
     $ws->enableKeepAlive($loop, 1);
 }
 if ($kind === 'compressed') {
-    Ratchet\Native\Settings::set(['compression' => true]);
+    Ratchet\Native\Settings::set(['compression' => true, 'maxMessageSize' => '1048576']);
 }
 if ($kind === 'strict') {
     $ws->setStrictSubProtocolCheck(true);

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Http;
 
 use GuzzleHttp\Psr7\Message;
@@ -20,7 +22,7 @@ trait CloseResponseTrait
     private function close(ConnectionInterface $conn, $code = 400, array $additional_headers = [])
     {
         // The constant is declared along with the interface, which this parameter has loaded.
-        $response = new Response($code, ['X-Powered-By' => VERSION] + $additional_headers);
+        $response = new Response((int) $code, ['X-Powered-By' => VERSION] + $additional_headers);
         $conn->send(method_exists(Message::class, 'toString') ? Message::toString($response) : \GuzzleHttp\Psr7\str($response));
         $conn->close();
     }

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Http;
 
 use Psr\Http\Message\RequestInterface;

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Server;
 
 use Ratchet\ConnectionInterface;
@@ -46,7 +48,7 @@ class FlashPolicy implements MessageComponentInterface
         if (!$this->validatePorts($ports)) {
             throw new \UnexpectedValueException("'$ports' is neither '*' nor a list of ports and ranges");
         }
-        $this->_access[] = [$domain, $ports, (bool) $secure];
+        $this->_access[] = [(string) $domain, (string) $ports, (bool) $secure];
         $this->_cacheValid = false;
 
         return $this;
@@ -153,7 +155,7 @@ class FlashPolicy implements MessageComponentInterface
     {
         $label = '[a-z\d]([-a-z\d]*[a-z\d])?';
 
-        return $domain === '*' || (bool) preg_match("~^(https?://)?(\\*\\.)?($label\\.)*$label\$~iD", $domain);
+        return $domain === '*' || preg_match("~^(https?://)?(\\*\\.)?($label\\.)*$label\$~iD", (string) $domain) === 1;
     }
 
     /**
@@ -163,6 +165,6 @@ class FlashPolicy implements MessageComponentInterface
      */
     public function validatePorts($port)
     {
-        return $port === '*' || (bool) preg_match('/^\d+(-\d+)?(,\d+(-\d+)?)*$/D', $port);
+        return preg_match('/^(\*|\d+(-\d+)?(,\d+(-\d+)?)*)$/D', (string) $port) === 1;
     }
 }

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Server;
 
 use Ratchet\ConnectionInterface;
@@ -77,7 +79,7 @@ class IpBlackList implements MessageComponentInterface
      */
     public function filterAddress($address)
     {
-        return substr_count((string) $address, ':') === 1 ? strstr($address, ':', true) : $address;
+        return substr_count((string) $address, ':') === 1 ? explode(':', $address)[0] : $address;
     }
 
     public function onOpen(ConnectionInterface $conn)

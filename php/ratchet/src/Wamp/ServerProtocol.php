@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Wamp;
 
 use Ratchet\ConnectionInterface;
@@ -56,7 +58,7 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
     public function onMessage(ConnectionInterface $from, $msg)
     {
         $conn = $this->connections[$from];
-        $message = json_decode($msg, true);
+        $message = json_decode((string) $msg, true);
         if ($message === null) {
             throw new JsonException();
         }

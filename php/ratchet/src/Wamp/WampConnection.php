@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\Wamp;
 
 use Ratchet\AbstractConnectionDecorator;
@@ -95,7 +97,7 @@ class WampConnection extends AbstractConnectionDecorator
      */
     public function getUri($uri)
     {
-        [$prefix, $reference] = explode(':', $uri, 2) + [1 => null];
+        [$prefix, $reference] = explode(':', (string) $uri, 2) + [1 => null];
         if ($reference !== null && isset($this->WAMP->prefixes[$prefix])) {
             return $this->WAMP->prefixes[$prefix] . '#' . $reference;
         }

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\WebSocket;
 
 use GuzzleHttp\Psr7\Message as PsrMessage;

@@ -1,5 +1,7 @@
 <?php
 
+declare(strict_types=1);
+
 namespace Ratchet\RFC6455\Handshake;
 
 use Psr\Http\Message\RequestInterface;
@@ -33,7 +35,7 @@ class RequestVerifier
      */
     public function verifyMethod($val)
     {
-        return strtolower($val) === 'get';
+        return strtolower((string) $val) === 'get';
     }
 
     /**
@@ -69,7 +71,7 @@ class RequestVerifier
      */
     public function verifyUpgradeRequest(array $upgradeHeader)
     {
-        return count($upgradeHeader) === 1 && strtolower($upgradeHeader[0]) === 'websocket';
+        return count($upgradeHeader) === 1 && strtolower((string) $upgradeHeader[0]) === 'websocket';
     }
 
     /**
@@ -87,7 +89,7 @@ class RequestVerifier
      */
     public function verifyKey(array $keyHeader)
     {
-        return count($keyHeader) === 1 && strlen((string) base64_decode($keyHeader[0], true)) === 16;
+        return count($keyHeader) === 1 && strlen((string) base64_decode((string) $keyHeader[0], true)) === 16;
     }
 
     /**
