@@ -201,8 +201,8 @@ $soak = function (Soaked $soaked, float $seconds): void {
         $soaked->visit();
         if ($soaked->node !== null && microtime(true) > $reload) {
             $soaked->node->reload();
-            foreach ([1, 2] as $number) {
-                $soaked->node->line("/^worker $number stops/", 60.0);
+            foreach ([1, 2] as $_) { // in either order
+                $soaked->node->line('/^worker \d stops/', 60.0);
             }
             $reload = microtime(true) + 5.0;
         }
