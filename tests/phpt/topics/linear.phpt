@@ -36,6 +36,14 @@ $kinds = [
         $c->unsubscribe(...array_reverse($names));
         $settled();
     },
+    'topics of a connection that ends' => function (int $n) use ($server, $each): void {
+        $other = Client::of($server)->open();
+        pump($server, fn () => count($server) === 2);
+        [, $ending] = iterator_to_array($server->connections(), false);
+        $each($n, fn ($i) => $ending->subscribe("e.$i"));
+        $other->drop();
+        pump($server, fn () => count($server) === 1);
+    },
     'patterns' => function (int $n) use ($c, $each, $settled): void {
         $each($n, fn ($i) => $c->subscribePattern("p.$i.*"));
         $c->patterns();
@@ -87,6 +95,7 @@ foreach ($kinds as $kind => $run) {
 --EXPECT--
 topics: linear
 a list of topics: linear
+topics of a connection that ends: linear
 patterns: linear
 members: linear
 timers: linear
