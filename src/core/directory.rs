@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::TopicError;
-use crate::patterns::{Kind, Patterns, check_topic, kind};
 use crate::topics::{Change, TopicId};
+use sprocket_protocol::topic::{Kind, Patterns, check_topic, kind};
 
 /// All topics with at least one subscriber on any thread.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ mod tests {
             topics.forget(ConnId(conn));
             follow(&mut topics, &names);
         }
-        assert!(directory.topics.is_empty() && directory.patterns.is_pruned());
+        assert!(directory.topics.is_empty() && directory.patterns.is_empty());
         // The number of a topic that comes again is a new one.
         let mut directory = Directory::default();
         for _ in 0..2 {

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::broker::BrokerUrlError;
-use crate::pem::PemError;
+use sprocket_broker::BrokerUrlError;
+use sprocket_protocol::pem::PemError;
+pub use sprocket_protocol::topic::TopicError;
 
 /// A listener could not be opened. The host should tell its user, who frees the address or
 /// chooses another.
@@ -73,30 +74,6 @@ pub enum TlsError {
     /// The library refused its own settings.
     #[error("cannot set up TLS: {0}")]
     Setup(rustls::Error),
-}
-
-/// A name of a topic, or what a connection says about itself there, is not allowed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TopicError {
-    /// Not 1 to 255 bytes.
-    #[error("a topic has 1 to 255 bytes, this one {0}")]
-    Length(usize),
-    /// `>` stands for the rest of a name and can only be the last token.
-    #[error("in the pattern {0:?} the token > is not the last one")]
-    TailInside(String),
-    /// The operation is for one topic. [`Server::subscribe_pattern`](crate::Server::subscribe_pattern)
-    /// is what takes patterns.
-    #[error("{0:?} is a pattern and no topic")]
-    Pattern(String),
-    /// What was missed of a topic can only be had where [`Config::history`](crate::Config) says so.
-    #[error("the topic {0:?} keeps no history")]
-    NoHistory(String),
-    /// The name of a member is not 1 to 255 bytes.
-    #[error("a member has 1 to 255 bytes, this one {0}")]
-    Member(usize),
-    /// What a member says about itself has more than 64 KiB.
-    #[error("the data of a member has at most 65536 bytes, these are {0}")]
-    Data(usize),
 }
 
 /// A message could not be published, or not to everybody.

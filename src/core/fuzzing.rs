@@ -6,10 +6,10 @@ use crate::codec::harness as plain;
 use crate::config::Compression;
 use crate::extension::negotiate;
 use crate::inflate::harness::{run, same};
-use crate::patterns::check_topic;
 use crate::proxies::{Origin, TrustedProxies};
 use crate::proxy_protocol::{Progress, parse};
-use crate::publish_wire::{self, MAX_ANSWER, Next, Refusal};
+use sprocket_protocol::publish::{self, MAX_ANSWER, Next, Refusal};
+use sprocket_protocol::topic::check_topic;
 
 /// What is made of what a Redis server says to a node.
 pub fn redis(data: &[u8]) {
@@ -97,10 +97,10 @@ pub fn publish(data: &[u8]) {
     let whole = requests(std::iter::once(stream), limit);
     assert_eq!(requests(stream.chunks(1 + usize::from(*how)), limit), whole);
     for (topic, payload, binary) in whole.0 {
-        let mut again = publish_wire::header(topic.len(), payload.len(), binary).into_bytes();
+        let mut again = publish::header(topic.len(), payload.len(), binary).into_bytes();
         again.extend([&topic[..], &payload[..]].concat());
-        let parsed = publish_wire::parse(&again, limit);
-        let request = publish_wire::Request { topic: &topic, payload: &payload, binary };
+        let parsed = publish::parse(&again, limit);
+        let request = publish::Request { topic: &topic, payload: &payload, binary };
         assert_eq!(parsed, Ok(Next::Request(request, again.len())));
         if let Some(Err(error)) = std::str::from_utf8(&topic).ok().map(check_topic) {
             one_line(&Refusal::Topic(error));
@@ -122,7 +122,7 @@ fn requests<'a>(
     for piece in pieces {
         input.extend_from_slice(piece);
         loop {
-            match publish_wire::parse(&input, limit) {
+            match publish::parse(&input, limit) {
                 Ok(Next::Incomplete(needed)) => {
                     assert!(needed == 0 || needed > input.len(), "{needed} bytes are there");
                     assert!(input.len().max(needed) <= HEADROOM + limit, "it waits for too much");
@@ -136,8 +136,8 @@ fn requests<'a>(
                     assert!(refusal.is_final());
                     one_line(&refusal);
                     input.extend_from_slice(b"\nPUBLISH text 1 1\nab");
-                    assert_eq!(publish_wire::parse(&input, limit), Err(refusal), "what has failed goes on");
-                    return (all, publish_wire::parse(&input, limit).map(|_| 0));
+                    assert_eq!(publish::parse(&input, limit), Err(refusal), "what has failed goes on");
+                    return (all, publish::parse(&input, limit).map(|_| 0));
                 }
             }
         }

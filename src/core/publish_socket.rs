@@ -23,12 +23,12 @@ use crate::env::State;
 use crate::error::{BindError, PublishFailed};
 use crate::io as io_thread;
 use crate::publish_budget::{Budget, SMALL, make_room};
-use crate::publish_wire::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 use crate::report::log_publish_refused;
 use crate::socket::{BACK_OFF, lift};
 use crate::stats::Counters;
 use crate::task;
 use crate::unix_socket::{self, UnixFile};
+use sprocket_protocol::publish::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 
 /// Publishers whose connections are not accepted yet.
 const BACKLOG: i32 = 1024;

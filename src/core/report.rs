@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::error::TlsError;
 use crate::io;
 use crate::notices::{Kind, Line, Trouble, node};
-use crate::publish_wire::Refusal;
+use sprocket_protocol::publish::Refusal;
 
 /// Logs the trouble with the socket of this peer.
 pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use crate::error::TlsError;
-use crate::pem::{Passphrase, PemError, certificates, private_key, roots};
+use sprocket_protocol::pem::{Passphrase, PemError, certificates, private_key, roots};
 
 /// What TLS listeners present and demand. The files are read at start and by
 /// [`Server::reload_tls`](crate::Server::reload_tls).

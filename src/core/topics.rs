@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::TopicError;
 use crate::id::ConnId;
 use crate::indexed::Indexed;
-use crate::patterns::{self, Kind, Patterns, check_topic, kind};
+use sprocket_protocol::topic::{self, Kind, Patterns, check_topic, kind};
 
 /// Number of a topic or pattern, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,7 +158,7 @@ impl Topics {
     /// The topics, or the patterns, that a connection has subscribed to, in no order.
     pub(crate) fn of(&self, conn: ConnId, kind: Kind) -> Vec<String> {
         let names = self.of.get(&conn).into_iter().flat_map(|s| s.names.as_slice());
-        let wanted = names.filter(|name| patterns::kind(name) == Ok(kind));
+        let wanted = names.filter(|name| topic::kind(name) == Ok(kind));
         wanted.map(|name| name.to_string()).collect()
     }
 
@@ -240,10 +240,10 @@ mod tests {
             let mut topics = Topics::new(1);
             topics.subscribe(A, 0, pattern).unwrap();
             assert_eq!(routed(&topics, name), usize::from(matches), "{pattern} {name}");
-            assert_eq!(crate::patterns::fits(pattern, name), matches, "{pattern} {name}");
+            assert_eq!(sprocket_protocol::topic::fits(pattern, name), matches, "{pattern} {name}");
             topics.forget(A);
             assert_eq!(routed(&topics, name), 0);
-            assert!(topics.patterns.is_pruned(), "the trie is pruned");
+            assert!(topics.patterns.is_empty(), "the trie is pruned");
         }
     }
 

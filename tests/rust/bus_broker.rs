@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
+#[path = "../../crates/broker/tests/support/mod.rs"]
 mod broker_support;
 mod support;
 

@@ -5,10 +5,13 @@
 //! [`frame`], and from [`deflate`] where the handshake has agreed on compression.
 //!
 //! ```text
-//! decoder                                             bytes in; messages and control frames out
-//! decoder::assembly                                   one message on its way
-//! decoder::input   deflate::{compressor, decompressor}
-//! deflate::negotiation   frame   utf8   error
+//! decoder.rs                              bytes in; messages and control frames out
+//! decoder/                                one message on its way; where the bytes come from
+//! deflate.rs                              permessage-deflate
+//! deflate/decompressor.rs
+//! deflate/negotiation.rs  frame.rs  utf8.rs  error.rs
+//! publish.rs                              requests and answers on a publish socket
+//! topic.rs  pem.rs                        names of topics; files of certificates and keys
 //! ```
 //!
 //! Imports go downward in this picture.
@@ -18,6 +21,9 @@ pub mod decoder;
 pub mod deflate;
 pub mod error;
 pub mod frame;
+pub mod pem;
+pub mod publish;
+pub mod topic;
 mod utf8;
 
 pub use decoder::{Decoder, Event, Message};

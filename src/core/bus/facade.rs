@@ -11,11 +11,11 @@ use crate::event::{Event, Interest, Member};
 use crate::handle::Connection;
 use crate::id::ConnId;
 use crate::id::Target;
-use crate::patterns::check_topic;
 use crate::queue::{Command, EventBatch, Item};
 use crate::server::Server;
 use crate::stats::{Counters, Stats};
 use crate::topics::Route;
+use sprocket_protocol::topic::check_topic;
 
 /// Bytes that a member may say about itself.
 const MAX_DATA: usize = 64 << 10;

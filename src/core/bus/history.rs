@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Replay, ReplayEntry};
 use crate::config::History;
-use crate::patterns::fits;
+use sprocket_protocol::topic::fits;
 
 /// Bytes of all topics together, with what each topic and entry costs. Beyond, topics go that were
 /// used the longest time ago.

@@ -184,7 +184,7 @@ impl Hub {
             _ if !greeted => return Err(Malformed),
             Up::Hello { .. } => return Err(Malformed),
             Up::Publish { topic, payload, binary, except, ticket } => {
-                crate::patterns::check_topic(topic).map_err(|_| Malformed)?;
+                sprocket_protocol::topic::check_topic(topic).map_err(|_| Malformed)?;
                 self.handled(link);
                 let refused = self.publish(link, topic, &frame.slice_ref(payload), binary, except, now);
                 if let Some(full) = refused {

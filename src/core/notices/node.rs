@@ -2,7 +2,7 @@
 
 use super::line::{Kind, Level, Line};
 use crate::error::TlsError;
-use crate::publish_wire::Refusal;
+use sprocket_protocol::publish::Refusal;
 
 /// The line about certificates that were read again, or could not be.
 pub fn tls_reloaded(result: &Result<(), TlsError>) -> Line {

@@ -9,10 +9,10 @@ use crate::error::{PublishFailed, TopicError};
 use crate::frame;
 use crate::handle::Connection;
 use crate::id::Target;
-use crate::patterns::{Kind, check_name, check_topic};
 use crate::queue::Command;
 use crate::stats::Counters;
 use crate::topics::Route;
+use sprocket_protocol::topic::{Kind, check_name, check_topic};
 
 impl Server {
     /// Subscribes a connection to a topic. Subscribing again changes nothing, and neither does a

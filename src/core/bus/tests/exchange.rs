@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::broker::{BrokerClient, FromBroker, QueueFull, Replay, ReplayEntry, Replaying};
 use crate::config::History;
-use crate::patterns::fits;
+use sprocket_protocol::topic::fits;
 
 /// What all nodes share.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use super::support::*;
 use super::{pair, subscribed};
 use crate::config::{Config, PublishSocket};
 use crate::event::{Event, Interest};
-use crate::publisher::{PublishError, Publisher};
+use crate::{PublishError, Publisher};
 
 #[test]
 fn nodes_share_topics_through_the_broker() {

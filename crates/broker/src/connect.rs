@@ -1,0 +1,99 @@
+//! Sockets to a broker: TCP, Unix, and TLS on top.
+
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::url::{BrokerUrl, Place};
+use sprocket_protocol::pem;
+
+/// Any of them.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+impl fmt::Debug for dyn Duplex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Duplex")
+    }
+}
+
+/// Connects, without TLS.
+pub(super) async fn connect(place: &Place) -> Result<Box<dyn Duplex>, String> {
+    match place {
+        Place::Tcp { host, port } => {
+            let failed = |error: io::Error| format!("cannot connect to {host}:{port}: {error}");
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+            // A batch is one write already.
+            stream.set_nodelay(true).map_err(failed)?;
+            Ok(Box::new(stream))
+        }
+        Place::Unix(path) => {
+            let failed = |error: io::Error| format!("cannot connect to {}: {error}", path.display());
+            Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?))
+        }
+    }
+}
+
+/// Puts TLS on a connection.
+pub(super) async fn secure(
+    stream: Box<dyn Duplex>,
+    url: &BrokerUrl,
+    place: &Place,
+) -> Result<Box<dyn Duplex>, String> {
+    // The files are read each time, so that a renewed certificate needs no restart. It is seldom.
+    let for_config = url.clone();
+    let config = tokio::task::spawn_blocking(move || client_config(&for_config));
+    let config = config.await.map_err(|error| error.to_string())??;
+    let stream = TlsConnector::from(config).connect(server_name(place)?, stream).await;
+    Ok(Box::new(stream.map_err(|error| format!("TLS with {url} failed: {error}"))?))
+}
+
+/// Whom the certificate must name.
+pub(crate) fn server_name(place: &Place) -> Result<ServerName<'static>, String> {
+    let host = match place {
+        Place::Tcp { host, .. } => host.as_str(),
+        Place::Unix(_) => "localhost",
+    };
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} can't be a name in a certificate"))
+}
+
+/// TLS 1.2 or 1.3; the certificate of the broker is always verified.
+pub(crate) fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?
+        .with_root_certificates(trusted(url.ca.as_deref())?);
+    let config = match &url.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = pem::certificates(certificate).map_err(|error| error.to_string())?;
+            let private = pem::private_key(key, None).map_err(|error| error.to_string())?;
+            let unfit = |error| format!("cannot use {}: {error}", key.display());
+            builder.with_client_auth_cert(chain, private).map_err(unfit)?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn trusted(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    if let Some(path) = ca {
+        return pem::roots(path).map_err(|error| error.to_string());
+    }
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        return Err(format!("the system has no CA certificates{why}; name a file by ?ca=/PATH"));
+    }
+    Ok(roots)
+}

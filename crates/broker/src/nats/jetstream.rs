@@ -1,0 +1,211 @@
+//! Topics with history in JetStream: a stream for all topics with the same limits.
+//!
+//! A stream stores what is published to its own subjects and publishes it again, with its sequence
+//! number, to the subject of the topic. So whoever is subscribed to the topic gets it with its
+//! position, from Sprocket or not.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::config::History;
+use crate::subject::{Subjects, encode};
+
+/// The server refuses to create what exists with other settings.
+const EXISTS: u64 = 10_058;
+/// For how long JetStream knows a message again, at most.
+const WINDOW: Duration = Duration::from_secs(120);
+
+/// A stream, by the limits that it keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HistoryStream {
+    pub(super) name: String,
+    /// What its subjects begin with.
+    source: String,
+    /// Every topic, where it publishes again.
+    target: String,
+    messages: usize,
+    age: Duration,
+}
+
+impl HistoryStream {
+    pub(super) fn new(subjects: &Subjects, limits: &History) -> Self {
+        let messages = limits.messages.max(1);
+        // JetStream's least is 100 ms; 0 is for ever.
+        let age = limits.seconds.map_or(Duration::ZERO, |age| age.max(Duration::from_millis(100)));
+        let (source, name) = subjects.history(&format!("{messages}-{}", age.as_millis()));
+        Self { name, source, target: subjects.all(), messages, age }
+    }
+
+    /// Where messages of a topic are stored.
+    pub(super) fn subject(&self, topic: &str) -> String {
+        format!("{}.{}", self.source, encode(topic))
+    }
+
+    pub(super) fn create(&self) -> (String, String) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 1);
+        let source = format!("{}.>", self.source);
+        let config = json!({
+            "name": self.name,
+            "description": "History of Sprocket topics",
+            "subjects": [source],
+            "retention": "limits",
+            "discard": "old",
+            "storage": "file",
+            "max_consumers": -1,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_msgs_per_subject": self.messages,
+            "max_age": nanos(self.age),
+            "duplicate_window": nanos(window(self.age)),
+            "num_replicas": 1,
+            "republish": { "src": source, "dest": self.target },
+        });
+        (format!("$JS.API.STREAM.CREATE.{}", self.name), config.to_string())
+    }
+
+    pub(super) fn info(&self) -> String {
+        format!("$JS.API.STREAM.INFO.{}", self.name)
+    }
+
+    /// What the answer to either means.
+    pub(super) fn described(&self, answer: &[u8]) -> Described {
+        let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
+            return Described::Failed("JetStream gave an answer that is no JSON".to_owned());
+        };
+        if let Some(reason) = error(&answer) {
+            return if answer["error"]["err_code"] == EXISTS {
+                Described::Exists
+            } else {
+                Described::Failed(format!("the stream {} can't be had: {reason}", self.name))
+            };
+        }
+        let config = &answer["config"];
+        if config["republish"]["dest"] != self.target.as_str() {
+            let Self { name, source, target, .. } = self;
+            return Described::Failed(format!(
+                "the stream {name} exists and does not republish {source}.> to {target}"
+            ));
+        }
+        let state = &answer["state"];
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        Described::Known {
+            epoch: epoch(answer["created"].as_str().unwrap_or_default()),
+            first: number(&state["first_seq"]),
+            last: number(&state["last_seq"]),
+        }
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// A consumer of what a topic has from `start` on.
+    pub(super) fn consume(&self, topic: &str, start: u64) -> (String, String) {
+        let request = json!({
+            "stream_name": self.name,
+            "config": {
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": start,
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "filter_subject": self.subject(topic),
+                "mem_storage": true,
+                "inactive_threshold": 5_000_000_000_u64,
+            },
+        });
+        (format!("$JS.API.CONSUMER.CREATE.{}", self.name), request.to_string())
+    }
+
+    /// What it has, at once.
+    pub(super) fn fetch(&self, consumer: &str, count: u64) -> (String, String) {
+        let request = json!({ "batch": count, "no_wait": true });
+        (format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.name), request.to_string())
+    }
+
+    pub(super) fn stop_consuming(&self, consumer: &str) -> String {
+        format!("$JS.API.CONSUMER.DELETE.{}.{consumer}", self.name)
+    }
+
+    pub(super) fn message(&self) -> String {
+        format!("$JS.API.STREAM.MSG.GET.{}", self.name)
+    }
+}
+
+/// What is known of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Described {
+    /// Sequence numbers of the first and last message that it has; its epoch.
+    Known {
+        epoch: u64,
+        first: u64,
+        last: u64,
+    },
+    /// With other settings than ours: ask which.
+    Exists,
+    Failed(String),
+}
+
+/// How long JetStream knows a message with these limits again.
+pub(super) fn window(age: Duration) -> Duration {
+    if age.is_zero() { WINDOW } else { age.min(WINDOW) }
+}
+
+/// Why the server refuses, if it does.
+pub(super) fn error(answer: &Value) -> Option<String> {
+    let error = answer.get("error")?;
+    Some(error["description"].as_str().unwrap_or("for no reason that it gives").to_owned())
+}
+
+/// When the stream was created (RFC 3339), to the millisecond, as one number: another stream of the
+/// same name has another one.
+fn epoch(created: &str) -> u64 {
+    let until = created.find(['Z', '+']).unwrap_or(created.len());
+    let digits = created[..until].bytes().filter(u8::is_ascii_digit).chain(std::iter::repeat(b'0'));
+    digits.take(17).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(messages: usize, seconds: Option<f64>) -> HistoryStream {
+        let subjects = Subjects::new("sprocket:").expect("it is the default");
+        let seconds = seconds.map(Duration::from_secs_f64);
+        HistoryStream::new(&subjects, &History { messages, seconds, ..History::default() })
+    }
+
+    #[test]
+    fn limits_name_the_stream() {
+        let stream = stream(100, Some(300.0));
+        assert_eq!(stream.name, "sprocket-history-100-300000");
+        assert_eq!(stream.subject("a b.c"), "sprocket-history.100-300000.a%20b.c");
+        assert_eq!(super::tests::stream(0, None).name, "sprocket-history-1-0");
+    }
+
+    #[test]
+    fn answers_are_understood() {
+        let stream = stream(100, None);
+        let known = json!({
+            "config": {"republish": {"src": "x", "dest": "sprocket.>"}},
+            "created": "2026-01-02T03:04:05.12Z",
+            "state": {"first_seq": 5, "last_seq": 9},
+        });
+        let described = |answer: Value| stream.described(answer.to_string().as_bytes());
+        assert_eq!(described(known), Described::Known { epoch: 20_260_102_030_405_120, first: 5, last: 9 });
+        assert_eq!(described(json!({"error": {"err_code": 10_058, "description": "x"}})), Described::Exists);
+        for bad in
+            [json!({}), json!({"error": {"err_code": 1}}), json!({"config": {"republish": {"dest": "x.>"}}})]
+        {
+            assert!(matches!(described(bad), Described::Failed(_)));
+        }
+        assert!(matches!(stream.described(b"{"), Described::Failed(_)));
+    }
+
+    #[test]
+    fn an_epoch_is_a_time_to_the_millisecond() {
+        assert_eq!(epoch("2026-01-02T03:04:05.123456789Z"), 20_260_102_030_405_123);
+        assert_eq!(epoch("2026-01-02T03:04:05Z"), 20_260_102_030_405_000);
+        assert_eq!(epoch("2026-01-02T03:04:05+02:00"), 20_260_102_030_405_000);
+        assert_eq!(epoch(""), 0);
+    }
+}

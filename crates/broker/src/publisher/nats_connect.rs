@@ -1,0 +1,96 @@
+//! Connecting to NATS.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use async_nats::{Client, ConnectError, ConnectErrorKind, Event, ServerError};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::call::Call;
+use super::error::PublishError;
+use crate::{BrokerUrl, Place, nats_link};
+
+/// Characters of an error that are passed on.
+const SHOWN: usize = 1000;
+/// Messages that wait in the client, of which it has one or two at a time.
+const WAITING: usize = 16;
+/// Bytes of its buffer for what it reads, to begin with.
+const BUFFER: u16 = 4096;
+
+/// To one place; and what the client has to tell.
+pub(super) async fn connect(
+    url: &BrokerUrl,
+    place: &Place,
+    call: &Call<'_>,
+) -> Result<(Client, UnboundedReceiver<Event>), PublishError> {
+    let Some(address) = nats_link::address(place) else {
+        return Err(call.unreachable(ErrorKind::Unsupported.into()));
+    };
+    let (told, events) = unbounded_channel();
+    let options = nats_link::options(url, told, nats_link::NEVER)
+        .connection_timeout(call.left())
+        .read_buffer_capacity(BUFFER)
+        .client_capacity(WAITING)
+        .subscription_capacity(WAITING);
+    // As a task, so that a server whose nonsense makes the client panic ends nothing else.
+    match tokio::spawn(options.connect(address)).await {
+        Ok(Ok(client)) => Ok((client, events)),
+        Ok(Err(error)) => Err(not_connected(&error, call)),
+        Err(_) => Err(call.closed()),
+    }
+}
+
+/// What a server has said, in its words.
+pub(super) fn words(error: &ServerError) -> String {
+    match error {
+        ServerError::AuthorizationViolation => "Authorization Violation".to_owned(),
+        ServerError::Other(text) => text.chars().take(SHOWN).collect(),
+        other => other.to_string(),
+    }
+}
+
+fn not_connected(error: &ConnectError, call: &Call<'_>) -> PublishError {
+    let refused = |error: &str| call.refused("refused", format!("NATS refuses the connection: {error}"));
+    let source = error.source();
+    let said = source.map_or_else(|| error.to_string(), ToString::to_string);
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<ServerError>()) {
+        return refused(&words(error));
+    }
+    if let Some(source) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
+        return match source.kind() {
+            // Of what it has read.
+            ErrorKind::InvalidInput => call.foreign(quoted_line(&said).as_bytes()),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => call.closed(),
+            kind => call.unreachable(
+                source
+                    .raw_os_error()
+                    .map_or_else(|| io::Error::new(kind, said), io::Error::from_raw_os_error),
+            ),
+        };
+    }
+    match error.kind() {
+        ConnectErrorKind::TimedOut => call.not_taken(),
+        ConnectErrorKind::AuthorizationViolation => refused(&said),
+        ConnectErrorKind::Io => match said.strip_prefix("expected INFO, got ") {
+            Some("nothing") | None => call.closed(),
+            // It may be full, and says so at once.
+            Some(other) => match other.strip_prefix("Error(") {
+                Some(error) => call.refused("error", quoted(error).to_owned()),
+                None => call.foreign(other.as_bytes()),
+            },
+        },
+        _ => call.unreachable(io::Error::other(said)),
+    }
+}
+
+/// A line that made no sense, from what the client says of it.
+fn quoted_line(said: &str) -> &str {
+    let line = said.strip_prefix("invalid server operation: '").and_then(|line| line.strip_suffix('\''));
+    line.unwrap_or(said)
+}
+
+/// An error's text from how the client shows it.
+fn quoted(shown: &str) -> &str {
+    let text = shown.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+    text.map_or(shown.trim_end_matches(')'), |(text, _)| text)
+}

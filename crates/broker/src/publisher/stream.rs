@@ -1,0 +1,136 @@
+//! Streams to a Redis server.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::unix;
+use crate::{BrokerUrl, Duplex, Place, client_config, server_name};
+
+/// Connects, with TLS if the address says so.
+pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {
+    match place {
+        Place::Tcp { host, port } => {
+            let stream = tcp(host, *port).await?;
+            if !url.tls {
+                return Ok(Box::new(stream));
+            }
+            let config = client_config(url).map_err(io::Error::other)?;
+            let name = server_name(place).map_err(io::Error::other)?;
+            Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
+        }
+        Place::Unix(path) => {
+            // Blocks until there is a place in the listener's queue, which tokio would not wait for.
+            let stream = StdUnixStream::from(unix::dial(path, until)?);
+            stream.set_nonblocking(true)?;
+            Ok(Box::new(UnixStream::from_std(stream)?))
+        }
+    }
+}
+
+/// The first address that accepts.
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What has gone over a stream since [`Traffic::begin`].
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// Bytes that the stream has taken. With TLS they need not be the kernel's yet.
+    pub(super) written: usize,
+    /// Bytes that came.
+    pub(super) read: usize,
+    /// How they began.
+    pub(super) start: Vec<u8>,
+    /// Nothing more will come.
+    pub(super) ended: bool,
+}
+
+impl Traffic {
+    /// Bytes of an answer that are taken: an error at most.
+    const LONGEST: usize = 64 << 10;
+    /// Bytes of it that reports may show.
+    const SHOWN: usize = 240;
+
+    /// Counts from here on.
+    pub(super) fn begin(&mut self) {
+        *self = Self { ended: self.ended, ..Self::default() };
+    }
+
+    pub(super) fn is_too_long(&self) -> bool {
+        self.read > Self::LONGEST
+    }
+
+    fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.ended |= bytes.is_empty();
+        self.read += bytes.len();
+        let room = Self::SHOWN - self.start.len();
+        self.start.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if self.is_too_long() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "the answer is too long"));
+        }
+        Ok(())
+    }
+}
+
+/// Who has the stream is not who wants to know of its traffic.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Mutex<Traffic>>);
+
+impl Watch {
+    pub(super) fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream whose traffic is counted.
+pub(super) struct Watched<S> {
+    pub(super) stream: S,
+    pub(super) watch: Watch,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match read {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(self.watch.traffic().heard(&buf.filled()[before..])),
+            Poll::Ready(Err(error)) => {
+                self.watch.traffic().ended = true;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(n)) = &written {
+            self.watch.traffic().written += n;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

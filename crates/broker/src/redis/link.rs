@@ -1,0 +1,185 @@
+//! A connection of the crate `redis`, over a socket of ours.
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerError,
+    Value,
+};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+use super::bounds::{Bounded, Bounds, Received};
+use super::pushes::Sender;
+use crate::connect::{connect, secure};
+use crate::driver::BATCH;
+use crate::url::{BrokerUrl, Place};
+
+/// Commands that may wait for an answer: the library has room for so many, whatever the socket does.
+pub(super) const UNDER_WAY: usize = 512;
+
+/// Greeted, in RESP3. It ends when it is dropped.
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    task: JoinHandle<()>,
+    received: Arc<Received>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    /// Connects and introduces itself. Messages that come without being asked for go to `pushes`.
+    pub(super) async fn open(
+        url: &BrokerUrl,
+        place: &Place,
+        pushes: Option<Sender>,
+        bounds: Arc<Bounds>,
+    ) -> Result<Self, String> {
+        let mut stream = connect(place).await?;
+        if url.tls {
+            stream = secure(stream, url, place).await?;
+        }
+        let received = Arc::new(Received::default());
+        let stream = Bounded::new(stream, bounds, received.clone());
+        // Whoever calls has a time limit of his own.
+        let mut config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(UNDER_WAY)
+            .set_write_backpressure_boundary(BATCH);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(pushes);
+        }
+        let opened = MultiplexedConnection::new_with_config(&greeting(url), stream, config).await;
+        let (connection, driver) = opened.map_err(|error| {
+            if let Some(why) = received.excess() {
+                return too_much(&why);
+            }
+            match (error.kind(), received.start().strip_prefix(b"-")) {
+                // It has said why it ends the connection, and the library waited for more.
+                (ErrorKind::Io, Some(said)) => {
+                    let said = String::from_utf8_lossy(said);
+                    let line: String = said.lines().next().unwrap_or_default().chars().take(240).collect();
+                    format!("Redis refuses the connection: {line}")
+                }
+                _ => refused(&error),
+            }
+        })?;
+        Ok(Self { connection, task: tokio::spawn(driver), received })
+    }
+
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Bytes up to now.
+    pub(super) fn received(&self) -> u64 {
+        self.received.bytes()
+    }
+
+    /// One command and its answer; an error of the server is an error.
+    pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, String> {
+        match self.connection.send_packed_command(command).await {
+            Ok(Value::ServerError(error)) => Err(words(&error)),
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// Why nothing can be expected of this connection any more.
+    pub(super) fn broken(&self, error: &RedisError) -> String {
+        self.received.excess().map_or_else(|| broken(error), |why| too_much(&why))
+    }
+
+    /// Which run of the server this is; an account that may not ask takes all for one.
+    pub(super) async fn run(&mut self) -> Result<String, String> {
+        let unknown = || "unknown".to_owned();
+        match self.connection.send_packed_command(redis::cmd("INFO").arg("server")).await {
+            Ok(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(unknown()),
+            Ok(Value::ServerError(error)) => Err(format!("Redis refuses the connection: {}", words(&error))),
+            Ok(info) => {
+                let info = text(info).unwrap_or_default();
+                let info = String::from_utf8_lossy(&info);
+                let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+                Ok(run.map_or_else(unknown, |run| run.trim().to_owned()))
+            }
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+}
+
+/// RESP3: publications and subscriptions on one connection.
+pub(crate) fn greeting(url: &BrokerUrl) -> RedisConnectionInfo {
+    let mut info = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_db(url.database.into())
+        .set_lib_name("sprocket", env!("CARGO_PKG_VERSION"));
+    if let Some(password) = &url.credentials.password {
+        info = info.set_username(url.credentials.user.as_deref().unwrap_or("default")).set_password(password);
+    }
+    info
+}
+
+/// What an error in answer to the greeting means.
+fn refused(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::RESP3NotSupported {
+        return "Redis 6 or later is needed: it does not know HELLO".to_owned();
+    }
+    let detail = error.detail().unwrap_or_default();
+    match error.code() {
+        Some("NOPROTO") => format!("Redis 6 or later is needed: {detail}"),
+        // It repeats what it does not know, and that may have a password in it.
+        Some("ERR") if detail.starts_with("unknown command") => {
+            "Redis 6 or later is needed: it does not know HELLO".to_owned()
+        }
+        Some(code) => format!("Redis refuses the connection: {code} {detail}"),
+        None => broken(error),
+    }
+}
+
+/// Why nothing can be expected of a connection any more.
+fn broken(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::Parse {
+        // In several lines.
+        let error = error.to_string().replace('\n', ", ");
+        return format!("the server does not speak the protocol of Redis: {error}");
+    }
+    format!("the connection broke: {error}")
+}
+
+/// The server has sent more than it may.
+fn too_much(why: &str) -> String {
+    format!("the connection was ended because of what the server sends: {why}")
+}
+
+/// As the server has said it.
+pub(super) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// A text of any kind.
+pub(super) fn text(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(text) => Some(text.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into()),
+        Value::Okay => Some(Bytes::from_static(b"OK")),
+        _ => None,
+    }
+}
+
+/// For reports: how it begins.
+pub(super) fn start(value: &Value) -> String {
+    let start = |text: &[u8]| format!("{:?}", String::from_utf8_lossy(&text[..text.len().min(60)]));
+    match value {
+        Value::BulkString(text) => start(text),
+        Value::SimpleString(text) => start(text.as_bytes()),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        value => format!("{value:?}").chars().take(60).collect(),
+    }
+}

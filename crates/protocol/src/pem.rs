@@ -1,0 +1,131 @@
+//! Certificates and private keys, read from PEM files (RFC 7468).
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::RootCertStore;
+use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+/// A file of certificates or keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// The file cannot be read: correct its path or its permissions.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file does not hold what it should.
+    #[error("cannot use {path}: {why}")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The key is encrypted.
+    #[error("the key in {path} is encrypted and needs a passphrase")]
+    NoPassphrase {
+        /// File of the key.
+        path: PathBuf,
+    },
+    /// The key was encrypted with another passphrase.
+    #[error("the passphrase does not open the key in {path}")]
+    WrongPassphrase {
+        /// File of the key.
+        path: PathBuf,
+    },
+}
+
+/// The passphrase of an encrypted private key. `Debug` does not show it.
+#[derive(Clone)]
+pub struct Passphrase(pub Vec<u8>);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PemError> {
+    fs::read(path).map_err(|source| PemError::Read { path: path.to_owned(), source })
+}
+
+/// The certificates of a file, in its order.
+///
+/// # Errors
+/// The file cannot be read, is malformed, or holds no certificate.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let unfit = |why: String| PemError::Unfit { path: path.to_owned(), why };
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
+    if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
+}
+
+/// The private key of a file: PKCS#8, PKCS#1 or SEC1. An encrypted one (PKCS#8 only) needs its
+/// passphrase.
+///
+/// # Errors
+/// The file cannot be read, is malformed, or holds no key; or the passphrase is missing or wrong.
+pub fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PrivateKeyDer<'static>, PemError> {
+    let unfit = |why: &str| PemError::Unfit { path: path.to_owned(), why: why.to_owned() };
+    let text = read(path)?;
+    let has = |needle: &[u8]| text.windows(needle.len()).any(|w| w == needle);
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") {
+        let passphrase = passphrase.ok_or_else(|| PemError::NoPassphrase { path: path.to_owned() })?;
+        return decrypt(path, &text, passphrase);
+    }
+    if has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(unfit(
+            "its key is encrypted in the legacy format of OpenSSL; convert it by \
+             \"openssl pkcs8 -topk8 -in OLD -out NEW\"",
+        ));
+    }
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => Err(unfit("it has no private key in PEM form")),
+        Err(_) => Err(unfit("it is not well-formed PEM")),
+    }
+}
+
+/// Opens a key in PKCS#8 with PBES2 (RFC 5958, RFC 8018), which OpenSSL writes since 1.1.
+fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, PemError> {
+    struct Encrypted(Vec<u8>);
+    impl PemObject for Encrypted {
+        fn from_pem(kind: SectionKind, der: Vec<u8>) -> Option<Self> {
+            // The library has no kind for this label, so the caller replaces the label.
+            (kind == SectionKind::PrivateKey).then_some(Self(der))
+        }
+    }
+    let unfit = |why: String| PemError::Unfit { path: path.to_owned(), why };
+    let relabelled = String::from_utf8_lossy(text).replace("ENCRYPTED PRIVATE KEY", "PRIVATE KEY");
+    let Encrypted(der) = Encrypted::from_pem_slice(relabelled.as_bytes())
+        .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|error| {
+        unfit(format!("its key is encrypted by a method that is not supported ({error}); use PBES2"))
+    })?;
+    let key = info.decrypt(&passphrase.0).map_err(|_| PemError::WrongPassphrase { path: path.to_owned() })?;
+    PrivateKeyDer::try_from(key.as_bytes())
+        .map(|key| key.clone_key())
+        // Wrong bytes may look well padded by chance.
+        .map_err(|_| PemError::WrongPassphrase { path: path.to_owned() })
+}
+
+/// The certificates of a file as trust anchors.
+///
+/// # Errors
+/// Those of [`certificates`], or a certificate cannot be a trust anchor.
+pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| PemError::Unfit {
+            path: path.to_owned(),
+            why: format!("a certificate in it can't be a root: {error}"),
+        })?;
+    }
+    Ok(roots)
+}

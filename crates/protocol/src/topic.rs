@@ -1,0 +1,210 @@
+//! Names of topics, and patterns that match them.
+//!
+//! A name consists of tokens separated by dots. In a pattern, as in the subjects of NATS, the token
+//! `*` stands for any one token, and `>` at the end for one token or more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Maximum length of a name in bytes.
+const MAX_NAME: usize = 255;
+
+/// The name of a topic, or the description of a member of a topic, is not allowed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// The name does not have 1 to 255 bytes.
+    #[error("a topic has 1 to 255 bytes, this one {0}")]
+    Length(usize),
+    /// `>` stands for the rest of a name and can only be the last token.
+    #[error("in the pattern {0:?} the token > is not the last one")]
+    TailInside(String),
+    /// The operation takes a topic, and the name is a pattern.
+    #[error("{0:?} is a pattern and no topic")]
+    Pattern(String),
+    /// The operation needs the history of a topic, and the settings give the topic none.
+    #[error("the topic {0:?} keeps no history")]
+    NoHistory(String),
+    /// The name of a member does not have 1 to 255 bytes.
+    #[error("a member has 1 to 255 bytes, this one {0}")]
+    Member(usize),
+    /// The data of a member has more than 64 KiB.
+    #[error("the data of a member has at most 65536 bytes, these are {0}")]
+    Data(usize),
+}
+
+/// Whether a name is that of a topic or a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The name of one topic.
+    Exact,
+    /// A pattern.
+    Pattern,
+}
+
+/// The kind of a name.
+///
+/// # Errors
+/// The name is empty, longer than 255 bytes, or has the token `>` before its end.
+pub fn kind(name: &str) -> Result<Kind, TopicError> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(TopicError::Length(name.len()));
+    }
+    let mut tokens = name.split('.').peekable();
+    let mut kind = Kind::Exact;
+    while let Some(token) = tokens.next() {
+        match token {
+            "*" => kind = Kind::Pattern,
+            ">" if tokens.peek().is_some() => return Err(TopicError::TailInside(name.to_owned())),
+            ">" => kind = Kind::Pattern,
+            _ => {}
+        }
+    }
+    Ok(kind)
+}
+
+/// Checks that a name is that of a topic, or a pattern.
+///
+/// # Errors
+/// Those of [`kind`].
+pub fn check_name(name: &str) -> Result<(), TopicError> {
+    kind(name).map(drop)
+}
+
+/// Checks that a name is that of a topic, to which messages can be published.
+///
+/// # Errors
+/// The name is empty, longer than 255 bytes, or has a wildcard: a token `*` or `>`.
+pub fn check_topic(name: &str) -> Result<(), TopicError> {
+    match kind(name) {
+        Ok(Kind::Exact) => Ok(()),
+        Ok(Kind::Pattern) | Err(TopicError::TailInside(_)) => Err(TopicError::Pattern(name.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a pattern matches a topic, or a name equals it. To search many patterns, use [`Patterns`].
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
+    let mut name = name.split('.');
+    for token in pattern.split('.') {
+        match (token, name.next()) {
+            (_, None) => return false,
+            (">", Some(_)) => return true,
+            (token, Some(other)) if token != "*" && token != other => return false,
+            _ => {}
+        }
+    }
+    name.next().is_none()
+}
+
+/// A set of patterns. The cost of finding those that match a topic depends on the number of the
+/// topic's tokens, not on the number of patterns.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    root: Node,
+    count: usize,
+}
+
+impl Patterns {
+    /// Adds a pattern, which must not be in the set yet.
+    pub fn insert(&mut self, pattern: &Arc<str>) {
+        self.root.insert(&mut pattern.split('.'), pattern);
+        self.count += 1;
+    }
+
+    /// Removes a pattern, which must be in the set.
+    pub fn remove(&mut self, pattern: &str) {
+        self.root.remove(&mut pattern.split('.'));
+        self.count -= 1;
+    }
+
+    /// Calls `found` with each pattern that matches the topic `name`.
+    pub fn matches(&self, name: &str, found: &mut impl FnMut(&Arc<str>)) {
+        if self.count > 0 {
+            let tokens: Vec<&str> = name.split('.').collect();
+            self.root.matches(&tokens, found);
+        }
+    }
+
+    /// Calls `found` with each pattern that matches a topic which the pattern `other` matches, too.
+    pub fn overlapping(&self, other: &str, found: &mut impl FnMut(&Arc<str>)) {
+        let tokens: Vec<&str> = other.split('.').collect();
+        self.root.overlapping(&tokens, found);
+    }
+
+    /// Whether the set has no patterns, and no memory of patterns that were removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.root.children.is_empty()
+    }
+}
+
+/// A node of the trie of tokens.
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    /// The pattern that ends at this node.
+    here: Option<Arc<str>>,
+}
+
+impl Node {
+    fn insert<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>, pattern: &Arc<str>) {
+        match tokens.next() {
+            Some(token) => self.children.entry(token.into()).or_default().insert(tokens, pattern),
+            None => self.here = Some(pattern.clone()),
+        }
+    }
+
+    /// Returns true if the node is empty afterwards.
+    fn remove<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>) -> bool {
+        match tokens.next() {
+            Some(token) => {
+                if self.children.get_mut(token).is_some_and(|child| child.remove(tokens)) {
+                    self.children.remove(token);
+                }
+            }
+            None => self.here = None,
+        }
+        self.here.is_none() && self.children.is_empty()
+    }
+
+    fn matches(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            if let Some(pattern) = &self.here {
+                found(pattern);
+            }
+            return;
+        };
+        if let Some(pattern) = self.children.get(">").and_then(|tail| tail.here.as_ref()) {
+            found(pattern);
+        }
+        // `token` itself is neither `*` nor `>`: `name` is a topic.
+        for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
+            child.matches(rest, found);
+        }
+    }
+
+    fn overlapping(&self, tokens: &[&str], found: &mut impl FnMut(&Arc<str>)) {
+        let Some((token, rest)) = tokens.split_first() else {
+            self.here.iter().for_each(found);
+            return;
+        };
+        if *token == ">" {
+            self.children.values().for_each(|child| child.all(found));
+            return;
+        }
+        self.children.get(">").and_then(|tail| tail.here.as_ref()).into_iter().for_each(&mut *found);
+        if *token == "*" {
+            let others = self.children.iter().filter(|(token, _)| ***token != *">");
+            others.for_each(|(_, child)| child.overlapping(rest, found));
+        } else {
+            let both = [self.children.get(*token), self.children.get("*")];
+            both.into_iter().flatten().for_each(|child| child.overlapping(rest, found));
+        }
+    }
+
+    fn all(&self, found: &mut impl FnMut(&Arc<str>)) {
+        self.here.iter().for_each(&mut *found);
+        self.children.values().for_each(|child| child.all(found));
+    }
+}
