@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
         Err(invalid_option(name, value, allowed))
     }
 
-    /// The argument as it was given.
+    /// The present argument, unconverted.
     pub(crate) fn argument(&self) -> Zval {
         self.call.value(self.next).map_or_else(Zval::null, Zval::shallow_clone)
     }
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         Ok(n)
     }
 
-    /// At least 1, or null.
+    /// Reads an int of at least 1, or null.
     pub(crate) fn count_or_null(&mut self, name: &str) -> Result<Option<usize>> {
         if self.call.int_or_null(self.next)?.is_none() {
             self.take(Zval::null());
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list of strings, each once, that satisfy `check`; `allowed` says what that means.
+    /// Reads a list of distinct strings that satisfy `check`; `allowed` describes them in errors.
     pub(crate) fn strings(
         &self,
         name: &str,

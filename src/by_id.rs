@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Ids count up from 1 and are ours, not a client's choice: no need for a hash that resists attacks.
+/// Ids count up from 1, and clients cannot choose them, so the hash need not resist attacks.
 pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// Spreads an id over all bits (Fibonacci hashing).

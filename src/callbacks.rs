@@ -6,7 +6,7 @@ use sprocket_core::{Handler, Interest};
 
 use crate::zend::{Callback, Gc};
 
-/// What a callback is called for.
+/// The occasions on which callbacks run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
     Upgrade,
@@ -25,7 +25,7 @@ pub(crate) enum Hook {
     Presence,
     Broker,
     Refused,
-    /// A line for the log: the logger of the options.
+    /// The logger of the options: one log line.
     Log,
 }
 
@@ -49,7 +49,7 @@ impl Hook {
         Hook::Log,
     ];
 
-    /// What the core must be told so that it sends the events; the others always come.
+    /// The interest that makes the core send this kind of event; `None` for kinds that it always sends.
     pub(crate) fn interest(self) -> Option<Interest> {
         match self {
             Hook::Upgrade => Some(Interest::UPGRADE),
@@ -66,7 +66,8 @@ impl Hook {
         }
     }
 
-    /// As what its times are counted. Those of onError are part of what failed.
+    /// The kind under which the callback's time is counted. Time in onError counts as part of the callback
+    /// that failed.
     pub(crate) fn handler(self) -> Option<Handler> {
         match self {
             Hook::Upgrade => Some(Handler::Upgrade),
@@ -93,12 +94,13 @@ pub(crate) struct Callbacks {
 }
 
 impl Callbacks {
-    /// Returns what was set before, for the caller to drop with no borrow held.
+    /// Returns the previous callback. The caller drops it while it holds no borrow, because that may run
+    /// destructors.
     pub(crate) fn set(&self, hook: Hook, callback: Option<Callback>) -> Option<Callback> {
         std::mem::replace(&mut self.slots.borrow_mut()[hook as usize], callback)
     }
 
-    /// The callback, held so that it survives its own replacement.
+    /// A reference to the callback, which survives that the callback replaces itself.
     pub(crate) fn get(&self, hook: Hook) -> Option<Callback> {
         self.slots.borrow()[hook as usize].as_ref().map(Callback::share)
     }

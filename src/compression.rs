@@ -10,7 +10,7 @@ use crate::zend::{Call, ClassCell, Native, Owned, Result, Type, argument_type_er
 
 static COMPRESSION: ClassCell = ClassCell::new();
 
-/// The checked values. What PHP sees of them are the declared properties.
+/// The checked values. PHP sees them as declared properties.
 #[derive(Default)]
 pub(crate) struct Compression {
     settings: OnceCell<Settings>,
@@ -68,7 +68,7 @@ pub(crate) fn compression(args: &mut Reader<'_>) -> Result<Option<Settings>> {
         args.take(object.value());
         return Ok(Some(object.get().settings.get().cloned().unwrap_or_default()));
     }
-    // What PHP would not take for a bool either gets a message that names both types.
+    // A value that PHP does not convert to bool gets a message that names both types.
     if let Some(other) = given.filter(|v| v.is_object() || v.is_array() || v.is_null()) {
         let got = type_name(other);
         let message = format!("must be of type Sprocket\\Compression|bool, {got} given");

@@ -15,7 +15,7 @@ use crate::zend::{
 
 static CONNECTION: ClassCell = ClassCell::new();
 
-/// What a connection object needs to reach its socket.
+/// The native state of a connection object.
 #[derive(Default)]
 pub(crate) struct Connection {
     inner: OnceCell<Inner>,
@@ -88,8 +88,8 @@ impl Connection {
         self.inner.get().map(|inner| &inner.handle)
     }
 
-    /// Gives the core a command for this connection, at once unless a batch is running. `None`:
-    /// the server is gone.
+    /// Gives the core a command for this connection, flushed at once outside callbacks. `None` if the
+    /// server has ended.
     pub(crate) fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
         match self.inner.get() {
             Some(inner) => inner.link.command(|core| f(core, &inner.handle)),
@@ -97,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// Asks the core about this connection. `None`: the server is gone.
+    /// Queries the core about this connection. `None` if the server has ended.
     pub(crate) fn ask<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
         match self.inner.get() {
             Some(inner) => inner.link.guarded(|core| f(core, &inner.handle)),
@@ -105,7 +105,7 @@ impl Connection {
         }
     }
 
-    /// Open, and so is its server.
+    /// Whether the connection is open and its server runs.
     fn is_open(&self) -> bool {
         self.inner.get().is_some_and(|inner| inner.handle.is_open() && inner.link.is_running())
     }

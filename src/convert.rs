@@ -7,7 +7,7 @@ use sprocket_core::Response;
 
 use crate::zend::{Call, Thrown, argument_value_error, array_entries};
 
-/// A value for an error message: short, on one line, never a secret object's content.
+/// Formats a value for an error message: short, on one line, without the content of objects.
 pub(crate) fn show(value: &Zval) -> String {
     /// Longer strings are cut.
     const LONGEST: usize = 80;
@@ -51,10 +51,10 @@ fn show_array(table: &ZendHashTable) -> String {
     format!("[{}]", parts.join(", "))
 }
 
-/// Longest time that a script may give, about 31 years. Clocks count further, but not without end.
+/// Longest duration that an argument may have, in seconds: about 31 years, well within the range of clocks.
 pub(crate) const LONGEST: f64 = 1e9;
 
-/// Seconds as PHP has them. `None` if negative, not a number, or longer than [`LONGEST`].
+/// Converts seconds. `None` if they are negative, not a number, or more than [`LONGEST`].
 pub(crate) fn duration(seconds: f64) -> Option<Duration> {
     (0.0..=LONGEST).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
@@ -84,7 +84,7 @@ pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Hea
     let Some(table) = table else { return Ok(headers) };
     for (name, value) in array_entries(table) {
         if name.iter().all(u8::is_ascii_digit) {
-            // A list where names were due: `['X-Name: value']`.
+            // A list instead of a map: `['X-Name: value']`.
             return Err(argument_value_error(index, "must have names of headers as keys, a number given"));
         }
         let name = String::from_utf8_lossy(&name).into_owned();
@@ -128,7 +128,7 @@ fn header(index: usize, name: &str, value: &Zval) -> Result<(String, String), Th
     }
 }
 
-/// Percent-decoding as in cookies: `+` stands for itself, what is malformed stays.
+/// Percent-decoding as in cookies: `+` stays, and so do malformed escapes.
 pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
     let mut out = Vec::with_capacity(bytes.len());

@@ -38,7 +38,7 @@ pub(crate) fn stats(call: &Call) -> Result<Zval> {
     Ok(table_value(table))
 }
 
-/// All that was counted.
+/// The counters as an array of PHP.
 fn readings(stats: &Stats) -> ZBox<ZendHashTable> {
     let mut table = ZendHashTable::new();
     let mut closes = ZendHashTable::new();

@@ -1,9 +1,8 @@
-//! The pump: takes events from the core and timers from the heap, and runs their callbacks. The
-//! only file that calls PHP code.
+//! The pump: takes events from the core and timers from the heap, and runs their callbacks.
 //!
-//! A fatal error in a callback jumps over every frame of this file. So nothing here that needs
-//! releasing lives across a call but PHP values, which the engine reclaims, and the references
-//! they rest on.
+//! A fatal error in a callback jumps over the frames of this folder, which run no destructors then:
+//! see `zend`. Only PHP values, which the engine reclaims, and references to what PHP objects own are
+//! held across calls.
 
 mod crash;
 mod events;
@@ -28,10 +27,10 @@ use crate::workers::{self, GRACE, Inherited, Order, Step, Supervisor};
 use crate::zend::{Owned, Result, flush_output, handle_interrupt, interrupted, throw_exit};
 use crate::{errors, logger};
 
-/// Events dispatched before timers, signals and the flush have their turn.
+/// Most events of one turn; timers, signals and the flush follow.
 const BATCH: usize = 128;
 
-/// Longest sleep in `run()`: signal handlers and time limits wait no longer.
+/// Longest sleep in `run()`, and so the longest delay of signal handlers and time limits.
 const NAP: Duration = Duration::from_millis(100);
 
 /// `Server::run()`: returns when the server has stopped. The server is running, in this process,
@@ -82,21 +81,21 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
         match (died, role) {
             (None, _) => Ok(()),
             (Some(error), None) => Err(errors::thread(&error)),
-            // The master starts another one. What follows run() in the script is the master's.
+            // The master starts another worker. Code after run() in the script is for the master alone.
             (Some(_), Some(_)) => Err(throw_exit(1)),
         }
     });
     server.number.set(number);
     match role {
-        // A signal to all processes must not cut short what the script does at its end.
+        // A signal sent to all processes must not interrupt the end of the script.
         Some(_) => std::mem::forget(signals),
         None => drop(signals),
     }
     result.unwrap_or_else(|bailout| bailout.resume())
 }
 
-/// `Server::run()` of a master: returns when all has ended, or, with what it needs, in a worker
-/// that was forked here.
+/// `Server::run()` of a master: returns when all processes have ended, or `Some` in a worker that was
+/// forked here.
 pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Inherited>> {
     let server = object.get();
     let result = pump(server, || {
@@ -139,7 +138,7 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Inherited>> {
     })
 }
 
-/// Calls one of the hooks that have the server and the number of the worker as arguments.
+/// Calls a hook whose arguments are the server and, except for onStart, the number of the worker.
 fn announce(object: &Owned<Server>, hook: Hook) -> Result<()> {
     let Some(callback) = object.get().callbacks.get(hook) else { return Ok(()) };
     let mut number = Zval::new();
@@ -149,7 +148,7 @@ fn announce(object: &Owned<Server>, hook: Hook) -> Result<()> {
     callback.call(&mut arguments[..given]).map(drop)
 }
 
-/// `Server::poll()`: returns how much was dispatched.
+/// `Server::poll()`: returns the number of events and timers that were dispatched.
 pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i64> {
     let end = Instant::now() + timeout;
     let result = pump(server, || {
@@ -178,7 +177,7 @@ pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i6
     result.unwrap_or_else(|bailout| bailout.resume())
 }
 
-/// Waits for events, the next timer or a signal, but not longer than `longest`.
+/// Waits for an event, the next timer or a signal, at most for `longest`.
 fn sleep(server: &Server, longest: Duration) {
     let nap = server
         .timers
@@ -187,9 +186,9 @@ fn sleep(server: &Server, longest: Duration) {
     server.link.with(|core| core.wait(Some(nap)));
 }
 
-/// Dispatches up to `most` events and the timers that are due, then flushes. Ends early when that
-/// takes long: then timers, events, signals and orders of the master have a turn each. An error
-/// means that the pump must end: `exit()`, or an exception of a signal handler.
+/// Dispatches up to `most` events and the timers that are due, then flushes. Ends early after some
+/// milliseconds, so that events, timers, signals and the master's orders alternate. An error ends the
+/// pump: `exit()`, or an exception of a signal handler.
 fn turn(server: &Server, most: usize) -> Result<usize> {
     write_waiting(server)?;
     let mut done = 0;
@@ -199,7 +198,7 @@ fn turn(server: &Server, most: usize) -> Result<usize> {
         dispatch(server, event)?;
         settle(server)?;
         done += 1;
-        // What quick callbacks send leaves together; it must not wait for slow ones, though.
+        // Messages of quick callbacks leave together, but must not wait for slow callbacks.
         let now = lifecycle::tick();
         server.link.with(|core| core.handled(now != tick));
         if now != tick {

@@ -76,7 +76,7 @@ pub(crate) fn state(message: &str) -> Thrown {
     throw(&STATE_EXCEPTION, message, 0)
 }
 
-/// Workers can't be had, or this process can't be one.
+/// Workers cannot be started, or this process cannot become one.
 pub(crate) fn worker(message: &str) -> Thrown {
     throw(&WORKER_EXCEPTION, message, 0)
 }
@@ -90,7 +90,7 @@ pub(crate) fn fork(error: &ForkError) -> Thrown {
     throw(&FORK_EXCEPTION, &sentence(&error.to_string()), 0)
 }
 
-/// A publisher could not get rid of a message.
+/// A publisher could not deliver a message.
 pub(crate) fn publish(error: &PublishError) -> Thrown {
     let code = match error {
         PublishError::Unreachable { source, .. } => source.raw_os_error().unwrap_or(0),
@@ -102,7 +102,7 @@ pub(crate) fn publish(error: &PublishError) -> Thrown {
     throw_with(&PUBLISH_EXCEPTION, &message, i64::from(code), &mut [("uncertain", uncertain)])
 }
 
-/// A message of our own did not reach everybody. `index` is the argument that names the topic.
+/// A publication was not accepted. `index` is the argument that names the topic.
 pub(crate) fn publish_failed(index: usize, error: &PublishFailed) -> Thrown {
     match error {
         PublishFailed::Topic(error) => topic(index, error),
@@ -112,7 +112,7 @@ pub(crate) fn publish_failed(index: usize, error: &PublishFailed) -> Thrown {
     }
 }
 
-/// A message that was accepted got lost later.
+/// A publication that had been accepted was lost later.
 pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> Thrown {
     match topic {
         "" => not_published(&sentence(reason), uncertain),
@@ -120,19 +120,19 @@ pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> Thrown 
     }
 }
 
-/// Uncertain: not to everybody, or it is not known.
+/// `uncertain`: the publication may have reached some of its recipients.
 fn not_published(message: &str, uncertain: bool) -> Thrown {
     let mut value = Zval::new();
     value.set_bool(uncertain);
     throw_with(&PUBLISH_EXCEPTION, message, 0, &mut [("uncertain", value)])
 }
 
-/// A bad name of a topic is a bad argument.
+/// An invalid topic is an invalid argument.
 pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
     topic_or(index, error, None)
 }
 
-/// The same; `patterns` names the method that takes the patterns which this one refuses.
+/// Like [`topic`]; `patterns` names the method for patterns, if there is one.
 pub(crate) fn topic_or(index: usize, error: &TopicError, patterns: Option<&str>) -> Thrown {
     let must = match error {
         TopicError::Length(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
@@ -148,7 +148,7 @@ pub(crate) fn topic_or(index: usize, error: &TopicError, patterns: Option<&str>)
     argument_value_error(index, &must)
 }
 
-/// A listener that could not be had, before the core was asked.
+/// A listener could not be opened by the binding.
 pub(crate) fn bind(address: &str, source: &std::io::Error) -> Thrown {
     let code = source.raw_os_error().unwrap_or(0);
     throw(&BIND_EXCEPTION, &format!("Cannot listen on {address}: {source}"), i64::from(code))
@@ -168,7 +168,7 @@ pub(crate) fn tls(error: &TlsError) -> Thrown {
     throw(&TLS_EXCEPTION, &sentence(&error.to_string()), 0)
 }
 
-/// The core's messages are fragments; PHP's begin with a capital.
+/// Capitalises a message of the core: there they are fragments, in PHP sentences.
 fn sentence(fragment: &str) -> String {
     let mut chars = fragment.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

@@ -15,7 +15,7 @@ use crate::zend::{Call, ClassCell, Native, Owned, Prop, Result, Type, argument_v
 
 static HANDSHAKE: ClassCell = ClassCell::new();
 
-/// The question that a handshake object stands for.
+/// The pending handshake behind an object.
 #[derive(Default)]
 pub(crate) struct Handshake {
     inner: OnceCell<Inner>,
@@ -24,7 +24,7 @@ pub(crate) struct Handshake {
 struct Inner {
     ticket: Ticket,
     link: Rc<Link>,
-    /// Shared with the link, which learns that the client went away.
+    /// Shared with the link, which is notified when the client goes away.
     answer: Rc<Cell<Answer>>,
 }
 
@@ -54,7 +54,7 @@ impl Handshake {
         object
     }
 
-    /// Answers with 500 unless an answer was given.
+    /// Answers with 500 unless the handshake was answered.
     pub(crate) fn fail(&self) {
         if let Some(inner) = self.inner.get() {
             inner.fail();
@@ -68,11 +68,11 @@ impl Inner {
             return;
         }
         drop(self.link.forget(self.ticket, Answer::Given));
-        // Not in a fork, which was checked; without a core there is nobody to answer.
+        // Fails only in a fork, which was excluded above. `None` means that the server has ended.
         let _ = self.link.command(|core| core.decide(self.ticket, Decision::Reject(response::failure())));
     }
 
-    /// Gives the answer. False: too late.
+    /// Answers the handshake. Returns false if that is too late.
     fn answer(&self, decision: Decision, accepted: Option<Accepted>) -> Result<bool> {
         match self.answer.get() {
             Answer::Given => return Err(errors::state("This handshake was answered before")),
@@ -93,7 +93,7 @@ impl Inner {
     }
 }
 
-/// A handshake that nobody can answer any more must not keep its client until the time is up.
+/// An unanswered handshake that is dropped must not keep its client waiting until `handshakeTimeout`.
 impl Drop for Handshake {
     fn drop(&mut self) {
         self.fail();

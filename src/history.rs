@@ -16,10 +16,10 @@ static HISTORY: ClassCell = ClassCell::new();
 const MOST_MESSAGES: i64 = 1_000_000;
 /// Seconds: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;
-/// Bytes of a stamp: it is looked for in each message.
+/// Most bytes of a stamp: each message is searched for it.
 const MOST_STAMP: usize = 64;
 
-/// The checked values. What PHP sees of them are the declared properties.
+/// The checked values. PHP sees them as declared properties.
 #[derive(Default)]
 pub(crate) struct History {
     settings: OnceCell<Settings>,
@@ -101,7 +101,7 @@ pub(crate) fn history(args: &mut Reader<'_>) -> Result<Vec<(String, Settings)>> 
         return Ok(Vec::new());
     };
     let entries: Vec<_> = array_entries(table).collect();
-    // Keys that were forgotten; whoever means these topics can add one that is no number.
+    // A list has keys 0, 1, …: the topics were forgotten. Topics with these names take another key beside.
     let forgotten = entries.iter().enumerate().all(|(at, (key, _))| *key == at.to_string().as_bytes());
     let mut topics = Vec::with_capacity(entries.len());
     for (key, value) in &entries {

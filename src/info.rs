@@ -10,7 +10,7 @@ pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
     info_table_row!("Version", env!("CARGO_PKG_VERSION"));
     info_table_row!("Protocols", "WebSocket (RFC 6455, version 13), HTTP/1.1, HTTP/2 (RFC 8441)");
     info_table_row!("Listeners", "ws://, wss://, unix://, fd://, streams, sockets");
-    info_table_row!("Publishers", "unix://");
+    info_table_row!("Publishers", "unix://, redis://, rediss://, redis+unix://, nats://, tls://");
     info_table_row!("TLS", "1.2, 1.3 (rustls)");
     info_table_row!("Compression", "permessage-deflate (RFC 7692)");
     info_table_row!("Event loops", "own, stream_select, Revolt, ReactPHP");
@@ -19,6 +19,6 @@ pub(crate) extern "C" fn print(_module: *mut ModuleEntry) {
     info_table_row!("hyper", env!("SPROCKET_HYPER"));
     info_table_row!("rustls", env!("SPROCKET_RUSTLS"));
     info_table_row!("zlib-rs", env!("SPROCKET_ZLIB_RS"));
-    info_table_row!("INI settings", "none: a server is set up by Sprocket\\Options");
+    info_table_row!("INI settings", "none: use Sprocket\\Options");
     info_table_end!();
 }

@@ -1,4 +1,4 @@
-//! What belongs to the process: descriptor limit, interface, signals.
+//! Settings of the process: descriptor limit, server interface, signals.
 
 use std::io::IsTerminal;
 
@@ -12,8 +12,8 @@ use crate::zend::{
     count_signal, deliveries, ignore_signal, reset_signal, sapi_name, signal_is_counted, signal_is_default,
 };
 
-/// Raises the soft limit of descriptors to the hard one, and shares out what the process may open
-/// beside what is open already. PHP keeps a reserve for its own files.
+/// Raises the soft limit of descriptors to the hard one, and divides the descriptors that are free
+/// among connections, handshakes and the like. PHP keeps a reserve for its own files.
 pub(crate) fn share_descriptors(settings: &Settings, config: &mut Config) {
     let mut limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -41,27 +41,27 @@ pub(crate) fn share_descriptors(settings: &Settings, config: &mut Config) {
     }
 }
 
-/// How many descriptors are open; a guess where the system does not tell.
+/// Number of open descriptors, or a guess where /proc is not mounted.
 fn open_descriptors() -> usize {
     const GUESS: usize = 16;
     std::fs::read_dir("/proc/self/fd").map_or(GUESS, Iterator::count)
 }
 
-/// A clock that ticks every few milliseconds and costs as many nanoseconds: for asking it after
+/// A clock that advances every 4 ms and takes a few nanoseconds to read, so that it can be read after
 /// each event.
 pub(crate) fn tick() -> u64 {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]
     const CLOCK: ClockId = ClockId::Monotonic;
-    /// Nanoseconds of one tick: about what the coarse clock has.
+    /// Nanoseconds of one tick, about the resolution of the coarse clock.
     const LENGTH: i64 = 4_000_000;
     let now = clock_gettime(CLOCK);
     (now.tv_sec as u64).wrapping_mul(250).wrapping_add((now.tv_nsec / LENGTH) as u64)
 }
 
-/// The interface that PHP runs under, if `run()` must not be called there: the web servers' ones
-/// have requests to serve and time limits of their own.
+/// The server interface (SAPI), if it is one in which `run()` is refused: those of web servers have
+/// requests to serve and time limits of their own.
 pub(crate) fn unfit_sapi() -> Option<String> {
     let name = sapi_name();
     (!["cli", "embed", "micro", "phpdbg"].contains(&name.as_str())).then_some(name)
@@ -70,7 +70,7 @@ pub(crate) fn unfit_sapi() -> Option<String> {
 /// The signals that stop a server.
 const STOP: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
 
-/// What the master of workers takes: those of [`StopSignals`], and SIGHUP, where nobody else has.
+/// The signals of a master: those of [`StopSignals`], and SIGHUP unless the script handles it.
 pub(crate) struct MasterSignals {
     stop: Option<StopSignals>,
     reload: bool,
@@ -89,25 +89,25 @@ impl MasterSignals {
         Self { stop, reload, seen, on_terminal: on_terminal() }
     }
 
-    /// How often the process was asked to stop, if that is news.
+    /// How often a stop signal has arrived, if one has since the last call.
     pub(crate) fn stop(&mut self) -> Option<u32> {
         self.stop.as_mut().and_then(StopSignals::news)
     }
 
-    /// Whether it was asked to reload since the last call.
+    /// Whether SIGHUP has arrived since the last call.
     pub(crate) fn reload(&mut self) -> bool {
         let asked = deliveries(&[libc::SIGHUP]);
         std::mem::replace(&mut self.seen, asked) != asked
     }
 
-    /// SIGHUP also comes when the terminal goes away; who has started the server there is gone, then.
+    /// Whether SIGHUP came because the terminal was closed, rather than as a request to reload.
     pub(crate) fn lost_terminal(&self) -> bool {
         self.on_terminal && !on_terminal()
     }
 
-    /// In a worker that was forked: what it goes on with. SIGHUP is passed over from here on: it is
-    /// for the master. None of these signals does for a moment what it does by default, for it may
-    /// have been sent to all processes.
+    /// Hands the stop signals to a forked worker, and ignores SIGHUP there, which is for the master. No
+    /// signal has its default disposition in between: one that is sent to all processes must not kill the
+    /// worker.
     pub(crate) fn hand_over(&mut self) -> Option<StopSignals> {
         if std::mem::take(&mut self.reload) && signal_is_counted(libc::SIGHUP) {
             ignore_signal(libc::SIGHUP);
@@ -115,7 +115,7 @@ impl MasterSignals {
         self.stop.take().map(StopSignals::begin_anew)
     }
 
-    /// Lets the signals go, before the end.
+    /// Restores the default dispositions.
     fn give_back(&mut self) {
         self.stop = None;
         if std::mem::take(&mut self.reload) && signal_is_counted(libc::SIGHUP) {
@@ -134,10 +134,10 @@ fn on_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
-/// Takes SIGINT and SIGTERM where nobody else has; gives them back when dropped.
+/// Counts SIGINT and SIGTERM unless the script handles them. Dropping it restores their defaults.
 pub(crate) struct StopSignals {
     taken: Vec<i32>,
-    /// The count when they were taken.
+    /// The count at the start.
     before: u32,
     seen: u32,
 }
@@ -152,14 +152,14 @@ impl StopSignals {
         Self { taken, before: seen, seen }
     }
 
-    /// What the parent was asked is its own affair.
+    /// Forgets signals that the parent has received.
     fn begin_anew(mut self) -> Self {
         self.seen = deliveries(&STOP);
         self.before = self.seen;
         self
     }
 
-    /// How often the process was asked to stop, if that is news.
+    /// How often a stop signal has arrived, if one has since the last call.
     pub(crate) fn news(&mut self) -> Option<u32> {
         let asked = deliveries(&STOP);
         (asked > self.seen).then(|| {
@@ -172,7 +172,7 @@ impl StopSignals {
 impl Drop for StopSignals {
     fn drop(&mut self) {
         for signal in &self.taken {
-            // The application may have set a handler of its own meanwhile.
+            // The script may have installed a handler since.
             if signal_is_counted(*signal) {
                 reset_signal(*signal);
             }

@@ -1,4 +1,4 @@
-//! What a server shares with its connections and handshakes, and they keep beyond its end.
+//! The state that a server shares with its connections and handshakes, and that outlives the server.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,45 +14,44 @@ thread_local! {
     static RUNNING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many servers run in this process, or in the one that it was forked from, each with threads.
+/// Number of servers that run in this process, copies inherited by a fork included.
 pub(crate) fn running() -> usize {
     RUNNING.get()
 }
 
-/// The one reference to the running core, and what waits for its events.
+/// The one reference to the running core, and objects that wait for its events.
 ///
-/// Connections hold this and not the server object: it must be destroyed when its last user lets
-/// go, whatever connections are kept.
+/// Connections hold this instead of the server object, which is thus destroyed when the script drops it,
+/// even if the script keeps connections.
 #[derive(Default)]
 pub(crate) struct Link {
     core: RefCell<Option<Core>>,
-    /// [`forks`] when the core was started.
+    /// The value of [`forks`] at the start of the core.
     forks: Cell<u32>,
-    /// How often a core was started.
+    /// Number of cores started so far.
     starts: Cell<u32>,
-    /// A batch of callbacks is running: what they send is flushed at its end.
+    /// Whether the pump is running: it flushes messages at the end of its turn.
     dispatching: Cell<bool>,
     /// Handshakes that wait for an answer.
     pub(crate) waiting: RefCell<HashMap<Ticket, std::rc::Rc<Cell<Answer>>>>,
-    /// What `accept()` was given, until the connection is open.
+    /// The arguments of `accept()`, until the connection is open.
     pub(crate) accepted: RefCell<HashMap<Ticket, Accepted>>,
-    /// Streamed responses that have a callback and have not closed, by the number of their ticket.
-    /// Each a `Sprocket\ResponseStream`.
+    /// Open streamed responses that have a callback: objects of `Sprocket\ResponseStream` by ticket.
     pub(crate) streams: RefCell<ById<Zval>>,
 }
 
-/// Where a handshake stands.
+/// The state of a handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The client waits.
+    /// The client waits for the answer.
     Pending,
     /// Accepted or rejected.
     Given,
-    /// The client went away, or the time was up.
+    /// The client went away, or `handshakeTimeout` has passed.
     Gone,
 }
 
-/// What an accepted handshake leaves to its connection.
+/// Values that an accepted handshake passes to its connection.
 pub(crate) struct Accepted {
     /// A `Sprocket\Request`.
     pub(crate) request: Zval,
@@ -60,13 +59,13 @@ pub(crate) struct Accepted {
 }
 
 impl Link {
-    /// Runs `f` on the core; `None` if it doesn't run. `f` must not run PHP code: no method of
-    /// the core does.
+    /// Runs `f` on the core, which is borrowed meanwhile; no method of the core runs PHP code. `None` if
+    /// the server does not run.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Core) -> R) -> Option<R> {
         self.core.borrow().as_ref().map(f)
     }
 
-    /// The same behind the fork guard.
+    /// Like [`Link::with`], but throws in a fork.
     pub(crate) fn guarded<R>(&self, f: impl FnOnce(&Core) -> R) -> Result<Option<R>> {
         self.check_process()?;
         Ok(self.with(f))
@@ -83,12 +82,12 @@ impl Link {
         }
     }
 
-    /// Whether no fork lies between the start and now.
+    /// Whether this is the process that started the core.
     pub(crate) fn is_native(&self) -> bool {
         self.forks.get() == forks()
     }
 
-    /// Guarded, and hands the command to the I/O threads at once unless a batch is running.
+    /// Like [`Link::guarded`], then flushes, unless the pump is running and does so later.
     pub(crate) fn command<R>(&self, f: impl FnOnce(&Core) -> R) -> Result<Option<R>> {
         self.guarded(|core| {
             let result = f(core);
@@ -110,7 +109,7 @@ impl Link {
         self.core.replace(Some(core));
     }
 
-    /// Takes the core out, to be dropped by the caller: that joins the I/O threads.
+    /// Takes the core out. The caller drops it, which joins the I/O threads.
     pub(crate) fn detach(&self) -> Option<Core> {
         let core = self.core.take();
         if core.is_some() {
@@ -119,7 +118,7 @@ impl Link {
         core
     }
 
-    /// Tells the handles of one core from those of another, started after it.
+    /// Number of the current core, by which handles of an earlier one are recognised.
     pub(crate) fn start(&self) -> u32 {
         self.starts.get()
     }
@@ -132,8 +131,8 @@ impl Link {
         self.dispatching.set(on);
     }
 
-    /// A handshake is void or answered: forgets it. Its value, if any, is for the caller to drop,
-    /// with no borrow held.
+    /// Forgets a handshake that was answered or whose client is gone. The caller drops the value while it
+    /// holds no borrow.
     pub(crate) fn forget(&self, ticket: Ticket, answer: Answer) -> Option<Accepted> {
         if let Some(state) = self.waiting.borrow_mut().remove(&ticket) {
             state.set(answer);

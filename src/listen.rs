@@ -1,4 +1,4 @@
-//! Where to listen: what users write, and what the core is given.
+//! Addresses to listen on: parsed from the constructor's argument, and opened for the core.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -14,7 +14,7 @@ use crate::zend::{Result, array_entries, descriptor_of, duplicate, socket_stream
 const ALLOWED: &str = "\"ws://HOST:PORT\", \"wss://HOST:PORT\", \"unix:///PATH\", \"fd://NUMBER\", \
     \"fd://systemd\", a listening stream or Socket, [SOCKET, \"SETTINGS\"], or a list of these";
 
-/// One place to listen, its form checked.
+/// One address to listen on, parsed but not opened.
 pub(crate) struct Listen {
     /// As the user wrote it, for error messages.
     text: String,
@@ -29,12 +29,12 @@ enum Place {
     },
     Unix(PathBuf),
     Number(i32),
-    /// All that systemd has passed, or those of one name.
+    /// All sockets passed by systemd, or those of one name.
     Systemd(Option<String>),
     Owned(OwnedFd),
 }
 
-/// What an address says behind its question mark.
+/// The settings behind the question mark of an address.
 #[derive(Clone, Copy, Default)]
 struct Settings {
     tls: bool,
@@ -81,7 +81,7 @@ fn one(value: &Zval) -> Result<Listen> {
     }
 }
 
-/// A socket and its settings, which it can't say itself: `[$socket, 'tls']`.
+/// A socket with settings beside it: `[$socket, 'tls']`.
 fn with_settings(table: &ZendHashTable) -> Option<(&Zval, &str)> {
     let mut entries = array_entries(table).map(|(_, value)| value);
     let (socket, query) = (entries.next()?, entries.next()?);
@@ -89,7 +89,7 @@ fn with_settings(table: &ZendHashTable) -> Option<(&Zval, &str)> {
     entries.next().is_none().then_some((socket, query))
 }
 
-/// The error says what is allowed instead.
+/// The error names the allowed forms.
 fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str>> {
     let (scheme, rest) = text.split_once("://")?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -113,7 +113,7 @@ fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str
     }))
 }
 
-/// `proxyProtocol&mode=0660`: a name alone stands for 1.
+/// Parses settings such as `proxyProtocol&mode=0660`; a name without a value stands for 1.
 fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'static str> {
     const ALLOWED: &str = "an address with none but these settings, each once: \"proxyProtocol\"; after \
         ws:// and wss:// \"reusePort\" and \"ipv6Only\"; after unix:// \"mode=0660\"; after fd:// and with a \
@@ -154,9 +154,9 @@ fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'stati
     Ok(settings)
 }
 
-/// The path of a Unix socket: absolute, and not longer than the kernel takes it.
+/// The path of a Unix socket, which must be absolute and fit into `sun_path`.
 pub(crate) fn socket_path(path: &str) -> Option<PathBuf> {
-    /// `sun_path` on Linux, without the NUL at its end.
+    /// Size of `sun_path` on Linux, without the terminating NUL.
     const LONGEST: usize = 107;
     let fits = (2..=LONGEST).contains(&path.len());
     (fits && path.starts_with('/') && !path.contains('\0')).then(|| PathBuf::from(path))
@@ -187,13 +187,13 @@ impl Listen {
         &self.text
     }
 
-    /// For a socket of this address that somebody else has opened.
+    /// Builds the core's listener from a socket of this address that the master has opened.
     pub(crate) fn adopt(&self, socket: OwnedFd) -> Core {
         let Settings { tls, proxy_protocol, .. } = self.settings;
         Core { name: Some(self.text.clone()), tls, proxy_protocol, ..Bind::Fd(socket).into() }
     }
 
-    /// What the core opens; a name is looked up, a descriptor duplicated. Throws BindException.
+    /// Builds the core's listeners: resolves names and duplicates descriptors. Throws BindException.
     pub(crate) fn open(&self) -> Result<Vec<Core>> {
         let binds = match &self.place {
             Place::Tcp { host, port } => resolve(host, *port).map(|address| vec![Bind::Tcp(address)]),
@@ -207,7 +207,7 @@ impl Listen {
         let binds = binds.map_err(|error| errors::bind(&self.text, &error))?;
         let Settings { tls, proxy_protocol, reuse_port, only_v6, mode, backlog } = self.settings;
         let listen = |bind| {
-            // A name that was looked up is better told as the address that it stands for.
+            // Errors name the address that a host name resolved to.
             let name = (!matches!(bind, Bind::Tcp(_))).then(|| self.text.clone());
             Core { bind, name, tls, proxy_protocol, reuse_port, only_v6, mode, backlog }
         };
@@ -242,7 +242,7 @@ fn systemd(name: Option<&str>) -> io::Result<Vec<i32>> {
     }
 }
 
-/// Refuses a descriptor that is not a listening socket, by the name that the user gave it.
+/// Refuses a descriptor that is not a listening socket. The error has the user's name for it.
 fn listening(fd: OwnedFd) -> io::Result<Bind> {
     if rustix::net::sockopt::socket_acceptconn(&fd)? {
         Ok(Bind::Fd(fd))
@@ -251,7 +251,7 @@ fn listening(fd: OwnedFd) -> io::Result<Bind> {
     }
 }
 
-/// The address of a host; of several the first, IPv4 before IPv6.
+/// Resolves a host to its first address, IPv4 before IPv6.
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));

@@ -1,5 +1,4 @@
-//! The logger of a server: how `Options(logger: …)` is recognised, and lines that the binding itself
-//! has for it. `dispatch` calls it.
+//! The option `logger`, and the lines that the binding itself logs. `dispatch` calls the logger.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,15 +12,15 @@ use crate::args::Reader;
 use crate::errors::invalid_option;
 use crate::zend::{Callback, Result, list, map_insert, pending, php_version, string, text};
 
-/// Lines that may wait for the next turn of the pump.
+/// Most lines that wait for the next turn of the pump.
 const MOST: usize = 64;
 
-/// Lines of the binding that wait until the pump can call PHP code.
+/// Lines of the binding, queued until the pump calls the logger.
 #[derive(Default)]
 pub(crate) struct Waiting(RefCell<VecDeque<Line>>);
 
 impl Waiting {
-    /// Adds a line, unless the pump has not run for long.
+    /// Queues a line; drops it if the queue is full because the pump has not run.
     pub(crate) fn add(&self, line: Line) {
         let mut lines = self.0.borrow_mut();
         if lines.len() < MOST {
@@ -52,8 +51,8 @@ pub(crate) fn logger(args: &mut Reader<'_>) -> Result<Option<usize>> {
     }
 }
 
-/// The callback for a line: the method `log` of a PSR-3 logger, or the callable itself. A method that
-/// only `__call` provides comes last, because many objects have that.
+/// Resolves a logger: the method `log` of a PSR-3 logger, or the callable itself. A `log` provided by
+/// `__call` alone comes last, because many objects have `__call`.
 pub(crate) fn resolve(value: &Zval) -> Option<Callback> {
     let method =
         value.is_object().then(|| Callback::resolve(&list([value.shallow_clone(), string(b"log")])).ok());

@@ -25,7 +25,7 @@ static OPTIONS: ClassCell = ClassCell::new();
 pub(crate) static SLOW_CONSUMER: EnumCell =
     EnumCell::new(c"Sprocket\\SlowConsumer", &[(c"Close", c"close"), (c"Drop", c"drop")]);
 
-/// The checked values. What PHP sees of them are the declared properties.
+/// The checked values. PHP sees them as declared properties.
 #[derive(Default)]
 pub(crate) struct Options {
     config: OnceCell<Settings>,
@@ -188,7 +188,7 @@ fn subprotocols(args: &mut Reader<'_>) -> Result<Vec<String>> {
     Ok(list)
 }
 
-/// A path that the core answers by itself.
+/// Reads a URL path that the core answers by itself.
 fn own_path(args: &mut Reader<'_>, name: &str) -> Result<Option<String>> {
     let Some(path) = args.call.string_or_null(args.next)? else {
         args.take(Zval::null());
@@ -263,7 +263,7 @@ fn static_files(args: &mut Reader<'_>) -> Result<Option<PathBuf>> {
     };
     let value = string(path.as_bytes());
     let found = PathBuf::from(OsStr::from_bytes(path.as_bytes()));
-    // Said here, where it was written, and not only at the start.
+    // Checked here already, so that the error points at the option and not at start().
     if !found.is_absolute() || !found.is_dir() {
         return args.refuse("staticFiles", &value, "null, or the absolute path of a directory");
     }
@@ -285,7 +285,7 @@ fn broker(args: &mut Reader<'_>) -> Result<Option<BrokerConfig>> {
                     "it" | "the scheme" => format!("null, {}", error.allowed),
                     part => format!("an address in which {part} is {}", error.allowed),
                 };
-                // What was given may hold a password.
+                // The message shows only the faulty part: the URL may contain a password.
                 invalid_option("broker", &string(error.value.as_bytes()), &allowed)
             })?;
             args.take(value);
@@ -294,7 +294,7 @@ fn broker(args: &mut Reader<'_>) -> Result<Option<BrokerConfig>> {
     };
     let given = args.call.string(args.next)?;
     let value = string(given.map_or(BrokerConfig::PREFIX.as_bytes(), |prefix| prefix.as_bytes()));
-    // Without a broker, what Redis takes: that is more.
+    // Without a broker the rules of Redis apply, which are the wider ones.
     let kind = url.as_ref().map_or(BrokerKind::Redis, |(_, kind)| *kind);
     let Ok(prefix) = given.map_or(Ok(BrokerConfig::PREFIX), |prefix| prefix.as_str()) else {
         return args.refuse("brokerPrefix", &value, "valid UTF-8");
@@ -312,7 +312,7 @@ pub(crate) fn settings(options: Option<&Owned<Options>>) -> Settings {
     options.map_or_else(Settings::default, |o| o.get().settings())
 }
 
-/// The logger among them, to be called for each line.
+/// The callback of the option `logger`.
 pub(crate) fn logger_of(options: &Owned<Options>) -> Option<Callback> {
     let number = options.get().config.get()?.logger?;
     logger::resolve(&options.prop(number))

@@ -12,7 +12,7 @@ use crate::zend::{Call, Result, argument_value_error, list, map_insert, string, 
 /// `Connection::join()`.
 pub(crate) fn join(call: &Call) -> Result<()> {
     call.arity(2, 3)?;
-    // Converted first, all of them: that may run PHP code.
+    // All arguments are converted before the command, because conversions may run PHP code.
     for index in 0..call.count() {
         call.string(index)?;
     }

@@ -15,15 +15,15 @@ use crate::zend::{Call, ClassCell, Native, Prop, Result, Type, text, throw_error
 
 static PUBLISHER: ClassCell = ClassCell::new();
 
-/// Servers that one process publishes to, connections kept to each.
+/// Most targets to which one process keeps connections.
 const MOST_KEPT: usize = 16;
 
 thread_local! {
-    /// Connections outlive the objects, which in a web server end with each request.
+    /// Connections outlive publisher objects, which in a web server last for one request.
     static KEPT: RefCell<Vec<Core>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where to, and how long at most.
+/// A target and the timeout of its exchanges.
 #[derive(Default)]
 pub(crate) struct Publisher {
     to: OnceCell<(Target, Duration)>,
@@ -35,7 +35,7 @@ enum Target {
     Broker(Box<(BrokerUrl, String)>),
 }
 
-/// A connection to a target, or what makes one.
+/// The publisher of a target, which connects when needed.
 struct Core {
     target: Target,
     end: End,
@@ -94,7 +94,7 @@ impl Native for Publisher {
 
 pub(crate) fn construct(call: &Call) -> Result<()> {
     call.arity(1, 3)?;
-    // Converts the first argument in its place.
+    // Converts the first argument in place: it becomes the property.
     let Some(address) = call.string(0)? else { return Ok(()) };
     let seconds = call.float(1, 1.0)?;
     let given = call.string(2)?;
@@ -131,7 +131,7 @@ fn target(address: &ZendStr, value: &Zval, given: Option<&ZendStr>, prefix: &Zva
             "it" | "the scheme" => format!("\"unix:///PATH\", {}", error.allowed),
             part => format!("an address in which {part} is {}", error.allowed),
         };
-        // What the user gave may hold a password.
+        // The message shows only the faulty part: the address may contain a password.
         invalid_option("address", &text(&error.value), &allowed)
     })?;
     let name = given.map_or(Ok(BrokerConfig::PREFIX), |given| given.as_str().map_err(drop)).unwrap_or("\0");
@@ -159,7 +159,7 @@ pub(crate) fn publish(call: &Call) -> Result<()> {
     let result = publisher.publish(topic, ZendStr::as_bytes(payload), binary, *timeout);
     KEPT.with_borrow_mut(|kept| {
         if kept.len() == MOST_KEPT {
-            // The one that was not used for the longest time.
+            // Drops the least recently used target.
             kept.remove(0);
         }
         kept.push(publisher);

@@ -1,6 +1,5 @@
-//! The classes as PHP sees them: each method with its parameters, defaults and result, and the
-//! function that is called for it. `stubs/sprocket.php` says the same in PHP, and a test compares
-//! the two.
+//! The classes as PHP sees them: each method with its parameters, defaults, result and handler. A test
+//! compares them with `stubs/sprocket.php`, by Reflection.
 
 use sprocket_core::Request as Head;
 
@@ -22,8 +21,7 @@ use crate::zend::{
 };
 use crate::{counters, errors, presence, run, server_methods, topics};
 
-/// Registers every class; called while the module starts. A class that another one names in a type
-/// need not come first.
+/// Registers every class. The order does not matter: types name classes by strings.
 pub(crate) fn classes(startup: &Startup) {
     errors::register(startup);
     settings(startup);

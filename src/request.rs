@@ -25,13 +25,13 @@ pub(crate) struct Request {
 
 struct Inner {
     head: Arc<Head>,
-    /// It asks for a WebSocket.
+    /// Whether the request asks for a WebSocket.
     handshake: bool,
     /// `None` for a handshake, and for a plain request that the core has answered.
     plain: Option<Plain>,
 }
 
-/// What a plain request has and a handshake hasn't.
+/// The part of a plain request that a handshake does not have.
 struct Plain {
     body: Bytes,
     ticket: Ticket,
@@ -40,7 +40,7 @@ struct Plain {
 }
 
 impl Plain {
-    /// Gives the answer. False: it was given before, or nobody waits for it any more.
+    /// Answers the request. Returns false if it was answered before, or the client is gone.
     fn answer(&self, answer: Answer) -> Result<bool> {
         self.link.check_process()?;
         if self.answered.replace(true) {
@@ -50,11 +50,11 @@ impl Plain {
     }
 }
 
-/// A request that nobody can answer any more must not keep its client until the time is up.
+/// An unanswered request that is dropped must not keep its client waiting until a timeout.
 impl Drop for Plain {
     fn drop(&mut self) {
         if !self.answered.get() && self.link.is_native() {
-            // Not in a fork, which was checked; without a core there is nobody to answer.
+            // Fails only in a fork, which was excluded above. `None` means that the server has ended.
             let _ = self.answer(response::failure());
         }
     }
@@ -87,7 +87,7 @@ impl Request {
         Self::create(Inner { head, handshake: false, plain: Some(plain) })
     }
 
-    /// Whether a plain request has got its answer.
+    /// Whether a plain request was answered.
     pub(crate) fn is_answered(&self) -> bool {
         self.inner.get().and_then(|i| i.plain.as_ref()).is_some_and(|plain| plain.answered.get())
     }
@@ -95,7 +95,7 @@ impl Request {
     /// Answers a plain request, unless it was answered before.
     pub(crate) fn answer(&self, answer: Answer) {
         if let Some(plain) = self.inner.get().and_then(|i| i.plain.as_ref()) {
-            // An error is a fork's, which the caller notices next.
+            // Fails only in a fork, which `settle` reports next.
             let _ = plain.answer(answer);
         }
     }
@@ -138,7 +138,7 @@ pub(crate) fn port(address: Option<std::net::SocketAddr>) -> i64 {
 }
 
 pub(crate) fn query(call: &Call) -> Result<Zval> {
-    // The engine may warn (`max_input_vars`), and so run an error handler: not below `with`.
+    // The engine may warn (`max_input_vars`) and run an error handler, so the head is not borrowed here.
     call.arity(0, 0)?;
     let query = string(read(call, |h| h.query().to_owned())?.as_bytes());
     let parsed = parse_query(query.zend_str().map_or(&[], |s| s.as_bytes()));

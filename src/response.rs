@@ -13,7 +13,7 @@ use crate::zend::{
 
 static RESPONSE: ClassCell = ClassCell::new();
 
-/// The checked answer. The body is kept by PHP alone, as a property.
+/// The checked status and headers. The body is kept by PHP alone, as a property.
 #[derive(Default)]
 pub(crate) struct Response {
     inner: OnceCell<(u16, Headers)>,
@@ -78,7 +78,7 @@ fn status(call: &Call, default: i64) -> Result<u16> {
     }
 }
 
-/// A body is text unless the headers say something else.
+/// Adds `Content-Type: text/plain` unless the headers name a type.
 fn name_type(headers: &mut Headers) {
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         headers.push(("Content-Type".into(), "text/plain; charset=utf-8".into()));
@@ -107,14 +107,14 @@ pub(crate) fn rejection(call: &Call) -> Result<Answer> {
     Ok(Answer { status, headers, body: Bytes::from_static(Answer::reason(status).as_bytes()) })
 }
 
-/// What a callback returned, as the core sends it.
+/// Converts a response object for the core.
 pub(crate) fn answer(response: &crate::zend::Owned<Response>) -> Answer {
     let (status, headers) = response.get().inner.get().cloned().unwrap_or((500, Vec::new()));
     let body = response.prop(BODY);
     Answer { status, headers, body: Bytes::copy_from_slice(body.zend_str().map_or(&[], |b| b.as_bytes())) }
 }
 
-/// The answer where a callback has failed. It tells the client nothing about the failure.
+/// The answer after a callback has failed. It reveals nothing about the failure.
 pub(crate) fn failure() -> Answer {
     Answer {
         status: 500,

@@ -20,10 +20,10 @@ pub(crate) struct ResponseStream {
 }
 
 struct Inner {
-    /// `None`: there was no server to take it.
+    /// `None` if the server had ended.
     handle: Option<Handle>,
     link: Rc<Link>,
-    /// The start of the server that the handle belongs to.
+    /// Number of the core that the handle belongs to, see [`Link::start`].
     start: u32,
 }
 
@@ -51,7 +51,7 @@ impl Native for ResponseStream {
     }
 }
 
-/// A body that nobody can write to any more must not look complete, nor keep its client waiting.
+/// A stream that is dropped open is cut: its body must not look complete, nor its client wait.
 impl Drop for ResponseStream {
     fn drop(&mut self) {
         self.terminate();
@@ -59,7 +59,7 @@ impl Drop for ResponseStream {
 }
 
 impl ResponseStream {
-    /// Begins the response to a plain request that was not answered: `request`, as PHP has it.
+    /// Begins the response to `request`, a `Sprocket\Request` that was not answered.
     pub(crate) fn begin(ticket: Ticket, head: Head, link: Rc<Link>, request: Zval) -> Result<Owned<Self>> {
         let handle = link.command(|core| core.stream(ticket, head))?;
         let object = Owned::<Self>::create();
@@ -69,7 +69,7 @@ impl ResponseStream {
         Ok(object)
     }
 
-    /// Gives the core a command. `None`: its server is gone.
+    /// Gives the core a command. `None` if the server has ended.
     fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
         match self.inner.get() {
             Some(Inner { handle: Some(handle), link, start }) if link.start() == *start => {
@@ -79,15 +79,15 @@ impl ResponseStream {
         }
     }
 
-    /// Cuts the response, if it is open and this is the process to do it.
+    /// Cuts the response if it is open, except in a fork.
     pub(crate) fn terminate(&self) {
         if self.own_handle().is_some_and(Handle::is_open) {
-            // Not in a fork, which was checked; without a core there is nothing to cut.
+            // Fails only in a fork, which was excluded above. `None` means that the server has ended.
             let _ = self.command(Core::cut_stream);
         }
     }
 
-    /// The handle, but not in a fork: an I/O thread may have held its lock there for good.
+    /// The handle; `None` in a fork, where an I/O thread may have left its lock taken.
     fn own_handle(&self) -> Option<&Handle> {
         self.inner.get().filter(|inner| inner.link.is_native()).and_then(|inner| inner.handle.as_ref())
     }
@@ -96,12 +96,12 @@ impl ResponseStream {
         self.on_drain.borrow().as_ref().map(Callback::share)
     }
 
-    /// Takes both callbacks out: no event follows. The values are for the caller to drop.
+    /// Takes both callbacks out after the last event. The caller drops them.
     pub(crate) fn take_callbacks(&self) -> (Option<Callback>, Option<Callback>) {
         (self.on_drain.take(), self.on_close.take())
     }
 
-    /// The server keeps a stream that has a callback, until it has closed.
+    /// Has the link keep a stream that has a callback, until the stream has closed.
     fn keep(object: &Owned<Self>) {
         let this = object.get();
         let Some(Inner { handle: Some(handle), link, start }) = this.inner.get() else { return };

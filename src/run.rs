@@ -1,4 +1,4 @@
-//! `Server::run()`: in one process, as the master of workers, or as one of them.
+//! `Server::run()`: in a single process, as the master of workers, or as a worker.
 
 use crate::callbacks::Hook;
 use crate::dispatch;
@@ -36,7 +36,7 @@ pub(crate) fn run(call: &Call) -> Result<()> {
     dispatch::run(&server, StopSignals::take())
 }
 
-/// Supervises; in a worker that is forked here, serves.
+/// Supervises workers; in a worker that is forked here, serves.
 fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
     let server = object.get();
     if let Some(supervisor) = server.master.borrow().as_ref() {
@@ -49,7 +49,7 @@ fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
     let born = dispatch::supervise(object);
     // No PHP code runs from here on.
     workers::gather_lines(false);
-    // Of the master it ends what is left, of a worker only its copy.
+    // In the master, dropping it ends the remaining processes; in a worker, it only closes descriptors.
     let supervisor = server.master.take();
     let failure = supervisor.and_then(|mut supervisor| supervisor.failure());
     match (born?, failure) {
@@ -59,7 +59,7 @@ fn run_master(object: &Owned<Server>, workers: u16) -> Result<()> {
     }
 }
 
-/// Serves as a worker; then the script ends, without what follows `run()`: that is the master's.
+/// Serves as a worker, then ends the script: code after `run()` is for the master alone.
 fn serve_as(server: &Owned<Server>, role: Role) -> Result<()> {
     workers::gather_lines(server.get().callbacks.has(Hook::Log));
     let signals = role.settle();

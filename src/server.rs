@@ -27,33 +27,33 @@ static SERVER: ClassCell = ClassCell::new();
 #[derive(Default)]
 pub(crate) struct Server {
     pub(crate) setup: OnceCell<Setup>,
-    /// Shared with connections and handshakes.
+    /// State shared with connections and handshakes.
     pub(crate) link: Rc<Link>,
     pub(crate) callbacks: Callbacks,
-    /// Lines for the logger.
+    /// Lines queued for the logger.
     pub(crate) log: logger::Waiting,
     pub(crate) timers: Timers,
-    /// Those between onOpen and onClose, by number.
+    /// Connections between onOpen and onClose, by id.
     pub(crate) connections: RefCell<ById<Owned<Connection>>>,
-    /// What `stream()` gave.
+    /// The stream that `stream()` has returned.
     pub(crate) stream: RefCell<Option<Zval>>,
-    /// When the core was told to make the stream readable for a timer.
+    /// When the core makes the stream readable for a timer.
     alarm: Cell<Option<Instant>>,
-    /// The last reading of the counters, once there is no core to ask.
+    /// The last counters, once the core has ended.
     pub(crate) stats: RefCell<Option<Stats>>,
     started: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
-    /// In the master of workers, while `run()` runs.
+    /// Set in the master of workers, while `run()` runs.
     pub(crate) master: RefCell<Option<Supervisor>>,
-    /// In a worker.
+    /// Set in a worker.
     pub(crate) role: OnceCell<Role>,
     /// Handshakes, messages and requests so far.
     pub(crate) handled: Cell<u64>,
-    /// `run()` is running in a process of its own, or as a worker: its number.
+    /// Number of the worker while `run()` runs; 1 without workers.
     pub(crate) number: Cell<Option<u16>>,
 }
 
-/// What the constructor was given.
+/// The arguments of the constructor, checked.
 pub(crate) struct Setup {
     pub(crate) listen: Vec<Listen>,
     pub(crate) settings: Settings,
@@ -80,7 +80,7 @@ impl Native for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A fatal error may have jumped out of a borrow: `get_mut` doesn't ask.
+        // `get_mut` works even if a fatal error has left a borrow behind.
         let kept = std::mem::take(self.connections.get_mut());
         self.connections = RefCell::default();
         self.end();
@@ -129,7 +129,7 @@ impl Server {
                 binds.into()
             }
         };
-        // Before the first connection: one that waits already must not pass unasked.
+        // Set before the first connection, which may be waiting already and must not pass unchecked.
         config.interest = Hook::ALL
             .into_iter()
             .filter(|hook| self.callbacks.has(*hook))
@@ -137,7 +137,7 @@ impl Server {
             .fold(Interest::NONE, Interest::and);
         config.send_queue = SEND_QUEUE;
         watch_forks();
-        // Signals are for the PHP thread: the I/O threads inherit a mask that keeps them out.
+        // The I/O threads inherit the mask, so that signals reach the PHP thread.
         let wants_lines = config.interest.includes(Interest::LOG);
         let describe = wants_lines.then(|| config.clone());
         let blocked = SignalsBlocked::new();
@@ -154,7 +154,7 @@ impl Server {
         Ok(())
     }
 
-    /// Begins to stop. Nothing happens if it doesn't run.
+    /// Begins to stop. Does nothing on a server that does not run.
     pub(crate) fn stop(&self, grace: Duration) -> Result<()> {
         if self.link.command(|core| core.stop(grace))?.is_some() && !self.stopping.replace(true) {
             self.note(|| logger::stopping(self.connections.borrow().len(), grace, false));
@@ -162,21 +162,22 @@ impl Server {
         Ok(())
     }
 
-    /// A successor goes on with the listening sockets.
+    /// Begins to stop in favour of a successor, which shares the listening sockets.
     pub(crate) fn hand_over(&self, grace: Duration) {
         if self.link.with(|core| core.give_way(grace)).is_some() && !self.stopping.replace(true) {
             self.note(|| logger::stopping(self.connections.borrow().len(), grace, true));
         }
     }
 
-    /// The last event has come, or the object goes: lets the core go, and all that was waiting.
+    /// Ends the core and releases everything that waited for it: after the last event, or when the object
+    /// is destroyed.
     pub(crate) fn end(&self) {
         let native = self.link.is_native();
         let core = self.link.detach();
         if let Some(core) = core.as_ref().filter(|_| native) {
             self.stats.replace(Some(counted(core)));
         }
-        // Cuts what is left and joins the I/O threads; does neither in a fork.
+        // Cuts the remaining connections and joins the I/O threads; does neither in a fork.
         drop(core);
         self.stopping.set(false);
         self.alarm.set(None);
@@ -190,7 +191,7 @@ impl Server {
         drop(self.stream.take());
     }
 
-    /// Outside of a batch, a foreign loop must learn when the next timer is due.
+    /// Tells a foreign event loop when the next timer is due. The pump does so at its end.
     pub(crate) fn timers_changed(&self) {
         if !self.link.is_dispatching() && self.link.is_native() {
             self.announce();
@@ -205,8 +206,7 @@ impl Server {
         let next = self.timers.next();
         self.link.with(|core| {
             core.prepare_sleep();
-            // What made the descriptor readable is forgotten by now: if that was an alarm just
-            // gone off, it is set again.
+            // `prepare_sleep` has cleared the descriptor: an alarm that has gone off is set again.
             let over = next.is_some_and(|due| due <= Instant::now());
             if self.alarm.replace(next) != next || over {
                 core.notify_at(next);
@@ -214,7 +214,7 @@ impl Server {
         });
     }
 
-    /// Has a line written with the next turn of the pump, if there is a logger.
+    /// Queues a log line, if there is a logger.
     pub(crate) fn note(&self, line: impl FnOnce() -> Line) {
         if self.callbacks.has(Hook::Log) {
             self.log.add(line());
@@ -231,7 +231,7 @@ impl Server {
         )))
     }
 
-    /// Whether it runs now; throws if it never did, or runs in the parent process.
+    /// Whether the server runs. Throws if it was never started, or runs in the parent process.
     pub(crate) fn is_started(&self, method: &str) -> Result<bool> {
         self.link.check_process()?;
         if !self.started.get() {

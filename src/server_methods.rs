@@ -1,4 +1,4 @@
-//! What PHP calls on a `Sprocket\Server`, but for `run()`, topics, presence and counters.
+//! The methods of `Sprocket\Server`, except `run()` and those for topics, presence and counters.
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 use sprocket_core::Server as Core;
@@ -184,7 +184,7 @@ pub(crate) fn connection(call: &Call) -> Result<Option<Owned<Connection>>> {
 }
 
 pub(crate) fn timer(call: &Call, repeat: bool) -> Result<i64> {
-    /// A shorter period would keep the pump busy with one timer.
+    /// A shorter period would keep the pump busy with this timer alone.
     const SHORTEST: f64 = 0.001;
     call.arity(2, 2)?;
     let delay = duration_argument(call, 0, 0.0, if repeat { SHORTEST } else { 0.0 })?;

@@ -2,21 +2,21 @@
 
 use sprocket_core::Config;
 
-/// Options as the core takes them, but for those that depend on the process at start.
+/// The options in the core's form, and those that the binding resolves when the server starts.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
-    /// `max_connections` of it counts only where `max_connections` below is given.
+    /// Its limits on sockets are replaced at the start: see `lifecycle::share_descriptors`.
     pub(crate) config: Config,
-    /// `None`: what the descriptor limit allows.
+    /// Most WebSocket connections; `None` for as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
-    /// The same for sockets without a WebSocket.
+    /// Most sockets without a WebSocket; `None` likewise.
     pub(crate) max_handshakes: Option<usize>,
-    /// Processes; 0 stands for one a core, `None` (and 1) for none but the script's own.
+    /// Number of worker processes; 0 for one a core, `None` for a server without workers.
     pub(crate) workers: Option<u16>,
-    /// Handshakes, messages and requests after which a worker is replaced; 0: never.
+    /// Handshakes, messages and requests after which a worker is replaced; 0 for no limit.
     pub(crate) max_requests: u64,
-    /// Bytes of PHP's memory from which on it is; 0: never.
+    /// Bytes of PHP memory at which a worker is replaced; 0 for no limit.
     pub(crate) max_memory: usize,
-    /// The number of the property that holds the logger.
+    /// Number of the property that holds the logger, if there is one.
     pub(crate) logger: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Timers: a heap of due times over a table of callbacks. Monotonic clock.
+//! Timers: a heap of due times over a table of callbacks, on the monotonic clock.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -10,7 +10,7 @@ use crate::zend::{Callback, Gc};
 /// The timers of one server.
 #[derive(Default)]
 pub(crate) struct Timers {
-    /// Next due time first. An entry whose number is no longer in the table was cancelled.
+    /// The next due time comes first. Entries of cancelled timers have no callback in the table.
     heap: RefCell<BinaryHeap<Reverse<(Instant, i64)>>>,
     table: RefCell<HashMap<i64, Timer>>,
     last: Cell<i64>,
@@ -18,12 +18,12 @@ pub(crate) struct Timers {
 
 struct Timer {
     callback: Callback,
-    /// `None`: once.
+    /// `None` for a timer that runs once.
     period: Option<Duration>,
 }
 
 impl Timers {
-    /// Adds a timer and returns its number. `delay` is one that a script may give.
+    /// Adds a timer and returns its number. `delay` is at most `convert::LONGEST`.
     pub(crate) fn add(&self, delay: Duration, callback: Callback, repeat: bool) -> i64 {
         let number = self.last.get() + 1;
         self.last.set(number);
@@ -33,14 +33,14 @@ impl Timers {
         number
     }
 
-    /// Takes a timer back; its callback is for the caller to drop, with no borrow held.
+    /// Cancels a timer. The caller drops the callback while it holds no borrow.
     pub(crate) fn cancel(&self, number: i64) -> Option<Callback> {
         let callback = self.table.borrow_mut().remove(&number).map(|t| t.callback);
         self.tidy();
         callback
     }
 
-    /// Forgets cancelled entries once they are most of the heap.
+    /// Removes the entries of cancelled timers once they make up most of the heap.
     fn tidy(&self) {
         const SMALL: usize = 64;
         let (mut heap, table) = (self.heap.borrow_mut(), self.table.borrow());
@@ -61,8 +61,8 @@ impl Timers {
         None
     }
 
-    /// The callback of a timer that was due at `now`. A periodic one is set again, from when it
-    /// was due and not from now, so that it doesn't drift; turns already over are left out.
+    /// The callback of a timer that is due. A periodic timer is set again relative to its due time, so that
+    /// it does not drift; periods that have passed already are skipped.
     pub(crate) fn due(&self, now: Instant) -> Option<Callback> {
         loop {
             let (due, number) = {
@@ -89,7 +89,7 @@ impl Timers {
     }
 }
 
-/// The first time after `now` of those that follow `due` in steps of `period`.
+/// The first time after `now` in the sequence `due`, `due + period`, ….
 fn next_turn(due: Instant, period: Duration, now: Instant) -> Instant {
     let late = now.saturating_duration_since(due).as_nanos();
     let missed = late / period.as_nanos().max(1);

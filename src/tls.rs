@@ -15,7 +15,7 @@ use crate::zend::{
 
 static TLS: ClassCell = ClassCell::new();
 
-/// The checked settings. The passphrase is in them alone: no property shows it.
+/// The checked settings. The passphrase is kept here alone, not as a property.
 #[derive(Default)]
 pub(crate) struct Tls {
     inner: OnceCell<Settings>,
@@ -103,7 +103,7 @@ pub(crate) fn construct(call: &Call) -> Result<()> {
     Ok(())
 }
 
-/// A path of the file system; PHP's `file://` may stand before it.
+/// A path in the file system, with or without PHP's `file://`.
 fn path(name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let bytes = bytes.strip_prefix(b"file://").unwrap_or(bytes);
     if bytes.is_empty() || bytes.contains(&0) {
@@ -122,7 +122,7 @@ fn hosts(table: &ZendHashTable) -> Result<Vec<(String, Identity)>> {
             return refuse(&name);
         };
         match Owned::<Tls>::from_value(value).and_then(|tls| tls.get().settings()) {
-            // The rest is said once, for all hosts.
+            // The other settings are the same for all hosts.
             Some(tls) if tls.hosts.is_empty() && tls.client_ca.is_none() => {
                 hosts.push((host.to_ascii_lowercase(), tls.identity));
             }
@@ -132,7 +132,7 @@ fn hosts(table: &ZendHashTable) -> Result<Vec<(String, Identity)>> {
     Ok(hosts)
 }
 
-/// A DNS name; its first label may be a star.
+/// Whether this is a DNS name, whose first label may be a star.
 fn is_host(text: &str) -> bool {
     let rest = text.strip_prefix("*.").unwrap_or(text);
     rest.split('.').all(|label| {

@@ -9,15 +9,15 @@ use crate::errors;
 use crate::server::Server;
 use crate::zend::{Call, Owned, Result, argument_value_error, list, text, zstr_is_utf8};
 
-/// Gives the core every argument in turn, as one command. `patterns` is the method that takes the
-/// patterns which this one refuses, if it does.
+/// Calls `each` on the core for every argument, as one command. `patterns` names the method for patterns,
+/// where this one takes only topics.
 fn each_name(
     call: &Call,
     patterns: Option<&str>,
     each: fn(&Core, &Handle, &str) -> std::result::Result<(), TopicError>,
 ) -> Result<()> {
     call.no_names()?;
-    // Converted first, all of them: that may run PHP code.
+    // All arguments are converted before the command, because conversions may run PHP code.
     for index in 0..call.count() {
         call.string(index)?;
     }
@@ -115,7 +115,7 @@ pub(crate) fn subscriber_count(call: &Call) -> Result<i64> {
 pub(crate) fn resume(call: &Call) -> Result<()> {
     call.arity(1, 2)?;
     let topic = topic(call)?;
-    // It comes from the client: one that is not even text is a position that nobody knows.
+    // Positions come from clients: one that is not UTF-8 is treated as unknown.
     let position = call.string(1)?.map_or("", |p| p.as_str().unwrap_or("?"));
     let connection = call.this::<Connection>();
     match connection.command(|core, to| core.resume(to, topic, position))? {

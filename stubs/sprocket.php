@@ -20,7 +20,7 @@ namespace Sprocket;
  * Set the callbacks, then either call {@see run()}, which blocks until {@see stop()}, or let an
  * event loop of yours drive the server through {@see stream()} and {@see poll()}.
  *
- * Whatever a callback throws goes to {@see onError()}; the server lives on.
+ * An exception or error thrown by a callback goes to {@see onError()}; the server continues.
  *
  * ```php
  * $server = new Sprocket\Server('ws://127.0.0.1:8080');
@@ -77,19 +77,19 @@ final class Server implements \Countable
      * If the callback throws, or returns without an answer and keeps no reference to the
      * handshake, the client gets a 500.
      *
-     * @param (callable(Handshake): void)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(Handshake): void)|null $callback Replaces the previous callback; null removes it.
      */
     public function onUpgrade(?callable $callback): static {}
 
     /**
-     * Sets what runs once when a connection is open. What it sends follows the 101.
+     * Sets the callback that runs once when a connection is open. Messages that it sends follow the 101.
      *
-     * @param (callable(Connection): void)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(Connection): void)|null $callback Replaces the previous callback; null removes it.
      */
     public function onOpen(?callable $callback): static {}
 
     /**
-     * Sets what runs for each whole message, in the order in which the peer sent them.
+     * Sets the callback that runs for each whole message, in the order in which the peer sent them.
      *
      * A text message (`$binary` false) is valid UTF-8: others close the connection with 1007
      * and are not delivered. Nothing is delivered after {@see Connection::close()}.
@@ -100,12 +100,12 @@ final class Server implements \Countable
      *
      * @param (callable(Connection, string, bool): void)|null $callback
      *        `function (Connection $connection, string $payload, bool $binary): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onMessage(?callable $callback): static {}
 
     /**
-     * Sets what runs exactly once when a connection that was open is over, whoever ended it.
+     * Sets the callback that runs exactly once when a connection that was open is over, whoever ended it.
      *
      * The code is that of the peer's close frame, or 1005 if the frame had none, or 1006 if the
      * connection ended without one (RFC 6455 section 7.1.5); a timeout or a limit is told with
@@ -113,25 +113,26 @@ final class Server implements \Countable
      *
      * @param (callable(Connection, int, string): void)|null $callback
      *        `function (Connection $connection, int $code, string $reason): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onClose(?callable $callback): static {}
 
     /**
-     * Sets what runs when all that waited for a peer has been written, after at least a quarter
-     * of {@see Options::$sendBufferLimit} had gathered. The place to go on with a large transfer.
+     * Sets the callback for a connection whose socket has taken everything that waited for it. It runs
+     * only after at least a quarter of {@see Options::$sendBufferLimit} had waited, or after a message
+     * was dropped: a sender that stays below that limit is never told. Continue large transfers here.
      *
-     * @param (callable(Connection): void)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(Connection): void)|null $callback Replaces the previous callback; null removes it.
      */
     public function onDrain(?callable $callback): static {}
 
     /**
-     * Sets what runs for each pong that is not the answer to the server's own keep-alive ping;
+     * Sets the callback that runs for each pong that is not the answer to the server's own keep-alive ping;
      * see {@see Connection::ping()}.
      *
      * @param (callable(Connection, string): void)|null $callback
      *        `function (Connection $connection, string $payload): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onPong(?callable $callback): static {}
 
@@ -146,62 +147,63 @@ final class Server implements \Countable
      * If the callback throws, or returns anything else, or returns null without an answer and
      * keeps no reference to the request, the client gets a 500.
      *
-     * @param (callable(Request): ?Response)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(Request): ?Response)|null $callback Replaces the previous callback; null removes it.
      */
     public function onRequest(?callable $callback): static {}
 
     /**
-     * Sets what is told of each exception or error that another callback did not catch. The
+     * Sets the callback for each exception or error that another callback did not catch. The
      * connection stays open: close it if it is of no use any more.
      *
      * Without this callback each is shown and logged as PHP does it with uncaught exceptions, but
      * as a warning (which `set_error_handler()` does not get to see), and its connection is closed
-     * with 1011. What this callback itself throws is shown and logged likewise.
+     * with 1011. An exception thrown by this callback itself is shown and logged likewise.
      *
      * @param (callable(\Throwable, ?Connection): void)|null $callback
      *        `function (\Throwable $error, ?Connection $connection): void`; the connection is
      *        null for handshakes, requests and timers.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onError(?callable $callback): static {}
 
     /**
-     * Sets what {@see run()} calls once when the server listens: {@see addresses()} tells where.
+     * Sets the callback that {@see run()} calls once when the server listens; {@see addresses()} returns
+     * where.
      *
-     * With workers it runs in the master, before there is any of them. What it opens, they
-     * inherit; it is the place to give up privileges (`posix_setuid()`). What it throws comes out
-     * of run().
+     * With workers it runs in the master, before the first worker starts. Workers inherit whatever it
+     * opens, and this is the place to drop privileges (`posix_setuid()`). An exception thrown here comes
+     * out of run().
      *
-     * @param (callable(Server): void)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(Server): void)|null $callback Replaces the previous callback; null removes it.
      */
     public function onStart(?callable $callback): static {}
 
     /**
-     * Sets what runs first in each worker, before it accepts connections: the place to open
+     * Sets the callback that runs first in each worker, before it accepts connections: the place to open
      * connections to databases, which processes must not share.
      *
-     * What it throws comes out of {@see run()} and ends the worker: the master tries again after a
-     * pause, or, at a reload, leaves everything as it is. A server without workers calls it,
+     * An exception thrown here comes out of {@see run()} and ends the worker: the master tries again
+     * after a pause, or aborts the reload that started the worker. A server without workers calls it
      * too, with number 1.
      *
      * @param (callable(Server, int): void)|null $callback
      *        `function (Server $server, int $worker): void`; see {@see worker()}.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onWorkerStart(?callable $callback): static {}
 
     /**
-     * Sets what runs last in each worker, when all its connections are closed. Not after `exit()`
+     * Sets the callback that runs last in each worker, when all its connections are closed. Not after `exit()`
      * or a fatal error.
      *
      * @param (callable(Server, int): void)|null $callback
      *        `function (Server $server, int $worker): void`; see {@see worker()}.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onWorkerStop(?callable $callback): static {}
 
     /**
-     * Sets what runs when a connection has resumed a topic: what it had missed has been sent to it.
+     * Sets the callback that runs when a connection has resumed a topic: what it had missed has been sent to it.
      *
      * `$complete` false: something is missing, because the position is too old, of another time
      * or none at all. Nothing was sent again then, and the subscription goes from now on: send the
@@ -211,27 +213,27 @@ final class Server implements \Countable
      *
      * @param (callable(Connection, string, bool, int, string): void)|null $callback
      *        `function (Connection $connection, string $topic, bool $complete, int $messages, string $position): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      *
      * @see Connection::resume()
      */
     public function onResume(?callable $callback): static {}
 
     /**
-     * Sets what runs when a member comes to a topic with the first of its connections, or leaves
+     * Sets the callback that runs when a member comes to a topic with the first of its connections, or leaves
      * it with the last, on whichever worker or node. With workers it runs on each of them: tell the
      * connections of this one, and don't publish there. `$data` is what {@see Connection::join()} was given.
      *
      * @param (callable(string, string, bool, string): void)|null $callback
      *        `function (string $topic, string $member, bool $joined, string $data): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      *
      * @see Connection::join()
      */
     public function onPresence(?callable $callback): static {}
 
     /**
-     * Sets what runs when the connection to {@see Options::$broker} is there or gone, and when an
+     * Sets the callback for a connection to {@see Options::$broker} that is made or lost, and when an
      * attempt to connect fails for another reason than the last one.
      *
      * While it is away, topics work within the node, and publications for the others wait, up to
@@ -240,12 +242,12 @@ final class Server implements \Countable
      *
      * @param (callable(bool, string): void)|null $callback
      *        `function (bool $connected, string $reason): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onBroker(?callable $callback): static {}
 
     /**
-     * Sets what runs when the server has answered a handshake or a plain request with an error by
+     * Sets the callback that runs when the server has answered a handshake or a plain request with an error by
      * itself: because of a limit, the `Origin` header, or a request that is malformed. Neither what
      * {@see onUpgrade()} and {@see onRequest()} reject comes here, nor what ends before the head of a
      * request is complete (400, 408, 431); {@see Options::$logger} gets both.
@@ -260,7 +262,7 @@ final class Server implements \Countable
      *
      * @param (callable(Request, int, string): void)|null $callback
      *        `function (Request $request, int $status, string $reason): void`.
-     *        Replaces what was set before; null removes it.
+     *        Replaces the previous callback; null removes it.
      */
     public function onRefused(?callable $callback): static {}
 
@@ -320,7 +322,7 @@ final class Server implements \Countable
      * A callback must not suspend the fiber that it runs in, as awaiting does in Amp: let it start
      * a fiber of its own for what has to wait, with `Amp\async()` for instance.
      *
-     * @param float $timeout 0 to 1000000000 seconds to wait if nothing is there; 0 returns at once.
+     * @param float $timeout 0 to 1000000000 seconds to wait if no event is waiting; 0 returns at once.
      * @param int $maxEvents After so many it returns; the stream stays readable if more wait.
      *
      * @return int<0, max> How many events and timers were dispatched.
@@ -376,7 +378,7 @@ final class Server implements \Countable
      * pcntl_signal(SIGHUP, fn () => $server->reloadTls());
      * ```
      *
-     * @throws TlsException If a file can't be used; what was in force stays in force.
+     * @throws TlsException If a file cannot be used; the certificates in use stay in use.
      * @throws StateException Before {@see start()}.
      * @throws ForkException In a fork of the process that started the server.
      */
@@ -440,15 +442,16 @@ final class Server implements \Countable
     /**
      * Sends a message to all connections that have subscribed to the topic
      * ({@see Connection::subscribe()}), or to a pattern that matches it
-     * ({@see Connection::subscribePattern()}), once each. It is encoded once, and takes
-     * PHP the same time for one subscriber as for thousands. Slow ones are treated as by
-     * {@see Connection::send()}. Does nothing on a server that does not run.
+     * ({@see Connection::subscribePattern()}), once each. The message is encoded once, and takes PHP the
+     * same time for one subscriber as for thousands. {@see Options::$slowConsumer} applies to slow
+     * subscribers, as in {@see Connection::send()}. Does nothing on a server that does not run.
      *
      * Returns at once, unless publications come faster than the I/O threads deliver them: when 256 of
      * them, or 8 MiB, wait for one thread, it blocks until that thread has taken them.
      *
-     * It goes to all workers, and with {@see Options::$broker} to all nodes. What can't be passed on
-     * at once is told by the exception, what fails later by {@see onError()} with one of the same class.
+     * The message goes to all workers, and with {@see Options::$broker} to all nodes. A failure to pass
+     * it on is reported at once by an exception, a later one to {@see onError()} by an exception of the
+     * same class.
      * A topic of {@see Options::$history} is delivered when the hub has given it its position, to
      * the connections of this process, too.
      *
@@ -488,7 +491,7 @@ final class Server implements \Countable
     public function subscriberCount(string $topic): int {}
 
     /**
-     * Who is present in a topic, on all workers and nodes: see {@see Connection::join()}.
+     * Lists the members present in a topic, on all workers and nodes: see {@see Connection::join()}.
      *
      * @return list<array{member: string, data: string, connections: int<1, max>}> By name. `data` is
      *         what was said when one of the member's connections joined last.
@@ -503,10 +506,10 @@ final class Server implements \Countable
      *
      * - `connections`: open WebSocket connections now
      * - `maxConnections`: most that may be open at a time
-     * - `handshakes`: handshakes that have their place now and are not open yet
+     * - `handshakes`: handshakes now in progress that have their place among maxConnections
      * - `httpSockets`: sockets that speak HTTP now: handshakes, plain requests, idle ones
      * - `accepted`: sockets accepted
-     * - `acceptErrors`: failed accepts (no descriptors left, mostly)
+     * - `acceptErrors`: failed accept() calls, usually because the descriptor limit was reached
      * - `opened`: handshakes answered with 101
      * - `closed`: connections that ended after they were open
      * - `refusedConnections`: handshakes refused for maxConnections (503)
@@ -578,7 +581,7 @@ final class Server implements \Countable
      * - `busCut`: workers whose connection the hub has cut because they did not read
      * - `busErrors`: connections to the hub that were ended for bytes that make no sense
      * - `unpublished`: publications that were accepted, and could not be passed on
-     * - `brokerConnected`: 1 if the connection to the broker is there
+     * - `brokerConnected`: 1 while the connection to the broker is up
      * - `brokerWaitingBytes`: bytes of publications that wait for the broker now
      * - `brokerPublished`: publications that it has confirmed
      * - `brokerReceived`: publications that came from it
@@ -709,7 +712,7 @@ final class Options
      */
     public readonly int $sendBufferLimit;
 
-    /** What happens to a peer that reads too slowly. */
+    /** The policy for a peer that reads too slowly. */
     public readonly SlowConsumer $slowConsumer;
 
     /** Messages of one connection that may wait for PHP before its socket is no longer read. */
@@ -767,7 +770,7 @@ final class Options
      * {@see $maxConnectionsPerIp}; `X-Forwarded-Proto` (or `proto` of `Forwarded`) for
      * {@see Request::isSecure()}. From anybody else these headers are ignored.
      *
-     * Of several addresses the last one counts that is not itself a trusted proxy. A proxy that
+     * With several addresses, the last one that is not itself a trusted proxy counts. A proxy that
      * sets `Forwarded` alone must remove `X-Forwarded-For`, which goes before it.
      *
      * @var list<string>
@@ -797,17 +800,17 @@ final class Options
     public readonly ?string $publishSocket;
 
     /**
-     * Permissions of that socket's file. Who can write to it can publish to every topic: the
+     * Permissions of that socket's file. A process that can write to it can publish to every topic: the
      * default is the user that runs the server. `0660` lets its group in, which the file gets
      * from the server process, or from its directory if that has the setgid bit.
      */
     public readonly int $publishSocketMode;
 
     /**
-     * Directory whose files answer GET and HEAD requests, without PHP and before
-     * {@see Server::onRequest()}, which gets what is no file of it; without that callback the
-     * answer is 404. For demos and small pages: `/` and folders give their `index.html`, ranges
-     * and all conditional requests are honoured, nothing is compressed.
+     * Directory whose files answer GET and HEAD requests without PHP. {@see Server::onRequest()} gets
+     * requests that match no file; without that callback they are answered with 404. For demos and small
+     * pages: `/` and folders serve their `index.html`, ranges and all conditional requests are honoured,
+     * nothing is compressed.
      *
      * Nothing outside of the directory is reached: symbolic links in it are not followed. Names
      * that begin with a dot (but `.well-known`), and those with an extension of scripts (`.php`,
@@ -835,15 +838,15 @@ final class Options
     public readonly ?string $broker;
 
     /**
-     * What names of channels, subjects and keys begin with there, to keep applications apart. For
+     * Prefix of channels, subjects and keys in the broker, which keeps applications apart. For
      * NATS a colon at its end becomes a dot.
      */
     public readonly string $brokerPrefix;
 
     /**
-     * Bytes of publications that wait while the broker is away. Beyond it they are not published on
-     * other nodes, and {@see Server::onError()} gets a {@see PublishException} for each, or the
-     * {@see Publisher} that it comes from.
+     * Bytes of publications that wait while the broker is away. Further publications do not reach other
+     * nodes: {@see Server::onError()}, or the {@see Publisher} that made it, gets a
+     * {@see PublishException} for each.
      */
     public readonly int $brokerQueue;
 
@@ -943,7 +946,7 @@ final class Options
      * @param Compression|bool $compression True for the defaults of {@see Compression}.
      * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
      * @param int $publishSocketMode 0 to 0777.
-     * @param string|null $staticFiles The absolute path of a directory that is there.
+     * @param string|null $staticFiles The absolute path of an existing directory.
      * @param array<string, History> $history By topics and patterns.
      * @param string|null $broker Null for none.
      * @param string $brokerPrefix At most 100 bytes. For Redis UTF-8 without control characters; for NATS
@@ -1002,8 +1005,8 @@ final class Options
 }
 
 /**
- * What a topic remembers of its publications, for clients that come back. Immutable; use named
- * arguments. Whatever limit is reached first, the oldest go.
+ * The publications that a topic keeps for clients that come back. Immutable; use named arguments.
+ * The oldest publications are dropped when the first of the limits is reached.
  *
  * ```php
  * $options = new Sprocket\Options(history: [
@@ -1068,7 +1071,7 @@ final class Compression
     /** Bytes of a message from which on it is sent compressed; small ones hardly shrink. */
     public readonly int $threshold;
 
-    /** 1 (fastest) to 9 (smallest). What comes in has the level of the client. */
+    /** 1 (fastest) to 9 (smallest), for messages sent. The client chooses its own level. */
     public readonly int $level;
 
     /** Base-2 logarithm of the window in which the server looks for repetitions. A client may ask for a smaller one. */
@@ -1190,7 +1193,7 @@ final class Tls
 }
 
 /**
- * What happens when more than {@see Options::$sendBufferLimit} bytes wait for a peer.
+ * The policy for a peer for which more than {@see Options::$sendBufferLimit} bytes wait.
  *
  * ```php
  * // A live map: the next position makes up for one that was left out.
@@ -1242,10 +1245,11 @@ final class Connection
     private function __construct() {}
 
     /**
-     * Sends a message. Never blocks: what the peer can't take yet is kept, up to
-     * {@see Options::$sendBufferLimit}; then {@see Options::$slowConsumer} acts.
+     * Sends a message. Never blocks: what the peer cannot take yet is kept, up to
+     * {@see Options::$sendBufferLimit}; beyond that {@see Options::$slowConsumer} decides.
      *
-     * Messages of one turn of callbacks leave together when the turn is over.
+     * Messages sent by callbacks leave together: when no more events wait, and at the latest some 10 ms
+     * later, even while a callback is still running. A message sent outside callbacks leaves at once.
      *
      * @param string $payload UTF-8 unless binary (RFC 6455 section 5.6).
      * @param bool $binary Send a binary message, of any bytes.
@@ -1361,14 +1365,14 @@ final class Connection
 
     /**
      * Subscribes to a topic with {@see Options::$history} and sends what was published to it after
-     * a position, in order, before anything newer. {@see Server::onResume()} tells what it came to.
+     * a position, in order, before anything newer. {@see Server::onResume()} gets the result.
      *
      * Clients learn positions from {@see History::$stamp} and from onResume, keep the last one, and
-     * give it back when they have connected anew. An empty position means "from now on": this
-     * is how a client begins. What it gives may be anything; what is no position of this topic
-     * resumes nothing, with `$complete` false.
+     * return it when they reconnect. An empty position means "from now on", which is how a client
+     * begins. Positions may be passed on unchecked: one that the topic never had resumes nothing, and
+     * `$complete` is false.
      *
-     * What is sent again may exceed {@see Options::$sendBufferLimit}, for one topic at a time: the
+     * The replay may exceed {@see Options::$sendBufferLimit}, for one topic at a time: the
      * replay of the next topic begins when the one before has been written, and {@see unsubscribe()}
      * cancels one that has not begun.
      *
@@ -1458,7 +1462,7 @@ final class Connection
  */
 final class Handshake
 {
-    /** What the client asks for. */
+    /** The request of the client. */
     public readonly Request $request;
 
     private function __construct() {}
@@ -1662,13 +1666,13 @@ final class Request
  */
 final class ResponseStream
 {
-    /** What it answers. */
+    /** The request that it answers. */
     public readonly Request $request;
 
     private function __construct() {}
 
     /**
-     * Appends to the body. Never blocks. Pieces that are written in one callback leave together.
+     * Appends to the body. Never blocks. Pieces leave when messages do: see {@see Connection::send()}.
      *
      * When more than {@see Options::$sendBufferLimit} bytes would wait for the client, it reads too
      * slowly, and the response is cut, whatever {@see Options::$slowConsumer} says: there is no way to
@@ -1694,7 +1698,7 @@ final class ResponseStream
 
     /**
      * Cuts the response, so that the client sees that it is incomplete: over HTTP/1.1 the last chunk is
-     * missing, over HTTP/1.0 the connection is reset, over HTTP/2 the stream. What waits is dropped.
+     * missing, over HTTP/1.0 the connection is reset, over HTTP/2 the stream. Waiting data is dropped.
      * Does nothing if the stream has closed.
      *
      * @throws ForkException In a fork of the process that started the server.
@@ -1702,15 +1706,15 @@ final class ResponseStream
     public function terminate(): void {}
 
     /**
-     * Sets what runs when the socket has taken all that was written, each time that something had
-     * waited. The place to go on with a large body.
+     * Sets the callback that runs when the socket has taken all that was written, each time that something had
+     * waited. Continue large bodies here.
      *
-     * @param (callable(ResponseStream): mixed)|null $callback Replaces what was set before; null removes it.
+     * @param (callable(ResponseStream): mixed)|null $callback Replaces the previous callback; null removes it.
      */
     public function onDrain(?callable $callback): static {}
 
     /**
-     * Sets what runs once when the stream has closed: the whole response was handed to the client's
+     * Sets the callback that runs once when the stream has closed: the whole response was handed to the client's
      * connection, or the client left, read too slowly, or was cut by {@see terminate()}, by the end
      * of a {@see Server::stop()}, or for want of a place. Nothing runs for the stream after it; a
      * callback that is set later never runs.
@@ -1796,7 +1800,7 @@ final class Publisher
     /** Seconds that one {@see publish()} may take. */
     public readonly float $timeout;
 
-    /** What the names of the broker's channels or subjects begin with: the servers' {@see Options::$brokerPrefix}. */
+    /** Prefix of the broker's channels or subjects: the servers' {@see Options::$brokerPrefix}. */
     public readonly string $prefix;
 
     /**
@@ -1839,7 +1843,7 @@ final class Publisher
 }
 
 /**
- * What every exception class of the extension implements. Wrong arguments throw PHP's own
+ * The interface of all exception classes of the extension. Wrong arguments throw PHP's own
  * `\TypeError` and `\ValueError`, as with functions of PHP itself.
  *
  * ```php
@@ -1863,7 +1867,7 @@ final class InvalidOption extends \InvalidArgumentException implements Exception
     /** The value that was refused. */
     public readonly mixed $value;
 
-    /** What is allowed, in words. */
+    /** Description of the allowed values. */
     public readonly string $allowed;
 }
 
@@ -1900,16 +1904,16 @@ final class ThreadException extends \RuntimeException implements Exception
 }
 
 /**
- * Certificates or keys can't be used: a file is missing or not what it should be, the passphrase
- * is wrong, the key does not match. The message names the file and what is wrong.
+ * Certificates or keys cannot be used: a file is missing or malformed, the passphrase is wrong, or the
+ * key does not match. The message names the file and the fault.
  */
 final class TlsException extends \RuntimeException implements Exception
 {
 }
 
 /**
- * Workers can't be started, or this process can't be one: the message says why. What a worker itself
- * has to say about it stands before, on the standard error.
+ * Workers cannot be started, or this process cannot become one. The message names the reason; the
+ * output of the worker itself is on the standard error, before it.
  */
 final class WorkerException extends \RuntimeException implements Exception
 {

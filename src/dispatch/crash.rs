@@ -1,4 +1,4 @@
-//! The end of a server whose I/O thread has died.
+//! Ends a server whose I/O thread has died.
 
 use sprocket_core::{ConnId, Server as Core, ThreadDied};
 
@@ -7,11 +7,11 @@ use super::invoke::settle;
 use crate::server::Server;
 use crate::zend::Result;
 
-/// If an I/O thread has died, ends the server: each connection that PHP knows gets its onClose, and
-/// what else waits is dropped.
+/// If an I/O thread has died, ends the server: each open connection gets its onClose, and all other
+/// events are dropped.
 pub(super) fn crashed(server: &Server) -> Result<Option<ThreadDied>> {
     let Some(Err(error)) = server.link.with(Core::check_threads) else { return Ok(None) };
-    // First, so that the callbacks find a server that does not run.
+    // The server ends first, so that callbacks see that it does not run.
     let open = server.connections.take();
     let mut ids: Vec<u64> = open.keys().copied().collect();
     ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! The events of the core, each with the callback that it has.
+//! Dispatches each event of the core to its callback.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(super) fn dispatch(server: &Server, event: Event) -> Result<()> {
     }
 }
 
-/// What is rare has its own function: the other one is small enough to be part of its caller.
+/// Rare events have a function of their own, so that `dispatch` is small enough to be inlined.
 #[cold]
 fn of_node(server: &Server, event: Event) -> Result<()> {
     match event {
@@ -155,7 +155,7 @@ fn resumed(
 
 fn upgrade(server: &Server, ticket: Ticket, head: Arc<Head>) -> Result<()> {
     let Some(callback) = server.callbacks.get(Hook::Upgrade) else {
-        // It was removed while the question was under way.
+        // The callback was removed after the core had sent the event.
         let accept = Decision::Accept { subprotocol: None, headers: Vec::new() };
         server.link.with(|core| core.decide(ticket, accept));
         return Ok(());
@@ -168,7 +168,7 @@ fn upgrade(server: &Server, ticket: Ticket, head: Arc<Head>) -> Result<()> {
         handshake.get().fail();
         failed(server, None)?;
     }
-    // If nobody else has kept the handshake, its end answers the client.
+    // If the script has not kept the handshake, dropping it here answers the client.
     Ok(())
 }
 
@@ -180,7 +180,7 @@ fn answer(server: &Server, ticket: Ticket, head: Arc<Head>, body: Bytes) -> Resu
         return Ok(());
     };
     if value.is_null() && (request.get().is_answered() || request.is_shared()) {
-        // Kept for later. When nobody keeps it any more, its end answers the client.
+        // The script keeps the request to answer it later; dropping it unanswered answers with 500.
         return Ok(());
     }
     let response = Owned::<Response>::from_value(&value);

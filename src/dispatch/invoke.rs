@@ -1,4 +1,4 @@
-//! Calls of PHP code, and what follows when one throws or ends the script.
+//! Calls PHP code, and handles callbacks that throw or end the script.
 
 use ext_php_rs::types::Zval;
 use sprocket_core::Server as Core;
@@ -34,8 +34,8 @@ pub(super) fn pump<R>(
     Ok(result)
 }
 
-/// After a callback: released values may have run destructors that threw, and the callback may
-/// have forked and come back in the child, which must not touch the core.
+/// Completes a callback: reports an exception thrown by the destructor of a released value, and throws
+/// in the child if the callback has forked, because a child must not use the core.
 pub(super) fn settle(server: &Server) -> Result<()> {
     if pending() {
         failed(server, None)?;
@@ -43,7 +43,7 @@ pub(super) fn settle(server: &Server) -> Result<()> {
     server.link.check_process()
 }
 
-/// Calls a hook. `Ok(None)`: there is none, or it failed, which has been seen to.
+/// Calls a hook. `Ok(None)` if it has no callback, or if the callback threw, which is handled here.
 pub(super) fn invoke(
     server: &Server,
     hook: Hook,
@@ -60,13 +60,13 @@ pub(super) fn invoke(
     }
 }
 
-/// A callback threw: onError is told, or PHP warns and the connection is closed. An error means
-/// that it was `exit()`.
+/// Handles a callback that threw: onError gets the exception, or PHP warns and the connection is closed.
+/// An error means that the callback called `exit()`.
 pub(super) fn failed(server: &Server, subject: Option<&Owned<Connection>>) -> Result<()> {
     let Some(exception) = take_exception() else { return Err(Thrown) };
     server.link.with(Core::handler_failed);
     let Some(callback) = server.callbacks.get(Hook::Error) else {
-        // The code for "the server met a condition it did not expect", RFC 6455 section 7.4.1.
+        // Unexpected condition: RFC 6455 section 7.4.1.
         const INTERNAL_ERROR: u16 = 1011;
         if let Some(handle) = subject.and_then(|s| s.get().handle()) {
             server.link.with(|core| core.close(handle, INTERNAL_ERROR, "internal error"));
@@ -93,7 +93,7 @@ pub(super) fn flag(on: bool) -> Zval {
     value
 }
 
-/// A hook that is about no connection.
+/// Calls a hook that concerns no connection.
 pub(super) fn tell<const N: usize>(server: &Server, hook: Hook, mut arguments: [Zval; N]) -> Result<()> {
     invoke(server, hook, &mut arguments, None).map(drop)
 }

@@ -20,7 +20,7 @@ pub(super) fn write(server: &Server, line: Line) -> Result<()> {
     tell(server, Hook::Log, arguments)
 }
 
-/// Writes the lines of the binding that wait.
+/// Passes the binding's queued lines to the logger.
 pub(super) fn write_waiting(server: &Server) -> Result<()> {
     while let Some(line) = server.log.next().or_else(workers::next_line) {
         write(server, line)?;
@@ -30,7 +30,7 @@ pub(super) fn write_waiting(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// The same from outside of the pump. The pump that runs, if one does, writes them by itself.
+/// Passes queued lines to the logger from outside the pump. A pump that runs does so by itself.
 pub(crate) fn write_lines(server: &Server) -> Result<()> {
     if server.link.is_dispatching() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The events of streamed responses.
+//! Dispatches the events of streamed responses.
 
 use ext_php_rs::types::Zval;
 use sprocket_core::{Handler, ResponseStream as Handle};
@@ -28,7 +28,8 @@ pub(super) fn closed(server: &Server, handle: Handle, complete: bool) -> Result<
     invoke(server, Handler::Close, &stream, &callback, &mut [stream.value(), flag(complete)])
 }
 
-/// Without onError, a callback that throws costs its stream the end, as it costs a connection.
+/// Calls a callback of a stream. If it throws and there is no onError, the stream is cut, as a connection
+/// would be closed.
 fn invoke(
     server: &Server,
     handler: Handler,

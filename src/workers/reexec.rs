@@ -6,11 +6,14 @@
 //! them when the module starts, so that processes started by the script do not inherit them.
 
 use std::ffi::{CString, OsString};
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
+
+use once_cell::sync::OnceCell;
 
 use crate::zend::{self, Child, Program, Startup};
 
@@ -57,7 +60,7 @@ pub(super) struct Pass<'a> {
     pub(super) addresses: &'a [String],
 }
 
-static LAUNCH: OnceLock<Launch> = OnceLock::new();
+static LAUNCH: OnceCell<Launch> = OnceCell::new();
 static PASSED: Mutex<Option<Result<Passed, String>>> = Mutex::new(None);
 
 /// Records how the process was started. Called when the module starts, on the command line.
@@ -73,15 +76,20 @@ pub(crate) fn remember(startup: &Startup) {
     // Variables of another parent process were inherited by accident.
     let passed = passed.filter(|p| p.as_ref().map_or(true, |p| p.master == parent()));
     *PASSED.lock().unwrap_or_else(PoisonError::into_inner) = passed;
-    let Ok(program) = std::env::current_exe() else { return };
-    let Ok(directory) = std::env::current_dir() else { return };
-    let _ = LAUNCH.set(Launch {
-        program,
-        arguments: arguments(),
-        environment: std::env::vars_os().collect(),
-        directory: logical(directory),
-        descriptors: zend::open_descriptors(),
-    });
+    // Without it, `obstacle` refuses reloads.
+    let _ = LAUNCH.get_or_try_init(Launch::read);
+}
+
+impl Launch {
+    fn read() -> io::Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments: arguments(),
+            environment: std::env::vars_os().collect(),
+            directory: logical(std::env::current_dir()?),
+            descriptors: zend::open_descriptors(),
+        })
+    }
 }
 
 /// What a master has passed to this process; `None` after the first call.
@@ -217,7 +225,7 @@ impl Command {
     }
 
     /// Replaces the child of a fork. If that fails, calls `failed` and ends the process.
-    pub(super) fn run(&self, child: Child, failed: impl FnOnce(std::io::Error)) -> ! {
+    pub(super) fn run(&self, child: Child, failed: impl FnOnce(io::Error)) -> ! {
         if let Err(error) = std::env::set_current_dir(self.directory) {
             failed(error);
             child.exit(127)

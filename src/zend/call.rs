@@ -21,10 +21,10 @@ pub(crate) struct Call {
     frame: *mut ffi::zend_execute_data,
 }
 
-/// What a handler that returns `static` gives back: the object itself.
+/// The result of a handler that returns `static`: its own object.
 pub(crate) struct This;
 
-/// What a handler may return to PHP.
+/// A type that handlers return to PHP.
 pub(crate) trait Return {
     fn into_value(self, call: &Call) -> Zval;
 }
@@ -75,8 +75,8 @@ impl<T: Return> Return for Option<T> {
     }
 }
 
-/// What the engine calls for the handler `F`. A panic becomes a PHP `Error`: unwinding into the
-/// engine would end the process.
+/// The function that the engine calls for the handler `F`. A panic becomes a PHP `Error`, because
+/// unwinding into the engine would end the process.
 pub(super) unsafe extern "C" fn trampoline<F, R>(frame: *mut ffi::zend_execute_data, result: *mut ffi::zval)
 where
     F: Fn(&Call) -> Result<R> + Copy + 'static,

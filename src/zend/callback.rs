@@ -8,7 +8,7 @@ use ext_php_rs::types::Zval;
 use super::exception::pending;
 use super::{Thrown, ffi};
 
-/// A callable that PHP code gave, with the function it stands for.
+/// A callable, with the function that it resolves to.
 pub(crate) struct Callback {
     value: Zval,
     /// Valid as long as `value`, which keeps the closure, or the object of a method, alive.
@@ -17,7 +17,7 @@ pub(crate) struct Callback {
 }
 
 impl Callback {
-    /// The error says why the value can't be called, in the engine's words.
+    /// Resolves a callable. The error is the engine's explanation.
     pub(crate) fn resolve(value: &Zval) -> Result<Self, String> {
         let mut value = value.shallow_clone();
         let target = lookup(&mut value)?;

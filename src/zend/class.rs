@@ -31,7 +31,7 @@ impl Type {
     pub(crate) const VOID: Type = Type::mask(1 << ffi::IS_VOID);
     /// `IS_STATIC` of `zend_types.h`.
     pub(crate) const STATIC: Type = Type::mask(1 << 15);
-    /// No declaration, for what has no name in PHP's type system (resources).
+    /// No declared type: PHP has none for resources.
     pub(crate) const NONE: Type = Type::mask(0);
 
     const fn mask(mask: u32) -> Self {
@@ -98,7 +98,8 @@ pub(crate) struct Method {
 }
 
 impl Method {
-    /// A public method. The handler must be a plain function: it is found again by its type.
+    /// A public method. The handler must be a function or a closure without captures: the trampoline
+    /// recovers it from its type.
     pub(crate) fn new<F, R>(name: &'static CStr, handler: F) -> Self
     where
         F: Fn(&Call) -> Result<R> + Copy + 'static,
@@ -114,14 +115,14 @@ impl Method {
         }
     }
 
-    /// The constructor of a class whose objects only the extension makes.
+    /// The constructor of a class that only the extension instantiates.
     pub(crate) fn private_constructor() -> Self {
         let mut constructor = Self::new(c"__construct", |_: &Call| Ok(()));
         constructor.flags = ffi::ACC_PRIVATE;
         constructor
     }
 
-    /// A parameter that must be given.
+    /// A required parameter.
     pub(crate) fn arg(mut self, name: &'static CStr, type_: Type) -> Self {
         self.parameters.push(Parameter { name, type_, default: None });
         self
@@ -205,13 +206,13 @@ impl Prop {
         Self { name, type_, readonly: true }
     }
 
-    /// Writable, null at first.
+    /// A writable property, initially null.
     pub(crate) const fn writable(name: &'static CStr, type_: Type) -> Self {
         Self { name, type_, readonly: false }
     }
 }
 
-/// What a class consists of besides its native state.
+/// The parts of a class besides its native state.
 pub(crate) struct Class {
     pub(crate) name: &'static CStr,
     pub(crate) methods: Vec<Method>,

@@ -53,7 +53,7 @@ pub(crate) fn throw(class: &ClassCell, message: &str, code: i64) -> Thrown {
     throw_with(class, message, code, &mut [])
 }
 
-/// The same with values for declared properties.
+/// Like [`throw`], with values for declared properties.
 pub(crate) fn throw_with(class: &ClassCell, message: &str, code: i64, props: &mut [(&str, Zval)]) -> Thrown {
     let message = c_string(message);
     // SAFETY: the class is registered; the engine copies the message. The property writes are

@@ -206,7 +206,7 @@ pub(crate) fn detach_input() {
     }
 }
 
-/// What `execve` needs. All of it is allocated before the fork.
+/// The arguments of `execve`, allocated before the fork.
 pub(crate) struct Program<'a> {
     pub(crate) path: &'a CStr,
     pub(crate) arguments: &'a [CString],

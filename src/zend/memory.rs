@@ -1,10 +1,10 @@
-//! The C library's heap, in which everything but PHP's own values lies.
+//! The C library's heap, which holds everything but PHP's own values.
 
 /// Gives freed memory back to the kernel when there is much of it.
 ///
 /// glibc keeps what is freed below the end of a heap, and the core makes it keep more than usual,
 /// because that saves a quarter of the CPU time under steady load. After a peak, that can be most of
-/// the process. Does nothing where the C library is another one. Fit for any thread.
+/// the process. Does nothing with another C library. Any thread may call it.
 pub(crate) fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::trim();
@@ -16,7 +16,7 @@ mod glibc {
     use std::mem;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Free bytes that are worth the walk over the heap, which holds up whoever allocates.
+    /// Free bytes that justify the walk over the heap, during which other allocations wait.
     const MUCH: u64 = 8 << 20;
 
     /// `struct mallinfo2` of malloc.h.

@@ -10,10 +10,10 @@ use ext_php_rs::types::{ZendObject, Zval};
 use super::class_cell::ClassCell;
 use super::ffi;
 
-/// The native state of a class. All of it is changed through cells: PHP code that a method calls
-/// may come back to the same object.
+/// The native state of a class. It is changed through cells alone, because PHP code that a method calls
+/// may call methods of the same object.
 pub(crate) trait Native: Sized + 'static {
-    /// Where the class is kept.
+    /// The static that holds the class.
     fn class() -> &'static ClassCell;
 
     /// State of an object whose constructor has not run.
@@ -26,7 +26,7 @@ pub(crate) trait Native: Sized + 'static {
     }
 }
 
-/// An object as the engine allocates it: the state goes before what the engine knows.
+/// An object as the engine allocates it: the native state precedes the engine's part.
 #[repr(C)]
 struct Layout<T> {
     state: T,
@@ -103,7 +103,7 @@ unsafe extern "C" fn collect<T: Native>(
     ptr::null_mut()
 }
 
-/// Takes what an object holds, for the cycle collector.
+/// Reports the values that an object holds to the cycle collector.
 pub(crate) struct Gc {
     buffer: *mut ffi::GcBuffer,
 }
@@ -140,7 +140,7 @@ pub(crate) struct Owned<T: Native> {
 }
 
 impl<T: Native> Owned<T> {
-    /// A new object, its constructor not called.
+    /// A new object, without a call of its constructor.
     pub(crate) fn create() -> Self {
         // SAFETY: the class is registered. `create` returns an object with one reference.
         let object = unsafe { create::<T>(T::class().entry()) };
@@ -175,7 +175,7 @@ impl<T: Native> Owned<T> {
         unsafe { state(self.object.as_ptr()) }
     }
 
-    /// Whether anybody else holds a reference.
+    /// Whether there are other references to the object.
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: the reference that `self` counts keeps the object.
         unsafe { self.object.as_ref().gc.refcount > 1 }
@@ -186,7 +186,7 @@ impl<T: Native> Owned<T> {
         mem::ManuallyDrop::into_inner(self.clone().into_borrowed())
     }
 
-    /// The same without a reference of its own.
+    /// Like [`Owned::value`], without a reference of its own.
     fn borrowed_value(&self) -> mem::ManuallyDrop<Zval> {
         let mut value = Zval::new();
         value.value.obj = self.object.as_ptr();
@@ -226,8 +226,7 @@ impl<T: Native> Owned<T> {
         true
     }
 
-    /// Whether a value fits the declared type of a property. Of a class name only that the value is
-    /// an object is checked.
+    /// Whether a value fits the declared type of a property. Where the type is a class, any object does.
     fn accepts(&self, index: usize, value: &Zval) -> bool {
         // SAFETY: the object is valid, and `slot` has checked the index: the engine keeps one entry for
         // each declared property.

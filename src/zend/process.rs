@@ -27,11 +27,11 @@ pub(crate) fn php_version() -> String {
     value.and_then(|value| value.str()).unwrap_or_default().to_owned()
 }
 
-/// Path of the script as it was given on the command line; `None` if it came from elsewhere.
+/// Path of the script on the command line; `None` if the code came from elsewhere.
 pub(crate) fn script() -> Option<String> {
     let globals = SapiGlobals::get();
     let path = globals.request_info().path_translated()?;
-    // What `php_cli.c` calls the others.
+    // The names that `php_cli.c` gives to other sources.
     let named = !["", "-", "Standard input code", "Command line code"].contains(&path);
     named.then(|| path.to_owned())
 }
@@ -51,8 +51,8 @@ pub(crate) fn watch_forks() {
     });
 }
 
-/// How many forks lie between the first process and this one. Cheaper than asking for the
-/// process id (a system call), and so fit for each `send()`.
+/// Number of forks between the process that called [`watch_forks`] and this one. Unlike the process id,
+/// it takes no system call, so that each `send()` can check it.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
@@ -68,13 +68,13 @@ unsafe fn flag<'a, T>(field: *mut T) -> &'a AtomicBool {
     unsafe { &*field.cast::<AtomicBool>() }
 }
 
-/// Whether the engine wants to be asked in: a signal for pcntl, a time limit, a debugger.
+/// Whether the engine has an interrupt pending: a signal for pcntl, a time limit, a debugger.
 pub(crate) fn interrupted() -> bool {
     // SAFETY: the globals of this thread are valid while PHP runs.
     unsafe { flag(&raw mut (*ffi::ext_php_rs_executor_globals()).vm_interrupt).load(Ordering::Relaxed) }
 }
 
-/// Does what the virtual machine does between two instructions. May run PHP code.
+/// Handles a pending interrupt as the virtual machine does between two instructions. May run PHP code.
 pub(crate) fn handle_interrupt() -> Result<(), Thrown> {
     // SAFETY: the globals are valid. The two functions are what `ZEND_VM_INTERRUPT` calls, with
     // the frame of the method that is running.

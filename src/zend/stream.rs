@@ -11,7 +11,7 @@ use sprocket_core::SendQueue;
 use super::exception::{Result, Thrown, pending};
 use super::ffi;
 
-/// `_php_stream_fopen_from_fd` in the shapes that it has had.
+/// The signatures that `_php_stream_fopen_from_fd` has had.
 mod open {
     use super::{c_char, c_int, ffi};
 
@@ -55,11 +55,11 @@ pub(crate) const SEND_QUEUE: Option<SendQueue> = Some(|socket| {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs().into()) }
 });
-/// Other systems do not tell.
+/// Other systems have no such request.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const SEND_QUEUE: Option<SendQueue> = None;
 
-/// A readable stream over a descriptor, which it closes in the end.
+/// A readable stream over a descriptor, which the stream closes.
 pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {
     const HAS_POSITION: bool = ffi::ZEND_MODULE_API_NO >= 20_220_829;
     const DEBUG: bool = ffi::ZEND_DEBUG != 0;

@@ -1,4 +1,4 @@
-//! PHP values made from Rust data, and read back.
+//! Conversions between PHP values and Rust data.
 
 use std::alloc::Layout;
 use std::ffi::c_char;
@@ -47,7 +47,7 @@ fn known_utf8(bytes: &[u8]) -> Zval {
     value
 }
 
-/// Whether a string is valid UTF-8. Remembers the answer yes in the string, as PCRE does.
+/// Whether a string is valid UTF-8. A positive result is remembered in the string, as PCRE does.
 pub(crate) fn zstr_is_utf8(string: &ZendStr) -> bool {
     // SAFETY: the string is valid.
     if unsafe { ffi::ext_php_rs_is_known_valid_utf8(string.as_ptr()) } {
@@ -62,7 +62,7 @@ pub(crate) fn zstr_is_utf8(string: &ZendStr) -> bool {
     valid
 }
 
-/// A list.
+/// A PHP list of these values.
 pub(crate) fn list(values: impl IntoIterator<Item = Zval>) -> Zval {
     let mut table = ZendHashTable::new();
     for value in values {
