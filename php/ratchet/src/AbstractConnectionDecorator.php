@@ -26,21 +26,33 @@ abstract class AbstractConnectionDecorator implements ConnectionInterface
         return $this->wrappedConn;
     }
 
+    /**
+     * @param string $name
+     */
     public function __set($name, $value)
     {
         $this->wrappedConn->$name = $value;
     }
 
+    /**
+     * @param string $name
+     */
     public function __get($name)
     {
         return $this->wrappedConn->$name;
     }
 
+    /**
+     * @param string $name
+     */
     public function __isset($name)
     {
         return isset($this->wrappedConn->$name);
     }
 
+    /**
+     * @param string $name
+     */
     public function __unset($name)
     {
         unset($this->wrappedConn->$name);

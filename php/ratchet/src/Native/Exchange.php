@@ -64,15 +64,17 @@ final class Exchange
      */
     public function head(): string
     {
-        if ($this->head === null) {
-            $head = $this->method() . ' ' . $this->request->target() . " HTTP/1.1\r\n";
-            foreach ($this->headers() as $name => $value) {
-                $head .= "$name: $value\r\n";
-            }
-            $this->head = "$head\r\n" . $this->request->body();
+        return $this->head ??= $this->compose();
+    }
+
+    private function compose(): string
+    {
+        $head = $this->method() . ' ' . $this->request->target() . " HTTP/1.1\r\n";
+        foreach ($this->headers() as $name => $value) {
+            $head .= "$name: $value\r\n";
         }
 
-        return $this->head;
+        return "$head\r\n" . $this->request->body();
     }
 
     /**

@@ -85,7 +85,7 @@ final class Listener
     /**
      * What the native server listens on.
      *
-     * @return resource|list<array{resource, string}>
+     * @return resource|null|list<array{resource|null, string}>
      */
     public function endpoint(): mixed
     {

@@ -44,11 +44,10 @@ final class Log
         if ($logger === null) {
             return false;
         }
-        if (is_object($logger) && is_callable([$logger, 'log']) && (method_exists($logger, 'log') || !is_callable($logger))) {
-            $logger = [$logger, 'log'];
-        }
+        $isPsr = is_object($logger) && method_exists($logger, 'log');
+        $log = !$isPsr && is_callable($logger) ? $logger : [$logger, 'log'];
         try {
-            $logger($level, $message, ['event' => $event] + $context);
+            $log($level, $message, ['event' => $event] + $context);
         } catch (\Throwable $e) {
             error_log("Sprocket: the logger failed: $e");
 

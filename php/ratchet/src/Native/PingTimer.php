@@ -21,7 +21,7 @@ final class PingTimer
     private ?TimerInterface $timer = null;
 
     /**
-     * @param \Closure $connections Lists the connections to ping, as `list<WsConnection>`.
+     * @param \Closure(): list<WsConnection> $connections Lists the connections to ping.
      */
     public function __construct(
         private readonly LoopInterface $loop,

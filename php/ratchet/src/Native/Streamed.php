@@ -63,8 +63,9 @@ final class Streamed
                 $this->chunk -= strlen($part);
             } elseif (preg_match('~^([0-9a-f]{1,8})[^\n]*\r\n~i', $this->raw, $line)) {
                 $this->raw = substr($this->raw, strlen($line[0]));
-                $this->complete = hexdec($line[1]) === 0;
-                $this->chunk = hexdec($line[1]) + 2;
+                $size = (int) hexdec($line[1]);
+                $this->complete = $size === 0;
+                $this->chunk = $size + 2;
             } else {
                 break;
             }

@@ -32,9 +32,9 @@ class FlashPolicy implements MessageComponentInterface
     /**
      * Admits a domain.
      *
-     * @param string $domain Host name, with `*` as its first label or alone for any.
-     * @param string $ports  `*`, or ports and ranges separated by commas: `80,8000-8100`.
-     * @param bool   $secure
+     * @param string     $domain Host name, with `*` as its first label or alone for any.
+     * @param string|int $ports  `*`, or ports and ranges separated by commas: `80,8000-8100`.
+     * @param bool       $secure
      *
      * @return FlashPolicy
      *
@@ -94,7 +94,7 @@ class FlashPolicy implements MessageComponentInterface
     public function onMessage(ConnectionInterface $from, $msg)
     {
         if (!$this->_cacheValid) {
-            $this->_cache = $this->renderPolicy()->asXML();
+            $this->_cache = (string) $this->renderPolicy()->asXML();
             $this->_cacheValid = true;
         }
         // Flash Player expects a zero byte after the document.
@@ -159,7 +159,7 @@ class FlashPolicy implements MessageComponentInterface
     }
 
     /**
-     * @param string $port
+     * @param string|int $port
      *
      * @return bool
      */

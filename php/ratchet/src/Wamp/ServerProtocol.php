@@ -39,7 +39,8 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
 
     public function getSubProtocols()
     {
-        $own = $this->_decorating instanceof WsServerInterface ? $this->_decorating->getSubProtocols() : [];
+        $app = $this->_decorating;
+        $own = $app instanceof WsServerInterface ? $app->getSubProtocols() : [];
         $own[] = 'wamp';
 
         return $own;

@@ -90,7 +90,7 @@ class Topic implements \IteratorAggregate, \Countable
     public function add(ConnectionInterface $conn)
     {
         if (!isset($this->subscribers[$conn])) {
-            $session = $conn->WAMP->sessionId ?? null;
+            $session = isset($conn->WAMP->sessionId) ? (string) $conn->WAMP->sessionId : null;
             $this->subscribers[$conn] = $session;
             if ($session !== null) {
                 $this->sessions[$session] = $conn;

@@ -79,7 +79,9 @@ class TopicManager implements WsServerInterface, WampServerInterface
 
     public function getSubProtocols()
     {
-        return $this->app instanceof WsServerInterface ? $this->app->getSubProtocols() : [];
+        $app = $this->app;
+
+        return $app instanceof WsServerInterface ? $app->getSubProtocols() : [];
     }
 
     /**

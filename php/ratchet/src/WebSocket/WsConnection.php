@@ -43,7 +43,7 @@ class WsConnection extends AbstractConnectionDecorator
     /**
      * Sends a message: a string as text, frames and messages as what they are.
      *
-     * @param string|DataInterface $msg
+     * @param string|int|float|bool|\Stringable|DataInterface|null $msg
      *
      * @return WsConnection
      *
@@ -139,7 +139,8 @@ class WsConnection extends AbstractConnectionDecorator
                 $native->pong(substr($payload, 0, 125));
                 break;
             case Frame::OP_CLOSE:
-                $link->__engine->close($link, ...self::closing($payload));
+                [$code, $reason] = self::closing($payload);
+                $link->__engine->close($link, $code, $reason);
                 break;
         }
     }

@@ -44,7 +44,7 @@ class WsServer implements HttpServerInterface
         'Upgrade', 'Connection', 'Sec-WebSocket-Accept', 'Sec-WebSocket-Protocol', 'Sec-WebSocket-Extensions', 'X-Powered-By',
     ];
 
-    /** @var ComponentInterface */
+    /** @var TextComponent|MessageComponentInterface */
     private $delegate;
 
     /** @var \SplObjectStorage<ConnectionInterface, ConnContext> Open connections. */
@@ -104,8 +104,9 @@ class WsServer implements HttpServerInterface
         $this->objects = $component instanceof MessageCallableInterface;
         $this->connections = new \SplObjectStorage();
         $this->closeFrameChecker = new CloseFrameChecker();
-        $this->handshakeNegotiator = new ServerNegotiator(new RequestVerifier());
-        $this->handshakeNegotiator->setStrictSubProtocolCheck(null);
+        $negotiator = new ServerNegotiator(new RequestVerifier());
+        $negotiator->setStrictSubProtocolCheck(null);
+        $this->handshakeNegotiator = $negotiator;
         $this->ueFlowFactory = static fn () => new \UnderflowException('The frame is not complete');
         $this->msgCb = function (ConnectionInterface $conn, MessageInterface $message): void {
             $this->delegate->onMessage($conn, $this->objects ? $message : $message->getPayload());
@@ -146,14 +147,16 @@ class WsServer implements HttpServerInterface
             return;
         }
         $context = $this->connections[$from];
+        $delegate = $this->delegate;
         if ($context->buffer !== null) {
             if (!$context->connection->WebSocket->closing) {
                 $context->buffer->onData($context->link === null ? $msg : self::framed($msg, $context->link->__binary));
             }
-        } elseif ($this->objects) {
-            $this->delegate->onMessage($context->connection, Message::fromPayload($msg, $context->link->__binary));
+        } elseif ($delegate instanceof MessageCallableInterface) {
+            // @mago-expect analysis:invalid-argument (A class may be of both interfaces.)
+            $delegate->onMessage($context->connection, Message::fromPayload($msg, $context->link->__binary));
         } else {
-            $this->delegate->onMessage($context->connection, $msg);
+            $delegate->onMessage($context->connection, $msg);
         }
     }
 
@@ -243,7 +246,11 @@ class WsServer implements HttpServerInterface
      */
     public function nativeOpen(Link $link): void
     {
-        $context = $this->connections[$link->__outer] ?? null;
+        $outer = $link->__outer;
+        if ($outer === null) {
+            return;
+        }
+        $context = $this->connections[$outer] ?? null;
         $link->__objects = $this->objects;
         // A subclass may have put a buffer of its own into the context.
         if ($context?->buffer === null && $link->__engine->isDirect($this, $link)) {
@@ -252,7 +259,7 @@ class WsServer implements HttpServerInterface
         if ($context !== null) {
             $context->connection->nativeOpen($link);
         } elseif (!$link->__early) {
-            $this->open($link->__outer, null, $link);
+            $this->open($outer, null, $link);
         }
     }
 
@@ -366,12 +373,13 @@ class WsServer implements HttpServerInterface
     private function negotiator(): NegotiatorInterface
     {
         $negotiator = $this->handshakeNegotiator;
+        $delegate = $this->delegate;
         if (
-            $this->delegate instanceof WsServerInterface
+            $delegate instanceof WsServerInterface
             && $negotiator instanceof ServerNegotiator
             && $negotiator->supportedSubProtocols() === $this->named
         ) {
-            $this->named = array_values($this->delegate->getSubProtocols());
+            $this->named = array_values($delegate->getSubProtocols());
             $negotiator->setSupportedSubProtocols($this->named);
         }
 

@@ -110,7 +110,7 @@ final class PermessageDeflateOptions
      */
     public function getServerNoContextTakeover()
     {
-        return $this->get('server_no_context_takeover', false);
+        return $this->flag('server_no_context_takeover');
     }
 
     /**
@@ -118,7 +118,7 @@ final class PermessageDeflateOptions
      */
     public function getClientNoContextTakeover()
     {
-        return $this->get('client_no_context_takeover', false);
+        return $this->flag('client_no_context_takeover');
     }
 
     /**
@@ -126,7 +126,7 @@ final class PermessageDeflateOptions
      */
     public function getServerMaxWindowBits()
     {
-        return $this->get('server_max_window_bits', self::MAX_WINDOW_BITS);
+        return $this->window('server_max_window_bits');
     }
 
     /**
@@ -134,7 +134,7 @@ final class PermessageDeflateOptions
      */
     public function getClientMaxWindowBits()
     {
-        return $this->get('client_max_window_bits', self::MAX_WINDOW_BITS);
+        return $this->window('client_max_window_bits');
     }
 
     /**
@@ -182,19 +182,24 @@ final class PermessageDeflateOptions
         return $options;
     }
 
-    private function get(string $name, bool|int $default): bool|int|null
+    private function flag(string $name): ?bool
     {
-        return $this->enabled ? $this->parameters[$name] ?? $default : null;
+        return $this->enabled ? (bool) ($this->parameters[$name] ?? false) : null;
+    }
+
+    private function window(string $name): ?int
+    {
+        return $this->enabled ? (int) ($this->parameters[$name] ?? self::MAX_WINDOW_BITS) : null;
     }
 
     private function header(bool $request): string
     {
         $header = 'permessage-deflate';
         foreach (['server', 'client'] as $side) {
-            if ($this->get("{$side}_no_context_takeover", false)) {
+            if ($this->flag("{$side}_no_context_takeover")) {
                 $header .= "; {$side}_no_context_takeover";
             }
-            $bits = $this->get("{$side}_max_window_bits", self::MAX_WINDOW_BITS);
+            $bits = $this->window("{$side}_max_window_bits");
             if ($bits !== self::MAX_WINDOW_BITS) {
                 $header .= "; {$side}_max_window_bits=$bits";
             } elseif ($request && $side === 'client') {

@@ -33,9 +33,9 @@ class ServerNegotiator implements NegotiatorInterface
      */
     public function __construct(RequestVerifier $requestVerifier, $responseFactory = false, $enablePerMessageDeflate = false)
     {
-        $enablePerMessageDeflate = $enablePerMessageDeflate || $responseFactory === true;
+        $wanted = in_array(true, [$responseFactory, $enablePerMessageDeflate], true);
         $this->verifier = $requestVerifier;
-        $this->deflate = $enablePerMessageDeflate && PermessageDeflateOptions::permessageDeflateSupported();
+        $this->deflate = $wanted && PermessageDeflateOptions::permessageDeflateSupported();
     }
 
     public function isProtocol(RequestInterface $request)
@@ -70,6 +70,9 @@ class ServerNegotiator implements NegotiatorInterface
         $this->subProtocols = array_values($protocols);
     }
 
+    /**
+     * @param bool|null $enable Null: only where subprotocols are named.
+     */
     public function setStrictSubProtocolCheck($enable)
     {
         $this->strict = $enable === null ? null : (bool) $enable;

@@ -32,7 +32,7 @@ final class Deflater
         $bits = $this->isServer ? $this->options->getServerMaxWindowBits() : $this->options->getClientMaxWindowBits();
         $fresh = $this->isServer ? $this->options->getServerNoContextTakeover() : $this->options->getClientNoContextTakeover();
         // zlib can't do raw deflate with a window of 8 bits; a larger one of ours is no violation of 9.
-        $context = $this->deflate ?? deflate_init(ZLIB_ENCODING_RAW, ['window' => max(9, $bits)]);
+        $context = $this->deflate ?? deflate_init(ZLIB_ENCODING_RAW, ['window' => max(9, $bits)]) ?: self::refuse();
         $this->deflate = $fresh ? null : $context;
 
         return substr(deflate_add($context, $payload, ZLIB_SYNC_FLUSH), 0, -strlen(self::TAIL));
@@ -45,7 +45,7 @@ final class Deflater
     {
         $bits = $this->isServer ? $this->options->getClientMaxWindowBits() : $this->options->getServerMaxWindowBits();
         $fresh = $this->isServer ? $this->options->getClientNoContextTakeover() : $this->options->getServerNoContextTakeover();
-        $context = $this->inflate ?? inflate_init(ZLIB_ENCODING_RAW, ['window' => $bits]);
+        $context = $this->inflate ?? inflate_init(ZLIB_ENCODING_RAW, ['window' => $bits]) ?: self::refuse();
         $this->inflate = $fresh ? null : $context;
 
         $out = '';
@@ -59,5 +59,10 @@ final class Deflater
         }
 
         return $out;
+    }
+
+    private static function refuse(): never
+    {
+        throw new \UnexpectedValueException('zlib has no context for this window');
     }
 }

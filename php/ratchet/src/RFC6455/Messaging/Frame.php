@@ -349,6 +349,8 @@ class Frame implements FrameInterface
 
     private function underflow(string $message): \UnderflowException
     {
-        return $this->underflow === null ? new \UnderflowException($message) : ($this->underflow)($message);
+        $make = $this->underflow;
+
+        return $make === null ? new \UnderflowException($message) : $make($message);
     }
 }

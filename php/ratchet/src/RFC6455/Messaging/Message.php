@@ -54,14 +54,14 @@ class Message implements \IteratorAggregate, MessageInterface
         if ($this->frames === null) {
             return true;
         }
-        $last = end($this->frames);
+        $last = $this->frames[count($this->frames) - 1] ?? null;
 
-        return $last !== false && $last->isCoalesced() && $last->isFinal();
+        return $last !== null && $last->isCoalesced() && $last->isFinal();
     }
 
     public function addFrame(FrameInterface $fragment)
     {
-        $this->frames = $this->frames();
+        $this->frames ??= $this->frames();
         $this->frames[] = $fragment;
         $this->length += $fragment->getPayloadLength();
 
@@ -114,7 +114,9 @@ class Message implements \IteratorAggregate, MessageInterface
      */
     public function getRsv1()
     {
-        return isset($this->frames[0]) && $this->frames[0]->getRsv1();
+        $first = $this->frames[0] ?? null;
+
+        return $first instanceof Frame && $first->getRsv1();
     }
 
     /**

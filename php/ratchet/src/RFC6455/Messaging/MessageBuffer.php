@@ -115,8 +115,9 @@ class MessageBuffer
      */
     public function frameCheck(FrameInterface $frame)
     {
-        $compressed = $frame->getRsv1() && $this->deflater !== null && $this->message === null && $frame->getOpcode() < 3;
-        if (($frame->getRsv1() && !$compressed) || $frame->getRsv2() || $frame->getRsv3()) {
+        [$first, $second, $third] = $frame instanceof Frame ? [$frame->getRsv1(), $frame->getRsv2(), $frame->getRsv3()] : [false, false, false];
+        $compressed = $first && $this->deflater !== null && $this->message === null && $frame->getOpcode() < 3;
+        if (($first && !$compressed) || $second || $third) {
             return $this->newCloseFrame(Frame::CLOSE_PROTOCOL, 'Reserved bits must not be set');
         }
         if ($frame->isMasked() !== $this->checkForMask) {
@@ -172,7 +173,8 @@ class MessageBuffer
      */
     public function sendFrame(Frame $frame)
     {
-        if ($this->sender === null) {
+        $sender = $this->sender;
+        if ($sender === null) {
             throw new \Exception('A MessageBuffer without a sender can\'t send');
         }
         if ($this->deflater !== null && in_array($frame->getOpcode(), [Frame::OP_TEXT, Frame::OP_BINARY], true) && $frame->isFinal()) {
@@ -181,7 +183,7 @@ class MessageBuffer
         if (!$this->checkForMask) {
             $frame->maskPayload();
         }
-        ($this->sender)($frame->getContents());
+        $sender($frame->getContents());
     }
 
     /**

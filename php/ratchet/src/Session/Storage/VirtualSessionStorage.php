@@ -7,6 +7,7 @@ namespace Ratchet\Session\Storage;
 use Ratchet\Session\Serialize\HandlerInterface;
 use Ratchet\Session\Storage\Proxy\VirtualProxy;
 use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+use Symfony\Component\HttpFoundation\Session\Storage\Proxy\AbstractProxy;
 
 /**
  * A session of a connection: read from its handler when it starts, never written. Its
@@ -17,6 +18,9 @@ class VirtualSessionStorage extends NativeSessionStorage
     /** @var HandlerInterface */
     protected $_serializer;
 
+    /** The save handler of the parent class. */
+    private VirtualProxy $proxy;
+
     /**
      * @param string $sessionId
      */
@@ -24,7 +28,7 @@ class VirtualSessionStorage extends NativeSessionStorage
     {
         // The parent's constructor would register PHP's own session.
         $this->setSaveHandler($handler);
-        $this->saveHandler->setId($sessionId);
+        $this->proxy->setId($sessionId);
         $this->_serializer = $serializer;
         $this->setMetadataBag(null);
     }
@@ -35,9 +39,9 @@ class VirtualSessionStorage extends NativeSessionStorage
             return true;
         }
         // Handlers such as PdoSessionHandler connect in open(), not in their constructors.
-        $this->saveHandler->open((string) session_save_path(), $this->saveHandler->getName());
-        $data = $this->_serializer->unserialize((string) $this->saveHandler->read($this->saveHandler->getId()));
-        $this->saveHandler->close();
+        $this->proxy->open((string) session_save_path(), $this->proxy->getName());
+        $data = $this->_serializer->unserialize((string) $this->proxy->read($this->proxy->getId()));
+        $this->proxy->close();
         $this->loadSession($data);
 
         return true;
@@ -60,7 +64,7 @@ class VirtualSessionStorage extends NativeSessionStorage
     }
 
     /**
-     * @param \SessionHandlerInterface $saveHandler
+     * @param AbstractProxy|\SessionHandlerInterface|null $saveHandler
      *
      * @throws \InvalidArgumentException If it is none.
      */
@@ -69,6 +73,6 @@ class VirtualSessionStorage extends NativeSessionStorage
         if (!$saveHandler instanceof \SessionHandlerInterface) {
             throw new \InvalidArgumentException('A virtual session needs a SessionHandlerInterface');
         }
-        $this->saveHandler = $saveHandler instanceof VirtualProxy ? $saveHandler : new VirtualProxy($saveHandler);
+        $this->saveHandler = $this->proxy = $saveHandler instanceof VirtualProxy ? $saveHandler : new VirtualProxy($saveHandler);
     }
 }
