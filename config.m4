@@ -32,7 +32,7 @@ $sprocket_missing])
   fi
   AC_MSG_RESULT([found])
 
-  SPROCKET_SOURCES=`find "$abs_srcdir/src" -name '*.rs' -o -name Cargo.toml`
+  SPROCKET_SOURCES=`find "$abs_srcdir/src" "$abs_srcdir/crates" -name '*.rs' -o -name Cargo.toml`
   for sprocket_file in Cargo.toml Cargo.lock build.rs .cargo/config.toml bin/build; do
     test ! -f "$abs_srcdir/$sprocket_file" || SPROCKET_SOURCES="$SPROCKET_SOURCES $abs_srcdir/$sprocket_file"
   done

@@ -1,4 +1,10 @@
-//! Frames, compressed and not, of a client.
+//! Bytes on a connection with compression.
 #![no_main]
+#[path = "../../crates/protocol/tests/oracle/mod.rs"]
+mod oracle;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::deflate(data));
+use sprocket_protocol::deflate::Compressed;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oracle::fuzz(data, |keep| {
+    if keep { Compressed::WithContext } else { Compressed::Alone }
+}));

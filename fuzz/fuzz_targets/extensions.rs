@@ -1,4 +1,13 @@
-//! The header that offers compression.
+//! A `Sec-WebSocket-Extensions` header: the parameters that are agreed on must themselves be an offer
+//! that is accepted.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::extensions(data));
+use sprocket_protocol::deflate::{Compression, negotiate};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let ours = Compression { context_takeover: true, ..Compression::default() };
+    let agree = |offer: &[u8]| negotiate(std::iter::once(offer), &ours).ok()?;
+    if let Some(params) = agree(data) {
+        assert_eq!(agree(params.answer().as_bytes()), Some(params));
+    }
+});

@@ -1,4 +1,8 @@
-//! Frames of a client.
+//! Bytes on a connection without compression.
 #![no_main]
+#[path = "../../crates/protocol/tests/oracle/mod.rs"]
+mod oracle;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::frames(data));
+use sprocket_protocol::deflate::Compressed;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oracle::fuzz(data, |_| Compressed::Never));

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::event::Interest;
+use sprocket_protocol::deflate::Compression;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -115,25 +116,6 @@ pub struct BusMember {
     pub slot: u16,
 }
 
-/// How messages are compressed with clients that offer permessage-deflate (RFC 7692).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compression {
-    /// Bytes of a message from which on it is compressed; a smaller one hardly shrinks.
-    pub threshold: usize,
-    /// 1 (fastest) to 9 (smallest).
-    pub level: u8,
-    /// Base-2 logarithm of the window in which we compress, 9 to 15.
-    pub server_max_window_bits: u8,
-    /// The same for clients, as far as they can be told. Saves memory there, not here.
-    pub client_max_window_bits: u8,
-    /// Each connection keeps its windows from message to message (context takeover), which makes
-    /// similar small messages smaller and costs several hundred KiB. False: all connections of an
-    /// I/O thread share one codec, and each message stands for itself.
-    pub context_takeover: bool,
-    /// Bytes of all windows that connections keep. One that would exceed it shares the codec.
-    pub max_context_memory: usize,
-}
-
 /// A Unix socket on which other processes of the machine publish; `docs/publish.md` has the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishSocket {
@@ -227,19 +209,6 @@ impl Default for Config {
             max_handshakes_per_ip: 0,
             max_sockets: usize::MAX,
             max_open_files: 256,
-        }
-    }
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self {
-            threshold: 1024,
-            level: 1,
-            server_max_window_bits: 15,
-            client_max_window_bits: 15,
-            context_takeover: false,
-            max_context_memory: 64 << 20,
         }
     }
 }

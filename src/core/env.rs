@@ -1,6 +1,8 @@
 //! What the sessions of one I/O thread share: buffers, pools, the batch of events.
 
 use bytes::Bytes;
+use sprocket_protocol::deflate::{Compressors, Inflaters, Windows};
+use sprocket_protocol::frame;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,13 +14,10 @@ use crate::bus::port::Port;
 use crate::bus::replica::Replica;
 use crate::chunks::Chunks;
 use crate::closing::{self, Closing};
-use crate::codec::Codec;
 use crate::config::Config;
 use crate::conn::{Credit, Shared};
-use crate::deflate::{self, Windows};
 use crate::delayed::Delayed;
 use crate::event::Interest;
-use crate::frame;
 use crate::handlers::Handlers;
 use crate::handshakes::Handshakes;
 use crate::hub::Hub;
@@ -39,8 +38,6 @@ const WAKING_BATCH: usize = 256;
 /// may wait while the thread does not park.
 const POLLS_PER_LOOK: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(1);
-/// Engines kept for the next message.
-const SPARE_CODECS: usize = 16;
 /// One read. Larger than what a socket usually holds, so that one call empties it.
 const READ_BUFFER: usize = 64 << 10;
 
@@ -107,8 +104,9 @@ pub(crate) struct Env {
     pub(crate) live: usize,
     /// Told when one of these, or an HTTP socket, ends.
     pub(crate) ended: Arc<Notify>,
-    /// Codecs of connections with compression.
-    pub(crate) deflate: deflate::Shared,
+    /// For compressed messages, in and out.
+    pub(crate) inflaters: Inflaters,
+    pub(crate) compressors: Compressors,
     // Counted here and added to the shared counters once a batch.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
@@ -140,8 +138,6 @@ pub(crate) struct Env {
     polls: usize,
     /// When the batch was first looked at by the clock.
     waiting_since: Option<Instant>,
-    #[expect(clippy::vec_box, reason = "sessions hold them boxed, and moving the box is cheaper")]
-    codecs: Vec<Box<Codec>>,
     keep_alive: Bytes,
 }
 
@@ -165,7 +161,8 @@ impl Env {
             left_out: Delayed::new(WINDOW),
             polls: 0,
             waiting_since: None,
-            deflate: deflate::Shared::default(),
+            inflaters: Inflaters::default(),
+            compressors: Compressors::default(),
             messages_in: 0,
             messages_out: 0,
             bytes_in: 0,
@@ -179,7 +176,6 @@ impl Env {
             closing,
             unwritten: 0,
             behind: false,
-            codecs: Vec::new(),
             keep_alive: frame::ping(KEEP_ALIVE),
         }
     }
@@ -282,18 +278,6 @@ impl Env {
             }
         }
         self.share.publish();
-    }
-
-    pub(crate) fn codec(&mut self) -> Box<Codec> {
-        let max = self.server.config.max_message_size;
-        self.codecs.pop().unwrap_or_else(|| Box::new(Codec::new(max)))
-    }
-
-    /// Only an engine that stands between two messages.
-    pub(crate) fn return_codec(&mut self, codec: Box<Codec>) {
-        if self.codecs.len() < SPARE_CODECS {
-            self.codecs.push(codec);
-        }
     }
 
     pub(crate) fn keep_alive_frame(&self) -> Bytes {

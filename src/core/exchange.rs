@@ -5,6 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::Body;
+use sprocket_protocol::deflate::{self, Agreed};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,10 +14,8 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Full as NoPlace};
 use crate::body::ResponseBody;
-use crate::deflate::Agreed;
 use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response};
-use crate::extension;
 use crate::handshake::{Kind, asks_for_websocket, examine, negotiate};
 use crate::handshakes::HandshakePlace;
 use crate::id::Ticket;
@@ -184,8 +183,11 @@ async fn upgrade(
     let request = peer.request(parts);
     let admission = state.limits.admit(request.remote().map(|a| a.ip())).map_err(full)?;
     let mut subprotocol = negotiate(&request, &state.config)?;
-    let offered = state.config.compression.as_ref().map(|ours| extension::negotiate(&parts.headers, ours));
-    let params = offered.transpose().map_err(|extension::Malformed| {
+    let offered = state.config.compression.as_ref().map(|ours| {
+        let values = parts.headers.get_all("sec-websocket-extensions");
+        deflate::negotiate(values.iter().map(|value| value.as_bytes()), ours)
+    });
+    let params = offered.transpose().map_err(|deflate::Malformed| {
         Refusal::new(Cause::Malformed, 400, "The Sec-WebSocket-Extensions header is malformed.")
     })?;
     let params = params.flatten();

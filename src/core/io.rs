@@ -10,6 +10,8 @@ mod streams;
 mod turn;
 
 use bytes::Bytes;
+use sprocket_protocol::decoder::{self, Decoder, Role};
+use sprocket_protocol::deflate::{Agreed, Compressed, Compressor};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +25,6 @@ use crate::admission::Admission;
 use crate::bus::port::Outbound;
 use crate::clock;
 use crate::conn::Shared;
-use crate::deflate::{Agreed, Deflate};
 use crate::directory::Directory;
 use crate::env::{Env, State};
 use crate::event::Event;
@@ -284,8 +285,14 @@ impl Io {
             subprotocol: upgraded.subprotocol,
         }));
         let early = Early::copy(&upgraded.early, &mut self.env);
-        let deflate = upgraded.compression.map(|agreed| Box::new(Deflate::new(agreed)));
-        let session = Session::new(shared, stream, early, deflate, upgraded.admission, self.env.tick);
+        let decoder = Decoder::new(decoder::Config {
+            role: Role::Server,
+            max_message_size: self.env.server.config.max_message_size,
+            compressed: upgraded.compression.as_ref().map_or(Compressed::Never, Agreed::client_sends),
+        });
+        let compressor = upgraded.compression.map(|agreed| Box::new(Compressor::new(agreed)));
+        let session =
+            Session::new(shared, stream, early, decoder, compressor, upgraded.admission, self.env.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
         self.env.live += 1;
         if self.len() == 1 {

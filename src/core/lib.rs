@@ -42,11 +42,7 @@ mod body;
 mod chunks;
 mod clock;
 mod closing;
-mod codec;
 mod conn;
-#[cfg(test)]
-mod decoder_check;
-mod deflate;
 mod delayed;
 pub mod descriptors;
 mod direct;
@@ -54,9 +50,7 @@ mod directory;
 mod entry;
 mod env;
 mod exchange;
-mod extension;
 mod flood;
-mod frame;
 mod h2_meter;
 mod h2_socket;
 mod h2_stream;
@@ -68,7 +62,6 @@ mod http_io;
 mod hub;
 mod id;
 mod indexed;
-mod inflate;
 mod io;
 mod io_thread;
 mod linger;
@@ -78,7 +71,6 @@ mod metrics;
 pub mod notices;
 mod origin;
 mod outbox;
-mod partial;
 mod preconditions;
 pub mod prepared;
 mod progress;
@@ -106,13 +98,10 @@ mod tls;
 mod tls_stream;
 mod tls_watch;
 mod topics;
-mod track;
 mod turn;
 mod unix_socket;
 mod upload;
-mod utf8;
 mod wake;
-mod whole;
 
 #[cfg(test)]
 #[path = "../../tests/rust/support/mod.rs"]
@@ -121,9 +110,7 @@ mod support;
 pub use address::{Bind, Listen};
 pub use broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
-pub use config::{
-    BrokerConfig, BusMember, Compression, Config, History, Origins, PublishSocket, SlowConsumer,
-};
+pub use config::{BrokerConfig, BusMember, Config, History, Origins, PublishSocket, SlowConsumer};
 pub use error::{
     BindError, BusError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
 };
@@ -141,6 +128,7 @@ pub use response_stream::ResponseStream;
 pub use server::{Listeners, SendOutcome, Server, Stopper, Wait};
 pub use sprocket_broker as broker;
 pub use sprocket_broker::publisher::{BrokerPublisher, PublishError, Publisher};
+pub use sprocket_protocol::deflate::Compression;
 pub use sprocket_protocol::pem::{Passphrase, PemError};
 pub use sprocket_protocol::topic::{check_name, check_topic};
 pub use stats::Stats;

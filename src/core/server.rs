@@ -10,6 +10,7 @@ mod tests;
 mod topics;
 
 use bytes::Bytes;
+use sprocket_protocol::frame;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -27,7 +28,6 @@ use crate::direct::Attempt;
 use crate::env::State;
 use crate::error::{ForkError, TlsError};
 use crate::event::{Decision, Event, Interest, Response};
-use crate::frame;
 use crate::handle::Connection;
 use crate::handlers::{Handler, Stopwatch};
 use crate::id::Target;

@@ -6,6 +6,9 @@ mod input;
 mod topics;
 
 use bytes::{Bytes, BytesMut};
+use sprocket_protocol::Decoder;
+use sprocket_protocol::deflate::Compressor;
+use sprocket_protocol::frame;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,16 +17,13 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::chunks::LARGE;
-use crate::codec::{Codec, Gate, close_frame};
 use crate::conn::Shared;
-use crate::deflate::Deflate;
-use crate::env::{Env, KEEP_ALIVE};
+use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::flood::Flood;
 use crate::indexed::Indexed;
 use crate::log::{PING_TIMEOUT, SLOW};
 use crate::outbox::Outbox;
-use crate::partial::Partial;
 use crate::progress::Progress;
 use crate::queue::{Closed, Item};
 use crate::stats::Counters;
@@ -31,7 +31,6 @@ use crate::stream::Stream;
 use crate::turn;
 
 use closing::Ending;
-use early::Inflated;
 use topics::{Resumes, Subscription};
 
 pub(crate) use early::Early;
@@ -42,12 +41,8 @@ const READS_PER_TURN: usize = 4;
 /// Frames of one turn. One read holds up to 10,922 empty pings, which take 2 ms; as many as these
 /// take less than 0.1 ms.
 const FRAMES_PER_TURN: u32 = 256;
-/// Work of inflating in one turn, see [`Reader::take_work`](crate::inflate::Reader::take_work).
+/// Compressed bytes read, and inflated bytes written, in one turn.
 const INFLATED_PER_TURN: usize = 128 << 10;
-
-/// What the engine makes of a close frame whose code must not be sent (RFC 6455 section 7.4): its
-/// answer, in its own words.
-const FORBIDDEN_CODE: (u16, &str) = (1002, "Protocol violation");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -75,17 +70,13 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     stream: Stream,
     out: Outbox,
-    /// Only inside a message, and while closing.
-    codec: Option<Box<Codec>>,
-    /// The start of a message that goes on with the next input, before the engine's turn if any.
-    partial: Option<Box<Partial>>,
+    decoder: Decoder,
     /// Bytes that were received and not looked at yet.
     early: Early,
-    inflated: Option<Box<Inflated>>,
     /// Place among those that wait for room in the backlog; 0 where it does not wait.
     place: u64,
-    /// permessage-deflate, if it was negotiated.
-    deflate: Option<Box<Deflate>>,
+    /// If compression was negotiated.
+    compressor: Option<Box<Compressor>>,
     phase: Phase,
     /// The last read brought enough for a large message: what comes is read into a chunk.
     large: bool,
@@ -125,20 +116,19 @@ impl Session {
         shared: Arc<Shared>,
         stream: Stream,
         early: Early,
-        deflate: Option<Box<Deflate>>,
+        decoder: Decoder,
+        compressor: Option<Box<Compressor>>,
         admission: Admission,
         tick: u32,
     ) -> Self {
         Self {
-            inflated: None,
             place: 0,
             shared,
             stream,
             out: Outbox::default(),
-            codec: None,
-            partial: None,
+            decoder,
             early,
-            deflate,
+            compressor,
             phase: Phase::Open,
             large: false,
             failed: None,
@@ -188,6 +178,7 @@ impl Session {
 
     fn poll_read(&mut self, env: &mut Env, cx: &mut Context<'_>) {
         env.frames_left = FRAMES_PER_TURN;
+        env.inflaters.begin_turn(INFLATED_PER_TURN);
         for _ in 0..READS_PER_TURN {
             if self.is_dead() {
                 return;
@@ -233,7 +224,7 @@ impl Session {
             && n > 0
         {
             if n >= LARGE {
-                self.large = self.deflate.is_none() && self.stream.is_plain();
+                self.large = self.compressor.is_none() && self.stream.is_plain();
             }
             let left = self.receive(env, &buffer[..n]);
             self.hold_back(env, &buffer[n - left..n]);
@@ -285,13 +276,13 @@ impl Session {
 
     /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
     pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
-        let (Some(deflate), Phase::Open | Phase::Answering, Some(ours)) =
-            (&mut self.deflate, self.phase, &env.server.config.compression)
+        let (Some(compressor), Phase::Open | Phase::Answering, Some(ours)) =
+            (&mut self.compressor, self.phase, &env.server.config.compression)
         else {
             return self.push(frame);
         };
         let counted = frame.len();
-        let frame = deflate.compress(&mut env.deflate, ours, frame);
+        let frame = compressor.compress(&mut env.compressors, ours, frame);
         // Never longer than it was.
         self.shared.sub_buffered(counted - frame.len());
         self.push(frame)
@@ -403,10 +394,7 @@ impl Session {
         if self.phase != Phase::Open {
             return;
         }
-        let mut codec = self.codec.take().unwrap_or_else(|| env.codec());
-        let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
-        let _ = codec.engine.close(&mut gate, Some(close_frame(code, reason)));
-        self.codec = Some(codec);
+        self.push_counted(frame::close(Some((code, reason))));
         self.phase = Phase::Closing;
         // Whatever the host sends from here on is refused.
         self.shared.end();

@@ -8,7 +8,8 @@
 //! decoder.rs                              bytes in; messages and control frames out
 //! decoder/                                one message on its way; where the bytes come from
 //! deflate.rs                              permessage-deflate
-//! deflate/decompressor.rs
+//! deflate/compressor.rs  deflate/decompressor.rs
+//! deflate/memory.rs                       what the windows of connections may take
 //! deflate/negotiation.rs  frame.rs  utf8.rs  error.rs
 //! publish.rs                              requests and answers on a publish socket
 //! topic.rs  pem.rs                        names of topics; files of certificates and keys

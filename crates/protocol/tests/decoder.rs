@@ -6,8 +6,8 @@ mod oracle;
 
 use flate2::{Compress, Compression, FlushCompress};
 use oracle::*;
-use sprocket_protocol::decoder::{Compressed, Config, Decoder, Event, Role};
-use sprocket_protocol::deflate::Inflaters;
+use sprocket_protocol::decoder::{Config, Decoder, Event, Role};
+use sprocket_protocol::deflate::{Compressed, Inflaters};
 use std::collections::BTreeMap;
 
 /// xorshift64*: no more is needed, and no dependency.

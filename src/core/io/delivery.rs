@@ -1,14 +1,14 @@
 //! Publications on one I/O thread: those of the host, of other processes, and of the bus.
 
 use bytes::Bytes;
+use sprocket_protocol::deflate::Fanout;
+use sprocket_protocol::frame;
 
 use super::Io;
 use crate::ask::Ask;
 use crate::bus::history::limits_of;
 use crate::bus::wire::Up;
-use crate::deflate::Fanout;
 use crate::error::PublishFailed;
-use crate::frame;
 use crate::id::ConnId;
 use crate::queue::{Command, Mailbox, Resumed, Sequenced};
 use crate::session::Published;

@@ -1,12 +1,12 @@
 //! Topics and broadcast, as the host uses them.
 
+use sprocket_protocol::frame;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Server;
 use crate::bus::wire::Up;
 use crate::error::{PublishFailed, TopicError};
-use crate::frame;
 use crate::handle::Connection;
 use crate::id::Target;
 use crate::queue::Command;

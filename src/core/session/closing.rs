@@ -1,18 +1,19 @@
 //! How a session ends: the closing handshake (RFC 6455 section 7), and its deadline.
 
+use sprocket_protocol::frame;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{FORBIDDEN_CODE, Phase, Session};
-use crate::codec::Gate;
+use super::{Phase, Session};
 use crate::env::Env;
-use crate::frame;
 use crate::id::Target;
-use crate::log::{CLOSE_TIMEOUT, PROTOCOL};
+use crate::log::CLOSE_TIMEOUT;
 use crate::progress::{Progress, Sample};
 use crate::queue::{Command, Item, Stopping};
 use crate::stats::Counters;
 
+/// Code for the host where the peer's close frame has none (RFC 6455 section 7.1.5).
+const NO_STATUS: u16 = 1005;
 /// Reason for the host where a peer ends its direction without a close frame.
 const HUNG_UP: &str = "the peer went away without a close frame";
 
@@ -21,11 +22,8 @@ const HUNG_UP: &str = "the peer went away without a close frame";
 pub(super) enum Ending {
     /// The peer has broken the rules: our close frame has this code and reason.
     Failed(u16, String),
-    /// The peer's close frame, with this code and reason. The engine holds our reply.
-    ClosedByPeer(u16, String),
-    /// The peer's close frame with 1014 and this reason. The engine does not know the code, and its
-    /// reply is left unsent.
-    BadGateway(String),
+    /// The peer's close frame, with this code and reason, if any.
+    ClosedByPeer(Option<(u16, String)>),
     /// The peer has ended its direction without a close frame, and may still read.
     HungUp,
     /// The server stops.
@@ -95,24 +93,15 @@ impl Session {
     fn end_now(&mut self, env: &mut Env, ending: Ending) {
         match ending {
             Ending::Failed(code, reason) => self.fail_now(env, code, reason),
-            Ending::ClosedByPeer(code, reason) => {
-                if let Some(codec) = &mut self.codec {
-                    let mut gate = Gate { input: &[], out: &mut self.out, conn: &self.shared };
-                    // Writes the reply, where one is due.
-                    let _ = codec.engine.flush(&mut gate);
+            Ending::ClosedByPeer(status) => {
+                // RFC 6455 section 5.5.1: the answer has the same code, unless this is the answer to
+                // our close frame.
+                if self.phase != Phase::Closing {
+                    let status = status.as_ref().map(|(code, reason)| (*code, reason.as_str()));
+                    self.push_counted(frame::close(status));
                 }
-                if (code, reason.as_str()) == FORBIDDEN_CODE && self.admission.is_some() {
-                    Counters::one(&env.server.counters.protocol_errors);
-                    env.log_close(&self.shared, PROTOCOL, code, &reason);
-                }
+                let (code, reason) = status.unwrap_or((NO_STATUS, String::new()));
                 self.finish(env, code, reason);
-            }
-            Ending::BadGateway(reason) => {
-                const CODE: u16 = 1014;
-                let reply = frame::close(&[&CODE.to_be_bytes(), reason.as_bytes()].concat());
-                self.shared.add_buffered(reply.len());
-                self.out.push(reply);
-                self.finish(env, CODE, reason);
             }
             Ending::HungUp => {
                 self.finish(env, 1006, HUNG_UP.to_owned());
@@ -186,9 +175,8 @@ impl Session {
     /// The closing handshake is over, or we have failed the connection.
     pub(super) fn finish(&mut self, env: &mut Env, code: u16, reason: String) {
         self.report(env, code, reason);
-        self.codec = None;
-        self.partial = None;
-        self.deflate = None;
+        self.decoder.clear();
+        self.compressor = None;
         self.discard_input(env);
         self.phase = Phase::Lingering { fin: false, hung_up: false };
         self.flush(env);

@@ -1,5 +1,5 @@
 //! Input that a session has read and holds back: what arrived with the handshake, and what follows the
-//! message at which the connection's credit ended, or compressed messages that were enough for now.
+//! frame at which the connection's credit or its turn ended.
 //!
 //! It counts towards the [backlog](crate::backlog). A full backlog does not keep it from being
 //! received, only a lack of credit does; otherwise it could never become less.
@@ -8,7 +8,6 @@ use bytes::{Buf, Bytes};
 
 use super::Session;
 use crate::env::Env;
-use crate::inflate::Failure;
 
 /// Bytes in the order received.
 #[derive(Debug, Default)]
@@ -16,14 +15,6 @@ pub(crate) struct Early {
     bytes: Bytes,
     /// Size of the buffer that `bytes` is the rest of, as counted.
     held: usize,
-}
-
-/// What compressed messages have been inflated to, and what follows it.
-#[derive(Debug)]
-pub(super) struct Inflated {
-    pub(super) plain: Early,
-    /// The session fails behind it.
-    pub(super) failure: Option<Failure>,
 }
 
 impl Early {
@@ -63,8 +54,7 @@ impl Session {
     /// Whether something is to be received before the next read.
     #[inline]
     pub(super) fn holds_input(&self) -> bool {
-        !self.early.is_empty()
-            || self.deflate.as_ref().is_some_and(|deflate| deflate.is_full() || self.inflated.is_some())
+        !self.early.is_empty() || self.decoder.is_unfinished()
     }
 
     /// Receives what was held back, as far as there is credit.
@@ -76,28 +66,8 @@ impl Session {
         self.early = early;
     }
 
-    /// The same for what has been inflated. True: nothing of it is left, and the session goes on.
-    pub(super) fn receive_inflated(&mut self, env: &mut Env) -> bool {
-        let Some(mut inflated) = self.inflated.take() else { return true };
-        let left = self.feed(env, &inflated.plain.bytes);
-        inflated.plain.keep(env, left);
-        if left > 0 {
-            self.inflated = Some(inflated);
-            return false;
-        }
-        if let Some((code, reason)) = inflated.failure
-            && !self.is_over()
-        {
-            self.fail(env, code, reason);
-        }
-        !self.is_over()
-    }
-
     /// Nothing of it is received any more.
     pub(super) fn discard_input(&mut self, env: &mut Env) {
         self.early.clear(env);
-        if let Some(mut inflated) = self.inflated.take() {
-            inflated.plain.clear(env);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a session gets of topics: publications, and what it has missed of those that it resumes.
 
 use bytes::Bytes;
+use sprocket_protocol::deflate::Fanout;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,6 @@ use super::Session;
 use crate::ask::Ask;
 use crate::bus::sequence::is_after;
 use crate::config::SlowConsumer;
-use crate::deflate::Fanout;
 use crate::env::Env;
 use crate::event::{Event, Interest};
 use crate::indexed::{Indexed, Keyed};
@@ -120,7 +120,7 @@ impl Session {
     /// Queues a message that others get, too, if there is room.
     fn push_shared(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
         let ours = env.server.config.compression.as_ref();
-        let frame = frame.frame(self.deflate.as_deref_mut(), &mut env.deflate, ours);
+        let frame = frame.frame(self.compressor.as_deref_mut(), &mut env.compressors, ours);
         let waiting = self.shared.buffered();
         let then = waiting + frame.len();
         let limit = env.server.config.send_buffer_limit;

@@ -182,3 +182,32 @@ impl Assembly {
         Ok((message, self.inflating.map(Inflating::end)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_is_announced_takes_no_memory() {
+        const LENGTH: u64 = 1 << 30;
+        for (fin, most) in [(true, AT_ONCE), (false, 200)] {
+            let mut message = Assembly::new(true, None);
+            let mut piece = Piece { fin, mask: Some([1, 2, 3, 4]), left: LENGTH };
+            message.announce(LENGTH, 1 << 30).unwrap();
+            message.append(&mut piece, &mut &[0; 100][..]).unwrap();
+            assert!(message.payload.capacity() <= most, "{}", message.payload.capacity());
+            message.append(&mut piece, &mut &[0; 200_000][..]).unwrap();
+            assert!(message.payload.capacity() <= 2 * 200_100, "{}", message.payload.capacity());
+        }
+    }
+
+    #[test]
+    fn a_message_has_no_room_beside_it() {
+        let mut message = Assembly::new(true, None);
+        let mut piece = Piece { fin: true, mask: None, left: 300_000 };
+        for part in [70_000, 100_000, 130_000] {
+            message.append(&mut piece, &mut &vec![0; part][..]).unwrap();
+        }
+        assert_eq!((message.payload.len(), message.payload.capacity()), (300_000, 300_000));
+    }
+}

@@ -45,6 +45,19 @@ pub struct Params {
     pub client_max_window_bits: u8,
 }
 
+/// Which compressed messages the peer may send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compressed {
+    /// No compressed messages: the extension was not negotiated.
+    #[default]
+    Never,
+    /// Compressed messages that each stand for themselves ("no context takeover").
+    Alone,
+    /// Compressed messages that refer to earlier ones: the peer keeps its window, and so does the
+    /// decoder.
+    WithContext,
+}
+
 /// The header does not have the form of RFC 6455 section 9.1, so that the handshake must fail.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;

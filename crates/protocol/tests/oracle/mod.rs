@@ -14,8 +14,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each user needs a part of it")]
 
 use flate2::{Decompress, FlushDecompress};
-use sprocket_protocol::decoder::{Chunk, CloseFrame, Compressed, Config, Decoder, Event, Input, Role};
-use sprocket_protocol::deflate::Inflaters;
+use sprocket_protocol::decoder::{Chunk, CloseFrame, Config, Decoder, Event, Input, Role};
+use sprocket_protocol::deflate::{Compressed, Inflaters};
 use std::io::{self, Cursor, Read, Write};
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::FrameHeader;
@@ -184,6 +184,44 @@ pub fn compare(ours: &Outcome, stream: &[u8], config: Config) -> Result<(), Stri
         return Ok(());
     }
     Err(format!("{:?} and {:?}, {} and {} received", ours.1, theirs.1, ours.0.len(), theirs.0.len()))
+}
+
+/// Compares one input of a fuzz target, cut in several ways. Its first byte says how, and the side that
+/// receives; `compressed` is asked what its lowest bit stands for.
+pub fn fuzz(data: &[u8], compressed: impl FnOnce(bool) -> Compressed) {
+    /// Streams up to this length are cut at every byte, longer ones at as many places.
+    const CUTS: usize = 64;
+    let Some((how, stream)) = data.split_first() else { return };
+    let role = if how & 2 == 0 { Role::Server } else { Role::Client };
+    let config = config(role, compressed(how & 1 != 0));
+    let manner = |n: usize| Manner {
+        keep_from: (n & 1 != 0).then_some(usize::from(how >> 2)),
+        pause_after: (n & 2 != 0).then_some(1),
+        slow: n & 4 != 0,
+    };
+    let whole = decode([stream], config, Manner::default());
+    if let Err(difference) = compare(&whole, stream, config) {
+        panic!("{config:?}: {difference}");
+    }
+    let step = 1 + usize::from(how >> 2);
+    let pieces = decode(stream.chunks(step), config, manner(step));
+    assert!(same(&pieces, &whole, config), "in pieces of {step}: {:?}, else {:?}", pieces.1, whole.1);
+    for cut in (0..stream.len()).step_by(stream.len() / CUTS + 1) {
+        let (a, b) = stream.split_at(cut);
+        let pieces = decode([a, b], config, manner(cut));
+        assert!(same(&pieces, &whole, config), "cut after {cut}: {:?}, else {:?}", pieces.1, whole.1);
+    }
+}
+
+/// Whether two cuts of a stream come to the same, see above.
+pub fn same(a: &Outcome, b: &Outcome, config: Config) -> bool {
+    a.0 == b.0 && (a.1 == b.1 || either(&a.1, &b.1, config))
+}
+
+/// Whether a compressed message may end in both ways.
+fn either(a: &End, b: &End, config: Config) -> bool {
+    let invalid = |end: &End| matches!(end, End::Failed(1007 | 1009));
+    config.compressed != Compressed::Never && invalid(a) && invalid(b)
 }
 
 /// The header at the start, and the bytes that it and its payload have.

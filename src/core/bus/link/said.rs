@@ -43,7 +43,7 @@ impl Link {
                 io_thread::with(|io| io.deliver_broadcast(payload, binary));
             }
             Down::Missed { payload, binary, .. } => {
-                self.missed.push((crate::frame::message(payload, binary), binary));
+                self.missed.push((sprocket_protocol::frame::message(payload, binary), binary));
             }
             Down::Resumed { ticket, complete, position } => {
                 let entries = std::mem::take(&mut self.missed).into_iter().map(|(frame, _)| frame).collect();
