@@ -1,4 +1,4 @@
-//! Sockets to a broker: TCP, Unix, and TLS on top.
+//! Sockets to a broker: TCP or Unix, with TLS on top.
 
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::url::{BrokerUrl, Place};
 use sprocket_protocol::pem;
 
-/// Any of them.
+/// A stream of either kind.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -31,7 +31,7 @@ pub(super) async fn connect(place: &Place) -> Result<Box<dyn Duplex>, String> {
         Place::Tcp { host, port } => {
             let failed = |error: io::Error| format!("cannot connect to {host}:{port}: {error}");
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
-            // A batch is one write already.
+            // Batches are written as a whole, so Nagle's algorithm would only delay them.
             stream.set_nodelay(true).map_err(failed)?;
             Ok(Box::new(stream))
         }
@@ -42,13 +42,13 @@ pub(super) async fn connect(place: &Place) -> Result<Box<dyn Duplex>, String> {
     }
 }
 
-/// Puts TLS on a connection.
+/// Performs the TLS handshake on a connection.
 pub(super) async fn secure(
     stream: Box<dyn Duplex>,
     url: &BrokerUrl,
     place: &Place,
 ) -> Result<Box<dyn Duplex>, String> {
-    // The files are read each time, so that a renewed certificate needs no restart. It is seldom.
+    // The files are read for each connection, so that a renewed certificate needs no restart.
     let for_config = url.clone();
     let config = tokio::task::spawn_blocking(move || client_config(&for_config));
     let config = config.await.map_err(|error| error.to_string())??;
@@ -56,7 +56,7 @@ pub(super) async fn secure(
     Ok(Box::new(stream.map_err(|error| format!("TLS with {url} failed: {error}"))?))
 }
 
-/// Whom the certificate must name.
+/// The name that the server's certificate must be valid for.
 pub(crate) fn server_name(place: &Place) -> Result<ServerName<'static>, String> {
     let host = match place {
         Place::Tcp { host, .. } => host.as_str(),
@@ -65,7 +65,8 @@ pub(crate) fn server_name(place: &Place) -> Result<ServerName<'static>, String> 
     ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} can't be a name in a certificate"))
 }
 
-/// TLS 1.2 or 1.3; the certificate of the broker is always verified.
+/// Settings for TLS 1.2 and 1.3, with the certificates that the address names. The server's
+/// certificate is always verified.
 pub(crate) fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)

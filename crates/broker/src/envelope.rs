@@ -1,4 +1,4 @@
-//! What one node tells the others beside the payload, where the broker has no headers (Redis).
+//! The envelope of a message between nodes, for a broker without headers (Redis).
 //!
 //! ```text
 //! 0x00 's' 'p' 'k'   what tells it from a payload of somebody else
@@ -11,40 +11,40 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// No text begins so, and no later format will.
+/// Cannot be the beginning of a text message; later formats must begin differently, too.
 const MAGIC: &[u8; 4] = b"\0spk";
 const FIXED: usize = 22;
 const BINARY: u8 = 1;
 
-/// A message as it comes from a broker.
+/// A message of a broker, without its envelope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Body {
-    /// Who sent it; 0: not a node.
+    /// Number of the sending node; 0: the sender is not a node.
     pub(super) node: u64,
-    /// Of that node's publications; 0: not numbered.
+    /// Sequence number among the node's publications; 0: not numbered.
     pub(super) number: u64,
     pub(super) binary: bool,
-    /// Its place in the topic's history.
+    /// Position in the topic's history.
     pub(super) position: Option<String>,
-    /// That of the topic's message before it, where the broker says so.
+    /// Position of the topic's previous message, if the broker provides it.
     pub(super) previous: Option<String>,
     pub(super) payload: Bytes,
 }
 
 impl Body {
-    /// Of somebody who knows nothing of us: text if it can be.
+    /// A message without an envelope, from a sender that is not a node: text if it is valid UTF-8.
     pub(super) fn foreign(payload: Bytes) -> Self {
         Self { binary: std::str::from_utf8(&payload).is_err(), payload, ..Self::default() }
     }
 
-    /// Text that is none is passed on as what it is.
+    /// Declares the payload binary if it is not valid UTF-8.
     pub(super) fn checked(mut self) -> Self {
         self.binary = self.binary || std::str::from_utf8(&self.payload).is_err();
         self
     }
 }
 
-/// All that comes before the position. The Redis script puts position and payload behind it.
+/// The part of the envelope in front of the position. The Redis script appends position and payload.
 pub(super) fn head(node: u64, number: u64, binary: bool) -> [u8; FIXED - 1] {
     let mut head = [0; FIXED - 1];
     head[..4].copy_from_slice(MAGIC);
@@ -63,7 +63,8 @@ pub(super) fn seal(node: u64, number: u64, binary: bool, payload: &[u8]) -> Byte
     sealed.freeze()
 }
 
-/// What somebody who is not a node publishes: as it is, unless that would be misunderstood.
+/// A message from a sender that is not a node: without an envelope, unless it needs one to be
+/// understood.
 pub(crate) fn plain(binary: bool, payload: &[u8]) -> Bytes {
     if !binary && payload.first() != Some(&0) {
         Bytes::copy_from_slice(payload)
@@ -72,7 +73,7 @@ pub(crate) fn plain(binary: bool, payload: &[u8]) -> Bytes {
     }
 }
 
-/// Reads either.
+/// Parses a message with or without an envelope.
 pub(super) fn open(message: Bytes) -> Body {
     let Some(at) = payload_at(&message) else { return Body::foreign(message) };
     let number = |at: usize| {

@@ -1,24 +1,26 @@
-//! What a NATS server may send without sending anything of use. The client library reads as long as
-//! there is something to read, and keeps what it can make nothing of; so somebody has to look how
-//! much it has read.
+//! Bounds what a NATS server may send without a message that anybody needs. The client library reads
+//! as long as data arrives, and buffers a message until it is complete; so the session compares the
+//! number of received bytes with a limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Bytes of messages that nobody wants any more: they were on their way when a topic was given up.
+/// Bytes of messages that are allowed to arrive although nobody needs them: they were under way when
+/// a topic was unsubscribed.
 const IDLE: u64 = 6 << 20;
 
-/// Between two looks at how much has come, while something comes.
+/// Interval between two comparisons while data arrives.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// Whether somebody looks. The library wakes nobody for what it can make nothing of, and while more
-/// comes its thread never rests: so a look follows each rest of the thread, and further ones as long
-/// as something has come since the last.
+/// Whether the session is comparing. The library does not wake the session for an incomplete message,
+/// and its thread does not rest while data arrives. So the session compares after each rest of the
+/// thread, and then at intervals of [`LOOK`] as long as data arrives.
 #[derive(Debug, Default)]
 pub(super) struct Gauge(AtomicBool);
 
 impl Gauge {
-    /// The thread goes on after a rest. True: somebody has to be woken, to look from now on.
+    /// The thread continues after a rest. Returns whether the session must be woken to begin
+    /// comparing.
     pub(super) fn start(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }
@@ -27,32 +29,32 @@ impl Gauge {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Nothing has come since the last look.
+    /// No data has arrived since the last comparison.
     pub(super) fn stop(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-/// The bytes of a connection that have brought nothing of use.
+/// The number of bytes received since the last message that somebody needed.
 #[derive(Debug)]
 pub(super) struct Useless {
-    /// What had come when something of use came last.
+    /// Number of bytes received by then.
     since: u64,
     limit: u64,
 }
 
 impl Useless {
-    /// A payload of `largest` bytes and [`IDLE`] bytes more.
+    /// Allows one payload of `largest` bytes, and [`IDLE`] bytes more.
     pub(super) fn new(largest: usize) -> Self {
         Self { since: 0, limit: largest as u64 + IDLE }
     }
 
-    /// Something of use has come.
+    /// A message arrived that somebody needs.
     pub(super) fn begin(&mut self, received: u64) {
         self.since = received;
     }
 
-    /// An error says that it is too much.
+    /// Returns an error if the limit is exceeded.
     pub(super) fn check(&self, received: u64) -> Result<(), String> {
         if received.saturating_sub(self.since) <= self.limit {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What comes by a broker, for fuzz targets.
+//! Entrances of fuzz targets: bytes that arrive through a broker.
 
 use bytes::Bytes;
 
@@ -7,13 +7,13 @@ use super::envelope::{self, Body};
 pub(crate) use super::redis::harness::run as redis;
 pub(crate) use super::subject::harness::run as subjects;
 
-/// A message with or without our envelope.
+/// Parses a message with or without an envelope.
 pub(crate) fn envelope(data: &[u8]) {
     let body = envelope::open(Bytes::copy_from_slice(data));
     let text = std::str::from_utf8(&body.payload).is_ok();
     assert!(body.binary || text, "text that is none");
     if body.node != 0 || body.number != 0 || body.position.is_some() {
-        // It was ours, and nothing of it is forgotten.
+        // A message with an envelope: written again, it is the same.
         let mut again = envelope::head(body.node, body.number, data[4] != 0).to_vec();
         let position = body.position.clone().unwrap_or_default();
         again.push(u8::try_from(position.len()).expect("a byte tells its length"));

@@ -1,4 +1,5 @@
-//! What waits to be published, and what the broker has not confirmed yet: in order, bounded in bytes.
+//! The queue of publications: those that wait to be sent, and those that the broker has not confirmed
+//! yet. It keeps their order and is bounded in bytes.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -8,26 +9,26 @@ use std::time::{Duration, Instant};
 use super::config::History;
 use super::error::QueueFull;
 
-/// What a publication costs beside its bytes.
+/// Bytes that are counted for a publication in addition to its topic and payload.
 const OVERHEAD: usize = 128;
 
-/// To whom.
+/// The recipients of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     Topic(Box<str>),
-    /// Every connection of every node.
+    /// Every connection of every other node.
     Everybody,
 }
 
-/// One publication.
+/// A publication.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// Its place among the publications of this node, from 1.
+    /// Sequence number among the publications of this node, starting at 1.
     pub(super) number: u64,
     pub(super) target: Target,
     pub(super) payload: Bytes,
     pub(super) binary: bool,
-    /// To be stored, and how much of its topic.
+    /// The limits of the topic's history, if the publication is to be stored.
     pub(super) history: Option<History>,
 }
 
@@ -40,7 +41,7 @@ impl Item {
         OVERHEAD + name + self.payload.len()
     }
 
-    /// For reports.
+    /// The topic, for reports; empty for a broadcast.
     pub(super) fn topic(&self) -> &str {
         match &self.target {
             Target::Topic(name) => name,
@@ -49,25 +50,25 @@ impl Item {
     }
 }
 
-/// Sent, and not confirmed.
+/// A publication that was sent and is not confirmed.
 #[derive(Debug)]
 struct Sent {
     item: Arc<Item>,
-    /// For the first time.
+    /// When it was sent for the first time.
     at: Instant,
-    /// On another connection before, which broke.
+    /// It was already sent on an earlier connection, which broke.
     again: bool,
-    /// Confirmed, while one before it is not.
+    /// It is confirmed, but one before it is not.
     done: bool,
 }
 
-/// Waiting ones behind sent ones.
+/// The publications of a node: `sent` ones first, then `waiting` ones.
 #[derive(Debug)]
 pub(super) struct Queue {
     limit: usize,
     bytes: usize,
     next: u64,
-    /// With the time when it was sent on a connection that broke.
+    /// Each with the time of its first attempt, if it was sent on a connection that broke.
     waiting: VecDeque<(Arc<Item>, Option<Instant>)>,
     sent: VecDeque<Sent>,
 }
@@ -77,7 +78,7 @@ impl Queue {
         Self { limit, bytes: 0, next: 1, waiting: VecDeque::new(), sent: VecDeque::new() }
     }
 
-    /// One that is larger than the whole queue is taken if nothing else is there.
+    /// Appends a publication. One that exceeds the limit by itself is accepted if the queue is empty.
     pub(super) fn push(
         &mut self,
         target: Target,
@@ -95,12 +96,12 @@ impl Queue {
         Ok(())
     }
 
-    /// The next one to send, which may be one that was sent before.
+    /// The next publication to send, which may be a repetition.
     pub(super) fn peek(&self) -> Option<Arc<Item>> {
         self.waiting.front().map(|(item, _)| item.clone())
     }
 
-    /// The next one is sent.
+    /// Moves the next publication to those that were sent.
     pub(super) fn advance(&mut self) {
         if let Some((item, at)) = self.waiting.pop_front() {
             let again = at.is_some();
@@ -108,15 +109,16 @@ impl Queue {
         }
     }
 
-    /// The next one will never be sent. True: it was before, and may have been carried out.
+    /// Removes the next publication, which cannot be sent. Returns whether it was sent before, on a
+    /// connection that broke, and may have been carried out then.
     pub(super) fn discard(&mut self) -> bool {
         let Some((item, at)) = self.waiting.pop_front() else { return false };
         self.bytes -= item.size();
         at.is_some()
     }
 
-    /// The broker has dealt with one that was sent. Gives it back if it wasn't known yet, and
-    /// whether it was sent before, and may have been carried out then.
+    /// Removes a publication that the broker has answered. Returns it, unless it was answered before,
+    /// and whether it is a repetition, whose first attempt may have been carried out.
     pub(super) fn settle(&mut self, number: u64) -> Option<(Arc<Item>, bool)> {
         let at = self.sent.binary_search_by_key(&number, |sent| sent.item.number).ok()?;
         let sent = &mut self.sent[at];
@@ -132,7 +134,8 @@ impl Queue {
         Some(settled)
     }
 
-    /// The broker has dealt with all up to this one that are not to be stored. Gives back how many.
+    /// Removes all publications up to this number that are not to be stored: the broker has carried
+    /// them out. Returns how many were not known to be.
     pub(super) fn settle_to(&mut self, number: u64) -> u64 {
         let mut count = 0;
         for sent in self.sent.iter_mut().take_while(|sent| sent.item.number <= number) {
@@ -148,8 +151,9 @@ impl Queue {
         count
     }
 
-    /// The connection broke: what was not confirmed is to be sent again, first and in order. Gives
-    /// back what can't, because its first attempt is too long ago for the broker to know it again.
+    /// Moves unconfirmed publications back to the front, in their order, after the connection broke.
+    /// Removes and returns those that cannot be repeated: their first attempt is longer ago than
+    /// `known`, the time for which the broker recognizes a repetition.
     pub(super) fn rewind(&mut self, known: impl Fn(&Item) -> Option<Duration>) -> Vec<Arc<Item>> {
         let mut lost = Vec::new();
         while let Some(sent) = self.sent.pop_back() {
@@ -169,12 +173,12 @@ impl Queue {
         lost
     }
 
-    /// Bytes of all that is not confirmed.
+    /// Size of all unconfirmed publications in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Everything is confirmed.
+    /// Whether every publication is confirmed.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.sent.is_empty()
     }
@@ -233,10 +237,10 @@ mod tests {
         assert!(queue.settle(4).is_some_and(|(_, again)| !again));
         assert!(queue.rewind(|_| None).is_empty());
         assert_eq!(send(&mut queue), [2, 5, 6]);
-        // A broker that would not know the stored one again.
+        // The broker would not recognize the stored publication any more.
         let lost = queue.rewind(|item| item.history.as_ref().map(|_| Duration::ZERO));
         assert_eq!(lost.iter().map(|item| item.number).collect::<Vec<_>>(), [2]);
-        // What was sent before may have been carried out then, whatever becomes of it now.
+        // A publication that was sent before may have been carried out, even if it is discarded now.
         push(&mut queue, "x", false).expect("room");
         assert!(queue.discard());
         assert_eq!(send(&mut queue), [6, 7]);

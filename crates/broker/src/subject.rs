@@ -1,74 +1,77 @@
-//! Topics as NATS subjects.
+//! Topics as subjects of NATS.
 //!
-//! A subject is made of tokens without blanks, none of which is empty, and a few bytes mean
-//! something. What a topic has of those is percent-encoded, an empty token is a lone `%`.
+//! A subject consists of tokens without blanks. No token may be empty, and some characters are
+//! reserved. Reserved characters of a topic are percent-encoded, and an empty token becomes a lone
+//! `%`.
 
-/// The subjects of one application.
+/// The subjects of one application, which share a prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Subjects {
-    /// Without a dot at its end.
+    /// Without the dot that follows it.
     prefix: String,
 }
 
 impl Subjects {
-    /// `None`: no subject can begin with it. A colon at its end, which separates names in Redis,
-    /// is the dot that does so here.
+    /// The subjects below a prefix; `None` if no subject can begin with it. A colon at the end of the
+    /// prefix, the separator in names of Redis, is replaced by a dot.
     pub(crate) fn new(prefix: &str) -> Option<Self> {
         let prefix = prefix.strip_suffix([':', '.']).unwrap_or(prefix);
         let sound = prefix.split('.').all(|token| {
             let bad = |c: char| c.is_whitespace() || c.is_control() || "*>%".contains(c);
             !token.is_empty() && !token.contains(bad)
         });
-        // What belongs to the server and to those who wait for answers.
+        // Subjects reserved for the server and for replies.
         let free = !prefix.starts_with('$') && !prefix.starts_with("_INBOX");
         (sound && free).then(|| Self { prefix: prefix.to_owned() })
     }
 
-    /// Of a topic or pattern.
+    /// The subject of a topic, or of a pattern.
     pub(crate) fn of(&self, name: &str) -> String {
         format!("{}.{}", self.prefix, encode(name))
     }
 
-    /// Of messages for everybody: `%a` is not an encoded byte.
+    /// The subject of messages for every connection. No topic has it: `%a` is not an encoded
+    /// character.
     pub(crate) fn everybody(&self) -> String {
         format!("{}.%all", self.prefix)
     }
 
-    /// Of nodes among themselves.
+    /// The subject of control messages between nodes.
     pub(crate) fn nodes(&self) -> String {
         format!("{}.%nodes", self.prefix)
     }
 
-    /// Of a node to itself.
+    /// The subject of the sync messages that a node sends to itself.
     pub(crate) fn sync(&self, node: &str) -> String {
         format!("{}.%sync.{node}", self.prefix)
     }
 
-    /// Of nodes, not of a topic. What else begins so is a topic with a byte that is encoded.
+    /// Whether a subject is one of the three above. Every other subject with `%` at this place is
+    /// that of a topic with an encoded character.
     pub(crate) fn is_ours(&self, subject: &str) -> bool {
         let rest = subject.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.'));
         rest.is_some_and(|rest| rest == "%all" || rest == "%nodes" || rest.starts_with("%sync."))
     }
 
-    /// The topic of a subject, if it is one.
+    /// The topic of a subject; `None` if the subject is not that of a topic.
     pub(crate) fn topic(&self, subject: &str) -> Option<String> {
         decode(subject.strip_prefix(&self.prefix)?.strip_prefix('.')?)
     }
 
-    /// Where messages of topics with these limits are stored from; and what the stream there is
-    /// called, in which a dot is not allowed.
+    /// For histories with these limits: the prefix of the subjects under which messages are stored,
+    /// and the name of the stream, which must not contain a dot.
     pub(crate) fn history(&self, limits: &str) -> (String, String) {
         let stream = format!("{}-history-{limits}", self.prefix.replace(['.', '/', '\\'], "_"));
         (format!("{}-history.{limits}", self.prefix), stream)
     }
 
-    /// Every topic.
+    /// The wildcard subject that matches every topic.
     pub(crate) fn all(&self) -> String {
         format!("{}.>", self.prefix)
     }
 }
 
-/// Also used behind the prefix of a stream.
+/// Encodes a topic or pattern, without a prefix.
 pub(crate) fn encode(name: &str) -> String {
     let mut subject = String::with_capacity(name.len());
     for (n, token) in name.split('.').enumerate() {
@@ -92,7 +95,7 @@ pub(crate) fn encode(name: &str) -> String {
     subject
 }
 
-/// The opposite, for topics. What `encode` would not have written is no topic.
+/// Decodes a topic. `None` if `encode` never produces this subject.
 fn decode(subject: &str) -> Option<String> {
     let mut topic = String::with_capacity(subject.len());
     for (n, token) in subject.split('.').enumerate() {
@@ -115,19 +118,19 @@ fn decode(subject: &str) -> Option<String> {
 
 #[cfg(fuzzing)]
 pub(crate) mod harness {
-    //! For the fuzz target.
+    //! Entrance of the fuzz target.
 
     use super::Subjects;
     use sprocket_protocol::topic::{Kind, kind};
 
-    /// Lines, each of them a topic and a subject.
+    /// Takes each line as a topic and as a subject.
     pub(crate) fn run(data: &[u8]) {
         if let Ok(text) = std::str::from_utf8(data) {
             text.split('\n').for_each(subject);
         }
     }
 
-    /// A topic as a subject and back, and a subject as a topic and back.
+    /// Converts a topic to a subject and back, and a subject to a topic and back.
     fn subject(text: &str) {
         let subjects = Subjects::new("p").expect("it is sound");
         if let Some(topic) = subjects.topic(text) {

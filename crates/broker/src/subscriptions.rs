@@ -1,21 +1,20 @@
-//! Which names a node is subscribed to at its broker, and which of them a message is taken from.
+//! The subscriptions of a node at its broker, and the choice of one copy of each message.
 //!
-//! A broker sends a message once for each subscription that it matches, so a node that has
-//! subscribed to `a`, `*` and `>` gets three copies of one that was published to `a`. Deliver one:
-//! **the oldest matching subscription represents**. Its copy is taken, the others are left.
+//! A broker sends a message once for each matching subscription: a node that is subscribed to `a`,
+//! `*` and `>` receives three copies of a message to `a`. It must deliver one of them: **the oldest
+//! matching subscription represents the topic**. Its copy is delivered, and the others are dropped.
 //!
-//! For this to be exact the representative of a topic must never change while copies may be under
-//! way. A newer subscription changes nothing. Giving one up would, if a younger one matches some of
-//! the same topics: so it is kept, unwanted, until those are gone. A subscription is then given up
-//! only if none of its topics is represented by another one afterwards that stood beside it before
-//! (those that are older represented all along).
+//! For this to be exact, the representative of a topic must not change while copies may be under
+//! way. A new subscription does not change it. Ending a subscription would, if a younger one matches
+//! some of the same topics: so it is kept, although it is unwanted, until those are gone. When a
+//! subscription does end, none of its topics passes to another subscription that existed beside it;
+//! topics that match an older one were represented by that one all along.
 //!
-//! A copy of a subscription that was given up must not pass for one of a later subscription to the
-//! same name: whoever reads the connection leaves those out, which come before the broker confirms
-//! that it has given it up.
+//! Copies of a subscription that has ended must not be taken for those of a later subscription to
+//! the same name. The drivers drop the copies that arrive before the broker has confirmed the end.
 //!
-//! What is kept that way was wanted when the youngest pattern that overlaps it was subscribed:
-//! names that come and go later are younger than the pattern and go at once.
+//! A kept subscription was wanted when the youngest pattern that overlaps it was subscribed. Names
+//! that come and go later are younger than the pattern and end at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -23,42 +22,42 @@ use std::sync::Arc;
 
 use sprocket_protocol::topic::{Kind, Patterns, kind};
 
-/// What to tell the broker.
+/// A change that the broker must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Send what is published to this topic, or to those that match this pattern.
+    /// Subscribe to this topic or pattern.
     Subscribe(Arc<str>),
-    /// Send it no longer.
+    /// Unsubscribe from it.
     Unsubscribe(Arc<str>),
 }
 
-/// The table of one node.
+/// The subscriptions of one node.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     active: HashMap<Arc<str>, Subscription>,
     patterns: Patterns,
-    /// The topics among them in order, so that those with the same beginning lie together.
+    /// The subscribed topics in alphabetical order: those with a common beginning are adjacent.
     topics: BTreeSet<Arc<str>>,
     next_age: u64,
-    /// Topics compared with a pattern so far.
+    /// Number of comparisons of a topic with a pattern.
     #[cfg(test)]
     compared: usize,
 }
 
-/// A subscription that the broker knows of, or is told of.
+/// A subscription that exists at the broker, or will.
 #[derive(Debug, Clone, Copy)]
 struct Subscription {
-    /// In the order of subscribing: smaller is older.
+    /// Sequence number: the older of two subscriptions has the lower one.
     age: u64,
     kind: Kind,
-    /// Not: it is kept because of younger ones.
+    /// The node wants its messages. Otherwise it is kept because of younger subscriptions.
     wanted: bool,
-    /// How many younger ones match some of the same topics.
+    /// Number of younger subscriptions that match some of the same topics.
     younger: usize,
 }
 
 impl Subscriptions {
-    /// Somebody here wants these messages. A name that is no topic and no pattern is ignored.
+    /// Declares that the node wants the messages of a name. An invalid name is ignored.
     pub(super) fn want(&mut self, name: &str) -> Option<Change> {
         if let Some(known) = self.active.get_mut(name) {
             known.wanted = true;
@@ -77,7 +76,8 @@ impl Subscriptions {
         Some(Change::Subscribe(name))
     }
 
-    /// Nobody here wants these messages any more. Others that were kept because of it may go too.
+    /// Declares that the node does not want the messages of a name any more. Subscriptions that were
+    /// kept because of it may end, too.
     pub(super) fn unwant(&mut self, name: &str) -> Vec<Change> {
         let mut gone = Vec::new();
         let Some((name, known)) = self.active.get_key_value(name).map(|(n, k)| (n.clone(), *k)) else {
@@ -99,7 +99,8 @@ impl Subscriptions {
         gone
     }
 
-    /// Whether the copy that came in by the subscription `name` is the one to deliver.
+    /// Whether the copy of a message to `topic` that arrived by the subscription `name` must be
+    /// delivered.
     pub(super) fn represents(&self, name: &str, topic: &str) -> bool {
         let Some(mine) = self.active.get(name) else { return false };
         let (mut matches, mut oldest, mut wanted) = (false, true, false);
@@ -119,8 +120,8 @@ impl Subscriptions {
         matches && oldest && wanted
     }
 
-    /// The broker has forgotten everything: what to subscribe to, the oldest first. What was kept
-    /// because of copies that may be under way is not wanted any more.
+    /// Starts anew on a new connection. Returns the names to subscribe to, the oldest first. Kept
+    /// subscriptions are dropped: no copies are under way.
     pub(super) fn restart(&mut self) -> Vec<Arc<str>> {
         let mut wanted: Vec<_> = self.active.drain().filter(|(_, known)| known.wanted).collect();
         wanted.sort_unstable_by_key(|(_, known)| known.age);
@@ -133,13 +134,13 @@ impl Subscriptions {
         wanted.into_iter().map(|(name, _)| name).collect()
     }
 
-    /// How many the broker knows of.
+    /// Number of subscriptions at the broker.
     pub(super) fn len(&self) -> usize {
         self.active.len()
     }
 
-    /// One younger than `age` has come (1) or gone (-1): adapts the count of older ones that
-    /// overlap it. Gives back those that are not wanted and have none left.
+    /// Adds `by` to the count of younger ones in all subscriptions that overlap `name` and are older
+    /// than `age`. Returns those that are unwanted and have no younger ones left.
     fn count_on_older(&mut self, name: &str, kind: Kind, age: u64, by: isize) -> Vec<Arc<str>> {
         let mut found = Vec::new();
         match kind {
@@ -160,8 +161,8 @@ impl Subscriptions {
         found
     }
 
-    /// The topics that match a pattern. It is compared with those that begin as it does, up to its
-    /// first wildcard.
+    /// Appends the subscribed topics that match a pattern. Only those are compared that share its
+    /// beginning up to the first wildcard.
     fn topics_of(&mut self, pattern: &str, found: &mut Vec<Arc<str>>) {
         let tokens = pattern.split_inclusive('.');
         let literal = tokens.take_while(|token| !matches!(token.trim_end_matches('.'), "*" | ">"));
@@ -179,13 +180,13 @@ impl Subscriptions {
     }
 }
 
-/// Whether a topic can match both.
+/// Whether some topic matches both names.
 fn overlap(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
     loop {
         match (one.next(), other.next()) {
             (None, None) => return true,
-            // It stands for one token or more, and the other one has one here.
+            // `>` stands for one token or more, and the other name has one here.
             (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
             (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
             _ => return false,
@@ -331,7 +332,7 @@ mod tests {
         known: Vec<(Arc<str>, usize)>,
         /// Subscription, topic, number of the message.
         copies: VecDeque<((Arc<str>, usize), String, usize)>,
-        /// Which subscription to a name is the one in force, for the node.
+        /// The node's current subscription to each name.
         current: HashMap<Arc<str>, usize>,
         subscribed: usize,
         delivered: HashMap<usize, usize>,

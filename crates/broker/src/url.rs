@@ -1,4 +1,4 @@
-//! Where a broker is, as the host's user writes it.
+//! The address of a broker, as users write it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use super::error::BrokerUrlError;
 
-/// What the schemes are, for messages.
+/// The allowed forms, for error messages.
 const FORMS: &str =
     "\"redis://HOST\", \"rediss://HOST\", \"redis+unix:///PATH\", \"nats://HOST\" or \"tls://HOST\"";
 
-/// Which protocol is spoken.
+/// The protocol of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokerKind {
-    /// Redis 6 or later, or what speaks like it (Valkey, KeyDB).
+    /// Redis 6 or later, or a server with the same protocol (Valkey, KeyDB).
     Redis,
     /// NATS 2.2 or later.
     Nats,
 }
 
-/// One server of a broker.
+/// The address of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
 }
 
-/// Name and password, or one of them. Never shown.
+/// User and password, or one of them. `Debug` does not show them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
@@ -41,33 +41,34 @@ impl fmt::Debug for Credentials {
 
 /// A checked address: `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE][?SETTINGS]`.
 ///
-/// `nats://` and `tls://` take several hosts, separated by commas, and a token in place of user
-/// and password. Settings are `timeout` (seconds), and for TLS `ca`, `cert` and `key` (files).
+/// `nats://` and `tls://` accept several hosts, separated by commas, and a token instead of user and
+/// password. Settings are `timeout` (seconds), and for TLS `ca`, `cert` and `key` (files).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerUrl {
     pub(crate) kind: BrokerKind,
     pub(crate) places: Vec<Place>,
     pub(crate) credentials: Credentials,
     pub(crate) database: u32,
-    /// The scheme asks for TLS.
+    /// Whether the scheme demands TLS.
     pub(crate) tls: bool,
-    /// PEM file of the CAs to trust in place of the system's.
+    /// PEM file of the CA certificates that are trusted instead of the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// PEM files of our certificate and its key.
+    /// PEM files of the client certificate and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
-    /// How long a broker may be silent before it is given up, and how long connecting may take.
+    /// The setting `timeout`.
     pub(crate) timeout: Option<Duration>,
     shown: String,
 }
 
 impl BrokerUrl {
-    /// How long a broker may be silent if the address says nothing.
+    /// Default of the setting `timeout`: how long a broker may be silent, and how long connecting may
+    /// take.
     pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Checks an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// Some part of it is missing or not allowed; the error says which and what is.
+    /// Some part is missing or not allowed; the error names it and what is allowed.
     pub fn parse(text: &str) -> Result<Self, BrokerUrlError> {
         let shown = redacted(text);
         let bad = |part: &str, allowed: &str| BrokerUrlError {
@@ -173,7 +174,7 @@ impl BrokerUrl {
         Ok(())
     }
 
-    /// Which protocol is spoken there.
+    /// The protocol of the broker.
     pub fn kind(&self) -> BrokerKind {
         self.kind
     }
@@ -184,17 +185,17 @@ impl BrokerUrl {
 }
 
 impl fmt::Display for BrokerUrl {
-    /// Without the password.
+    /// Writes the address without its password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-/// Everything before the last `@` of the authority may be secret, for a token stands alone.
+/// Hides everything before the last `@` of the authority: a token stands alone and is secret, too.
 fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.chars().take(200).collect() };
     let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
-    // A password that was not encoded may hold a slash: better to hide too much.
+    // The last `@` of all, because an unencoded password may contain a slash.
     let shown = match rest.rsplit_once('@') {
         Some((_, place)) => format!("{scheme}://…@{place}{query}"),
         None => text.to_owned(),
@@ -210,7 +211,7 @@ fn credentials(userinfo: Option<&str>, kind: BrokerKind) -> Option<Credentials> 
     };
     Some(match userinfo.split_once(':') {
         Some((user, password)) => Credentials { user: part(user)?, password: part(password)? },
-        // NATS: a token.
+        // NATS: a single word is a token.
         None if kind == BrokerKind::Nats => Credentials { user: None, password: part(userinfo)? },
         None => Credentials { user: part(userinfo)?, password: None },
     })
@@ -242,7 +243,8 @@ fn place(text: &str, default: u16) -> Option<Place> {
     (!host.is_empty() && named).then(|| Place::Tcp { host: host.to_owned(), port })
 }
 
-/// RFC 3986 section 2.1.
+/// Decodes percent-encoding (RFC 3986 section 2.1). `None` if it is malformed, contains a NUL, or
+/// does not result in UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,8 +1,8 @@
-//! Topics with history in JetStream: a stream for all topics with the same limits.
+//! Streams of JetStream for topics with history: one for all topics with the same limits.
 //!
-//! A stream stores what is published to its own subjects and publishes it again, with its sequence
-//! number, to the subject of the topic. So whoever is subscribed to the topic gets it with its
-//! position, from Sprocket or not.
+//! A stream stores messages under subjects of its own and republishes them, with their sequence
+//! numbers, to the subjects of the topics. So every subscriber of a topic receives its messages with
+//! their positions, whether a node has published them or somebody else.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -10,18 +10,18 @@ use std::time::Duration;
 use crate::config::History;
 use crate::subject::{Subjects, encode};
 
-/// The server refuses to create what exists with other settings.
+/// Error code of the server: the stream exists with other settings.
 const EXISTS: u64 = 10_058;
-/// For how long JetStream knows a message again, at most.
+/// Longest time for which JetStream recognizes a repeated message.
 const WINDOW: Duration = Duration::from_secs(120);
 
-/// A stream, by the limits that it keeps.
+/// A stream for histories with certain limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HistoryStream {
     pub(super) name: String,
-    /// What its subjects begin with.
+    /// Prefix of the subjects under which messages are stored.
     source: String,
-    /// Every topic, where it publishes again.
+    /// Wildcard subject of all topics, to which messages are republished.
     target: String,
     messages: usize,
     age: Duration,
@@ -30,13 +30,13 @@ pub(super) struct HistoryStream {
 impl HistoryStream {
     pub(super) fn new(subjects: &Subjects, limits: &History) -> Self {
         let messages = limits.messages.max(1);
-        // JetStream's least is 100 ms; 0 is for ever.
+        // JetStream accepts 100 ms and more, and 0 for no limit.
         let age = limits.seconds.map_or(Duration::ZERO, |age| age.max(Duration::from_millis(100)));
         let (source, name) = subjects.history(&format!("{messages}-{}", age.as_millis()));
         Self { name, source, target: subjects.all(), messages, age }
     }
 
-    /// Where messages of a topic are stored.
+    /// The subject under which messages of a topic are stored.
     pub(super) fn subject(&self, topic: &str) -> String {
         format!("{}.{}", self.source, encode(topic))
     }
@@ -67,7 +67,7 @@ impl HistoryStream {
         format!("$JS.API.STREAM.INFO.{}", self.name)
     }
 
-    /// What the answer to either means.
+    /// Interprets the answer to a request of `create` or `info`.
     pub(super) fn described(&self, answer: &[u8]) -> Described {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
             return Described::Failed("JetStream gave an answer that is no JSON".to_owned());
@@ -99,7 +99,7 @@ impl HistoryStream {
         self.messages
     }
 
-    /// A consumer of what a topic has from `start` on.
+    /// The request for a consumer of a topic's messages from the sequence number `start` on.
     pub(super) fn consume(&self, topic: &str, start: u64) -> (String, String) {
         let request = json!({
             "stream_name": self.name,
@@ -116,7 +116,7 @@ impl HistoryStream {
         (format!("$JS.API.CONSUMER.CREATE.{}", self.name), request.to_string())
     }
 
-    /// What it has, at once.
+    /// The request for the next messages of a consumer, without waiting for new ones.
     pub(super) fn fetch(&self, consumer: &str, count: u64) -> (String, String) {
         let request = json!({ "batch": count, "no_wait": true });
         (format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.name), request.to_string())
@@ -131,33 +131,33 @@ impl HistoryStream {
     }
 }
 
-/// What is known of a stream.
+/// The meaning of an answer about a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Described {
-    /// Sequence numbers of the first and last message that it has; its epoch.
+    /// Sequence numbers of the first and the last message in the stream, and its epoch.
     Known {
         epoch: u64,
         first: u64,
         last: u64,
     },
-    /// With other settings than ours: ask which.
+    /// The stream exists with other settings; its settings have to be requested.
     Exists,
     Failed(String),
 }
 
-/// How long JetStream knows a message with these limits again.
+/// How long JetStream recognizes a repeated message in a stream whose messages expire after `age`.
 pub(super) fn window(age: Duration) -> Duration {
     if age.is_zero() { WINDOW } else { age.min(WINDOW) }
 }
 
-/// Why the server refuses, if it does.
+/// The reason of a refusal, if the answer is one.
 pub(super) fn error(answer: &Value) -> Option<String> {
     let error = answer.get("error")?;
     Some(error["description"].as_str().unwrap_or("for no reason that it gives").to_owned())
 }
 
-/// When the stream was created (RFC 3339), to the millisecond, as one number: another stream of the
-/// same name has another one.
+/// The epoch of a stream: the time of its creation (RFC 3339) to the millisecond, as one number. A
+/// stream that is deleted and created anew has another epoch.
 fn epoch(created: &str) -> u64 {
     let until = created.find(['Z', '+']).unwrap_or(created.len());
     let digits = created[..until].bytes().filter(u8::is_ascii_digit).chain(std::iter::repeat(b'0'));

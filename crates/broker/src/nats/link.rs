@@ -1,4 +1,4 @@
-//! A connection of the crate `async-nats`.
+//! A connection by the crate `async-nats`.
 
 use async_nats::connection::State;
 use async_nats::{
@@ -12,23 +12,23 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::url::{BrokerUrl, Credentials, Place};
 
-/// Messages that a subscription may be behind: more than one turn of the library can read, which is
-/// 128 times 64 KiB.
+/// Maximum number of messages that wait in a subscription: more than the library can read in one
+/// turn, which is 128 times 64 KiB.
 const BEHIND: usize = 1 << 20;
-/// One read of the library, if no larger message is under way: it makes messages of all that one turn
-/// reads before anybody takes them.
+/// Size of one read of the library in bytes, unless a larger message is under way. In one turn the
+/// library parses everything that it reads, before anybody takes the messages.
 const READ: u16 = 16 << 10;
-/// Turns of the library for its greeting, each of which reads what the socket holds at that moment:
-/// looking up the name, connecting, TLS, and two lines of the server. A server whose first line does
-/// not end would have all memory otherwise. Without TLS half a dozen are usual; in each at most as much
-/// is read as the kernel holds for a socket, which is 2 MiB mostly, and 6 MiB at the worst.
+/// Maximum number of turns that the library may take for the handshake: DNS lookup, connecting, TLS,
+/// and two lines of the server. Half a dozen are usual without TLS. In each turn the library reads
+/// what the socket holds, usually up to 2 MiB and at most 6 MiB. The maximum keeps a server whose
+/// first line does not end from exhausting the memory.
 const GREETING: u32 = 14;
-/// The same with TLS.
+/// The same for a connection with TLS.
 const GREETING_TLS: u32 = 24;
-/// As good as never.
+/// Effectively never.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Where a server is, for the library. NATS has no Unix sockets.
+/// The address of a server, for the library; `None` for a Unix socket, which NATS does not have.
 pub(crate) fn address(place: &Place) -> Option<String> {
     match place {
         Place::Tcp { host, port } if host.contains(':') => Some(format!("nats://[{host}]:{port}")),
@@ -37,19 +37,19 @@ pub(crate) fn address(place: &Place) -> Option<String> {
     }
 }
 
-/// What the library has to say goes to `events`. It connects again `again` after the connection has
-/// ended; or [never](NEVER), where what had been sent on the first would be forgotten, or sent once
-/// more. Then its tasks wait until their runtime ends.
+/// Options for the library. Its events go to `events`. After the connection has ended, it reconnects
+/// when `again` has passed. With [`NEVER`] its tasks wait until their runtime ends: a new connection
+/// would lose or repeat what was sent on the first one.
 pub(crate) fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Duration) -> ConnectOptions {
     let first = AtomicBool::new(true);
     let mut options = ConnectOptions::new()
         .name("sprocket")
         .ignore_discovered_servers()
         .require_tls(url.tls)
-        // Whoever needs a sign of life asks for it.
+        // The session sends pings itself.
         .ping_interval(NEVER)
-        // This is also asked before the first connection, and then, unlike the default, waits for
-        // no timer.
+        // The library calls this before the first connection, too. The default would wait for a
+        // timer.
         .reconnect_to_server_callback(move |servers, _| {
             let delay = if first.swap(false, Ordering::Relaxed) { Duration::ZERO } else { again };
             let server = servers.into_iter().next();
@@ -58,11 +58,12 @@ pub(crate) fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Du
             )
         })
         .event_callback(move |event| {
-            // Nobody listens any more: then nobody waits.
+            // An error means that the receiver was dropped.
             let _ = events.send(event);
             std::future::ready(())
         });
-    // The files are read at each connection, so that a renewed certificate needs no restart.
+    // The library reads the files for each connection, so that a renewed certificate needs no
+    // restart.
     if let Some(ca) = &url.ca {
         options = options.add_root_certificates(ca.clone());
     }
@@ -78,7 +79,7 @@ pub(crate) fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Du
     }
 }
 
-/// That a server is young enough, or what is missing.
+/// Checks that the server is recent enough.
 pub(crate) fn check(client: &Client) -> Result<(), String> {
     let info = client.server_info();
     if info.headers {
@@ -88,37 +89,37 @@ pub(crate) fn check(client: &Client) -> Result<(), String> {
     Err(format!("NATS 2.2 or later is needed, this is {version}, or its headers are turned off"))
 }
 
-/// Nobody answers what is asked of JetStream.
+/// The reason if JetStream does not answer.
 pub(super) const NO_JETSTREAM: &str = "JetStream is not enabled on this NATS server, or its stream is gone";
-/// Nothing comes any more.
+/// The reason if the connection has ended without an error.
 pub(super) const ENDED: &str = "the broker closed the connection, or what it said is not the protocol";
 
-/// Greeted.
+/// A connection after its handshake.
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) events: UnboundedReceiver<Event>,
-    /// Bytes of a payload that the server takes.
+    /// Size in bytes of the largest payload that is accepted by the server.
     pub(super) longest: usize,
 }
 
 impl Link {
-    /// Whether the connection has ended, also if there was no room for the event.
+    /// Whether the connection has ended, even if its event did not fit the channel.
     pub(super) fn has_ended(&self) -> bool {
         self.client.connection_state() != State::Connected
     }
 
-    /// Connects and introduces itself; see [`options`] for `again`.
+    /// Connects and performs the handshake; see [`options`] for `again`.
     pub(super) async fn open(url: &BrokerUrl, place: &Place, again: Duration) -> Result<Self, String> {
         let address = address(place).ok_or("NATS has no Unix sockets")?;
         let (told, events) = mpsc::unbounded_channel();
         let options = options(url, told, again)
             .connection_timeout(url.patience())
-            // Whoever asks has a time limit of his own.
+            // Each request has a timeout of its own.
             .request_timeout(None)
             .subscription_capacity(BEHIND)
             .read_buffer_capacity(READ);
         let turns = if url.tls { GREETING_TLS } else { GREETING };
-        // As a task, so that a server whose nonsense makes the library panic ends nothing else.
+        // In a task of its own, so that a panic of the library does not end the thread.
         let connected = tokio::spawn(in_few_turns(options.connect(address.clone()), turns)).await;
         let foreign = "the server does not speak the protocol of NATS";
         let connected = connected.map_err(|_| foreign.to_owned())?.ok_or(foreign)?;
@@ -128,7 +129,7 @@ impl Link {
     }
 }
 
-/// The outcome of a future, unless it is polled too often before.
+/// Polls a future to its end; `None` if that takes more polls than `left`.
 async fn in_few_turns<F: Future>(future: F, mut left: u32) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -142,7 +143,7 @@ async fn in_few_turns<F: Future>(future: F, mut left: u32) -> Option<F::Output> 
     .await
 }
 
-/// Why there is no connection.
+/// Describes why the connection could not be established.
 fn refused(error: &ConnectError, url: &BrokerUrl, place: &str) -> String {
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     match error.kind() {
@@ -161,12 +162,13 @@ fn refused(error: &ConnectError, url: &BrokerUrl, place: &str) -> String {
     }
 }
 
-/// What an event says of the connection: it is over; or the server refuses something, in its words.
+/// Interprets an event: an error means that the connection has ended; `Some` is an error of the
+/// server that refuses a single command.
 pub(super) fn refusal(event: Event) -> Result<Option<String>, String> {
     match event {
         Event::Disconnected | Event::Closed => Err(ENDED.to_owned()),
         Event::LameDuckMode => Err("the server is about to shut down".to_owned()),
-        // It should be impossible, and means that messages were dropped.
+        // Messages were dropped. The capacity of subscriptions is meant to make that impossible.
         Event::SlowConsumer(_) => Err("more came than could be taken".to_owned()),
         Event::ServerError(ServerError::Other(error)) => {
             if error.to_ascii_lowercase().starts_with("permissions violation") {

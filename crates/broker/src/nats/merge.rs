@@ -1,23 +1,23 @@
-//! The order of what came by several subscriptions.
+//! Merges the messages of several subscriptions into one order.
 //!
-//! The library keeps it within each of them only. But nodes number what they publish, and whoever
-//! has seen a number takes a smaller one for a duplicate. So what was heard in one turn of the
-//! library, which is all that was sent up to some time, is put in an order that has each
-//! subscription's own, and that of each node's numbers. There is one: that in which it came.
+//! The library preserves the order within each subscription only. But nodes number their
+//! publications, and whoever has received a number considers lower ones duplicates. So the messages
+//! of one turn of the library are merged into an order that preserves that of each subscription and
+//! that of each node's numbers. Such an order exists: the one in which the messages arrived.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::driver::Incoming;
 
-/// What was heard, by subscription.
+/// The messages of one turn, by subscription.
 #[derive(Default)]
 pub(super) struct SubscriptionMerger {
-    /// In the order in which they were first heard.
+    /// In the order of their first messages.
     ears: Vec<VecDeque<Incoming>>,
     places: HashMap<u64, usize>,
 }
 
-/// Node and number of a publication that has them.
+/// Node and number of a numbered publication.
 type Key = (u64, u64);
 
 fn key(heard: &Incoming) -> Option<Key> {
@@ -30,7 +30,7 @@ fn key(heard: &Incoming) -> Option<Key> {
 }
 
 impl SubscriptionMerger {
-    /// By the subscription of this number.
+    /// Adds a message of the subscription with this number.
     pub(super) fn push(&mut self, ear: u64, heard: Incoming) {
         let next = self.ears.len();
         let place = *self.places.entry(ear).or_insert(next);
@@ -40,12 +40,12 @@ impl SubscriptionMerger {
         self.ears[place].push_back(heard);
     }
 
-    /// Appends all of it to `out`.
+    /// Appends all messages to `out`.
     pub(super) fn merge(mut self, out: &mut VecDeque<Incoming>) {
         if self.ears.len() < 2 {
             return out.extend(self.ears.into_iter().flatten());
         }
-        // Of each node: which numbers are still to come, and from where.
+        // For each node: the numbers that are still to come, and the subscriptions that hold them.
         let mut numbers: HashMap<u64, BTreeMap<u64, Vec<usize>>> = HashMap::new();
         for (place, ear) in self.ears.iter().enumerate() {
             for (node, number) in ear.iter().filter_map(key) {
@@ -53,7 +53,7 @@ impl SubscriptionMerger {
             }
         }
         for place in 0..self.ears.len() {
-            // Those that are waited for, each for one behind it.
+            // A chain of subscriptions: each waits for a message of the one behind it.
             let (mut way, mut on_it) = (vec![place], HashSet::from([place]));
             while let Some(&place) = way.last() {
                 let Some(head) = self.ears[place].front() else {
@@ -67,14 +67,15 @@ impl SubscriptionMerger {
                     (*first < number).then(|| places.first().copied())?
                 });
                 match first {
-                    // None waits for itself, unless a node has said something again.
+                    // A subscription in the chain can only be found again if a node has repeated a
+                    // message.
                     Some(first) if on_it.insert(first) => way.push(first),
                     _ => {
                         if let Some((node, number)) = key {
                             forget(numbers.get_mut(&node), number, place);
                         }
                         out.extend(self.ears[place].pop_front());
-                        // Whoever waited may go on.
+                        // The subscription before it may continue.
                         if way.len() > 1 {
                             way.pop();
                             on_it.remove(&place);
@@ -86,7 +87,7 @@ impl SubscriptionMerger {
     }
 }
 
-/// One of a number is no longer to come from there.
+/// Removes a number of a subscription, whose message was taken.
 fn forget(numbers: Option<&mut BTreeMap<u64, Vec<usize>>>, number: u64, place: usize) {
     let Some(numbers) = numbers else { return };
     if let Some(places) = numbers.get_mut(&number) {
@@ -109,7 +110,7 @@ mod tests {
         Incoming::Message { via: ear.to_string().into(), topic: None, body }
     }
 
-    /// Ear, node and number of each, in the order in which they come out.
+    /// Merges messages, each given as subscription, node and number.
     fn merged(said: &[(u64, u64, u64)]) -> Vec<(u64, u64, u64)> {
         let (mut ears, mut out) = (SubscriptionMerger::default(), VecDeque::new());
         for (ear, node, number) in said {
@@ -123,7 +124,7 @@ mod tests {
         out.into_iter().map(told).collect()
     }
 
-    /// What came, as the library gives it: one subscription after the other.
+    /// Sorts messages as the library delivers them: one subscription after the other.
     fn by_ear(mut said: Vec<(u64, u64, u64)>, turn: u64) -> Vec<(u64, u64, u64)> {
         said.sort_by_key(|(ear, ..)| (ear + turn) % 5);
         said
@@ -138,7 +139,7 @@ mod tests {
                 .map(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let (ear, node) = ((random >> 33) % 5, (random >> 40) % 4);
-                    // The first is nobody that numbers.
+                    // Node 0 stands for senders that do not number.
                     last[node as usize] += u64::from(node > 0);
                     (ear, node, last[node as usize])
                 })
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_said_again_comes_out_all_the_same() {
-        // By two subscriptions, and again in the same order after the connection of a node broke.
+        // Received by two subscriptions, and repeated in the same order after a reconnect of the
+        // node.
         let said = [(1, 1, 2), (1, 1, 4), (1, 1, 2), (2, 1, 3), (2, 1, 1), (2, 1, 3), (2, 2, 9), (1, 2, 8)];
         let mut out = merged(&said);
         assert_eq!(out.iter().filter(|(ear, ..)| *ear == 1).count(), 4);

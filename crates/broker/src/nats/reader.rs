@@ -1,4 +1,4 @@
-//! Histories: what a topic has in the stream for its limits.
+//! Reads histories from the streams of JetStream.
 
 use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
@@ -19,22 +19,22 @@ use crate::replay::{Replay, ReplayEntry, parse_position};
 use crate::subject::Subjects;
 use crate::url::{BrokerUrl, Place};
 
-/// Messages that are fetched from a stream in one go.
+/// Maximum number of messages per request.
 const FETCH: u64 = 4096;
-/// Bytes of payloads of one answer, if the history of the topic may not have more. JetStream bounds
-/// topics in messages alone.
+/// Bytes of all payloads that are accepted in one replay, or the topic's own limit if that is larger.
+/// JetStream limits a topic in messages only.
 const ANSWER: usize = 64 << 20;
-/// After this the library connects again, to find that nobody needs it any more: its tasks are not
-/// alone in their runtime.
+/// Pause before the library reconnects after the end of a connection. It then notices that nobody
+/// uses it any more, and its tasks end, whose runtime does not.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// A connection for replays.
 pub(crate) struct Reader {
     link: Link,
     subjects: Subjects,
-    /// Bytes that had come with the last message of use.
+    /// Number of bytes received when the last message of an answer arrived.
     progress: Arc<AtomicU64>,
-    /// Bytes of a payload that is taken.
+    /// Size in bytes of the largest payload that is accepted.
     largest: usize,
 }
 
@@ -45,7 +45,7 @@ impl Reader {
         Ok(Self { link, subjects, progress: Arc::default(), largest: 0 })
     }
 
-    /// Waits for something, unless the server refuses it or ends the connection.
+    /// Waits for a future, unless the server refuses a command or the connection ends.
     async fn unless_refused<T>(
         &mut self,
         what: impl Future<Output = Result<T, String>>,
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    /// The answer to a question.
+    /// Sends a request and waits for its answer.
     async fn ask(&mut self, subject: String, question: String) -> Result<Bytes, String> {
         let client = self.link.client.clone();
         self.unless_refused(async move {
@@ -93,9 +93,12 @@ impl Reader {
         .await
     }
 
-    /// How it is known that nothing is missing: messages go from a stream either from its front, so
-    /// none behind `after` did if the stream begins before; or because their topic has too many, so
-    /// none did if the topic has fewer than it may, or still has the one at `after`.
+    /// See [`BrokerClient::replay`](crate::BrokerClient::replay).
+    ///
+    /// A message leaves a stream in one of two ways. It expires at the front of the stream: none
+    /// behind `after` has, if the stream begins before `after`. Or its topic exceeds its number of
+    /// messages: none behind `after` was removed, if the topic has fewer messages than its limit, or
+    /// still has the one at `after`. So the replay is complete if neither has happened.
     pub(crate) async fn replay(
         &mut self,
         topic: &str,
@@ -116,7 +119,7 @@ impl Reader {
         let Some(entries) = self.entries(&stream, topic, (epoch, after, last), limits).await? else {
             return done(false);
         };
-        // Some may have gone from its front meanwhile.
+        // Messages may have expired at the front meanwhile.
         let (_, first, _) = self.described(&stream).await?;
         if first > after + 1 {
             return done(false);
@@ -127,8 +130,8 @@ impl Reader {
         Ok(Replay { complete: true, entries, position: now, failed: None })
     }
 
-    /// Epoch, first and last message. Creates it if it isn't there, so that a position of it means
-    /// something.
+    /// Epoch, first and last sequence number of a stream. Creates the stream if it does not exist, so
+    /// that its position is valid from then on.
     async fn described(&mut self, stream: &HistoryStream) -> Result<(u64, u64, u64), String> {
         let known = |described| match described {
             Described::Known { epoch, first, last } => Ok((epoch, first, last)),
@@ -148,8 +151,8 @@ impl Reader {
         known(stream.described(&answer))
     }
 
-    /// By a consumer that is made for it. `None`: some went while they were fetched, or they are too
-    /// much.
+    /// Reads the messages of a topic by a consumer made for this. `None` if some were removed
+    /// meanwhile, or if they exceed the limit of bytes.
     async fn entries(
         &mut self,
         stream: &HistoryStream,
@@ -187,7 +190,8 @@ impl Reader {
         Ok(whole.then_some(entries))
     }
 
-    /// The next messages of a consumer with their numbers: fewer if some are not there any more.
+    /// The next messages of a consumer with their sequence numbers; fewer than `count` if some were
+    /// removed meanwhile.
     async fn fetch(
         &mut self,
         stream: &HistoryStream,
@@ -217,7 +221,7 @@ impl Reader {
         .await
     }
 
-    /// Whether the message of this number is there, and of this topic.
+    /// Whether the message of this sequence number still exists and belongs to the topic.
     async fn has(&mut self, stream: &HistoryStream, topic: &str, sequence: u64) -> Result<bool, String> {
         let request = serde_json::json!({ "seq": sequence }).to_string();
         let answer = self.ask(stream.message(), request).await?;
@@ -226,8 +230,9 @@ impl Reader {
     }
 }
 
-/// The message's number in the stream, from where it would be acknowledged:
-/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER.…`, or with domain and account before the stream.
+/// Sequence number of a message in its stream, taken from the subject of its acknowledgement:
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER.…`, with domain and account in front of the stream on
+/// newer servers.
 fn delivered(reply: &str) -> Option<u64> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let at = match tokens.len() {

@@ -9,7 +9,7 @@ use super::error::PublishError;
 use super::{nats, redis};
 use crate::{BrokerKind, BrokerUrl};
 
-/// Publishes to one broker. The connection is made when needed, and kept.
+/// A publisher for one broker. It connects when needed and keeps the connection.
 pub struct BrokerPublisher {
     url: BrokerUrl,
     prefix: String,
@@ -23,19 +23,19 @@ impl fmt::Debug for BrokerPublisher {
 }
 
 impl BrokerPublisher {
-    /// For the topics of servers with this prefix. Connects to nothing yet.
+    /// A publisher for servers with this prefix. It does not connect yet.
     pub fn new(url: BrokerUrl, prefix: String) -> Self {
         Self { url, prefix, link: Kept::none() }
     }
 
-    /// Publishes and waits for the broker's word that it has passed the message on to the servers
-    /// that are connected to it. `payload` must be valid UTF-8 unless `binary`.
+    /// Publishes, and waits until the broker confirms that it has passed the message on to the
+    /// servers that are connected to it. `payload` must be valid UTF-8 unless `binary`.
     ///
-    /// A kept connection that turns out to be dead is replaced once; a message that may have been
-    /// published is never sent again.
+    /// If a kept connection turns out to be dead, the message is sent on a new one, once. A message
+    /// that may have been published is never sent again.
     ///
     /// # Errors
-    /// See [`PublishError`]: each tells whether the message may have been published.
+    /// Each variant of [`PublishError`] says whether the message may have been published.
     pub fn publish(
         &mut self,
         topic: &str,
@@ -63,7 +63,8 @@ impl BrokerPublisher {
     }
 }
 
-/// To the first server that can be had. One that refuses is not passed over.
+/// Connects to the first server that is reachable. A server that refuses the connection ends the
+/// search.
 fn connect(url: &BrokerUrl, prefix: &str, call: &Call<'_>) -> Result<Link, PublishError> {
     let mut last = None;
     for place in &url.places {
@@ -81,7 +82,7 @@ fn connect(url: &BrokerUrl, prefix: &str, call: &Call<'_>) -> Result<Link, Publi
     Err(last.unwrap_or_else(|| call.closed()))
 }
 
-/// A connection that was greeted.
+/// A connection after its handshake.
 enum Link {
     Redis(Driven<redis::Connection>),
     Nats(Driven<nats::Connection>),

@@ -1,5 +1,4 @@
-//! What publishing has in common, whoever is asked: one connection that is kept, a deadline, and
-//! what went wrong.
+//! What all publishers have in common: a kept connection, a deadline, and the errors of a call.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -10,27 +9,27 @@ use super::error::PublishError;
 /// Longest timeout, about 31 years: adding a longer one to an `Instant` may overflow.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
-/// A connection that is kept between two messages, and by which process.
+/// A connection that is kept between calls, with the id of the process that made it.
 #[derive(Debug)]
 pub(super) struct Kept<L>(Option<(L, u32)>);
 
-/// The link if it can be used again, and why the message was refused if it was.
+/// The connection if it can be used again, and the reason if the server has refused the message.
 pub(super) type Exchanged<L> = Result<(Option<L>, Option<PublishError>), PublishError>;
 
 impl<L> Kept<L> {
-    /// None yet.
+    /// No connection yet.
     pub(super) fn none() -> Self {
         Self(None)
     }
 
-    /// Publishes on the kept connection, or on a new one: there is none yet, or it turns out to be
-    /// dead, and nobody can have acted on the message.
+    /// Publishes on the kept connection. Connects if there is none, or if it turns out to be dead and
+    /// the server cannot have acted on the message.
     pub(super) fn publish(
         &mut self,
         connect: impl FnOnce() -> Result<L, PublishError>,
         mut exchange: impl FnMut(L) -> Exchanged<L>,
     ) -> Result<(), PublishError> {
-        // A fork must not speak on the connection of its parent: their answers would be mixed up.
+        // A fork must not use the connection of its parent, whose answers it would receive.
         let kept = self.0.take().filter(|(_, process)| *process == std::process::id());
         let exchanged = match kept.map(|(link, _)| exchange(link)) {
             None | Some(Err(PublishError::Closed { .. })) => connect().and_then(exchange),
@@ -44,16 +43,16 @@ impl<L> Kept<L> {
 
 /// One call of `publish`.
 pub(super) struct Call<'a> {
-    /// Whom, for errors.
+    /// The address, for errors.
     to: &'a dyn Display,
-    /// What should listen there.
+    /// The kind of server that is expected there.
     expected: &'static str,
     pub(super) until: Instant,
     timeout: Duration,
 }
 
 impl<'a> Call<'a> {
-    /// Its time runs from now on.
+    /// Starts the timeout.
     pub(super) fn begin(to: &'a dyn Display, expected: &'static str, timeout: Duration) -> Self {
         Self { to, expected, until: Instant::now() + timeout.min(LONGEST), timeout }
     }
@@ -85,22 +84,22 @@ impl<'a> Call<'a> {
         PublishError::Partly { to: self.to(), reason }
     }
 
-    /// The time is up before the whole message is there.
+    /// The timeout passed before the server had the complete message.
     pub(super) fn not_taken(&self) -> PublishError {
         PublishError::NotTaken { to: self.to(), timeout: self.timeout }
     }
 
-    /// The other side has the whole message, and the time is up.
+    /// The timeout passed after the server had the complete message.
     pub(super) fn silent(&self) -> PublishError {
         PublishError::NoAnswer { to: self.to(), timeout: self.timeout }
     }
 
-    /// The other side has the whole message, and the connection has ended.
+    /// The connection ended after the server had the complete message.
     pub(super) fn lost(&self) -> PublishError {
         PublishError::Lost { to: self.to() }
     }
 
-    /// What should speak the protocol doesn't.
+    /// The server does not speak the expected protocol.
     pub(super) fn foreign(&self, input: &[u8]) -> PublishError {
         let answer = String::from_utf8_lossy(input).chars().take(60).collect();
         PublishError::Foreign { to: self.to(), expected: self.expected, answer }
@@ -133,13 +132,13 @@ mod tests {
         let (fine, dead) = (|link| Ok((Some(link), None)), |_| Err(call().closed()));
         publish(&mut { fine }).unwrap();
         publish(&mut { fine }).unwrap();
-        // Refused, and good for more.
+        // Refused by a server whose connection remains usable.
         let refused = publish(&mut |link| Ok((Some(link), Some(call().refused("no", String::new())))));
         assert!(matches!(refused, Err(PublishError::Refused { .. })));
         publish(&mut |link| if link == 1 { dead(link) } else { fine(link) }).unwrap();
-        // Twice is enough.
+        // No second attempt after the new connection is dead, too.
         assert!(matches!(publish(&mut { dead }), Err(PublishError::Closed { .. })));
-        // What may have been published is not repeated, and its connection not used again.
+        // After an uncertain outcome, neither the message nor the connection is used again.
         publish(&mut { fine }).unwrap();
         assert!(matches!(publish(&mut |_| Err(call().silent())), Err(PublishError::NoAnswer { .. })));
         publish(&mut |_| Ok((None, None))).unwrap();

@@ -1,4 +1,4 @@
-//! A connection, and the runtime that moves it.
+//! A connection together with the runtime that drives it.
 
 use std::future::Future;
 use std::mem;
@@ -11,11 +11,11 @@ use tokio::time::timeout_at;
 use super::call::Call;
 use super::error::PublishError;
 
-/// How long a thread of the runtime that has looked up a name waits for another one.
+/// How long a thread that has looked up a host name waits for another task.
 const IDLE: Duration = Duration::from_millis(1);
 
-/// A connection of a client library, and a runtime of its own in this thread, which runs only
-/// while somebody publishes.
+/// A connection of a client library, with a runtime of its own in the calling thread. The runtime
+/// runs only while a message is published.
 #[derive(Debug)]
 pub(super) struct Driven<C> {
     /// `Some` until it is dropped.
@@ -24,7 +24,7 @@ pub(super) struct Driven<C> {
 }
 
 impl<C> Driven<C> {
-    /// Connects and greets, in the time of the call.
+    /// Connects and performs the handshake, within the timeout of the call.
     pub(super) fn connect<F>(call: &Call<'_>, connect: impl FnOnce() -> F) -> Result<Self, PublishError>
     where
         F: Future<Output = Result<C, PublishError>>,
@@ -38,14 +38,14 @@ impl<C> Driven<C> {
         match connected {
             Ok(connection) => Ok(Self { parts: Some((connection, runtime)), process: std::process::id() }),
             Err(error) => {
-                // A name may still be looked up.
+                // Does not wait for a DNS lookup that is still running.
                 runtime.shutdown_background();
                 Err(error)
             }
         }
     }
 
-    /// Runs something on the connection. What has arrived since the last time is dealt with first.
+    /// Runs a future on the connection, after handling what has arrived since the last call.
     pub(super) fn run<T>(
         &mut self,
         call: &Call<'_>,
@@ -61,9 +61,9 @@ impl<C> Driven<C> {
 
 impl<C> Drop for Driven<C> {
     fn drop(&mut self) {
-        // In a fork the runtime's epoll instance is the parent's, too: to drop it here would take
-        // the parent's socket out of it, and the parent would wait for answers in vain. Nor must
-        // anything be said on the connection. So all of it is left as it is.
+        // In a fork, the runtime's epoll instance is shared with the parent: dropping the runtime
+        // would remove the parent's socket from it, and the parent would wait for answers in vain.
+        // The connection must not send anything, either. So both are leaked.
         let Some((connection, runtime)) = self.parts.take() else { return };
         if self.process == std::process::id() {
             drop(connection);
@@ -74,10 +74,10 @@ impl<C> Drop for Driven<C> {
     }
 }
 
-/// Lets all tasks run that can, and those that what the kernel holds makes ready, without waiting.
+/// Runs all tasks that can run, with what the sockets hold now, without waiting.
 pub(super) async fn settle() {
-    // The runtime runs all its tasks, and then looks at its sockets, before it comes back here: the
-    // second turn is for what the first look has found. One more, for tasks that wake tasks.
+    // Each yield runs all tasks and then polls the sockets. The first one polls them, the second one
+    // runs the tasks that this has woken, and the third one those that the tasks have woken.
     for _ in 0..3 {
         yield_now().await;
     }

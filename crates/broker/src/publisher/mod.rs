@@ -1,8 +1,8 @@
-//! For processes that serve no connections themselves: publishing to a server on this machine, or to
-//! all servers behind a broker.
+//! Publishing for processes that serve no connections themselves: to a server on the same machine
+//! over its publish socket, or to all servers behind a broker.
 //!
-//! Blocking, with a deadline, and without a thread that outlives the call: names are looked up, and
-//! files read, by one that ends with that.
+//! Calls block, with a deadline, and leave no thread behind: the thread that looks up a host name or
+//! reads a file ends when it is done.
 
 mod broker;
 mod call;

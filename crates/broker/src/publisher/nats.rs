@@ -1,4 +1,4 @@
-//! `PUB` of NATS, confirmed by what the server does with a marker behind it.
+//! `PUB` of NATS, confirmed by the server's reaction to a marker behind the message.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
@@ -18,43 +18,44 @@ use super::nats_connect;
 use crate::nats_headers::{BINARY, HEADROOM};
 use crate::{BrokerUrl, Place, Subjects, nats_link};
 
-/// Bytes of an answer; the longest is INFO, with the addresses of a cluster.
+/// Maximum size of an answer in bytes. The longest one is INFO, with the addresses of a cluster.
 const LONGEST: u64 = 1 << 20;
-/// How often it is looked whether an answer is longer than that.
+/// Interval at which the size of an answer is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// What a server says of a subject that an account may not publish to.
+/// Part of the server's error if the account may not publish to a subject.
 const NOT_PUBLISHED: &str = "Violation for Publish to ";
-/// And of one that it may not subscribe to.
+/// The same for subscribing.
 const NOT_SUBSCRIBED: &str = "Violation for Subscription to ";
 
-/// A connection that was greeted.
+/// A connection after its handshake.
 ///
-/// The client library tells nobody that a server has answered its `PING`. So behind a message goes
-/// a marker, an empty message that comes back to us. The server deals in order with what comes on
-/// one connection, so that it has dealt with the message then. The library never connects a second
-/// time (see [`nats_connect`]): a marker can't speak for another connection.
+/// The client library does not report the answer to a `PING`. So each message is followed by a
+/// *marker*, an empty message that returns to its sender. The server handles the commands of a
+/// connection in order, so it has handled the message when the marker returns. The library never
+/// reconnects (see [`nats_connect`]): a marker cannot belong to another connection.
 pub(super) struct Connection {
     client: Client,
     events: UnboundedReceiver<Event>,
     subjects: Subjects,
-    /// The marker's subject: below the prefix, and like no topic.
+    /// Subject of the marker. It has the prefix, and no topic has the same subject.
     marker: String,
     answered: Answered,
-    /// Bytes of a payload that are taken.
+    /// Size in bytes of the largest payload that the server accepts.
     longest: usize,
-    /// Until then every error is one of the connection.
+    /// The handshake is complete. Before that, every error concerns the connection.
     greeted: bool,
-    /// The server wants to be left, or has said that something is wrong.
+    /// The server is about to shut down, or has reported an error that concerns the connection.
     leaving: bool,
 }
 
-/// What the marker is answered by, which depends on what the account may do.
+/// The server's reaction to the marker, which depends on the permissions of the account.
 enum Answered {
-    /// It comes back.
+    /// The marker returns.
     Back(Subscriber),
-    /// It must not be published, which is an error that names it.
+    /// The account may not publish the marker. The reaction is an error that names its subject.
     NotPublished,
-    /// It must not be subscribed to, and so can't come back. To subscribe to it again is the marker.
+    /// The account may not subscribe to the marker's subject, so the marker cannot return. A further
+    /// attempt to subscribe takes its place, whose reaction is an error, too.
     NotSubscribed,
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn connect(
 }
 
 impl Connection {
-    /// `Some`: it was refused, and the connection is good for more.
+    /// Publishes a message. `Some`: the server has refused it, and the connection remains usable.
     pub(super) async fn publish(
         &mut self,
         call: &Call<'_>,
@@ -119,8 +120,8 @@ impl Connection {
             (Ok(Ok(())), refusal) => Ok(refusal.map(|error| call.refused("refused", error))),
             (end, refusal) => {
                 let whole = Sent::now(&self.client).may_hold(&before, sizes);
-                // Such an error means that it was not published. One about the connection doesn't,
-                // unless the server can't have had the message.
+                // An error about the message means that it was not published. An error about the
+                // connection means that only if the server cannot have had the complete message.
                 if let Some(error) = refusal.filter(|error| !whole || is_of_message(error)) {
                     return Err(call.refused("refused", error));
                 }
@@ -135,7 +136,7 @@ impl Connection {
         }
     }
 
-    /// Publishes, and waits until the server has dealt with it.
+    /// Publishes a message, and waits until the server has handled it.
     async fn exchange(
         &mut self,
         subject: String,
@@ -155,7 +156,8 @@ impl Connection {
         self.mark(refusal).await
     }
 
-    /// Sends the marker, and waits for its answer. `refusal` gets what went wrong before it.
+    /// Sends the marker and waits for the reaction. Stores an error that comes before it in
+    /// `refusal`.
     async fn mark(&mut self, refusal: &mut Option<String>) -> Result<(), Ended> {
         let subject = self.marker.clone();
         if let Answered::NotSubscribed = self.answered {
@@ -173,17 +175,17 @@ impl Connection {
                 }
             };
             tokio::select! {
-                // With an end behind it, it has still come back.
+                // If the marker has returned, the end of the connection behind it does not matter.
                 biased;
                 marker = back => {
                     marker.ok_or(Ended)?;
-                    // Errors that came before it are on their way through another task.
+                    // Errors that preceded the marker reach this task through another one.
                     settle().await;
                     while let Ok(event) = self.events.try_recv() {
                         self.leaving |= self.answers(event, refusal).is_err();
                     }
-                    // The server has gone on after the message. What else it says of it or not,
-                    // it has said behind the marker, and about the connection.
+                    // The server has handled the message. Its other errors came behind the marker,
+                    // and concern the connection.
                     refusal.take_if(|error| !is_of_message(error));
                     return Ok(());
                 }
@@ -199,7 +201,7 @@ impl Connection {
         }
     }
 
-    /// Whether it is what the marker was sent for.
+    /// Handles an event. Returns whether it is the reaction to the marker.
     fn answers(&mut self, event: Event, refusal: &mut Option<String>) -> Result<bool, Ended> {
         match event {
             Event::ServerError(error) => {
@@ -212,7 +214,7 @@ impl Connection {
                     return if self.greeted { Ok(false) } else { Err(Ended) };
                 }
                 match self.answered {
-                    // Its publication may have been refused as well.
+                    // There is an error for publishing to the subject, too; it is not the reaction.
                     Answered::NotSubscribed => return Ok(error.contains(NOT_SUBSCRIBED)),
                     _ if error.contains(NOT_SUBSCRIBED) => self.answered = Answered::NotSubscribed,
                     _ => self.answered = Answered::NotPublished,
@@ -228,7 +230,7 @@ impl Connection {
         }
     }
 
-    /// Nothing has come since the last time that ends it.
+    /// Whether nothing has arrived since the last call that ends the connection.
     fn is_alive(&mut self) -> bool {
         let mut error = None;
         while let Ok(event) = self.events.try_recv() {
@@ -238,7 +240,7 @@ impl Connection {
     }
 }
 
-/// What the client library counts of what it sends.
+/// The client library's counters of sent messages and bytes.
 struct Sent {
     messages: u64,
     bytes: u64,
@@ -253,9 +255,9 @@ impl Sent {
         }
     }
 
-    /// Whether the first of these messages may have been sent whole after `before`. Their sizes are
-    /// of subject, payload and headers, as the library counts them: once when it takes a message
-    /// up, and then each byte that the connection takes, with all around them.
+    /// Whether the first of these messages may have been sent completely since `before`. `sizes` are
+    /// those of subject, payload and headers. The library counts them when it accepts a message, and
+    /// counts each byte that the socket accepts, protocol overhead included.
     fn may_hold(&self, before: &Self, sizes: [usize; 2]) -> bool {
         let taken_up = usize::try_from(self.messages - before.messages).unwrap_or(usize::MAX);
         let counted: usize = sizes.iter().take(taken_up).sum();
@@ -264,11 +266,11 @@ impl Sent {
     }
 }
 
-/// Whether an error, that is not of the marker, is of a message: of nothing else that we do.
+/// Whether an error that does not name the marker concerns a message.
 fn is_of_message(error: &str) -> bool {
     error.contains(NOT_PUBLISHED) || error.contains("Payload Violation") || error.contains("Publish Subject")
 }
 
-/// The connection has.
+/// The connection has ended.
 #[derive(Debug)]
 struct Ended;

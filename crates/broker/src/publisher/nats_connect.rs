@@ -10,14 +10,14 @@ use super::call::Call;
 use super::error::PublishError;
 use crate::{BrokerUrl, Place, nats_link};
 
-/// Characters of an error that are passed on.
+/// Maximum length of an error that is reported, in characters.
 const SHOWN: usize = 1000;
-/// Messages that wait in the client, of which it has one or two at a time.
+/// Capacity of the library's channels, which hold one or two messages at a time.
 const WAITING: usize = 16;
-/// Bytes of its buffer for what it reads, to begin with.
+/// Initial size of the library's read buffer in bytes.
 const BUFFER: u16 = 4096;
 
-/// To one place; and what the client has to tell.
+/// Connects to one server. Returns the client, and the receiver of its events.
 pub(super) async fn connect(
     url: &BrokerUrl,
     place: &Place,
@@ -32,7 +32,7 @@ pub(super) async fn connect(
         .read_buffer_capacity(BUFFER)
         .client_capacity(WAITING)
         .subscription_capacity(WAITING);
-    // As a task, so that a server whose nonsense makes the client panic ends nothing else.
+    // In a task of its own, so that a panic of the library does not end the call.
     match tokio::spawn(options.connect(address)).await {
         Ok(Ok(client)) => Ok((client, events)),
         Ok(Err(error)) => Err(not_connected(&error, call)),
@@ -40,7 +40,7 @@ pub(super) async fn connect(
     }
 }
 
-/// What a server has said, in its words.
+/// The text of an error, as the server has sent it.
 pub(super) fn words(error: &ServerError) -> String {
     match error {
         ServerError::AuthorizationViolation => "Authorization Violation".to_owned(),
@@ -58,7 +58,7 @@ fn not_connected(error: &ConnectError, call: &Call<'_>) -> PublishError {
     }
     if let Some(source) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
         return match source.kind() {
-            // Of what it has read.
+            // The library could not parse the answer.
             ErrorKind::InvalidInput => call.foreign(quoted_line(&said).as_bytes()),
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => call.closed(),
             kind => call.unreachable(
@@ -73,7 +73,7 @@ fn not_connected(error: &ConnectError, call: &Call<'_>) -> PublishError {
         ConnectErrorKind::AuthorizationViolation => refused(&said),
         ConnectErrorKind::Io => match said.strip_prefix("expected INFO, got ") {
             Some("nothing") | None => call.closed(),
-            // It may be full, and says so at once.
+            // The server sends an error at once if it has too many connections.
             Some(other) => match other.strip_prefix("Error(") {
                 Some(error) => call.refused("error", quoted(error).to_owned()),
                 None => call.foreign(other.as_bytes()),
@@ -83,13 +83,13 @@ fn not_connected(error: &ConnectError, call: &Call<'_>) -> PublishError {
     }
 }
 
-/// A line that made no sense, from what the client says of it.
+/// The line that the library could not parse, from the text of its error.
 fn quoted_line(said: &str) -> &str {
     let line = said.strip_prefix("invalid server operation: '").and_then(|line| line.strip_suffix('\''));
     line.unwrap_or(said)
 }
 
-/// An error's text from how the client shows it.
+/// The text of the server's error, from the debug output of the library's.
 fn quoted(shown: &str) -> &str {
     let text = shown.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
     text.map_or(shown.trim_end_matches(')'), |(text, _)| text)

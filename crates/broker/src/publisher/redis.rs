@@ -11,7 +11,7 @@ use super::error::PublishError;
 use super::stream::{self, Watch, Watched};
 use crate::{BrokerUrl, Place, plain, redis_greeting};
 
-/// A connection that was greeted.
+/// A connection after its handshake.
 pub(super) struct Connection {
     client: MultiplexedConnection,
     watch: Watch,
@@ -26,7 +26,7 @@ pub(super) async fn connect(
     let stream = stream.map_err(|source| call.unreachable(source))?;
     let watch = Watch::default();
     let stream = Watched { stream, watch: watch.clone() };
-    // The deadline is ours.
+    // Each call has a deadline of its own.
     let config = AsyncConnectionConfig::new().set_response_timeout(None::<Duration>);
     let greeted = MultiplexedConnection::new_with_config(&redis_greeting(url), stream, config).await;
     let (client, driver) = greeted.map_err(|error| not_greeted(&error, call, &watch))?;
@@ -40,7 +40,7 @@ fn not_greeted(error: &RedisError, call: &Call<'_>, watch: &Watch) -> PublishErr
     match (error.kind(), error.code()) {
         (ErrorKind::Parse, _) if !traffic.ended => call.foreign(&traffic.start),
         (ErrorKind::Io, _) if traffic.is_too_long() => call.foreign(&traffic.start),
-        // It has said why it ends the connection, and the client waited for more.
+        // The server has sent an error and ended the connection while the library expected an answer.
         (ErrorKind::Io, _) if traffic.start.starts_with(b"-") => {
             let said = String::from_utf8_lossy(&traffic.start[1..]);
             let line = said.lines().next().unwrap_or_default();
@@ -54,7 +54,7 @@ fn not_greeted(error: &RedisError, call: &Call<'_>, watch: &Watch) -> PublishErr
         (_, Some("NOPROTO")) => {
             call.refused("NOPROTO", format!("Redis 6 or later is needed: {}", said(error)))
         }
-        // It repeats what it does not know, and that may have a password in it.
+        // The error repeats the unknown command, which may contain a password.
         (_, Some(code)) if error.detail().is_some_and(|detail| detail.starts_with("unknown command")) => {
             call.refused(code, "Redis 6 or later is needed: it does not know HELLO".to_owned())
         }
@@ -64,7 +64,7 @@ fn not_greeted(error: &RedisError, call: &Call<'_>, watch: &Watch) -> PublishErr
     }
 }
 
-/// An error in the server's words.
+/// The text of an error, as the server has sent it.
 fn said(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
@@ -74,7 +74,7 @@ fn said(error: &RedisError) -> String {
 }
 
 impl Connection {
-    /// `Some`: it was refused, and the connection is good for more.
+    /// Publishes a message. `Some`: the server has refused it, and the connection remains usable.
     pub(super) async fn publish(
         &mut self,
         call: &Call<'_>,
@@ -85,7 +85,7 @@ impl Connection {
     ) -> Result<Option<PublishError>, PublishError> {
         {
             let mut traffic = self.watch.traffic();
-            // It says something only when asked: this is its end.
+            // The server sends nothing on its own: this is the end of the connection.
             if traffic.ended || traffic.read > 0 {
                 return Err(call.closed());
             }
@@ -97,12 +97,13 @@ impl Connection {
         command.arg(&channel).arg(&message[..]);
         let answer = timeout_at(call.until.into(), self.client.send_packed_command(&command)).await;
         let mut traffic = self.watch.traffic();
-        // However it is written: with less than this it is not there whole.
+        // A lower bound of the command's length: if fewer bytes were written, the server cannot have
+        // it.
         let whole = traffic.written >= channel.len() + message.len();
         let refusal = match answer {
             Ok(Ok(Value::Int(_))) => None,
             Ok(Ok(Value::ServerError(error))) => Some(RedisError::from(error)),
-            // Not an answer to this.
+            // Not an answer to `PUBLISH`.
             Ok(Ok(_)) => return Err(call.lost()),
             Ok(Err(_)) if whole => return Err(call.lost()),
             Ok(Err(_)) => return Err(call.closed()),

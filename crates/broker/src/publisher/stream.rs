@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::unix;
 use crate::{BrokerUrl, Duplex, Place, client_config, server_name};
 
-/// Connects, with TLS if the address says so.
+/// Connects, with TLS if the scheme demands it.
 pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {
     match place {
         Place::Tcp { host, port } => {
@@ -27,7 +27,8 @@ pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> i
             Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
         }
         Place::Unix(path) => {
-            // Blocks until there is a place in the listener's queue, which tokio would not wait for.
+            // The blocking call waits for a place in the listener's queue; tokio's would fail at
+            // once.
             let stream = StdUnixStream::from(unix::dial(path, until)?);
             stream.set_nonblocking(true)?;
             Ok(Box::new(UnixStream::from_std(stream)?))
@@ -35,33 +36,34 @@ pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> i
     }
 }
 
-/// The first address that accepts.
+/// Connects to the first address of the host that accepts.
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// What has gone over a stream since [`Traffic::begin`].
+/// The traffic of a stream since [`Traffic::begin`].
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// Bytes that the stream has taken. With TLS they need not be the kernel's yet.
+    /// Bytes that the stream has accepted. With TLS, some of them may not be written to the socket
+    /// yet.
     pub(super) written: usize,
-    /// Bytes that came.
+    /// Bytes received.
     pub(super) read: usize,
-    /// How they began.
+    /// The first bytes received.
     pub(super) start: Vec<u8>,
-    /// Nothing more will come.
+    /// The peer has ended the stream.
     pub(super) ended: bool,
 }
 
 impl Traffic {
-    /// Bytes of an answer that are taken: an error at most.
+    /// Maximum size of an answer in bytes: answers are numbers and errors.
     const LONGEST: usize = 64 << 10;
-    /// Bytes of it that reports may show.
+    /// Number of bytes kept for error messages.
     const SHOWN: usize = 240;
 
-    /// Counts from here on.
+    /// Starts counting anew.
     pub(super) fn begin(&mut self) {
         *self = Self { ended: self.ended, ..Self::default() };
     }
@@ -82,7 +84,7 @@ impl Traffic {
     }
 }
 
-/// Who has the stream is not who wants to know of its traffic.
+/// The counters of a stream that somebody else owns.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<Traffic>>);
 

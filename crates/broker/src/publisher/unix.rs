@@ -1,4 +1,4 @@
-//! The other end of a publish socket.
+//! Publishing to a server on the same machine, over its publish socket.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use super::call::{Call, Exchanged, Kept};
 use super::error::PublishError;
 use sprocket_protocol::publish::{MAX_ANSWER, PARTLY, header};
 
-/// Publishes to one server. The connection is made when needed, and kept.
+/// A publisher for one server. It connects when needed and keeps the connection.
 #[derive(Debug)]
 pub struct Publisher {
     path: PathBuf,
@@ -25,24 +25,24 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// For the socket of this path. Connects to nothing yet.
+    /// A publisher for the socket at this path. It does not connect yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, link: Kept::none() }
     }
 
-    /// The socket's file.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Publishes and waits for the server's word that all subscribers have been given it.
-    /// `payload` must be valid UTF-8 unless `binary`.
+    /// Publishes, and waits until the server confirms that it has delivered the message to all
+    /// subscribers. `payload` must be valid UTF-8 unless `binary`.
     ///
-    /// A kept connection that turns out to be dead, because the server was restarted, is replaced
-    /// once; a message that may have been published is never sent again.
+    /// If a kept connection turns out to be dead because the server was restarted, the message is
+    /// sent on a new one, once. A message that may have been published is never sent again.
     ///
     /// # Errors
-    /// See [`PublishError`]: each tells whether the message may have been published.
+    /// Each variant of [`PublishError`] says whether the message may have been published.
     pub fn publish(
         &mut self,
         topic: &str,
@@ -61,7 +61,7 @@ impl Publisher {
     }
 }
 
-/// As users write it.
+/// The address, as users write it.
 struct Address<'a>(&'a Path);
 
 impl fmt::Display for Address<'_> {
@@ -86,7 +86,7 @@ fn exchange(call: &Call<'_>, request: &[u8], link: OwnedFd) -> Exchanged<OwnedFd
                     return Err(call.not_taken());
                 }
             }
-            // It may have said why.
+            // The server may have sent the reason before it closed the connection.
             Err(_) => break,
         }
     }
@@ -113,8 +113,8 @@ fn exchange(call: &Call<'_>, request: &[u8], link: OwnedFd) -> Exchanged<OwnedFd
                     return Err(call.silent());
                 }
             }
-            // The kernel says so when the server has closed without having read all of the
-            // request; nobody acts on a part of one.
+            // The kernel reports this error if the server has closed the connection without reading
+            // the complete request. Nobody acts on an incomplete request.
             Err(_) => return Err(call.closed()),
         }
     }
@@ -123,7 +123,7 @@ fn exchange(call: &Call<'_>, request: &[u8], link: OwnedFd) -> Exchanged<OwnedFd
 fn read(call: &Call<'_>, answer: &[u8]) -> Result<(), PublishError> {
     let text = String::from_utf8_lossy(answer);
     match text.split_once(' ').unwrap_or((&text, "")) {
-        // Later versions may say more.
+        // Later versions may append words.
         ("OK", _) => Ok(()),
         ("ERROR", why) => {
             let (code, reason) = why.split_once(' ').unwrap_or((why, why));
@@ -135,7 +135,7 @@ fn read(call: &Call<'_>, answer: &[u8]) -> Result<(), PublishError> {
     }
 }
 
-/// False: the time is up.
+/// Waits until the socket is ready. Returns false if the timeout has passed.
 fn wait(call: &Call<'_>, link: &OwnedFd, flags: PollFlags) -> bool {
     loop {
         let left = call.left();
@@ -148,13 +148,13 @@ fn wait(call: &Call<'_>, link: &OwnedFd, flags: PollFlags) -> bool {
         };
         match poll(&mut [PollFd::new(link, flags)], Some(&timeout)) {
             Ok(0) | Err(Errno::INTR) => {}
-            // What is wrong with the socket, the next call will tell.
+            // If the socket has failed, the next call reports it.
             Ok(_) | Err(_) => return true,
         }
     }
 }
 
-/// Connects to a socket; `TimedOut`: there was no place in the queue of the listener.
+/// Connects to a socket. `TimedOut`: the listener's queue had no room.
 pub(super) fn dial(path: &Path, until: Instant) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
@@ -163,8 +163,7 @@ pub(super) fn dial(path: &Path, until: Instant) -> io::Result<OwnedFd> {
     rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
     let left = || until.saturating_duration_since(Instant::now());
     loop {
-        // The only way to bound the wait for a place in the queue of the listener. Zero would
-        // mean for ever.
+        // The only way to limit the wait for room in the listener's queue. Zero would mean no limit.
         set_socket_timeout(&socket, Timeout::Send, Some(left().max(Duration::from_millis(1))))?;
         match connect(&socket, &address) {
             Ok(()) => return Ok(socket),

@@ -1,5 +1,6 @@
-//! What a Redis server may send. The client library parses values of any size, depth and number, and
-//! reads as long as there is something to read; so the framing of RESP3 is followed below it.
+//! Bounds what a Redis server may send. The client library accepts values of any size, depth and
+//! number, and reads as long as data arrives. So the framing of RESP3 is tracked at the socket, below
+//! the library.
 
 use futures_util::task::AtomicWaker;
 use std::io;
@@ -9,38 +10,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of a line: an error, or the head of a longer value.
+/// Maximum length of a line in bytes: of an error, or of the head of a longer value.
 const LINE: usize = 64 << 10;
-/// Lists within lists.
+/// Maximum depth of nested lists.
 const DEPTH: usize = 32;
-/// Values of one answer where no more are expected.
+/// Maximum number of values in an answer that is expected to have few.
 const VALUES: usize = 16 << 10;
-/// Bytes of one answer beside the payloads in it.
+/// Maximum size of an answer without its payloads, in bytes.
 const BESIDE: usize = 1 << 20;
-/// Bytes that the library reads before the session takes the messages that they brought.
+/// Bytes that the library may read before the session takes the messages in them.
 const TURN: usize = 64 << 10;
 
-/// No limit.
+/// Stands for no limit.
 const ENDLESS: usize = usize::MAX;
 
-/// Limits of what the server sends, shared by the socket, the library's callback and the session.
+/// The limits of a connection. Its socket, the library's callback and the session share them.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    /// Bytes of one answer or message.
+    /// Maximum size of one answer or message, in bytes.
     bytes: AtomicUsize,
-    /// Values of one answer or message.
+    /// Maximum number of values in one answer or message.
     values: AtomicUsize,
-    /// Bytes that may still come in answer to what was asked. [`ENDLESS`] for a subscriber, to whom
-    /// the server sends what others publish.
+    /// Bytes that may still arrive in answer to commands. [`ENDLESS`] for a subscriber, to whom the
+    /// server sends other clients' publications.
     left: AtomicUsize,
-    /// Messages that the library has made and the session has not taken.
+    /// Number of messages that the library has parsed and the session has not taken yet.
     waiting: AtomicUsize,
     /// Wakes the library when the session has taken all of them.
     reader: AtomicWaker,
 }
 
 impl Bounds {
-    /// A payload of so many bytes, and what is around it.
+    /// Limits for payloads of this many bytes.
     pub(super) fn new(payload: usize) -> Arc<Self> {
         let bounds = Arc::new(Self {
             bytes: 0.into(),
@@ -50,12 +51,12 @@ impl Bounds {
             reader: AtomicWaker::new(),
         });
         bounds.allow(payload, 0);
-        // The answers to the greeting have no payloads.
+        // The answers to the handshake have no payloads.
         bounds.left.store(BESIDE, Ordering::Relaxed);
         bounds
     }
 
-    /// One answer, which may have so many bytes of payloads and so many values.
+    /// Expects one answer, with payloads of this many bytes and this many values in all.
     pub(super) fn allow(&self, payload: usize, values: usize) {
         let bytes = payload.saturating_add(BESIDE);
         self.bytes.store(bytes, Ordering::Relaxed);
@@ -63,7 +64,7 @@ impl Bounds {
         self.left.store(bytes, Ordering::Relaxed);
     }
 
-    /// Messages may come from now on, and the session takes them.
+    /// Accepts messages from now on, which the session takes.
     pub(super) fn subscribe(&self) {
         self.left.store(ENDLESS, Ordering::Relaxed);
     }
@@ -72,25 +73,25 @@ impl Bounds {
         self.left.load(Ordering::Relaxed) == ENDLESS
     }
 
-    /// Counts bytes that have come. False: more than were asked for.
+    /// Counts received bytes. Returns false if they are more than were expected.
     fn count(&self, bytes: usize) -> bool {
         let rest = |left| if left == ENDLESS { Some(left) } else { usize::checked_sub(left, bytes) };
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok()
     }
 
-    /// A message waits for the session.
+    /// Counts a message that the library has parsed.
     pub(super) fn put(&self) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The session has taken a message.
+    /// Counts a message that the session has taken.
     pub(super) fn taken(&self) {
         if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.reader.wake();
         }
     }
 
-    /// Waits until no message waits.
+    /// Waits until the session has taken all messages.
     fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_taken() {
             return Poll::Ready(());
@@ -104,27 +105,27 @@ impl Bounds {
     }
 }
 
-/// What follows of the value that has begun.
+/// The part of a value that comes next.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The line of its type and, where it has one, its length.
+    /// The line with the type of the value and, for some types, its length.
     Head { kind: u8, number: Option<u64>, negative: bool, length: usize },
-    /// So many bytes.
+    /// A text, of which this many bytes are left.
     Text(u64),
-    /// Nothing that this understands: the library will say so.
+    /// A type that RESP3 does not have. The library will report it.
     Foreign(usize),
 }
 
 const START: State = State::Head { kind: 0, number: None, negative: false, length: 0 };
 
-/// Follows a stream of values.
+/// Tracks the framing of a stream of values.
 #[derive(Debug)]
 struct Scanner {
     bounds: Arc<Bounds>,
     state: State,
-    /// Values that are still to come in each list that is open.
+    /// For each open list, the number of its values that are still to come.
     open: Vec<u64>,
-    /// Of the answer that has begun.
+    /// Size of the current answer so far, in bytes and in values.
     bytes: usize,
     values: u64,
 }
@@ -134,7 +135,7 @@ impl Scanner {
         Self { bounds, state: START, open: Vec::new(), bytes: 0, values: 0 }
     }
 
-    /// An error says what is too much.
+    /// Reads a part of the stream. An error names the limit that it exceeds.
     fn read(&mut self, mut input: &[u8]) -> Result<(), String> {
         let most = self.bounds.bytes.load(Ordering::Relaxed);
         while !input.is_empty() {
@@ -169,7 +170,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Between two answers.
+    /// Whether the stream is between two answers.
     fn is_between(&self) -> bool {
         self.open.is_empty() && matches!(self.state, State::Head { kind: 0, .. })
     }
@@ -199,7 +200,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// The line of a value is there.
+    /// Handles the complete line of a value.
     fn begun(&mut self, kind: u8, number: Option<u64>, most: usize) -> Result<(), String> {
         self.values += 1;
         let values = self.bounds.values.load(Ordering::Relaxed) as u64;
@@ -209,7 +210,7 @@ impl Scanner {
                 if bytes > most as u64 {
                     return Err(format!("a value has {bytes} bytes, {most} are taken"));
                 }
-                // With its end of line.
+                // The text is followed by the end of its line.
                 self.state = State::Text(bytes + 2);
             }
             (b'*' | b'~' | b'>' | b'%' | b'|', Some(count)) => {
@@ -218,12 +219,12 @@ impl Scanner {
                 if self.values > values {
                     return Err(format!("an answer has {} values, {values} are taken", self.values));
                 }
-                // Those of the list count as it begins, and not once more each.
+                // The values of a list are checked as it begins, and counted one by one.
                 self.values -= count;
                 if self.open.len() == DEPTH {
                     return Err(format!("an answer has more than {DEPTH} lists within lists"));
                 }
-                // An attribute comes before the value that it belongs to.
+                // An attribute precedes the value that it belongs to, and is not that value itself.
                 let count = if kind == b'|' { count + 1 } else { count };
                 if count == 0 {
                     self.ended();
@@ -242,7 +243,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// A value has ended, and with it perhaps lists that it is the last of.
+    /// Handles the end of a value, and of the lists whose last value it is.
     fn ended(&mut self) {
         self.state = START;
         while let Some(left) = self.open.last_mut() {
@@ -256,11 +257,11 @@ impl Scanner {
     }
 }
 
-/// What is known of a stream while the library has it.
+/// What is known about a stream while the library owns it.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     bytes: AtomicU64,
-    /// How it began, and what was too much.
+    /// The first bytes, and the limit that was exceeded.
     notes: Mutex<(Vec<u8>, Option<String>)>,
 }
 
@@ -273,24 +274,24 @@ impl Received {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first that came.
+    /// The first bytes of the stream.
     pub(super) fn start(&self) -> Vec<u8> {
         self.notes().0.clone()
     }
 
-    /// What the server has sent too much of.
+    /// The limit that the server has exceeded, if it has.
     pub(super) fn excess(&self) -> Option<String> {
         self.notes().1.clone()
     }
 }
 
-/// A stream that ends when it brings too much.
+/// A stream that fails when the server exceeds a limit.
 #[derive(Debug)]
 pub(super) struct Bounded<S> {
     stream: S,
     scanner: Scanner,
     received: Arc<Received>,
-    /// Bytes since the library last waited and the session had taken all messages.
+    /// Bytes since the stream last had nothing to read while the session had taken all messages.
     turn: usize,
 }
 
@@ -403,7 +404,7 @@ mod tests {
         bounds.taken();
         assert_eq!(read(1), 0);
         bounds.taken();
-        // One call to let the session have its turn.
+        // The first call yields to the session.
         assert_eq!(read(2), 8 << 10);
     }
 

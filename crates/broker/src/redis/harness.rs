@@ -1,4 +1,4 @@
-//! What is made of what a Redis server says, for the fuzz target.
+//! Entrance of the fuzz target: what a node makes of the values that a Redis server sends.
 
 use redis::{Parser, PushInfo, Value};
 
@@ -6,7 +6,7 @@ use super::names::Names;
 use super::reader::replay_of;
 use crate::driver::Incoming;
 
-/// A stream of values, as long as it is one.
+/// Parses values up to the first malformed one.
 pub(crate) fn run(mut stream: &[u8]) {
     let mut names = Names::new("p:");
     for name in ["t", "a.b", "a.*", "x.>", "gone"] {

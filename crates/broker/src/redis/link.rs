@@ -1,4 +1,4 @@
-//! A connection of the crate `redis`, over a socket of ours.
+//! A connection by the crate `redis`, over a socket of our own.
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -15,10 +15,11 @@ use crate::connect::{connect, secure};
 use crate::driver::BATCH;
 use crate::url::{BrokerUrl, Place};
 
-/// Commands that may wait for an answer: the library has room for so many, whatever the socket does.
+/// Maximum number of commands that wait for answers. The library buffers as many, even if the socket
+/// does not accept them.
 pub(super) const UNDER_WAY: usize = 512;
 
-/// Greeted, in RESP3. It ends when it is dropped.
+/// A connection after its handshake, in RESP3. Dropping it ends it.
 pub(super) struct Link {
     connection: MultiplexedConnection,
     task: JoinHandle<()>,
@@ -32,7 +33,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Connects and introduces itself. Messages that come without being asked for go to `pushes`.
+    /// Connects and performs the handshake. Messages that the server sends on its own go to `pushes`.
     pub(super) async fn open(
         url: &BrokerUrl,
         place: &Place,
@@ -45,7 +46,7 @@ impl Link {
         }
         let received = Arc::new(Received::default());
         let stream = Bounded::new(stream, bounds, received.clone());
-        // Whoever calls has a time limit of his own.
+        // Each call has a timeout of its own.
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_pipeline_buffer_size(UNDER_WAY)
@@ -59,7 +60,8 @@ impl Link {
                 return too_much(&why);
             }
             match (error.kind(), received.start().strip_prefix(b"-")) {
-                // It has said why it ends the connection, and the library waited for more.
+                // The server has sent an error and ended the connection while the library expected an
+                // answer.
                 (ErrorKind::Io, Some(said)) => {
                     let said = String::from_utf8_lossy(said);
                     let line: String = said.lines().next().unwrap_or_default().chars().take(240).collect();
@@ -75,12 +77,12 @@ impl Link {
         self.connection.clone()
     }
 
-    /// Bytes up to now.
+    /// Number of bytes received so far.
     pub(super) fn received(&self) -> u64 {
         self.received.bytes()
     }
 
-    /// One command and its answer; an error of the server is an error.
+    /// Sends a command and returns its answer. An error of the server is an error.
     pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, String> {
         match self.connection.send_packed_command(command).await {
             Ok(Value::ServerError(error)) => Err(words(&error)),
@@ -89,12 +91,12 @@ impl Link {
         }
     }
 
-    /// Why nothing can be expected of this connection any more.
+    /// Describes why the connection is unusable.
     pub(super) fn broken(&self, error: &RedisError) -> String {
         self.received.excess().map_or_else(|| broken(error), |why| too_much(&why))
     }
 
-    /// Which run of the server this is; an account that may not ask takes all for one.
+    /// The id of the server's run. Accounts that may not ask for it use the same placeholder for all.
     pub(super) async fn run(&mut self) -> Result<String, String> {
         let unknown = || "unknown".to_owned();
         match self.connection.send_packed_command(redis::cmd("INFO").arg("server")).await {
@@ -111,7 +113,7 @@ impl Link {
     }
 }
 
-/// RESP3: publications and subscriptions on one connection.
+/// Settings of the handshake. RESP3 allows publications and subscriptions on one connection.
 pub(crate) fn greeting(url: &BrokerUrl) -> RedisConnectionInfo {
     let mut info = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
@@ -123,7 +125,7 @@ pub(crate) fn greeting(url: &BrokerUrl) -> RedisConnectionInfo {
     info
 }
 
-/// What an error in answer to the greeting means.
+/// Describes an error in the handshake.
 fn refused(error: &RedisError) -> String {
     if error.kind() == ErrorKind::RESP3NotSupported {
         return "Redis 6 or later is needed: it does not know HELLO".to_owned();
@@ -131,7 +133,7 @@ fn refused(error: &RedisError) -> String {
     let detail = error.detail().unwrap_or_default();
     match error.code() {
         Some("NOPROTO") => format!("Redis 6 or later is needed: {detail}"),
-        // It repeats what it does not know, and that may have a password in it.
+        // The error repeats the unknown command, which may contain a password.
         Some("ERR") if detail.starts_with("unknown command") => {
             "Redis 6 or later is needed: it does not know HELLO".to_owned()
         }
@@ -140,22 +142,22 @@ fn refused(error: &RedisError) -> String {
     }
 }
 
-/// Why nothing can be expected of a connection any more.
+/// Describes why a connection is unusable.
 fn broken(error: &RedisError) -> String {
     if error.kind() == ErrorKind::Parse {
-        // In several lines.
+        // The library describes such an error in several lines.
         let error = error.to_string().replace('\n', ", ");
         return format!("the server does not speak the protocol of Redis: {error}");
     }
     format!("the connection broke: {error}")
 }
 
-/// The server has sent more than it may.
+/// Describes that the server has exceeded a limit.
 fn too_much(why: &str) -> String {
     format!("the connection was ended because of what the server sends: {why}")
 }
 
-/// As the server has said it.
+/// The text of an error, as the server has sent it.
 pub(super) fn words(error: &ServerError) -> String {
     match error.details() {
         Some(details) => format!("{} {details}", error.code()),
@@ -163,7 +165,7 @@ pub(super) fn words(error: &ServerError) -> String {
     }
 }
 
-/// A text of any kind.
+/// The text in a value, whatever its type.
 pub(super) fn text(value: Value) -> Option<Bytes> {
     match value {
         Value::BulkString(text) => Some(text.into()),
@@ -173,7 +175,7 @@ pub(super) fn text(value: Value) -> Option<Bytes> {
     }
 }
 
-/// For reports: how it begins.
+/// The beginning of a value, for reports.
 pub(super) fn start(value: &Value) -> String {
     let start = |text: &[u8]| format!("{:?}", String::from_utf8_lossy(&text[..text.len().min(60)]));
     match value {

@@ -1,15 +1,15 @@
-//! Redis: publish/subscribe, and streams for topics with history.
+//! The driver for Redis: publish/subscribe, and streams for topics with history.
 //!
 //! | what | where |
 //! |---|---|
 //! | a topic | channel PREFIX + topic |
-//! | messages for everybody | channel PREFIX + `>` |
-//! | nodes among themselves | channel PREFIX + `>.nodes` |
+//! | messages for every connection | channel PREFIX + `>` |
+//! | control messages between nodes | channel PREFIX + `>.nodes` |
 //! | history of a topic | stream PREFIX + `history:` + topic, hash PREFIX + `state:` + topic |
-//! | what a node has stored | string PREFIX + `node:` + its number |
+//! | number of the last publication that a node has stored | string PREFIX + `node:` + number of the node |
 //!
-//! One connection that speaks RESP3 (Redis 6) does it all, so that publications and subscriptions
-//! keep their order. No topic has a token `>` followed by another, or is `>`.
+//! A single connection in RESP3 (Redis 6) carries publications and subscriptions, so that they keep
+//! their order. The channels `>` and `>.nodes` are not those of topics: a topic has no token `>`.
 
 mod bounds;
 #[cfg(fuzzing)]
@@ -44,7 +44,7 @@ use sprocket_protocol::topic::Kind;
 
 pub(super) use reader::Reader;
 
-/// Connects, introduces itself, and leaves the script.
+/// Connects, performs the handshake, and loads the script.
 pub(super) async fn open(
     url: &BrokerUrl,
     place: &Place,
@@ -61,18 +61,18 @@ pub(super) async fn open(
     Ok(Box::new(Redis::new(prefix, node, run, script, link, pushes, largest)))
 }
 
-/// For what an answer is.
+/// What the answer to a command concerns.
 #[derive(Debug)]
 enum PendingReply {
     /// A publication.
     Number(u64),
     /// A control message.
     Control,
-    /// A subscription, which is confirmed by a push; or an error, which is none.
+    /// A subscription. It is confirmed by a push; only an error is an answer.
     Subscribed(Arc<str>),
-    /// Likewise.
+    /// The end of a subscription, likewise.
     Unsubscribed,
-    /// A sign of life.
+    /// A ping.
     Pong,
 }
 
@@ -81,25 +81,25 @@ type Answer = Pin<Box<dyn Future<Output = RedisResult<Value>>>>;
 struct Redis {
     names: Names,
     node: u64,
-    /// Of the server, new with each start of it.
+    /// Id of the server's run, new after each start of the server.
     run: String,
-    /// Digest of the script, or why there is none.
+    /// Digest of the script, or the reason why it could not be loaded.
     script: Result<Bytes, String>,
     link: Link,
     /// Messages, and confirmations of subscriptions.
     pushes: Pushes,
-    /// What waits to be sent, and about as many bytes.
+    /// Commands that wait to be sent, with their approximate sizes; and the sum of the sizes.
     next: VecDeque<(PendingReply, Cmd, usize)>,
     waiting: usize,
-    /// What was sent: answers come in the order of the commands.
+    /// Commands that were sent. Their answers arrive in the same order.
     sent: VecDeque<(PendingReply, Answer)>,
     heard: VecDeque<Incoming>,
-    /// The server has said something after which nothing can be expected of this connection.
+    /// The error after which this connection is useless. No command is sent any more.
     useless: Option<String>,
-    /// Refused since then, and why: to be sent again on another connection, unless one behind was
-    /// carried out. It would be taken for a duplicate there.
+    /// Publications refused since then, with the reasons. They are sent again on another connection,
+    /// unless a later publication was carried out: there they would be taken for duplicates.
     put_off: Vec<(u64, String)>,
-    /// Bytes of a payload that is taken from the server, and so also published.
+    /// Size in bytes of the largest payload that nodes accept from the server, and so may publish.
     largest: usize,
 }
 
@@ -147,14 +147,14 @@ impl Redis {
             return Ok(());
         };
         let reason = words(&error);
-        // Another connection may do better.
+        // Errors of this kind may not occur on another connection.
         let passing = ["NOSCRIPT", "READONLY", "MASTERDOWN", "LOADING"].contains(&error.code());
         let first = passing && self.useless.is_none();
         if first {
             self.useless = Some(reason.clone());
         }
         match due {
-            // The first one is lost, so that it goes on in any case.
+            // The first publication is reported as lost, so that the queue moves on in any case.
             PendingReply::Number(number) if passing && !first => self.put_off.push((number, reason)),
             PendingReply::Number(number) => self.heard.push_back(refused((number, reason))),
             PendingReply::Subscribed(name) => self.heard.push_back(Incoming::Loss {
@@ -176,7 +176,7 @@ impl Redis {
         self.next.push_back((due, command, bytes));
     }
 
-    /// One command for each name, so that an error answers for one name.
+    /// Sends one command per name, so that an error concerns one name.
     fn follow(&mut self, due: PendingReply, verb: &str, place: &[u8]) {
         let mut command = redis::cmd(verb);
         command.arg(place);
@@ -216,9 +216,9 @@ impl Redis {
 
 /// How long Redis remembers which publications a node has stored.
 const FORGET_NODE: Duration = Duration::from_secs(3600);
-/// What a command costs beside its payload, about.
+/// Approximate size of a command without its payload, in bytes.
 const ABOUT: usize = 64;
-/// Nothing comes any more.
+/// The reason if the connection has ended without an error.
 const ENDED: &str = "the broker closed the connection";
 
 impl Driver for Redis {
@@ -230,7 +230,7 @@ impl Driver for Redis {
             if let Poll::Ready(push) = self.pushes.poll_next(cx) {
                 match push {
                     Some(push) => return Poll::Ready(self.names.pushed(push)),
-                    // The answer that is due says why, if one is.
+                    // If an answer is due, it describes the reason.
                     None if self.sent.is_empty() => return Poll::Ready(Err(ENDED.to_owned())),
                     None => {}
                 }
@@ -243,7 +243,7 @@ impl Driver for Redis {
                 let mut connection = self.link.connection();
                 let mut answer: Answer =
                     Box::pin(async move { connection.send_packed_command(&command).await });
-                // Now, so that it is sent behind those before it.
+                // The first poll hands the command to the library, in the order of the commands.
                 if let Poll::Ready(Err(error)) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Err(self.link.broken(&error)));
                 }
@@ -288,7 +288,7 @@ impl Driver for Redis {
     }
 
     fn publish(&mut self, item: &Item) -> SendResult {
-        // No node would take it, and this one would lose its connection each time it came back.
+        // No node would accept it: this one would lose its connection whenever the message came back.
         if item.payload.len() > self.largest {
             return SendResult::Refused(too_large(item.payload.len(), self.largest));
         }
@@ -320,7 +320,8 @@ impl Driver for Redis {
     }
 
     fn retry_window(&self, item: &Item) -> Option<Duration> {
-        // Nodes remember without a limit of time; the key of a node does not.
+        // Nodes remember publications without a limit of time, but the key of a node in Redis
+        // expires.
         item.history.as_ref().map(|_| FORGET_NODE - Duration::from_secs(60))
     }
 }
@@ -334,7 +335,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A connection to a server that says what the test wants.
+    /// A connection to a server that sends what the test wants.
     async fn redis() -> (Redis, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a port").port();
@@ -359,7 +360,7 @@ mod tests {
         timeout(PATIENCE, heard).await.expect("something is said")
     }
 
-    /// What becomes of publications to be stored, if these are the answers.
+    /// The outcome of publications to be stored, if the server sends these answers.
     async fn stored(answers: &[&str]) -> Vec<String> {
         let (mut redis, mut server) = redis().await;
         redis.script = Ok("sha".into());
@@ -373,7 +374,7 @@ mod tests {
         loop {
             let word = std::future::poll_fn(|cx| {
                 let word = redis.poll_incoming(cx);
-                // It answers when all was asked.
+                // The server answers when it has all commands.
                 let asked = redis.sent.len() == answers.len() && !said.is_empty();
                 if word.is_pending() && asked { Poll::Ready(Ok(Incoming::Nothing)) } else { word }
             });

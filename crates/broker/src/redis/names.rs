@@ -1,4 +1,4 @@
-//! Topics and patterns as channels and globs of Redis.
+//! Topics and patterns as channels and glob patterns of Redis.
 
 use redis::{PushInfo, PushKind, Value};
 use std::collections::HashMap;
@@ -9,20 +9,20 @@ use crate::driver::Incoming;
 use crate::envelope;
 use sprocket_protocol::topic::{Kind, kind};
 
-/// Those of one application, and what is subscribed to on a connection.
+/// The names of one application, and the subscriptions of a connection.
 pub(super) struct Names {
     prefix: String,
-    /// By glob.
+    /// The patterns that are subscribed to, by their globs.
     patterns: HashMap<Vec<u8>, Arc<str>>,
-    /// Channels and globs, each with how many unsubscriptions the server has not confirmed: copies
-    /// that come before are those of a subscription that is no more.
+    /// For each channel and glob, the number of unsubscriptions that the server has not confirmed.
+    /// Messages that arrive before the confirmation belong to the old subscription.
     leaving: HashMap<(Kind, Vec<u8>), usize>,
-    /// Bytes of the channels and globs that were subscribed to and the server has not confirmed. The
-    /// library keeps each name that the server confirms.
+    /// Size in bytes of the channels and globs whose subscriptions the server has not confirmed. The
+    /// library stores each name that the server confirms.
     unconfirmed: usize,
 }
 
-/// Text that stands for itself in a pattern of Redis.
+/// Escapes a text for a glob.
 fn escape(text: &str, glob: &mut Vec<u8>) {
     for byte in text.bytes() {
         if b"*?[]\\".contains(&byte) {
@@ -37,7 +37,7 @@ impl Names {
         Self { prefix: prefix.to_owned(), patterns: HashMap::new(), leaving: HashMap::new(), unconfirmed: 0 }
     }
 
-    /// Where a topic or pattern is.
+    /// The channel of a topic, or the glob of a pattern.
     fn place(&self, name: &str) -> (Kind, Vec<u8>) {
         match kind(name) {
             Ok(Kind::Pattern) => (Kind::Pattern, self.glob(name)),
@@ -45,7 +45,7 @@ impl Names {
         }
     }
 
-    /// It is subscribed to, there.
+    /// Records a subscription, and returns its channel or glob.
     pub(super) fn subscribe(&mut self, name: &Arc<str>) -> (Kind, Vec<u8>) {
         let place = self.place(name);
         if place.0 == Kind::Pattern {
@@ -55,14 +55,14 @@ impl Names {
         place
     }
 
-    /// The server is asked for a subscription to this channel or glob, and confirms it.
+    /// Expects the server to confirm a subscription to this channel or glob.
     pub(super) fn asked(&mut self, place: &[u8]) {
         self.unconfirmed += place.len();
     }
 
-    /// The server has confirmed a subscription.
+    /// Handles the confirmation of a subscription.
     fn confirmed(&mut self, place: Option<&Value>) -> Result<Incoming, String> {
-        // The library keeps no other type.
+        // The library stores names of this type only.
         let bytes = if let Some(Value::BulkString(place)) = place { place.len() } else { 0 };
         match self.unconfirmed.checked_sub(bytes.max(1)) {
             Some(rest) => self.unconfirmed = rest,
@@ -71,7 +71,7 @@ impl Names {
         Ok(Incoming::Nothing)
     }
 
-    /// The opposite.
+    /// Records the end of a subscription, and returns its channel or glob.
     pub(super) fn unsubscribe(&mut self, name: &str) -> (Kind, Vec<u8>) {
         let place = self.place(name);
         if place.0 == Kind::Pattern {
@@ -93,7 +93,7 @@ impl Names {
         self.channel(">.nodes")
     }
 
-    /// A pattern of Redis that matches at least what ours does: its `*` stands for dots, too.
+    /// The glob of a pattern. It matches at least the same topics: `*` in a glob matches dots, too.
     fn glob(&self, pattern: &str) -> Vec<u8> {
         let mut glob = Vec::new();
         escape(&self.prefix, &mut glob);
@@ -103,7 +103,8 @@ impl Names {
             }
             match token {
                 "*" => glob.push(b'*'),
-                // Means the same, and is another text, by which copies are told apart.
+                // `**` means the same as `*`. As another text, it tells copies of the two patterns
+                // apart.
                 ">" => glob.extend_from_slice(b"**"),
                 token => escape(token, &mut glob),
             }
@@ -116,7 +117,7 @@ impl Names {
         Some(std::str::from_utf8(name).ok()?.to_owned())
     }
 
-    /// Reads a message or a confirmation; an error ends the connection.
+    /// Interprets a message or a confirmation. An error ends the connection.
     pub(super) fn pushed(&mut self, PushInfo { kind, data }: PushInfo) -> Result<Incoming, String> {
         if matches!(kind, PushKind::Subscribe | PushKind::PSubscribe | PushKind::SSubscribe) {
             return self.confirmed(data.first());
@@ -139,7 +140,7 @@ impl Names {
                 Incoming::Message { via, topic, body }
             }
             (PushKind::PMessage, [glob, channel, payload]) => {
-                // What is for everybody or for nodes was subscribed to by name.
+                // Broadcasts and control messages have subscriptions of their own.
                 let other = channel[..] == self.everybody() || channel[..] == self.nodes();
                 let leaving = self.leaving.contains_key(&(Kind::Pattern, glob.to_vec()));
                 match self.patterns.get(&glob[..]).cloned() {

@@ -1,9 +1,8 @@
-//! Messages that a Redis server sends without being asked, on their way from the library to the
-//! session.
+//! Messages that a Redis server sends on its own, on their way from the library to the session.
 //!
-//! The library hands them over by a function that can't wait, so the channel has no bound of its own.
-//! The socket provides it: [`Bounded`](super::bounds::Bounded) reads one turn, and the next one when
-//! the session has taken all messages of the last.
+//! The library delivers them to a function that cannot wait, so the channel between the two is
+//! unbounded. The socket bounds it instead: [`Bounded`](super::bounds::Bounded) reads for one turn,
+//! and continues when the session has taken all messages of that turn.
 
 use redis::PushInfo;
 use redis::aio::{AsyncPushSender, SendError};
@@ -28,7 +27,7 @@ pub(super) struct Sender {
 
 impl AsyncPushSender for Sender {
     fn send(&self, push: PushInfo) -> Result<(), SendError> {
-        // Nobody takes a message before the session does, which begins with the first subscription.
+        // The session takes messages from its first subscription on.
         if !self.bounds.is_subscriber() {
             return Ok(());
         }
@@ -45,12 +44,12 @@ pub(super) struct Pushes {
 }
 
 impl Pushes {
-    /// The session takes messages from now on.
+    /// Accepts messages from now on.
     pub(super) fn begin(&self) {
         self.bounds.subscribe();
     }
 
-    /// The next message; `None` when the connection has ended.
+    /// The next message; `None` if the connection has ended.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<PushInfo>> {
         let push = self.receiver.poll_recv(cx);
         if matches!(push, Poll::Ready(Some(_))) {

@@ -1,4 +1,4 @@
-//! Histories: a stream for each topic.
+//! Reads histories from the streams of Redis, one for each topic.
 
 use redis::Value;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::envelope::Body;
 use crate::replay::{Replay, ReplayEntry};
 use crate::url::{BrokerUrl, Place};
 
-/// What remains of a topic with history when nothing is published to it any more: as long as its
-/// messages may get old and an hour, or a week.
+/// How long Redis keeps the history of a topic to which nothing is published any more, in
+/// milliseconds: the age limit of its messages and an hour, or a week.
 pub(super) fn keep(limits: &History) -> u128 {
     let keep = match limits.seconds {
         Some(age) => age.saturating_add(Duration::from_secs(3600)),
@@ -22,7 +22,7 @@ pub(super) fn keep(limits: &History) -> u128 {
     keep.as_millis()
 }
 
-/// Bytes of an entry beside its payload, and values that it consists of, at most.
+/// Maximum size of an entry without its payload in bytes, and maximum number of values in an entry.
 const BESIDE_ENTRY: usize = 256;
 const ENTRY_VALUES: usize = 12;
 
@@ -59,12 +59,12 @@ impl Reader {
             .arg(&self.run)
             .arg(keep(limits).to_string())
             .arg(position);
-        // The newest message is kept whatever its size.
+        // The newest message is kept even if it exceeds the limit of the topic.
         let payloads = limits.bytes.max(largest);
         let beside = limits.messages.saturating_mul(BESIDE_ENTRY);
         self.bounds.allow(payloads.saturating_add(beside), limits.messages.saturating_mul(ENTRY_VALUES));
         let answer = self.link.call(&command).await?;
-        // The connection is kept, and nothing is asked for.
+        // Until the next replay, the server may send nothing.
         self.bounds.allow(0, 0);
         let strange = format!("the script answered {}", start(&answer));
         replay_of(answer).ok_or(strange)
@@ -118,7 +118,7 @@ mod tests {
                 }
                 server.write_all(answer.as_bytes()).await.unwrap();
             }
-            // The node ends the connection before it has all of it.
+            // The node ends the connection before all of it has arrived.
             let flood = b">1\r\n+x\r\n".repeat(512 << 10);
             server.write_all(&flood).await.is_err()
         };

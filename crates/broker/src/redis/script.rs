@@ -1,12 +1,13 @@
-//! What Redis carries out in one go for topics with history (Lua).
+//! The Lua scripts for topics with history, which Redis executes atomically.
 //!
-//! Of each topic there are two keys: a stream, whose entries have the ids `EPOCH-OFFSET`, our
-//! positions; and a hash with the epoch, the offset of the last message, the run of the server that
-//! gave it, and the bytes in the stream. Offsets count from 1 without a gap, so that what is missing
-//! can be told. An epoch begins with a topic, and anew with each start of the server, which may have
-//! lost what it had acknowledged.
+//! Each topic has two keys. A stream holds the messages; its entry ids have the form `EPOCH-OFFSET`
+//! and are the positions. A hash holds the epoch, the offset of the last message, the id of the
+//! server's run when it was stored, and the bytes in the stream. Offsets count from 1 without gaps,
+//! so that missing messages are noticed. An epoch begins with a topic and with each start of the
+//! server, which may have lost messages that it had acknowledged.
 
-/// `now` in ms; the topic's state; `begin()` starts an epoch if there is none of this run.
+/// Defines `now` (ms), the topic's state, and `begin()`, which starts an epoch unless this run of the
+/// server has one.
 const COMMON: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,9 +29,9 @@ local function begin()
 end
 ";
 
-/// KEYS: stream, state, number of the node's last publication. ARGV: run, keep (ms), head of the
-/// envelope, payload, binary, number, messages, age (ms), bytes, channel, how long the node's number
-/// is kept (ms).
+/// KEYS: stream, state, number of the node's last publication. ARGV: run, expiry of the topic (ms),
+/// head of the envelope, payload, binary, number, maximum of messages, maximum age (ms), maximum of
+/// bytes, channel, expiry of the node's number (ms).
 const STORE: &str = r"
 local number = tonumber(ARGV[6])
 if number <= tonumber(redis.call('GET', KEYS[3]) or '0') then return 'seen' end
@@ -57,8 +58,8 @@ redis.call('PUBLISH', ARGV[10], ARGV[3] .. string.char(#at) .. at .. payload)
 return at
 ";
 
-/// KEYS: stream, state. ARGV: run, keep (ms), position. Returns whether nothing is missing, the
-/// position now, the entries.
+/// KEYS: stream, state. ARGV: run, expiry of the topic (ms), position. Returns whether the replay is
+/// complete, the newest position, and the entries.
 const REPLAY: &str = r"
 if begin() then
     save(ARGV[2])
@@ -76,12 +77,13 @@ if gone ~= 0 and gone <= now then return {0, id(offset), {}} end
 return {1, id(offset), entries}
 ";
 
-/// Whether the script may have stored the message before it ended with this error. Redis takes
-/// nothing back: an account that may not publish to the channel has it in the stream all the same.
+/// Whether the script may have stored the message although it has failed with this error. Redis does
+/// not roll back: if an account may not publish to the channel, the message is in the stream all the
+/// same.
 pub(super) fn may_have_stored(error: &str) -> bool {
-    // What meets the first command that writes.
+    // Errors of the first command that writes.
     let at_once = ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"];
-    // Of Redis 7; and Redis 6, which says it at the beginning.
+    // Redis 7 appends this to an error in a script, Redis 6 puts it in front.
     error.contains("@user_script:") && !at_once.iter().any(|kind| error.contains(kind))
 }
 
