@@ -30,7 +30,7 @@ macro_rules! counters {
 
             /// A hash of the names behind [`Stats::values`], in order: two processes whose hashes differ
             /// would misread each other's counters.
-            pub(crate) fn layout() -> u64 {
+            pub fn layout() -> u64 {
                 let handlers = Handler::ALL.into_iter().map(Handler::name);
                 let names = [$(stringify!($name),)* "started"].into_iter().chain(handlers);
                 // FNV-1a; a NUL ends each name.

@@ -7,7 +7,7 @@ mod support;
 use sprocket_core::bus::{HUB, serve_blocking};
 use sprocket_core::{
     BusError, BusMember, Config, Connection, Event, History, HubConfig, Interest, Member, PublishFailed,
-    PublishSocket, Publisher, Server, StartError, TopicError,
+    PublishSocket, Publisher, Server, StartError, Stats, TopicError,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -555,7 +555,7 @@ fn a_worker_that_does_not_read_is_cut_and_others_go_on() {
     let (_own, _) = subscriber(&one, address, &[]);
     // It says hello, and then nothing.
     let mut deaf = node.dial();
-    deaf.write_all(&hello(2, &format!("{:?}", node.config.history))).unwrap();
+    deaf.write_all(&hello(3, Stats::layout(), &format!("{:?}", node.config.history))).unwrap();
     // What the hub would not take, is refused at once, and ends nothing.
     let large = one.publish("t", &vec![7; 2 << 20], true, None);
     assert_eq!(large, Err(PublishFailed::QueueFull { delivered_here: true, limit: 1 << 20 }));
@@ -691,9 +691,9 @@ fn the_counters_of_all_workers_add_up() {
 }
 
 /// Frames as a worker writes them.
-fn hello(version: u64, history: &str) -> Vec<u8> {
+fn hello(version: u64, counters: u64, history: &str) -> Vec<u8> {
     let mut frame = vec![1];
-    for n in [version, 9, 77] {
+    for n in [version, 9, 77, counters] {
         frame.extend(n.to_le_bytes());
     }
     frame.extend(history.as_bytes());
@@ -709,7 +709,7 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
     let node = Node::new(HubConfig { queue: 1 << 20, ..history(100) });
     let (server, address) = node.worker(0);
     let (mut client, _) = subscriber(&server, address, &["t"]);
-    let ours = hello(2, &format!("{:?}", node.config.history));
+    let ours = hello(3, Stats::layout(), &format!("{:?}", node.config.history));
     let huge = (1u32 << 31).to_le_bytes();
     let attempts: Vec<Vec<u8>> = vec![
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -739,7 +739,12 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
         }
     }
     // Other versions and settings are told so.
-    for (bytes, word) in [(hello(1, ""), "version"), (hello(2, "x"), "history")] {
+    let layout = Stats::layout();
+    for (bytes, word) in [
+        (hello(2, layout, ""), "version 2 of the protocol"),
+        (hello(3, layout ^ 1, ""), "counters"),
+        (hello(3, layout, "x"), "history"),
+    ] {
         let mut stream = node.dial();
         stream.write_all(&bytes).unwrap();
         let mut answer = Vec::new();
