@@ -85,7 +85,7 @@ pub(crate) fn headers(index: usize, table: Option<&ZendHashTable>) -> Result<Hea
     for (name, value) in array_entries(table) {
         if name.iter().all(u8::is_ascii_digit) {
             // A list instead of a map: `['X-Name: value']`.
-            return Err(argument_value_error(index, "must have names of headers as keys, a number given"));
+            return Err(argument_value_error(index, "must have header names as keys, a number given"));
         }
         let name = String::from_utf8_lossy(&name).into_owned();
         match value.array() {

@@ -101,7 +101,9 @@ pub(crate) fn supervise(object: &Owned<Server>) -> Result<Option<Inherited>> {
     let result = pump(server, || {
         announce(object, Hook::Start)?;
         let settled = server.master.borrow_mut().as_mut().map_or(Ok(()), Supervisor::settle);
-        settled.map_err(|error| errors::worker(&format!("Cannot make a place for the hub: {error}")))?;
+        settled.map_err(|error| {
+            errors::worker(&format!("Cannot create the runtime directory of the hub: {error}"))
+        })?;
         loop {
             let step = server.master.borrow_mut().as_mut().map_or(Step::Over, Supervisor::step);
             write_waiting(server)?;

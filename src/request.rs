@@ -238,7 +238,7 @@ fn unanswered(request: &Request) -> Result<&Plain> {
             Err(errors::state("This request was refused: the server has answered it"))
         }
         None => {
-            Err(errors::state("This is the request of a handshake: answer it by its Sprocket\\Handshake"))
+            Err(errors::state("This is the request of a handshake: answer its Sprocket\\Handshake instead"))
         }
         Some(plain) if plain.answered.get() => Err(errors::state("This request was answered before")),
         Some(plain) => Ok(plain),

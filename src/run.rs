@@ -12,7 +12,7 @@ use crate::zend::{Call, Owned, Result, throw_exit};
 pub(crate) fn run(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     if let Some(sapi) = lifecycle::unfit_sapi() {
-        let message = format!("Sprocket\\Server::run() belongs to the command line; this is {sapi}");
+        let message = format!("Sprocket\\Server::run() is available on the command line only, not in {sapi}");
         return Err(errors::state(&message));
     }
     let server = call.this_object::<Server>();

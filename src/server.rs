@@ -99,8 +99,8 @@ impl Server {
     pub(crate) fn refuse_workers(&self, method: &str) -> Result<()> {
         match self.setup.get() {
             Some(setup) if setup.settings.workers.is_some() => Err(errors::state(&format!(
-                "A server with workers is served by processes of its own, which run() alone starts: \
-                 {method}() is for servers with workers: 1. Use onStart() to learn where it listens"
+                "Sprocket\\Server::{method}() is not available with workers, which run() alone starts. onStart() \
+                 runs when the server listens"
             ))),
             _ => Ok(()),
         }

@@ -88,7 +88,9 @@ pub(crate) fn stream(call: &Call) -> Result<Zval> {
         return Ok(stream.shallow_clone());
     }
     let fd = server.link.with(|core| core.fd().try_clone_to_owned());
-    let Some(Ok(fd)) = fd else { return Err(errors::state("No descriptor is left for the stream")) };
+    let Some(Ok(fd)) = fd else {
+        return Err(errors::state("Cannot duplicate the descriptor for the stream"));
+    };
     let stream =
         stream_from_fd(fd).ok_or(Thrown).map_err(|_| errors::state("PHP could not open the stream"))?;
     drop(server.stream.replace(Some(stream.shallow_clone())));

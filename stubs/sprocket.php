@@ -8,8 +8,8 @@
  * Reflection, both ways.
  *
  * Durations are seconds, sizes are bytes. One PHP thread (with workers, one in each) runs every
- * callback, one at a time and never nested; the sockets are served by threads of the extension, so that pings are answered
- * and handshakes finished while a callback is busy.
+ * callback, one at a time and never nested. Threads of the extension serve the sockets, so that pings
+ * are answered and handshakes finished while a callback is busy.
  */
 
 namespace Sprocket;
@@ -68,8 +68,8 @@ final class Server implements \Countable
     public function __construct(mixed $listen, ?Options $options = null) {}
 
     /**
-     * Sets what decides about handshakes. It runs before the 101 and must accept or reject, at
-     * once or in a later callback; see {@see Handshake}.
+     * Sets the callback that decides about handshakes. It runs before the 101 and must accept or reject,
+     * at once or in a later callback; see {@see Handshake}.
      *
      * Without it every well-formed handshake that passes {@see Options::$origins} is accepted
      * by the I/O threads, also while PHP is busy.
@@ -105,10 +105,10 @@ final class Server implements \Countable
     public function onMessage(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs exactly once when a connection that was open is over, whoever ended it.
+     * Sets the callback that runs exactly once when an open connection has ended, whichever side ended it.
      *
      * The code is that of the peer's close frame, or 1005 if the frame had none, or 1006 if the
-     * connection ended without one (RFC 6455 section 7.1.5); a timeout or a limit is told with
+     * connection ended without one (RFC 6455 section 7.1.5); a timeout or a limit has
      * its own code and reason.
      *
      * @param (callable(Connection, int, string): void)|null $callback
@@ -120,15 +120,15 @@ final class Server implements \Countable
     /**
      * Sets the callback for a connection whose socket has taken everything that waited for it. It runs
      * only after at least a quarter of {@see Options::$sendBufferLimit} had waited, or after a message
-     * was dropped: a sender that stays below that limit is never told. Continue large transfers here.
+     * was dropped: a sender that stays below that limit never sees it. Continue large transfers here.
      *
      * @param (callable(Connection): void)|null $callback Replaces the previous callback; null removes it.
      */
     public function onDrain(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs for each pong that is not the answer to the server's own keep-alive ping;
-     * see {@see Connection::ping()}.
+     * Sets the callback for each pong, except answers to the server's own keep-alive pings; see
+     * {@see Connection::ping()}.
      *
      * @param (callable(Connection, string): void)|null $callback
      *        `function (Connection $connection, string $payload): void`.
@@ -137,8 +137,8 @@ final class Server implements \Countable
     public function onPong(?callable $callback): static {}
 
     /**
-     * Sets what answers plain HTTP requests. Without it they get a 426 that asks for a
-     * WebSocket handshake, but for {@see Options::$healthPath}.
+     * Sets the callback that answers plain HTTP requests. Without it they get a 426, which asks for a
+     * WebSocket handshake, except for {@see Options::$healthPath}.
      *
      * A callback that returns null answers by {@see Request::respond()}, at once or from a later
      * callback: within {@see Options::$handshakeTimeout}, after which the client gets a 504. One that
@@ -153,11 +153,11 @@ final class Server implements \Countable
 
     /**
      * Sets the callback for each exception or error that another callback did not catch. The
-     * connection stays open: close it if it is of no use any more.
+     * connection stays open: close it if it is no longer useful.
      *
-     * Without this callback each is shown and logged as PHP does it with uncaught exceptions, but
-     * as a warning (which `set_error_handler()` does not get to see), and its connection is closed
-     * with 1011. An exception thrown by this callback itself is shown and logged likewise.
+     * Without this callback each is shown and logged like an uncaught exception, but as a warning, which
+     * `set_error_handler()` does not receive, and its connection is closed with 1011. An
+     * exception thrown by this callback itself is shown and logged likewise.
      *
      * @param (callable(\Throwable, ?Connection): void)|null $callback
      *        `function (\Throwable $error, ?Connection $connection): void`; the connection is
@@ -193,8 +193,8 @@ final class Server implements \Countable
     public function onWorkerStart(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs last in each worker, when all its connections are closed. Not after `exit()`
-     * or a fatal error.
+     * Sets the callback that runs last in each worker, when all its connections are closed. It does not
+     * run after `exit()` or a fatal error.
      *
      * @param (callable(Server, int): void)|null $callback
      *        `function (Server $server, int $worker): void`; see {@see worker()}.
@@ -203,13 +203,14 @@ final class Server implements \Countable
     public function onWorkerStop(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs when a connection has resumed a topic: what it had missed has been sent to it.
+     * Sets the callback that runs when a connection has resumed a topic, after the missed publications
+     * were sent to it.
      *
-     * `$complete` false: something is missing, because the position is too old, of another time
-     * or none at all. Nothing was sent again then, and the subscription goes from now on: send the
-     * client what it needs to begin anew. `$messages` were sent again. `$position` is that of the
-     * last publication that it has got now; empty if nobody could be asked, the broker or the hub of
-     * the workers: then `$complete` is false, too.
+     * If `$complete` is false, publications are missing, because the position is too old, from before a
+     * restart, or invalid. Nothing was replayed then, and the subscription begins now: send the client
+     * the present state. `$messages` is the number of publications replayed. `$position` is that of the
+     * last publication that the client has; it is empty, and `$complete` false, if the broker or the hub
+     * of the workers could not be reached.
      *
      * @param (callable(Connection, string, bool, int, string): void)|null $callback
      *        `function (Connection $connection, string $topic, bool $complete, int $messages, string $position): void`.
@@ -220,9 +221,9 @@ final class Server implements \Countable
     public function onResume(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs when a member comes to a topic with the first of its connections, or leaves
-     * it with the last, on whichever worker or node. With workers it runs on each of them: tell the
-     * connections of this one, and don't publish there. `$data` is what {@see Connection::join()} was given.
+     * Sets the callback that runs when the first connection of a member joins a topic, or the last one
+     * leaves it, on any worker or node. It runs in every worker: send to the connections of this worker,
+     * and do not publish. `$data` is the argument of {@see Connection::join()}.
      *
      * @param (callable(string, string, bool, string): void)|null $callback
      *        `function (string $topic, string $member, bool $joined, string $data): void`.
@@ -233,12 +234,12 @@ final class Server implements \Countable
     public function onPresence(?callable $callback): static {}
 
     /**
-     * Sets the callback for a connection to {@see Options::$broker} that is made or lost, and when an
-     * attempt to connect fails for another reason than the last one.
+     * Sets the callback that runs when the connection to {@see Options::$broker} is made or lost, and
+     * when an attempt to connect fails for another reason than the one before.
      *
-     * While it is away, topics work within the node, and publications for the others wait, up to
-     * {@see Options::$brokerQueue} bytes. With workers it runs on each of them. `$reason` says to
-     * whom it is connected, or why not.
+     * Without the connection, topics work within the node, and publications for other nodes wait, up to
+     * {@see Options::$brokerQueue} bytes. The callback runs in every worker. `$reason` names the broker
+     * that is connected, or the error.
      *
      * @param (callable(bool, string): void)|null $callback
      *        `function (bool $connected, string $reason): void`.
@@ -247,18 +248,17 @@ final class Server implements \Countable
     public function onBroker(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs when the server has answered a handshake or a plain request with an error by
-     * itself: because of a limit, the `Origin` header, or a request that is malformed. Neither what
-     * {@see onUpgrade()} and {@see onRequest()} reject comes here, nor what ends before the head of a
-     * request is complete (400, 408, 431); {@see Options::$logger} gets both.
+     * Sets the callback that runs when the server itself has answered a handshake or a plain request with
+     * an error: because of a limit, the `Origin` header, or a malformed request. It does not run for
+     * requests that {@see onUpgrade()} or {@see onRequest()} reject, nor for those that end before their
+     * head is complete (400, 408, 431); {@see Options::$logger} gets both.
      *
-     * The client has its answer already: the request cannot be answered any more. `$status` is that of
-     * the answer. `$reason` is a sentence that names the option that decides, such as "The option
-     * origins does not admit the origin of this request."; it contains nothing that the client has
-     * sent.
+     * The request was answered already and cannot be answered again. `$status` is that of the answer.
+     * `$reason` is a sentence that names the option that decides, such as "The option origins does not
+     * admit the origin of this request."; it contains nothing that the client has sent.
      *
      * At most 256 calls, and 1 MiB of request heads, wait for PHP; `refusedUntold` in {@see stats()}
-     * counts those that were left out.
+     * counts those left out.
      *
      * @param (callable(Request, int, string): void)|null $callback
      *        `function (Request $request, int $status, string $reason): void`.
@@ -268,7 +268,7 @@ final class Server implements \Countable
 
     /**
      * Binds, starts the I/O threads, and listens. Does nothing on a running server. After
-     * {@see stop()} has come to its end the server may be started again.
+     * {@see stop()} has finished, the server may be started again.
      *
      * Fork before, not after: see {@see ForkException}.
      *
@@ -292,10 +292,10 @@ final class Server implements \Countable
      * `exit()` and fatal errors in a callback close all sockets and end the script as usual.
      *
      * With {@see Options::$workers} other than 1 this process becomes the master: it listens, forks
-     * the workers, which serve, and looks after them. SIGTERM and SIGINT stop all; SIGHUP replaces the
-     * workers one after the other by new processes that run the script from its top, as it is on
-     * disk by then. In the master run() returns when all have ended; in a worker it does not
-     * return, and the script ends as by `exit()`. docs/workers.md has the whole story.
+     * the workers, which serve, and supervises them. SIGTERM and SIGINT stop all; SIGHUP replaces the
+     * workers one after another by new processes that run the script, as it is on disk then, from its
+     * top. In the master run() returns when all have ended; in a worker it does not return, and the
+     * script ends as by `exit()`. See docs/workers.md.
      *
      * @throws BindException If an address can't be listened on.
      * @throws TlsException If a certificate or key can't be used.
@@ -309,8 +309,8 @@ final class Server implements \Countable
     public function run(): void {}
 
     /**
-     * Runs the callbacks of events that wait, and of timers that are due, for use with a loop of
-     * yours: call it when {@see stream()} is readable.
+     * Runs the callbacks of waiting events and of timers that are due, for use in another event loop:
+     * call it when {@see stream()} is readable.
      *
      * ```php
      * $server->start();
@@ -319,13 +319,13 @@ final class Server implements \Countable
      * });
      * ```
      *
-     * A callback must not suspend the fiber that it runs in, as awaiting does in Amp: let it start
-     * a fiber of its own for what has to wait, with `Amp\async()` for instance.
+     * A callback must not suspend the fiber that it runs in, as awaiting does in Amp. To wait, let it
+     * start a fiber of its own, with `Amp\async()` for instance.
      *
      * @param float $timeout 0 to 1000000000 seconds to wait if no event is waiting; 0 returns at once.
-     * @param int $maxEvents After so many it returns; the stream stays readable if more wait.
+     * @param int $maxEvents Most events to dispatch; the stream stays readable if more wait.
      *
-     * @return int<0, max> How many events and timers were dispatched.
+     * @return int<0, max> Number of events and timers dispatched.
      *
      * @throws StateException If called from a callback, before {@see start()}, or with workers.
      * @throws ThreadException If an I/O thread has died.
@@ -348,21 +348,21 @@ final class Server implements \Countable
     public function stream() {}
 
     /**
-     * Stops: accepts no more connections, closes all with 1001 (Going Away), and cuts what is
-     * left after the grace period. Messages that have been received are still delivered, and what
-     * is sent in answer goes out before the close frame, which waits for that up to half of the grace
-     * period; on all other connections send() returns false. Within the grace period, clients that
-     * read slowly get all that was sent before. Returns at once; the callbacks of the connections that end
-     * run as usual, then {@see run()} returns. With {@see poll()}, go on until
-     * {@see isRunning()} is false. Does nothing on a server that does not run. With workers it stops
-     * them all, whether the master calls it or one of them.
+     * Stops the server: accepts no more connections, closes all with 1001 (Going Away), and cuts those
+     * left after the grace period. Messages already received are still delivered, and answers to them go
+     * out before the close frame, which waits for them up to half of the grace period; on all other
+     * connections send() returns false. Within the grace period, slow clients receive everything that was
+     * sent before. Returns at once; the callbacks of the connections that end run as usual, then
+     * {@see run()} returns. With {@see poll()}, keep calling it until {@see isRunning()} is false. Does
+     * nothing on a server that does not run. With workers it stops all of them, whether the master or a
+     * worker calls it.
      *
-     * Messages that wait are delivered as long as the grace period lasts, plain requests are answered,
-     * and streamed responses go on to their end. After it each connection and each stream still gets its
-     * onClose; other callbacks do not run any more, and messages that still wait count as `undelivered`
+     * During the grace period, waiting messages are delivered, plain requests answered, and streamed
+     * responses completed. After it each connection and each stream still gets its onClose; other
+     * callbacks do not run any more, and messages that still wait count as `undelivered`
      * in {@see stats()}. A callback that is running is not interrupted.
      *
-     * @param float $grace 0 to 1000000000 seconds; 0 cuts at once. Called again, the earlier end counts.
+     * @param float $grace 0 to 1000000000 seconds; 0 cuts at once. If called again, the earlier end counts.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the grace period is out of range.
@@ -370,9 +370,9 @@ final class Server implements \Countable
     public function stop(float $grace = 5.0): void {}
 
     /**
-     * Reads certificates and keys again, after they were renewed: new connections get what the
-     * files hold now, open ones go on. With workers it concerns the one that calls it: use
-     * {@see Tls::$reloadInterval} there.
+     * Reads certificates and keys again after they were renewed. New connections use the new ones, open
+     * connections continue. It affects only the worker that calls it: with workers, use
+     * {@see Tls::$reloadInterval}.
      *
      * ```php
      * pcntl_signal(SIGHUP, fn () => $server->reloadTls());
@@ -388,8 +388,8 @@ final class Server implements \Countable
      * Serves a connection that the script has accepted by itself, with `stream_socket_accept()`
      * or `socket_accept()`, as if it had come to a listener: it begins with an HTTP request.
      *
-     * The connection is duplicated: do not use the socket any more, but close it or let go of it.
-     * Nothing must have been read from it, nor TLS been begun by PHP.
+     * The socket is duplicated: do not use it any more, except to close it. Nothing must have been read
+     * from it, and PHP must not have begun TLS on it.
      *
      * @param resource|\Socket $socket A connected stream socket, TCP or Unix.
      * @param bool $tls It begins with a TLS handshake, by {@see Options::$tls}.
@@ -402,15 +402,15 @@ final class Server implements \Countable
     public function adopt(mixed $socket, bool $tls = false): void {}
 
     /**
-     * Which worker this process is, from 1 to {@see Options::$workers}. One that replaces another
-     * has the same number, and for a moment both are there. 1 while {@see run()} runs without
-     * workers; null otherwise, and in the master.
+     * Number of this worker, from 1 to {@see Options::$workers}. A worker that replaces another has the
+     * same number, and for a moment both exist. 1 while {@see run()} runs without workers; null
+     * otherwise, and in the master.
      *
      * @return int<1, 64>|null
      */
     public function worker(): ?int {}
 
-    /** Whether the server was started and has not come to the end of {@see stop()}. */
+    /** Whether the server was started and {@see stop()} has not finished. */
     public function isRunning(): bool {}
 
     /**
@@ -422,15 +422,15 @@ final class Server implements \Countable
     public function addresses(): array {}
 
     /**
-     * How many connections are open, as told by onOpen and onClose; with workers those of this one.
+     * Number of connections between onOpen and onClose; with workers, of this worker.
      *
      * @return int<0, max>
      */
     public function count(): int {}
 
     /**
-     * The open connections by id, with workers those of this one. An array of its own: connections
-     * may open and close while you go through it.
+     * The open connections by id; with workers, of this worker. The array is a copy: connections may open
+     * and close during an iteration.
      *
      * @return array<int, Connection>
      */
@@ -451,16 +451,15 @@ final class Server implements \Countable
      *
      * The message goes to all workers, and with {@see Options::$broker} to all nodes. A failure to pass
      * it on is reported at once by an exception, a later one to {@see onError()} by an exception of the
-     * same class.
-     * A topic of {@see Options::$history} is delivered when the hub has given it its position, to
-     * the connections of this process, too.
+     * same class. Publications to a topic of {@see Options::$history} are delivered once the hub has
+     * given them a position, to the connections of this process too.
      *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
      * @param string $payload UTF-8 unless binary.
-     * @param Connection|null $except One that is left out: the sender, mostly.
+     * @param Connection|null $except A connection to leave out, usually the sender.
      *
      * @throws PublishException If more than 64 MiB would wait for the other workers and nodes. The
-     *         message says who has got it.
+     *         message says which recipients it has reached.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the topic is not allowed.
@@ -471,7 +470,7 @@ final class Server implements \Countable
      * Sends a message to all connections, as {@see publish()} does.
      *
      * @param string $payload UTF-8 unless binary.
-     * @param Connection|null $except One that is left out: the sender, mostly.
+     * @param Connection|null $except A connection to leave out, usually the sender.
      *
      * @throws PublishException If more than 64 MiB would wait for the other workers and nodes.
      * @throws InvalidPayload If a text message is not valid UTF-8.
@@ -480,8 +479,8 @@ final class Server implements \Countable
     public function broadcast(string $payload, bool $binary = false, ?Connection $except = null): void {}
 
     /**
-     * How many connections have subscribed to exactly this topic, or to exactly this pattern, with
-     * workers those of this one. Subscriptions to patterns that match a topic do not count for it.
+     * Number of connections subscribed to exactly this topic, or to exactly this pattern; with workers, of
+     * this worker. Subscriptions to patterns that match a topic do not count for it.
      *
      * @return int<0, max>
      *
@@ -494,7 +493,7 @@ final class Server implements \Countable
      * Lists the members present in a topic, on all workers and nodes: see {@see Connection::join()}.
      *
      * @return list<array{member: string, data: string, connections: int<1, max>}> By name. `data` is
-     *         what was said when one of the member's connections joined last.
+     *         that of the member's connection that joined last.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the topic is not allowed, as for {@see Connection::join()}.
@@ -623,8 +622,8 @@ final class Server implements \Countable
     public function after(float $seconds, callable $callback): int {}
 
     /**
-     * Runs a callback again and again. The period does not drift; turns that were missed while
-     * a callback was busy are left out, not made up for.
+     * Runs a callback periodically. The period does not drift; calls missed while another callback was
+     * busy are skipped.
      *
      * @param float $seconds Period, and time to the first call, 0.001 to 1000000000.
      * @param callable(): void $callback
@@ -636,9 +635,9 @@ final class Server implements \Countable
     public function every(float $seconds, callable $callback): int {}
 
     /**
-     * Takes back a timer.
+     * Cancels a timer.
      *
-     * @return bool False if there is none of this number: it ran already, or was cancelled.
+     * @return bool False if there is no such timer: it ran already, or was cancelled.
      */
     public function cancel(int $timer): bool {}
 }
@@ -657,8 +656,8 @@ final class Options
 {
     /**
      * WebSocket connections and streamed responses at once; further ones get a 503. Null: as many as
-     * the descriptor limit allows. A larger number counts as that, so that PHP keeps 64 descriptors for
-     * files of its own.
+     * the descriptor limit allows. A larger number is reduced to that, so that PHP keeps 64 descriptors
+     * for files of its own.
      */
     public readonly ?int $maxConnections;
 
@@ -683,7 +682,7 @@ final class Options
     /**
      * Seconds from the TCP connection to the end of the handshake: PROXY header, TLS, head and
      * onUpgrade together; for a plain request head, body and onRequest. A further request on the same
-     * connection has as many from its first byte, and so many may pass before it comes. A client that takes at
+     * connection has as many from its first byte, and must begin within as many. A client that takes at
      * least 4 KiB of a response in this time, or the rest of it, gets as long as it needs.
      */
     public readonly float $handshakeTimeout;
@@ -722,20 +721,20 @@ final class Options
     public readonly int $maxPendingBytes;
 
     /**
-     * Admitted values of the `Origin` header, by which browsers tell what page they act for. Another
-     * one is refused with 403, a malformed one with 400. Requests without Origin, which are not
+     * Admitted values of the `Origin` header, in which browsers name the page that they act for. Any other
+     * value is refused with 403, a malformed one with 400. Requests without Origin, which are not
      * from browsers, always pass.
      *
      * - Null: the page must come from the host and port that the request names as `Host`. The scheme is
      *   not compared, since a proxy may hide it: without a port, and with 80 or 443, `Host` stands
      *   for the default port of the page's scheme.
-     * - `['*']`: any. The header is not looked at.
+     * - `['*']`: any value; the header is not checked.
      * - `https://example.com`, `http://localhost:3000`, `capacitor://localhost`: this scheme, host and
      *   port. A port that is left out is the default of the scheme, on either side.
      * - `https://*.example.com`: all names below this one, with one label or more, but not
      *   `example.com` itself.
      * - `example.com`, `*.example.com`: the same with any scheme, and any port unless one is given.
-     * - `file://` and `null`: what pages without a host send, such as those of files and devices. Any
+     * - `file://` and `null`: sent by pages without a host, such as those of files and devices. Any
      *   site can make a browser send `null`, by a sandboxed frame.
      *
      * Hosts are compared without regard to case, IPv6 addresses by value; a dot at the end makes another
@@ -752,26 +751,26 @@ final class Options
      */
     public readonly array $subprotocols;
 
-    /** Refuse clients (400) that offer subprotocols of which we have none, instead of going on without. */
+    /** Whether clients that offer only unknown subprotocols are refused (400) rather than served without one. */
     public readonly bool $strictSubprotocols;
 
     /** Path that is answered with 200 without asking PHP, such as `/healthz`. Null: none. */
     public readonly ?string $healthPath;
 
-    /** Threads that serve sockets. One does for most servers: PHP is busy long before it. */
+    /** Threads that serve sockets. One suffices for most servers: PHP is the bottleneck long before it. */
     public readonly int $ioThreads;
 
     /** Length of the kernel's queue of connections that are not accepted yet. */
     public readonly int $backlog;
 
     /**
-     * Proxies in front of the server, whose word about the client counts: `X-Forwarded-For` (or,
-     * where there is none, `Forwarded`) for the client's address and so for
+     * Proxies in front of the server, whose headers about the client are trusted: `X-Forwarded-For` (or,
+     * without it, `Forwarded`) for the client's address and so for
      * {@see $maxConnectionsPerIp}; `X-Forwarded-Proto` (or `proto` of `Forwarded`) for
-     * {@see Request::isSecure()}. From anybody else these headers are ignored.
+     * {@see Request::isSecure()}. From other peers these headers are ignored.
      *
      * With several addresses, the last one that is not itself a trusted proxy counts. A proxy that
-     * sets `Forwarded` alone must remove `X-Forwarded-For`, which goes before it.
+     * sets `Forwarded` alone must remove `X-Forwarded-For`, which has precedence.
      *
      * @var list<string>
      */
@@ -779,7 +778,7 @@ final class Options
 
     /**
      * Path that is answered with the counters of {@see Server::stats()} in the text format of
-     * Prometheus, without asking PHP, such as `/metrics`. Null: none. Keep it from the public.
+     * Prometheus, without asking PHP, such as `/metrics`. Null: none. Keep it private.
      */
     public readonly ?string $metricsPath;
 
@@ -787,8 +786,8 @@ final class Options
     public readonly ?Tls $tls;
 
     /**
-     * Compress messages with clients that can, as browsers can (permessage-deflate, RFC 7692).
-     * False: never. True: as {@see Compression} does by default.
+     * Compression of messages with clients that support it, as browsers do (permessage-deflate, RFC 7692).
+     * False: never. True: with the defaults of {@see Compression}.
      */
     public readonly Compression|bool $compression;
 
@@ -820,9 +819,9 @@ final class Options
     public readonly ?string $staticFiles;
 
     /**
-     * Which topics keep what was published last, by their names or patterns; the first that fits a
-     * topic counts. Clients that come back get what they have missed: see
-     * {@see Connection::resume()}. With workers all of them need the same.
+     * Topics that keep their last publications, by names or patterns; the first one that matches a topic
+     * counts. Clients that reconnect get the publications that they missed: see
+     * {@see Connection::resume()}. All workers must have the same.
      *
      * @var array<string, History>
      */
@@ -832,8 +831,8 @@ final class Options
      * Address of a broker by which several machines share topics, history and presence:
      * `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` with TLS,
      * `redis+unix:///PATH`, `nats://[USER:PASSWORD@]HOST[:PORT]`, or `tls://…` for NATS with TLS.
-     * Null: none. {@see Server::onBroker()} tells of its state. It need not be there at the start.
-     * docs/brokers.md has the settings that may follow a `?`, and says what may get lost.
+     * Null: none. {@see Server::onBroker()} reports its state. It need not be up when the server starts.
+     * docs/brokers.md lists the settings that may follow a `?`, and what may be lost.
      */
     public readonly ?string $broker;
 
@@ -858,16 +857,16 @@ final class Options
     public readonly int $workers;
 
     /**
-     * Handshakes, messages and plain requests after which a worker is replaced by a new one, against
-     * memory that leaks. Its connections are closed with 1001. 0: never.
+     * Handshakes, messages and plain requests after which a worker is replaced by a new one, as a remedy
+     * for memory leaks. Its connections are closed with 1001. 0: never.
      */
     public readonly int $maxRequests;
 
-    /** Bytes of PHP's memory, by `memory_get_usage()`, from which on a worker is replaced likewise. 0: never. */
+    /** Bytes of `memory_get_usage()` at which a worker is replaced likewise. 0: never. */
     public readonly int $maxMemory;
 
     /**
-     * Gets a line for whatever an operator wants to know: start and stop, refused handshakes and
+     * Receives a line for each event that concerns an operator: start and stop, refused handshakes and
      * requests with the option that decides, connections closed by a limit, the broker, workers,
      * certificates. A PSR-3 logger, recognised by its method `log()`, or a callable with the same
      * parameters:
@@ -882,7 +881,7 @@ final class Options
      * stable name such as `handshake.refused`, and `option`, the option that decides, if one does.
      * Control characters that a client has sent are escaped in both, and long texts are cut. It runs
      * on PHP's thread, between two events. Within a second at most ten lines of one kind are
-     * written; one line says how many more there were. An exception goes to {@see Server::onError()}.
+     * written; one line counts the others. An exception goes to {@see Server::onError()}.
      *
      * Null: no lines, except those that the master of workers writes to standard error. With a
      * logger, the logger gets those instead. docs/logging.md lists the events.
@@ -1016,23 +1015,24 @@ final class Options
  * $server->publish('room.7', json_encode(['text' => $text, 'position' => '%position%']));
  * ```
  *
- * It is kept in memory, beyond the end of a worker and not beyond that of the server, at most 256 MiB
- * for all topics together; or, with {@see Options::$broker}, by the broker. See docs/history.md.
+ * Publications are kept in memory, at most 256 MiB for all topics together, until the server ends; with
+ * {@see Options::$broker}, the broker keeps them. See docs/history.md.
  */
 final class History
 {
-    /** How many publications are kept at most. */
+    /** Most publications that are kept. */
     public readonly int $messages;
 
-    /** How long each is kept, in seconds; null: until there are too many newer ones. */
+    /** Seconds for which each is kept; null: until newer ones take its place. */
     public readonly ?float $seconds;
 
-    /** Payload bytes that are kept at most. */
+    /** Most payload bytes that are kept. */
     public readonly int $bytes;
 
     /**
-     * The first occurrence of this in a text message is replaced by its position, for clients to give
-     * to {@see Connection::resume()}. A position consists of letters, digits and `-`. Null: nothing is.
+     * Text whose first occurrence in a text message is replaced by the position of the publication, which
+     * clients return for {@see Connection::resume()}. A position consists of letters, digits and `-`.
+     * Null: none.
      */
     public readonly ?string $stamp;
 
@@ -1117,8 +1117,8 @@ final class Compression
 /**
  * Certificates of a server that speaks TLS (1.2 and 1.3, by rustls). Immutable.
  *
- * The files are read by {@see Server::start()} and {@see Server::reloadTls()}, as PEM. Only safe
- * cipher suites are spoken, and handshakes run on the I/O threads, also while PHP is busy.
+ * {@see Server::start()} and {@see Server::reloadTls()} read the files, which are PEM. Only secure cipher
+ * suites are offered. Handshakes run on the I/O threads, also while PHP is busy.
  *
  * ```php
  * $server = new Sprocket\Server('wss://0.0.0.0:8443', new Sprocket\Options(
@@ -1128,7 +1128,7 @@ final class Compression
  */
 final class Tls
 {
-    /** File of the certificate, followed by those that lead to its root. */
+    /** File of the certificate, followed by the intermediate certificates. */
     public readonly string $certificate;
 
     /** File of the key; null: it is in the file of the certificate. */
@@ -1141,18 +1141,18 @@ final class Tls
      */
     public readonly array $hosts;
 
-    /** File of CA certificates by which clients prove who they are; null: they are not asked. */
+    /** File of the CA certificates that verify client certificates; null: clients are not asked for any. */
     public readonly ?string $clientCa;
 
     /** Whether clients without a certificate are refused; see {@see Request::clientCertificate()}. */
     public readonly bool $clientRequired;
 
-    /** Oldest version that is spoken. */
+    /** Oldest TLS version that is accepted. */
     public readonly string $minVersion;
 
     /**
-     * Seconds between looks at the files: changed ones are taken over as by
-     * {@see Server::reloadTls()}. A change that can't be used is counted in `tlsReloadErrors`.
+     * Seconds between checks of the files: changed ones are loaded as by {@see Server::reloadTls()}. A
+     * change that cannot be used is counted in `tlsReloadErrors`.
      * 0: never.
      */
     public readonly float $reloadInterval;
@@ -1160,7 +1160,7 @@ final class Tls
     /**
      * Whether HTTP/2 is offered beside HTTP/1.1. A browser that has fetched a page over it opens
      * its WebSockets on the same connection (RFC 8441): their handshake is `CONNECT` instead of
-     * GET, and everything else is as ever. A connection carries up to 128 requests and WebSockets
+     * GET, and everything else is the same. A connection carries up to 128 requests and WebSockets
      * at once, each of which counts for the limits.
      */
     public readonly bool $http2;
@@ -1169,9 +1169,9 @@ final class Tls
      * @param string $certificate Path of a PEM file. Clients that name no host, or one that is not
      *        in `$hosts`, get this one.
      * @param string|null $key Path of a PEM file: PKCS#8, also encrypted, or PKCS#1 or SEC1.
-     * @param string|null $passphrase Opens an encrypted key. No property shows it.
+     * @param string|null $passphrase Decrypts an encrypted key. It is not a property.
      * @param array<string, Tls> $hosts Host names (`chat.example.com`, `*.example.com`) to objects
-     *        that have a certificate, a key and a passphrase alone.
+     *        that have only a certificate, a key and a passphrase.
      * @param string|null $clientCa Path of a PEM file.
      * @param bool $clientRequired Only with `$clientCa`.
      * @param string $minVersion `1.2` or `1.3`.
@@ -1196,7 +1196,7 @@ final class Tls
  * The policy for a peer for which more than {@see Options::$sendBufferLimit} bytes wait.
  *
  * ```php
- * // A live map: the next position makes up for one that was left out.
+ * // A live map: the next position supersedes one that was dropped.
  * $options = new Sprocket\Options(slowConsumer: Sprocket\SlowConsumer::Drop);
  * ```
  */
@@ -1212,8 +1212,8 @@ enum SlowConsumer: string
 /**
  * An open WebSocket connection. Made by the server; the same object in every callback.
  *
- * It may be kept beyond its end, and beyond its server: then it is not open, and what is sent is
- * refused. Two connections are never equal, and it is a good key for `SplObjectStorage` and `WeakMap`.
+ * The object may be kept after the connection, or its server, has ended: then it is not open, and send()
+ * returns false. Two connections are never equal, and it is a good key for `SplObjectStorage` and `WeakMap`.
  *
  * ```php
  * $server->onOpen(function (Sprocket\Connection $c): void {
@@ -1239,7 +1239,7 @@ final class Connection
     /** The subprotocol agreed on in the handshake, or null. */
     public readonly ?string $subprotocol;
 
-    /** Yours: any value, kept with the connection. At first what {@see Handshake::accept()} was given. */
+    /** For the application: any value. Initially the `$data` of {@see Handshake::accept()}. */
     public mixed $data = null;
 
     private function __construct() {}
@@ -1277,7 +1277,7 @@ final class Connection
 
     /**
      * Sends a pong that answers no ping, a sign of life that asks for none (RFC 6455 section
-     * 5.5.3). Pings of the peer are answered without your doing.
+     * 5.5.3). The extension answers pings of the peer by itself.
      *
      * @param string $payload At most 125 bytes.
      *
@@ -1310,12 +1310,12 @@ final class Connection
     public function terminate(): void {}
 
     /**
-     * Subscribes to topics: what {@see Server::publish()} sends to one of them comes here. A
-     * topic exists while it has subscribers. The subscriptions of a connection end with it;
+     * Subscribes to topics: publications of {@see Server::publish()} to any of them are sent to this
+     * connection. A topic exists while it has subscribers. The subscriptions of a connection end with it;
      * does nothing on a closed one. Subscribing again changes nothing.
      *
-     * A name is one topic and never a pattern, so that input of a client in a name reaches one topic
-     * at most. It must still be checked: whoever may choose any name may read any topic.
+     * A name is one topic and never a pattern, so that client input in a name reaches one topic at most. It
+     * must still be checked: a client that may choose any name may read any topic.
      *
      * @param string ...$topics Each 1 to 255 bytes of UTF-8, without a token `*` or `>` (see
      *        {@see subscribePattern()} for tokens).
@@ -1326,7 +1326,7 @@ final class Connection
     public function subscribe(string ...$topics): void {}
 
     /**
-     * Takes {@see subscribe()} back. Topics that are not subscribed are ignored.
+     * Reverts {@see subscribe()}. Topics that are not subscribed are ignored.
      *
      * @param string ...$topics As for {@see subscribe()}.
      *
@@ -1336,14 +1336,14 @@ final class Connection
     public function unsubscribe(string ...$topics): void {}
 
     /**
-     * Subscribes to all topics that match a pattern, those that come into being later, too. A message
-     * comes once, however many subscriptions of the connection match its topic.
+     * Subscribes to all topics that match a pattern, future ones included. A message is delivered once,
+     * however many subscriptions of the connection match its topic.
      *
      * A pattern has tokens that are separated by dots: `*` stands for one token, `>` at the end for
      * one or more. `room.*` matches `room.7`, and `room.>` matches `room.7.typing` too. A pattern
      * without either is the topic of that name.
      *
-     * Never put input of a client into a pattern: `*` and `>` read what belongs to others.
+     * Never put client input into a pattern: `*` and `>` would read topics of others.
      *
      * @param string ...$patterns Each 1 to 255 bytes of UTF-8.
      *
@@ -1353,8 +1353,8 @@ final class Connection
     public function subscribePattern(string ...$patterns): void {}
 
     /**
-     * Takes {@see subscribePattern()} back. Patterns that are not subscribed are ignored: only the
-     * very same pattern ends a subscription, not one that covers it.
+     * Reverts {@see subscribePattern()}. Patterns that are not subscribed are ignored: only the same pattern
+     * ends a subscription, not one that covers it.
      *
      * @param string ...$patterns As for {@see subscribePattern()}.
      *
@@ -1364,8 +1364,8 @@ final class Connection
     public function unsubscribePattern(string ...$patterns): void {}
 
     /**
-     * Subscribes to a topic with {@see Options::$history} and sends what was published to it after
-     * a position, in order, before anything newer. {@see Server::onResume()} gets the result.
+     * Subscribes to a topic with {@see Options::$history} and replays its publications after a position,
+     * in order, before newer ones. {@see Server::onResume()} gets the result.
      *
      * Clients learn positions from {@see History::$stamp} and from onResume, keep the last one, and
      * return it when they reconnect. An empty position means "from now on", which is how a client
@@ -1376,13 +1376,13 @@ final class Connection
      * replay of the next topic begins when the one before has been written, and {@see unsubscribe()}
      * cancels one that has not begun.
      *
-     * If the hub can't be reached, the question waits for it; when 64 MiB of questions do (in each
-     * process), further ones are answered at once: `$complete` false, the position empty.
+     * If the hub cannot be reached, the request waits for it. Once 64 MiB of requests wait (in each
+     * process), further ones fail at once: `$complete` is false, the position empty.
      *
      * Does nothing on a closed connection.
      *
      * @param string $topic Not a pattern.
-     * @param string $position What the client has got last, or empty.
+     * @param string $position Position of the client's last publication, or empty.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the name is not allowed, or the topic keeps no history.
@@ -1391,14 +1391,14 @@ final class Connection
 
     /**
      * Makes a member present in a topic, until {@see leave()} or the end of the connection. Several
-     * connections may join as the same member, who is present as long as one of them is.
-     * Joining again replaces the member or the data. Has nothing to do with subscriptions.
+     * connections may join as the same member, which is present as long as one of them is. Joining again
+     * replaces the member or the data. Presence is independent of subscriptions.
      *
      * Does nothing on a closed connection.
      *
      * @param string $topic Not a pattern.
-     * @param string $member Who: 1 to 255 bytes of UTF-8, such as the user's id.
-     * @param string $data What others should know of it: at most 65536 bytes, such as JSON.
+     * @param string $member Name of the member: 1 to 255 bytes of UTF-8, such as the user's id.
+     * @param string $data Information for others: at most 65536 bytes, such as JSON.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If a name or the data is not allowed.
@@ -1406,7 +1406,7 @@ final class Connection
     public function join(string $topic, string $member, string $data = ''): void {}
 
     /**
-     * Takes {@see join()} back. Does nothing if the connection has not joined.
+     * Reverts {@see join()}. Does nothing if the connection has not joined.
      *
      * @param string $topic Not a pattern.
      *
@@ -1416,8 +1416,8 @@ final class Connection
     public function leave(string $topic): void {}
 
     /**
-     * The topics that the connection has subscribed to by name: all that {@see unsubscribe()} takes
-     * back. Patterns are in {@see patterns()}.
+     * The topics that the connection has subscribed to by name, with {@see subscribe()} or
+     * {@see resume()}. Patterns are in {@see patterns()}.
      *
      * @return list<string> Sorted.
      *
@@ -1426,8 +1426,7 @@ final class Connection
     public function topics(): array {}
 
     /**
-     * The patterns that the connection has subscribed to, as they were given: all that
-     * {@see unsubscribePattern()} takes back.
+     * The patterns that the connection has subscribed to, with {@see subscribePattern()}.
      *
      * @return list<string> Sorted.
      *
@@ -1435,11 +1434,11 @@ final class Connection
      */
     public function patterns(): array {}
 
-    /** False as soon as close() or terminate() was called, or the peer's end was noticed. */
+    /** False once close() or terminate() was called, or the end of the connection was noticed. */
     public function isOpen(): bool {}
 
     /**
-     * Bytes that were accepted by send() and not yet taken by the kernel, framing included.
+     * Bytes accepted by send() that the kernel has not taken yet, framing included.
      *
      * @return int<0, max>
      */
@@ -1449,9 +1448,9 @@ final class Connection
 /**
  * A handshake that waits for the decision of {@see Server::onUpgrade()}.
  *
- * Answer it in the callback, or keep it and answer from a later one, a timer's for instance:
- * until {@see Options::$handshakeTimeout}, after which the client gets a 503. A handshake that is
- * let go without an answer is answered with 500.
+ * Answer it in the callback, or keep it and answer from a later one, such as a timer's, within
+ * {@see Options::$handshakeTimeout}, after which the client gets a 503. A handshake that is dropped
+ * unanswered is answered with 500.
  *
  * ```php
  * $server->onUpgrade(function (Sprocket\Handshake $h): void {
@@ -1475,8 +1474,8 @@ final class Handshake
      * @param array<string, string|list<string>> $headers Further headers of the answer.
      * @param mixed $data For {@see Connection::$data}.
      *
-     * @return bool False if it is too late: the client went away, or has ended its own side, or the
-     *         time was up.
+     * @return bool False if it is too late: the client went away, closed its side, or the timeout has
+     *         passed.
      *
      * @throws StateException If the handshake was answered before.
      * @throws ForkException In a fork of the process that started the server.

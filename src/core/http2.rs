@@ -76,7 +76,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn is_rude(&self) -> bool {
+    /// Whether the peer has flooded the socket, or reset too many requests: its connection then ends
+    /// without waiting for its streams.
+    fn is_graceless(&self) -> bool {
         if self.flooded.load(Ordering::Relaxed) {
             return true;
         }
@@ -119,7 +121,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
                 idle,
                 busy: false,
                 ending: None,
-                rude: false,
+                graceless: false,
             };
             if let Err(error) = serving.run(stopped).await {
                 count(&error, &state.counters, remote);
@@ -152,8 +154,8 @@ struct Serving<'a> {
     busy: bool,
     /// The peer was told that this is the end; what it has taken since.
     ending: Option<Progress>,
-    /// It has taken back too much.
-    rude: bool,
+    /// Whether [`Shared::is_graceless`] was seen, so that the connection is ending.
+    graceless: bool,
 }
 
 impl Serving<'_> {
@@ -172,8 +174,8 @@ impl Serving<'_> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
-            if !self.rude && self.shared.is_rude() {
-                self.rude = true;
+            if !self.graceless && self.shared.is_graceless() {
+                self.graceless = true;
                 let peer = &self.shared.peer;
                 Counters::one(&peer.state.counters.flood_closed);
                 let flooded = self.shared.flooded.load(Ordering::Relaxed);
@@ -183,7 +185,7 @@ impl Serving<'_> {
                 self.idle.as_mut().reset(Instant::now() + GOODBYE);
             }
             // A peer that reads nothing does not get the farewell.
-            if self.rude && self.idle.as_mut().poll(cx).is_ready() {
+            if self.graceless && self.idle.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             match self.connection.poll_accept(cx) {
@@ -196,7 +198,7 @@ impl Serving<'_> {
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => {}
             }
-            if self.rude {
+            if self.graceless {
                 return Poll::Pending;
             }
             if self.connection.has_streams() {

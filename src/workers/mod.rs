@@ -40,11 +40,11 @@ use crate::zend::{self, Result};
 /// Opens the sockets and returns the state of a master. Throws where workers cannot be forked.
 pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Result<Supervisor> {
     if !zend::is_main_thread() {
-        return Err(errors::state("run() with workers forks, which only the main thread of PHP may do"));
+        return Err(errors::state("run() with workers must be called on the main thread, because it forks"));
     }
     if crate::link::running() > 0 {
         return Err(errors::state(
-            "run() with workers forks, which must come before another server of this process is started",
+            "run() with workers must be called before another server of this process is started, because it forks",
         ));
     }
     let config = &settings.config;
