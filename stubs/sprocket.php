@@ -895,7 +895,9 @@ final class Options
      * bodies, input that {@see $maxPendingMessages} and {@see $maxPendingBytes} hold back, and some
      * 200 bytes for each event. Beyond it no socket is read, and handshakes and plain requests are
      * answered with 503, until half of it is free again. Bodies may take half of it, or a single one
-     * {@see $maxBodySize}. Counts in each worker for itself.
+     * {@see $maxBodySize}. Requests over HTTP/2 count as bodies until their responses have been sent.
+     * Input that HTTP/2 connections have read for streams that do not want it yet may take another
+     * eighth; beyond it these connections are not read. Counts in each worker for itself.
      */
     public readonly int $maxPendingTotal;
 

@@ -2,7 +2,8 @@
 //!
 //! A connection's [`Credit`](crate::conn::Credit) bounds what one peer has waiting; the backlog bounds
 //! the sum. It counts payloads, request heads, bodies, close reasons, input that was read and must
-//! wait for credit, and a fixed cost for each event. While it is full, sockets are not read, and
+//! wait for credit or, over HTTP/2, for its stream ([`arrivals`](crate::arrivals)), and a fixed cost
+//! for each event. While it is full, sockets are not read, and
 //! handshakes and plain requests are answered 503; both go on when half of it is free again.
 //!
 //! Each kind of event that a peer can cause is bounded as follows:
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use tokio::sync::Notify;
 
+use crate::arrivals::Arrivals;
 use crate::id::Target;
 use crate::single::Single;
 
@@ -45,6 +47,8 @@ pub(crate) struct Backlog {
     added: AtomicU64,
     /// Bytes of request bodies that arrive, or that wait for the host.
     bodies: AtomicUsize,
+    /// Input of HTTP/2 connections that nobody has taken yet.
+    pub(crate) arrivals: Arrivals,
     /// The threads (one bit each) with sessions that wait for room.
     waiting: AtomicU64,
     /// For each thread; told when there is room.
@@ -63,6 +67,7 @@ impl Backlog {
             limit: limit as u64,
             added: AtomicU64::new(0),
             bodies: AtomicUsize::new(0),
+            arrivals: Arrivals::new(limit),
             waiting: AtomicU64::new(0),
             room: (0..threads).map(|_| Notify::new()).collect(),
             taken: Taken::default(),
@@ -71,7 +76,12 @@ impl Backlog {
 
     /// Bytes that wait, without what threads have not published yet.
     pub(crate) fn bytes(&self) -> u64 {
-        self.queued() + self.bodies.load(Ordering::Relaxed) as u64
+        self.queued() + self.uploads()
+    }
+
+    /// Bytes of bodies, and of input over HTTP/2, much of which belongs to bodies.
+    fn uploads(&self) -> u64 {
+        (self.bodies.load(Ordering::Relaxed) + self.arrivals.bytes()) as u64
     }
 
     fn queued(&self) -> u64 {
@@ -80,15 +90,20 @@ impl Backlog {
         self.added.load(Ordering::Relaxed).wrapping_sub(taken)
     }
 
-    /// The same as far as it holds up others: bodies may take a half at most, so that slow uploads
-    /// do not keep messages from being read.
+    /// The same as far as it holds up others: bodies and input over HTTP/2 count up to a half, so that
+    /// slow uploads do not keep messages from being read.
     fn load(&self) -> u64 {
-        self.queued() + (self.bodies.load(Ordering::Relaxed) as u64).min(self.limit / 2)
+        self.queued() + self.uploads().min(self.limit / 2)
     }
 
     /// Whether nothing new may be let in.
     pub(crate) fn is_full(&self) -> bool {
         self.load() >= self.limit
+    }
+
+    /// Whether bodies take more than half of what they may.
+    pub(crate) fn has_many_bodies(&self) -> bool {
+        self.uploads() > self.limit / 4
     }
 
     /// Adds a batch that does not come from an I/O thread.
@@ -148,8 +163,8 @@ impl Charge {
         let more = bytes.saturating_sub(self.bytes);
         let before = self.backlog.bodies.fetch_add(more, Ordering::Relaxed);
         let alone = before == self.bytes;
-        let fits = (alone || before.saturating_add(more) as u64 <= self.backlog.limit / 2)
-            && !self.backlog.is_full();
+        let all = before.saturating_add(more).saturating_add(self.backlog.arrivals.bytes());
+        let fits = (alone || all as u64 <= self.backlog.limit / 2) && !self.backlog.is_full();
         if fits {
             self.bytes += more;
         } else {
@@ -157,12 +172,25 @@ impl Charge {
         }
         fits
     }
+
+    /// Adds `bytes`, whether there is room for them or not.
+    pub(crate) fn force(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.backlog.bodies.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Lowers it by `bytes`.
+    pub(crate) fn lower(&mut self, bytes: usize) {
+        let less = bytes.min(self.bytes);
+        self.bytes -= less;
+        self.backlog.bodies.fetch_sub(less, Ordering::Relaxed);
+        self.backlog.freed();
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.backlog.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.backlog.freed();
+        self.lower(self.bytes);
     }
 }
 

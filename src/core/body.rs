@@ -32,6 +32,14 @@ impl ResponseBody {
         }
     }
 
+    /// Bytes that it takes up until it has been sent, where nothing else counts them.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            ResponseBody::Whole(whole) => whole.size_hint().exact().unwrap_or(0) as usize,
+            ResponseBody::File(_) | ResponseBody::Stream(_) => 0,
+        }
+    }
+
     /// Whether the host has cut it. If not, the task is woken when it does.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         matches!(self, ResponseBody::Stream(stream) if stream.poll_cut(cx))

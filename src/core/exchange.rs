@@ -1,6 +1,7 @@
 //! What becomes of a request, over any version of HTTP: a response, or a WebSocket.
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -124,7 +125,7 @@ impl Peer {
 
     /// Turns a refusal into the response. Every refusal of a request whose head was parsed passes
     /// here.
-    fn refuse(&self, parts: &Parts, refusal: Refusal) -> HttpResponse {
+    pub(crate) fn refuse(&self, parts: &Parts, refusal: Refusal) -> HttpResponse {
         let handshake = asks_for_websocket(parts);
         refusal.report(&self.state.counters, handshake, || self.request(parts));
         let response = build(refusal.response);
@@ -282,6 +283,13 @@ where
         response.headers.push(("Content-Type".to_owned(), metrics::CONTENT_TYPE.to_owned()));
         return Ok(build(response));
     }
+    // A place among the open files may have to be waited for: HTTP/2 would hold the body meanwhile.
+    let body = if is_read && state.files.is_some() && !body.is_end_stream() {
+        let head = peer.request(parts).size();
+        Either::Right(collect(peer, announced(parts), body, head, until).await?)
+    } else {
+        Either::Left(body)
+    };
     if is_read && let Some(files) = &state.files {
         let found = tokio::time::timeout_at(until, files.answer(parts)).await;
         let busy = |_| {
@@ -299,21 +307,11 @@ where
     if state.backlog.is_full() {
         return Err(overloaded());
     }
-    let announced = parts.headers.get(CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-    let request = peer.request(parts);
+    let (request, announced) = (peer.request(parts), announced(parts));
     give_up(parts, &request);
-    let collected = upload::collect(body, announced, state.config.max_body_size, &state.backlog);
-    let body = match tokio::time::timeout_at(until, collected).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge)) => {
-            return Err(Refusal::new(Cause::BodySize, 413, "The body is too large."));
-        }
-        Ok(Err(BodyError::Malformed)) => {
-            return Err(Refusal::new(Cause::Malformed, 400, "The body is malformed or incomplete."));
-        }
-        Ok(Err(BodyError::Full)) => return Err(overloaded()),
-        Err(_) => return Err(Refusal::new(Cause::BodyTime, 408, "The body did not arrive in time.")),
+    let body = match body {
+        Either::Left(body) => collect(peer, announced, body, request.size(), until).await?,
+        Either::Right(collected) => collected,
     };
     Counters::one(&counters.http_requests);
     let remote = request.remote().map(|a| a.ip());
@@ -333,6 +331,35 @@ where
             }
         }
         Err(_) => Err(Refusal::new(Cause::Unanswered, 504, "The server did not answer in time.")),
+    }
+}
+
+/// The length of its body that a request announces.
+fn announced(parts: &Parts) -> Option<u64> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The whole body of a request, whose head takes up `head` bytes.
+async fn collect<B>(
+    peer: &Peer,
+    announced: Option<u64>,
+    body: B,
+    head: usize,
+    until: Instant,
+) -> Result<upload::Body, Refusal>
+where
+    B: Body<Data = Bytes>,
+{
+    let state = &peer.state;
+    let collected = upload::collect(body, announced, state.config.max_body_size, head, &state.backlog);
+    match tokio::time::timeout_at(until, collected).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(BodyError::TooLarge)) => Err(Refusal::new(Cause::BodySize, 413, "The body is too large.")),
+        Ok(Err(BodyError::Malformed)) => {
+            Err(Refusal::new(Cause::Malformed, 400, "The body is malformed or incomplete."))
+        }
+        Ok(Err(BodyError::Full)) => Err(overloaded()),
+        Err(_) => Err(Refusal::new(Cause::BodyTime, 408, "The body did not arrive in time.")),
     }
 }
 
@@ -394,7 +421,7 @@ impl Drop for Requested {
 }
 
 /// Too much waits for the host.
-fn overloaded() -> Refusal {
+pub(crate) fn overloaded() -> Refusal {
     Refusal::new(Cause::Backlog, 503, "The application is too busy.").header("Retry-After", "5")
 }
 

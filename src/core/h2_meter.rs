@@ -38,6 +38,8 @@ pub(crate) struct Meter {
     head_len: usize,
     /// Bytes sent that no WINDOW_UPDATE has answered.
     sent: u64,
+    /// Frames since they were taken last.
+    frames: usize,
 }
 
 impl Meter {
@@ -49,7 +51,18 @@ impl Meter {
             head: [0; HEADER + 1],
             head_len: 0,
             sent: 0,
+            frames: 0,
         }
+    }
+
+    /// Number of frames since this was called last.
+    pub(crate) fn take_frames(&mut self) -> usize {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Bytes in which so many frames end at most that carry anything, beside the current one.
+    pub(crate) fn room(&self, frames: usize) -> usize {
+        self.skip.saturating_add(frames * (HEADER + 1))
     }
 
     /// Bytes were sent to the client.
@@ -95,6 +108,7 @@ impl Meter {
     /// The head of a frame is complete. True: it is one too many.
     fn frame(&mut self) -> bool {
         let looked_at = std::mem::take(&mut self.head_len) - HEADER;
+        self.frames += 1;
         let length = self.length();
         self.skip = length - looked_at;
         let padding = if looked_at > 0 { 1 + usize::from(self.head[HEADER]) } else { 0 };
@@ -171,6 +185,20 @@ mod tests {
         ] {
             assert!(!floods(&frame, 30_000));
         }
+    }
+
+    #[test]
+    fn a_read_can_be_limited_to_a_number_of_frames() {
+        let stream = [vec![0x50; PREFACE], frame(DATA, 0, b"x").repeat(500), frame(DATA, 0, &[0; 5000])];
+        let (mut rest, mut meter, mut frames) = (&stream.concat()[..], Meter::new(), Vec::new());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(meter.room(100).min(rest.len()));
+            meter.received(now);
+            frames.push(meter.take_frames());
+            rest = later;
+        }
+        assert!(frames.iter().all(|n| *n <= 101), "{frames:?}");
+        assert_eq!((frames.iter().sum::<usize>(), frames.len()), (501, 7), "the long one ends in one read");
     }
 
     #[test]

@@ -1,26 +1,34 @@
 //! The socket of an HTTP/2 connection, as the library sees it, and as those see it who must know
 //! whether its peer takes what a stream has to send.
 
+use futures_util::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::arrivals::Listed;
+use crate::backlog::Backlog;
+use crate::h2_inlet::Inlet;
 use crate::h2_meter::Meter;
-use crate::progress::{Sample, SendQueue};
-use crate::stall::poll_send;
+use crate::progress::{LEAST_PROGRESS, Sample, SendQueue};
+use crate::stall::{WAITING, poll_send};
 use crate::stream::Stream;
 use crate::turn;
 
 /// One read of the library, at most.
 const READ: usize = 16 << 10;
-/// Reads before others get their turn, among them the streams, which take what was read for them:
-/// small frames that wait are held against the client, see [`Incoming`](crate::h2_stream::Incoming).
-const READS_PER_TURN: u32 = 4;
+/// Bytes and frames before others get their turn, among them the streams, which take what was read
+/// for them. The library keeps room for as many DATA frames as it has ever held at once: 36 KiB for
+/// this number.
+const BYTES_PER_TURN: usize = 64 << 10;
+const FRAMES_PER_TURN: usize = 128;
+/// What a DATA frame takes up in the library, beside its payload.
+const FRAME: usize = 256;
 /// Bytes of the connection that count as progress of one stream since that has last handed something
 /// over. What it has handed over waits behind other streams, which take turns, and then in the
 /// kernel; a stream that the peer does not want must not live on what other streams do.
@@ -33,9 +41,40 @@ pub(crate) struct H2Socket {
     handle: Mutex<Option<OwnedWriteHalf>>,
     /// Ciphertext that the kernel has taken.
     sent: AtomicU64,
+    /// Input that nobody has taken.
+    pub(crate) inlet: Inlet,
+    /// Streams that a task of ours looks after, and the connection's task, woken when there is none.
+    users: AtomicUsize,
+    owner: AtomicWaker,
+    /// Bytes that requests take up.
+    held: AtomicUsize,
 }
 
 impl H2Socket {
+    pub(crate) fn new(handle: Option<OwnedWriteHalf>, backlog: &Arc<Backlog>) -> Self {
+        Self {
+            handle: Mutex::new(handle),
+            sent: AtomicU64::new(0),
+            inlet: Inlet::new(backlog.clone()),
+            users: AtomicUsize::new(0),
+            owner: AtomicWaker::new(),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts a stream until the result is dropped.
+    pub(crate) fn use_stream(self: &Arc<Self>) -> InUse {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        InUse(self.clone())
+    }
+
+    /// Whether a task of ours looks after a stream. The task of the connection, which asks, is woken
+    /// when none does any more.
+    pub(crate) fn is_in_use(&self, cx: &Context<'_>) -> bool {
+        self.owner.register(cx.waker());
+        self.users.load(Ordering::Relaxed) > 0
+    }
+
     /// How far the peer is with what all streams together have sent.
     pub(crate) fn sample(&self, queue: Option<SendQueue>) -> Sample {
         let sent = self.sent.load(Ordering::Relaxed);
@@ -45,8 +84,41 @@ impl H2Socket {
         Sample { taken: sent.saturating_sub(unacknowledged), outstanding: unacknowledged }
     }
 
+    /// The same where more waits for the kernel.
+    pub(crate) fn sample_waiting(&self, queue: Option<SendQueue>) -> Sample {
+        let Sample { taken, outstanding } = self.sample(queue);
+        Sample { taken, outstanding: outstanding + WAITING as u64 }
+    }
+
+    /// Bytes that its requests take up, see [`h2_charge`](crate::h2_charge).
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A request takes up more.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A request is over.
+    pub(crate) fn let_go(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn handle(&self) -> MutexGuard<'_, Option<OwnedWriteHalf>> {
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`H2Socket::use_stream`].
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<H2Socket>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.owner.wake();
+        }
     }
 }
 
@@ -61,11 +133,13 @@ pub(crate) struct H2Progress {
     /// What of the connection's progress has counted so far, and what may count yet.
     shared: u64,
     left: u64,
+    /// How often the connection was halted by then. What its peer says is not heard meanwhile.
+    halts: u32,
 }
 
 impl H2Progress {
     pub(crate) fn new(socket: Arc<H2Socket>) -> Self {
-        Self { socket, handed: 0, before: (0, 0), shared: 0, left: 0 }
+        Self { socket, handed: 0, before: (0, 0), shared: 0, left: 0, halts: 0 }
     }
 
     /// The stream has handed over so many bytes.
@@ -83,6 +157,11 @@ impl H2Progress {
             self.left = SHARED_PROGRESS;
         }
         self.before = (self.handed, socket.taken);
+        let inlet = &self.socket.inlet;
+        if inlet.is_halted() || inlet.halts() != self.halts {
+            self.halts = inlet.halts();
+            self.shared += LEAST_PROGRESS;
+        }
         Sample { taken: self.handed + self.shared, outstanding: waiting as u64 + socket.outstanding }
     }
 }
@@ -92,20 +171,29 @@ pub(crate) struct H2Io {
     /// There until it is dropped.
     stream: Option<Stream>,
     socket: Arc<H2Socket>,
-    /// In this turn.
-    reads: u32,
+    /// Bytes and frames in this turn.
+    bytes: usize,
+    frames: usize,
     meter: Meter,
+    listed: Listed,
     /// Set once for the connection's owner, who ends it: the peer floods it with frames.
     flooded: Arc<AtomicBool>,
     returned: Arc<Mutex<Option<Stream>>>,
 }
 
 impl H2Io {
-    pub(crate) fn new(stream: Stream, returned: Arc<Mutex<Option<Stream>>>) -> Self {
+    pub(crate) fn new(stream: Stream, backlog: &Arc<Backlog>, returned: Arc<Mutex<Option<Stream>>>) -> Self {
         let (stream, handle) = stream.share_below();
-        let socket = Arc::new(H2Socket { handle: Mutex::new(handle), sent: AtomicU64::new(0) });
-        let flooded = Arc::default();
-        Self { stream: Some(stream), socket, reads: 0, meter: Meter::new(), flooded, returned }
+        Self {
+            stream: Some(stream),
+            socket: Arc::new(H2Socket::new(handle, backlog)),
+            bytes: 0,
+            frames: 0,
+            meter: Meter::new(),
+            listed: None,
+            flooded: Arc::default(),
+            returned,
+        }
     }
 
     pub(crate) fn socket(&self) -> Arc<H2Socket> {
@@ -140,20 +228,30 @@ impl AsyncRead for H2Io {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         // The time also ends the reads that the library begins anew after each request.
-        if this.reads == READS_PER_TURN || turn::is_over() {
-            this.reads = 0;
+        if this.bytes >= BYTES_PER_TURN || this.frames >= FRAMES_PER_TURN || turn::is_over() {
+            (this.bytes, this.frames) = (0, 0);
             turn::pass(cx);
             return Poll::Pending;
         }
         if this.flooded.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        let room = buf.remaining().min(READ);
+        if !this.socket.inlet.has_room(cx, &mut this.listed) {
+            (this.bytes, this.frames) = (0, 0);
+            return Poll::Pending;
+        }
+        let room = buf.remaining().min(READ).min(this.meter.room(FRAMES_PER_TURN - this.frames));
         let input = buf.initialize_unfilled_to(room);
-        let read = this.stream()?.poll_read(cx, input);
-        this.reads = if read.is_ready() { this.reads + 1 } else { 0 };
-        let n = ready!(read)?;
-        if this.meter.received(&input[..n]) {
+        let Poll::Ready(n) = this.stream()?.poll_read(cx, input)? else {
+            (this.bytes, this.frames) = (0, 0);
+            return Poll::Pending;
+        };
+        let flooded = this.meter.received(&input[..n]);
+        let frames = this.meter.take_frames();
+        this.bytes += n;
+        this.frames += frames;
+        this.socket.inlet.arrived(n + frames * FRAME);
+        if flooded {
             // The library gets nothing of it, and its owner the turn to end the connection.
             this.flooded.store(true, Ordering::Relaxed);
             turn::pass(cx);
@@ -207,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_stream_lives_on_the_progress_of_its_connection_only_for_a_while() {
-        let socket = Arc::new(H2Socket { handle: Mutex::new(None), sent: AtomicU64::new(1 << 30) });
+        let socket = Arc::new(H2Socket::new(None, &Backlog::new(1 << 20, 1)));
+        socket.sent.store(1 << 30, Ordering::Relaxed);
         let mut progress = H2Progress::new(socket.clone());
         progress.add(1000);
         assert_eq!(progress.sample(None, 0).taken, 1000, "what came before it does not count");

@@ -2,11 +2,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::h2_socket::{H2Progress, H2Socket};
+use crate::h2_socket::{H2Progress, H2Socket, InUse};
 use crate::handshakes::Carrying;
 use crate::progress::{Sample, SendQueue};
 
@@ -20,6 +22,9 @@ pub(crate) struct H2Stream {
     send: SendStream<Bytes>,
     incoming: Incoming,
     progress: H2Progress,
+    socket: Arc<H2Socket>,
+    /// This looks after the stream.
+    _in_use: InUse,
     /// The socket counts as one of a WebSocket.
     _carrying: Carrying,
 }
@@ -31,7 +36,13 @@ impl H2Stream {
         socket: Arc<H2Socket>,
         carrying: Carrying,
     ) -> Self {
-        Self { send, incoming, progress: H2Progress::new(socket), _carrying: carrying }
+        let progress = H2Progress::new(socket.clone());
+        Self { send, incoming, progress, _in_use: socket.use_stream(), socket, _carrying: carrying }
+    }
+
+    /// Whether the connection is not read for want of room.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.socket.inlet.is_halted()
     }
 
     /// See [`Stream::sample`](crate::stream::Stream::sample).
@@ -98,19 +109,22 @@ pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> P
 
 /// What comes on a stream.
 ///
-/// Small frames cost the connection more memory than they hold, and it is ended when too many of
-/// them wait. So they are put together here as soon as they come; the windows, which bound this
-/// buffer, open only when they are read.
+/// The library takes some 250 bytes for each frame that waits in it. So what arrives is put together
+/// here as soon as it comes, whether it is wanted yet or not. The windows, which bound this buffer,
+/// open only when it is read; its memory counts as [input that waits](crate::arrivals).
 #[derive(Debug)]
 pub(crate) struct Incoming {
     stream: RecvStream,
+    socket: Arc<H2Socket>,
     gathered: BytesMut,
+    /// Bytes that the buffer takes up.
+    room: usize,
     end: Option<io::Result<()>>,
 }
 
 impl Incoming {
-    pub(crate) fn new(stream: RecvStream) -> Self {
-        Self { stream, gathered: BytesMut::new(), end: None }
+    pub(crate) fn new(stream: RecvStream, socket: Arc<H2Socket>) -> Self {
+        Self { stream, socket, gathered: BytesMut::new(), room: 0, end: None }
     }
 
     pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
@@ -118,16 +132,28 @@ impl Incoming {
             match self.stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => self.gathered.extend_from_slice(&data),
                 Poll::Ready(Some(Err(error))) => self.end = Some(Err(lost(error))),
-                Poll::Ready(None) => self.end = Some(Ok(())),
-                Poll::Pending => return,
+                Poll::Ready(None) => {
+                    self.end = Some(Ok(()));
+                    // Nobody asks for trailers.
+                    let _ = pin!(self.stream.trailers()).poll(cx);
+                }
+                Poll::Pending => break,
             }
+        }
+        let room = self.gathered.capacity();
+        if room > self.room {
+            self.occupies(room);
         }
     }
 
+    fn occupies(&mut self, room: usize) {
+        let before = std::mem::replace(&mut self.room, room);
+        self.socket.inlet.gathered(before, room);
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.gathered.is_empty() {
-            self.gather(cx);
-        }
+        // Also while there is something to read: the library must not hold the rest.
+        self.gather(cx);
         if self.gathered.is_empty() {
             return match &self.end {
                 None => Poll::Pending,
@@ -141,10 +167,17 @@ impl Incoming {
         if self.gathered.is_empty() {
             // Even when empty it would keep its memory.
             self.gathered = BytesMut::new();
+            self.occupies(0);
         }
         // An error means that the stream is gone; reading comes to that.
         let _ = self.stream.flow_control().release_capacity(n);
         Poll::Ready(Ok(n))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.occupies(0);
     }
 }
 

@@ -17,35 +17,41 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::body::ResponseBody;
-use crate::exchange::{HttpResponse, Outcome, Peer, respond};
+use crate::exchange::{HttpResponse, Outcome, Peer, overloaded, respond};
+use crate::h2_charge::RequestCharge;
 use crate::h2_socket::{H2Io, H2Progress, H2Socket};
 use crate::h2_stream::{H2Stream, Incoming, lost, poll_room};
 use crate::io as threads;
 use crate::linger::{AFTER_ERROR, linger};
 use crate::notices::Trouble;
-use crate::progress::Progress;
+use crate::progress::{Progress, Sample};
 use crate::report::log_trouble;
 use crate::stall::WAITING;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::task;
+use crate::turn;
 
 /// Requests and WebSockets of one connection at once; RFC 9113 section 6.5.2 asks for 100 at least.
 const STREAMS: u32 = 128;
 /// Bytes that may be under way to us on one stream.
 const STREAM_WINDOW: u32 = 64 << 10;
 /// Bytes that may be under way on all of them: so many that no stream that is not read, because the
-/// host is busy with what came before, holds up another one.
+/// host is busy with what came before, holds up another one. What arrives and is not wanted yet counts
+/// towards the backlog, see [`arrivals`](crate::arrivals).
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Bytes of one stream that wait in the connection for the socket.
 const SEND_BUFFER: usize = 64 << 10;
 /// Requests that a client may take back before they are answered, beyond as many as it has let be
 /// answered. To open and reset streams costs it nothing, and us a lot (CVE-2023-44487).
 const TAKEN_BACK: u32 = 100;
+/// Where progress counts from when something has been handed to the library: to ask the kernel each time
+/// would cost a call.
+const FROM_THE_START: Sample = Sample { taken: 0, outstanding: WAITING as u64 };
 /// How long the peer may take to notice that the connection is over, and anew while it takes what is
 /// left.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -93,7 +99,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
     let remote = peer.origin.remote;
     let timeout = state.config.handshake_timeout;
     let returned = Arc::new(Mutex::new(None));
-    let io = H2Io::new(stream, returned.clone());
+    let io = H2Io::new(stream, &state.backlog, returned.clone());
     let (socket, flooded) = (io.socket(), io.flooded());
     let mut builder = h2::server::Builder::new();
     builder
@@ -120,6 +126,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
                 first: Some(first),
                 idle,
                 busy: false,
+                left: Progress::default(),
                 ending: None,
                 graceless: false,
             };
@@ -148,10 +155,12 @@ struct Serving<'a> {
     timeout: Duration,
     /// When the time of the first request is up, until that is here.
     first: Option<Instant>,
-    /// Runs while there are no streams.
+    /// Runs while no task of ours looks after a stream.
     idle: Pin<&'a mut Sleep>,
-    /// There were streams when it was looked last.
+    /// There was one when it was looked last.
     busy: bool,
+    /// What the peer has taken since: all that streams still have to send is in the library.
+    left: Progress,
     /// The peer was told that this is the end; what it has taken since.
     ending: Option<Progress>,
     /// Whether [`Shared::is_graceless`] was seen, so that the connection is ending.
@@ -173,6 +182,15 @@ impl Serving<'_> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.shared.socket.inlet.begin_turn();
+        let poll = self.poll_turn(cx);
+        if poll.is_pending() && self.shared.socket.inlet.is_counting() {
+            turn::pass(cx);
+        }
+        poll
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             if !self.graceless && self.shared.is_graceless() {
                 self.graceless = true;
@@ -201,15 +219,30 @@ impl Serving<'_> {
             if self.graceless {
                 return Poll::Pending;
             }
-            if self.connection.has_streams() {
+            if self.shared.socket.is_in_use(cx) {
                 self.busy = true;
                 return Poll::Pending;
             }
+            let socket = self.shared.socket.clone();
+            let queue = self.shared.peer.state.config.send_queue;
+            let sample = || socket.sample(queue);
             if std::mem::take(&mut self.busy) {
                 self.idle.as_mut().reset(Instant::now() + self.timeout);
+                self.left = Progress::begin(FROM_THE_START);
             }
             ready!(self.idle.as_mut().poll(cx));
-            let sample = || self.shared.socket.sample(self.shared.peer.state.config.send_queue);
+            if socket.inlet.is_halted() {
+                self.idle.as_mut().reset(Instant::now() + self.timeout);
+                continue;
+            }
+            if self.connection.has_streams() {
+                // They are over but for what the library still holds of them.
+                if !self.left.has_moved(|| socket.sample_waiting(queue)) {
+                    return Poll::Ready(Ok(()));
+                }
+                self.idle.as_mut().reset(Instant::now() + self.timeout);
+                continue;
+            }
             match &mut self.ending {
                 Some(ending) => {
                     if !ending.has_moved(sample) {
@@ -233,12 +266,20 @@ async fn exchange(
     mut reply: SendResponse<Bytes>,
     until: Instant,
 ) {
+    let _in_use = shared.socket.use_stream();
     let (parts, body) = request.into_parts();
     let peer = &shared.peer;
     let head_only = parts.method == Method::HEAD;
+    let Some(mut charge) = RequestCharge::begin(&peer.state.backlog, &shared.socket) else {
+        // Without a body, which would wait for the peer's windows.
+        let headers = peer.refuse(&parts, overloaded()).into_parts().0.headers;
+        // An error means that the stream is gone.
+        let _ = reply.send_response(head_of(headers, 503), true);
+        return;
+    };
     // What comes behind CONNECT is no body, but what the peer says already.
     let (mut incoming, body) = if parts.method == Method::CONNECT {
-        (Some(Incoming::new(body)), RequestBody(None))
+        (Some(Incoming::new(body, shared.socket.clone())), RequestBody(None))
     } else {
         (None, RequestBody(Some(body)))
     };
@@ -260,6 +301,7 @@ async fn exchange(
         (None, _) => _ = shared.taken_back.fetch_add(1, Ordering::Relaxed),
         (Some(Outcome::Response(response)), _) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
+            charge.answered(response.body().held());
             // An error means that the stream is gone, or was reset below.
             let _ = send(response, &mut reply, head_only, &shared).await;
         }
@@ -355,9 +397,34 @@ async fn send_body(
         }
         body.flushed();
     }
-    stream.send_data(Bytes::new(), true).map_err(lost)?;
+    let (tail, mut written) = Tail::tracked();
+    stream.send_data(tail, true).map_err(lost)?;
     body.flushed();
+    let mut taken = Progress::begin(FROM_THE_START);
+    while let Err(elapsed) = tokio::time::timeout(config.handshake_timeout, &mut written).await {
+        if !taken.has_moved(|| progress.sample(config.send_queue, WAITING)) {
+            return Err(elapsed.into());
+        }
+    }
     Ok(())
+}
+
+/// The end of a body, without a byte. The library drops it when it has written everything before it,
+/// or the stream has ended otherwise.
+struct Tail(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<()>);
+
+impl Tail {
+    /// Also returns what resolves, to an error, when it is dropped.
+    fn tracked() -> (Bytes, oneshot::Receiver<()>) {
+        let (tail, dropped) = oneshot::channel();
+        (Bytes::from_owner(Tail(tail)), dropped)
+    }
+}
+
+impl AsRef<[u8]> for Tail {
+    fn as_ref(&self) -> &[u8] {
+        &[]
+    }
 }
 
 /// The next part of a body. A host may be silent for long: meanwhile a client that resets the stream
@@ -392,5 +459,9 @@ impl Body for RequestBody {
             let _ = stream.flow_control().release_capacity(data.len());
         }
         Poll::Ready(data.map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 }

@@ -432,7 +432,8 @@ impl Session {
     /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
     pub(crate) fn keep_alive(&mut self, env: &mut Env, interval: u32, timeout: u32) {
         // While we don't read, we can't hear.
-        if self.phase != Phase::Open || self.is_paused() || self.place != 0 || env.is_full() {
+        let halted = self.is_paused() || self.place != 0 || self.stream.is_halted();
+        if self.phase != Phase::Open || halted || env.is_full() {
             self.heard = env.tick;
             self.pinged = None;
             return;

@@ -204,6 +204,11 @@ impl Stream {
         }
     }
 
+    /// Whether it is not read for want of room, over HTTP/2: nothing can be heard from the peer.
+    pub(crate) fn is_halted(&self) -> bool {
+        matches!(self, Stream::H2(stream) if stream.is_halted())
+    }
+
     /// Ends our direction, by FIN, under TLS after its own farewell; reading goes on. False: the
     /// socket takes no more, and this must be called again when it does.
     pub(crate) fn shutdown_write(&mut self) -> bool {

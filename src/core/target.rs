@@ -1,5 +1,11 @@
 //! What a request is addressed to: its target and its host, by their grammar (RFC 9112 section 3,
 //! RFC 9113 section 8.3.1).
+//!
+//! Two kinds of malformed targets do not come here. The http crate, by which hyper and h2 parse targets,
+//! cuts a fragment off, which RFC 9112 section 3.2 does not allow; to find it, the request lines of
+//! pipelined requests would have to be parsed twice. No component of the URI depends on it. And a target
+//! over HTTP/2 that the library cannot parse resets its stream with PROTOCOL_ERROR (RFC 9113
+//! section 8.1.1).
 
 use http::header::HOST;
 use http::request::Parts;

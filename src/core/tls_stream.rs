@@ -16,7 +16,8 @@ use crate::turn;
 
 /// One read of ciphertext: several records, so that a busy connection needs fewer calls.
 const READ: usize = 64 << 10;
-/// The first one, and the least. A read of 64 KiB holds up to 2,978 empty records, which take 1 ms;
+/// The first one, and the most where the caller would have no room for more plaintext. A read of
+/// 64 KiB holds up to 2,978 empty records, which take 1 ms;
 /// where many records come in one read, the next ones are smaller.
 const FIRST_READ: usize = 16 << 10;
 const LEAST_READ: usize = 4 << 10;
@@ -280,7 +281,8 @@ impl TlsStream {
         if scratch.len() < kept + READ {
             scratch.resize(kept + READ, 0);
         }
-        let poll = self.socket.poll_read(cx, &mut scratch[kept..kept + self.room]);
+        let room = self.room.min(out.len().max(FIRST_READ));
+        let poll = self.socket.poll_read(cx, &mut scratch[kept..kept + room]);
         let result = poll.map(|read| {
             let n = read?;
             if n == 0 {

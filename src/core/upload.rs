@@ -39,7 +39,8 @@ pub(crate) enum BodyError {
 
 /// Copies a body into one buffer, whatever the pieces it arrives in: a piece would keep the buffer
 /// that it was read into. `announced` is the value of `Content-Length`, which reserves nothing; a
-/// body that announces more than `max` is not read at all.
+/// body that announces more than `max` is not read at all. While the body arrives, the request, of
+/// `head` bytes, counts as well.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -47,6 +48,7 @@ pub(crate) async fn collect<B>(
     body: B,
     announced: Option<u64>,
     max: usize,
+    head: usize,
     backlog: &Arc<Backlog>,
 ) -> Result<Body, BodyError>
 where
@@ -58,6 +60,10 @@ where
     }
     let mut body = pin!(body);
     let mut charge = Charge::new(backlog);
+    let waiting = if body.is_end_stream() { 0 } else { head };
+    if waiting > 0 && !charge.raise(waiting) {
+        return Err(BodyError::Full);
+    }
     let mut buffer = Vec::new();
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         // Trailers are ignored.
@@ -68,13 +74,14 @@ where
         }
         if length > buffer.capacity() {
             let room = (2 * buffer.capacity()).max(LEAST).min(max).max(length);
-            if !charge.raise(room) {
+            if !charge.raise(waiting + room) {
                 return Err(BodyError::Full);
             }
             buffer.reserve_exact(room - buffer.len());
         }
         buffer.extend_from_slice(&piece);
     }
+    charge.lower(waiting);
     Ok(Body { bytes: buffer.into(), _charge: charge })
 }
 
@@ -90,7 +97,7 @@ mod tests {
         let frames = pieces.iter().map(|p| Ok::<_, Infallible>(Frame::data(Bytes::from_static(p))));
         let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let collected = runtime.block_on(collect(body, announced, 10_000, &backlog));
+        let collected = runtime.block_on(collect(body, announced, 10_000, 100, &backlog));
         let waits = backlog.bytes();
         (collected, waits)
     }
@@ -113,7 +120,7 @@ mod tests {
         let backlog = Backlog::new(1 << 20, 1);
         let body = Full::new(Bytes::from_static(&[0; 11_000]));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let collected = runtime.block_on(collect(body, None, 10_000, &backlog));
+        let collected = runtime.block_on(collect(body, None, 10_000, 100, &backlog));
         assert_eq!(collected.unwrap_err(), BodyError::TooLarge);
     }
 
@@ -122,13 +129,13 @@ mod tests {
         let backlog = Backlog::new(1 << 20, 1);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let body = Full::new(Bytes::from_static(&[0; 4000]));
-        let body = runtime.block_on(collect(body, None, 10_000, &backlog)).unwrap();
+        let body = runtime.block_on(collect(body, None, 10_000, 100, &backlog)).unwrap();
         assert_eq!(backlog.bytes(), 4000);
         drop(body);
         assert_eq!(backlog.bytes(), 0);
         backlog.add(1 << 20);
         let body = Full::new(Bytes::from_static(&[0; 4000]));
-        let refused = runtime.block_on(collect(body, None, 10_000, &backlog));
+        let refused = runtime.block_on(collect(body, None, 10_000, 100, &backlog));
         assert_eq!(refused.unwrap_err(), BodyError::Full);
     }
 }

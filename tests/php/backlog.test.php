@@ -124,20 +124,52 @@ drive('Pongs', function (TestServer $server) use (&$flooder, $pongs): void {
 $flooder = null;
 
 $certificates = new Certificates();
-$tls = $certificates->issue('localhost');
+$tls = ['tls' => $certificates->issue('localhost')];
+$trusting = ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]];
 $frame = fn (int $type, int $flags, int $stream, string $payload): string =>
     substr(pack('N', strlen($payload)), 1) . pack('CCN', $type, $flags, $stream) . $payload;
-drive('Bodies over HTTP/2 in frames of one byte', function (TestServer $server) use ($frame, &$kept): void {
-    $context = stream_context_create(['ssl' => ['alpn_protocols' => 'h2', 'verify_peer' => false, 'verify_peer_name' => false]]);
+/** @return resource A connection that has sent its preface, and these settings. */
+$connect = function (TestServer $server, string $settings = '') use ($frame, $trusting, &$kept) {
+    if (count($kept) >= 150) {
+        // A connection that has had 128 streams keeps some 130 KiB. The option maxHandshakes bounds their number.
+        usleep(20_000);
+        throw new RuntimeException('enough');
+    }
+    $context = stream_context_create(['ssl' => ['alpn_protocols' => 'h2'] + $trusting['ssl']]);
     $stream = stream_socket_client(str_replace('wss://', 'tls://', $server->address), $code, $error, 5.0, STREAM_CLIENT_CONNECT, $context);
     stream_set_timeout($stream, 1);
-    fwrite($stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . $frame(4, 0, 0, ''));
-    for ($id = 1; $id < 20; $id += 2) {
-        // :method POST, :scheme https, :path /, and :authority, by the static table (RFC 7541).
-        $out = $frame(1, 4, $id, "\x83\x87\x84\x01\x09localhost");
-        $out .= str_repeat($frame(0, 0, $id, 'x'), 30_000);
-        fwrite($stream, $out);
+    fwrite($stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . $frame(4, 0, 0, $settings));
+    return $stream;
+};
+// :method POST, :scheme https, :path /, and :authority, by the static table (RFC 7541).
+$head = "\x83\x87\x84\x01\x09localhost";
+foreach (['one byte' => [str_repeat($frame(0, 0, 0, 'x'), 30_000), 10], '16 KiB' => [str_repeat($frame(0, 0, 0, str_repeat('x', 16384)), 4), 120]] as $size => [$data, $streams]) {
+    drive("Bodies over HTTP/2 in frames of $size", function (TestServer $server) use ($connect, $frame, $head, $data, $streams, &$kept): void {
+        $kept[] = $stream = $connect($server);
+        for ($id = 1; $id < 2 * $streams; $id += 2) {
+            // The stream of each frame is in the four bytes before its payload.
+            fwrite($stream, $frame(1, 4, $id, $head) . str_replace("\0\0\0\0\0\0x", "\0\0" . pack('N', $id) . 'x', $data));
+        }
+    }, $tls, 'wss://127.0.0.1:0', $trusting);
+}
+
+// A header of 3.6 kB, which each request names four times with a byte each.
+$long = "\x40\x01a\x7f\x91\x1b" . str_repeat('v', 3600);
+drive('Requests over HTTP/2 whose bodies never come', function (TestServer $server) use ($connect, $frame, $head, $long, &$kept): void {
+    $kept[] = $stream = $connect($server);
+    $requests = $frame(1, 4, 1, "$head$long\xbe\xbe\xbe");
+    for ($id = 3; $id < 256; $id += 2) {
+        $requests .= $frame(1, 4, $id, "$head\xbe\xbe\xbe\xbe");
     }
-    $kept[] = $stream;
-    // Each connection has windows of its own: their number is an option, too.
-}, ['tls' => $tls, 'maxHandshakes' => 32], 'wss://127.0.0.1:0', ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]]);
+    fwrite($stream, $requests);
+}, $tls, 'wss://127.0.0.1:0', $trusting);
+
+drive('Responses over HTTP/2 that have no window', function (TestServer $server) use ($connect, $frame, &$kept): void {
+    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    $kept[] = $stream = $connect($server, pack('nN', 4, 0));
+    $requests = '';
+    for ($id = 1; $id < 256; $id += 2) {
+        $requests .= $frame(1, 5, $id, "\x82\x87\x04\x08/metrics\x01\x09localhost");
+    }
+    fwrite($stream, $requests);
+}, $tls, 'wss://127.0.0.1:0', $trusting);
