@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::response_stream::StreamBody;
+use crate::stream_body::StreamBody;
 
 /// What is sent behind the head of a response.
 pub(crate) enum ResponseBody {

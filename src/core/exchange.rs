@@ -26,9 +26,9 @@ use crate::proxies::Origin;
 use crate::queue::{Answer, Handshake, Item, Plain, Question};
 use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
-use crate::response_stream::StreamBody;
 use crate::stats::Counters;
 use crate::stream::Stream;
+use crate::stream_body::StreamBody;
 use crate::switching;
 use crate::target;
 use crate::upload::{self, BodyError};
@@ -320,12 +320,15 @@ where
     let question = Question::new(Plain { request, body, reply });
     let mut asked = Requested { ticket, question: question.share(), open: true };
     io::with(|io| io.emit(Item::Request { ticket, question }));
-    match tokio::time::timeout_at(until, response).await {
+    let mut response = Awaited(response);
+    match tokio::time::timeout_at(until, &mut response.0).await {
         Ok(answer) => {
             asked.open = false;
             match answer {
                 Ok(Answer::Whole(response)) => Ok(build(response)),
-                Ok(Answer::Stream(head, body)) => streamed(peer, remote, head, body),
+                Ok(Answer::Stream(head, stream, head_only)) => {
+                    streamed(peer, remote, head, StreamBody::new(stream, head_only))
+                }
                 // The host has dropped the request: it stops, or it failed to answer.
                 Err(_) => Err(dropped()),
             }
@@ -405,7 +408,20 @@ fn not_served(state: &State, is_read: bool) -> Refusal {
     no(426, "This is a WebSocket endpoint.").header("Sec-WebSocket-Version", "13")
 }
 
-/// A plain request to the host, likewise.
+/// The answer of the host to a plain request. A stream that nobody has taken when this is dropped
+/// is lost.
+struct Awaited(oneshot::Receiver<Answer>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.close();
+        if let Ok(Answer::Stream(_, stream, _)) = self.0.try_recv() {
+            io::with(|io| io.stream_lost(&stream));
+        }
+    }
+}
+
+/// A plain request to the host, taken back like [`Asked`] when it is dropped unanswered.
 struct Requested {
     ticket: Ticket,
     question: Question<Plain>,

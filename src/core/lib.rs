@@ -94,6 +94,7 @@ mod socket;
 mod stall;
 mod static_files;
 mod stream;
+mod stream_body;
 mod switching;
 mod target;
 mod task;

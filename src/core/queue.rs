@@ -18,7 +18,7 @@ use crate::id::{ConnId, Target, Ticket};
 use crate::listener::Entry;
 use crate::notices::Place;
 use crate::request::Request;
-use crate::response_stream::{Shared as Stream, StreamBody};
+use crate::response_stream::Shared as Stream;
 use crate::topics::{Change, TopicId};
 use crate::upload::Body;
 
@@ -236,8 +236,9 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Whole(Response),
-    /// The head, and a body that the host writes in pieces.
-    Stream(Response, StreamBody),
+    /// The head, and a body that the host writes in pieces. The last value: the response ends with its
+    /// head.
+    Stream(Response, Arc<Stream>, bool),
 }
 
 /// An accepted socket, for the thread that serves it.

@@ -3,8 +3,8 @@
 //! Host and I/O thread share a queue per stream. The host appends to it and posts
 //! [`Command::Stream`](crate::queue::Command::Stream), which wakes the connection's task; one such
 //! command is under way at a time, however many pieces are written meanwhile. The task takes pieces
-//! off the queue whenever the connection has room, over HTTP/1.1 by hyper ([`Current`]), over HTTP/2
-//! by `http2`.
+//! off the queue whenever the connection has room, over HTTP/1.1 by hyper
+//! ([`Current`](crate::stream_body::Current)), over HTTP/2 by `http2`.
 //!
 //! Every stream ends with exactly one [`Event::StreamClose`](crate::Event::StreamClose), and at most
 //! one [`Event::StreamDrain`](crate::Event::StreamDrain) waits for the host: what streams add to the
@@ -18,10 +18,8 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use tokio::sync::Notify;
 
 use crate::id::Ticket;
-use crate::io as threads;
 
 /// Bytes that are handed to the connection at once. Small pieces gather up to this size, so that a
 /// queue of single bytes costs no more memory than its content.
@@ -260,6 +258,11 @@ impl Shared {
         open
     }
 
+    /// Whether it has been cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self.flow().phase, Phase::Cut(_))
+    }
+
     /// Ends it before its time. The number of bytes that are void, unless it has ended already.
     pub(crate) fn cut(&self) -> Option<usize> {
         let mut flow = self.flow();
@@ -327,13 +330,13 @@ impl Shared {
     }
 
     /// Whether it has been cut. If not, the task is woken when it is.
-    fn poll_cut(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         let mut flow = self.flow();
         flow.await_data(cx);
         matches!(flow.phase, Phase::Cut(_))
     }
 
-    fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let mut flow = self.flow();
         match flow.phase {
             Phase::Cut(_) | Phase::Closed => {
@@ -356,173 +359,34 @@ impl Shared {
     }
 }
 
-/// The body of a streamed response. Dropping it before its end was sent closes the stream.
-#[derive(Debug)]
-pub(crate) struct StreamBody {
-    shared: Arc<Shared>,
-    /// The response ends with its head.
-    head_only: bool,
-    handed_over: bool,
-    /// The connection closes the stream once its end was handed over.
-    tracked: bool,
-}
-
-impl StreamBody {
-    pub(crate) fn new(shared: Arc<Shared>, head_only: bool) -> Self {
-        Self { shared, head_only, handed_over: head_only, tracked: false }
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Takes the stream out, for the caller to close it.
-    pub(crate) fn into_shared(mut self) -> Arc<Shared> {
-        (self.handed_over, self.tracked) = (true, true);
-        self.shared.clone()
-    }
-
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = self.shared.poll_piece(cx);
-        self.handed_over |= matches!(piece, Poll::Ready(None));
-        piece
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.head_only
-    }
-
-    /// Whether the host has cut it.
-    pub(crate) fn is_cut(&self) -> bool {
-        matches!(self.shared.flow().phase, Phase::Cut(_))
-    }
-
-    /// The same. If it has not, the task is woken when it does.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
-        self.shared.poll_cut(cx)
-    }
-
-    /// All that [`StreamBody::poll_frame`] gave has been taken.
-    pub(crate) fn flushed(&self) {
-        flushed(&self.shared);
-    }
-}
-
-/// Must not run inside [`threads::with`].
-impl Drop for StreamBody {
-    fn drop(&mut self) {
-        if !(self.handed_over && self.tracked) {
-            threads::with(|io| io.stream_lost(&self.shared));
-        }
-    }
-}
-
-/// True: the stream is over.
-fn flushed(shared: &Arc<Shared>) -> bool {
-    let flushed = shared.flushed();
-    let over = flushed.complete;
-    if flushed != Flushed::default() {
-        threads::with(|io| io.stream_flushed(shared, flushed));
-    }
-    over
-}
-
-/// The stream that a connection of HTTP/1.1 is sending.
-#[derive(Debug, Default)]
-pub(crate) struct Current {
-    sending: Mutex<Option<Sending>>,
-    over: Notify,
-}
-
-#[derive(Debug)]
-struct Sending {
-    shared: Arc<Shared>,
-    /// The end of the connection is the end of the body, because the client knows no chunks.
-    until_close: bool,
-}
-
-impl Current {
-    fn get(&self) -> MutexGuard<'_, Option<Sending>> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shared(&self) -> Option<Arc<Shared>> {
-        self.get().as_ref().map(|sending| sending.shared.clone())
-    }
-
-    /// Whether there is one.
-    pub(crate) fn is_open(&self) -> bool {
-        self.get().is_some()
-    }
-
-    /// Its response goes to hyper.
-    pub(crate) fn begin(&self, body: &mut StreamBody, version: http::Version) {
-        body.tracked = true;
-        let until_close = version < http::Version::HTTP_11;
-        *self.get() = Some(Sending { shared: body.shared.clone(), until_close });
-    }
-
-    /// Waits until all of the stream has been written.
-    pub(crate) async fn over(&self) {
-        while self.get().is_some() {
-            self.over.notified().await;
-        }
-    }
-
-    /// The socket has taken all that hyper had. True: the stream is over with that.
-    pub(crate) fn flushed(&self) -> bool {
-        let over = self.shared().is_some_and(|shared| flushed(&shared));
-        if over {
-            *self.get() = None;
-            self.over.notify_one();
-        }
-        over
-    }
-
-    /// Whether the stream has been cut, which hyper notices only when it has room for more. If not,
-    /// the task is woken when it is.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
-        self.get().as_ref().is_some_and(|sending| sending.shared.poll_cut(cx))
-    }
-
-    /// The connection is over. True: its stream is incomplete, and the socket must be reset, because its regular end would make
-    /// the client take what it got for the whole body (RFC 9112 section 8).
-    pub(crate) fn close(&self) -> bool {
-        let Some(sending) = self.get().take() else { return false };
-        threads::with(|io| io.stream_lost(&sending.shared));
-        sending.until_close
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LIMIT: usize = 1000;
 
-    fn stream() -> (Arc<Shared>, StreamBody) {
-        let shared = Shared::new(Ticket(1), false);
-        (shared.clone(), StreamBody::new(shared, false))
+    fn stream() -> Arc<Shared> {
+        Shared::new(Ticket(1), false)
     }
 
-    fn read(body: &mut StreamBody) -> Poll<Option<io::Result<Bytes>>> {
-        let poll = body.poll_frame(&mut Context::from_waker(Waker::noop()));
+    fn read(stream: &Shared) -> Poll<Option<io::Result<Bytes>>> {
+        let poll = stream.poll_piece(&Context::from_waker(Waker::noop()));
         poll.map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
     }
 
     #[test]
     fn small_pieces_leave_together_and_large_ones_in_parts() {
-        let (shared, mut body) = stream();
-        assert!(read(&mut body).is_pending());
+        let shared = stream();
+        assert!(read(&shared).is_pending());
         (0..3).for_each(|_| assert_eq!(shared.write(b"ab", LIMIT), Written::Accepted));
-        assert!(matches!(read(&mut body), Poll::Ready(Some(Ok(data))) if data == "ababab"));
+        assert!(matches!(read(&shared), Poll::Ready(Some(Ok(data))) if data == "ababab"));
         shared.flushed();
         assert_eq!(shared.write(&vec![b'x'; PIECE + 7], LIMIT), Written::Accepted, "nothing waits before it");
         for length in [PIECE, 7] {
-            assert!(matches!(read(&mut body), Poll::Ready(Some(Ok(data))) if data.len() == length));
+            assert!(matches!(read(&shared), Poll::Ready(Some(Ok(data))) if data.len() == length));
         }
         assert!(shared.end() && !shared.end());
-        assert!(matches!(read(&mut body), Poll::Ready(None)));
+        assert!(matches!(read(&shared), Poll::Ready(None)));
         assert_eq!(shared.write(b"late", LIMIT), Written::Closed);
         let flushed = Flushed { bytes: PIECE + 7, drained: false, complete: true };
         assert_eq!((shared.flushed(), shared.lost()), (flushed, None));
@@ -530,38 +394,38 @@ mod tests {
 
     #[test]
     fn what_the_kernel_has_not_taken_counts() {
-        let (shared, mut body) = stream();
+        let shared = stream();
         shared.write(&[0; 600], LIMIT);
-        assert!(read(&mut body).is_ready());
+        assert!(read(&shared).is_ready());
         assert_eq!(shared.flow().waiting(), 600);
         assert_eq!(
             shared.write(&[0; 600], LIMIT),
             Written::Overflow(600),
             "the connection still has the first"
         );
-        assert!(matches!(read(&mut body), Poll::Ready(Some(Err(_)))));
+        assert!(matches!(read(&shared), Poll::Ready(Some(Err(_)))));
         assert_eq!((shared.lost(), shared.lost()), (Some((Loss::Slow, 0)), None));
     }
 
     #[test]
     fn one_drain_is_under_way_at_a_time_and_none_is_lost() {
-        let (shared, mut body) = stream();
-        let pass = |body: &mut StreamBody| {
-            assert!(read(body).is_ready());
+        let shared = stream();
+        let pass = |shared: &Shared| {
+            assert!(read(shared).is_ready());
             shared.flushed().drained
         };
         shared.write(&[0; 100], LIMIT);
-        assert!(!pass(&mut body), "nobody wants it");
+        assert!(!pass(&shared), "nobody wants it");
         ResponseStream(shared.clone()).want_drain(true);
         shared.write(&[0; 100], LIMIT);
-        assert!(pass(&mut body));
+        assert!(pass(&shared));
         shared.write(&[0; 100], LIMIT);
-        assert!(!pass(&mut body), "the host has not taken the first");
+        assert!(!pass(&shared), "the host has not taken the first");
         assert!(shared.take_drain());
         shared.write(&[0; 100], LIMIT);
-        assert!(pass(&mut body));
+        assert!(pass(&shared));
         shared.write(&[0; 1], LIMIT);
         assert!(!shared.take_drain(), "something waits again");
-        assert!(pass(&mut body), "so it is told later");
+        assert!(pass(&shared), "so it is told later");
     }
 }

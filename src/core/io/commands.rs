@@ -123,8 +123,8 @@ impl Io {
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
             Command::Respond(reply, answer) => {
-                if let Err(Answer::Stream(_, body)) = reply.send(answer) {
-                    self.stream_lost(&body.into_shared());
+                if let Err(Answer::Stream(_, stream, _)) = reply.send(answer) {
+                    self.stream_lost(&stream);
                 }
             }
             Command::Stream(stream) => stream.wake(),

@@ -6,7 +6,7 @@ use super::{SendOutcome, Server};
 use crate::event::{Event, Response};
 use crate::id::Ticket;
 use crate::queue::{Answer, Command, Item};
-use crate::response_stream::{ResponseStream, Shared, StreamBody, Written};
+use crate::response_stream::{ResponseStream, Shared, Written};
 use crate::stats::Counters;
 
 impl Server {
@@ -26,8 +26,7 @@ impl Server {
         };
         let head_only = asked.is_head || matches!(head.status, 204 | 304);
         let shared = Shared::new(ticket, head_only);
-        let body = StreamBody::new(shared.clone(), head_only);
-        self.post(0, Command::Respond(asked.reply, Answer::Stream(head, body)));
+        self.post(0, Command::Respond(asked.reply, Answer::Stream(head, shared.clone(), head_only)));
         ResponseStream(shared)
     }
 
