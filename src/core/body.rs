@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::static_files::FileBody;
 use crate::stream_body::StreamBody;
 
 /// What is sent behind the head of a response.
@@ -21,6 +22,15 @@ pub(crate) enum ResponseBody {
 impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
         ResponseBody::Whole(Full::new(bytes))
+    }
+}
+
+impl From<FileBody> for ResponseBody {
+    fn from(body: FileBody) -> Self {
+        match body {
+            FileBody::Whole(bytes) => bytes.into(),
+            FileBody::File(file) => ResponseBody::File(file),
+        }
     }
 }
 

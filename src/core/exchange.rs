@@ -298,7 +298,7 @@ where
         };
         if let Some(response) = found.map_err(busy)? {
             Counters::one(&counters.http_requests);
-            return Ok(response);
+            return Ok(response.map(ResponseBody::from));
         }
     }
     if !state.wants(Interest::REQUEST) {

@@ -2,7 +2,10 @@
 
 mod closing;
 mod early;
+mod ending;
+mod held;
 mod input;
+mod subscriptions;
 mod topics;
 
 use bytes::{Bytes, BytesMut};
@@ -30,11 +33,11 @@ use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::turn;
 
-use closing::Ending;
-use topics::{Resumes, Subscription};
+use ending::Ending;
+use subscriptions::{Resumes, Subscription};
 
-pub(crate) use early::Early;
-pub(crate) use topics::Published;
+pub(crate) use held::Early;
+pub(crate) use subscriptions::Published;
 
 /// Reads of one turn, of up to 128 KiB each.
 const READS_PER_TURN: usize = 4;

@@ -17,9 +17,8 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::body::ResponseBody;
 use crate::preconditions::{Validators, Verdict};
 use crate::socket::lift;
 
@@ -28,6 +27,13 @@ pub(crate) struct StaticFiles {
     resolver: Resolver<Root>,
     /// Files that may be opened: a peer that does not read keeps its file open.
     open: Arc<Semaphore>,
+}
+
+/// What an answer holds.
+pub(crate) enum FileBody {
+    Whole(Bytes),
+    /// With the permit to have the file open. Boxed: few responses are files.
+    File(Box<(Body, OwnedSemaphorePermit)>),
 }
 
 impl fmt::Debug for StaticFiles {
@@ -47,7 +53,7 @@ impl StaticFiles {
     }
 
     /// The answer to a GET or HEAD request; `None` where there is no such file.
-    pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<ResponseBody>> {
+    pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<FileBody>> {
         // Closed only when the server ends.
         let permit = self.open.clone().acquire_owned().await.ok()?;
         let path = parts.uri.path();
@@ -69,7 +75,7 @@ impl StaticFiles {
                 let Ok(ResolveResult::Found(_)) = index else { return None };
                 let redirect =
                     builder.build::<tokio::fs::File>(ResolveResult::IsDirectory { redirect_to }).ok()?;
-                return Some(redirect.map(|_| ResponseBody::from(Bytes::new())));
+                return Some(redirect.map(|_| FileBody::Whole(Bytes::new())));
             }
             _ => return None,
         };
@@ -83,15 +89,15 @@ impl StaticFiles {
             builder.file_response_builder.range = None;
         }
         let mut response = builder.build(ResolveResult::Found(found)).ok()?.map(|body| match body {
-            Body::Empty => ResponseBody::from(Bytes::new()),
-            body => ResponseBody::File(Box::new((body, permit))),
+            Body::Empty => FileBody::Whole(Bytes::new()),
+            body => FileBody::File(Box::new((body, permit))),
         });
         if let Some(tag) = validators.tag().and_then(|tag| HeaderValue::try_from(tag).ok()) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         if verdict == Verdict::NotModified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            *response.body_mut() = ResponseBody::from(Bytes::new());
+            *response.body_mut() = FileBody::Whole(Bytes::new());
             for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE] {
                 response.headers_mut().remove(name);
             }
@@ -101,9 +107,9 @@ impl StaticFiles {
     }
 }
 
-fn precondition_failed() -> http::Response<ResponseBody> {
+fn precondition_failed() -> http::Response<FileBody> {
     let body = Bytes::from_static(b"The file is not in the state that the request demands.\n");
-    let mut response = http::Response::new(ResponseBody::from(body));
+    let mut response = http::Response::new(FileBody::Whole(body));
     *response.status_mut() = StatusCode::PRECONDITION_FAILED;
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -4,6 +4,7 @@ use sprocket_protocol::frame;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::ending::Ending;
 use super::{Phase, Session};
 use crate::env::Env;
 use crate::id::Target;
@@ -16,19 +17,6 @@ use crate::stats::Counters;
 const NO_STATUS: u16 = 1005;
 /// Reason for the host where a peer ends its direction without a close frame.
 const HUNG_UP: &str = "the peer went away without a close frame";
-
-/// Why a connection ends, where the host answers first what came before.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// The peer has broken the rules: our close frame has this code and reason.
-    Failed(u16, String),
-    /// The peer's close frame, with this code and reason, if any.
-    ClosedByPeer(Option<(u16, String)>),
-    /// The peer has ended its direction without a close frame, and may still read.
-    HungUp,
-    /// The server stops.
-    GoingAway(&'static str),
-}
 
 impl Session {
     /// Ends an open connection once the host has answered the messages that came before; one that is

@@ -4,44 +4,9 @@
 //! It counts towards the [backlog](crate::backlog). A full backlog does not keep it from being
 //! received, only a lack of credit does; otherwise it could never become less.
 
-use bytes::{Buf, Bytes};
-
 use super::Session;
+use super::held::Early;
 use crate::env::Env;
-
-/// Bytes in the order received.
-#[derive(Debug, Default)]
-pub(crate) struct Early {
-    bytes: Bytes,
-    /// Size of the buffer that `bytes` is the rest of, as counted.
-    held: usize,
-}
-
-impl Early {
-    /// A copy of the rest of a buffer.
-    pub(crate) fn copy(rest: &[u8], env: &mut Env) -> Self {
-        env.share.hold(rest.len());
-        Self { bytes: Bytes::copy_from_slice(rest), held: rest.len() }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn clear(&mut self, env: &mut Env) {
-        env.share.let_go(std::mem::take(&mut self.held));
-        self.bytes = Bytes::new();
-    }
-
-    /// Keeps the last `left` bytes.
-    fn keep(&mut self, env: &mut Env, left: usize) {
-        if left == 0 {
-            self.clear(env);
-        } else {
-            self.bytes.advance(self.bytes.len() - left);
-        }
-    }
-}
 
 impl Session {
     /// Keeps the rest of a read for later.

@@ -7,7 +7,7 @@ use sprocket_protocol::{DecodeError, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::closing::Ending;
+use super::ending::Ending;
 use super::{Phase, Session};
 use crate::chunks::LARGE;
 use crate::conn::Shared;

@@ -2,16 +2,15 @@
 
 use bytes::Bytes;
 use sprocket_protocol::deflate::Fanout;
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::Session;
+use super::subscriptions::{Got, Published, Subscription};
 use crate::ask::Ask;
 use crate::bus::sequence::is_after;
 use crate::config::SlowConsumer;
 use crate::env::Env;
 use crate::event::{Event, Interest};
-use crate::indexed::{Indexed, Keyed};
 use crate::queue::{Command, Item, Resumed};
 use crate::stats::Counters;
 use crate::topics::TopicId;
@@ -19,92 +18,6 @@ use crate::topics::TopicId;
 /// Questions of one connection that wait for an earlier replay to be written; further ones are answered
 /// at once, as incomplete.
 const MOST_DEFERRED: usize = 1024;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Subscription {
-    pub(super) id: TopicId,
-    /// What [`Hub::counted`](crate::hub::Hub::counted) was when it began; something else if it got
-    /// what it had missed since.
-    since: u64,
-}
-
-impl Keyed for Subscription {
-    type Key = TopicId;
-
-    fn key(&self) -> &TopicId {
-        &self.id
-    }
-}
-
-/// Tickets of the answers to come about a topic, the next one first.
-#[derive(Debug)]
-struct Pending {
-    id: TopicId,
-    tickets: VecDeque<u64>,
-}
-
-impl Keyed for Pending {
-    type Key = TopicId;
-
-    fn key(&self) -> &TopicId {
-        &self.id
-    }
-}
-
-/// The position up to which the connection has got the publications to a topic.
-#[derive(Debug)]
-struct Got {
-    id: TopicId,
-    position: String,
-}
-
-impl Keyed for Got {
-    type Key = TopicId;
-
-    fn key(&self) -> &TopicId {
-        &self.id
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Resumes {
-    pending: Indexed<Pending>,
-    /// Tickets of the replays that the hub was asked for: one, or two if the host asks for one in the
-    /// moment in which another is asked for here.
-    asked: Vec<u64>,
-    /// Further replays, asked for one after the other because each may exceed the send buffer limit.
-    deferred: VecDeque<(u64, Box<Ask>)>,
-    got: Indexed<Got>,
-}
-
-impl Resumes {
-    fn expect(&mut self, id: TopicId, ticket: u64) {
-        match self.pending.get_mut(&id) {
-            Some(pending) => pending.tickets.push_back(ticket),
-            None => drop(self.pending.insert(Pending { id, tickets: [ticket].into() })),
-        }
-    }
-
-    /// False: nobody waits for this answer.
-    fn take(&mut self, id: TopicId, ticket: u64) -> bool {
-        let Some(pending) = self.pending.get_mut(&id) else { return false };
-        let Some(at) = pending.tickets.iter().position(|other| *other == ticket) else { return false };
-        pending.tickets.remove(at);
-        if pending.tickets.is_empty() {
-            self.pending.remove(&id);
-        }
-        true
-    }
-}
-
-/// What became of a published frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Published {
-    Queued,
-    Skipped,
-    /// Too much waits for the peer: [`Session::push_or_give_up`] comes next.
-    Full,
-}
 
 impl Session {
     /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
