@@ -114,6 +114,7 @@ mod tests {
     use super::*;
     use crate::conn::Shared;
     use crate::id::ConnId;
+    use crate::plain_socket::PlainSocket;
     use crate::stream::Stream;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
@@ -124,8 +125,8 @@ mod tests {
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (ours, _) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let (stream, socket) = Stream::adopt(ours.into(), false).unwrap().share();
-        (stream, Shared::new(ConnId(1), 0, 0, None, socket), theirs)
+        let (stream, socket) = PlainSocket::adopt(ours.into(), false).unwrap().share();
+        (stream.into(), Shared::new(ConnId(1), 0, 0, None, socket), theirs)
     }
 
     fn run(test: impl Future<Output = ()>) {

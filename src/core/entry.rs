@@ -14,6 +14,7 @@ use crate::env::State;
 use crate::linger::{AFTER_ERROR, linger};
 use crate::listener::Entry;
 use crate::notices::Trouble;
+use crate::plain_socket::PlainSocket;
 use crate::proxies::Origin;
 use crate::proxy_protocol::{Header, Progress, parse};
 use crate::report::log_trouble;
@@ -21,13 +22,21 @@ use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::tls_stream::TlsStream;
 
-/// A connection that is ready for HTTP.
-pub(crate) struct Arrival {
-    pub(crate) stream: Stream,
+/// A connection: as accepted, or ready for HTTP.
+pub(crate) struct Arrival<S = Stream> {
+    pub(crate) stream: S,
     pub(crate) origin: Origin,
     pub(crate) local: Option<SocketAddr>,
     /// When the time for the handshake, or for the first request, is up: counted from the accept.
     pub(crate) until: Instant,
+}
+
+impl Arrival<PlainSocket> {
+    /// A connection that begins with HTTP.
+    pub(crate) fn plain(self) -> Arrival {
+        let Self { stream, origin, local, until } = self;
+        Arrival { stream: stream.into(), origin, local, until }
+    }
 }
 
 /// Goes through all that comes before HTTP, within the handshake timeout and until the server
@@ -35,7 +44,7 @@ pub(crate) struct Arrival {
 pub(crate) async fn pass(
     entry: Entry,
     state: &State,
-    arrival: Arrival,
+    arrival: Arrival<PlainSocket>,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Arrival> {
     let remote = arrival.origin.remote;
@@ -54,7 +63,7 @@ pub(crate) async fn pass(
     })
 }
 
-async fn begin(entry: Entry, state: &State, mut arrival: Arrival) -> Option<Arrival> {
+async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -> Option<Arrival> {
     if entry.proxy_protocol {
         let peer = arrival.origin.remote.map(|a| a.ip());
         let trusted = &state.config.trusted_proxies;
@@ -80,36 +89,37 @@ async fn begin(entry: Entry, state: &State, mut arrival: Arrival) -> Option<Arri
             }
         }
     }
-    if entry.tls {
-        // A listener with TLS is only opened where there are settings.
-        let config = state.tls.as_ref()?.current();
-        match TlsStream::accept(arrival.stream, config).await {
-            Ok(stream) => {
-                arrival.stream = Stream::Tls(stream);
-                arrival.origin.secure = true;
+    if !entry.tls {
+        return Some(arrival.plain());
+    }
+    // A listener with TLS is only opened where there are settings.
+    let config = state.tls.as_ref()?.current();
+    let Arrival { stream: socket, origin, local, until } = arrival;
+    match TlsStream::accept(socket, config).await {
+        Ok(stream) => {
+            let origin = Origin { secure: true, ..origin };
+            Some(Arrival { stream: Stream::Tls(stream), origin, local, until })
+        }
+        Err((error, socket)) => {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                Counters::one(&state.counters.tls_errors);
+                log_trouble(origin.remote, &Trouble::Tls(&error));
             }
-            Err((error, stream)) => {
-                if error.kind() != io::ErrorKind::UnexpectedEof {
-                    Counters::one(&state.counters.tls_errors);
-                    log_trouble(arrival.origin.remote, &Trouble::Tls(&error));
-                }
-                if error.kind() == io::ErrorKind::Unsupported {
-                    let _ = stream.try_write_plain(PLAIN_HTTP);
-                }
-                linger(stream, state.config.send_queue, AFTER_ERROR).await;
-                return None;
+            if error.kind() == io::ErrorKind::Unsupported {
+                let _ = socket.try_write(PLAIN_HTTP);
             }
+            linger(socket.into(), state.config.send_queue, AFTER_ERROR).await;
+            None
         }
     }
-    Some(arrival)
 }
 
-/// For who speaks HTTP to a TLS port.
+/// The answer to a client that speaks HTTP to a TLS port.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 51\r\nConnection: close\r\n\r\nThis port speaks TLS: use https:// or wss:// here.\n";
 
 /// Reads a header and not a byte more.
-async fn read_header(stream: &Stream) -> io::Result<Header> {
+async fn read_header(socket: &PlainSocket) -> io::Result<Header> {
     let mut input = Vec::with_capacity(128);
     loop {
         let more = match parse(&input) {
@@ -119,7 +129,7 @@ async fn read_header(stream: &Stream) -> io::Result<Header> {
         };
         let start = input.len();
         input.resize(start + more, 0);
-        let n = receive(stream, &mut input[start..]).await?;
+        let n = receive(socket, &mut input[start..]).await?;
         input.truncate(start + n);
         if n == 0 {
             let silent = input.is_empty();
@@ -129,11 +139,10 @@ async fn read_header(stream: &Stream) -> io::Result<Header> {
     }
 }
 
-async fn receive(stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+async fn receive(socket: &PlainSocket, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
-        stream.readable().await?;
-        let result =
-            stream.try_io(|| Ok(recv(stream.plain_fd()?, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
+        socket.readable().await?;
+        let result = socket.try_io(|| Ok(recv(socket, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n)?));
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,

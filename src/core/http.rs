@@ -23,6 +23,7 @@ use crate::io;
 use crate::linger::{AFTER_ERROR, linger};
 use crate::listener::Entry;
 use crate::notices::Trouble;
+use crate::plain_socket::PlainSocket;
 use crate::proxies::Origin;
 use crate::queue::NewSocket;
 use crate::report::log_trouble;
@@ -30,7 +31,6 @@ use crate::request_clock::RequestClock;
 use crate::responses::Responses;
 use crate::stall::Stall;
 use crate::stats::Counters;
-use crate::stream::Stream;
 use crate::target;
 use crate::task;
 use crate::turn;
@@ -39,7 +39,7 @@ use crate::turn;
 pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
     let NewSocket { fd, remote, entry, place } = socket;
     // An error means that the peer is gone or that memory is short; there is nobody to tell.
-    let Ok(stream) = Stream::adopt(fd, remote.is_none()) else { return };
+    let Ok(stream) = PlainSocket::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let until = Instant::now() + state.config.handshake_timeout;
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
@@ -81,19 +81,21 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(state: Arc<State>, mut arrival: Arrival, entry: Entry, place: HandshakePlace) {
+async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, place: HandshakePlace) {
     let Some(mut stop) = io::with(|io| io.http_began()) else { return };
     let _serving = Serving;
-    if !entry.is_plain() {
+    let arrival = if entry.is_plain() {
+        arrival.plain()
+    } else {
         // Boxed: a plain connection has no use for the room.
-        let Some(passed) = Box::pin(entry::pass(entry, &state, arrival, &mut stop)).await else { return };
-        arrival = passed;
+        let Some(arrival) = Box::pin(entry::pass(entry, &state, arrival, &mut stop)).await else { return };
         if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);
             log_trouble(arrival.origin.remote, &Trouble::Address);
             return;
         }
-    }
+        arrival
+    };
     let Arrival { stream, origin, local, until } = arrival;
     let config = &state.config;
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));

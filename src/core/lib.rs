@@ -74,6 +74,7 @@ mod metrics;
 pub mod notices;
 mod origin;
 mod outbox;
+mod plain_socket;
 mod preconditions;
 pub mod prepared;
 mod progress;

@@ -154,6 +154,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plain_socket::PlainSocket;
     use std::io::Read;
 
     async fn pair() -> (Stream, std::os::unix::net::UnixStream) {
@@ -161,7 +162,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let stream = tokio::net::UnixStream::from_std(ours).unwrap();
         stream.writable().await.unwrap();
-        (Stream::Unix(stream), theirs)
+        (PlainSocket::Unix(stream).into(), theirs)
     }
 
     fn run(test: impl Future<Output = ()>) {

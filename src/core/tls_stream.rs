@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::stream::Stream;
+use crate::plain_socket::PlainSocket;
 use crate::turn;
 
 /// One read of ciphertext: several records, so that a busy connection needs fewer calls.
@@ -45,7 +45,7 @@ thread_local! {
 /// returns `WouldBlock` until all of its ciphertext is out, and is then repeated by its caller with
 /// the same bytes, and told that they are written. So the caller's own account of what waits is exact.
 pub(crate) struct TlsStream {
-    socket: Stream,
+    socket: PlainSocket,
     session: Session,
     /// Ciphertext that the kernel has not taken.
     outgoing: Vec<u8>,
@@ -216,9 +216,9 @@ impl TlsStream {
     /// Shakes hands. The caller sets the time limit. An error comes with the socket, on which the
     /// alert is written already; its kind is `Unsupported` if the peer speaks HTTP without TLS.
     pub(crate) async fn accept(
-        socket: Stream,
+        socket: PlainSocket,
         config: Arc<ServerConfig>,
-    ) -> Result<Box<Self>, (io::Error, Stream)> {
+    ) -> Result<Box<Self>, (io::Error, PlainSocket)> {
         let session = match UnbufferedServerConnection::new(config) {
             Ok(session) => session,
             Err(error) => return Err((broken(error), socket)),
@@ -270,7 +270,7 @@ impl TlsStream {
         self.session.0.alpn_protocol()
     }
 
-    pub(crate) fn socket(&self) -> &Stream {
+    pub(crate) fn socket(&self) -> &PlainSocket {
         &self.socket
     }
 
@@ -450,7 +450,8 @@ impl TlsStream {
     /// be called again when it does.
     pub(crate) fn shutdown_write(&mut self) -> bool {
         if self.failed {
-            return self.socket.shutdown_write();
+            self.socket.shutdown_write();
+            return true;
         }
         if !std::mem::replace(&mut self.closing, true) {
             let mut outgoing = std::mem::take(&mut self.outgoing);
@@ -467,10 +468,11 @@ impl TlsStream {
         if self.flush().is_ok() && !self.outgoing.is_empty() {
             return false;
         }
-        self.socket.shutdown_write()
+        self.socket.shutdown_write();
+        true
     }
 
-    /// The other half of its socket, to look at; see [`Stream::share`].
+    /// The other half of its socket, to look at; see [`PlainSocket::share`].
     pub(crate) fn share_below(self: Box<Self>) -> (Box<Self>, Option<OwnedWriteHalf>) {
         let stream = *self;
         let (socket, half) = stream.socket.share();
@@ -488,10 +490,10 @@ fn exhausted(error: &EncryptError) -> io::Error {
 }
 
 /// Writes until the socket takes no more; returns how much that was.
-fn send(socket: &Stream, mut bytes: &[u8]) -> io::Result<usize> {
+fn send(socket: &PlainSocket, mut bytes: &[u8]) -> io::Result<usize> {
     let all = bytes.len();
     while !bytes.is_empty() {
-        match socket.try_write_plain(bytes) {
+        match socket.try_write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
