@@ -1,5 +1,5 @@
 --TEST--
-The stub and Reflection tell the same, both ways
+The stub and Reflection agree in both directions
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -19,7 +19,7 @@ if ($status !== 0) {
 $stub = json_decode($json, true, flags: JSON_THROW_ON_ERROR);
 
 $extension = new ReflectionExtension('sprocket');
-// Through JSON as well, so that both have the same types.
+// The JSON round trip gives both descriptions the same types.
 $described = json_encode(describe_classes($extension->getClassNames()), JSON_THROW_ON_ERROR);
 $loaded = json_decode($described, true, flags: JSON_THROW_ON_ERROR);
 

@@ -1,5 +1,5 @@
 --TEST--
-A broker that is away is told, topics work on, and what does not fit the queue fails loudly
+While the broker is down, onBroker reports it, local topics still work, and a publication that exceeds the queue fails
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -8,7 +8,7 @@ require __DIR__ . '/../inc/client.inc';
 
 use Sprocket\{Connection, History, Options, PublishException, Publisher, Server};
 
-// A port where nobody listens: it was the kernel's choice a moment ago.
+// A port on which nothing listens: the kernel assigned it a moment ago.
 $free = stream_socket_server('tcp://127.0.0.1:0');
 $address = stream_socket_get_name($free, false);
 fclose($free);
@@ -33,7 +33,7 @@ $client = Client::of($server)->open();
 pump($server, fn () => count($GLOBALS['states']) > 0);
 echo json_encode($states[0]), "\n";
 
-// Ten of these don't fit, and each is told; everybody here gets them all.
+// Four of these do not fit the queue, and onError gets each of them; all ten reach the local subscriber.
 $text = str_repeat('x', 10_000);
 for ($i = 0; $i < 10; $i++) {
     $server->publish('news', "$i $text");
@@ -46,7 +46,7 @@ pump($server, fn () => count($GLOBALS['errors']) === 4);
 echo implode("\n", array_unique($errors)), "\n";
 pump($server, fn () => ($s = $server->stats())['brokerRefused'] === 4 && $s['brokerWaitingBytes'] > 50_000);
 
-// A publisher is told itself, and only it.
+// A Publisher gets the failure itself, and onError does not run for it.
 $publisher = new Publisher("unix://$socket", 10.0);
 foreach (['news', 'log'] as $topic) {
     try {

@@ -1,5 +1,5 @@
 --TEST--
-bufferedAmount() tells what the kernel has not taken, and onDrain when all of it has
+bufferedAmount() returns the bytes that the kernel has not taken yet, and onDrain runs once it has taken all
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-onClose tells 1006 when the peer vanishes
+onClose gets 1006 when the peer vanishes
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -15,7 +15,7 @@ $client->drop();
 pump($server, fn () => count($server) === 0);
 $client = Client::of($server)->open();
 pump($server, fn () => count($server) === 1);
-$client->raw("\x81\x85abc")->drop(); // within a frame
+$client->raw("\x81\x85abc")->drop(); // in the middle of a frame
 pump($server, fn () => count($server) === 0);
 var_dump($server->stats()['abnormal']);
 --EXPECT--

@@ -1,5 +1,5 @@
 --TEST--
-onClose tells the peer's code and reason, 1005 where there was none
+onClose gets the peer's code and reason, or 1005 for a close frame without a code
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A close frame that is not well-formed is a protocol error, and onClose tells so
+A malformed close frame is a protocol error, and onClose gets the matching code
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Codes that may be sent, and those that may not
+close() accepts the codes that an application may send, and refuses all others
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-close() sends 1000 without reason, and does nothing the second time
+close() sends 1000 without a reason, and does nothing the second time
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The close frame follows all that was sent before
+The close frame follows every message sent before it
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The reason is UTF-8 of at most 123 bytes
+The close reason is valid UTF-8 of at most 123 bytes
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Connections compare by identity, without being taken apart
+Connections compare by identity, without a comparison of their properties
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -7,7 +7,7 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
-$server->onOpen(function ($c) { $c->data = $c; }); // a comparison that recurses would not end
+$server->onOpen(function ($c) { $c->data = $c; }); // a recursive comparison would never end
 $server->start();
 $clients = [Client::of($server)->open(), Client::of($server)->open()];
 pump($server, fn () => count($server) === 2);

@@ -1,5 +1,5 @@
 --TEST--
-With compression messages are deflated both ways, for clients that offer it
+With compression, messages are deflated in both directions for clients that offer it
 --EXTENSIONS--
 sprocket
 zlib

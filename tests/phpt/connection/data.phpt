@@ -1,5 +1,5 @@
 --TEST--
-data holds any value, modified in place too
+The property data holds any value, and can be modified in place
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A connection can be dumped, with its properties
+var_dump() shows a connection with its properties
 --EXTENSIONS--
 sprocket
 --FILE--

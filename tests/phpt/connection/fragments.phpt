@@ -1,5 +1,5 @@
 --TEST--
-A message arrives whole, whatever its fragments, with control frames between them
+A fragmented message arrives as one, also with control frames between its fragments
 --EXTENSIONS--
 sprocket
 --FILE--

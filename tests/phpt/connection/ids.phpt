@@ -1,5 +1,5 @@
 --TEST--
-A number is never used again
+The id of a connection is never used again
 --EXTENSIONS--
 sprocket
 --FILE--

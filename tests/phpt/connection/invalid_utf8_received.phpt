@@ -1,5 +1,5 @@
 --TEST--
-Text that is not UTF-8 closes with 1007 and is not delivered
+A text message that is not valid UTF-8 is not delivered, and closes the connection with 1007
 --EXTENSIONS--
 sprocket
 --FILE--

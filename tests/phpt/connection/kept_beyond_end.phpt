@@ -1,5 +1,5 @@
 --TEST--
-A connection kept beyond its end tells what it told before, and does nothing
+A Connection object kept after the connection has ended returns the same values as before, and its methods do nothing
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A connection is a key for SplObjectStorage and WeakMap
+A connection works as a key of SplObjectStorage and WeakMap
 --EXTENSIONS--
 sprocket
 --FILE--

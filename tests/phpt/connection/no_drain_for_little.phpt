@@ -1,5 +1,5 @@
 --TEST--
-Small messages that leave at once are not worth an onDrain
+onDrain does not run for small messages that the kernel takes at once
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-After close() no message of the connection is delivered, not even one that waits
+After close() no message of the connection is delivered, not even one that is already queued
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A ping of the peer is answered with its payload, without PHP
+A ping from the peer is answered with its payload, without PHP
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-ping() sends a ping, its answer goes to onPong
+ping() sends a ping, and onPong gets the answer
 --EXTENSIONS--
 sprocket
 --FILE--

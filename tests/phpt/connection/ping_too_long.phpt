@@ -1,5 +1,5 @@
 --TEST--
-The payload of a ping is at most 125 bytes
+The payload of a ping has at most 125 bytes
 --EXTENSIONS--
 sprocket
 --FILE--

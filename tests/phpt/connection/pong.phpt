@@ -1,5 +1,5 @@
 --TEST--
-pong() sends a pong that nobody asked for, of at most 125 bytes
+pong() sends an unsolicited pong of at most 125 bytes
 --EXTENSIONS--
 sprocket
 --FILE--

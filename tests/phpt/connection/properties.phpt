@@ -1,5 +1,5 @@
 --TEST--
-What a connection tells about itself
+A connection has an id, the peer's address, the negotiated subprotocol, and the handshake request
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The properties but data can't be written, unset, or referenced
+All properties except data refuse to be written, unset, or referenced
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The same Connection object in every callback, and nothing of it is lost in between
+Every callback gets the same Connection object, and the object keeps its state in between
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The object is the same even if the script keeps no reference to it
+Callbacks get the same object even if the script holds no reference to it
 --EXTENSIONS--
 sprocket
 --FILE--

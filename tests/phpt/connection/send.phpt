@@ -1,5 +1,5 @@
 --TEST--
-send() sends text or bytes, whole, in order, and tells true
+send() sends text and binary messages whole and in order, and returns true
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-After close() send() and ping() return false and nothing follows the close frame
+After close() send() and ping() return false, and nothing follows the close frame
 --EXTENSIONS--
 sprocket
 --FILE--

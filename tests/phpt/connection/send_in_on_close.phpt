@@ -1,5 +1,5 @@
 --TEST--
-In onClose the connection is not open
+In onClose the connection is no longer open
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Text that is not UTF-8 is refused, and the connection goes on
+send() refuses text that is not valid UTF-8, and the connection stays open
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-What is sent outside a callback leaves at once, without another poll()
+A message sent outside a callback leaves at once, without another poll()
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-strictSubprotocols refuses who offers only what we don't have
+With strictSubprotocols a client that offers only unknown subprotocols is refused
 --EXTENSIONS--
 sprocket
 --FILE--

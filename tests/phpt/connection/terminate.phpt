@@ -1,5 +1,5 @@
 --TEST--
-terminate() cuts: no close frame, and onClose tells 1006
+terminate() cuts the connection without a close frame, and onClose gets 1006
 --EXTENSIONS--
 sprocket
 --FILE--

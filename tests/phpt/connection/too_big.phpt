@@ -1,5 +1,5 @@
 --TEST--
-A message over maxMessageSize closes with 1009, in one frame or in fragments; the largest allowed passes
+A message over maxMessageSize closes with 1009, in one frame or in fragments, and the largest allowed one passes
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -13,7 +13,7 @@ $server->onClose(function ($c, int $code) use (&$closed, &$told) { $closed++; $t
 $server->start();
 $client = Client::of($server)->open();
 echo $client->send(str_repeat('x', 1000))->message(), "\n";
-$client->raw("\x81\xfe\x03\xe9mask"); // the head alone of a frame of 1001 bytes
+$client->raw("\x81\xfe\x03\xe9mask"); // only the header of a frame of 1001 bytes
 echo substr($client->closeCode(), 0, 4), "\n";
 $client = Client::of($server)->open();
 $client->frame(Client::TEXT, str_repeat('x', 600), false)->frame(Client::CONTINUATION, str_repeat('x', 401), false);

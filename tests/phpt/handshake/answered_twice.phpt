@@ -1,5 +1,5 @@
 --TEST--
-An answer given twice is refused
+A second answer to a handshake is refused
 --EXTENSIONS--
 sprocket
 --FILE--

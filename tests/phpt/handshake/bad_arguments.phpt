@@ -1,5 +1,5 @@
 --TEST--
-An answer that is not allowed throws, and the handshake still waits
+An invalid answer throws, and the handshake stays pending
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Once the client is gone a handshake is no longer pending, and answers return false
+Once its client is gone, a handshake is no longer pending, and answers return false
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A message that arrives with the handshake is not lost, also when PHP decides about it
+A message that arrives with the handshake is not lost, even if PHP decides on the handshake
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -14,7 +14,7 @@ foreach ([null, fn ($h) => $h->accept(), fn ($h) => $server->after(0.02, fn () =
     $server->onUpgrade($onUpgrade);
     $client = Client::of($server);
     $client->raw($client->upgradeRequest() . Client::encode(Client::TEXT, 'early'));
-    // Both before a word: the host may hear of the message behind the response.
+    // Both are read before anything is printed, because onMessage may run after the response has arrived.
     $status = $client->response()->status;
     $message = $client->message();
     echo "$status $message\n";

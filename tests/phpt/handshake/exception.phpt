@@ -1,5 +1,5 @@
 --TEST--
-If onUpgrade throws the client gets a 500 that tells nothing of the exception
+If onUpgrade throws, the client gets a 500 that reveals nothing about the exception
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-An exception after accept() does not take the answer back
+An exception after accept() does not revoke the answer
 --EXTENSIONS--
 sprocket
 --FILE--

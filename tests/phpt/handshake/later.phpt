@@ -1,5 +1,5 @@
 --TEST--
-A handshake is answered from a timer, while others are served
+A timer can answer a handshake while the server serves other clients
 --EXTENSIONS--
 sprocket
 --FILE--

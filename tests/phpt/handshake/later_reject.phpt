@@ -1,5 +1,5 @@
 --TEST--
-A handshake is rejected from a timer
+A timer can reject a handshake
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A handshake that is let go without an answer gets a 500
+A handshake that the script releases without an answer gets a 500
 --EXTENSIONS--
 sprocket
 --FILE--

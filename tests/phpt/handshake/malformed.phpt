@@ -1,5 +1,5 @@
 --TEST--
-A malformed handshake gets a status and a sentence
+A malformed handshake gets an error status and an explanation
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-By default a browser's page must come from the same host and port
+By default only pages from the server's own host and port are admitted
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Origin and Host are compared with the default ports filled in, without regard to case
+Origin and Host are compared with default ports filled in and without regard to case
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A list of origins admits those, '*' admits any
+A list of origins admits exactly those, and '*' admits all
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A handshake is answered outside any callback, and the answer leaves at once
+A handshake can be answered outside callbacks, and the answer leaves at once
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The handshake's request can't be replaced
+The request property of a handshake is readonly
 --EXTENSIONS--
 sprocket
 --FILE--

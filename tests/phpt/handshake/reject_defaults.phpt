@@ -1,5 +1,5 @@
 --TEST--
-reject() without arguments is 403, and the body says so
+reject() without arguments sends 403, and the body names the status
 --EXTENSIONS--
 sprocket
 --FILE--

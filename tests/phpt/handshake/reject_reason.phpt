@@ -1,5 +1,5 @@
 --TEST--
-reject() without a body sends the reason phrase of any status; header names have capitals
+reject() without a body sends the reason phrase of any status, and header names are capitalized
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-reject() can redirect
+reject() can send a redirect
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-accept(null) leaves the subprotocol to the options
+accept(null) leaves the choice of the subprotocol to the options
 --EXTENSIONS--
 sprocket
 --FILE--

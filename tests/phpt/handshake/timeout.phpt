@@ -1,5 +1,5 @@
 --TEST--
-A handshake that is not answered in time gets a 503, and late answers return false
+A handshake that is not answered in time gets a 503, and later answers return false
 --EXTENSIONS--
 sprocket
 --FILE--

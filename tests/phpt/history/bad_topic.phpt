@@ -1,5 +1,5 @@
 --TEST--
-Only a topic with history can be resumed
+resume() accepts only topics with history
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -19,7 +19,7 @@ $server->onOpen(function (Connection $c): void {
         }
     }
     var_dump($c->topics());
-    // On a closed connection nothing happens.
+    // On a closed connection the call does nothing.
     $c->close();
     $c->resume('room.1');
     var_dump($c->topics());

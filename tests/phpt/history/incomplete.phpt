@@ -1,5 +1,5 @@
 --TEST--
-Where something is missing nothing is sent again, and onResume says so
+If the history has a gap, resume() replays nothing, and onResume reports it
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -24,7 +24,7 @@ function answered(): void
     pump($GLOBALS['server'], fn (): bool => $GLOBALS['answer'] !== null);
 }
 
-/** Asks for what came after a position, and tells what came of it. */
+/** Resumes the topic after a position, publishes one more message, and returns what onResume and the client got. */
 function after(string $topic, string $position): string
 {
     global $server, $answer;
@@ -32,7 +32,7 @@ function after(string $topic, string $position): string
     $client = Client::of($server)->open()->frame(Client::BINARY, "$topic $position");
     answered();
     [$complete, $messages, $now] = $answer;
-    // The subscription stands, and goes on from the position that was told.
+    // The connection is subscribed, from the position that onResume got.
     $server->publish($topic, 'next @');
     $got = [];
     do {

@@ -1,5 +1,5 @@
 --TEST--
-A client that comes back gets what it has missed, in order, before anything newer
+A client that returns gets the messages that it missed, in order, before any newer one
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -11,7 +11,7 @@ use Sprocket\{Connection, History, Options, Server};
 $server = new Server('ws://127.0.0.1:0', new Options(history: ['room.>' => new History(stamp: '%position%')]));
 $server->onOpen(function (Connection $c) use ($server): void {
     $c->resume('room.1', $c->request->query()['after'] ?? '');
-    // Newer than what was missed, and published before the answer to the question above.
+    // Newer than the missed messages, and published before resume() has its answer.
     $server->publish('room.1', 'newer %position%');
 });
 $resumed = [];
@@ -20,7 +20,7 @@ $server->onResume(function (Connection $c, string $topic, bool $complete, int $m
 });
 $server->start();
 
-/** What the client gets, without the positions; these are in $positions. */
+/** The texts that the client gets, without their positions, which go to $positions. */
 function texts(Client $client, int $count): string
 {
     global $positions;

@@ -1,5 +1,5 @@
 --TEST--
-The stamp is replaced once in each text of a topic with history, and nowhere else
+The stamp is replaced once in each text message of a topic with history, and nowhere else
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -11,7 +11,7 @@ use Sprocket\{History, Options, Server};
 $server = new Server('ws://127.0.0.1:0', new Options(history: [
     'quiet' => new History(),
     'stamped.*' => new History(stamp: '@'),
-    // The first that fits counts.
+    // The first matching pattern applies.
     '*.late' => new History(stamp: '#'),
 ]));
 $server->onOpen(fn ($c) => $c->subscribePattern('>'));

@@ -1,5 +1,5 @@
 --TEST--
-What is too much for the hub is refused, and the exception says whether somebody has got it
+A publication too large for the hub is refused, and the exception says whether any subscriber got it
 --EXTENSIONS--
 sprocket
 --INI--

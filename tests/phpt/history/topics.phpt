@@ -31,7 +31,7 @@ $connection->send('end');
 echo $client->message(), "\n";
 var_dump($connection->topics());
 
-// What onResume throws goes where all callbacks' exceptions go.
+// Exceptions thrown in onResume go where those of all callbacks go.
 $server->onError(fn (Throwable $e, ?Connection $c) => print($e->getMessage() . ' ' . ($c === $connection ? 'of it' : '') . "\n"));
 $server->onResume(function () use (&$resumed): void {
     $resumed++;
@@ -40,7 +40,7 @@ $server->onResume(function () use (&$resumed): void {
 $connection->resume('room.1');
 $times(3);
 echo $server->stats()['callbacks']['resume']['calls'], " calls\n";
-// And without a callback it resumes all the same.
+// resume() also works without onResume.
 $server->onResume(null);
 $connection->resume('room.2');
 $server->publish('room.2', 'subscribed');

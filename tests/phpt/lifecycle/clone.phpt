@@ -1,5 +1,5 @@
 --TEST--
-Nothing can be cloned
+No object can be cloned
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-An object whose constructor threw does no harm
+An object whose constructor has thrown is harmless
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A class of the script may share the interface only as an exception
+A user class may implement Sprocket\Exception only if it is an exception
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-After a fork the child gets an exception that names both processes, and the parent is unharmed
+After a fork the child gets an exception that names both processes, and the parent works on
 --EXTENSIONS--
 sprocket
 pcntl

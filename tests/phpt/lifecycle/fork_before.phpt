@@ -1,5 +1,5 @@
 --TEST--
-A server made before a fork may be started in the child
+A server created before a fork can be started in the child
 --EXTENSIONS--
 sprocket
 pcntl

@@ -1,5 +1,5 @@
 --TEST--
-A child that leaves the callback of run() by returning is told that the server is not its own
+run() throws a ForkException in a child that returns from a callback
 --EXTENSIONS--
 sprocket
 pcntl

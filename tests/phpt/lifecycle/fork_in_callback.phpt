@@ -1,5 +1,5 @@
 --TEST--
-A fork inside a callback: the child may leave, the parent goes on
+After a fork inside a callback the child can exit, and the parent serves on
 --EXTENSIONS--
 sprocket
 pcntl

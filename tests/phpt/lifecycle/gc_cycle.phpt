@@ -1,5 +1,5 @@
 --TEST--
-A server in a cycle through its own callbacks is collected, with its threads and descriptors
+A server in a cycle through its own callbacks is collected, along with its threads and descriptors
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -7,7 +7,7 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 gc_disable();
-$server = new Sprocket\Server('ws://127.0.0.1:0'); // whatever is set up once
+$server = new Sprocket\Server('ws://127.0.0.1:0'); // creates what is initialized once per process
 $server->start();
 unset($server);
 gc_collect_cycles();

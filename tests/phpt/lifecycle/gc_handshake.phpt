@@ -1,5 +1,5 @@
 --TEST--
-A handshake that is kept in a cycle is collected
+A handshake kept in a cycle is collected
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-phpinfo() tells the version, what is supported, and the versions of the libraries
+phpinfo() shows the version, the supported features, and the versions of the libraries
 --EXTENSIONS--
 sprocket
 --FILE--

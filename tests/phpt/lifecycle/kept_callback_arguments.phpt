@@ -1,5 +1,5 @@
 --TEST--
-Objects kept from callbacks outlive the server
+Callback arguments that the script keeps outlive the server
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Servers and connections that come and go leave no memory, descriptors or threads behind
+Starting and stopping servers and connections leaks no memory, descriptors or threads
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Many connections and messages on one server leave no memory behind
+Many connections and messages on one server leak no memory
 --EXTENSIONS--
 sprocket
 --FILE--

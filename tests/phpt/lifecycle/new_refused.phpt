@@ -1,5 +1,5 @@
 --TEST--
-Connection, Handshake and Request are made by the server alone
+Only the server can create Connection, Handshake and Request
 --EXTENSIONS--
 sprocket
 --FILE--

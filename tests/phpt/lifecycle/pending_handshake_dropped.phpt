@@ -1,5 +1,5 @@
 --TEST--
-A server let go while a handshake waits cuts the client
+A server that is released while a handshake is pending cuts the client
 --EXTENSIONS--
 sprocket
 --FILE--

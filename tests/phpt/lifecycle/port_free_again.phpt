@@ -1,5 +1,5 @@
 --TEST--
-The listening port is free again as soon as the server is let go
+Releasing the server frees the listening port at once
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Nothing can be serialized or unserialized
+No object can be serialized or unserialized
 --EXTENSIONS--
 sprocket
 --FILE--

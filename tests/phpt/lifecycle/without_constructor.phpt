@@ -1,5 +1,5 @@
 --TEST--
-Objects made by Reflection without a constructor do no harm
+Objects created by Reflection without a constructor are harmless
 --EXTENSIONS--
 sprocket
 --FILE--

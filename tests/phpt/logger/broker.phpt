@@ -1,12 +1,12 @@
 --TEST--
-A broker that is away, and publications that get lost, are logged
+The log reports an unreachable broker and each lost publication
 --EXTENSIONS--
 sprocket
 --FILE--
 <?php
 require __DIR__ . '/../inc/logger.inc';
 
-// A port where nobody listens: it was the kernel's choice a moment ago.
+// A port on which nothing listens: the kernel assigned it a moment ago.
 $free = stream_socket_server('tcp://127.0.0.1:0');
 $address = stream_socket_get_name($free, false);
 fclose($free);

@@ -1,5 +1,5 @@
 --TEST--
-Connections that a limit or a violation of the protocol ends are logged; others are not
+The log reports connections closed for a limit or a protocol violation, and no others
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A logger that refers to its server does not keep it in memory
+A logger that refers to its server does not keep the server alive
 --EXTENSIONS--
 sprocket
 --FILE--

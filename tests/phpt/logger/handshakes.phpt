@@ -1,5 +1,5 @@
 --TEST--
-Each refused handshake is logged with its reason and the option that decides, and passed to onRefused
+Each refused handshake is logged with its reason and the deciding option, and passed to onRefused
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -8,7 +8,7 @@ require __DIR__ . '/../inc/logger.inc';
 
 use Sprocket\{Handshake, Options, Request, Server};
 
-/** One handshake against a server of its own. */
+/** Prints the log lines of one handshake with a server of its own, and the calls of onRefused. */
 function refused(array $options, array $headers = [], string $method = 'GET', ?Closure $onUpgrade = null, int $open = 0): void
 {
     $log = new Lines();

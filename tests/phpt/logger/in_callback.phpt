@@ -1,5 +1,5 @@
 --TEST--
-A logger may call the server; it is called between two callbacks and never inside of one
+A logger may call the server, and runs between two callbacks, never inside one
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Of a flood few lines are written, and one says how many more there were; onRefused gets all that have room
+During a flood few lines are logged and the rest are counted, and onRefused gets all that fit its queue
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -12,7 +12,7 @@ $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(logger: $
 $server->onRefused(function () use (&$told): void { $told++; });
 $server->start();
 
-// PHP takes nothing while they come: 256 notices have room.
+// PHP dispatches nothing meanwhile; 256 notices fit the queue.
 $clients = [];
 for ($i = 0; $i < 300; $i++) {
     $client = $clients[] = new Client($server->addresses()[0]);
@@ -22,7 +22,7 @@ for ($i = 0; $i < 300; $i++) {
 }
 echo $server->stats()['refusedOrigin'], " refused\n";
 pump($server, fn () => $log->of('refused.untold') !== []);
-// Other seconds may have begun meanwhile, each with lines of its own.
+// The clients may have taken several seconds, and each second has lines of its own.
 pump($server, function () use ($log, &$suppressed): bool {
     $suppressed = array_sum(array_map(fn (array $line): int => $line[2]['lines'], $log->of('log.suppressed')));
     return count($log->of('handshake.refused')) + $suppressed >= 300;
@@ -37,7 +37,7 @@ var_dump($told <= 256, $stats['refusedUntold'] > 0);
 [$level, $message] = $log->of('refused.untold')[0];
 echo $level, ' ', preg_replace('/\d+/', 'N', $message), "\n";
 
-// Lines of other kinds are not held back, and there is room again.
+// Lines about other events are not suppressed, and the queue has room again.
 $client = Client::of($server)->raw("nonsense\r\n\r\n");
 pump($server, fn () => $log->of('request.malformed') !== []);
 $before = $told;

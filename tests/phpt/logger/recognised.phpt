@@ -1,5 +1,5 @@
 --TEST--
-A logger is an object with a method log, or a callable
+A logger is a callable, or an object with a method log
 --EXTENSIONS--
 sprocket
 --FILE--

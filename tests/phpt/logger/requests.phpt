@@ -1,5 +1,5 @@
 --TEST--
-Plain requests and sockets that are refused are logged at a lower level
+Refused plain requests and connections are logged at a lower level
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Without a logger nothing is written
+Without a logger the server writes no log
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Start and stop are logged, with addresses, versions, limits, and how many connections were cut
+The log reports start and stop, with addresses, versions, limits, and the number of connections cut
 --EXTENSIONS--
 sprocket
 --FILE--

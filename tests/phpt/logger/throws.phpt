@@ -1,5 +1,5 @@
 --TEST--
-A logger that throws goes to onError, and the server lives
+Exceptions that a logger throws go to onError, and the server keeps running
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Each value that is not allowed is refused, with its name and what is allowed
+Each invalid value is refused with the option's name and the allowed values
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -35,7 +35,7 @@ foreach ($bad as $option => $values) {
             new Sprocket\Options(...[$option => $value]);
             echo "$option: $shown is accepted\n";
         } catch (Sprocket\InvalidOption $e) {
-            // Of a list, the element that is wrong is told.
+            // For a list, the exception holds the invalid element.
             $same = $e->value === $value || is_float($value) && is_nan($value) || is_array($value) && in_array($e->value, $value, true);
             if ($e->option !== $option || !$same || !str_contains($e->getMessage(), $option)
                 || $e->allowed === '' || !str_contains($e->getMessage(), $e->allowed)) {

@@ -1,5 +1,5 @@
 --TEST--
-Compression: defaults, what is given is kept, what is not allowed is refused
+Compression has documented defaults, keeps given values, and refuses invalid ones
 --EXTENSIONS--
 sprocket
 --FILE--

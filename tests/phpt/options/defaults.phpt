@@ -1,5 +1,5 @@
 --TEST--
-The defaults, as documented
+Options have the documented defaults
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Which exception is a kind of which
+Each exception class extends the documented SPL class
 --EXTENSIONS--
 sprocket
 --FILE--

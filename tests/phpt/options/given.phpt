@@ -1,5 +1,5 @@
 --TEST--
-Each option is kept as given
+Options keep the given values
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-History: defaults, what is given is kept, what is not allowed is refused
+History has documented defaults, keeps given values, and refuses invalid ones
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-InvalidOption is an InvalidArgumentException and shares the interface; its properties are readonly
+InvalidOption is an InvalidArgumentException and a Sprocket\Exception, and its properties are readonly
 --EXTENSIONS--
 sprocket
 --FILE--

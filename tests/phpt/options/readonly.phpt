@@ -1,5 +1,5 @@
 --TEST--
-Options can't be changed
+Options are readonly
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-One Options serves several servers, and may be let go
+Several servers can share one Options object, and outlive it
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Values of another type are a TypeError, as PHP words it
+A value of the wrong type is a TypeError in PHP's own words
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Who joins has a name, and a topic
+join() requires a valid topic and a valid member name
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -24,11 +24,11 @@ $server->onOpen(function (Connection $c) use ($server, $bad): void {
     foreach ([fn () => $c->leave('room.*'), fn () => $c->leave("\xff"), fn () => $server->presence("\xff")] as $call) {
         echo thrown($call), "\n";
     }
-    // The longest that are allowed.
+    // The longest allowed values.
     $c->join(str_repeat('t', 255), str_repeat('m', 255), str_repeat('d', 65536));
     echo strlen($server->presence(str_repeat('t', 255))[0]['data']), "\n";
     $c->close();
-    // On a closed connection nothing happens.
+    // On a closed connection the call does nothing.
     $c->join('room', 'ann');
     echo json_encode($server->presence('room')), "\n";
 });

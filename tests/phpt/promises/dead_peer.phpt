@@ -1,5 +1,5 @@
 --TEST--
-A dead peer is noticed within pingInterval and pingTimeout
+A dead peer is detected within pingInterval plus pingTimeout
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Letting go of the server inside its own callback, under run() and under poll()
+A callback can release its own server, under run() and under poll()
 --EXTENSIONS--
 sprocket
 --FILE--

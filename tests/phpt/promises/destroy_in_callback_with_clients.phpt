@@ -1,5 +1,5 @@
 --TEST--
-A server let go inside a callback closes its connections
+A server released inside a callback closes its connections
 --EXTENSIONS--
 sprocket
 --FILE--

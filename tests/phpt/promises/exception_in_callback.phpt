@@ -1,5 +1,5 @@
 --TEST--
-An exception in each callback, and the server lives
+The server survives an exception in any callback
 --EXTENSIONS--
 sprocket
 --FILE--

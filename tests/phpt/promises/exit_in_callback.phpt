@@ -1,5 +1,5 @@
 --TEST--
-exit() in each callback closes the sockets, keeps the status, and runs shutdown functions
+exit() in any callback closes the sockets, keeps the exit status, and runs shutdown functions
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-exit() in a callback of poll() ends the script too
+exit() in a callback under poll() ends the script as well
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A fatal error in each callback ends the script as usual, with the sockets closed
+A fatal error in any callback ends the script as usual and closes the sockets
 --EXTENSIONS--
 sprocket
 --FILE--

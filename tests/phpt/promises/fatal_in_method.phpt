@@ -1,9 +1,9 @@
 --TEST--
-A fatal error inside a method, memory_limit among them, ends the script with that error alone
+A fatal error inside a method, such as an exceeded memory_limit, ends the script with that error alone
 --DESCRIPTION--
-The error jumps over the extension's own frames (the memory limit does so up to some version of PHP
-8.2). It must leave no borrow behind that a shutdown function runs into, close the sockets, and free
-nothing twice.
+A fatal error jumps over the extension's own frames (for memory_limit, only in versions of PHP up to
+8.2). It must leave no RefCell borrowed, because shutdown functions still call the server. The sockets
+must be closed, and nothing may be freed twice.
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -27,7 +27,7 @@ const MEMORY_LIMIT = [
     'after()' => '$server->after(1000.0, fn () => 1)',
     'the payload' => 'str_repeat("x", 20)',
 ];
-/** PHP code that methods run: conversions of arguments, and destructors of what they release. */
+/** Code that a method runs in PHP: conversions of arguments, and destructors of released values. */
 const OTHER = [
     'send()' => '$c->send(new Fatal)',
     'close()' => '$c->close(1000, new Fatal)',

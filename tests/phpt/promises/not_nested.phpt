@@ -1,5 +1,5 @@
 --TEST--
-No callback runs inside another
+No callback runs inside another callback
 --EXTENSIONS--
 sprocket
 --FILE--

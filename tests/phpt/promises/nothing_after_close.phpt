@@ -1,5 +1,5 @@
 --TEST--
-After onClose nothing of the connection is told, whatever still waits
+After onClose no callback runs for the connection, even if events for it are still queued
 --EXTENSIONS--
 sprocket
 --FILE--

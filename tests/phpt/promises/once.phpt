@@ -1,5 +1,5 @@
 --TEST--
-onOpen once, onClose exactly once, whoever ends the connection and how often
+onOpen and onClose each run exactly once, no matter which side ends the connection or how often
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Messages of a connection arrive in the order sent, onOpen before them, onClose after them
+Messages of a connection arrive in the order sent, after onOpen and before onClose
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A script that ends with a running server and open connections ends cleanly
+A script can end while its server is running with open connections
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-What onOpen sends follows the 101, never precedes it
+Messages that onOpen sends follow the 101 response, and never precede it
 --EXTENSIONS--
 sprocket
 --FILE--

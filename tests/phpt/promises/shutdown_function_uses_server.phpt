@@ -1,5 +1,5 @@
 --TEST--
-A shutdown function and destructors may still call the server after exit() in a callback
+After exit() in a callback, shutdown functions and destructors can still call the server
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-An exception outside of callbacks ends the script as usual, with status 255
+An exception outside callbacks ends the script as usual, with status 255
 --EXTENSIONS--
 sprocket
 --FILE--

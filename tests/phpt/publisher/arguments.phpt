@@ -1,5 +1,5 @@
 --TEST--
-Arguments of a publisher are checked before anything is sent
+The arguments of a publisher are validated before anything is sent
 --EXTENSIONS--
 sprocket
 --FILE--

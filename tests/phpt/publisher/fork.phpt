@@ -1,5 +1,5 @@
 --TEST--
-A fork publishes on a connection of its own
+A forked child publishes over a connection of its own
 --EXTENSIONS--
 sprocket
 pcntl
@@ -21,7 +21,7 @@ $publisher = new Sprocket\Publisher("unix://$path", 10.0);
 $publisher->publish('a', 'before');
 $pid = pcntl_fork();
 for ($i = 0; $i < 200; $i++) {
-    // If they shared a connection, answers would go to the wrong process, and one would wait in vain.
+    // On a shared connection, one process would read the other's answer, and the other would wait in vain.
     $publisher->publish('a', $pid === 0 ? 'child' : 'parent');
 }
 if ($pid === 0) {

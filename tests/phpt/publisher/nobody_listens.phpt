@@ -1,5 +1,5 @@
 --TEST--
-Where nobody listens, or nobody answers, publish() throws within its timeout
+If nothing listens or answers on the publish socket, publish() throws within its timeout
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -27,7 +27,7 @@ attempt($publisher);
 $silent = stream_socket_server("unix://$path");
 attempt($impatient);
 fclose($silent);
-// Its file is still there.
+// The socket file still exists.
 attempt($publisher);
 unlink($path);
 

@@ -1,5 +1,5 @@
 --TEST--
-The publish socket: a live one is an error that names it, a stale one is replaced, another file is kept
+A publish socket in use is an error that names it, a stale socket is replaced, and any other file is kept
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -16,7 +16,7 @@ echo thrown(fn () => $second->start(), "Cannot listen on the publish socket unix
 echo $first->stats()['socketPublished'], ' ', json_encode($second->addresses()), "\n";
 halt($first);
 var_dump(file_exists($path));
-// As a killed server leaves it.
+// A killed server leaves such a file behind.
 fclose(stream_socket_server("unix://$path"));
 $second->start();
 (new Sprocket\Publisher("unix://$path"))->publish('a', 'the second');

@@ -1,5 +1,5 @@
 --TEST--
-A publisher reaches the subscribers of a topic and of patterns, while the server's PHP does nothing
+A publisher reaches the subscribers of topics and patterns while the server's PHP code is busy
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -15,7 +15,7 @@ $clients = [Client::of($server)->open(target: '/room.1'), Client::of($server)->o
 pump($server, fn () => count($server) === 3);
 
 $publisher = new Sprocket\Publisher("unix://$path");
-// One connection for both objects.
+// Both objects share one connection.
 $other = new Sprocket\Publisher(address: "unix://$path", timeout: 5);
 for ($i = 0; $i < 50; $i++) {
     ($i % 2 ? $publisher : $other)->publish('room.1', "größer $i");

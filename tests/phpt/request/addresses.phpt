@@ -1,5 +1,5 @@
 --TEST--
-A request tells both ends of its connection
+A request knows both addresses of its connection
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Anything but a Response is an error, and the client gets a 500 that tells nothing
+Any result of onRequest other than a Response is an error, and the client gets a 500 that reveals nothing
 --EXTENSIONS--
 sprocket
 --FILE--

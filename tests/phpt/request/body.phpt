@@ -1,5 +1,5 @@
 --TEST--
-The body of a request arrives whole, also in chunks, and not beyond maxBodySize
+A request body of up to maxBodySize arrives whole, also when it is chunked
 --EXTENSIONS--
 sprocket
 --FILE--

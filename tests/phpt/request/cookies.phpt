@@ -1,5 +1,5 @@
 --TEST--
-Cookies as in $_COOKIE; the first of a name counts
+cookies() returns the same array as $_COOKIE, and the first cookie of a name counts
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A request tells method, target, path and query
+A request has its method, target, path and query
 --EXTENSIONS--
 sprocket
 --FILE--

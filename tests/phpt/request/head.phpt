@@ -1,5 +1,5 @@
 --TEST--
-HEAD gets the headers of GET, without the body
+HEAD gets the same headers as GET, without a body
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Headers have lower-case names; repeated ones are joined; bytes beyond ASCII stay as they are
+Header names are lower-case, repeated headers are joined, and non-ASCII bytes are kept
 --EXTENSIONS--
 sprocket
 --FILE--

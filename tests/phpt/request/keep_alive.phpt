@@ -1,5 +1,5 @@
 --TEST--
-Several requests on one connection, and a handshake at the end
+One connection serves several requests, followed by a handshake
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A request may be kept beyond its connection and its server
+A request outlives its connection and its server
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Hundreds of headers are taken, and what PHP reads of a large head costs as much as it is long
+Hundreds of headers are accepted, and the cost of reading them from PHP is linear in their size
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -9,7 +9,7 @@ require __DIR__ . '/../inc/client.inc';
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(maxHeaderSize: 1 << 20));
 $times = [];
 
-/** Microseconds of processor time, which other processes of a busy machine do not add to. */
+/** CPU time of this process in microseconds, so that other processes do not distort the measurement. */
 function used(): int
 {
     $usage = getrusage();
@@ -33,7 +33,7 @@ function ask(string $target, string $headers): string
     return "$r->status $r->body";
 }
 
-// Less than 4 KiB of cookies and of subprotocols, then 256 KiB of each.
+// Less than 4 KiB of cookies and of subprotocols first, then 256 KiB of each.
 foreach ([1_000, 64_000] as $count) {
     $names = array_map(fn ($i) => base_convert((string) $i, 10, 36), range(1, $count));
     $query = '/?' . implode('&', array_slice($names, 0, 900));
@@ -44,7 +44,7 @@ foreach ([1_000, 64_000] as $count) {
     echo ask($query, $headers), "\n";
 }
 foreach ($times as $part => [$small, $large]) {
-    // 64 times as much; a scan for each item would take 4,096 times as long.
+    // There are 64 times as many items; a quadratic algorithm would take 4,096 times as long.
     echo "$part: ", $large < 1000 * max($small, 100) ? 'linear' : "$small µs, then $large µs", "\n";
 }
 echo 'over 1,024: ', substr(ask('/', implode('', array_map(fn ($i) => "X-$i: v\r\n", range(1, 1100)))), 0, 3), "\n";

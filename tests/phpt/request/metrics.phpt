@@ -1,5 +1,5 @@
 --TEST--
-metricsPath is answered without PHP, in the format of Prometheus
+The server answers metricsPath in the Prometheus format, without PHP
 --EXTENSIONS--
 sprocket
 --FILE--

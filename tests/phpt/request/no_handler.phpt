@@ -1,5 +1,5 @@
 --TEST--
-Without onRequest a plain request gets 426 that asks for a handshake, but for the health path
+Without onRequest a plain request gets a 426, except on healthPath
 --EXTENSIONS--
 sprocket
 --FILE--

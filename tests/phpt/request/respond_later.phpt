@@ -1,5 +1,5 @@
 --TEST--
-A request is answered later, once, and not when nobody waits any more
+A request can be answered once and later, unless its client has gone or its time is up
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -47,8 +47,8 @@ echo thrown(fn () => $kept[0]->respond(new Response())), "\n";
 
 echo "the client goes away\n";
 $kept = [];
-// By a reset, which the unread response before brings about: after an end of its own side alone it
-// would still be answered.
+// The unread response to the first request makes this a reset. After an orderly shutdown of only the
+// client's sending side, the server would still answer.
 $client = $ask('/at-once')->raw("GET /kept HTTP/1.1\r\nHost: localhost\r\n\r\n");
 pump($server, function () use (&$kept): bool { return $kept !== []; });
 $client->drop();

@@ -1,5 +1,5 @@
 --TEST--
-Response headers are sent as given
+The headers of a Response are sent as given, and Content-Type has a default
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A Response is checked when made, readonly, and can be sent again
+A Response is validated when it is created, is readonly, and can be sent more than once
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Static files are answered without PHP, and nothing outside of their directory
+Files inside the static directory are served without PHP, and no file outside it is
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -17,7 +17,7 @@ $files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', 'a b.css'
     'a.php.bak' => 'secret', 'trail.php.' => 'secret', 'b.php~' => 'secret', 'c.PHTML' => 'secret', 'db.inc' => 'secret', 'd.php.txt' => 'secret'];
 foreach ($files as $name => $content) {
     file_put_contents("$folder/public/$name", $content);
-    touch("$folder/public/$name", time() - 60); // settled: the tag is a strong one
+    touch("$folder/public/$name", time() - 60); // old enough for a strong ETag
 }
 symlink("$folder/secret.txt", "$folder/public/link.txt");
 symlink('/etc', "$folder/public/etc");
@@ -26,11 +26,11 @@ exec('mkfifo ' . escapeshellarg("$folder/public/fifo"));
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(staticFiles: "$folder/public", healthPath: '/data.bin'));
 $server->start();
 
-// Nobody calls poll(): PHP has no part in it.
+// Nothing calls poll(), so PHP takes no part.
 function ask(string $target, string $method = 'GET', array $headers = []): object
 {
     global $server;
-    // After HEAD the client of this test waits for a body, or the end.
+    // The client does not know that a response to HEAD has no body, and waits for the end of the connection.
     $headers += $method === 'HEAD' ? ['Connection' => 'close'] : [];
     $lines = implode('', array_map(fn ($n, $v) => "$n: $v\r\n", array_keys($headers), $headers));
     $client = new Client($server->addresses()[0], fn () => usleep(1000));
@@ -80,7 +80,7 @@ foreach ([
     }
 }
 
-// What is no file goes to onRequest.
+// A request for a missing file goes to onRequest.
 $server->onRequest(fn ($r) => new Sprocket\Response(200, "PHP: {$r->method()} {$r->path()}"));
 foreach (['GET /missing', 'POST /', 'GET /.env', 'GET /'] as $line) {
     echo Client::of($server)->raw("$line HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")->response()->body, "\n";

@@ -1,5 +1,5 @@
 --TEST--
-Targets and hosts are taken by their grammar; an absolute target names the host
+The request target and the Host header are validated, and an absolute target overrides Host
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Forwarding headers count from trusted proxies and from nobody else
+Forwarding headers count only if they come from a trusted proxy
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Every 426 names the protocol to upgrade to, whoever answers it
+Every 426 names the protocol to upgrade to, whether PHP or the server sends it
 --EXTENSIONS--
 sprocket
 --FILE--

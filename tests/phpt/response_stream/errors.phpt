@@ -1,5 +1,5 @@
 --TEST--
-What is wrong with a stream is said
+Each misuse of a stream throws an exception that names it
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-An exception in a callback of a stream goes to onError; without onError it costs the stream
+An exception in a callback of a stream goes to onError, or without onError cuts the stream
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A fork does not touch the streams of its parent
+A forked child cannot use the streams of its parent
 --EXTENSIONS--
 sprocket
 pcntl

@@ -1,5 +1,5 @@
 --TEST--
-Streams, their callbacks and their requests in cycles are collected
+Streams in cycles with their callbacks and requests are collected
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-In answer to HEAD, and with 204 and 304, a stream is over with its head
+In response to HEAD, and with status 204 or 304, a stream ends with its head
 --EXTENSIONS--
 sprocket
 --FILE--

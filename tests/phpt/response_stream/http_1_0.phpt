@@ -1,5 +1,5 @@
 --TEST--
-To HTTP/1.0 the body ends with the connection
+For an HTTP/1.0 client the body ends with the connection
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A stream may be kept beyond its server, and beyond its restart
+A stream outlives its server, and the server's restart
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A stream that nobody can write to any more is cut; one with a callback is kept
+A stream that the script has released is cut, unless it has a callback
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -33,9 +33,9 @@ $server->onRequest(function (Sprocket\Request $r) use ($server): void {
 $server->start();
 foreach (['/forgotten', '/ended', '/drain', '/removed', '/timer'] as $path) {
     $client = ask($server, $path);
-    // Cut before its head was sent, it is an error.
+    // If the cut precedes the head, the client gets a 500.
     $body = head($client)->status === 500 ? '…' : body($client);
-    // What was written before the cut may be lost with it.
+    // The cut may discard data written before it.
     echo "$path ", str_ends_with($body, '…') ? 'cut' : $body, "\n";
 }
 --EXPECT--

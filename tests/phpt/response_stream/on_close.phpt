@@ -1,5 +1,5 @@
 --TEST--
-onClose runs once, and tells whether the response was complete
+onClose of a stream runs once, with whether the response was complete
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-onDrain runs when the socket has taken all, so that any amount passes through little memory
+onDrain of a stream runs when the socket has taken everything, so a body of any size needs little memory
 --EXTENSIONS--
 sprocket
 --INI--

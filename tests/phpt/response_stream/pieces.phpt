@@ -1,5 +1,5 @@
 --TEST--
-A body is written in pieces, in the callback and later
+A body can be written in pieces, inside the callback and later
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Beyond sendBufferLimit a stream is cut, whatever slowConsumer says
+A stream that exceeds sendBufferLimit is cut, whatever the option slowConsumer says
 --EXTENSIONS--
 sprocket
 --FILE--

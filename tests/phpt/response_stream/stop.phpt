@@ -1,5 +1,5 @@
 --TEST--
-stop() lets a stream end within the grace period, and cuts it after that
+stop() lets a stream end within the grace period, and then cuts it
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The time limit of a request ends with the head of a stream; beyond it a stream is closed at once
+The time limit of a request ends with the head of the stream, and a stream opened after the limit is closed at once
 --EXTENSIONS--
 sprocket
 --FILE--

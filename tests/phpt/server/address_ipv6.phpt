@@ -1,5 +1,5 @@
 --TEST--
-An IPv6 address in brackets
+The server listens on an IPv6 address in brackets
 --EXTENSIONS--
 sprocket
 --FILE--

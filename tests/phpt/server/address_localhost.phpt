@@ -1,5 +1,5 @@
 --TEST--
-A name is resolved
+The server resolves a host name
 --EXTENSIONS--
 sprocket
 --FILE--

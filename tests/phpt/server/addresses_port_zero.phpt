@@ -1,5 +1,5 @@
 --TEST--
-Port 0 lets the kernel choose, and addresses() tells which it chose
+With port 0 the kernel chooses the port, and addresses() returns it
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A connection that the script has accepted is served
+adopt() serves a connection that the script has accepted
 --EXTENSIONS--
 sprocket
 sockets

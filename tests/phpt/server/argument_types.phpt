@@ -1,5 +1,5 @@
 --TEST--
-Scalars are converted as PHP does it: refused where types are strict, else converted
+Scalar arguments are converted as in PHP, and refused under strict_types
 --EXTENSIONS--
 sprocket
 --FILE--

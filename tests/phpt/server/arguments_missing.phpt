@@ -1,5 +1,5 @@
 --TEST--
-Too few and too many arguments
+Too few and too many arguments are errors
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-The setters return the server
+The setters of callbacks return the server
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Every kind of callable serves
+Every kind of callable works as a callback
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-What can't be called is refused with a TypeError
+A value that is not callable is refused with a TypeError
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A callback that was replaced is let go
+Replacing a callback releases the old one
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A callback may be replaced or removed while the server runs, also by itself
+A callback can be replaced or removed while the server runs, even by itself
 --EXTENSIONS--
 sprocket
 --FILE--

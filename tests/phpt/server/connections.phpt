@@ -1,5 +1,5 @@
 --TEST--
-count(), connections() and connection() tell the connections that are open
+count(), connections() and connection() return the open connections
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Connections may be closed while one goes through them
+A loop over connections() may close them
 --EXTENSIONS--
 sprocket
 --FILE--

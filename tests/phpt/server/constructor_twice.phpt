@@ -1,5 +1,5 @@
 --TEST--
-A second call of the constructor does no harm
+A second call of the constructor is harmless
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A server can be dumped
+var_dump() accepts a server
 --EXTENSIONS--
 sprocket
 --FILE--

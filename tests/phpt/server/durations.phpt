@@ -1,5 +1,5 @@
 --TEST--
-Every time in seconds is 0 (or what a method says) to 1000000000; anything else is refused, with the argument's name
+A duration in seconds lies between 0, or the method's own minimum, and 1000000000; an error names the argument
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -40,7 +40,7 @@ foreach ([-1.0, NAN, INF, 1e19] as $seconds) {
         thrown(fn () => new Tls('a', 'b', reloadInterval: $seconds), 'Option reloadInterval'), "\n";
 }
 var_dump($server->isRunning());
-// The longest grace period: it ends with the last connection.
+// The longest grace period ends early, with the last connection.
 $client = Client::of($server)->open();
 pump($server, fn () => count($server) === 1);
 $server->stop(1e9);

@@ -1,5 +1,5 @@
 --TEST--
-A message comes back
+A message sent back reaches the client
 --EXTENSIONS--
 sprocket
 --FILE--

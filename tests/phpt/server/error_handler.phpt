@@ -1,5 +1,5 @@
 --TEST--
-onError is told the exception and the connection, which stays open
+onError gets the exception and the connection, and the connection stays open
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Exceptions of every callback reach onError
+Exceptions from every callback reach onError
 --EXTENSIONS--
 sprocket
 --FILE--

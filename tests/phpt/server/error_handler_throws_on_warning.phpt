@@ -14,7 +14,7 @@ $client = Client::of($server)->open()->send('throw');
 try {
     $code = $client->closeCode();
 } catch (ErrorException $e) {
-    $code = $client->closeCode(); // poll() may let it through, the server goes on
+    $code = $client->closeCode(); // poll() may rethrow it; the server goes on
 }
 echo $code, "\n";
 echo Client::of($server)->open()->send('the server lives')->message(), "\n";

@@ -1,5 +1,5 @@
 --TEST--
-What onError throws is a warning, and the server lives
+An exception in onError becomes a warning, and the server keeps running
 --EXTENSIONS--
 sprocket
 --FILE--

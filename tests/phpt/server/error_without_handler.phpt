@@ -1,5 +1,5 @@
 --TEST--
-Without onError an exception is a warning, and its connection closes with 1011
+Without onError an exception becomes a warning, and its connection closes with 1011
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A descriptor that is not a listening socket can't be served
+A descriptor that is not a listening socket is refused
 --EXTENSIONS--
 sprocket
 --FILE--

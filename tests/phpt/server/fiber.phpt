@@ -1,5 +1,5 @@
 --TEST--
-Callbacks may start fibers, and the server may be polled in one
+Callbacks can start fibers, and a fiber can poll the server
 --EXTENSIONS--
 sprocket
 --FILE--

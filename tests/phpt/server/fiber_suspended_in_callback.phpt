@@ -1,5 +1,5 @@
 --TEST--
-A callback that suspends the fiber of poll() does not break the server
+The server survives a callback that suspends the fiber of poll()
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -19,7 +19,7 @@ try {
     $pump->resume('resumed');
     echo $client->message(), "\n";
 } catch (FiberError $e) {
-    echo "Sprocket\StateException\none resumed\n"; // refusing it is as good
+    echo "Sprocket\StateException\none resumed\n"; // PHP may also refuse it
 }
 --EXPECT--
 Sprocket\StateException

@@ -1,5 +1,5 @@
 --TEST--
-A closed stream, or one that does not listen, cannot be listened on
+A stream that is closed or not listening is refused
 --EXTENSIONS--
 sprocket
 --FILE--

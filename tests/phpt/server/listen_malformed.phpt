@@ -1,5 +1,5 @@
 --TEST--
-A malformed address is refused by the constructor and named
+The constructor refuses a malformed address and names it
 --EXTENSIONS--
 sprocket
 --FILE--

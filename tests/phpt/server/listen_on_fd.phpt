@@ -1,5 +1,5 @@
 --TEST--
-A descriptor inherited from the parent process is served
+The server listens on a descriptor inherited from the parent process
 --EXTENSIONS--
 sprocket
 --FILE--

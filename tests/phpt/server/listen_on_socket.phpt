@@ -1,5 +1,5 @@
 --TEST--
-A listening Socket object is served
+The server listens on a given Socket object
 --EXTENSIONS--
 sprocket
 sockets

@@ -1,5 +1,5 @@
 --TEST--
-A listening stream of PHP is served, and may be closed by the script
+The server listens on a given PHP stream, which the script may close
 --EXTENSIONS--
 sprocket
 --FILE--

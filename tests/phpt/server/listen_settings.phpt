@@ -1,5 +1,5 @@
 --TEST--
-Settings of an address are taken: mode, shared ports, IPv6 alone, backlog
+The settings of an address apply: mode, shared port, IPv6 only, and backlog
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-fd://systemd takes the sockets that were passed, all or by name, and says what is wrong
+fd://systemd takes the passed sockets, all or by name, and explains errors
 --EXTENSIONS--
 sprocket
 --SKIPIF--
@@ -25,7 +25,7 @@ putenv('LISTEN_PID=1');
 putenv('LISTEN_FDS=1');
 echo $start('fd://systemd'), "\n";
 
-// As systemd does: descriptors from 3 on, then the program.
+// Like systemd, this passes the sockets as descriptors from 3 on and then executes the program.
 $child = <<<'PHP'
     $listen = ['fd://systemd', 'fd://systemd/two', 'fd://systemd/three'];
     foreach ($listen as $address) {
@@ -42,7 +42,7 @@ $child = <<<'PHP'
 $one = stream_socket_server('tcp://127.0.0.1:0');
 $two = stream_socket_server('tcp://127.0.0.1:0');
 $extension = getenv('TEST_PHP_EXTRA_ARGS') ?: (getenv('SPROCKET_SO') ? '-d extension=' . escapeshellarg(getenv('SPROCKET_SO')) : '');
-// The shell becomes PHP, so that its process id is the one announced.
+// The shell replaces itself with PHP, so that LISTEN_PID is PHP's process id.
 $command = 'export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=one:two; exec ' . escapeshellarg(PHP_BINARY) . " $extension -r " . escapeshellarg($child);
 $process = proc_open(['sh', '-c', $command], [1 => ['pipe', 'w'], 2 => ['redirect', 1], 3 => $one, 4 => $two], $pipes);
 echo preg_replace('/:\d+/', ':PORT', stream_get_contents($pipes[1]));

@@ -1,5 +1,5 @@
 --TEST--
-A given socket has settings beside it, and wrong ones are refused
+A given socket can have settings of its own, and invalid ones are refused
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Arguments can be named
+Methods accept named arguments
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-run() and poll() inside a callback are refused
+run() and poll() are refused inside a callback
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Methods of a server that was not started
+On a server that has not started, poll() and stream() throw, and other methods return empty values
 --EXTENSIONS--
 sprocket
 --FILE--

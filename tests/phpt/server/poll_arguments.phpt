@@ -1,5 +1,5 @@
 --TEST--
-Arguments of poll() out of range
+poll() refuses arguments that are out of range
 --EXTENSIONS--
 sprocket
 --FILE--

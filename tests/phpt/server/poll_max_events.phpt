@@ -1,5 +1,5 @@
 --TEST--
-poll() dispatches no more than maxEvents, and the stream stays readable while more wait
+poll() dispatches at most maxEvents events, and the stream stays readable while more are queued
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-poll() of another server inside a callback serves that one
+poll() of another server inside a callback serves that server
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -13,7 +13,7 @@ $outer->onMessage(function ($c, $m) use ($inner) {
     try {
         $c->send(Client::of($inner)->open()->send($m)->message());
     } catch (Sprocket\StateException $e) {
-        $c->send('inner hello'); // refusing it is as good
+        $c->send('inner hello'); // the server may also refuse it
     }
 });
 $inner->start();

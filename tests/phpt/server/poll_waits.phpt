@@ -1,5 +1,5 @@
 --TEST--
-poll() waits for the time given if nothing happens, and no longer than needed if something does
+poll() waits for an event up to the given time, and no longer
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A port that is taken: the exception names the address and the reason, nothing stays open
+If a port is in use, the exception names the address and the reason, and no descriptor stays open
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A server has no properties to set
+A server refuses dynamic properties
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A server that was stopped can be started again
+A stopped server can be started again
 --EXTENSIONS--
 sprocket
 --FILE--

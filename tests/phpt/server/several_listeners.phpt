@@ -1,5 +1,5 @@
 --TEST--
-One server on several addresses of different kinds
+One server listens on several addresses of different kinds
 --EXTENSIONS--
 sprocket
 --FILE--

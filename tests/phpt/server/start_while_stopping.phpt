@@ -1,5 +1,5 @@
 --TEST--
-A server that is still stopping can't be started
+A server that is still stopping refuses start()
 --EXTENSIONS--
 sprocket
 --FILE--

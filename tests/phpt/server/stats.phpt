@@ -1,5 +1,5 @@
 --TEST--
-stats() counts what happens
+stats() counts events, and has the counters that the manual lists
 --EXTENSIONS--
 sprocket
 --FILE--

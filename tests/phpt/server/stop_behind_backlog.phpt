@@ -1,5 +1,5 @@
 --TEST--
-stop() does not wait for what is queued beyond its grace period: only onClose still runs, once for each onOpen
+stop() discards messages queued beyond its grace period, and still runs onClose once for each onOpen
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -15,7 +15,7 @@ $server->onClose(function () use (&$seen): void { $seen['close']++; });
 $server->onMessage(function (Connection $c) use (&$seen, $server): void {
     usleep(10_000);
     if (++$seen['message'] === 2) {
-        // The rest would take 40 seconds.
+        // The remaining messages would take 40 seconds.
         $server->stop(0.1);
     }
 });

@@ -1,5 +1,5 @@
 --TEST--
-A client that doesn't answer is cut after the grace period
+A client that does not answer the close is cut after the grace period
 --EXTENSIONS--
 sprocket
 --FILE--

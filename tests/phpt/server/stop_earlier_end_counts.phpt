@@ -1,5 +1,5 @@
 --TEST--
-stop() called again: the earlier end counts
+When stop() is called repeatedly, the earliest end of the grace periods applies
 --EXTENSIONS--
 sprocket
 --FILE--

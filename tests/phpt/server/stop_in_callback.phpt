@@ -1,5 +1,5 @@
 --TEST--
-stop() inside a callback ends run()
+stop() inside a callback makes run() return
 --EXTENSIONS--
 sprocket
 --FILE--

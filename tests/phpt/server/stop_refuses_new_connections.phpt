@@ -1,5 +1,5 @@
 --TEST--
-A stopping server accepts no new connection
+A stopping server accepts no new connections
 --EXTENSIONS--
 sprocket
 --FILE--

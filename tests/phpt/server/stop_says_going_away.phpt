@@ -1,5 +1,5 @@
 --TEST--
-stop() closes each connection with 1001 and lets the client answer
+stop() closes each connection with 1001, and lets the client answer
 --EXTENSIONS--
 sprocket
 --FILE--

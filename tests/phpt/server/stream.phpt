@@ -1,5 +1,5 @@
 --TEST--
-The stream is the same each time, and readable exactly while there is something to do
+stream() always returns the same stream, which is readable exactly while there is work to do
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A stream kept beyond the server
+A stream kept after the server has gone is harmless
 --EXTENSIONS--
 sprocket
 --FILE--

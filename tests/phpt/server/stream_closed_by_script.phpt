@@ -1,5 +1,5 @@
 --TEST--
-A script that closes the stream against advice does not harm the server
+The server survives a script that closes the stream against the manual's advice
 --EXTENSIONS--
 sprocket
 --FILE--

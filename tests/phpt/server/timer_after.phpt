@@ -1,5 +1,5 @@
 --TEST--
-after() runs once, in the order in which timers are due
+after() runs its callback once, and timers run in the order in which they are due
 --EXTENSIONS--
 sprocket
 --FILE--

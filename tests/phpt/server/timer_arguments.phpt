@@ -1,5 +1,5 @@
 --TEST--
-Times out of range
+Timers refuse times that are out of range
 --EXTENSIONS--
 sprocket
 --FILE--

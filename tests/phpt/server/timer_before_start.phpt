@@ -1,5 +1,5 @@
 --TEST--
-Timers set before the start run once the server does, and nothing keeps them from being cancelled
+Timers set before the start run once the server runs, and can be cancelled before that
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-cancel() takes a timer back, and tells whether there was one
+cancel() cancels a timer, and returns whether there was one
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A timer can cancel another that is due at the same moment
+A timer can cancel another one that is due at the same moment
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-every() runs again and again until it is cancelled, also from inside
+every() repeats its callback until it is cancelled, also from inside the callback
 --EXTENSIONS--
 sprocket
 --FILE--

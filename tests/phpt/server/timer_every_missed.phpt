@@ -1,5 +1,5 @@
 --TEST--
-Turns that were missed while a callback was busy are left out
+every() skips the runs that it missed while a callback was busy
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -16,8 +16,8 @@ $server->every(0.2, function () use (&$turns) {
 });
 $server->after(2.1, function () use (&$over) { $over = true; });
 pump($server, function () use (&$over) { return $over; });
-// 10 turns, of which a busy machine may miss some; a period that starts at the end of the
-// callback leaves room for 7.
+// Up to 10 runs fit, and a busy machine may miss some. A period counted from the end of the callback
+// would leave room for 7.
 echo $turns >= 8 && $turns <= 10 ? "no drift\n" : "$turns turns\n";
 --EXPECT--
 no drift

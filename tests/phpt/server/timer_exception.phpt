@@ -1,5 +1,5 @@
 --TEST--
-What a timer throws goes to onError, and a repeating one goes on
+An exception in a timer goes to onError, and a repeating timer continues
 --EXTENSIONS--
 sprocket
 --FILE--

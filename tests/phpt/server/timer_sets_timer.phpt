@@ -1,5 +1,5 @@
 --TEST--
-A timer of 0 set by a timer runs in the next turn, and does not starve messages
+A zero timer set by a timer runs in the next turn, and does not starve messages
 --EXTENSIONS--
 sprocket
 --FILE--

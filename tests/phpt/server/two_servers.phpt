@@ -1,5 +1,5 @@
 --TEST--
-Two servers in one process know nothing of each other
+Two servers in one process are independent
 --EXTENSIONS--
 sprocket
 --FILE--

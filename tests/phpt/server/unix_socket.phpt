@@ -1,5 +1,5 @@
 --TEST--
-A connection on a Unix socket has no address and no port
+A connection over a Unix socket has no address and no port
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A file that is not a socket is not touched
+A Unix socket address never replaces a file that is not a socket
 --EXTENSIONS--
 sprocket
 --FILE--

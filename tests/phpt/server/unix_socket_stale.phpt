@@ -1,5 +1,5 @@
 --TEST--
-A socket file that nobody listens on is replaced, one that somebody listens on is not
+A stale socket file is replaced, and one that a server listens on is not
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Tls shows its settings but not the passphrase, and refuses what is not allowed
+Tls shows its settings except for the passphrase, and refuses invalid ones
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A connection that was closed gets no more messages of its topics
+A closed connection gets no more messages of its topics
 --EXTENSIONS--
 sprocket
 --FILE--

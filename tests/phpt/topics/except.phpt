@@ -1,5 +1,5 @@
 --TEST--
-publish() and broadcast() leave out one connection
+publish() and broadcast() skip the connection given as except
 --EXTENSIONS--
 sprocket
 --FILE--

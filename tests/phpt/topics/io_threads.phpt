@@ -1,5 +1,5 @@
 --TEST--
-Topics and broadcasts reach the connections of all I/O threads
+Publications and broadcasts reach the connections of all I/O threads
 --EXTENSIONS--
 sprocket
 --FILE--

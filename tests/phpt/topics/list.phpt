@@ -1,5 +1,5 @@
 --TEST--
-topics() and patterns() list the subscriptions, subscriberCount() how many there are
+topics() and patterns() list the subscriptions, and subscriberCount() counts the subscribers
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Names of 1 to 255 bytes of UTF-8; what is not allowed is a ValueError
+Names of topics have 1 to 255 bytes of UTF-8, and anything else is a ValueError
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-publish() and broadcast() do nothing on a server that does not run
+publish() and broadcast() do nothing on a server that is not running
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-Published and sent messages of one callback arrive in the order of the calls
+Messages published and sent in one callback arrive in the order of the calls
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-What is published outside a callback leaves at once
+A message published outside a callback leaves at once
 --EXTENSIONS--
 sprocket
 --FILE--

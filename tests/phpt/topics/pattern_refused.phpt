@@ -1,5 +1,5 @@
 --TEST--
-Only subscribePattern() takes a pattern; every other method refuses it and subscribes to nothing
+Only subscribePattern() accepts a pattern; every other method refuses it and subscribes to nothing
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -42,7 +42,7 @@ try {
 } catch (ValueError $e) {
     echo $e->getMessage(), "\n";
 }
-// A wildcard is a whole token.
+// Only a whole token is a wildcard.
 $c->subscribe('room.a*', '>x', 'a.b>');
 $server->publish('room.1', 'of another room');
 $server->publish('>x', 'own');

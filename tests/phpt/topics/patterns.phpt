@@ -1,5 +1,5 @@
 --TEST--
-A pattern subscribes to all topics that it matches; a message comes once
+A pattern subscribes to all matching topics, and each message arrives once
 --EXTENSIONS--
 sprocket
 --FILE--

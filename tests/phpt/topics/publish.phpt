@@ -1,5 +1,5 @@
 --TEST--
-publish() reaches the subscribers of a topic, each once, and nobody else
+publish() reaches each subscriber of a topic once, and no other connection
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A subscriber that never reads is closed with 1013, the others get everything
+A subscriber that never reads is closed with 1013, and the others get everything
 --EXTENSIONS--
 sprocket
 --FILE--

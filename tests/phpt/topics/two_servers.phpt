@@ -1,5 +1,5 @@
 --TEST--
-The topics of two servers are apart
+Two servers do not share topics
 --EXTENSIONS--
 sprocket
 --FILE--
@@ -16,7 +16,7 @@ foreach ([1, 2] as $i) {
 $servers[1]->publish('a', 'of one');
 $servers[2]->publish('a', 'of two');
 echo $clients[1]->message(), ', ', $clients[2]->message(), "\n";
-// A connection of another server leaves out nobody.
+// A connection of another server as except skips no connection.
 $servers[1]->publish('a', 'to all of one', except: current($servers[2]->connections()));
 echo $clients[1]->message(), "\n";
 --EXPECT--

@@ -1,5 +1,5 @@
 --TEST--
-run() with workers is refused beside a server that runs: its threads would not be in the workers
+run() with workers is refused beside a running server, whose threads would be missing in the workers
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-exit() in onStart of a server with workers ends the script before there is any
+exit() in onStart ends the script before any worker starts
 --EXTENSIONS--
 sprocket
 --FILE--

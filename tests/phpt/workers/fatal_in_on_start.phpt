@@ -1,5 +1,5 @@
 --TEST--
-A fatal error in onStart of a server with workers ends the script before there is any
+A fatal error in onStart ends the script before any worker starts
 --EXTENSIONS--
 sprocket
 --FILE--

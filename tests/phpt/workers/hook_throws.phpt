@@ -1,5 +1,5 @@
 --TEST--
-What onStart and onWorkerStart throw comes out of run(); what onWorkerStop throws goes to onError
+Exceptions from onStart and onWorkerStart leave run(), and those from onWorkerStop go to onError
 --EXTENSIONS--
 sprocket
 --FILE--

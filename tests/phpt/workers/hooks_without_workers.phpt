@@ -1,5 +1,5 @@
 --TEST--
-Without workers the hooks run around run(), which is worker 1
+Without workers the hooks run around run(), as in worker 1
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A server with workers is run by run() alone; the exceptions say so
+A server with workers refuses start(), poll() and stream(), and the exceptions name run() and onStart()
 --EXTENSIONS--
 sprocket
 --FILE--
