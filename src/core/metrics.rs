@@ -43,9 +43,9 @@ macro_rules! families {
 families! {
     "connections" "Open WebSocket connections." { = connections }
     "connections_max" "Most connections that may be open at a time." { = max_connections }
-    "handshakes" "Handshakes that have their place and are not open yet." { = handshakes }
+    "handshakes" "Handshakes in progress that have their place among maxConnections." { = handshakes }
     "handshakes_max" "Most sockets without a WebSocket that may be open at a time." { = max_handshakes }
-    "http_sockets" "Sockets that speak HTTP: handshakes, plain requests, and those idle between requests."
+    "http_sockets" "Sockets in use for HTTP: handshakes, plain requests, and idle ones between requests."
         { = http_sockets }
     "topics" "Topics and patterns with at least one subscriber." { = topics }
     "publishers" "Connections to the publish socket." { = publishers }
@@ -55,7 +55,7 @@ families! {
     "waiting_frames" "Frames that wait to be written to their sockets." { = waiting_frames }
     "waiting_bytes" "Bytes that wait to be written to their sockets, framing included." { = waiting_bytes }
     "sockets_accepted_total" "Sockets accepted." { = accepted }
-    "accept_errors_total" "Accepts that failed, for want of descriptors mostly." { = accept_errors }
+    "accept_errors_total" "Failed accept() calls, usually because the descriptor limit was reached." { = accept_errors }
     "connections_opened_total" "Handshakes answered with 101." { = opened }
     "handshakes_refused_total" "Well-formed handshakes that were refused." { reason
         "max_connections" refused_connections,
@@ -65,7 +65,7 @@ families! {
     }
     "overload_refusals_total" "Handshakes and plain requests refused because of maxPendingTotal (503)."
         { = refused_pending }
-    "handshake_sockets_closed_total" "Sockets closed before a WebSocket began: to make room for a newcomer; or because \
+    "handshake_sockets_closed_total" "Sockets closed before a WebSocket began: to make room for a newcomer, or because \
         their address had too many." { reason
         "displaced" handshakes_displaced,
         "max_handshakes_per_ip" handshakes_refused
@@ -73,82 +73,82 @@ families! {
     "bad_requests_total" "Malformed requests (400, 405, 426, 431 and the like)." { = bad_requests }
     "http_requests_total" "Plain HTTP requests answered." { = http_requests }
     "streams" "Streamed responses that are open." { = streams }
-    "streams_total" "Responses streamed, those open now included." { = streams_begun }
+    "streams_total" "Responses streamed, open ones included." { = streams_begun }
     "streams_failed_total" "Streamed responses that ended early: the client left or took nothing for too long; it \
-        read too slowly; PHP or the end of the server cut them." { reason
+        read too slowly; or PHP, or the end of the server, cut them." { reason
         "client" streams_lost,
         "slow_consumer" streams_slow,
         "server" streams_cut
     }
-    "timeouts_total" "Peers that took too long: for the request, or onUpgrade for its decision; to answer a ping; to \
-        answer a close frame." { waiting_for
+    "timeouts_total" "Timeouts: of a request or of the decision of onUpgrade; of the answer to a ping; of the answer \
+        to a close frame." { waiting_for
         "handshake" handshake_timeouts,
         "pong" ping_timeouts,
         "close" close_timeouts
     }
-    "messages_received_total" "Messages received whole." { = messages_in }
+    "messages_received_total" "Complete messages received." { = messages_in }
     "messages_sent_total" "Messages queued for sending; a published one counts once for each subscriber."
         { = messages_out }
     "received_bytes_total" "Payload bytes of messages received." { = bytes_in }
     "sent_bytes_total" "Bytes written to sockets after the handshake, framing included." { = bytes_out }
-    "messages_dropped_total" "Messages dropped: their receiver reads too slowly, or they came in after their \
-        connection was closed by PHP." { reason
+    "messages_dropped_total" "Messages dropped: the receiver reads too slowly, or PHP had closed the connection \
+        before the message arrived." { reason
         "slow_consumer" slow_dropped,
         "closed" undelivered
     }
     "dropped_bytes_total" "Payload bytes received and dropped because PHP had closed their connection."
         { = undelivered_bytes }
-    "unsent_frames_total" "Frames that still waited to be written when their connection ended." { = unsent }
+    "unsent_frames_total" "Frames not written when their connection ended." { = unsent }
     "publications_total" "Calls of publish() and broadcast(), and publications of other processes."
         { = published }
-    "socket_publications_total" "Publications that came by the publish socket." { = socket_published }
-    "socket_refused_total" "Requests and connections that were refused on the publish socket."
+    "socket_publications_total" "Publications received on the publish socket." { = socket_published }
+    "socket_refused_total" "Requests and connections refused on the publish socket."
         { = socket_refused }
     "pings_total" "Keep-alive pings sent." { = pings }
-    "connections_failed_total" "Connections that the server ended for what the peer did." { reason
+    "connections_failed_total" "Connections that the server ended because of the peer's behaviour." { reason
         "slow_consumer" slow_closed,
         "flood" flood_closed,
         "too_big" too_big,
         "protocol_error" protocol_errors
     }
     "connections_lost_total" "Connections that ended without a close frame." { = abnormal }
-    "read_pauses_total" "Times a socket was not read because its messages waited for PHP." { = paused }
+    "read_pauses_total" "Times reading of a socket was paused because its messages waited for PHP." { = paused }
     "pending_full_total" "Times an I/O thread stopped reading because of maxPendingTotal." { = pending_full }
-    "publish_waits_total" "Times PHP had to wait because an I/O thread had more to deliver than it got done."
+    "publish_waits_total" "Times PHP had to wait for an I/O thread that was behind with deliveries."
         { = host_waits }
     "tls_errors_total" "TLS handshakes that failed." { = tls_errors }
-    "tls_reload_errors_total" "Changes of certificate files that could not be taken over." { = tls_reload_errors }
-    "proxy_errors_total" "Connections ended for a PROXY header that is malformed or comes from a peer not trusted."
+    "tls_reload_errors_total" "Changed certificate files that could not be loaded." { = tls_reload_errors }
+    "proxy_errors_total" "Connections cut for a PROXY header that is malformed or from an untrusted peer."
         { = proxy_errors }
-    "log_suppressed_total" "Log lines left out because too many of their kind came, or too many waited for PHP."
+    "log_suppressed_total" "Log lines omitted because of the rate limit, or because too many waited for PHP."
         { = log_suppressed }
-    "refused_untold_total" "Refused requests that onRefused was not called for, because too many waited for PHP."
+    "refused_untold_total" "Refused requests for which onRefused was not called, because too many waited for PHP."
         { = refused_untold }
     "bus_waiting_bytes" "Bytes of publications that wait for the hub." { = bus_waiting_bytes }
     "bus_sent_total" "Publications handed to the hub for other workers and nodes." { = bus_sent }
-    "bus_received_total" "Publications that came from the hub." { = bus_received }
-    "bus_links_lost_total" "Times a worker lost the hub, and what others published meanwhile." { = bus_lost_links }
-    "bus_links_cut_total" "Workers that the hub has cut because they did not read." { = bus_cut }
-    "bus_errors_total" "Connections to the hub that were ended for bytes that make no sense." { = bus_errors }
+    "bus_received_total" "Publications received from the hub." { = bus_received }
+    "bus_links_lost_total" "Times a worker lost its connection to the hub, and with it what others published meanwhile." { = bus_lost_links }
+    "bus_links_cut_total" "Connections of workers that the hub has cut because the worker did not read." { = bus_cut }
+    "bus_errors_total" "Connections to the hub that were cut for malformed frames." { = bus_errors }
     "publications_lost_total" "Publications that did not reach other workers or nodes: refused because too much \
         waited for the hub; possibly lost with the connection to it; not passed on by it or by the broker." { reason
         "refused" bus_refused,
         "link" bus_lost,
         "hub" unpublished
     }
-    "broker_connected" "Whether the connection to the broker is there." { = broker_connected }
+    "broker_connected" "1 while the connection to the broker is up." { = broker_connected }
     "broker_waiting_bytes" "Bytes of publications that wait for the broker." { = broker_waiting_bytes }
     "broker_published_total" "Publications that the broker has confirmed." { = broker_published }
-    "broker_received_total" "Publications that came from the broker." { = broker_received }
+    "broker_received_total" "Publications received from the broker." { = broker_received }
     "broker_failed_total" "Publications that did not reach the broker: refused because too much waited, or accepted \
         and not carried out." { reason
         "refused" broker_refused,
         "lost" broker_lost
     }
-    "broker_duplicates_total" "Publications that came a second time, and were left out." { = broker_duplicates }
+    "broker_duplicates_total" "Publications received from the broker a second time and ignored." { = broker_duplicates }
     "broker_reconnects_total" "Connections to the broker made after the first one." { = broker_reconnects }
     "history_topics" "Topics whose history is kept in memory." { = history_topics }
-    "history_bytes" "Bytes of these histories." { = history_bytes }
+    "history_bytes" "Bytes of the histories kept in memory." { = history_bytes }
     "callback_errors_total" "Callbacks that ended with an exception." { = callback_errors }
 }
 

@@ -99,13 +99,13 @@ counters! {
     connections,
     /// Most connections that may be open at a time.
     max_connections,
-    /// Handshakes that have their place and are not open yet: most of them wait for the host.
+    /// Handshakes in progress that have their place among `max_connections`; most wait for the application.
     handshakes,
-    /// Sockets that speak HTTP now: handshakes, plain requests, and those idle between requests.
+    /// Sockets now in use for HTTP: handshakes, plain requests, and idle ones between requests.
     http_sockets,
     /// Sockets accepted.
     accepted,
-    /// Failed `accept` calls (descriptors exhausted, mostly).
+    /// Failed accept() calls, usually because the descriptor limit was reached.
     accept_errors,
     /// Handshakes answered with 101.
     opened,
@@ -117,7 +117,7 @@ counters! {
     refused_per_ip,
     /// Handshakes refused for their `Origin` (403).
     refused_origin,
-    /// Handshakes refused by the host.
+    /// Handshakes rejected by the application.
     rejected,
     /// Requests that were malformed (400, 405, 426, 431 and the like).
     bad_requests,
@@ -133,43 +133,42 @@ counters! {
     http_requests,
     /// Streamed responses that are open now.
     streams,
-    /// Responses streamed, those open now included.
+    /// Responses streamed, open ones included.
     streams_begun,
     /// Streamed responses that ended early because the client left or took nothing for too long.
     streams_lost,
     /// Streamed responses cut because the client reads too slowly.
     streams_slow,
-    /// Streamed responses cut by the host, or by the end of the server.
+    /// Streamed responses cut by the application, or by the end of the server.
     streams_cut,
-    /// Messages received whole.
+    /// Complete messages received.
     messages_in,
     /// Messages queued for sending; a published one counts once for each subscriber.
     messages_out,
-    /// Messages received that wait for the host now.
+    /// Messages received that now wait for the application.
     pending_messages,
-    /// Payload bytes of these.
+    /// Payload bytes of the messages that wait for the application.
     pending_bytes,
-    /// Bytes of everything that waits for the host now, as `max_pending_total` counts them: payloads,
+    /// Bytes of everything that now waits for the application, as `max_pending_total` counts them: payloads,
     /// request heads, bodies, input held back, and a fixed cost for each event.
     pending_total,
     /// Times an I/O thread stopped reading because of `max_pending_total`.
     pending_full,
     /// Handshakes and plain requests refused for `max_pending_total` (503).
     refused_pending,
-    /// Frames that wait to be written to their sockets now.
+    /// Frames that now wait to be written to their sockets.
     waiting_frames,
-    /// Bytes of these, and what else the host has sent to the same connections and to streamed
-    /// responses.
+    /// Bytes of waiting frames, and of other data sent to the same connections and to streamed responses.
     waiting_bytes,
     /// Topics and patterns with at least one subscriber now.
     topics,
-    /// Calls of publish and broadcast, and publications of other processes.
+    /// Calls of publish() and broadcast(), and publications of other processes.
     published,
     /// Connections to the publish socket now.
     publishers,
-    /// Publications that came by the publish socket.
+    /// Publications received on the publish socket.
     socket_published,
-    /// Requests and connections that were refused on the publish socket.
+    /// Requests and connections refused on the publish socket.
     socket_refused,
     /// Payload bytes of messages received.
     bytes_in,
@@ -184,15 +183,15 @@ counters! {
     /// Connections closed with 1013 for reading too slowly.
     slow_closed,
     /// Connections closed for a flood of frames that carry nothing (1008; over HTTP/2
-    /// `ENHANCE_YOUR_CALM`), or for requests taken back in numbers.
+    /// `ENHANCE_YOUR_CALM`), or for too many requests that the client reset.
     flood_closed,
     /// Messages dropped because the peer reads too slowly.
     slow_dropped,
-    /// Messages received after the host had closed their connection, and so not delivered.
+    /// Messages not delivered, because the application had closed their connection.
     undelivered,
-    /// Payload bytes of these.
+    /// Payload bytes of messages not delivered.
     undelivered_bytes,
-    /// Frames that still waited to be written when their connection ended.
+    /// Frames not written when their connection ended.
     unsent,
     /// Connections closed with 1009 for a message that was too big.
     too_big,
@@ -200,53 +199,53 @@ counters! {
     protocol_errors,
     /// Connections that ended without a close frame.
     abnormal,
-    /// Times a socket was not read because its messages waited for the host.
+    /// Times reading of a socket was paused because its messages waited for the application.
     paused,
-    /// Times the host had to wait, because a thread had more to deliver than it got done.
+    /// Times the application had to wait for an I/O thread that was behind with deliveries.
     host_waits,
-    /// Callbacks of the host that ended with an exception.
+    /// Callbacks that ended with an exception.
     callback_errors,
     /// TLS handshakes that failed.
     tls_errors,
-    /// Changes of certificate files that could not be taken over.
+    /// Changed certificate files that could not be loaded.
     tls_reload_errors,
-    /// Connections ended for a PROXY header that is malformed or comes from a peer not trusted.
+    /// Connections cut for a PROXY header that is malformed or from an untrusted peer.
     proxy_errors,
-    /// Log lines left out because too many of their kind came, or too many waited for PHP.
+    /// Log lines omitted because of the rate limit, or because too many waited for PHP.
     log_suppressed,
-    /// Refused requests that onRefused was not called for, because too many waited for PHP.
+    /// Refused requests for which onRefused was not called, because too many waited for PHP.
     refused_untold,
-    /// Bytes of publications that wait for the hub now.
+    /// Bytes of publications that now wait for the hub.
     bus_waiting_bytes,
     /// Publications handed to the hub for other workers and nodes.
     bus_sent,
-    /// Publications that came from the hub.
+    /// Publications received from the hub.
     bus_received,
     /// Publications refused because too much waited for the hub.
     bus_refused,
-    /// Times the connection to the hub was lost, and what other workers published meanwhile.
+    /// Times the connection to the hub was lost, and with it what other workers published meanwhile.
     bus_lost_links,
-    /// Own publications, at most, that the hub had not dealt with when the connection was lost.
+    /// Upper bound of own publications that the hub had not handled when the connection was lost.
     bus_lost,
-    /// Workers whose connection the hub has cut because they did not read.
+    /// Connections of workers that the hub has cut because the worker did not read.
     bus_cut,
-    /// Connections to the hub that were ended for bytes that make no sense.
+    /// Connections to the hub that were cut for malformed frames.
     bus_errors,
-    /// Publications that were accepted, and that the hub or the broker could not pass on.
+    /// Accepted publications that the hub or the broker could not pass on.
     unpublished,
-    /// 1 if the connection to the broker is there, 0 if it is not, or there is no broker.
+    /// 1 while the connection to the broker is up, 0 while it is down or without a broker.
     broker_connected,
-    /// Bytes of publications that wait for the broker now.
+    /// Bytes of publications that now wait for the broker.
     broker_waiting_bytes,
     /// Publications that the broker has confirmed.
     broker_published,
-    /// Publications that came from the broker.
+    /// Publications received from the broker.
     broker_received,
     /// Publications refused because too much waited for the broker.
     broker_refused,
-    /// Publications that were accepted, and that the broker did not carry out.
+    /// Accepted publications that the broker did not carry out.
     broker_lost,
-    /// Publications that came from the broker a second time, and were left out.
+    /// Publications received from the broker a second time and ignored.
     broker_duplicates,
     /// Connections to the broker made after the first one.
     broker_reconnects,
