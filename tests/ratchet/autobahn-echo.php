@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The drop-in as the Autobahn suite meets it: an echo of message objects through IoServer,
+ * The echo server of the drop-in for the Autobahn suite: message objects pass through IoServer,
  * HttpServer and WsServer. For `ECHO_SERVER` of tests/conformance/run.sh: prints its address when it
  * listens, and ends on SIGTERM. Argument: plain, compression, or takeover. With RATCHET_BY_REACT in the
  * environment the stack hides its HttpServer, so that React's server serves and PHP frames.
@@ -34,7 +34,7 @@ class BinaryEcho implements Ratchet\WebSocket\MessageComponentInterface
 }
 
 /**
- * Hands on to a component that nobody else can see.
+ * Passes everything to a component that its properties do not show.
  */
 class Hidden implements Ratchet\MessageComponentInterface
 {

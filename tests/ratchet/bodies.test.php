@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Bodies of plain requests: refused where no component takes them, bounded where one does.
+ * Bodies of plain requests are refused where no component takes them, and bounded where one does.
  */
 
 require __DIR__ . '/support/harness.php';
@@ -20,7 +20,7 @@ function post(string $path, int $length, string $body = ''): string
     return "POST $path HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: $length\r\n\r\n$body";
 }
 
-/** An event as a client of such an API posts it. */
+/** A request that posts an event to the API. */
 function event(int $bytes): string
 {
     return json_encode(['name' => 'event', 'data' => str_repeat('x', $bytes)]);
@@ -46,7 +46,7 @@ function notice(ServerProcess $server, string $text): void
     throw new Failed("no '$text' in: $server->stderr");
 }
 
-/** Sends to all clients at once as much of a text as they take. Returns the sockets. */
+/** Opens all clients and writes to each as much of the text as its socket accepts. Returns the sockets. */
 function pour(int $port, string $head, string $body): array
 {
     $sockets = $left = [];
@@ -60,7 +60,7 @@ function pour(int $port, string $head, string $body): array
         stream_select($read, $write, $except, 1);
         foreach (array_keys($left) as $i) {
             if (in_array($sockets[$i], $read, true)) {
-                // It has an answer already.
+                // The server has answered already.
                 unset($left[$i]);
             } elseif (in_array($sockets[$i], $write, true)) {
                 $left[$i] = substr($left[$i], (int) @fwrite($sockets[$i], $left[$i], 1 << 16));

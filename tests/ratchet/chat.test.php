@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The chats of Ratchet's documentation: over WebSocket, with App, and raw for telnet.
+ * The chats of Ratchet's documentation: over WebSocket, with App, and over raw TCP for telnet.
  */
 
 require __DIR__ . '/support/harness.php';

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The package in a project: what Composer accepts it in place of, and a machine without the extension.
+ * The package in a project: the packages that it replaces for Composer, and a machine without the extension.
  */
 
 require __DIR__ . '/support/harness.php';

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Stacks with classes that handle connections, handshakes or frames themselves: React serves them,
- * with that code and a line in the log, or the native server does what they ask for.
+ * Stacks with classes that handle connections, handshakes or frames themselves. React serves them, with
+ * that code and a line in the log, or the native server supports what they do.
  */
 
 require __DIR__ . '/support/harness.php';
@@ -197,7 +197,7 @@ check('a plain stack is served by the native server', function () {
 });
 
 if (!original()) {
-    // Ratchet sets no limit then.
+    // Ratchet has no limit without a memory_limit.
     foreach (['plain' => 'the native server', 'reaching' => 'React'] as $kind => $name) {
         check("without a memory_limit $name takes messages of up to 32 MiB", function () use ($kind) {
             $server = new ServerProcess('departures', [$kind], ['memory_limit' => '-1', 'log_errors' => '0']);

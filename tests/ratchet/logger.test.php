@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Notices of the package and of the native server below it, and where they go.
+ * Where the notices of the package and of the native server go.
  */
 
 require __DIR__ . '/support/harness.php';

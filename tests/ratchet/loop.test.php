@@ -2,7 +2,7 @@
 
 /**
  * The server inside of a loop: timers, streams, signals, descriptors, forks, other kinds of sockets.
- * Some checks need ReactPHP itself: of REACT_AUTOLOAD, or as Debian ships it.
+ * Some checks need ReactPHP itself, from REACT_AUTOLOAD or Debian's package.
  */
 
 require __DIR__ . '/support/harness.php';
@@ -16,7 +16,7 @@ function cpuSeconds(int $pid): float
     return ($fields[13] + $fields[14]) / 100;
 }
 
-/** Thousands of clients, and a stream that is opened among them: what select() can't bear. */
+/** Checks thousands of clients and a stream opened among them, whose descriptors exceed the limit of select(). */
 function crowd(string $loop): void
 {
     $clients = (int) (getenv('RATCHET_TEST_CLIENTS') ?: 5000);
@@ -60,7 +60,7 @@ function hold(int $clients): void
     }
     $end = microtime(true) + DEADLINE;
     do {
-        // Also empties the pipe that the server tells its closes to.
+        // Also drains the pipe to which the server reports closed connections.
         $server->count('close', 0.1);
         $open[0]->text('clients');
         $left = $open[0]->nextText();
@@ -176,7 +176,7 @@ check('connections leave no memory behind', function () {
 });
 
 if (!getenv('REACT_AUTOLOAD') && !original()) {
-    // ReactPHP itself, as Debian ships it, unpacked privately.
+    // ReactPHP itself, from Debian's package, unpacked into a private folder.
     $library = __DIR__ . '/../php/lib/php-library.sh';
     $autoloader = is_file($library) ? trim((string) shell_exec('bash ' . escapeshellarg($library) . ' react')) : '';
     if (!is_file($autoloader)) {
@@ -189,7 +189,7 @@ if (!getenv('REACT_AUTOLOAD') && !original()) {
     crowd('ReactPHP');
 }
 
-/** A client over TLS: what it got when it asked, or null where it is not let in. */
+/** Connects over TLS. Returns the common name of the server and whether it is native; null if refused. */
 function secure(ServerProcess $server, array $ssl): ?array
 {
     $client = new Client($server->port);
@@ -236,7 +236,7 @@ check('TLS by a React context: one file; certificates by name; a passphrase', fu
     ])]);
     same(['chat.example', true], secure($server, ['peer_name' => 'chat.example']));
     same(['other.example', true], secure($server, ['peer_name' => 'other.example']));
-    // The files are renewed, as a link that points elsewhere.
+    // The files are renewed by links to others.
     unlink($chat['certificate']);
     unlink($encrypted);
     symlink($other['certificate'], $chat['certificate']);

@@ -21,7 +21,7 @@ use Ratchet\RFC6455\Messaging\Frame;
 use Ratchet\RFC6455\Messaging\Message;
 use Ratchet\RFC6455\Messaging\MessageBuffer;
 
-/** A buffer that notes what it gets: `[messages, control frames, buffer]`. */
+/** A buffer that records its callbacks: `[messages, control frames, buffer]`. */
 function buffer(bool $server = true, ?int $limit = null, ?PermessageDeflateOptions $deflate = null, ?callable $sender = null): object
 {
     $notes = new class {
@@ -166,7 +166,7 @@ check('a handshake between the negotiators', function () {
     that((bool) $client->validateResponse($request, $response), 'the client agrees');
     that(!$client->validateResponse($request, $response->withHeader('Sec-WebSocket-Accept', 'x')), 'another key is refused');
     if (!original()) {
-        // The arguments of version 0.4, which ratchet/pawl gives where it may meet 0.3 as well.
+        // The arguments of version 0.4, which ratchet/pawl passes to 0.3 as well.
         $deflate = PermessageDeflateOptions::createEnabled();
         $request = (new ClientNegotiator(new HttpFactory(), $deflate))->generateRequest(new Uri('ws://localhost/'));
         $response = (new ServerNegotiator(new RequestVerifier(), new HttpFactory(), true))->handshake($request);

@@ -15,7 +15,7 @@ register_shutdown_function(function () use ($directory) {
     rmdir($directory);
 });
 
-/** Lets PHP itself write a session, with values that try the parser. */
+/** Lets PHP itself write a session, with values that are hard to parse. */
 function write(string $directory, string $handler, string $id): void
 {
     $code = <<<'CODE'

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Observed behaviour of Ratchet, row by row, on the wire. Each row holds for Ratchet as it is, or
- * names what the drop-in does instead; the reasons stand in php/ratchet/README.md.
+ * Observed behaviour of Ratchet on the wire, row by row. Each row holds for both, or states what the
+ * drop-in does instead; php/ratchet/README.md gives the reasons.
  *
  * RATCHET_AUTOLOAD runs the same rows against the original.
  */
@@ -11,7 +11,7 @@ require __DIR__ . '/support/harness.php';
 
 needs('table', ['symfony-routing' => 'Symfony/Component/Routing']);
 
-/** What a row expects: Ratchet's behaviour, or the drop-in's where it deviates. */
+/** The value that a row expects: Ratchet's, or the drop-in's where it deviates. */
 function either(mixed $ratchet, mixed $dropin): mixed
 {
     return original() ? $ratchet : $dropin;
@@ -169,7 +169,7 @@ check('close() behind a large message: all of it arrives, also at a slow reader'
     $client->text('scalar:str_repeat("x", 8000000)');
     $client->text('close:4000');
     $start = microtime(true);
-    // Some three seconds, with a time limit of one for the answer to the close frame.
+    // Takes about three seconds, while the answer to the close frame has a time limit of one.
     while (strlen($client->buffer) < 8_000_000 + 10 + 4 && ($bytes = (string) fread($client->socket, 65536)) !== '') {
         $client->buffer .= $bytes;
         usleep((int) max(0, (strlen($client->buffer) / 2.7e6 - microtime(true) + $start) * 1e6));
@@ -414,7 +414,7 @@ check('a message of more than a quarter of memory_limit: 1009', function () {
     try {
         $client->write(Client::frame(1, str_repeat('x', 9 << 20)));
     } catch (Failed) {
-        // It need not read to the end.
+        // The server may close before it has read everything.
     }
     $frame = $client->next();
     same([8, 1009], [$frame[0] ?? null, unpack('n', $frame[1] ?? '??')[1]]);

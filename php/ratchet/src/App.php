@@ -23,14 +23,14 @@ use Symfony\Component\Routing\Route;
 use Symfony\Component\Routing\RouteCollection;
 
 /**
- * The short way to a server with several applications at different paths.
+ * A server with several applications at different paths.
  */
 class App
 {
     /** @var RouteCollection */
     public $routes;
 
-    /** @var IoServer Serves the Flash policy. Starts to listen when it is asked for; see README. */
+    /** @var IoServer Serves the Flash policy. It listens from the first access on; see README. */
     public $flashServer;
 
     /** @var IoServer */
@@ -58,7 +58,7 @@ class App
      * @param LoopInterface|null $loop     One of its own if null.
      * @param array              $context  Of the React socket.
      *
-     * @throws \InvalidArgumentException If the loop is none.
+     * @throws \InvalidArgumentException If $loop is not a loop.
      * @throws \RuntimeException         If the address can't be listened on.
      */
     public function __construct($httpHost = 'localhost', $port = 8080, $address = '127.0.0.1', $loop = null, $context = [])
@@ -111,7 +111,7 @@ class App
      *                                           application's own. `['*']`: any.
      * @param string|null        $httpHost       Another host than the application's own.
      *
-     * @return ComponentInterface The application with what was put around it.
+     * @return ComponentInterface The application with the components around it.
      */
     public function route($path, ComponentInterface $controller, array $allowedOrigins = [], $httpHost = null)
     {
@@ -145,7 +145,7 @@ class App
     }
 
     /**
-     * What belongs between a router and an application of each kind.
+     * Wraps an application for a router, by its kind.
      */
     private function decorate(ComponentInterface $controller): ComponentInterface
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stacks that requests with a body arrive at. The argument names the stack; a second one is the
+ * Stacks that get requests with a body. The first argument names the stack, the second one is the
  * option `maxBodySize`.
  */
 
@@ -23,7 +23,7 @@ use Symfony\Component\Routing\RequestContext;
 use Symfony\Component\Routing\Route;
 use Symfony\Component\Routing\RouteCollection;
 
-/** An HTTP API that collects the body until it is as long as announced, whatever it comes with. */
+/** An HTTP API that collects the body until it has the announced length. */
 class Api implements HttpServerInterface
 {
     private array $bodies = [];
@@ -64,7 +64,7 @@ class Api implements HttpServerInterface
     }
 }
 
-/** Looks at a request before the WebSocket does. */
+/** Handles a request before the WsServer does. */
 class Greeter extends WsServer
 {
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)

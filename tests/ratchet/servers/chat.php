@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The chats that Ratchet's documentation begins with. Arguments: `web` (the README's, over
+ * The first chats in Ratchet's documentation. Arguments: `web` (the README's, over
  * HttpServer and WsServer), `app` (with App and several routes), `telnet` (raw TCP), `factory`.
  */
 

@@ -47,7 +47,7 @@ class Echoing implements Ratchet\MessageComponentInterface
     }
 }
 
-/** Puts its own buffer with a limit in the place of the one of the class above. */
+/** Installs a buffer with a limit of its own. */
 class Bounded extends WsServer
 {
     protected $app;
@@ -120,7 +120,7 @@ class Feeding extends Bounded
     }
 }
 
-/** Counts on an application that has opened the connection: in a subclass, or around a WsServer. */
+/** Remembers its open connections, for classes around it that expect each one to be there. */
 class Counter extends Echoing
 {
     public array $open = [];
@@ -184,7 +184,7 @@ class Around implements HttpServerInterface
     }
 }
 
-/** Is busy while a client leaves. */
+/** Keeps PHP busy while a client leaves. */
 class Slow extends Counter
 {
     public function onOpen(ConnectionInterface $conn)
@@ -308,7 +308,7 @@ class Switching extends Raw
     }
 }
 
-/** The same, by a function that cannot be seen from outside. */
+/** The same, with a status line that its source does not show. */
 class Opaque extends Raw
 {
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
@@ -323,7 +323,7 @@ class Own extends IoConnection
     public string $remoteAddress;
 }
 
-/** Makes connections of its own kind, and has methods of its own. */
+/** Creates connections of a class of its own, and has methods of its own. */
 class Counting extends IoServer
 {
     private static $accepted = 0;
@@ -353,7 +353,7 @@ class Counting extends IoServer
     }
 }
 
-/** Looks for the socket of a connection, by Reflection. */
+/** Reads the React connection by Reflection. */
 class Reaching extends Echoing
 {
     public function onMessage(ConnectionInterface $from, $msg)
@@ -375,7 +375,7 @@ class Binding extends Echoing
     }
 }
 
-/** The same, with the name out of sight. */
+/** The same, with a name that its source does not show. */
 class Groping extends Echoing
 {
     public function onMessage(ConnectionInterface $from, $msg)
@@ -386,7 +386,7 @@ class Groping extends Echoing
     }
 }
 
-/** Echoes a subprotocol that begins with a word. */
+/** Accepts each subprotocol with a certain prefix. */
 class Token implements HttpServerInterface
 {
     public function __construct(private WsServer $ws)

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What applications do with the loop around the server. The argument says what.
+ * Applications that use the loop around the server, each in the way that the argument names.
  */
 
 require __DIR__ . '/../support/autoload.php';
@@ -105,7 +105,7 @@ switch ($kind) {
         };
         break;
     case 'await':
-        // What Clue\React\Block\await() does: runs the loop until something is there.
+        // Like Clue\React\Block\await(), runs the loop until a result is there.
         $application->command = function ($msg, $from) use ($loop) {
             if ($msg !== 'await') {
                 return false;

@@ -17,7 +17,7 @@ class Pusher implements WampServerInterface
     /** @var array<string, Topic> */
     private array $topics = [];
 
-    /** How many times the native server has fanned out. */
+    /** Number of native publications. */
     public ?Closure $published = null;
 
     public function onBlogEntry(string $json): void

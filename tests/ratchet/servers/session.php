@@ -1,7 +1,7 @@
 <?php
 
 /**
- * SessionProvider around an application that tells what is in the session. Arguments: directory
+ * SessionProvider around an application that reports the contents of the session. Arguments: directory
  * with the sessions, serialize handler, options as JSON.
  */
 

@@ -85,7 +85,7 @@ class Decorator implements HttpServerInterface
     }
 }
 
-/** Lets in who has the cookie, and refuses the others with a status. */
+/** Admits clients with the cookie, and refuses the others with a status. */
 class CookieGate extends Decorator
 {
     public function __construct(private $app)
@@ -106,7 +106,7 @@ class CookieGate extends Decorator
     }
 }
 
-/** Decides after a look into a database that answers later. */
+/** Decides later, as after a query to a database. */
 class SlowGate extends Decorator
 {
     public function __construct(private $app, private $loop)
@@ -175,7 +175,7 @@ class MeteredConnection extends Ratchet\AbstractConnectionDecorator
     }
 }
 
-/** A wrapper that is none of Ratchet's decorators, handed on from a timer. */
+/** Passes on, from a timer, a wrapper that is not one of Ratchet's decorators. */
 class Foreign extends Meter
 {
     public function __construct(private $next, private $loop)
@@ -225,7 +225,7 @@ class ForeignConnection implements ConnectionInterface
     }
 }
 
-/** Says why in the status line alone. */
+/** Gives its reason in the status line alone. */
 class Locked extends Decorator
 {
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
@@ -236,7 +236,7 @@ class Locked extends Decorator
     }
 }
 
-/** Refuses the client, and hands it on all the same. */
+/** Refuses the client and still passes it on. */
 class Careless extends Decorator
 {
     use Ratchet\Http\CloseResponseTrait;
@@ -329,7 +329,7 @@ class Pinging extends Echoing
     }
 }
 
-/** Keeps its HttpServer out of sight until the first connection. */
+/** Creates its HttpServer with the first connection. */
 class Hidden implements MessageComponentInterface
 {
     private static array $parts = [];

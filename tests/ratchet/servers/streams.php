@@ -5,10 +5,10 @@
  *
  *   /large?n=     that many bytes, no faster than the client reads
  *   /burst?n=     that many bytes at once, and then close()
- *   /chunked      with chunks of its own, cut where it hurts
+ *   /chunked      with chunks of its own, split in awkward places
  *   /length       announces a length and does not close
  *   /events       server-sent events
- *   /flood        writes without looking at what waits
+ *   /flood        writes regardless of what waits
  */
 
 require __DIR__ . '/../support/autoload.php';
@@ -79,7 +79,7 @@ $app = new class($loop) implements HttpServerInterface {
     {
         if (isset($this->paths[$conn->resourceId])) {
             $conn->send($piece);
-            // Slowly enough for the head to leave before it is cut.
+            // Slowly enough that the head is sent before the response is cut.
             $this->loop->addTimer(0.001, fn () => $this->flood($conn, $piece));
         }
     }

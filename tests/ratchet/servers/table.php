@@ -1,7 +1,7 @@
 <?php
 
 /**
- * An application that does what its messages say. Arguments: `plain`, `protocols`, `objects`, `compressed`,
+ * An application that executes the commands in its messages. Arguments: `plain`, `protocols`, `objects`, `compressed`,
  * `failing-open`, `failing-close`, `failing-error`, `keepalive`, `app`.
  */
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A WebSocket client at byte level: it can break every rule.
+ * A WebSocket client with control over each byte, so that it can violate the protocol.
  */
 final class Client
 {
@@ -10,7 +10,7 @@ final class Client
 
     public function __construct(int $port, string $host = '127.0.0.1')
     {
-        // A context of its own: options that a client gets later must not become those of all.
+        // A context of its own, so that options set later do not affect other clients.
         $context = stream_context_create();
         $this->socket = @stream_socket_client("tcp://$host:$port", $errno, $error, 5, STREAM_CLIENT_CONNECT, $context);
         if ($this->socket === false) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a server script of the tests runs on, by the environment:
+ * Loads the libraries that a server script of the tests runs on, by the environment:
  *
  * - RATCHET_AUTOLOAD: an autoloader of the original Ratchet and all it needs. Without it: this
  *   repository's package.
@@ -33,7 +33,7 @@ if (getenv('RATCHET_AUTOLOAD')) {
 }
 
 /**
- * Tells the test one thing that happened.
+ * Reports an event to the test.
  */
 function tell(string $event, mixed ...$details): void
 {
@@ -41,7 +41,7 @@ function tell(string $event, mixed ...$details): void
 }
 
 /**
- * Tells the test where to connect.
+ * Reports the port to the test.
  */
 function ready(React\Socket\ServerInterface $socket): void
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs the checks of one test program, and the server scripts that they talk to.
+ * Runs the checks of a test program and the server scripts that they connect to.
  */
 
 require __DIR__ . '/Client.php';
@@ -59,7 +59,7 @@ final class ServerProcess
         throw new Failed("no event '$name' within $seconds s; had " . json_encode($this->events) . "; stderr: {$this->stderr}");
     }
 
-    /** Events of a name that have arrived by now and within a moment. */
+    /** The number of events of a name, those of the next moment included. */
     public function count(string $name, float $seconds = 0.3): int
     {
         $end = microtime(true) + $seconds;
@@ -201,7 +201,7 @@ function finish(): never
     exit($failures > 0 ? 1 : 0);
 }
 
-/** Ends a test program whose needs are not met, and says so. */
+/** Ends a test program, with a message, if a library that it needs is missing. */
 function needs(string $program, array $packages = []): void
 {
     if (original()) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * As much of ReactPHP and Evenement as the drop-in touches, for machines without it: the interfaces, a loop over
+ * The parts of ReactPHP and Evenement that the drop-in uses, for machines without them: the interfaces, a loop over
  * stream_select(), and TCP sockets. Tests run against the real one where REACT_AUTOLOAD names it.
  */
 
@@ -181,7 +181,7 @@ namespace React\EventLoop {
 
                 return;
             }
-            // Interrupted by a signal: the handler has run, the loop looks again.
+            // A signal interrupted the call: its handler has run, and the loop continues.
             if (!@stream_select($read, $write, $except, (int) $wait, (int) (fmod($wait, 1) * 1e6))) {
                 return;
             }

@@ -21,7 +21,7 @@ trait CloseResponseTrait
      */
     private function close(ConnectionInterface $conn, $code = 400, array $additional_headers = [])
     {
-        // The constant is declared along with the interface, which this parameter has loaded.
+        // The file of ConnectionInterface, loaded for the parameter, declares the constant.
         $response = new Response((int) $code, ['X-Powered-By' => VERSION] + $additional_headers);
         $conn->send(method_exists(Message::class, 'toString') ? Message::toString($response) : \GuzzleHttp\Psr7\str($response));
         $conn->close();

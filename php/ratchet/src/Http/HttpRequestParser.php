@@ -43,7 +43,7 @@ class HttpRequestParser implements MessageInterface
     }
 
     /**
-     * Whether the end of the head is in sight.
+     * Whether a message contains the end of a head.
      *
      * @param string $message
      *

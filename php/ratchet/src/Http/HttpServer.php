@@ -9,8 +9,8 @@ use Ratchet\MessageComponentInterface;
 use Ratchet\Native\Link;
 
 /**
- * Makes HTTP requests of connections. Below an IoServer the native server does so, on whose
- * sockets a stack with this component in it is served.
+ * Parses the HTTP requests of connections. A stack with this component is served by the native server,
+ * which has parsed them already.
  */
 class HttpServer implements MessageComponentInterface
 {

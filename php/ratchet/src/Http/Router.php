@@ -12,8 +12,8 @@ use Symfony\Component\Routing\Exception\ResourceNotFoundException;
 use Symfony\Component\Routing\Matcher\UrlMatcherInterface;
 
 /**
- * Hands a request to the component of the Symfony route that matches it, in `_controller`: a
- * component, or the name of a class that is made anew for each connection.
+ * Passes a request to the component of the Symfony route that matches it, in `_controller`: a
+ * component, or the name of a class that is instantiated for each connection.
  */
 class Router implements HttpServerInterface
 {
@@ -61,7 +61,7 @@ class Router implements HttpServerInterface
             throw new \UnexpectedValueException('The controller of a route must be a ' . HttpServerInterface::class);
         }
 
-        // Parameters of the route come first; what the client's query says counts more.
+        // Parameters of the route come first; those of the client's query take precedence.
         $parameters = array_filter(
             $route,
             static fn ($name) => !str_starts_with((string) $name, '_'),

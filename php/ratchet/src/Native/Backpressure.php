@@ -7,7 +7,7 @@ namespace Ratchet\Native;
 use Ratchet\ConnectionInterface;
 
 /**
- * For components that send more than a client may take at once: how much waits for it.
+ * Tells a component how much data waits for a client, so that it sends no faster than the client reads.
  *
  * ```php
  * $next = function () use ($conn, $file, $loop, &$next): void {
@@ -25,8 +25,8 @@ use Ratchet\ConnectionInterface;
 final class Backpressure
 {
     /**
-     * Bytes that were sent and that the socket has not taken yet; 0 once the connection has ended,
-     * and where React serves it.
+     * Bytes sent that the socket has not accepted yet; 0 after the end of the connection, and where
+     * React serves it.
      */
     public static function bufferedAmount(ConnectionInterface $conn): int
     {

@@ -17,10 +17,10 @@ final class Channel
 {
     private static int $last = 0;
 
-    /** Its name: topics of the native server are known to nobody else. */
+    /** Name of the native topic, which only this class uses. */
     private readonly string $name;
 
-    /** @var \SplObjectStorage<ConnectionInterface, Connection|null> Null for one that is not native. */
+    /** @var \SplObjectStorage<ConnectionInterface, Connection|null> The native connection of each member; null if it has none. */
     private \SplObjectStorage $members;
 
     private ?Server $server = null;
@@ -68,7 +68,7 @@ final class Channel
      *
      * @param ConnectionInterface[] $excluded
      *
-     * @return bool False if PHP must go through the members itself.
+     * @return bool False if the native topic does not reach all of them: PHP must send to each member.
      */
     public function publish(string $payload, array $excluded): bool
     {

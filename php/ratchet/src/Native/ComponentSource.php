@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Ratchet\Native;
 
 /**
- * The source of an application's class with its parent classes and traits, or of one method, as far
- * as it is not of this package: the identifiers and the string literals in it.
+ * Identifiers and string literals in the source of an application's class, its parent classes and
+ * traits, or of one method. Source of this package is left out.
  */
 final class ComponentSource
 {

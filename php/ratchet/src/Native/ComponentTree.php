@@ -15,11 +15,11 @@ use Ratchet\WebSocket\WsServer;
 use Symfony\Component\Routing\Matcher\UrlMatcher;
 
 /**
- * What can be told of a stack of components without running it.
+ * Inspects a stack of components without running it.
  */
 final class ComponentTree
 {
-    /** Components that hand on messages as they are, and the property with the next one. */
+    /** Components that pass messages on unchanged, and the property that holds the next component. */
     private const NEXT = [
         HttpServer::class => '_httpServer',
         OriginCheck::class => '_component',
@@ -27,7 +27,7 @@ final class ComponentTree
         SessionProvider::class => '_app',
     ];
 
-    /** Components that refuse a request with a body, or leave it alone. */
+    /** Components that refuse a request with a body, or ignore the body. */
     private const BODILESS = [WsServer::class, NoOpHttpServerController::class];
 
     /** @var array<string, array<class-string, class-string>> Class that declares a method, by method and class. */
@@ -86,9 +86,8 @@ final class ComponentTree
     }
 
     /**
-     * Whether every component between the root and a WsServer hands on the messages of a
-     * connection untouched, so that a message may go to the application directly. The same for
-     * requests with 'onOpen'.
+     * Whether every component between the root and a WsServer passes the messages of a connection on
+     * unchanged, so that the application may get them directly. With 'onOpen', the same for requests.
      */
     public static function isDirect(ComponentInterface $root, WsServer $target, Link $link, string $method = 'onMessage'): bool
     {
@@ -145,7 +144,7 @@ final class ComponentTree
     }
 
     /**
-     * What an application allows the head of a request to be: `$maxSize` of the parser.
+     * The largest head of a request that the application allows, in bytes: `$maxSize` of its parser.
      */
     public static function maxHeaderSize(HttpServer $http): int
     {
@@ -153,7 +152,7 @@ final class ComponentTree
     }
 
     /**
-     * Which class wrote a method that an object has.
+     * The class that declares a method of an object.
      */
     private static function declaringClass(ComponentInterface $component, string $method): string
     {
@@ -162,7 +161,8 @@ final class ComponentTree
     }
 
     /**
-     * The class that declares both callbacks that a request passes through; empty if these are two.
+     * The class that declares both onOpen() and onMessage(), through which a request passes; empty if two
+     * classes declare them.
      */
     private static function requestHandler(string $class): string
     {
@@ -175,14 +175,15 @@ final class ComponentTree
     }
 
     /**
-     * The controllers of a router's routes: components, or names of classes. A matcher other than
-     * Symfony's own may know more of them than can be listed.
+     * The controllers of a router's routes: components, or names of classes. Null stands for those that cannot be
+     * listed: of a matcher other than Symfony's own, or of a version of it without the protected property
+     * `$routes`, which symfony/routing 2.6 to 7.0 have (tried with 4.4, 5.4 and 7.0).
      *
      * @return list<mixed>
      */
     private static function controllers(mixed $matcher): array
     {
-        if (!$matcher instanceof UrlMatcher || $matcher::class !== UrlMatcher::class) {
+        if (!$matcher instanceof UrlMatcher || $matcher::class !== UrlMatcher::class || !property_exists($matcher, 'routes')) {
             return [null];
         }
         $routes = self::read($matcher, UrlMatcher::class, 'routes')->all();
@@ -190,6 +191,11 @@ final class ComponentTree
         return array_map(static fn ($route) => $route->getDefault('_controller'), array_values($routes));
     }
 
+    /**
+     * The value of a property that the class declares. Apart from `UrlMatcher::$routes` these are classes of this
+     * package, whose properties have the names that they have in Ratchet. A public accessor could collide
+     * with a method of an application's subclass.
+     */
     public static function read(object $object, string $class, string $property): mixed
     {
         return (new \ReflectionProperty($class, $property))->getValue($object);

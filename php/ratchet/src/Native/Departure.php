@@ -13,21 +13,21 @@ use Ratchet\Server\IoServer;
 use Ratchet\WebSocket\WsServer;
 
 /**
- * Finds the first class of a stack that relies on code which the native server does not run: its own
- * handling of raw connections, handshakes or frames. React serves such a stack, with that code.
+ * Finds the first class of a stack that handles raw connections, handshakes or frames in code that the
+ * native server does not run. React serves such a stack, with that code.
  *
- * The classes are judged without being run: by the methods that they override, by what their
- * properties hold, and by the names in their source.
+ * The classes are not run for this. The methods that they override, the values of their properties and
+ * the names in their source decide.
  */
 final class Departure
 {
     /** Methods of IoServer that only React's connections reach. */
     private const RAW = ['handleConnect', 'handleData', 'handleEnd', 'handleError'];
 
-    /** Names that occur where a class takes frames or handshakes into its own hands. */
+    /** Identifiers in the source of classes that process frames or handshakes themselves. */
     private const PROTOCOL = ['MessageBuffer', 'ConnContext', 'ServerNegotiator', 'NegotiatorInterface'];
 
-    /** The same in string literals: the header and the key of RFC 6455 section 4.2.2. */
+    /** String literals in such classes: the header and the key of RFC 6455 section 4.2.2. */
     private const HANDSHAKE = '~Sec-WebSocket-Accept|258EAFA5-E914-47DA-95CA-C5AB0DC85B11|HTTP/1\.1 101\b~i';
 
     /**
@@ -127,7 +127,7 @@ final class Departure
     }
 
     /**
-     * Whether a class only reaches for the negotiator of a WsServer, which the native server asks.
+     * Whether a class only configures the negotiator of a WsServer, which decides on the native server, too.
      */
     private static function adjusts(string $class, ComponentSource $source): bool
     {

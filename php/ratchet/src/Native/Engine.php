@@ -28,7 +28,7 @@ use const Ratchet\VERSION;
  */
 final class Engine
 {
-    /** Seconds between looks at what no event tells. */
+    /** Seconds between checks for changes that cause no event. */
     private const TEND_INTERVAL = 1.0;
 
     /** Seconds after which a handshake that was accepted and never opened is given up. */
@@ -38,7 +38,7 @@ final class Engine
 
     private ?Server $server = null;
 
-    /** @var resource|null What the loop watches. */
+    /** @var resource|null Readable while the native server has events; the loop watches it. */
     private $stream = null;
 
     private ?TimerInterface $timer = null;
@@ -46,13 +46,13 @@ final class Engine
     /** Whether callbacks are running. */
     private bool $polling = false;
 
-    /** Whether the loop does without the stream meanwhile. */
+    /** Whether the stream is out of the loop until the running callback returns. */
     private bool $paused = false;
 
     /** @var array<int, Link> Links without an open WebSocket: not answered, or not open yet. */
     private array $waiting = [];
 
-    /** Responses in pieces that are not over. */
+    /** Number of streamed responses that have not ended. */
     private int $streams = 0;
 
     /** @var list<Link> Links whose onClose runs on the next turn of the loop. */
@@ -80,7 +80,7 @@ final class Engine
     }
 
     /**
-     * WsServer agrees to a handshake.
+     * Accepts a handshake on behalf of a WsServer.
      *
      * @param array<string, list<string>> $headers Of the 101.
      */
@@ -100,7 +100,7 @@ final class Engine
     }
 
     /**
-     * Components are done with a request: what they wrote is the answer.
+     * Answers a request with what the components have written.
      */
     public function answer(Link $link): void
     {
@@ -119,8 +119,8 @@ final class Engine
     }
 
     /**
-     * A component writes its answer. What it writes in one go, and then closes, is sent as a whole,
-     * anything else in pieces as they come.
+     * Takes bytes of a response from a component. A response written at once and then closed is sent as
+     * a whole; any other is streamed.
      */
     public function write(Link $link, string $data): void
     {
@@ -157,7 +157,8 @@ final class Engine
     }
 
     /**
-     * A component has written something, and not closed the connection since.
+     * Runs on the turn of the loop after a component has written without closing: sends the response if it
+     * is complete, and streams it otherwise.
      */
     private function settle(Link $link): void
     {
@@ -169,7 +170,7 @@ final class Engine
         if ($exchange->isComplete()) {
             $this->answer($link);
         } else {
-            // If the head is not whole yet, the next piece comes back here.
+            // While the head is incomplete, each further write leads here again.
             $this->stream($link);
         }
     }
@@ -228,7 +229,7 @@ final class Engine
     }
 
     /**
-     * The native server, once it runs: for fan-out below the Ratchet API.
+     * The native server once it runs, for fan-out below the Ratchet API.
      */
     public function server(): ?Server
     {
@@ -293,7 +294,7 @@ final class Engine
     }
 
     /**
-     * What runs for every message: kept short.
+     * The callback for every message: the hot path.
      */
     private function messageCallback(): \Closure
     {
@@ -318,8 +319,8 @@ final class Engine
     }
 
     /**
-     * Runs callbacks. A callback that runs the loop itself, to wait for something, must not get
-     * here again: until it returns, the loop does without our stream.
+     * Dispatches events. While a callback runs the loop itself, to wait for something, no further events
+     * are dispatched: the stream stays out of the loop until the callback returns.
      */
     private function poll(): int
     {
@@ -353,7 +354,7 @@ final class Engine
     }
 
     /**
-     * A request goes through the components as its bytes would: first the connection, then the head.
+     * Passes a request through the components as its bytes would pass: first the connection, then the head.
      */
     private function begin(Exchange $exchange): Link
     {
@@ -427,7 +428,7 @@ final class Engine
     }
 
     /**
-     * Lets onClose follow on the next turn of the loop: no callback of a component is nested in
+     * Schedules onClose for the next turn of the loop, so that no callback of a component is nested in
      * another one.
      */
     private function end(Link $link): void
@@ -452,11 +453,11 @@ final class Engine
         try {
             $this->app->onClose($link);
         } catch (\Throwable $e) {
-            // WsServer has let go of the connection: the application's onError does not hear of it.
+            // The WsServer has dropped the connection already, so that the application's onError() is not called.
             Failure::report($e, 'onClose');
             Failure::tell($this->app, $link, $e);
         }
-        // No circles: memory comes back without the help of the collector.
+        // Breaks reference cycles, so that memory is freed without the cycle collector.
         $link->__outer = $link->__connection = $link->__direct = $link->__server = null;
     }
 
@@ -473,7 +474,7 @@ final class Engine
     }
 
     /**
-     * Ends what no event tells: handshakes whose client went away, and the server once the
+     * Ends what no event reports: handshakes whose client went away, and the server once the
      * application has closed its socket and the last connection is gone.
      */
     private function tend(): void

@@ -24,7 +24,7 @@ final class Exchange
         'sec-websocket-extensions', 'transfer-encoding', 'upgrade',
     ];
 
-    /** Bytes of a response beyond which it does not wait to be whole. */
+    /** Size in bytes beyond which a response is streamed before it is complete. */
     public const WHOLE = 1 << 16;
 
     /** What components have written. */
@@ -36,19 +36,19 @@ final class Exchange
     /** The answer to a plain request. */
     public ?Response $response = null;
 
-    /** The answer to a plain request, if it is written in pieces. */
+    /** The answer to a plain request, if it is streamed. */
     public ?Streamed $streamed = null;
 
     /** Set once the callback that could have returned the response is over. */
     public bool $deferred = false;
 
-    /** Set while a look at what was written is due. */
+    /** Set while Engine::settle() is scheduled. */
     public bool $settling = false;
 
-    /** Set where a component closed the connection between accepting it and the 101. */
+    /** Set if a component closed the connection after it was accepted and before the 101. */
     public bool $closed = false;
 
-    /** Status where components close without having written a response. */
+    /** Status of the response if components close without writing one. */
     public int $fallback = 403;
 
     private ?string $head = null;
@@ -78,7 +78,7 @@ final class Exchange
     }
 
     /**
-     * The request as applications know it.
+     * The request for applications.
      */
     public function psr(): RequestInterface
     {
@@ -92,7 +92,7 @@ final class Exchange
     }
 
     /**
-     * Applications know handshakes as HTTP/1.1 has them; over HTTP/2 they are CONNECT (RFC 8441).
+     * GET for a handshake over HTTP/2, where it is a CONNECT (RFC 8441): applications expect that of HTTP/1.1.
      */
     private function method(): string
     {
@@ -118,10 +118,10 @@ final class Exchange
     }
 
     /**
-     * Begins an answer in pieces with what components have written so far. False: that is no whole
-     * head yet, or the request can't be answered in pieces.
+     * Starts to stream the answer with what components have written so far. False if the head is
+     * incomplete, or the request cannot be answered by a stream.
      *
-     * @param callable(): void $onClose Called once when the answer is over, or the client has left.
+     * @param callable(): void $onClose Called once, when the answer has ended or the client has left.
      */
     public function stream(callable $onClose): bool
     {
@@ -146,7 +146,7 @@ final class Exchange
     }
 
     /**
-     * Whether components have written a response as long as it says it is.
+     * Whether the response that components have written has reached its Content-Length.
      */
     public function isComplete(): bool
     {
@@ -156,7 +156,7 @@ final class Exchange
     }
 
     /**
-     * Whether somebody still waits for an answer.
+     * Whether the client still waits for an answer.
      */
     public function isPending(): bool
     {
@@ -215,10 +215,10 @@ final class Exchange
     }
 
     /**
-     * Takes a raw HTTP/1 response apart.
+     * Parses a raw HTTP/1 response.
      *
      * @return array{int, array<string, list<string>>, string, string}|null Status, headers, body and
-     *                                                                   reason phrase; null if it is none.
+     *                                                                   reason phrase; null if it is no response.
      */
     private static function parse(string $raw): ?array
     {

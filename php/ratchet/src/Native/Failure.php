@@ -8,12 +8,13 @@ use Ratchet\ComponentInterface;
 use Ratchet\ConnectionInterface;
 
 /**
- * What becomes of exceptions and errors that components throw.
+ * Handles exceptions and errors that components throw.
  */
 final class Failure
 {
     /**
-     * Tells the components. What onError itself throws is reported, and the connection closed.
+     * Passes one to onError() of the components. What onError() itself throws is logged, and the connection
+     * is closed.
      */
     public static function tell(ComponentInterface $app, ConnectionInterface $conn, \Throwable $e): void
     {
@@ -30,7 +31,7 @@ final class Failure
     }
 
     /**
-     * Tells the log: nobody else is left to be told.
+     * Logs one that no component can handle.
      */
     public static function report(\Throwable $e, string $where): void
     {

@@ -7,12 +7,12 @@ namespace Ratchet\Native;
 use React\EventLoop\LoopInterface;
 
 /**
- * Which loops want their peers pinged. The native server does the pinging, and must know the
- * interval when it starts, which is on the first turn of the loop.
+ * Intervals of pings by loop. The native server sends the pings, and needs the interval when it starts,
+ * on the first turn of the loop.
  */
 final class KeepAlive
 {
-    /** What Options allow. */
+    /** Range of the option pingInterval, in seconds. */
     private const SHORTEST = 0.001;
     private const LONGEST = 86400.0;
 
@@ -23,7 +23,7 @@ final class KeepAlive
     private static ?\WeakMap $started = null;
 
     /**
-     * Asks for pings on all servers of a loop; the shortest interval counts.
+     * Requests pings on all servers of a loop; the shortest interval counts.
      *
      * @return bool False if a server of this loop has started already: ping from PHP.
      */
@@ -40,7 +40,7 @@ final class KeepAlive
     }
 
     /**
-     * What was asked for, for a server that starts now.
+     * The interval requested for a server that starts now; null if there is none.
      */
     public static function take(LoopInterface $loop): ?float
     {

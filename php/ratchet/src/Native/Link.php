@@ -17,16 +17,16 @@ use Sprocket\Connection;
 /**
  * The innermost connection where the native server holds the socket.
  *
- * First it stands for an HTTP request, whose raw response components write to it; from the 101
- * on for a WebSocket. Dynamic properties of applications live on this object: its own have names
- * that nobody else chooses.
+ * It represents an HTTP request at first, to which components write a raw response, and a WebSocket from
+ * the 101 on. Dynamic properties of applications are stored on this object, so the names of its own
+ * properties begin with two underscores.
  *
  * @internal
  */
 final class Link extends IoConnection
 {
-    // Declared first, because `==` on two connections compares property by property, in this order:
-    // they differ here already, behind `$conn`, which all links share.
+    // Declared first, because `==` on two connections compares their properties in this order: after `$conn`,
+    // which all links share, the first one differs already.
     /** @var int */
     public $resourceId;
 
@@ -45,28 +45,28 @@ final class Link extends IoConnection
     /** The request, until it is answered. */
     public ?Exchange $__exchange;
 
-    /** The socket, while a WebSocket is open. */
+    /** The native connection while the WebSocket is open. */
     public ?Connection $__native = null;
 
     /** The server that accepted the handshake. */
     public ?WsServer $__server = null;
 
-    /** This link, or a component's wrapper around it: by what WsServer knows the connection. */
+    /** The connection as WsServer knows it: this link, or a component's wrapper around it. */
     public ?ConnectionInterface $__outer = null;
 
-    /** What the application knows as its connection. */
+    /** The connection that the application gets. */
     public ?WsConnection $__connection = null;
 
-    /** Gets messages directly, where no component in between wants to see them. */
+    /** The application, if no component in between handles messages: it gets them directly. */
     public ?ComponentInterface $__direct = null;
 
     /** Whether the application got its connection before the 101. */
     public bool $__early = false;
 
-    /** Whether it gets them as objects. */
+    /** Whether the application gets messages as objects. */
     public bool $__objects = false;
 
-    /** Whether the message that the components are working on is binary. */
+    /** Whether the message that is being delivered is binary. */
     public bool $__binary = false;
 
     /** Set as soon as onClose has run or is about to. */
@@ -101,7 +101,7 @@ final class Link extends IoConnection
     }
 
     /**
-     * The link at the bottom of a connection, whoever has wrapped it in what.
+     * The innermost connection if it is a link, behind any wrappers.
      */
     public static function within(ConnectionInterface $conn): ?self
     {
@@ -113,7 +113,7 @@ final class Link extends IoConnection
     }
 
     /**
-     * Raw bytes, as components write them: an HTTP response before the 101, frames after it.
+     * Takes raw bytes of components: an HTTP response before the 101, frames after it.
      */
     public function send($data)
     {
@@ -155,6 +155,9 @@ final class Link extends IoConnection
         }
     }
 
+    /**
+     * What a decorator of this package wraps, without a call of getConnection(), which a subclass may override.
+     */
     private static function wrapped(AbstractConnectionDecorator $conn): ConnectionInterface
     {
         static $read = null;
@@ -164,7 +167,7 @@ final class Link extends IoConnection
     }
 
     /**
-     * What a wrapper that isn't one of our decorators wraps: it keeps it under some name.
+     * The connection inside a wrapper that is not a decorator of this package: its first property that holds one.
      */
     private static function property(ConnectionInterface $conn): ?ConnectionInterface
     {

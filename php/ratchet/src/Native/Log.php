@@ -27,7 +27,7 @@ final class Log
     }
 
     /**
-     * The same for what PHP itself reports where there is no logger.
+     * The same, but without a logger PHP's error handler gets the message.
      *
      * @param int $severity One of `E_USER_*`.
      */

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Ratchet\Native;
 
 /**
- * Stands in `IoConnection::$conn` for React's connection, where the native server holds the socket:
- * says what to use instead.
+ * The value of `IoConnection::$conn` where the native server holds the socket. Any access throws an
+ * exception that says what to use instead.
  */
 final class NoReactConnection
 {

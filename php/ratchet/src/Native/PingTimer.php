@@ -10,12 +10,12 @@ use React\EventLoop\LoopInterface;
 use React\EventLoop\TimerInterface;
 
 /**
- * Pings from PHP, for connections that the native server does not ping: a peer that has not
- * answered the last ping when the next one is due is gone.
+ * Pings connections from PHP that the native server does not ping, and closes each one whose peer has
+ * not answered the previous ping.
  */
 final class PingTimer
 {
-    /** @var \SplObjectStorage<WsConnection, null> Those whose pong is awaited. */
+    /** @var \SplObjectStorage<WsConnection, null> Connections whose pong is outstanding. */
     private \SplObjectStorage $awaited;
 
     private ?TimerInterface $timer = null;

@@ -8,8 +8,8 @@ use Sprocket\Request;
 use Sprocket\Server;
 
 /**
- * Tells the operator once that a request was refused because of its body: Ratchet has no such
- * limit, and a component that is never called can't tell.
+ * Logs the first request that is refused because of its body: Ratchet has no such limit, and no
+ * component is called that could report it.
  */
 final class RefusedBody
 {

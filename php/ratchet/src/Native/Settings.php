@@ -9,8 +9,8 @@ use Sprocket\Options;
 /**
  * Limits and timeouts of the native server below the Ratchet API.
  *
- * The defaults keep to what Ratchet does: no pings unless a WsServer asks for them, messages as
- * large as the memory limit bears, a wide send buffer, a minute for an answer. Bodies of plain requests
+ * The defaults keep to what Ratchet does: no pings unless a WsServer asks for them, messages of
+ * up to a quarter of the memory limit, a large send buffer, a minute for an answer. Bodies of plain requests
  * are admitted only where a component may take them, up to 1 MiB. `set()` changes any argument of
  * {@see Options} by its name, before the loop runs:
  *
@@ -20,16 +20,16 @@ use Sprocket\Options;
  */
 final class Settings
 {
-    /** Sizes that Options can express. */
+    /** The largest size that Options accept. */
     private const MAX_SIZE = 2147483647;
 
-    /** Bytes of one message where memory_limit is not set: a quarter of PHP's own default of 128 MiB. */
+    /** Default of maxMessageSize without a memory_limit: a quarter of PHP's default of 128 MiB. */
     private const MESSAGE = 32 << 20;
 
-    /** Bytes of the body of a plain request, where a component may take it. */
+    /** Default of maxBodySize where a component may take bodies. */
     private const BODY = 1 << 20;
 
-    /** Bytes that may wait for one slow client, unless a quarter of memory_limit is more. */
+    /** Default of sendBufferLimit, unless a quarter of memory_limit is more. */
     private const SEND_BUFFER = 16 << 20;
 
     /** @var array<string, mixed> */
@@ -41,7 +41,7 @@ final class Settings
      * @param array<string, mixed> $options Arguments of {@see Options} by name.
      *
      * @throws \InvalidArgumentException For `workers`: the React loop drives the one process there is.
-     * @throws \Sprocket\InvalidOption    For a `logger` that is none: notices may come before a server starts.
+     * @throws \Sprocket\InvalidOption    If `logger` is not a logger: it may be used before a server starts.
      */
     public static function set(array $options): void
     {
@@ -65,7 +65,8 @@ final class Settings
     }
 
     /**
-     * Bytes of a message, whoever takes its frames apart: as in Ratchet a quarter of memory_limit.
+     * The limit for a message in bytes, on the native server and under React: as in Ratchet, a quarter of
+     * memory_limit.
      */
     public static function maxMessageSize(): int
     {

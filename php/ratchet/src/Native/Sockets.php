@@ -12,12 +12,12 @@ use React\Socket\ServerInterface;
 use React\Socket\SocketServer;
 
 /**
- * Loops and sockets, made the way that the installed versions of React make them.
+ * Creates loops and sockets by the API of the installed versions of React.
  */
 final class Sockets
 {
     /**
-     * Listens the way that the installed version of react/socket does.
+     * A socket that listens.
      */
     public static function listen(string $uri, array $context, LoopInterface $loop): ServerInterface
     {
@@ -27,7 +27,7 @@ final class Sockets
     }
 
     /**
-     * A loop of its own, as Ratchet makes it; `Loop::get()` returns it from then on.
+     * A new loop, as Ratchet creates it; `Loop::get()` returns it from then on.
      */
     public static function loop(): LoopInterface
     {

@@ -7,8 +7,8 @@ namespace Ratchet\Native;
 use Sprocket\ResponseStream;
 
 /**
- * A response that a component writes in pieces. Takes the component's own framing off (RFC 9112
- * sections 6 and 7.1): the native server frames the body itself.
+ * A response that a component writes in pieces. Removes the component's own framing (RFC 9112
+ * sections 6 and 7.1), because the native server frames the body itself.
  *
  * @internal
  */
@@ -20,11 +20,11 @@ final class Streamed
     /** The part of a chunked body that is not decoded yet. */
     private string $raw = '';
 
-    /** Bytes of the present chunk that are still to come, its line end included. */
+    /** Remaining bytes of the current chunk, its line end included. */
     private int $chunk = 0;
 
     /**
-     * @param int|null $left Bytes of the body, where the component announces them.
+     * @param int|null $left Content-Length of the component; null without one.
      */
     public function __construct(
         public readonly ResponseStream $stream,
@@ -35,7 +35,7 @@ final class Streamed
     }
 
     /**
-     * Passes on a piece. False: the client reads too slowly, and the response is cut.
+     * Passes a piece on. False if the client reads too slowly: the response is cut.
      */
     public function write(string $data): bool
     {

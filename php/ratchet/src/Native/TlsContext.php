@@ -8,26 +8,26 @@ use Sprocket\InvalidOption;
 use Sprocket\Tls;
 
 /**
- * The `ssl` context options of a React server, as the native server has them.
+ * Translates the `ssl` context options of a React server for the native server.
  *
- * Options that only choose among ciphers and curves are passed over: the native server speaks the
- * safe ones of TLS 1.2 and 1.3. What decides about who gets in is honoured, or React must serve the socket.
+ * Options that only choose among ciphers and curves are ignored: the native server uses the secure ones
+ * of TLS 1.2 and 1.3. Options that decide which clients are admitted are honoured, or React must serve the socket.
  */
 final class TlsContext
 {
-    /** Seconds between looks at the files: React reads them anew for each connection. */
+    /** Seconds between checks of the files for changes: React reads them for each connection. */
     private const RELOAD_INTERVAL = 1.0;
 
-    /** With one of these set, PHP's own TLS must do the work. */
+    /** Options that need PHP's own TLS. */
     private const FOREIGN = ['peer_fingerprint', 'verify_peer_name', 'capture_peer_cert', 'capture_peer_cert_chain'];
 
-    /** The same where clients are asked for a certificate; without effect elsewhere. */
+    /** Options that need it where clients must have a certificate, and have no effect elsewhere. */
     private const FOREIGN_TO_VERIFY = ['capath', 'allow_self_signed', 'verify_depth'];
 
     /**
-     * @param array<string, mixed> $context As `React\Socket\SecureServer` gets it.
+     * @param array<string, mixed> $context As passed to `React\Socket\SecureServer`.
      *
-     * @return Tls|string A reason, for the log, if they ask for something that the native server does not do.
+     * @return Tls|string The reason, for the log, if the native server does not support them.
      */
     public static function tls(array $context): Tls|string
     {
@@ -68,7 +68,7 @@ final class TlsContext
     }
 
     /**
-     * The oldest version to speak; null if newer ones than TLS 1.1 are not wanted.
+     * The oldest version to accept; null if the context admits none after TLS 1.1.
      */
     private static function version(array $context): ?string
     {
@@ -119,8 +119,8 @@ final class TlsContext
     }
 
     /**
-     * An application may change its directory before the loop runs. Links stay: they are how
-     * certificates are renewed.
+     * An absolute path, because an application may change its directory before the loop runs. Symbolic
+     * links are kept: certificates are renewed through them.
      */
     private static function path(string $path): string
     {

@@ -17,7 +17,7 @@ use React\Socket\ServerInterface;
 use Sprocket\Server;
 
 /**
- * The outermost layer: what a stack of components listens on.
+ * The outermost layer of a stack of components: the server that listens.
  *
  * A stack with an HttpServer in it is served by the native server, which takes over the listening
  * socket. Any other stack speaks a protocol of its own on raw connections: those stay with React, as
@@ -43,10 +43,10 @@ class IoServer
     /**
      * @param MessageComponentInterface $app    The outermost component.
      * @param ServerInterface           $socket A socket that listens.
-     * @param LoopInterface|null        $loop   Needed for run(); leave it out if the application
-     *                                          runs the loop of the socket itself.
+     * @param LoopInterface|null        $loop   Required by run(); may be left out if the
+     *                                          application runs the loop of the socket itself.
      *
-     * @throws \InvalidArgumentException If the loop is none.
+     * @throws \InvalidArgumentException If $loop is not a loop.
      */
     public function __construct(MessageComponentInterface $app, ServerInterface $socket, $loop = null)
     {

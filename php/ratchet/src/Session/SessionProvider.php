@@ -35,9 +35,9 @@ class SessionProvider implements HttpServerInterface
 
     /**
      * @param array                 $options    Settings of php.ini without `session.`: `name`, `auto_start`, ….
-     * @param HandlerInterface|null $serializer Null: what the setting `serialize_handler` names.
+     * @param HandlerInterface|null $serializer Null for the one that the setting `serialize_handler` names.
      *
-     * @throws \InvalidArgumentException If the serializer is none.
+     * @throws \InvalidArgumentException If $serializer is not a serializer.
      * @throws \RuntimeException         If there is no class for `serialize_handler`.
      */
     public function __construct(HttpServerInterface $app, \SessionHandlerInterface $handler, array $options = [], $serializer = null)
@@ -80,8 +80,8 @@ class SessionProvider implements HttpServerInterface
     }
 
     /**
-     * Makes settings of PHP's session functions as far as they still can be changed; this class
-     * keeps to what it was given in any case.
+     * Applies the options to PHP's session functions where they can still be changed; this class itself
+     * uses them in any case.
      *
      * @return array The options.
      */
@@ -113,7 +113,7 @@ class SessionProvider implements HttpServerInterface
         $name = (string) $this->option('serialize_handler');
         $class = __NAMESPACE__ . '\\Serialize\\' . $this->toClassCase($name) . 'Handler';
         if (!class_exists($class)) {
-            throw new \RuntimeException("Sessions of session.serialize_handler '$name' can't be read: pass a serializer");
+            throw new \RuntimeException("Sessions of session.serialize_handler '$name' cannot be read: pass a serializer");
         }
 
         return new $class();

@@ -9,9 +9,9 @@ use Ratchet\MessageComponentInterface;
 use Ratchet\WebSocket\WsServerInterface;
 
 /**
- * Speaks WAMP version 1 with clients, and makes calls of its messages to an application.
+ * Speaks WAMP version 1 with clients, and calls the application for each of their messages.
  *
- * Version 1 is long superseded; what still speaks it is autobahn.js 0.8.
+ * Version 1 is long superseded; autobahn.js 0.8 still speaks it.
  */
 class ServerProtocol implements MessageComponentInterface, WsServerInterface
 {

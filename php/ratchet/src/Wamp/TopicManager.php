@@ -8,7 +8,7 @@ use Ratchet\ConnectionInterface;
 use Ratchet\WebSocket\WsServerInterface;
 
 /**
- * Makes topics of their names, and keeps who is subscribed. A topic is gone with its last subscriber.
+ * Finds topics by name, and keeps their subscribers. A topic is deleted with its last subscriber.
  */
 class TopicManager implements WsServerInterface, WampServerInterface
 {
@@ -65,7 +65,7 @@ class TopicManager implements WsServerInterface, WampServerInterface
         try {
             $this->app->onClose($conn);
         } finally {
-            // Those without subscribers go too: names of procedures that somebody has called.
+            // This also deletes topics without subscribers, which calls of procedures leave behind.
             foreach ($this->topicLookup as $topic) {
                 $this->cleanTopic($topic, $conn);
             }
@@ -87,7 +87,7 @@ class TopicManager implements WsServerInterface, WampServerInterface
     /**
      * @param string $topic
      *
-     * @return Topic The one of this name.
+     * @return Topic The topic of this name.
      */
     protected function getTopic($topic)
     {
@@ -95,7 +95,7 @@ class TopicManager implements WsServerInterface, WampServerInterface
     }
 
     /**
-     * Ends a subscription, and the topic with the last one.
+     * Ends a subscription, and deletes the topic with the last one.
      */
     protected function cleanTopic(Topic $topic, ConnectionInterface $conn)
     {

@@ -10,7 +10,7 @@ use Ratchet\ConnectionInterface;
 use const Ratchet\VERSION;
 
 /**
- * A connection that speaks WAMP version 1. Greets the client when it is made.
+ * A connection that speaks WAMP version 1. The constructor greets the client.
  *
  * @property \stdClass $WAMP `sessionId`, `prefixes`, and under a TopicManager `subscriptions`.
  */
@@ -61,7 +61,7 @@ class WampConnection extends AbstractConnectionDecorator
     }
 
     /**
-     * Tells this client of an event.
+     * Sends an event to this client.
      *
      * @param string|Topic $topic
      * @param mixed        $msg
@@ -74,7 +74,7 @@ class WampConnection extends AbstractConnectionDecorator
     }
 
     /**
-     * Tells this client a prefix for URIs.
+     * Sends a prefix for URIs to this client.
      *
      * @param string $curie
      * @param string $uri

@@ -15,7 +15,7 @@ interface WampServerInterface extends ComponentInterface
     /**
      * A client calls a procedure: answer with WampConnection::callResult() or callError().
      *
-     * @param string       $id    To be given back with the answer.
+     * @param string       $id    To be returned with the answer.
      * @param string|Topic $topic The procedure.
      */
     public function onCall(ConnectionInterface $conn, $id, $topic, array $params);

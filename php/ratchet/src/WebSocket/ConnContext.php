@@ -8,14 +8,14 @@ use Ratchet\Native\Link;
 use Ratchet\RFC6455\Messaging\MessageBuffer;
 
 /**
- * What a WsServer keeps of a connection.
+ * State that a WsServer keeps for a connection.
  */
 class ConnContext
 {
     /** @var WsConnection */
     public $connection;
 
-    /** @var MessageBuffer|null Null where the native server takes the frames apart. */
+    /** @var MessageBuffer|null Null where the native server parses frames. */
     public $buffer;
 
     /** @internal @var Link|null */

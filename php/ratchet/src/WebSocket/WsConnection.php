@@ -28,7 +28,7 @@ class WsConnection extends AbstractConnectionDecorator
     /** @var Link|null */
     private ?Link $link = null;
 
-    /** @var list<FrameInterface> Frames of a message whose last one is still to come. */
+    /** @var list<FrameInterface> Frames of a message that is not complete yet. */
     private array $fragments = [];
 
     public function __construct(ConnectionInterface $conn)
@@ -41,14 +41,14 @@ class WsConnection extends AbstractConnectionDecorator
     }
 
     /**
-     * Sends a message: a string as text, frames and messages as what they are.
+     * Sends a message: a string as text, frames and messages with their own opcode.
      *
      * @param string|int|float|bool|\Stringable|DataInterface|null $msg
      *
      * @return WsConnection
      *
-     * @throws \UnderflowException If it is null, or a frame that is not complete.
-     * @throws \TypeError          If it can't be sent at all.
+     * @throws \UnderflowException If it is null, or an incomplete frame.
+     * @throws \TypeError          If it cannot be sent.
      */
     public function send($msg)
     {
@@ -59,7 +59,7 @@ class WsConnection extends AbstractConnectionDecorator
             try {
                 $this->native->send($msg);
             } catch (InvalidPayload) {
-                // Ratchet sends such text as it is, and the client fails the connection for it.
+                // Ratchet sends such text unchanged, and the client fails the connection.
                 $this->native->send($msg, true);
             }
         } else {
@@ -101,7 +101,7 @@ class WsConnection extends AbstractConnectionDecorator
     }
 
     /**
-     * @internal Hands a frame or a message to the native server, which has frames of its own.
+     * @internal Passes a frame or a message to the native server, which frames it anew.
      */
     public function sendNative(DataInterface $data, Link $link): void
     {
@@ -146,8 +146,7 @@ class WsConnection extends AbstractConnectionDecorator
     }
 
     /**
-     * The way of a connection that PHP frames: through the component or the React connection
-     * that this one wraps.
+     * Sends on a connection that PHP frames, through the wrapped connection of a component or of React.
      */
     private function sendThrough($msg)
     {

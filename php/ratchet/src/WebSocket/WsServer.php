@@ -30,10 +30,10 @@ use React\EventLoop\LoopInterface;
 use const Ratchet\VERSION;
 
 /**
- * Makes WebSockets of HTTP requests, and hands their messages to an application.
+ * Upgrades HTTP requests to WebSockets, and passes their messages to an application.
  *
- * The native server does the handshake, the framing, and the pings. Connections that it does not
- * hold (a stack that keeps its HttpServer out of sight, TLS that it does not do) are framed in PHP.
+ * The native server does the handshake, the framing and the pings. For connections that React serves,
+ * this class does.
  */
 class WsServer implements HttpServerInterface
 {
@@ -53,11 +53,10 @@ class WsServer implements HttpServerInterface
     /** @var bool Whether the application gets messages as objects. */
     private $objects;
 
-    // Applications reach for these by their names in Ratchet, by Reflection.
+    // Applications are known to access these by Reflection, so they have their names of Ratchet.
 
     /**
-     * Agrees on handshakes. What an application sets here, or puts in its place, decides, also where
-     * the native server answers.
+     * Decides about handshakes, also on the native server. An application may configure or replace it.
      *
      * @var NegotiatorInterface
      */
@@ -69,7 +68,7 @@ class WsServer implements HttpServerInterface
     /** @var \Closure Makes the exception for a frame that is not complete. */
     private $ueFlowFactory;
 
-    /** @var \Closure Hands a message to the application, where frames are taken apart in PHP. */
+    /** @var \Closure Passes a message to the application where PHP parses the frames. */
     private $msgCb;
 
     /** @var string[] Subprotocols of the application that the negotiator knows. */
@@ -85,7 +84,7 @@ class WsServer implements HttpServerInterface
      * @param ComponentInterface $component A MessageComponentInterface, of this namespace or the one above.
      *
      * @throws \UnexpectedValueException If it is neither.
-     * @throws \DomainException          If this PHP can't tell UTF-8.
+     * @throws \DomainException          If this PHP cannot validate UTF-8.
      */
     public function __construct(ComponentInterface $component)
     {
@@ -127,7 +126,7 @@ class WsServer implements HttpServerInterface
 
         $link = Link::within($conn);
         if ($link?->__ended) {
-            // A component has refused the client, and handed it on all the same.
+            // A component has refused the client and still passed it on.
             return;
         }
         if ($link?->__exchange?->handshake !== null) {
@@ -180,7 +179,7 @@ class WsServer implements HttpServerInterface
     }
 
     /**
-     * A control frame arrived. The native server answers pings itself: those are not seen here.
+     * Handles a control frame. The native server answers pings itself and does not report them.
      */
     public function onControlFrame(FrameInterface $frame, WsConnection $conn)
     {
@@ -219,7 +218,7 @@ class WsServer implements HttpServerInterface
         $this->pingNative = !KeepAlive::request($loop, (float) $interval);
         $this->keepAlive?->cancel();
         $this->keepAlive = new PingTimer($loop, (float) $interval, $this->pinged(...));
-        // An onOpen() of a subclass may open connections without a word here.
+        // An onOpen() of a subclass may open connections without this class.
         if ($this->pinged() !== [] || (new \ReflectionMethod($this, 'onOpen'))->class !== self::class) {
             $this->keepAlive->start();
         }
@@ -317,7 +316,7 @@ class WsServer implements HttpServerInterface
         }
         $link->__engine->accept($link, $this, $conn, $agreed, $headers);
         if (!$link->__ended && !$link->__engine->opensPlainly($this, $link)) {
-            // Code of the application around this call may count on an open connection when it returns.
+            // Code of the application around this call may expect an open connection when it returns.
             $link->__early = true;
             $this->open($conn, null, $link);
         }
@@ -337,7 +336,7 @@ class WsServer implements HttpServerInterface
     }
 
     /**
-     * Takes frames apart for a connection that the native server does not hold.
+     * The parser of frames for a connection that React serves.
      */
     private function buffer(ConnectionInterface $conn): MessageBuffer
     {
@@ -368,7 +367,7 @@ class WsServer implements HttpServerInterface
     }
 
     /**
-     * The negotiator, with the subprotocols that the application names now, unless it was given others.
+     * The negotiator, with the subprotocols that the application names now, unless others were set.
      */
     private function negotiator(): NegotiatorInterface
     {
@@ -387,7 +386,7 @@ class WsServer implements HttpServerInterface
     }
 
     /**
-     * A message of the native server as a client's frame, for a buffer that a subclass has put in place.
+     * A message of the native server as a client's frame, for a buffer that a subclass has installed.
      */
     private static function framed(string $payload, bool $binary): string
     {

@@ -22,8 +22,8 @@ class ClientNegotiator
     private $template;
 
     /**
-     * @param PermessageDeflateOptions|object|null $requestFactory           The options, as in 0.3; or a PSR-17
-     *        factory, which version 0.4 wants before them. It is of no use here.
+     * @param PermessageDeflateOptions|object|null $requestFactory           The options in 0.3; in 0.4 a PSR-17
+     *        factory, which is not used here.
      * @param PermessageDeflateOptions|null        $perMessageDeflateOptions
      */
     public function __construct($requestFactory = null, ?PermessageDeflateOptions $perMessageDeflateOptions = null)

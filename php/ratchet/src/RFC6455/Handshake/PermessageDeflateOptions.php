@@ -19,7 +19,7 @@ final class PermessageDeflateOptions
 
     private bool $enabled = false;
 
-    /** @var array<string, bool|int> What was asked for, by the names of the parameters. */
+    /** @var array<string, bool|int> Requested parameters by name. */
     private array $parameters = [];
 
     private function __construct()
@@ -76,7 +76,7 @@ final class PermessageDeflateOptions
     }
 
     /**
-     * What a header offers or agrees to.
+     * Parses the offers of a request or the agreement of a response.
      *
      * @return self[] In the order of the header; the last one is disabled.
      *

@@ -121,7 +121,7 @@ class RequestVerifier
     }
 
     /**
-     * What the parties have agreed on, as parameters of the extension by name.
+     * The agreed parameters of the extension, by name.
      *
      * @return array<string, string>|null Null without compression.
      */

@@ -9,7 +9,7 @@ use Psr\Http\Message\RequestInterface;
 use Psr\Http\Message\ResponseInterface;
 
 /**
- * Answers handshakes in PHP: of connections that the native server does not hold.
+ * Answers handshakes in PHP. On the native server, WsServer asks it for the subprotocol.
  */
 class ServerNegotiator implements NegotiatorInterface
 {
@@ -27,8 +27,8 @@ class ServerNegotiator implements NegotiatorInterface
 
     /**
      * @param RequestVerifier $requestVerifier
-     * @param bool|object     $responseFactory         As the next one, in 0.3; or a PSR-17 factory, which version
-     *        0.4 wants before it. It is of no use here.
+     * @param bool|object     $responseFactory         In 0.3 the flag for compression; in 0.4 a PSR-17
+     *        factory, which is not used here.
      * @param bool            $enablePerMessageDeflate Agree to compression if a client offers it.
      */
     public function __construct(RequestVerifier $requestVerifier, $responseFactory = false, $enablePerMessageDeflate = false)
@@ -89,11 +89,11 @@ class ServerNegotiator implements NegotiatorInterface
     }
 
     /**
-     * @internal Picks from the subprotocols that a client offers.
+     * @internal Selects from the subprotocols that a client offers.
      *
      * @param string[] $offered
      *
-     * @return string|false|null Null if the handshake does without; false if it must be refused.
+     * @return string|false|null Null for a handshake without one; false if it must be refused.
      */
     public function agreeOn(array $offered): string|false|null
     {
@@ -104,7 +104,7 @@ class ServerNegotiator implements NegotiatorInterface
     }
 
     /**
-     * Headers that tell a client what to ask for.
+     * Headers of a 426, which say what a client must request.
      *
      * @return array<string, string>
      */

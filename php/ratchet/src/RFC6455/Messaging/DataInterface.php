@@ -10,7 +10,7 @@ namespace Ratchet\RFC6455\Messaging;
 interface DataInterface
 {
     /**
-     * @return bool Whether all of it is there.
+     * @return bool Whether it is complete.
      */
     public function isCoalesced();
 

@@ -13,7 +13,7 @@ use Ratchet\RFC6455\Handshake\PermessageDeflateOptions;
  */
 final class Deflater
 {
-    /** What a sender leaves out at the end of each message. */
+    /** Omitted at the end of each compressed message. */
     private const TAIL = "\x00\x00\xff\xff";
 
     private ?\InflateContext $inflate = null;
@@ -21,7 +21,7 @@ final class Deflater
     private ?\DeflateContext $deflate = null;
 
     /**
-     * @param bool $isServer Whether our own side is the server.
+     * @param bool $isServer Whether this side is the server.
      */
     public function __construct(private readonly PermessageDeflateOptions $options, private readonly bool $isServer)
     {
@@ -31,7 +31,7 @@ final class Deflater
     {
         $bits = $this->isServer ? $this->options->getServerMaxWindowBits() : $this->options->getClientMaxWindowBits();
         $fresh = $this->isServer ? $this->options->getServerNoContextTakeover() : $this->options->getClientNoContextTakeover();
-        // zlib can't do raw deflate with a window of 8 bits; a larger one of ours is no violation of 9.
+        // zlib cannot write raw deflate data with a window of 8 bits.
         $context = $this->deflate ?? deflate_init(ZLIB_ENCODING_RAW, ['window' => max(9, $bits)]) ?: self::refuse();
         $this->deflate = $fresh ? null : $context;
 
@@ -39,7 +39,7 @@ final class Deflater
     }
 
     /**
-     * @return string|null Null if it is not compressed data, or more than $limit when decompressed.
+     * @return string|null Null if the data is invalid, or exceeds $limit when decompressed.
      */
     public function inflate(string $payload, ?int $limit): ?string
     {
@@ -49,7 +49,7 @@ final class Deflater
         $this->inflate = $fresh ? null : $context;
 
         $out = '';
-        // Piece by piece, so that little data that becomes much is noticed early.
+        // In pieces, so that a small input that inflates beyond the limit is detected early.
         foreach (str_split($payload . self::TAIL, 4096) as $piece) {
             $part = @inflate_add($context, $piece, ZLIB_SYNC_FLUSH);
             if ($part === false || ($limit !== null && strlen($out) + strlen($part) > $limit)) {

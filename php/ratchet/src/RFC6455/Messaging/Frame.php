@@ -33,16 +33,16 @@ class Frame implements FrameInterface
     /** @var string Header and payload as on the wire, and what follows them. */
     protected $data = '';
 
-    /** @var int Bytes taken so far. */
+    /** @var int Bytes received so far. */
     public $bytesRecvd = 0;
 
     /** @var int Length of the payload, -1 until it is known. */
     protected $defPayLen = -1;
 
-    /** @var int Final bit, reserved bits and opcode; -1 until it is there. */
+    /** @var int Final bit, reserved bits and opcode; -1 until it is received. */
     protected $firstByte = -1;
 
-    /** @var int Mask bit and short length; -1 until it is there. */
+    /** @var int Mask bit and short length; -1 until it is received. */
     protected $secondByte = -1;
 
     /** @var callable|null Makes the exception for a frame that is not complete. */
@@ -221,7 +221,7 @@ class Frame implements FrameInterface
     }
 
     /**
-     * @return int Bits that tell the length, the short field included.
+     * @return int Bits of the length, the short field included.
      */
     protected function getNumPayloadBits()
     {
@@ -233,7 +233,7 @@ class Frame implements FrameInterface
     }
 
     /**
-     * @return int Bytes that tell the length, the second byte included.
+     * @return int Bytes of the length, the second byte included.
      */
     protected function getNumPayloadBytes()
     {
@@ -285,7 +285,7 @@ class Frame implements FrameInterface
     }
 
     /**
-     * Gives back the bytes beyond the end of the frame, and forgets them.
+     * Removes and returns the bytes after the end of the frame.
      *
      * @return string
      */
@@ -305,7 +305,7 @@ class Frame implements FrameInterface
     }
 
     /**
-     * Whether all is there that stands before the masking key.
+     * Whether the header is complete up to the masking key.
      */
     private function hasHeader(): bool
     {

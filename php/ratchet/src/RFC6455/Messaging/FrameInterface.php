@@ -10,7 +10,7 @@ namespace Ratchet\RFC6455\Messaging;
 interface FrameInterface extends DataInterface
 {
     /**
-     * Takes bytes that follow those it has.
+     * Appends bytes.
      *
      * @param string $buf
      */

@@ -5,12 +5,11 @@ declare(strict_types=1);
 namespace Ratchet\RFC6455\Messaging;
 
 /**
- * A message. One that the native server has received has its payload only, and makes a frame of
- * it if somebody asks.
+ * A message. One received by the native server holds only a payload, and creates a frame of it on demand.
  */
 class Message implements \IteratorAggregate, MessageInterface
 {
-    /** @var list<FrameInterface>|null Null for a received payload that nobody took apart yet. */
+    /** @var list<FrameInterface>|null Null for a received payload without frames. */
     private ?array $frames = [];
 
     private int $length = 0;

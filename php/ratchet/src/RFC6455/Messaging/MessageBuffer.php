@@ -8,8 +8,8 @@ use Ratchet\Native\MemoryLimit;
 use Ratchet\RFC6455\Handshake\PermessageDeflateOptions;
 
 /**
- * Makes messages of bytes (RFC 6455 section 5), for client libraries, and for servers on
- * connections that the native server does not hold.
+ * Parses bytes into messages (RFC 6455 section 5), for client libraries, and for servers on connections
+ * that React serves.
  */
 class MessageBuffer
 {
@@ -35,13 +35,13 @@ class MessageBuffer
 
     private ?Deflater $deflater = null;
 
-    /** @var string Bytes of a frame that is not complete. */
+    /** @var string Bytes of an incomplete frame. */
     private string $pending = '';
 
-    /** @var Message|null A message whose last frame is still to come. */
+    /** @var Message|null An incomplete message. */
     private ?Message $message = null;
 
-    /** @var bool Set after a violation of the protocol: nothing is read any more. */
+    /** @var bool Set after a violation of the protocol; further bytes are ignored. */
     private bool $failed = false;
 
     /** @var int|null Opcode of a message that is being sent in several frames. */
@@ -88,7 +88,7 @@ class MessageBuffer
     }
 
     /**
-     * Takes bytes of the peer.
+     * Processes bytes of the peer.
      *
      * @param string $data
      */
@@ -109,7 +109,7 @@ class MessageBuffer
     }
 
     /**
-     * Checks a frame by itself and by those before it.
+     * Checks a frame by itself and against those before it.
      *
      * @return FrameInterface The frame, or a close frame that says what is wrong.
      */
@@ -187,7 +187,7 @@ class MessageBuffer
     }
 
     /**
-     * Sends a message, or with $final false a part of one.
+     * Sends a message, or a part of one if $final is false.
      */
     public function sendMessage($messagePayload, $final = true, $isBinary = false)
     {
@@ -197,7 +197,7 @@ class MessageBuffer
     }
 
     /**
-     * Bytes of the frame at an offset; null if it is not complete.
+     * Length of the frame at an offset, in bytes; null if it is incomplete.
      */
     private function nextFrame(string $buffer, int $offset): ?int
     {

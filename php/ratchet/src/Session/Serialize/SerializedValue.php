@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Ratchet\Session\Serialize;
 
 /**
- * Finds where a serialized value ends: session formats put values behind one another without
- * telling their length, and unserialize() does not say how much it has read.
+ * Finds the end of a serialized value: session formats concatenate values without their lengths, and
+ * unserialize() does not return how much it has read.
  *
  * @internal
  */

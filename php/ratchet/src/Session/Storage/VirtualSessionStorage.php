@@ -11,7 +11,7 @@ use Symfony\Component\HttpFoundation\Session\Storage\Proxy\AbstractProxy;
 
 /**
  * A session of a connection: read from its handler when it starts, never written. Its
- * signatures suit Symfony 5.4 to 8.
+ * signatures are compatible with Symfony 5.4 to 8.
  */
 class VirtualSessionStorage extends NativeSessionStorage
 {
@@ -56,7 +56,7 @@ class VirtualSessionStorage extends NativeSessionStorage
     }
 
     /**
-     * Ends the use of the session. Nothing is written: the web application has the last word.
+     * Closes the session without writing it: only the web application writes.
      */
     public function save(): void
     {
@@ -66,7 +66,7 @@ class VirtualSessionStorage extends NativeSessionStorage
     /**
      * @param AbstractProxy|\SessionHandlerInterface|null $saveHandler
      *
-     * @throws \InvalidArgumentException If it is none.
+     * @throws \InvalidArgumentException If $saveHandler is not a session handler.
      */
     public function setSaveHandler($saveHandler = null): void
     {

@@ -8,7 +8,7 @@ use Symfony\Component\HttpFoundation\Session\Storage\Proxy\SessionHandlerProxy;
 
 /**
  * A session handler with an id of its own, where PHP's session functions know only one for the
- * process. Its signatures suit Symfony 5.4 to 8.
+ * process. Its signatures are compatible with Symfony 5.4 to 8.
  */
 class VirtualProxy extends SessionHandlerProxy
 {
