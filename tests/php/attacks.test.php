@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * All attacks on the memory of a server at once: it stays below what its options add up to, answers
- * throughout, and gives the memory back afterwards. ATTACK_SECONDS: how long they last.
+ * Runs all attacks on the memory of a server at once. Its memory stays below the sum of its options, it
+ * answers throughout, and it releases the memory afterwards. ATTACK_SECONDS sets the duration.
  */
 
 require __DIR__ . '/lib/bootstrap.php';
@@ -13,13 +13,13 @@ require __DIR__ . '/lib/Certificates.php';
 
 $seconds = (float) (getenv('ATTACK_SECONDS') ?: 8);
 
-/** Floods that run beside the attacks. */
+/** Floods that run at the same time as the attacks. */
 const FLOODS = ['ws: empty pongs', 'ws: pings of 125 bytes', 'ws: messages of one byte', 'ws: 1 MiB in 1 KiB, compressed', 'h2: requests taken back'];
-/** Bytes beyond what the options add up to: code, stacks, and buffers of the allocator. */
+/** Bytes on top of the sum of the options, for code, stacks, and allocator buffers. */
 const ALLOWANCE = 64 << 20;
-/** Bytes that may stay after the attacks. */
+/** Bytes that may remain allocated after the attacks. */
 const REST = 20 << 20;
-/** Seconds within which a health check is answered, on a machine that is busy with twenty processes. */
+/** Time limit for a health check in seconds, on a machine with twenty busy processes. */
 const PATIENCE = 10.0;
 
 $options = [
@@ -36,7 +36,7 @@ $options = [
 ];
 $history = ['messages' => 1000, 'bytes' => 1 << 20];
 
-/** What the options add up to, by the table of SECURITY.md, in bytes. */
+/** The sum of the options in bytes, by the table in SECURITY.md. */
 function sum(array $options, array $history): int
 {
     $connection = $options['sendBufferLimit'] + 2 * $options['maxMessageSize'] + $history['bytes'];
@@ -45,7 +45,7 @@ function sum(array $options, array $history): int
         + $options['maxHandshakes'] * 2 * $options['maxHeaderSize']
         + $options['compression']['maxContextMemory']
         + $history['bytes']
-        + (16 << 20); // of one I/O thread
+        + (16 << 20); // for one I/O thread
 }
 
 /** The server, its standing client, and the folder of its publish socket. */
@@ -67,7 +67,7 @@ final class Attacked
         same('hello', $this->client->send('hello')->message(), 'echo');
     }
 
-    /** Bytes of memory that the server has in use. */
+    /** Memory in use by the server, in bytes. */
     public function memory(): int
     {
         preg_match('/^VmRSS:\s+(\d+)/m', file_get_contents("/proc/{$this->server->pid}/status"), $match);
@@ -109,7 +109,7 @@ $children = [];
 test('the server answers during all attacks', function () use ($attacked, $seconds, &$children, &$peak, &$most, &$slowest, &$echoes): void {
     $attackers = array_keys((new Attacks('', '', ''))->all());
     foreach ([...$attackers, $attackers[0]] as $name) {
-        // Attackers let the server go first: they are elsewhere in the real world.
+        // Real attackers run on other machines, so these yield the processor to the server.
         $children[] = [$name, new Child(['nice', '-n', '19', PHP_BINARY, __DIR__ . '/clients/attack.php',
             $attacked->ws, $attacked->wss, $attacked->socket, $name, "$seconds"])];
     }
@@ -136,7 +136,7 @@ test('the server answers during all attacks', function () use ($attacked, $secon
     printf("# a health check took %.2f s at most; %d echoes; %d descriptors at most\n", $slowest, $echoes, $most);
 });
 
-test('every attack comes through', function () use (&$children): void {
+test('the server accepts at least one step of every attack', function () use (&$children): void {
     foreach ($children as [$name, $child]) {
         $said = $child->line('/^\{/', 60.0);
         echo "# $name: $said\n";
@@ -146,23 +146,23 @@ test('every attack comes through', function () use (&$children): void {
     }
 });
 
-test('memory stays below what the options add up to', function () use ($options, $history, $before, &$peak): void {
+test('memory stays below the sum of the options', function () use ($options, $history, $before, &$peak): void {
     printf("# %s before, %s at the peak; the options add up to %s\n", mib($before), mib($peak), mib(sum($options, $history)));
     check($peak - $before < sum($options, $history) + ALLOWANCE, mib($before) . ', then ' . mib($peak));
 });
 
 test('descriptors stay below the sum of the limits', function () use ($options, $descriptors, &$most): void {
-    // Sockets that were closed a moment ago are on top of them.
+    // Sockets that have just been closed may still be counted.
     $sum = $options['maxConnections'] + $options['maxHandshakes'] + Attacks::PUBLISHERS + 128;
     check($most - $descriptors < $sum, "$descriptors, then $most");
 });
 
-test('memory, descriptors and counters go back afterwards', function () use ($attacked, $before, $descriptors): void {
+test('memory, descriptors and counters return to their previous values', function () use ($attacked, $before, $descriptors): void {
     $left = null;
     try {
         until(function () use ($attacked, $before, &$left): bool {
             return ($left = $attacked->memory() - $before) < REST;
-        }, 'the memory goes back', 60.0);
+        }, 'the memory is released', 60.0);
     } catch (RuntimeException) {
         throw new RuntimeException(mib($left) . ' stay');
     }
@@ -171,10 +171,10 @@ test('memory, descriptors and counters go back afterwards', function () use ($at
     until(fn (): bool => $attacked->stats()['connections'] === 1, 'the connections are gone', 30.0);
     $stats = $attacked->stats();
     same([0, 0, 0, 0], [$stats['publishers'], $stats['pendingMessages'], $stats['waitingBytes'], $stats['callbackErrors']],
-        'publishers, messages that wait, bytes that wait, errors of callbacks');
+        'publishers, pending messages, waiting bytes, callback errors');
 });
 
-test('it serves as before, and stops', function () use ($attacked): void {
+test('the server serves as before, and stops', function () use ($attacked): void {
     same('still there', $attacked->client->send('still there')->message(), 'echo');
     $attacked->server->signal(15);
     same(0, $attacked->server->wait(), 'exit status');

@@ -2,13 +2,13 @@
 
 declare(strict_types=1);
 
-// Authentication at the handshake, with examples/auth.
+// Authentication during the handshake, with examples/auth.
 
 require __DIR__ . '/lib/bootstrap.php';
 
 $server = TestServer::script(__DIR__ . '/../../examples/auth/server.php', '127.0.0.1:0');
 
-/** The answer to a handshake. */
+/** The response to a handshake. */
 function handshake(TestServer $server, array $headers = [], string $target = '/'): object
 {
     $client = $server->connect();
@@ -17,7 +17,7 @@ function handshake(TestServer $server, array $headers = [], string $target = '/'
     return $response;
 }
 
-test('without credentials: 401 with a challenge and a sentence', function () use ($server): void {
+test('a handshake without credentials gets 401 with a challenge and an explanation', function () use ($server): void {
     $response = handshake($server);
     same(401, $response->status);
     same('Bearer', $response->headers['www-authenticate']);
@@ -25,40 +25,40 @@ test('without credentials: 401 with a challenge and a sentence', function () use
     $response->client->ended();
 });
 
-test('a session cookie lets in, and says who it is', function () use ($server): void {
+test('a session cookie admits and identifies its user', function () use ($server): void {
     $response = handshake($server, ['Cookie' => 'theme=dark; session=ada-session']);
     same(101, $response->status);
     same('welcome, ada', $response->client->message());
     same('ada: hello', $response->client->send('hello')->message());
 });
 
-test('who is known but banned gets 403', function () use ($server): void {
+test('a known but banned user gets 403', function () use ($server): void {
     same(403, handshake($server, ['Cookie' => 'session=mallory-session'])->status);
 });
 
-test('a token is decided about later, from a timer, while others are served', function () use ($server): void {
-    // A machine that is busy may take longer than the decision about the slow one: then, again.
+test('a timer decides on a token while the server serves other clients', function () use ($server): void {
+    // On a busy machine the second client may take longer than the decision, so the test retries.
     for ($try = 1, $served = false; !$served; $try++) {
-        check($try <= 10, 'the other one had to wait, each time');
+        check($try <= 10, 'the other client had to wait each time');
         $slow = $server->connect();
         $start = microtime(true);
         $slow->raw($slow->upgradeRequest(['Authorization' => 'Bearer bob-token']));
-        same(101, handshake($server, ['Cookie' => 'session=ada-session'])->status, 'another one');
+        same(101, handshake($server, ['Cookie' => 'session=ada-session'])->status, 'another client');
         $slow->take();
         $served = $slow->buffer === '';
         same(101, $slow->response()->status);
-        check(microtime(true) - $start >= 0.19, 'it was decided at once');
+        check(microtime(true) - $start >= 0.19, 'the decision was immediate');
         same('welcome, bob', $slow->message());
     }
 });
 
-test('a token that is not known is refused later', function () use ($server): void {
+test('an unknown token is refused later', function () use ($server): void {
     $response = handshake($server, ['Authorization' => 'Bearer nonsense']);
     same(401, $response->status);
     same("This token is not known.\n", $response->body);
 });
 
-test('a client that goes away before the decision does no harm', function () use ($server): void {
+test('a client may disconnect before the decision', function () use ($server): void {
     for ($i = 0; $i < 5; $i++) {
         $client = $server->connect();
         $client->raw($client->upgradeRequest(['Authorization' => 'Bearer bob-token']))->drop();
@@ -67,15 +67,15 @@ test('a client that goes away before the decision does no harm', function () use
     same(101, handshake($server, ['Cookie' => 'session=ada-session'])->status);
 });
 
-test('a ticket lets in once', function () use ($server): void {
+test('a ticket admits one client', function () use ($server): void {
     $ticket = trim($server->connect()->raw("GET /ticket HTTP/1.1\r\nHost: localhost\r\n\r\n")->response()->body);
     check(strlen($ticket) === 32, "the ticket is $ticket");
     same('welcome, guest', handshake($server, [], "/?ticket=$ticket")->client->message());
     same(401, handshake($server, [], "/?ticket=$ticket")->status, 'status of the second use');
-    same(401, handshake($server, [], '/?ticket[]=x')->status, 'status of a ticket that is no string');
+    same(401, handshake($server, [], '/?ticket[]=x')->status, 'status of a ticket that is not a string');
 });
 
-test('a foreign origin is refused before PHP is asked, also with a valid cookie', function () use ($server): void {
+test('a foreign origin is refused before onUpgrade runs, even with a valid cookie', function () use ($server): void {
     $response = handshake($server, ['Cookie' => 'session=ada-session', 'Origin' => 'https://evil.example']);
     same(403, $response->status);
 });

@@ -2,17 +2,17 @@
 
 declare(strict_types=1);
 
-// Whatever clients send while PHP sleeps, the process stays below what its options add up to, and the
-// memory goes back afterwards.
+// The memory of the process stays below the sum of its options, whatever clients send while PHP sleeps,
+// and is released afterwards.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
 
-/** What may wait for PHP. */
+/** The limit for data queued for PHP, in bytes. */
 const TOTAL = 16 << 20;
-/** KiB for all else: pieces of messages, buffers of sockets and of the allocator. */
+/** Margin in KiB for incomplete messages, socket buffers, and the allocator. */
 const MARGIN = 24 << 10;
-/** Seconds that PHP sleeps and the clients send. */
+/** How long PHP sleeps while the clients send, in seconds. */
 const NAP = 4.0;
 
 function rss(TestServer $server): int
@@ -21,7 +21,7 @@ function rss(TestServer $server): int
     return (int) $match[1];
 }
 
-/** Sends what the server takes within a fifth of a second. False: it has cut the connection. */
+/** Sends as much as the server accepts in 0.2 s. Returns false if the server has cut the connection. */
 function push(Client $client, string $bytes): bool
 {
     $end = microtime(true) + 0.2;
@@ -36,10 +36,10 @@ function push(Client $client, string $bytes): bool
     return true;
 }
 
-/** The connections that an attack keeps open until its end. */
+/** Connections that an attack keeps open until it ends. */
 $kept = [];
 
-/** @param callable(TestServer): void $attack One step of it, repeated; it may fail. */
+/** @param callable(TestServer): void $attack One step, which is repeated and may fail. */
 function drive(string $name, callable $attack, array $options = [], string $listen = 'ws://127.0.0.1:0', array $context = []): void
 {
     test("$name do not grow the process", function () use ($attack, $options, $listen, $context): void {
@@ -57,7 +57,7 @@ function drive(string $name, callable $attack, array $options = [], string $list
             try {
                 $attack($server);
             } catch (ErrorException | RuntimeException) {
-                // Refused, not read, or cut.
+                // The server refused, ignored, or cut the connection.
             }
             $peak = max($peak, rss($server));
             $steps++;
@@ -70,18 +70,18 @@ function drive(string $name, callable $attack, array $options = [], string $list
         try {
             until(function () use ($server, $before, &$left): bool {
                 return ($left = rss($server) - $before) < 20 << 10;
-            }, 'the memory goes back', 40.0);
+            }, 'the memory is released', 40.0);
         } catch (RuntimeException) {
             throw new RuntimeException("$left KiB stay, of $grown");
         }
-        // Nothing is refused or stopped any more.
+        // The server reads and admits clients again.
         until(function () use ($server, $context): bool {
             try {
                 return $server->connect($context)->open()->send('sleep 0')->message() === 'awake';
             } catch (RuntimeException | ErrorException) {
                 return false;
             }
-        }, 'it serves again', 20.0);
+        }, 'the server serves again', 20.0);
         same(0, $server->stop(), 'exit status');
     });
 }
@@ -128,10 +128,10 @@ $tls = ['tls' => $certificates->issue('localhost')];
 $trusting = ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]];
 $frame = fn (int $type, int $flags, int $stream, string $payload): string =>
     substr(pack('N', strlen($payload)), 1) . pack('CCN', $type, $flags, $stream) . $payload;
-/** @return resource A connection that has sent its preface, and these settings. */
+/** @return resource An HTTP/2 connection that has sent its preface and $settings. */
 $connect = function (TestServer $server, string $settings = '') use ($frame, $trusting, &$kept) {
     if (count($kept) >= 150) {
-        // A connection that has had 128 streams keeps some 130 KiB. The option maxHandshakes bounds their number.
+        // A connection that has opened 128 streams keeps about 130 KiB; maxHandshakes bounds such connections.
         usleep(20_000);
         throw new RuntimeException('enough');
     }
@@ -141,19 +141,19 @@ $connect = function (TestServer $server, string $settings = '') use ($frame, $tr
     fwrite($stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . $frame(4, 0, 0, $settings));
     return $stream;
 };
-// :method POST, :scheme https, :path /, and :authority, by the static table (RFC 7541).
+// HPACK: :method POST, :scheme https, :path / from the static table, and a literal :authority (RFC 7541).
 $head = "\x83\x87\x84\x01\x09localhost";
 foreach (['one byte' => [str_repeat($frame(0, 0, 0, 'x'), 30_000), 10], '16 KiB' => [str_repeat($frame(0, 0, 0, str_repeat('x', 16384)), 4), 120]] as $size => [$data, $streams]) {
     drive("Bodies over HTTP/2 in frames of $size", function (TestServer $server) use ($connect, $frame, $head, $data, $streams, &$kept): void {
         $kept[] = $stream = $connect($server);
         for ($id = 1; $id < 2 * $streams; $id += 2) {
-            // The stream of each frame is in the four bytes before its payload.
+            // Puts the stream id into the last four bytes of each frame header.
             fwrite($stream, $frame(1, 4, $id, $head) . str_replace("\0\0\0\0\0\0x", "\0\0" . pack('N', $id) . 'x', $data));
         }
     }, $tls, 'wss://127.0.0.1:0', $trusting);
 }
 
-// A header of 3.6 kB, which each request names four times with a byte each.
+// A header of 3.6 kB. Each request refers to it up to four times, with one byte per reference.
 $long = "\x40\x01a\x7f\x91\x1b" . str_repeat('v', 3600);
 drive('Requests over HTTP/2 whose bodies never come', function (TestServer $server) use ($connect, $frame, $head, $long, &$kept): void {
     $kept[] = $stream = $connect($server);
@@ -165,7 +165,7 @@ drive('Requests over HTTP/2 whose bodies never come', function (TestServer $serv
 }, $tls, 'wss://127.0.0.1:0', $trusting);
 
 drive('Responses over HTTP/2 that have no window', function (TestServer $server) use ($connect, $frame, &$kept): void {
-    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0.
     $kept[] = $stream = $connect($server, pack('nN', 4, 0));
     $requests = '';
     for ($id = 1; $id < 256; $id += 2) {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 // Sprocket\Publisher publishes to real brokers.
 
 if (!extension_loaded('sprocket')) {
-    // This process itself is the publisher.
+    // This process is itself the publisher, so it loads the extension.
     pcntl_exec(PHP_BINARY, ['-d', 'extension=' . getenv('SPROCKET_SO'), __FILE__]);
 }
 
@@ -14,7 +14,7 @@ require __DIR__ . '/lib/Broker.php';
 
 use Sprocket\{Publisher, PublishException};
 
-/** What publish() throws, as `uncertain: message`, and that it took no longer than it may. */
+/** The exception of publish() as `uncertain: message`. Also checks how long publish() took. */
 function failure(Publisher $publisher, string $topic = 't', string $payload = 'x', float $within = 5.0): string
 {
     $begun = microtime(true);
@@ -27,14 +27,14 @@ function failure(Publisher $publisher, string $topic = 't', string $payload = 'x
     }
 }
 
-/** Children publish on connections of their own, and end without harm to that of the parent. */
+/** Forked children publish over their own connections, and do not disturb the parent's connection on exit. */
 function forks(string $url): void
 {
     $parent = Child::code(<<<'PHP'
         $publisher = new Sprocket\Publisher($argv[1], 10.0);
         $publisher->publish('t', 'before');
         $pids = [];
-        // One only has the connection of its parent in its memory. Both run all destructors.
+        // The second child only inherits the parent's connection. Both children run all destructors.
         foreach ([50, 0] as $messages) {
             $pids[] = $pid = pcntl_fork();
             for ($i = 0; $pid === 0 && $i < $messages; $i++) {
@@ -60,7 +60,7 @@ function forks(string $url): void
     same(0, $parent->wait());
 }
 
-/** A broker that stands still while signals come, and goes on: the message gets there. */
+/** publish() survives signals while it waits for a stopped broker, and succeeds once the broker continues. */
 function signals(Broker $broker, string $url): void
 {
     $publisher = new Publisher($url, 10.0);
@@ -76,7 +76,7 @@ function signals(Broker $broker, string $url): void
     $publisher->publish('t', 'y');
     proc_close($shell);
     pcntl_signal(SIGUSR1, SIG_DFL);
-    check($came > 0, 'signals came');
+    check($came > 0, 'no signal arrived');
 }
 
 $redis = Broker::redis();
@@ -85,7 +85,7 @@ if ($redis === null) {
 } else {
     $url = "redis://127.0.0.1:$redis->port";
 
-    test('a subscriber of Redis gets what is published, text as it is', function () use ($redis, $url): void {
+    test('a Redis subscriber gets each publication, with text unchanged', function () use ($redis, $url): void {
         $line = $redis->dial()->say("SUBSCRIBE sprocket:news mine:a\r\n")->until(':2');
         $publisher = new Publisher($url, timeout: 10.0);
         for ($i = 0; $i < 100; $i++) {
@@ -99,17 +99,17 @@ if ($redis === null) {
             $line->until('sprocket:news');
             same(['$' . strlen($text), $text], [$line->line(), $line->line()]);
         }
-        // As docs/brokers.md describes it.
+        // As in docs/brokers.md.
         $line->until('sprocket:news');
         same(['$23', bin2hex("\0spk\x01" . str_repeat("\0", 17) . "\xff")], [$line->line(), bin2hex($line->line())]);
         $line->until('mine:a');
         same('$0', $line->line());
-        // One connection for both objects of one prefix; and those of this test.
+        // The two publishers with one prefix share a connection; the other connections are those of this test.
         $clients = $redis->dial()->say("INFO clients\r\n")->until('# Clients')->line();
         same('connected_clients:4', $clients);
     });
 
-    test('a restarted Redis is connected to anew, one that is away is told', function () use ($redis, $url): void {
+    test('a publisher reconnects to a restarted Redis, and reports one that is down', function () use ($redis, $url): void {
         $publisher = new Publisher($url, 10.0);
         $publisher->publish('t', 'x');
         $redis->kill();
@@ -118,25 +118,25 @@ if ($redis === null) {
         $publisher->publish('t', 'x');
         $redis->kill();
         $redis->up();
-        // The kept connection is dead, and nothing of the message was sent on it.
+        // The kept connection is closed, and no part of the message was sent on it.
         $publisher->publish('t', 'x');
     });
 
-    test('a Redis that says nothing costs no more than the timeout', function () use ($redis, $url): void {
+    test('with an unresponsive Redis, publish() fails after its timeout', function () use ($redis, $url): void {
         $publisher = new Publisher($url, 0.3);
         (new Publisher($url, 10.0))->publish('t', 'x');
         $redis->stopped();
         same("true: The server behind $url did not answer within 300ms; the message may have been published", failure($publisher));
-        // Not even the greeting: it can't have been published.
+        // Even the greeting is unanswered, so Redis cannot have published the message.
         same("false: The server behind $url did not take the message within 300ms", failure($publisher));
         $redis->signal(18);
         (new Publisher($url, 10.0))->publish('t', 'x');
     });
 
-    test('forks of a publisher to Redis', fn () => forks($url));
-    test('signals while Redis is waited for', fn () => signals($redis, $url));
+    test('forked processes can publish to Redis', fn () => forks($url));
+    test('publish() survives signals while it waits for Redis', fn () => signals($redis, $url));
 
-    test('passwords and accounts of Redis', function (): void {
+    test('publishers use passwords and accounts of Redis, and report refusals', function (): void {
         $redis = Broker::redis();
         $line = $redis->dial()->say("CONFIG SET requirepass \"secret word\"\r\n")->until('+OK');
         $line->say("ACL SETUSER chat on >pw resetchannels &chat:* +@connection +publish\r\n")->until('+OK');
@@ -147,17 +147,17 @@ if ($redis === null) {
         (new Publisher("redis://:secret%20word@$at/15", 10.0))->publish('t', 'x');
         $failure = failure(new Publisher("redis://:secret%20word@$at/16", 10.0));
         check(str_contains($failure, 'Redis refuses the connection: ERR DB index is out of range'), $failure);
-        check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server behind redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'without a password');
+        check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server behind redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'no password is accepted');
         $failure = failure(new Publisher("redis://chat:wrong@$at", 10.0));
         check(str_starts_with($failure, "false: The server behind redis://…@$at refused the message: Redis refuses the connection: WRONGPASS"), $failure);
         $publisher = new Publisher("redis://chat:pw@$at", 10.0);
         foreach ([1, 2] as $_) {
-            check(str_contains(failure($publisher), 'refused the message: NOPERM'), 'a channel that it may not use');
+            check(str_contains(failure($publisher), 'refused the message: NOPERM'), 'a forbidden channel is accepted');
         }
-        check(str_contains(failure(new Publisher("redis://none:pw@$at", 10.0)), 'NOPERM'), 'no right to publish');
+        check(str_contains(failure(new Publisher("redis://none:pw@$at", 10.0)), 'NOPERM'), 'an account without the right to publish is accepted');
     });
 
-    test('Redis through a Unix socket', function (): void {
+    test('a publisher reaches Redis over a Unix socket', function (): void {
         $path = sys_get_temp_dir() . '/sprocket-redis-' . getmypid();
         $publisher = new Publisher("redis+unix://$path?db=1", 10.0);
         same("false: Cannot connect to redis+unix://$path?db=1: No such file or directory (os error 2)", failure($publisher));
@@ -167,10 +167,10 @@ if ($redis === null) {
         same('hello', $line->until('$5')->line());
     });
 
-    test('something else than Redis', function () use ($redis): void {
+    test('a server that is not Redis is recognized', function () use ($redis): void {
         $nats = Broker::nats();
         if ($nats !== null) {
-            check(str_contains(failure(new Publisher("redis://127.0.0.1:$nats->port", 10.0)), 'is not a Redis server: it answered "INFO'), 'NATS is not Redis');
+            check(str_contains(failure(new Publisher("redis://127.0.0.1:$nats->port", 10.0)), 'is not a Redis server: it answered "INFO'), 'NATS was taken for Redis');
         }
         $failure = failure(new Publisher("nats://127.0.0.1:$redis->port", 0.3));
         same("false: The server behind nats://127.0.0.1:$redis->port did not take the message within 300ms", $failure);
@@ -184,7 +184,7 @@ if ($nats === null) {
 } else {
     $url = "nats://127.0.0.1:$nats->port";
 
-    test('a subscriber of NATS gets what is published', function () use ($nats, $url): void {
+    test('a NATS subscriber gets each publication', function () use ($nats, $url): void {
         $line = $nats->dial()->say("CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB sprocket.* 1\r\nSUB mine.a 2\r\nPING\r\n")->until('PONG');
         $publisher = new Publisher($url, timeout: 10.0);
         for ($i = 0; $i < 100; $i++) {
@@ -195,13 +195,13 @@ if ($nats === null) {
         for ($i = 0; $i < 100; $i++) {
             same(['MSG sprocket.news 1 ' . strlen("n $i"), "n $i"], [$line->line(), $line->line()]);
         }
-        // As docs/brokers.md describes it.
+        // As in docs/brokers.md.
         same('HMSG sprocket.a%20b 1 32 33', $line->line());
         same(['NATS/1.0', 'Sprocket-Binary: 1', '', "\xff"], [$line->line(), $line->line(), $line->line(), $line->line()]);
         same(['MSG mine.a 2 0', ''], [$line->line(), $line->line()]);
     });
 
-    test('a restarted NATS is connected to anew, one that is away is told', function () use ($nats, $url): void {
+    test('a publisher reconnects to a restarted NATS server, and reports one that is down', function () use ($nats, $url): void {
         $publisher = new Publisher($url, 10.0);
         $publisher->publish('t', 'x');
         $nats->kill();
@@ -211,11 +211,11 @@ if ($nats === null) {
         $nats->kill();
         $nats->up();
         $publisher->publish('t', 'x');
-        // The second one does.
+        // The second server accepts connections.
         (new Publisher("nats://127.0.0.1:1,127.0.0.1:$nats->port", 10.0))->publish('t', 'x');
     });
 
-    test('a NATS that says nothing costs no more than the timeout, one that refuses says why', function () use ($nats, $url): void {
+    test('with an unresponsive NATS server publish() fails after its timeout, and a refusal carries the reason', function () use ($nats, $url): void {
         $publisher = new Publisher($url, 0.3);
         (new Publisher($url, 10.0))->publish('t', 'x');
         $nats->stopped();
@@ -228,10 +228,10 @@ if ($nats === null) {
         $publisher->publish('t', str_repeat('x', $most));
     });
 
-    test('forks of a publisher to NATS', fn () => forks($url));
-    test('signals while NATS is waited for', fn () => signals($nats, $url));
+    test('forked processes can publish to NATS', fn () => forks($url));
+    test('publish() survives signals while it waits for NATS', fn () => signals($nats, $url));
 
-    test('passwords, tokens and permissions of NATS', function (): void {
+    test('publishers use passwords and tokens of NATS, and report missing permissions', function (): void {
         $file = sys_get_temp_dir() . '/sprocket-nats-' . getmypid() . '.conf';
         file_put_contents($file, 'authorization { users: [{ user: chat, password: "p w", permissions: { publish: "sprocket.ok" } }] }');
         $nats = Broker::nats('-c', $file);
@@ -242,7 +242,7 @@ if ($nats === null) {
         same("false: The server behind nats://…@$at refused the message: Permissions Violation for Publish to \"sprocket.t\"", failure($publisher));
         $publisher->publish('ok', 'x');
         same("false: The server behind nats://$at refused the message: NATS refuses the connection: Authorization Violation", failure(new Publisher("nats://$at", 10.0)));
-        // However little an account may do, it is told what becomes of its messages.
+        // Even an account with few permissions learns what becomes of its messages.
         foreach (['publish: "sprocket.>", subscribe: { deny: ">" }', 'publish: "sprocket.ok", subscribe: { deny: ">" }'] as $may) {
             file_put_contents($file, "authorization { users: [{ user: u, password: p, permissions: { $may } }] }");
             $nats = Broker::nats('-c', $file);
@@ -257,11 +257,11 @@ if ($nats === null) {
         $nats = Broker::nats('--auth', 'token');
         $at = "127.0.0.1:$nats->port";
         (new Publisher("nats://token@$at", 10.0))->publish('t', 'x');
-        check(str_starts_with(failure(new Publisher("nats://other@$at", 10.0)), 'false'), 'another token');
+        check(str_starts_with(failure(new Publisher("nats://other@$at", 10.0)), 'false'), 'a wrong token is accepted');
     });
 }
 
-test('TLS to both, with a CA of our own', function (): void {
+test('publishers use TLS with Redis and NATS, and a private CA', function (): void {
     $folder = sys_get_temp_dir() . '/sprocket-broker-tls-' . bin2hex(random_bytes(6));
     mkdir($folder, 0700);
     $openssl = function (string ...$arguments) use ($folder): void {
@@ -276,14 +276,14 @@ test('TLS to both, with a CA of our own', function (): void {
     $redis = Broker::redis('--tls-cert-file', "$folder/cert.pem", '--tls-key-file', "$folder/key.pem", '--tls-ca-cert-file', "$folder/ca.pem", '--tls-port', (string) ($port = random_int(20000, 30000)));
     if ($redis !== null) {
         $url = "rediss://127.0.0.1:$port?ca=$folder/ca.pem";
-        // It wants to see a certificate, too.
+        // Redis also requires a client certificate.
         $publisher = new Publisher("$url&cert=$folder/cert.pem&key=$folder/key.pem", 10.0);
         foreach ([1, 2, 3] as $_) {
             $publisher->publish('t', str_repeat('x', 100_000));
         }
-        check(str_starts_with(failure(new Publisher($url, 10.0)), 'false'), 'without a certificate');
-        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port", 10.0)), 'UnknownIssuer'), 'of a CA that nobody knows');
-        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port?ca=/nonexistent.pem", 10.0)), 'cannot read /nonexistent.pem'), 'a file that is not there');
+        check(str_starts_with(failure(new Publisher($url, 10.0)), 'false'), 'no client certificate is accepted');
+        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port", 10.0)), 'UnknownIssuer'), 'an unknown CA is accepted');
+        check(str_contains(failure(new Publisher("rediss://127.0.0.1:$port?ca=/nonexistent.pem", 10.0)), 'cannot read /nonexistent.pem'), 'a missing CA file is accepted');
     }
     $nats = Broker::nats('--tls', '--tlscert', "$folder/cert.pem", '--tlskey', "$folder/key.pem");
     if ($nats !== null) {
@@ -295,7 +295,7 @@ test('TLS to both, with a CA of our own', function (): void {
         check(str_starts_with($failure, 'false: Cannot connect') && str_contains($failure, 'not valid for name'), $failure);
         $failure = failure(new Publisher("tls://127.0.0.1:$nats->port", 10.0));
         check(str_contains($failure, 'UnknownIssuer'), $failure);
-        // By its name, and TLS because the server asks for it, with the CAs of the system.
+        // nats:// uses TLS if the server requires it, verifies the name, and trusts the system's CAs.
         file_put_contents("$folder/ext", "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n");
         $openssl('x509', '-req', '-in', 'csr.pem', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2', '-extfile', 'ext');
         $nats = Broker::nats('--tls', '--tlscert', "$folder/cert.pem", '--tlskey', "$folder/key.pem");
@@ -305,7 +305,7 @@ test('TLS to both, with a CA of our own', function (): void {
         check(str_contains(failure(new Publisher("nats://localhost:$nats->port", 10.0)), 'UnknownIssuer'), 'nats:// verifies, too');
         putenv("SSL_CERT_FILE=$folder/ca.pem");
         (new Publisher("nats://localhost:$nats->port", 10.0))->publish('t', 'x');
-        check(str_contains(failure(new Publisher("nats://127.0.0.1:$nats->port", 10.0)), 'not valid for name'), 'the name of nats://');
+        check(str_contains(failure(new Publisher("nats://127.0.0.1:$nats->port", 10.0)), 'not valid for name'), 'a certificate for another name is accepted');
         putenv('SSL_CERT_FILE');
     }
     array_map(unlink(...), glob("$folder/*"));

@@ -2,11 +2,11 @@
 
 declare(strict_types=1);
 
-// What happens when the process has no descriptors left.
+// The server when the process runs out of descriptors.
 
 require __DIR__ . '/lib/bootstrap.php';
 
-/** A server that may have few descriptors. */
+/** Starts a server with a low limit of descriptors. */
 function confined(array $options = []): TestServer
 {
     $settings = escapeshellarg(json_encode(['options' => (object) $options], JSON_PRESERVE_ZERO_FRACTION));
@@ -15,7 +15,7 @@ function confined(array $options = []): TestServer
     ]);
 }
 
-test('without a descriptor left clients wait, those that are there are served, and it costs no CPU', function (): void {
+test('without free descriptors new clients wait, connected ones are served, and the server uses no CPU', function (): void {
     $server = confined();
     $client = $server->open();
     $opened = (int) $client->send('files 1000')->message();
@@ -39,11 +39,11 @@ test('without a descriptor left clients wait, those that are there are served, a
 
 foreach ([
     'that never finish their request' => "GET / HTTP/1.1\r\nX-Slow: ",
-    'that say nothing' => '',
-    'that have got an answer and ask nothing more' => "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    'that send nothing' => '',
+    'that stay idle after an answer' => "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     'that never finish the body of their request' => "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
 ] as $which => $bytes) {
-    test("clients $which keep no newcomer out, and PHP keeps descriptors", function () use ($bytes): void {
+    test("clients $which do not keep newcomers out, and leave descriptors for PHP", function () use ($bytes): void {
         $server = confined();
         $client = $server->open();
         $slow = [];
@@ -55,7 +55,7 @@ foreach ([
         }
         for ($i = 0; $i < 5; $i++) {
             $took = seconds(fn () => $server->lives());
-            // Without a limit of their own they would be cut after handshakeTimeout, 10 s.
+            // Without maxHandshakes such clients would be cut only after handshakeTimeout, 10 s.
             check($took < 4.0, sprintf('a newcomer waited for %.1f s', $took));
         }
         same('60', $client->send('files 60')->message(), 'files that PHP could open');
@@ -66,7 +66,7 @@ foreach ([
     });
 }
 
-test('requests for which PHP owes an answer are not displaced', function (): void {
+test('requests that wait for PHP are not displaced', function (): void {
     $server = confined(['maxHandshakes' => 4]);
     $client = $server->open();
     $asking = [];
@@ -84,7 +84,7 @@ test('requests for which PHP owes an answer are not displaced', function (): voi
     $server->lives();
 });
 
-test('maxConnections is what the limit of descriptors allows', function (): void {
+test('the limit of descriptors bounds maxConnections', function (): void {
     $server = confined();
     $clients = [];
     do {
@@ -92,7 +92,7 @@ test('maxConnections is what the limit of descriptors allows', function (): void
         $status = $client->raw($client->upgradeRequest())->response()->status;
         $clients[] = $client;
     } while ($status === 101 && count($clients) < 250);
-    same(503, $status, 'status of the last one');
+    same(503, $status, 'status of the last handshake');
     check(count($clients) > 50, 'only ' . count($clients) . ' clients were served');
     same('hello', $clients[0]->send('hello')->message());
 });

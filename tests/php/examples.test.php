@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// The examples run as their comments say. (Chat and auth have tests of their own.)
+// The examples work as their comments describe. Chat and auth have tests of their own.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -30,7 +30,7 @@ test('event-loop/stream_select', function () use ($examples): void {
 foreach (['revolt', 'react'] as $name) {
     $autoloader = library($name);
     if (!$autoloader) {
-        skip("event-loop/$name", 'its autoloader is not there');
+        skip("event-loop/$name", 'its autoloader is missing');
         continue;
     }
     test("event-loop/$name", function () use ($examples, $name, $autoloader): void {
@@ -40,7 +40,7 @@ foreach (['revolt', 'react'] as $name) {
         );
         $client = $server->open();
         same('You said: hello', $client->send('hello')->message());
-        check(preg_match('/^It is \d\d:/', $client->message()) === 1, 'the timer sends something else');
+        check(preg_match('/^It is \d\d:/', $client->message()) === 1, 'the timer sends another message');
         $server->signal(2);
         same('1001', substr($client->closeCode(), 0, 4));
         $client->sendClose(1001);
@@ -48,9 +48,9 @@ foreach (['revolt', 'react'] as $name) {
     });
 }
 
-test('resume: who was away gets what was said meanwhile', function () use ($examples): void {
+test('resume: a client that was away gets the messages that it missed', function () use ($examples): void {
     $server = TestServer::script("$examples/resume/server.php", '127.0.0.1:0');
-    // Reads up to a message that has this key: that one, and those before it.
+    // Reads messages up to and including the first one that has this key.
     $until = function (Client $client, string $key): array {
         $before = [];
         while (!array_key_exists($key, $message = json_decode($client->message(), true))) {
@@ -77,11 +77,11 @@ test('resume: who was away gets what was said meanwhile', function () use ($exam
     }
     [$bob, $resumed, $missed] = $enter('bob', $answer['position']);
     same([true, 2], [$resumed['resumed'], $resumed['messages']]);
-    same(['one', 'two'], array_column($missed, 'text'), 'what was missed');
+    same(['one', 'two'], array_column($missed, 'text'), 'missed messages');
     same(array_column($missed, 'position')[1], $resumed['position'], 'position');
 });
 
-test('chat tells why it cannot start', function () use ($examples): void {
+test('chat reports why it cannot start', function () use ($examples): void {
     $taken = stream_socket_server('tcp://127.0.0.1:0');
     $name = stream_socket_get_name($taken, false);
     $child = Child::script("$examples/chat/server.php", $name);

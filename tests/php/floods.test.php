@@ -2,16 +2,16 @@
 
 declare(strict_types=1);
 
-// Whatever some clients send without end, the others are answered, and let in. `bench/floods` measures
-// how fast; here the machine may be busy, and the bound tells only fair from starved.
+// While some clients flood the server, it answers and admits the others. `bench/floods` measures how
+// fast. Here the machine may be busy, so the bound only distinguishes fair service from starvation.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Flooded.php';
 
-/** Milliseconds that nobody waits for longer. Without turns it is until the end of the flood, or 10 s. */
+/** Maximum wait in milliseconds. Without fair turns a client waits until the flood ends, or 10 s. */
 const BOUND = 1500.0;
 
-/** What ends flooders whose frames carry nothing. */
+/** How the server ends a flooder whose frames carry no data, or null for any other flood. */
 function ending(string $flood): ?string
 {
     return match (true) {
@@ -35,7 +35,7 @@ foreach (array_keys(Floods::all()) as $name) {
             check(isset($seen['ends'][$ending]), 'not ended with ' . $ending . ' but ' . json_encode($seen['ends']));
             check($flooded->stats()['floodClosed'] > $before || str_contains($name, 'h2: '), 'floodClosed does not count it');
         } else {
-            check(!isset($seen['ends']['1008']), 'what carries something is taken for a flood');
+            check(!isset($seen['ends']['1008']), 'frames that carry data are treated as a flood');
         }
     });
 }

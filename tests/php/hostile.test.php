@@ -8,7 +8,7 @@ require __DIR__ . '/lib/bootstrap.php';
 
 $server = TestServer::start(['handshakeTimeout' => 2.0]);
 
-/** What the server answers to raw bytes before it ends the connection; '' if it says nothing. */
+/** The bytes that the server sends in response to raw bytes before it ends the connection, or ''. */
 function answer(TestServer $server, string $bytes, bool $half = false): string
 {
     $client = $server->connect();
@@ -40,19 +40,19 @@ $garbage = [
     'an unknown transfer encoding' => "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: nonsense\r\n\r\nhello",
 ];
 foreach ($garbage as $what => $bytes) {
-    test("$what in place of a handshake is refused, and the server lives", function () use ($server, $bytes): void {
+    test("$what in place of a handshake is refused, and the server keeps running", function () use ($server, $bytes): void {
         $answer = answer($server, $bytes);
         check($answer === '' || preg_match('~^HTTP/1\.[01] (4\d\d|505) ~', $answer) === 1, 'answered ' . json_encode(substr($answer, 0, 80)));
         $server->lives();
     });
 }
 
-test('the HTTP/2 preface on a plain port gets GOAWAY with HTTP_1_1_REQUIRED and a sentence', function () use ($server): void {
+test('the HTTP/2 preface on a plain port gets GOAWAY with HTTP_1_1_REQUIRED and an explanation', function () use ($server): void {
     $answer = answer($server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0");
     same("\0\0\0\4\0\0\0\0\0", substr($answer, 0, 9), 'SETTINGS');
-    // Length, type, flags, stream; last stream, error code.
+    // The end of the length, then type, flags and stream id; then the last stream id and the error code.
     same('07000000000000000000' . '0000000d', bin2hex(substr($answer, 12, 14)), 'GOAWAY');
-    check(str_contains($answer, 'use HTTP/1.1 here'), 'no sentence');
+    check(str_contains($answer, 'use HTTP/1.1 here'), 'the explanation is missing');
     $server->lives();
 });
 
@@ -83,14 +83,14 @@ $handshakes = [
     'two Origins' => [400, ['Origin' => ['http://a', 'http://b']]],
 ];
 foreach ($handshakes as $what => $case) {
-    test("a handshake with $what gets $case[0] and a sentence", function () use ($case): void {
-        // Without onRequest, so that nothing is taken for a plain request.
+    test("a handshake with $what gets $case[0] and an explanation", function () use ($case): void {
+        // Without onRequest, so that nothing is served as a plain request.
         static $server;
         $server ??= TestServer::script(__DIR__ . '/servers/plain.php');
         $client = $server->connect();
         $response = $client->raw($client->upgradeRequest($case[1], '/', $case[2] ?? 'GET'))->response();
         same($case[0], $response->status, 'status');
-        check(strlen(trim($response->body)) >= 10, 'the body says nothing: ' . json_encode($response->body));
+        check(strlen(trim($response->body)) >= 10, 'the body has no explanation: ' . json_encode($response->body));
         if ($case[0] === 426) {
             same('13', $response->headers['sec-websocket-version'] ?? null, 'Sec-WebSocket-Version');
             same('websocket', $response->headers['upgrade'] ?? null, 'Upgrade');
@@ -102,21 +102,21 @@ foreach ($handshakes as $what => $case) {
     });
 }
 
-test('a handshake of HTTP/1.0 is refused', function (): void {
+test('an HTTP/1.0 handshake is refused', function (): void {
     $server = TestServer::script(__DIR__ . '/servers/plain.php');
     $client = $server->connect();
     $client->raw(str_replace('HTTP/1.1', 'HTTP/1.0', $client->upgradeRequest()));
     check($client->response()->status >= 400, 'HTTP/1.0 was upgraded');
 });
 
-test('a first frame that comes with the handshake is not lost', function () use ($server): void {
+test('a first frame that arrives with the handshake is not lost', function () use ($server): void {
     $client = $server->connect();
     $client->raw($client->upgradeRequest() . Client::encode(Client::TEXT, 'early') . Client::encode(Client::TEXT, 'bird'));
     same(101, $client->response()->status);
     same(['early', 'bird'], [$client->message(), $client->message()]);
 });
 
-test('half a frame that comes with the handshake is not lost', function () use ($server): void {
+test('half a frame that arrives with the handshake is not lost', function () use ($server): void {
     $client = $server->connect();
     $frame = Client::encode(Client::TEXT, 'in two halves');
     $client->raw($client->upgradeRequest() . substr($frame, 0, 5));
@@ -124,7 +124,7 @@ test('half a frame that comes with the handshake is not lost', function () use (
     same('in two halves', $client->raw(substr($frame, 5))->message());
 });
 
-test('100 KB that come with the handshake are not lost', function () use ($server): void {
+test('100 KB that arrive with the handshake are not lost', function () use ($server): void {
     $client = $server->connect();
     $client->raw($client->upgradeRequest() . str_repeat(Client::encode(Client::TEXT, str_repeat('x', 1000)), 100));
     same(101, $client->response()->status);
@@ -160,7 +160,7 @@ foreach ($violations as $what => [$code, $bytes]) {
         $server = TestServer::start();
         $client = $server->open()->raw($bytes);
         same((string) $code, substr($client->closeCode(), 0, 4), 'code sent');
-        check(str_starts_with($server->closeLine(), (string) $code), 'onClose tells another code');
+        check(str_starts_with($server->closeLine(), (string) $code), 'onClose got another code');
         $client->ended();
         $server->counts('protocolErrors', 1);
     });
@@ -217,7 +217,7 @@ test('frames changed at random never harm the server', function () use ($server)
     check($server->child->isRunning(), 'the server ended');
 });
 
-test('a socket is let go with its peer, also if that went while PHP was answering what came before a failure', function (): void {
+test('a socket is released when its peer has gone, even while PHP still handles messages from before a protocol error', function (): void {
     $server = TestServer::start(['closeTimeout' => 60.0]);
     $before = $server->stats()['descriptors'];
     for ($i = 0; $i < 30; $i++) {
@@ -227,7 +227,7 @@ test('a socket is let go with its peer, also if that went while PHP was answerin
     until(fn (): bool => $server->stats()['descriptors'] <= $before, 'the sockets are closed');
 });
 
-test('after all of this nothing is left', function () use ($server): void {
+test('no connection is left at the end', function () use ($server): void {
     $server->counts('connections', 0, 20.0);
     same(0, $server->stats()['count'], 'connections known to PHP');
     same(0, $server->stop(), 'exit status');

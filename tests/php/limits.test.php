@@ -2,18 +2,18 @@
 
 declare(strict_types=1);
 
-// Each limit of Options, at byte level, with the counter that tells of it.
+// Each limit of Options at byte level, with its counter.
 
 require __DIR__ . '/lib/bootstrap.php';
 
-/** The response to raw bytes, and that the connection ends after it. */
+/** The response to raw bytes; also checks that the connection ends after it. */
 function refused(TestServer $server, string $bytes): object
 {
     $client = $server->connect();
     try {
         $client->raw($bytes);
     } catch (RuntimeException) {
-        // The server may cut before it has read everything.
+        // The server may cut the connection before it has read everything.
     }
     $response = $client->response();
     $client->ended();
@@ -25,7 +25,7 @@ test('a header block over maxHeaderSize gets 431', function (): void {
     $client = $server->connect();
     $response = refused($server, $client->upgradeRequest(['X-Long' => str_repeat('x', 9000)]));
     same(431, $response->status);
-    check(strlen(trim($response->body)) > 5, 'the body says nothing');
+    check(strlen(trim($response->body)) > 5, 'the body has no explanation');
     $server->counts('badRequests', 1);
     $server->lives();
 });
@@ -38,7 +38,7 @@ test('a request line over maxHeaderSize is refused', function (): void {
     $server->lives();
 });
 
-test('many small headers are limited too', function (): void {
+test('many small headers count toward maxHeaderSize as well', function (): void {
     $server = TestServer::start(['maxHeaderSize' => 8192]);
     $headers = [];
     for ($i = 0; $i < 2000; $i++) {
@@ -49,36 +49,36 @@ test('many small headers are limited too', function (): void {
     $server->lives();
 });
 
-test('a header block of just less than maxHeaderSize passes', function (): void {
+test('a header block just below maxHeaderSize passes', function (): void {
     $server = TestServer::start(['maxHeaderSize' => 16384]);
     same(101, $server->open(['X-Long' => str_repeat('x', 15_000)])->head->status);
 });
 
-test('a header that never ends is cut off at maxHeaderSize, not held', function (): void {
+test('a header that never ends is cut off at maxHeaderSize', function (): void {
     $server = TestServer::start(['maxHeaderSize' => 8192]);
     $client = $server->connect()->raw("GET / HTTP/1.1\r\nHost: localhost\r\nX-Endless: ");
     try {
         for ($i = 0; $i < 200; $i++) {
             $client->raw(str_repeat('x', 65536));
         }
-        throw new LogicException('13 MB of header were taken');
+        throw new LogicException('the server accepted 13 MB of headers');
     } catch (RuntimeException) {
     }
     $server->lives();
 });
 
 foreach ([4096, 1 << 20] as $limit) {
-    test("a frame that announces more than maxMessageSize ($limit) gets 1009 before it is sent", function () use ($limit): void {
+    test("a frame that announces more than maxMessageSize ($limit) gets 1009 before its payload arrives", function () use ($limit): void {
         $server = TestServer::start(['maxMessageSize' => $limit]);
         $client = $server->open();
         $client->raw("\x82\xff" . pack('J', $limit + 1) . 'mask');
         same('1009', substr($client->closeCode(), 0, 4));
-        check(str_starts_with($server->closeLine(), '1009'), 'onClose tells another code');
+        check(str_starts_with($server->closeLine(), '1009'), 'onClose got another code');
         $server->counts('tooBig', 1);
         $server->lives();
     });
 
-    test("fragments of together more than maxMessageSize ($limit) get 1009", function () use ($limit): void {
+    test("fragments that exceed maxMessageSize ($limit) together get 1009", function () use ($limit): void {
         $server = TestServer::start(['maxMessageSize' => $limit]);
         $client = $server->open();
         $client->frame(Client::BINARY, str_repeat('x', $limit - 1), false);
@@ -87,7 +87,7 @@ foreach ([4096, 1 << 20] as $limit) {
         same(Client::PONG, $client->read()->opcode, 'opcode at the limit');
         $client->frame(Client::CONTINUATION, 'x', false);
         same('1009', substr($client->closeCode(), 0, 4));
-        check(str_starts_with($server->closeLine(), '1009'), 'onClose tells another code');
+        check(str_starts_with($server->closeLine(), '1009'), 'onClose got another code');
         $server->counts('tooBig', 1);
     });
 
@@ -101,7 +101,7 @@ foreach ([4096, 1 << 20] as $limit) {
     });
 }
 
-test('a length of 2^62 gets 1009 and no memory', function (): void {
+test('a length of 2^62 gets 1009, and no memory is allocated for it', function (): void {
     $server = TestServer::start();
     $before = $server->stats()['rss'];
     for ($i = 0; $i < 20; $i++) {
@@ -111,7 +111,7 @@ test('a length of 2^62 gets 1009 and no memory', function (): void {
     check($server->stats()['rss'] - $before < 20_000, 'memory grew');
 });
 
-test('empty fragments hold no memory, and endless ones get 1008', function (): void {
+test('empty fragments take no memory, and a flood of them gets 1008', function (): void {
     $server = TestServer::start();
     $client = $server->open()->frame(Client::BINARY, '', false);
     $before = $server->stats()['rss'];
@@ -141,24 +141,24 @@ test('a body over maxBodySize gets 413', function (): void {
     $server->lives();
 });
 
-test('connections over maxConnections get 503, and a place that becomes free is given away', function (): void {
+test('connections over maxConnections get 503, and a freed slot is available again', function (): void {
     $server = TestServer::start(['maxConnections' => 3]);
     $clients = [$server->open(), $server->open(), $server->open()];
     $client = $server->connect();
     $response = $client->raw($client->upgradeRequest())->response();
     same(503, $response->status);
-    check(strlen(trim($response->body)) > 5, 'the body says nothing');
+    check(strlen(trim($response->body)) > 5, 'the body has no explanation');
     $server->counts('refusedConnections', 1);
     same(3, $server->stats()['connections'], 'connections');
     $clients[0]->close();
     until(function () use ($server): bool {
         $client = $server->connect();
         return $client->raw($client->upgradeRequest())->response()->status === 101;
-    }, 'a place is free');
-    same('hello', $clients[1]->send('hello')->message(), 'echo of a client that was there');
+    }, 'a free slot');
+    same('hello', $clients[1]->send('hello')->message(), 'echo of an earlier client');
 });
 
-test('maxConnections counts handshakes that wait for PHP', function (): void {
+test('maxConnections includes handshakes that wait for PHP', function (): void {
     $server = TestServer::start(['maxConnections' => 2], ['upgrade' => true]);
     $busy = $server->open();
     $busy->send('sleep 1');
@@ -175,13 +175,13 @@ test('maxConnections counts handshakes that wait for PHP', function (): void {
     same([101, 503, 503, 503, 503, 503], $statuses, 'statuses');
 });
 
-test('connections over maxConnectionsPerIp get 429, those of another address do not', function (): void {
+test('connections over maxConnectionsPerIp get 429, and those from another address do not', function (): void {
     $server = TestServer::start(['maxConnectionsPerIp' => 2]);
     $clients = [$server->open(), $server->open()];
     $client = $server->connect();
     $response = $client->raw($client->upgradeRequest())->response();
     same(429, $response->status);
-    check(strlen(trim($response->body)) > 5, 'the body says nothing');
+    check(strlen(trim($response->body)) > 5, 'the body has no explanation');
     $server->counts('refusedPerIp', 1);
 
     $context = stream_context_create(['socket' => ['bindto' => '127.0.0.2:0']]);
@@ -195,10 +195,10 @@ test('connections over maxConnectionsPerIp get 429, those of another address do 
     until(function () use ($server): bool {
         $client = $server->connect();
         return $client->raw($client->upgradeRequest())->response()->status === 101;
-    }, 'a place is free');
+    }, 'a free slot');
 });
 
-test('a client that floods is not read while PHP is busy, and nothing is lost', function (): void {
+test('the server stops reading from a flooding client while PHP is busy, and loses no message', function (): void {
     $server = TestServer::start(['maxPendingMessages' => 50, 'sendBufferLimit' => 64 << 20]);
     $client = $server->open()->send('sleep 1');
     $frames = '';
@@ -207,12 +207,12 @@ test('a client that floods is not read while PHP is busy, and nothing is lost', 
     }
     $client->raw($frames);
     for ($i = 0; $i < 3000; $i++) {
-        check(str_starts_with($client->message(), "$i "), "message $i is not in its place");
+        check(str_starts_with($client->message(), "$i "), "message $i is out of order");
     }
     check($server->stats()['paused'] > 0, 'the socket was never paused');
 });
 
-test('what waits for PHP is bounded by maxPendingBytes', function (): void {
+test('maxPendingBytes bounds the messages queued for PHP', function (): void {
     $server = TestServer::start(['maxPendingBytes' => 100_000, 'maxPendingMessages' => 100_000, 'slowConsumer' => 'drop']);
     $before = $server->stats()['rss'];
     $clients = [];
@@ -222,7 +222,7 @@ test('what waits for PHP is bounded by maxPendingBytes', function (): void {
     $clients[0]->send('sleep 2');
     $chunk = str_repeat(Client::encode(Client::BINARY, str_repeat('x', 60_000)), 20);
     foreach ($clients as $client) {
-        // As much as the kernel and the server are willing to take.
+        // As much as the kernel and the server accept.
         for ($total = 0; $total < 40; $total++) {
             if (!@fwrite($client->stream, $chunk)) {
                 break;
@@ -236,7 +236,7 @@ test('what waits for PHP is bounded by maxPendingBytes', function (): void {
         $peak = max($peak, (int) $m[1]);
         usleep(50_000);
     }
-    check($peak - $before < 12_000, 'the server holds ' . ($peak - $before) . ' KiB more');
+    check($peak - $before < 12_000, 'the server uses ' . ($peak - $before) . ' KiB more');
     foreach ($clients as $client) {
         $client->drop();
     }

@@ -2,12 +2,12 @@
 
 declare(strict_types=1);
 
-// The log: lines of a master and its workers, of TLS, PROXY headers, and of accepts that fail.
+// Log lines of a master and its workers, and about TLS, PROXY headers, and failed accepts.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
 
-/** A server that logs, and its lines. */
+/** A server that logs, with its log lines. */
 final class Logging
 {
     public readonly Child $child;
@@ -24,7 +24,7 @@ final class Logging
         $this->address = $this->line('server.started')[3]['addresses'][0];
     }
 
-    /** The next line of an event, with these details in its context. Lines before it are kept in $lines. */
+    /** The next line of an event, with these details in its context. Keeps the lines before it in $lines. */
     public function line(string $event, array $details = []): array
     {
         do {
@@ -39,7 +39,7 @@ final class Logging
         return new Client($this->address, null, $context);
     }
 
-    /** Reads on until so many of all lines satisfy a condition. */
+    /** Reads lines until $count of them satisfy a condition. */
     public function lines(int $count, callable $condition): void
     {
         while (count(array_filter($this->lines, $condition)) < $count) {
@@ -47,15 +47,15 @@ final class Logging
         }
     }
 
-    /** Everything that was written is a line of the log. */
+    /** Checks that all output consists of log lines. */
     public function onlyLines(): void
     {
         foreach (explode("\n", trim($this->child->output)) as $text) {
-            check(str_starts_with($text, '['), "something else was written: $text");
+            check(str_starts_with($text, '['), "this is not a log line: $text");
         }
     }
 
-    /** Ends all processes, also those of a test that failed. */
+    /** Ends all processes, also those of a failed test. */
     public function __destruct()
     {
         if ($this->child->isRunning()) {
@@ -63,13 +63,13 @@ final class Logging
             try {
                 $this->child->wait(10.0);
             } catch (RuntimeException) {
-                // Killed by the end of the child.
+                // The destructor of Child kills it.
             }
         }
     }
 }
 
-test('a master logs its workers: start, death, reload, end; nothing goes to standard error', function (): void {
+test('a master logs the start, death, reload and end of its workers, and writes nothing to standard error', function (): void {
     $server = new Logging(['workers' => 2, 'closeTimeout' => 0.5]);
     $master = $server->child->pid;
     [$pid, $level, $message, $context] = $server->lines[0];
@@ -98,7 +98,7 @@ test('a master logs its workers: start, death, reload, end; nothing goes to stan
 
     $server->child->signal(1);
     same('notice', $server->line('reload.started')[1], 'level');
-    // Lines of different processes come in any order.
+    // Lines of different processes arrive in any order.
     $server->lines(1, fn (array $line): bool => $line[3]['event'] === 'reload.finished' && $line[0] === $master);
     $server->lines(2, fn (array $line): bool => $line[3]['event'] === 'worker.draining' && $line[0] !== $master);
     $server->lines(2, fn (array $line): bool => $line[3]['event'] === 'worker.drained');
@@ -110,7 +110,7 @@ test('a master logs its workers: start, death, reload, end; nothing goes to stan
     $server->onlyLines();
 });
 
-test('a refused handshake is logged by the worker that it came to', function (): void {
+test('a refused handshake is logged by the worker that received it', function (): void {
     $server = new Logging(['workers' => 2]);
     $server->line('worker.started');
     $client = $server->client();
@@ -122,7 +122,7 @@ test('a refused handshake is logged by the worker that it came to', function ():
 
 test('failed accepts are logged', function (): void {
     $server = new Logging([]);
-    // No new descriptor has a number below the limit.
+    // With this limit every new descriptor number would be too high.
     exec("prlimit --pid {$server->child->pid} --nofile=4:", result_code: $status);
     same(0, $status, 'status of prlimit (util-linux)');
     $client = $server->client();
@@ -133,7 +133,7 @@ test('failed accepts are logged', function (): void {
     $client->drop();
 });
 
-test('TLS handshakes that fail, and certificates that are read again or can not be', function (): void {
+test('failed TLS handshakes are logged, and so are reloads of certificates, successful or not', function (): void {
     $certificates = new Certificates();
     $files = $certificates->issue('localhost');
     $server = new Logging(['listen' => 'wss://127.0.0.1:0', 'tls' => $files]);
@@ -153,19 +153,19 @@ test('TLS handshakes that fail, and certificates that are read again or can not 
     check(str_contains($message, $files['certificate']), $message);
 });
 
-test('a PROXY header from a stranger is logged with the option that decides', function (): void {
+test('a PROXY header from a stranger is logged with the deciding option', function (): void {
     $server = new Logging(['listen' => 'ws://127.0.0.1:0?proxyProtocol', 'trustedProxies' => ['10.0.0.1']]);
     $server->client()->raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")->ended();
     [, $level, , $context] = $server->line('proxy.failed');
     same(['warning', 'trustedProxies'], [$level, $context['option']], 'level and option');
 });
 
-test('docs/logging.md lists each event, and no other', function (): void {
+test('docs/logging.md lists exactly the events that exist', function (): void {
     $root = dirname(__DIR__, 2);
     preg_match_all('/`(([a-z0-9]+)\.[a-z_]+)`/', file_get_contents("$root/docs/logging.md"), $found);
     $listed = array_unique($found[1]);
     check(count($listed) > 50, 'only ' . count($listed) . ' events are listed');
-    // By a subject that the page knows, or behind a level.
+    // Finds events by a subject that the page lists, or after a level.
     $subjects = implode('|', array_unique($found[2]));
     $patterns = [
         'rs' => "/\"((?:$subjects)\.[a-z_]+)\"|Level::\w+,\s*\"([a-z0-9]+\.[a-z_]+)\"/",
@@ -182,13 +182,13 @@ test('docs/logging.md lists each event, and no other', function (): void {
             }
         }
     }
-    // A file, and the name of a setting of PHP.
+    // These look like events, but are a file and a PHP setting.
     $events = array_unique(array_diff(array_filter($events), ['hub.sock', 'session.name']));
-    same([], array_values(array_diff($events, $listed)), 'the list of events that are not documented');
-    same([], array_values(array_diff($listed, $events)), 'the list of documented events that do not exist');
+    same([], array_values(array_diff($events, $listed)), 'undocumented events');
+    same([], array_values(array_diff($listed, $events)), 'documented events that do not exist');
 });
 
-test("the guide's logger runs as printed", function (): void {
+test("the logger printed in the guide runs", function (): void {
     preg_match('/```php\n(.*?)```/s', file_get_contents(dirname(__DIR__, 2) . '/docs/logging.md'), $code);
     $child = Child::code(str_replace('127.0.0.1:8080', '127.0.0.1:0', $code[1]) . '$server->start(); $server->stop(); $server->run();');
     same(0, $child->wait(), 'exit status');

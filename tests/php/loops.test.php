@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// The server inside somebody else's event loop: stream_select(), Revolt, ReactPHP.
+// The server inside a foreign event loop: stream_select(), Revolt, and ReactPHP.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -35,7 +35,7 @@ foreach ($loops as $kind => [$name]) {
         }
     });
 
-    test("$name: a stream of messages does not starve the loop's timers, nor they the messages", function () use ($start): void {
+    test("$name: a stream of messages does not starve the loop's timers, and the timers do not starve the messages", function () use ($start): void {
         $server = $start();
         $client = $server->open();
         $last = (int) $client->send('ticks')->message();
@@ -50,14 +50,14 @@ foreach ($loops as $kind => [$name]) {
         }, 'eight ticks and a hundred echoes', 20.0);
     });
 
-    test("$name: what a timer of the loop sends leaves without another event", function () use ($start): void {
+    test("$name: a message sent by a timer of the loop leaves without another event", function () use ($start): void {
         $server = $start();
         $client = $server->open();
         $client->send('quiet')->message();
         same('later', $client->send('later')->message());
     });
 
-    test("$name: timers of the server wake the loop", function () use ($start): void {
+    test("$name: a timer of the server wakes the loop", function () use ($start): void {
         $server = $start();
         $client = $server->open();
         $client->send('quiet')->message();
@@ -65,7 +65,7 @@ foreach ($loops as $kind => [$name]) {
         check($took >= 0.045, "it took $took s");
     });
 
-    test("$name: an idle server costs no CPU, and still answers", function () use ($start): void {
+    test("$name: an idle server uses no CPU, and still answers", function () use ($start): void {
         $server = $start();
         $clients = [];
         for ($i = 0; $i < 20; $i++) {
@@ -86,7 +86,7 @@ foreach ($loops as $kind => [$name]) {
     });
 }
 
-test('run(): an idle server costs no CPU, and still answers', function (): void {
+test('run(): an idle server uses no CPU, and still answers', function (): void {
     $server = TestServer::start();
     $clients = [];
     for ($i = 0; $i < 20; $i++) {
@@ -97,14 +97,14 @@ test('run(): an idle server costs no CPU, and still answers', function (): void 
     same('hello', $clients[7]->send('hello')->message());
 });
 
-test('run(): a server without a connection costs no CPU', function (): void {
+test('run(): a server without a connection uses no CPU', function (): void {
     idle(TestServer::start());
 });
 
-/** At most a hundredth of a processor over two seconds, all threads together. */
+/** Checks that all threads together use at most 1 % of a processor over two seconds. */
 function idle(TestServer $server): void
 {
-    usleep(200_000); // lets what is under way come to an end
+    usleep(200_000); // lets pending work finish
     $before = cpu_seconds($server->child->pid);
     usleep(2_000_000);
     $used = cpu_seconds($server->child->pid) - $before;

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// More than 1024 clients, where select() of PHP ends.
+// More than 1024 clients, which select() could not handle.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -15,11 +15,11 @@ if ($hard !== 'unlimited' && $hard < CLIENTS + 200) {
 }
 
 $loop = __DIR__ . '/servers/loop.php';
-// The soft limit that most systems start with: the server must raise it by itself.
+// Most systems start processes with this soft limit; the server must raise it.
 $server = TestServer::command(['sh', '-c', 'ulimit -S -n 1024 && exec ' . Child::php() . " $loop select"]);
 $children = [];
 
-test(CLIENTS . ' clients are served by a process that started with a limit of 1024 descriptors', function () use ($server, &$children): void {
+test(CLIENTS . ' clients are served by a process started with a limit of 1024 descriptors', function () use ($server, &$children): void {
     for ($i = 0; $i < CLIENTS / 500; $i++) {
         $children[] = Child::script(__DIR__ . '/clients/many.php', $server->address, '500');
     }
@@ -36,15 +36,15 @@ test(CLIENTS . ' clients are served by a process that started with a limit of 10
     check($descriptors > CLIENTS, "the server has $descriptors descriptors");
 });
 
-test('stream_select() still works in the script, also for streams opened now', function () use ($server): void {
+test('stream_select() still works in the script, even for newly opened streams', function () use ($server): void {
     $client = $server->open();
     $ticks = (int) $client->send('ticks')->message();
     same('selected', $client->send('select')->message());
     usleep(100_000);
-    check((int) $client->send('ticks')->message() > $ticks, 'the loop stands still');
+    check((int) $client->send('ticks')->message() > $ticks, 'the loop has stopped');
 });
 
-test('all of them are gone when the clients are', function () use ($server, &$children): void {
+test('all connections close when the clients leave', function () use ($server, &$children): void {
     foreach ($children as $child) {
         fclose($child->stdin);
         same(0, $child->wait(30.0), 'exit status of the clients');

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Behind a real nginx, haproxy and Caddy, with the configurations of docs/deploy.
+// The server behind a real nginx, haproxy and Caddy, with the configurations in docs/deploy.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
@@ -10,14 +10,14 @@ require __DIR__ . '/lib/Certificates.php';
 $certificates = new Certificates();
 $localhost = $certificates->issue('localhost', 'DNS:localhost,IP:127.0.0.1');
 
-/** A port that is free now. */
+/** A port that is currently free. */
 function free_port(): int
 {
     $socket = stream_socket_server('tcp://127.0.0.1:0');
     return (int) substr(strrchr(stream_socket_get_name($socket, false), ':'), 1);
 }
 
-/** Writes a configuration of docs/deploy with its upper-case words replaced; gives its path. */
+/** Writes a configuration of docs/deploy with its upper-case words replaced, and returns its path. */
 function configuration(string $name, string $folder, array $words): string
 {
     $text = strtr(file_get_contents(__DIR__ . "/../../docs/deploy/$name"), $words);
@@ -37,7 +37,7 @@ function proxy(int $port, string ...$command): Child
     return $child;
 }
 
-/** A client through the proxy, from an address of its own. */
+/** Opens a client connection through the proxy, from a given address. */
 function through(int $port, Certificates $certificates, string $from = '127.0.0.1'): Client
 {
     return new Client("wss://127.0.0.1:$port", null, [
@@ -46,10 +46,10 @@ function through(int $port, Certificates $certificates, string $from = '127.0.0.
     ]);
 }
 
-/** What holds behind each proxy. */
+/** The tests for every proxy. */
 function behind(string $name, int $port, TestServer $server, Certificates $certificates): void
 {
-    test("$name: a WebSocket passes, with the client's address and scheme", function () use ($port, $certificates): void {
+    test("$name: a WebSocket connects, and PHP sees the client's address and scheme", function () use ($port, $certificates): void {
         $client = through($port, $certificates, '127.0.0.7')->open();
         $who = json_decode($client->send('who')->message(), true);
         same(['127.0.0.7', 'wss', true], [$who['address'], $who['scheme'], $who['secure']]);
@@ -58,7 +58,7 @@ function behind(string $name, int $port, TestServer $server, Certificates $certi
         same('1000', substr($client->close(), 0, 4));
     });
 
-    test("$name: forged headers of a client do not count", function () use ($port, $certificates): void {
+    test("$name: forged forwarding headers of a client are ignored", function () use ($port, $certificates): void {
         $forged = [
             'X-Forwarded-For' => '6.6.6.6',
             'Forwarded' => 'for=6.6.6.6;proto=http',
@@ -70,7 +70,7 @@ function behind(string $name, int $port, TestServer $server, Certificates $certi
         same(['127.0.0.8', true], [$who['address'], $who['secure']]);
     });
 
-    test("$name: the limit per address counts clients", function () use ($port, $certificates): void {
+    test("$name: the limit per address applies to clients, not to the proxy", function () use ($port, $certificates): void {
         $status = function (string $from) use ($port, $certificates, &$kept): int {
             $kept[] = $client = through($port, $certificates, $from);
             return $client->raw($client->upgradeRequest())->response()->status;
@@ -78,7 +78,7 @@ function behind(string $name, int $port, TestServer $server, Certificates $certi
         same([101, 101, 429, 101], array_map($status, ['127.0.0.9', '127.0.0.9', '127.0.0.9', '127.0.0.10']));
     });
 
-    test("$name: plain requests on a kept connection tell each client", function () use ($port, $certificates): void {
+    test("$name: plain requests on a kept connection carry the address of each client", function () use ($port, $certificates): void {
         foreach (['127.0.0.11', '127.0.0.12', '127.0.0.13'] as $from) {
             $client = through($port, $certificates, $from);
             $response = $client->raw("GET /who HTTP/1.1\r\nHost: localhost\r\n\r\n")->response();
@@ -87,19 +87,19 @@ function behind(string $name, int $port, TestServer $server, Certificates $certi
         }
     });
 
-    test("$name: the counters are not for the public", function () use ($port, $certificates): void {
+    test("$name: the metrics are not public", function () use ($port, $certificates): void {
         $status = through($port, $certificates)->raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")->response()->status;
         check($status === 403 || $status === 404, "status $status");
     });
 
-    test("$name: a foreign page is refused, its own is not", function () use ($port, $certificates): void {
+    test("$name: a page of another origin is refused, and one of the same origin is admitted", function () use ($port, $certificates): void {
         $client = through($port, $certificates);
         same(403, $client->raw($client->upgradeRequest(['Origin' => 'https://evil.example']))->response()->status);
         through($port, $certificates)->open(['Origin' => "https://127.0.0.1:$port"])->drop();
     });
 }
 
-/** Whether a program is there; a missing one fails: bin/test installs it. */
+/** Whether a program is installed. A missing one fails the test, because bin/test installs it. */
 function installed(string $program): bool
 {
     if (trim((string) shell_exec("PATH=\$PATH:/usr/sbin:/sbin command -v $program")) !== '') {
@@ -117,7 +117,7 @@ if (installed('nginx')) {
         ['trustedProxies' => ['unix:'], 'maxConnectionsPerIp' => 2, 'metricsPath' => '/metrics'],
         ['listen' => "unix://$socket?mode=0666"],
     );
-    // Its workers may run as another user.
+    // nginx's workers may run as another user.
     chmod($certificates->folder, 0711);
     $port = free_port();
     $file = configuration('nginx.conf', $certificates->folder, [
@@ -138,7 +138,7 @@ if (installed('nginx')) {
     file_put_contents($file, preg_replace('/^http \{/m', "http { $temporary", $text));
     $nginx = proxy($port, 'nginx', '-p', $certificates->folder, '-c', $file, '-e', 'stderr', '-g', $settings);
     behind('nginx', $port, $server, $certificates);
-    test('nginx ends', function () use ($nginx): void {
+    test('nginx stops', function () use ($nginx): void {
         $nginx->signal(15);
         same(0, $nginx->wait(), 'exit status');
     });
@@ -150,7 +150,7 @@ if (installed('caddy')) {
     );
     $port = free_port();
     $file = configuration('Caddyfile', $certificates->folder, [
-        // Any name on a port of ours, and our certificate: it would ask an authority for one.
+        // Accepts any name on the test's port with the test's certificate, instead of requesting one from an authority.
         "chat.example.com {" => "https://:$port {\n\tbind 127.0.0.1\n\ttls {$localhost['certificate']} {$localhost['key']}",
         'reverse_proxy 127.0.0.1:8080' => 'reverse_proxy ' . substr($server->address, strlen('ws://')),
     ]);
@@ -160,7 +160,7 @@ if (installed('caddy')) {
     $home = 'HOME=' . $certificates->folder;
     $caddy = proxy($port, 'env', $home, 'caddy', 'run', '--config', $file, '--adapter', 'caddyfile');
     behind('caddy', $port, $server, $certificates);
-    test('caddy ends', function () use ($caddy): void {
+    test('caddy stops', function () use ($caddy): void {
         $caddy->signal(15);
         same(0, $caddy->wait(), 'exit status');
     });
@@ -183,14 +183,14 @@ if (installed('haproxy')) {
     ]);
     $haproxy = proxy($port, 'haproxy', '-db', '-f', $file);
     behind('haproxy', $port, $server, $certificates);
-    test('haproxy finds the server in good health, and not when it is gone', function () use ($server, $port, $certificates): void {
+    test('haproxy finds a running server healthy, and a stopped one unhealthy', function () use ($server, $port, $certificates): void {
         same(0, $server->stop(), 'exit status');
         until(function () use ($port, $certificates): bool {
             $client = through($port, $certificates);
             return $client->raw("GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n")->response()->status === 503;
         }, 'haproxy answers 503', 20);
     });
-    test('haproxy ends', function () use ($haproxy): void {
+    test('haproxy stops', function () use ($haproxy): void {
         $haproxy->signal(15);
         $haproxy->wait();
     });

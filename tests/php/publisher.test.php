@@ -2,13 +2,13 @@
 
 declare(strict_types=1);
 
-// Web requests publish to the topics of a running server: php-fpm behind nginx, and PHP without
-// the extension.
+// Web requests publish to the topics of a running server, from php-fpm behind nginx, and from PHP
+// without the extension.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/WebServer.php';
 
-/** A folder for sockets that the web server's user can reach; gone in the end. */
+/** A folder for sockets that the web server's user can reach. The destructor removes it. */
 final class SocketFolder
 {
     public readonly string $path;
@@ -19,7 +19,7 @@ final class SocketFolder
         mkdir($this->path);
         $user = WebServer::poolUser();
         if ($user !== null) {
-            chgrp($this->path, $user); // as docs/publish.md says
+            chgrp($this->path, $user); // as in docs/publish.md
         }
         chmod($this->path, 02750);
     }
@@ -52,7 +52,7 @@ if ($web === null) {
     $folder = new SocketFolder();
     $address = "unix://$folder->path/publish.sock";
 
-    test('requests of php-fpm behind nginx reach subscribers, each once', function () use ($web, $folder, $address): void {
+    test('each publication from php-fpm behind nginx reaches its subscribers once', function () use ($web, $folder, $address): void {
         $server = topic_server("$folder->path/publish.sock");
         same('0660', substr(sprintf('%o', fileperms("$folder->path/publish.sock")), -4), 'mode of the socket');
         $clients = [subscriber($server, 'room.1'), subscriber($server, 'room.*', 'room.1'), subscriber($server, 'room.2')];
@@ -76,12 +76,12 @@ if ($web === null) {
         $stats = $server->stats();
         same([201, 201, 0], [$stats['published'], $stats['socketPublished'], $stats['socketRefused']], 'published');
         check($stats['publishers'] <= count($pids), "$stats[publishers] connections of " . count($pids) . ' processes');
-        // On a busy machine most of the time is spent waiting for a processor; not for each of them.
-        check(min($times) < 0.001, sprintf('each request needed over %.1f ms', min($times) * 1000));
+        // A busy machine delays most requests, but not all of them.
+        check(min($times) < 0.001, sprintf('even the fastest request took over %.1f ms', min($times) * 1000));
         same(0, $server->stop(), 'exit status');
     });
 
-    test('a busy server is published to all the same', function () use ($web, $folder, $address): void {
+    test('publishing works while PHP in the server is busy', function () use ($web, $folder, $address): void {
         $server = topic_server("$folder->path/publish.sock");
         $client = subscriber($server, 't');
         $busy = $server->hold($server->open());
@@ -92,11 +92,11 @@ if ($web === null) {
         same(0, $server->stop(), 'exit status');
     });
 
-    test('requests survive a restart of the server, and tell when it is away', function () use ($web, $folder, $address): void {
+    test('a web process publishes again after a restart of the server, and reports when the server is down', function () use ($web, $folder, $address): void {
         $post = fn (): array => $web->post(['address' => $address, 'topic' => 't', 'payload' => 'x']);
         foreach ([1, 2] as $_) {
             [$status, $body] = $post();
-            same(503, $status, 'status while nobody listens');
+            same(503, $status, 'status while no server listens');
             $answer = json_decode($body, true);
             check(
                 str_starts_with($answer['error'], 'Sprocket\PublishException: Cannot connect to ' . $address)
@@ -109,13 +109,13 @@ if ($web === null) {
                 same(200, $post()[0], 'status');
                 same('x', $client->message());
             }
-            // Killed, it leaves its file behind.
+            // A killed server leaves its socket file behind.
             same(-9, $server->stop(9), 'exit status');
             check(file_exists("$folder->path/publish.sock"), 'the file is gone');
         }
     });
 
-    test('a request waits for no longer than its timeout', function () use ($web, $folder): void {
+    test('publish() waits no longer than its timeout', function () use ($web, $folder): void {
         $path = "$folder->path/silent.sock";
         $silent = stream_socket_server("unix://$path");
         chmod($path, 0666);
@@ -125,7 +125,7 @@ if ($web === null) {
         check($answer['seconds'] >= 0.3 && $answer['seconds'] < 9.0, "it took $answer[seconds] s");
     });
 
-    test('who may not write to the socket is told', function () use ($web, $folder): void {
+    test('without permission to write to the socket, publish() fails with the reason', function () use ($web, $folder): void {
         if (WebServer::poolUser() === null) {
             return; // the pool runs as the same user
         }
@@ -140,7 +140,7 @@ if ($web === null) {
 
 test('PHP without the extension publishes as docs/publish.md shows', function (): void {
     $docs = file_get_contents(__DIR__ . '/../../docs/publish.md');
-    check(preg_match('/<!-- tested.*?```php\n(.*?)```/s', $docs, $found) === 1, 'the block is not there');
+    check(preg_match('/<!-- tested.*?```php\n(.*?)```/s', $docs, $found) === 1, 'the code block is missing');
     $folder = new SocketFolder();
     $server = topic_server("$folder->path/publish.sock");
     $client = subscriber($server, 'news');

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Clients that vanish with an RST, in each phase of a connection.
+// Clients that send a TCP RST in each phase of a connection.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -61,7 +61,7 @@ foreach ([false, true] as $upgrade) {
     }
 }
 
-test('RST while a handshake waits for PHP', function (): void {
+test('a client can send an RST while its handshake waits for PHP', function (): void {
     $server = TestServer::start([], ['upgrade' => true]);
     $busy = $server->open()->send('sleep 0.7');
     for ($i = 0; $i < 10; $i++) {
@@ -70,11 +70,11 @@ test('RST while a handshake waits for PHP', function (): void {
     }
     $server->lives();
     same('hello', $busy->send('hello')->message());
-    until(fn (): bool => $server->stats()['count'] === 1, 'nothing of the ten is left');
+    until(fn (): bool => $server->stats()['count'] === 1, 'all ten handshakes are gone');
     same(1, $server->stats()['connections'], 'connections');
 });
 
-test('an abnormal end is counted', function (): void {
+test('stats() counts abnormal closes', function (): void {
     $server = TestServer::start();
     $server->open()->reset();
     $server->open()->drop();
@@ -83,7 +83,7 @@ test('an abnormal end is counted', function (): void {
     same('1006', substr($server->closeLine(), 0, 4));
 });
 
-test('thousands of resets leave nothing behind', function (): void {
+test('thousands of resets leak no descriptor and no memory', function (): void {
     $server = TestServer::start();
     for ($i = 0; $i < 300; $i++) {
         $server->open()->reset();

@@ -2,12 +2,12 @@
 
 declare(strict_types=1);
 
-// Reloading under load: clients that come back with the position they have seen miss nothing.
+// Reloads under load. Clients that reconnect with their last position miss no message.
 
 use Sprocket\{PublishException, Publisher};
 
 if (!extension_loaded('sprocket')) {
-    // This process itself is the publisher.
+    // This process is itself the publisher, so it loads the extension.
     pcntl_exec(PHP_BINARY, ['-d', 'extension=' . getenv('SPROCKET_SO'), __FILE__]);
 }
 
@@ -28,7 +28,7 @@ const CODE = <<<'PHP'
     }
     PHP;
 
-test('two reloads under load: ' . CLIENTS . ' clients miss nothing, get nothing twice, and none is refused', function (): void {
+test('two reloads under load: ' . CLIENTS . ' clients miss no message, get none twice, and are never refused', function (): void {
     $load = dirname(__DIR__, 2) . '/bench/target/release/wsload';
     check(is_executable($load), "the load generator is not built ($load)");
     $socket = sys_get_temp_dir() . '/sprocket-reload-' . bin2hex(random_bytes(6));
@@ -43,7 +43,7 @@ test('two reloads under load: ' . CLIENTS . ' clients miss nothing, get nothing 
         $node->server->child->take();
         return substr_count($node->server->child->output, "resumed by v$version\n");
     };
-    until(fn (): bool => $resumed(1) >= CLIENTS, 'all have a position', 30);
+    until(fn (): bool => $resumed(1) >= CLIENTS, 'all clients have a position', 30);
 
     $publisher = new Publisher("unix://$socket", timeout: 20.0);
     $begin = microtime(true);
@@ -54,7 +54,7 @@ test('two reloads under load: ' . CLIENTS . ' clients miss nothing, get nothing 
             $publisher->publish('feed', sprintf('00%08x %%position%% %s', $number, str_repeat('x', 40)));
             $number++;
         } catch (PublishException $e) {
-            // The worker that had accepted this publisher ends: whatever it refused was not published.
+            // The worker that had accepted this publisher is ending. It has not published what it refused.
             check(!$e->uncertain, "message $number: {$e->getMessage()}");
         }
         if ($number === (int) (MESSAGES * (2 * $version - 1) / 5) && $version < 3) {
@@ -73,7 +73,7 @@ test('two reloads under load: ' . CLIENTS . ' clients miss nothing, get nothing 
         [$report['deliveries'], $report['lost'], $report['repeated'], $report['missing'], $report['refused']],
         'deliveries, lost, repeated, missing, refused');
     check($report['closed'] >= 2 * CLIENTS * 0.9, "only {$report['closed']} connections were closed: was there a reload?");
-    check($resumed(3) > 0, 'nobody has resumed on the newest code');
-    check(!str_contains($node->server->child->output, 'incomplete'), 'somebody was told that messages are missing');
+    check($resumed(3) > 0, 'no client has resumed on the newest code');
+    check(!str_contains($node->server->child->output, 'incomplete'), 'the replay to some client was incomplete');
     $node->stop();
 });

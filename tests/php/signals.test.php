@@ -23,7 +23,7 @@ foreach ([15 => 'SIGTERM', 2 => 'SIGINT'] as $signal => $name) {
     });
 }
 
-test('SIGTERM stops a server that is busy', function (): void {
+test('SIGTERM stops a busy server', function (): void {
     $server = TestServer::start();
     $client = $server->open();
     $client->raw(str_repeat(Client::encode(Client::TEXT, 'hello'), 2000));
@@ -33,7 +33,7 @@ test('SIGTERM stops a server that is busy', function (): void {
     same(0, $server->child->wait(), 'exit status');
 });
 
-test('a second SIGTERM cuts at once', function (): void {
+test('a second SIGTERM cuts all connections at once', function (): void {
     $server = TestServer::start(['closeTimeout' => 60.0]);
     $client = $server->open();
     $server->signal(15);
@@ -45,14 +45,14 @@ test('a second SIGTERM cuts at once', function (): void {
     check($took < 9.0, sprintf('it took %.1f s', $took));
 });
 
-test('a second SIGTERM cuts what waits behind slow callbacks', function (): void {
-    // 50 s of callbacks: a grace period of 5 s for all of them, and a signal that is looked for between two.
+test('a second SIGTERM discards events queued behind slow callbacks', function (): void {
+    // The callbacks would take 50 s. The grace period of 5 s covers all of them, and signals are checked between callbacks.
     $server = TestServer::start(['maxPendingMessages' => 500, 'closeTimeout' => 60.0]);
     $client = $server->open();
     $client->raw(str_repeat(Client::encode(Client::TEXT, 'sleep 0.1'), 500));
     $took = seconds(function () use ($server, $client): void {
         $server->signal(15);
-        // Signals that arrive together would count as one.
+        // The client waits for the first close, because two pending signals would merge into one.
         same(1001, (int) $client->closeCode());
         $server->signal(15);
         same(0, $server->child->wait(), 'exit status');
@@ -62,7 +62,7 @@ test('a second SIGTERM cuts what waits behind slow callbacks', function (): void
     same('1006', substr($server->closeLine(), 0, 4), 'code of onClose');
 });
 
-test('SIGTERM is not queued behind the messages of connections that are gone', function (): void {
+test('SIGTERM is not queued behind messages of closed connections', function (): void {
     $server = TestServer::start(['maxPendingMessages' => 500]);
     for ($i = 0; $i < 4; $i++) {
         $client = $server->open();
@@ -73,11 +73,11 @@ test('SIGTERM is not queued behind the messages of connections that are gone', f
         $server->signal(15);
         same(0, $server->child->wait(), 'exit status');
     });
-    // The grace period of 5 s, and not 100 s.
+    // The grace period is 5 s; the queued messages would take 100 s.
     check($took < 15.0, sprintf('it took %.1f s', $took));
 });
 
-/** A server with handlers of its own; extra code runs before run(). */
+/** Starts a server that runs additional code before run(). */
 function with_code(string $code): TestServer
 {
     return TestServer::command(['@php@', '-r', <<<PHP
@@ -91,7 +91,7 @@ function with_code(string $code): TestServer
         PHP]);
 }
 
-test('signal handlers of the application run while run() waits, and replace the stop', function (): void {
+test('signal handlers of the application run while run() waits, and replace the default stop', function (): void {
     $server = with_code(<<<'PHP'
         pcntl_async_signals(true);
         pcntl_signal(SIGTERM, function () { echo "SIGTERM\n"; });
@@ -124,7 +124,7 @@ test('an exception in a signal handler does not end the server silently', functi
     until(function () use ($server): bool {
         $server->child->take();
         return str_contains($server->child->output, 'from the signal handler');
-    }, 'the exception is told of');
+    }, 'the exception is reported');
 });
 
 test('exit() in a signal handler ends the script with its status', function (): void {
@@ -156,7 +156,7 @@ test('signals do not disturb the I/O threads', function (): void {
     }
 });
 
-test('after run() the signals work as before', function (): void {
+test('after run() signals have their previous effect', function (): void {
     $server = with_code(<<<'PHP'
         register_shutdown_function(function () { echo "waiting\n"; sleep(30); });
         $server->after(0.05, fn () => $server->stop());
@@ -166,7 +166,7 @@ test('after run() the signals work as before', function (): void {
     same(-15, $server->child->wait(5.0), 'end of the process');
 });
 
-test('set_time_limit() ends a server whose script has used its time', function (): void {
+test('set_time_limit() ends a server whose script has used up its time', function (): void {
     $server = with_code(<<<'PHP'
         set_time_limit(1);
         $server->every(0.001, function () { $until = hrtime(true) + 5e6; while (hrtime(true) < $until); });
@@ -176,7 +176,7 @@ test('set_time_limit() ends a server whose script has used its time', function (
 });
 
 test('set_time_limit() is honoured while run() waits', function (): void {
-    // The limit counts CPU time of the process. Here only the I/O thread uses any: PHP sleeps in run().
+    // The limit counts the CPU time of the process. Only the I/O thread uses any, because PHP sleeps in run().
     $server = with_code(<<<'PHP'
         $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(maxMessageSize: 1 << 30));
         set_time_limit(1);
@@ -184,7 +184,7 @@ test('set_time_limit() is honoured while run() waits', function (): void {
     $client = $server->open()->frame(Client::BINARY, 'x', false);
     $fragments = str_repeat(Client::encode(Client::CONTINUATION, 'x', false), 2000);
     try {
-        // By its own time, and not the clock's: five times the limit.
+        // Measured in CPU time of the process, up to five times the limit.
         while ($server->child->isRunning() && cpu_seconds($server->child->pid) < 5.0) {
             $client->raw($fragments);
             $client->take();
@@ -197,7 +197,7 @@ test('set_time_limit() is honoured while run() waits', function (): void {
     check(str_contains($server->child->output, 'Maximum execution time of 1 second exceeded'), $server->child->output);
 });
 
-test('set_time_limit() does not end a server that is idle or lives long', function (): void {
+test('set_time_limit() does not end a server that is idle or runs for a long time', function (): void {
     $server = with_code('set_time_limit(1);');
     $client = $server->open();
     usleep(1_500_000);

@@ -6,16 +6,16 @@ declare(strict_types=1);
 
 require __DIR__ . '/lib/bootstrap.php';
 
-// 39 MB: more than the kernel keeps for a socket. All at once, or one message a millisecond.
+// 39 MB, which exceed the kernel's socket buffers, sent at once or as one message per millisecond.
 const FLOOD = 'flood 600 65536', STREAM = 'stream 600 65536';
 
 test('a client that never reads is closed with 1013 when its buffer is full', function (): void {
     $server = TestServer::start(['closeTimeout' => 0.5]);
     $client = $server->open()->send(STREAM);
-    // In either order.
+    // The two lines may arrive in either order.
     $lines = [$server->child->line($any = '/^(streamed|close) /', 20.0), $server->child->line($any, 20.0)];
     rsort($lines);
-    check(str_contains($lines[1], ' 1013 '), "onClose tells another code: $lines[1]");
+    check(str_contains($lines[1], ' 1013 '), "onClose got another code: $lines[1]");
     $accepted = (int) substr($lines[0], 9);
     check($accepted >= 16 && $accepted < 600, "$accepted messages were accepted");
     $server->counts('slowClosed', 1);
@@ -24,7 +24,7 @@ test('a client that never reads is closed with 1013 when its buffer is full', fu
     $server->lives();
 });
 
-test('it is told 1013 if it reads after all', function (): void {
+test('a client closed with 1013 gets that code if it reads after all', function (): void {
     $server = TestServer::start(['closeTimeout' => 10.0]);
     $client = $server->open()->send(STREAM);
     $server->child->line('/^streamed/');
@@ -37,7 +37,7 @@ test('it is told 1013 if it reads after all', function (): void {
     check($number >= 16, "only $number messages came");
 });
 
-test('with the policy drop it stays, and messages are dropped whole and counted', function (): void {
+test('with the policy drop the client stays connected, and messages are dropped whole and counted', function (): void {
     $server = TestServer::start(['slowConsumer' => 'drop']);
     $client = $server->open()->send(STREAM);
     $accepted = (int) substr($server->child->line('/^streamed/'), 9);
@@ -52,10 +52,10 @@ test('with the policy drop it stays, and messages are dropped whole and counted'
         $last = (int) $message;
     }
     same('hello', $client->send('hello')->message(), 'echo afterwards');
-    same(0, $server->stats()['slowClosed'], 'connections closed for it');
+    same(0, $server->stats()['slowClosed'], 'connections closed for slowness');
 });
 
-test('the buffer is bounded by sendBufferLimit', function (): void {
+test('sendBufferLimit bounds the buffer', function (): void {
     $server = TestServer::start(['slowConsumer' => 'drop', 'sendBufferLimit' => 200_000]);
     $before = $server->stats()['rss'];
     $clients = [];
@@ -66,7 +66,7 @@ test('the buffer is bounded by sendBufferLimit', function (): void {
         $server->child->line('/^streamed/', 60.0);
     }
     $grown = $server->stats()['rss'] - $before;
-    check($grown < 20_000, "the server holds $grown KiB more for ten clients");
+    check($grown < 20_000, "the server uses $grown KiB more for ten clients");
     foreach ($clients as $client) {
         $client->drop();
     }
@@ -76,29 +76,29 @@ test('a client that reads is not slow', function (): void {
     $server = TestServer::start();
     $client = $server->open()->send(STREAM);
     for ($i = 0; $i < 600; $i++) {
-        check(str_starts_with($client->message(), "$i "), "message $i is not in its place");
+        check(str_starts_with($client->message(), "$i "), "message $i is out of order");
     }
     same('streamed 600', $server->child->line('/^streamed/'));
 });
 
-test('what was sent at once up to sendBufferLimit comes whole', function (): void {
+test('messages up to sendBufferLimit that are sent at once arrive whole', function (): void {
     $server = TestServer::start(['sendBufferLimit' => 64 << 20]);
     $client = $server->open()->send(FLOOD);
     for ($i = 0; $i < 600; $i++) {
-        check(str_starts_with($client->message(), "$i "), "message $i is not in its place");
+        check(str_starts_with($client->message(), "$i "), "message $i is out of order");
     }
     same('0', $client->send('buffered')->message(), 'buffered amount');
 });
 
-test('a message larger than sendBufferLimit is not a reason to close an idle client', function (): void {
+test('a message larger than sendBufferLimit does not close an idle client', function (): void {
     $server = TestServer::start(['sendBufferLimit' => 1000]);
     $client = $server->open()->send('flood 1 5000');
     $message = $client->read();
-    // Either the message passes because nothing waited before it, or it is refused with 1013.
+    // The message passes because nothing was queued before it, or it is refused with 1013.
     check($message->opcode === Client::TEXT || unpack('n', $message->payload)[1] === 1013, 'neither message nor 1013');
 });
 
-test('pings of a client that never reads do not fill the memory with pongs', function (): void {
+test('pings of a client that never reads do not fill memory with pongs', function (): void {
     $server = TestServer::start(['pingInterval' => 0.0, 'closeTimeout' => 0.5]);
     $client = $server->open();
     $before = $server->stats()['rss'];
@@ -108,7 +108,7 @@ test('pings of a client that never reads do not fill the memory with pongs', fun
     while (microtime(true) < $until && $sent < 60_000_000) {
         $n = @fwrite($client->stream, substr($pings, $sent % strlen($pings)));
         if ($n === false) {
-            break; // cut: as good
+            break; // a cut is fine as well
         }
         $n === 0 ? usleep(2000) : $sent += $n;
     }

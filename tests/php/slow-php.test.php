@@ -2,11 +2,11 @@
 
 declare(strict_types=1);
 
-// While a PHP callback is busy, the I/O threads go on serving.
+// While a PHP callback is busy, the I/O threads continue to serve.
 
 require __DIR__ . '/lib/bootstrap.php';
 
-/** Takes what has come, answers the server's pings, and tells whether the connection is open. */
+/** Reads pending input, answers the server's pings, and returns whether the connection is open. */
 function attend(Client $client): bool
 {
     $client->take();
@@ -16,8 +16,8 @@ function attend(Client $client): bool
     return !$client->eof && !str_starts_with($client->buffer, "\x88");
 }
 
-test('a handler that blocks for 3 s holds up nobody else', function (): void {
-    // Pings and timeouts much shorter than the 3 s, so that they matter.
+test('a handler that blocks for 3 s delays no other client', function (): void {
+    // Timeouts shorter than the 3 s, so that they would expire.
     $server = TestServer::start([
         'pingInterval' => 0.4, 'pingTimeout' => 2.5, 'handshakeTimeout' => 2.5, 'metricsPath' => '/metrics',
     ]);
@@ -30,14 +30,14 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
     $server->hold($busy);
     $start = microtime(true);
 
-    // Until PHP is free again each client pings, in turns, and new ones come.
+    // Until PHP is free again, the clients send pings in turn, and new clients connect.
     $pongs = $running = 0;
     $new = [];
     while (microtime(true) - $start < 3.0 || $pongs < 100 || count($new) < 3) {
         foreach ($clients as $i => $client) {
             $client->frame(Client::PING, "ping $i");
             while (($frame = $client->read() ?? throw new RuntimeException('a connection ended'))->opcode !== Client::PONG) {
-                $client->frame(Client::PONG, $frame->payload); // to a ping of the server
+                $client->frame(Client::PONG, $frame->payload); // answers a ping of the server
             }
             same("ping $i", $frame->payload, 'payload of the pong');
             $pongs++;
@@ -56,7 +56,7 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
     $busy->send('hello');
     $server->release();
 
-    // Nobody was closed, and everybody is served once PHP is back.
+    // No connection was closed, and every client is served once PHP is free.
     same('hello', $busy->message());
     foreach ([...$clients, ...$new] as $i => $client) {
         same("echo $i", $client->send("echo $i")->message());
@@ -65,12 +65,12 @@ test('a handler that blocks for 3 s holds up nobody else', function (): void {
     same(51 + count($new), $stats['connections'], 'connections');
     same(0, $stats['closed'], 'closed connections');
     same(0, $stats['pingTimeouts'], 'ping timeouts');
-    check($running > 1.0, "metrics told of a callback that has run for $running s");
+    check($running > 1.0, "metrics reported a callback running for $running s");
     same(51 + count($new), $stats['callbacks']['open']['calls'], 'calls of onOpen');
     check($stats['callbacks']['message']['seconds'] >= 3.0, 'seconds of onMessage: ' . $stats['callbacks']['message']['seconds']);
 });
 
-test('messages that come meanwhile wait, and are delivered in order', function (): void {
+test('messages that arrive while PHP is busy wait, and are delivered in order', function (): void {
     $server = TestServer::start();
     $busy = $server->open()->send('sleep 1');
     $client = $server->open();
@@ -82,7 +82,7 @@ test('messages that come meanwhile wait, and are delivered in order', function (
     }
 });
 
-test('timeouts are enforced meanwhile', function (): void {
+test('timeouts are enforced while PHP is busy', function (): void {
     $server = TestServer::start(['pingInterval' => 0.3, 'pingTimeout' => 0.3, 'handshakeTimeout' => 0.4]);
     $busy = $server->open();
     [$dead, $slow] = [$server->open(), $server->connect()];
@@ -92,12 +92,12 @@ test('timeouts are enforced meanwhile', function (): void {
         $dead->take();
         $slow->take();
         return $dead->eof && $slow->eof;
-    }, 'the dead and the slow client are cut');
+    }, 'the dead and the slow client have been cut');
     $server->release();
-    same('1006', substr($server->closeLine(), 0, 4), 'code of the dead one');
+    same('1006', substr($server->closeLine(), 0, 4), 'code of the dead client');
 });
 
-test('a close is answered meanwhile', function (): void {
+test('a close is answered while PHP is busy', function (): void {
     $server = TestServer::start();
     $client = $server->open();
     $busy = $server->hold($server->open());
@@ -106,7 +106,7 @@ test('a close is answered meanwhile', function (): void {
     same('1000', substr($server->closeLine(), 0, 4));
 });
 
-test('with onUpgrade new clients wait for PHP, and are then served', function (): void {
+test('with onUpgrade new clients wait until PHP is free, and are then served', function (): void {
     $server = TestServer::start([], ['upgrade' => true]);
     $old = $server->open();
     $busy = $server->hold($server->open());
@@ -119,7 +119,7 @@ test('with onUpgrade new clients wait for PHP, and are then served', function ()
     while (microtime(true) - $start < 0.8) {
         foreach ($new as $client) {
             $client->take();
-            same('', $client->buffer, 'answer before PHP was asked');
+            same('', $client->buffer, 'answer before onUpgrade ran');
         }
         usleep(20_000);
     }

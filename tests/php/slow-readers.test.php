@@ -2,23 +2,23 @@
 
 declare(strict_types=1);
 
-// Clients that read slowly but steadily: they get all that the server has accepted for them, and
-// nobody takes them for dead. Times are much shorter than what the transfer takes.
+// Clients that read slowly but steadily get everything that the server has accepted for them, and do
+// not count as dead. The timeouts are much shorter than the transfer.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
 require __DIR__ . '/lib/Node.php';
 
-/** Messages of 100 kB: more than the kernel holds for a client that reads slowly. */
+/** Messages of 100 kB. Together they exceed what the kernel buffers for a slow client. */
 const MESSAGES = 80, SIZE = 100_000, FRAME = SIZE + 4 + 6;
-/** Bytes a second. */
+/** Bytes per second. */
 const RATE = 4e6;
 
 /**
- * Reads at a steady rate until $enough says so, given how many bytes that were, or to the end. The
- * buffer of the client keeps the last bytes only.
+ * Reads at a steady rate until $enough, which gets the number of bytes so far, returns true, or to the
+ * end. The client's buffer keeps only the last bytes.
  *
- * @return int How many bytes that were.
+ * @return int Number of bytes read.
  */
 function slowly(Client $client, ?callable $enough = null, float $rate = RATE): int
 {
@@ -35,7 +35,7 @@ function slowly(Client $client, ?callable $enough = null, float $rate = RATE): i
     return $all;
 }
 
-/** A server and a client with a small receive buffer. */
+/** Starts a server, and connects a client with a small receive buffer. */
 function pair(array $options, array $context = []): array
 {
     $server = TestServer::start($options + ['sendBufferLimit' => 16 << 20]);
@@ -44,27 +44,27 @@ function pair(array $options, array $context = []): array
     return [$server, $client->open()];
 }
 
-/** The close frame that the server sends is the last thing in the buffer. */
+/** Whether the buffer ends with this close frame. */
 function closes(Client $client, int $code, string $reason): bool
 {
     $frame = "\x88" . chr(2 + strlen($reason)) . pack('n', $code) . $reason;
     return str_ends_with($client->buffer, $frame);
 }
 
-test('what was sent arrives before the close frame, however long that takes', function (): void {
+test('all messages arrive before the close frame, however long that takes', function (): void {
     [$server, $client] = pair(['closeTimeout' => 0.4]);
     $client->send('flood ' . MESSAGES . ' ' . SIZE)->send('close 4000 done');
     $took = seconds(function () use ($client, &$all): void {
         $all = slowly($client, fn (): bool => closes($client, 4000, 'done'));
     });
     check($all > MESSAGES * SIZE, "$all bytes");
-    check($took > 1.2, sprintf('it took %.2f s: that was not slow', $took));
+    check($took > 1.2, sprintf('it took %.2f s: too fast to test a slow reader', $took));
     $client->sendClose(4000, 'done')->ended();
     same('4000 done', $server->closeLine());
     same(0, $server->stats()['closeTimeouts'], 'close timeouts');
 });
 
-test('over TLS, too', function (): void {
+test('all messages arrive before the close frame over TLS as well', function (): void {
     $certificates = new Certificates();
     [$server, $client] = [
         $s = TestServer::start(
@@ -80,7 +80,7 @@ test('over TLS, too', function (): void {
     same('4000 done', $server->closeLine());
 });
 
-test('a client that stops to read is cut within closeTimeout', function (): void {
+test('a client that stops reading is cut within closeTimeout', function (): void {
     [$server, $client] = pair(['closeTimeout' => 0.4]);
     $client->send('flood ' . MESSAGES . ' ' . SIZE)->send('close 4000 done');
     slowly($client, fn (int $all): bool => $all > 1_000_000);
@@ -89,16 +89,16 @@ test('a client that stops to read is cut within closeTimeout', function (): void
     $server->counts('closeTimeouts', 1);
 });
 
-test('a client that answers with a close frame gets what was sent before it', function (): void {
+test('a client that answers with a close frame gets the messages sent before it', function (): void {
     [$server, $client] = pair(['closeTimeout' => 0.4]);
-    // In one segment.
+    // The message and the close frame arrive in one segment.
     $client->raw(Client::encode(Client::TEXT, 'flood ' . MESSAGES . ' ' . SIZE) . Client::encode(Client::CLOSE, pack('n', 1000)));
     $all = slowly($client);
     same(MESSAGES * (SIZE + 10) + 4, $all, 'bytes');
-    check(closes($client, 1000, ''), 'there is no close frame at the end');
+    check(closes($client, 1000, ''), 'the close frame is missing at the end');
 });
 
-test('a server that stops lets it read to the end, within the grace', function (): void {
+test('a stopping server lets clients read to the end within the grace period', function (): void {
     [$server, $client] = pair(['closeTimeout' => 0.4]);
     $client->send('flood ' . MESSAGES . ' ' . SIZE);
     $server->child->line('/^flooded /');
@@ -112,10 +112,10 @@ test('a server that stops lets it read to the end, within the grace', function (
 
 $ends = [
     'a reload' => fn (Node $node, Client $other) => $node->reload(),
-    'a worker that gives way after its number of messages' => fn (Node $node, Client $other) => $other->raw(str_repeat(Client::encode(Client::TEXT, 'hello'), 500)),
+    'a worker replaced after maxRequests' => fn (Node $node, Client $other) => $other->raw(str_repeat(Client::encode(Client::TEXT, 'hello'), 500)),
 ];
 foreach ($ends as $name => $end) {
-    test("$name lets clients read to the end, and cuts those that do not read", function () use ($end): void {
+    test("$name lets clients read to the end, and cuts clients that do not read", function () use ($end): void {
         $node = Node::start(['closeTimeout' => 0.4, 'sendBufferLimit' => 16 << 20, 'maxRequests' => 500], sprintf(<<<'PHP'
             function extend($server) {
                 $server->onPong(function ($connection) {
@@ -138,12 +138,12 @@ foreach ($ends as $name => $end) {
         }
         $end($node, $other);
         $reason = 'the server is restarting';
-        // Slowly enough to be still at it when the other one is cut.
+        // Reads slowly enough to be unfinished when the other client is cut.
         $all = slowly($slow, function () use ($node): bool {
             $node->server->child->take();
             return str_contains($node->server->child->output, 'close 1006 the peer did not answer the close frame');
         }, RATE / 8);
-        check($all < MESSAGES * SIZE, 'the client that does not read lasts as long as the one that does');
+        check($all < MESSAGES * SIZE, 'the client that does not read was not cut before the reading one was finished');
         $all += slowly($slow, fn (): bool => closes($slow, 1001, $reason)) - 200;
         check($all > MESSAGES * SIZE, "$all bytes");
         $slow->sendClose(1001, $reason)->ended();
@@ -152,10 +152,10 @@ foreach ($ends as $name => $end) {
     });
 }
 
-test('to read is a sign of life', function (): void {
+test('reading counts as a sign of life', function (): void {
     [$server, $client] = pair(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
     $client->send('flood ' . MESSAGES . ' ' . SIZE);
-    // The ping waits behind the messages, and so does its answer.
+    // The ping is queued behind the messages, so its answer comes late.
     $ping = "\x89\x04\0spk";
     $all = slowly($client, fn (int $all): bool => $all >= MESSAGES * SIZE && str_contains($client->buffer, $ping));
     check($all > MESSAGES * SIZE, "$all bytes");
@@ -165,7 +165,7 @@ test('to read is a sign of life', function (): void {
     same(0, $server->stats()['pingTimeouts'], 'ping timeouts');
 });
 
-test('a client that neither reads nor sends is not alive', function (): void {
+test('a client that neither reads nor sends counts as dead', function (): void {
     [$server, $client] = pair(['pingInterval' => 0.3, 'pingTimeout' => 0.3]);
     $client->send('flood ' . MESSAGES . ' ' . SIZE);
     $took = seconds(fn () => $server->closeLine());
@@ -173,11 +173,11 @@ test('a client that neither reads nor sends is not alive', function (): void {
     $server->counts('pingTimeouts', 1);
 });
 
-test('a plain response arrives in full, and whatever else the client says does not cut it', function (): void {
+test('a plain response arrives in full even if the client keeps sending', function (): void {
     [$server, $client] = [$s = TestServer::start(['handshakeTimeout' => 0.8]), $s->connect()];
     socket_set_option(socket_import_stream($client->stream), SOL_SOCKET, SO_RCVBUF, 65536);
     $client->raw("GET /large?bytes=6000000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    // Input that nobody reads makes a socket that is closed say so by a reset.
+    // Unread input makes the kernel reset a socket that is closed.
     $all = slowly($client, function () use ($client): bool {
         @fwrite($client->stream, 'x');
         return false;
@@ -185,11 +185,11 @@ test('a plain response arrives in full, and whatever else the client says does n
     check($all > 6_000_000, "$all bytes");
 });
 
-test('who sends a body that is refused gets to read why', function (): void {
+test('a client that sends a refused body can still read the reason', function (): void {
     $server = TestServer::start(['maxBodySize' => 1000]);
     $client = $server->connect();
     $client->raw("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n");
-    // As clients do that look for an answer only then.
+    // Like clients that look for an answer only after sending the whole body.
     stream_set_blocking($client->stream, true);
     for ($sent = 0; $sent < 20_000_000; $sent += $n) {
         $n = fwrite($client->stream, str_repeat('x', 100_000));

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Streamed responses of a server in a process of its own: many clients, and much for little memory.
+// Streamed responses of a separate server process, to many clients, and of large bodies in little memory.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -14,7 +14,7 @@ function ask(TestServer $server, string $path): Client
     return $server->connect()->raw("GET $path HTTP/1.1\r\nHost: localhost\r\n\r\n");
 }
 
-/** Reads until the text has come. */
+/** Reads until the text has arrived. */
 function text_of(Client $client, string $text, float $timeout = 60.0): string
 {
     $client->wait(fn (): bool => str_contains($client->buffer, $text) || $client->eof, $text, $timeout);
@@ -31,7 +31,7 @@ $hard = trim(shell_exec('ulimit -H -n'));
 if ($hard !== 'unlimited' && $hard < 2 * FOLLOWERS) {
     skip(FOLLOWERS . ' followers of server-sent events', "the hard limit of descriptors is $hard");
 } else {
-    test(FOLLOWERS . ' followers of server-sent events each get all of them', function (): void {
+    test(FOLLOWERS . ' followers of server-sent events each get every event', function (): void {
         $server = TestServer::script(__DIR__ . '/../../examples/sse/server.php', '127.0.0.1:0');
         $clients = [];
         for ($i = 0; $i < FOLLOWERS; $i++) {
@@ -51,10 +51,10 @@ if ($hard !== 'unlimited' && $hard < 2 * FOLLOWERS) {
         }
         foreach ($clients as $client) {
             $got = strstr(text_of($client, 'event ' . EVENTS . ' of ' . EVENTS . "\n\n"), "id: 1\n");
-            // Without the sizes of chunks in between.
+            // Removes the chunk sizes.
             same($expected, preg_replace('~\r\n(?:[0-9a-f]+\r\n)?~i', '', $got), 'events');
         }
-        // Half of them leave, and the others go on.
+        // Half of the followers leave, and the others stay.
         foreach (array_splice($clients, 0, FOLLOWERS / 2) as $client) {
             $client->drop();
         }
@@ -70,7 +70,7 @@ if ($hard !== 'unlimited' && $hard < 2 * FOLLOWERS) {
     });
 }
 
-test('200 MB pass through little memory, to a fast reader while a slow one holds back', function (): void {
+test('200 MB reach a fast reader through little memory, while another client reads slowly', function (): void {
     $size = 200_000_000;
     $server = TestServer::command(
         ['@php@', '-d', 'memory_limit=16M', __DIR__ . '/servers/streams.php', '{"options":{"handshakeTimeout":120}}'],
@@ -87,13 +87,13 @@ test('200 MB pass through little memory, to a fast reader while a slow one holds
         $received -= strlen($fast->buffer);
         return $end || $fast->eof;
     }, 'the end', 120.0);
-    check($received > $size && $received < $size * 1.01, "$received bytes came");
+    check($received > $size && $received < $size * 1.01, "$received bytes arrived");
     $stats = answer_of($server, '/stats');
     check($stats['memory'] < $before['memory'] + 4_000_000, "PHP takes $stats[memory] bytes");
-    check($stats['resident'] < $before['resident'] + 32_000_000, "the process takes $stats[resident] bytes, $before[resident] before");
-    same([true], answer_of($server, '/said')['/bytes'], 'onClose');
+    check($stats['resident'] < $before['resident'] + 32_000_000, "the process uses $stats[resident] bytes, after $before[resident] before");
+    same([true], answer_of($server, '/closes')['/bytes'], 'onClose');
     $slow->drop();
-    until(fn (): bool => answer_of($server, '/said')['/bytes'] === [true, false], 'the slow one has left');
+    until(fn (): bool => answer_of($server, '/closes')['/bytes'] === [true, false], 'the slow reader has left');
     $server->child->signal(SIGTERM);
     same(0, $server->child->wait(), 'exit status');
 });

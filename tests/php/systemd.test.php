@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// The units of docs/deploy: read by systemd, run by it, and their socket handed over by its own tool.
+// The units in docs/deploy: systemd verifies them, runs them, and passes their socket.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Certificates.php';
@@ -17,7 +17,7 @@ $certificates = new Certificates();
 $localhost = $certificates->issue('localhost', 'DNS:localhost,IP:127.0.0.1');
 $deploy = __DIR__ . '/../../docs/deploy';
 
-/** The value of a setting in a unit. */
+/** The value of a setting in a unit file. */
 function setting(string $unit, string $name): string
 {
     global $deploy;
@@ -25,8 +25,8 @@ function setting(string $unit, string $name): string
     return $match[1];
 }
 
-test('systemd finds nothing wrong with the units', function () use ($deploy, $certificates): void {
-    // Under their names, with a program that is there.
+test('systemd-analyze finds no error in the units', function () use ($deploy, $certificates): void {
+    // Copies the units under their own names, with an existing program.
     $folder = "$certificates->folder/units";
     mkdir($folder);
     copy("$deploy/chat.socket", "$folder/chat.socket");
@@ -39,7 +39,7 @@ test('systemd finds nothing wrong with the units', function () use ($deploy, $ce
     check($status === 0 && !str_contains($said, $folder), "status $status: $said");
 });
 
-test('the server takes the socket that systemd hands over, by its name, with TLS', function () use ($certificates, $localhost): void {
+test('the server takes the socket that systemd hands over, by name, with TLS', function () use ($certificates, $localhost): void {
     $socket = stream_socket_server('tcp://127.0.0.1:0');
     $name = stream_socket_get_name($socket, false);
     fclose($socket);
@@ -48,7 +48,7 @@ test('the server takes the socket that systemd hands over, by its name, with TLS
         'systemd-socket-activate', '--listen', $name, '--fdname', setting('chat.socket', 'FileDescriptorName'),
         PHP_BINARY, '-d', 'extension=' . getenv('SPROCKET_SO'), __DIR__ . '/servers/echo.php', json_encode($settings),
     ]);
-    // The first connection starts the server, and waits for it in the queue.
+    // The first connection starts the server, and waits in the socket's queue.
     $context = ['ssl' => ['cafile' => $certificates->ca, 'peer_name' => 'localhost']];
     $client = null;
     until(function () use ($name, $context, $child, &$client): bool {
@@ -57,18 +57,18 @@ test('the server takes the socket that systemd hands over, by its name, with TLS
             $client = new Client("wss://$name", null, $context);
             return true;
         } catch (RuntimeException) {
-            return false; // it does not listen yet
+            return false; // the server does not listen yet
         }
     }, 'a connection', 20);
     same('hello', $client->open()->send('hello')->message());
     check(str_contains($child->output . $child->line("~wss://$name~"), "wss://$name"), $child->output);
-    // As systemd ends it: the tool has become the server.
+    // Signals the process as systemd does. systemd-socket-activate has replaced itself with the server.
     $child->signal(constant(setting('chat.service', 'KillSignal')));
     same('1001', substr($client->closeCode(), 0, 4), 'close code');
     same(0, $child->wait(), 'exit status');
 });
 
-/** The port is a free one; all else is as the units say. Answers with what it is. */
+/** A server for the units. "who" answers with its version, user, and limit of descriptors. */
 const SERVER = <<<'PHP'
     <?php
     use Sprocket\{Connection, Options, Server, Tls};
@@ -101,7 +101,7 @@ function booted(Certificates $certificates, array $localhost, string $server, st
     $machine->file("$live/fullchain.pem", file_get_contents($localhost['certificate']));
     $machine->file("$live/privkey.pem", file_get_contents($localhost['key']), 0600);
     $machine->file('srv/chat/server.php', $server);
-    // It is opened later: none that the kernel gives to others meanwhile.
+    // The machine opens the port later, so it lies outside the range from which the kernel assigns ports.
     do {
         $name = '127.0.0.1:' . random_int(20_000, 29_999);
         $socket = @stream_socket_server("tcp://$name");
@@ -120,7 +120,7 @@ function booted(Certificates $certificates, array $localhost, string $server, st
         try {
             return (new Client("wss://$name", null, $context))->open();
         } catch (RuntimeException $e) {
-            throw new RuntimeException("{$e->getMessage()}: {$machine->told()}");
+            throw new RuntimeException("{$e->getMessage()}: {$machine->describe()}");
         }
     }];
 }
@@ -130,9 +130,9 @@ if ($reason !== null) {
     skip('systemd runs the units', $reason);
     skip('systemctl reload', $reason);
 } else {
-    test('systemd runs the units: starts with the first client, as a user of its own, restarts, and ends it', function () use ($certificates, $localhost): void {
+    test('systemd runs the units: the service starts with the first client, as its own user, restarts, and stops', function () use ($certificates, $localhost): void {
         $server = strtr(SERVER, ['WORKERS' => '1', 'VERSION' => 'first']);
-        // Where this machine may raise no limit, systemd on it may not, either.
+        // If this machine cannot raise the limit, neither can its systemd.
         exec('prlimit --nofile=' . ($limit = setting('chat.service', 'LimitNOFILE')) . ' true 2>/dev/null', $_, $refused);
         $expected = 'first chat ' . ($refused ? posix_getrlimit()['hard openfiles'] : $limit);
         [$machine, $client] = booted($certificates, $localhost, $server);
@@ -141,7 +141,7 @@ if ($reason !== null) {
         same($expected, $first->send('who')->message());
         same('active', $machine->property('chat.service', 'ActiveState'));
         $first->send('die')->ended();
-        // Clients wait in the queue of the socket meanwhile.
+        // During the restart, clients wait in the socket's queue.
         $second = $client();
         same($expected, $second->send('who')->message());
         same('1', $machine->property('chat.service', 'NRestarts'));
@@ -150,34 +150,34 @@ if ($reason !== null) {
         same('inactive success', $machine->property('chat.service', 'ActiveState') . ' ' . $machine->property('chat.service', 'Result'));
     });
 
-    test('systemctl reload brings new code to the workers, and refuses nobody', function () use ($certificates, $localhost): void {
-        // As docs/deploy.md says: without the # before it.
+    test('systemctl reload brings new code to the workers, and refuses no client', function () use ($certificates, $localhost): void {
+        // Enables the line without its #, as docs/deploy.md says.
         preg_match('/^#(ExecReload=.*)$/m', file_get_contents(__DIR__ . '/../../docs/deploy/chat.service'), $reload);
         $server = strtr(SERVER, ['WORKERS' => '2']);
         [$machine, $client] = booted($certificates, $localhost, strtr($server, ['VERSION' => 'first']), "$reload[1]\n");
         $old = $client();
-        check(str_starts_with($old->send('who')->message(), 'first chat '), 'the first code answers');
+        check(str_starts_with($old->send('who')->message(), 'first chat '), 'the first version answers');
         $machine->file('srv/chat/server.php', strtr($server, ['VERSION' => 'second']));
         $machine->run('systemctl', 'reload', 'chat.service');
         same('1001', substr($old->closeCode(), 0, 4), 'close code');
-        until(fn (): bool => str_starts_with($client()->send('who')->message(), 'second chat '), 'the new code answers');
+        until(fn (): bool => str_starts_with($client()->send('who')->message(), 'second chat '), 'the new version answers');
         same('0 active', $machine->property('chat.service', 'NRestarts') . ' ' . $machine->property('chat.service', 'ActiveState'));
     });
 }
 
-test('the kernel knows each setting for many connections', function () use ($deploy): void {
+test('the kernel has each setting that docs/deploy recommends for many connections', function () use ($deploy): void {
     preg_match_all('/^#? ?((?:fs|net)\\.[\\w.-]+) = (.+)$/m', file_get_contents("$deploy/90-sprocket.conf"), $settings, PREG_SET_ORDER);
     check(count($settings) >= 8, count($settings) . ' settings');
     foreach ($settings as [$line, $name, $value]) {
         $file = '/proc/sys/' . str_replace('.', '/', $name);
-        // What belongs to a module, or to a protocol, comes and goes with its folder.
-        check(is_file($file) || str_contains($name, 'nf_conntrack') || !is_dir(dirname($file)), "$name is no setting");
+        // Settings of a module or a protocol exist only along with their folder.
+        check(is_file($file) || str_contains($name, 'nf_conntrack') || !is_dir(dirname($file)), "$name is not a setting");
         check(preg_match('/^\\d+( \\d+)*$/', $value) === 1, $line);
     }
     if (SystemdMachine::missing() === null) {
-        // Those of the network, where they are nobody else's.
+        // Applies the network settings in a network namespace of their own.
         $network = implode("\n", preg_grep('/^net\\./', file("$deploy/90-sprocket.conf", FILE_IGNORE_NEW_LINES)));
         exec('echo ' . escapeshellarg($network) . ' | unshare --net sysctl -p - 2>&1', $said, $status);
-        same([0, explode("\n", $network)], [$status, $said], 'what sysctl sets');
+        same([0, explode("\n", $network)], [$status, $said], 'settings that sysctl applied');
     }
 });

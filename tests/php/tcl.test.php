@@ -2,8 +2,8 @@
 
 declare(strict_types=1);
 
-// The WebSocket client of tcllib, which sends "Connection: close" beside "Upgrade" and takes a
-// connection whose 101 repeats the "close" for lost.
+// The WebSocket client of tcllib. It sends "Connection: close" along with "Upgrade", and gives up a
+// connection whose 101 response repeats the "close".
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -30,7 +30,7 @@ $server = TestServer::start();
 $script = tempnam(sys_get_temp_dir(), 'sprocket-tcl-');
 file_put_contents($script, CLIENT);
 
-test('tcllib connects and is answered', function () use ($server, $script): void {
+test('tcllib connects and gets an answer', function () use ($server, $script): void {
     $client = new Child(['tclsh', $script, $server->address]);
     same('text hello from Tcl', $client->line('/^(text|timed out|error|close)/'));
     same(0, $client->wait());

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 if (!extension_loaded('sprocket')) {
-    // Some of these tests ask the extension itself.
+    // Some tests need the extension in this process.
     $again = [PHP_BINARY, '-d', 'extension=' . getenv('SPROCKET_SO'), __FILE__];
     passthru(implode(' ', array_map('escapeshellarg', $again)), $status);
     exit($status);
@@ -17,26 +17,26 @@ require __DIR__ . '/lib/Certificates.php';
 $certificates = new Certificates();
 $localhost = $certificates->issue('localhost', 'DNS:localhost,IP:127.0.0.1');
 
-/** A server on a wss:// address. */
+/** Starts a server on a wss:// address. */
 function secure(array $tls, array $options = [], string|array $listen = 'wss://127.0.0.1:0'): TestServer
 {
     return TestServer::start(['tls' => $tls] + $options, ['listen' => $listen]);
 }
 
-/** Stream context of a client that trusts our authority and wants this host. */
+/** Stream context of a client that trusts the test's CA and expects this host. */
 function trusting(Certificates $certificates, string $host = 'localhost', array $more = []): array
 {
     return ['ssl' => $more + ['cafile' => $certificates->ca, 'peer_name' => $host]];
 }
 
-/** What OpenSSL's client says about the server. */
+/** The output of `openssl s_client` for the server. */
 function s_client(TestServer $server, string ...$arguments): string
 {
     $command = ['timeout', '10', 'openssl', 's_client', '-connect', substr($server->address, 6), ...$arguments];
     return (string) shell_exec(implode(' ', array_map('escapeshellarg', $command)) . ' </dev/null 2>&1');
 }
 
-/** The message of the exception with which a server with these settings does not start. */
+/** The exception message of a server that cannot start with these settings. */
 function refusal(array $tls): string
 {
     try {
@@ -44,7 +44,7 @@ function refusal(array $tls): string
     } catch (Sprocket\TlsException $e) {
         return $e->getMessage();
     }
-    throw new RuntimeException('it started');
+    throw new RuntimeException('the server started');
 }
 
 test('messages of many sizes come back over TLS', function () use ($certificates, $localhost): void {
@@ -61,7 +61,7 @@ test('messages of many sizes come back over TLS', function () use ($certificates
     $server->child->line('/^close \d+ 1000/');
 });
 
-test('plain requests are answered over TLS, and are https', function () use ($certificates, $localhost): void {
+test('plain requests over TLS are answered, with the scheme https', function () use ($certificates, $localhost): void {
     $server = secure($localhost);
     $client = $server->connect(trusting($certificates));
     $response = $client->raw("GET /who HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")->response();
@@ -69,7 +69,7 @@ test('plain requests are answered over TLS, and are https', function () use ($ce
     $client->ended();
 });
 
-test('TLS 1.2 and 1.3 are spoken, older versions are not', function () use ($certificates, $localhost): void {
+test('TLS 1.2 and 1.3 are accepted, and older versions are not', function () use ($certificates, $localhost): void {
     $server = secure($localhost);
     foreach (['-tls1_2' => 'TLSv1.2', '-tls1_3' => 'TLSv1.3'] as $option => $name) {
         $said = s_client($server, $option, '-CAfile', $certificates->ca, '-servername', 'localhost');
@@ -78,11 +78,11 @@ test('TLS 1.2 and 1.3 are spoken, older versions are not', function () use ($cer
     $said = s_client($server, '-tls1_1', '-cipher', 'ALL:@SECLEVEL=0');
     check(str_contains($said, 'Cipher is (NONE)'), $said);
     $only = secure($localhost + ['minVersion' => '1.3']);
-    check(str_contains(s_client($only, '-tls1_2'), 'Cipher is (NONE)'), 'TLS 1.2 was spoken');
-    check(str_contains(s_client($only, '-tls1_3'), 'New, TLSv1.3'), 'TLS 1.3 was not spoken');
+    check(str_contains(s_client($only, '-tls1_2'), 'Cipher is (NONE)'), 'TLS 1.2 was accepted');
+    check(str_contains(s_client($only, '-tls1_3'), 'New, TLSv1.3'), 'TLS 1.3 was refused');
 });
 
-test('a session is resumed', function () use ($certificates, $localhost): void {
+test('a client can resume a TLS session', function () use ($certificates, $localhost): void {
     $server = secure($localhost);
     $file = "$certificates->folder/session";
     check(str_contains(s_client($server, '-tls1_2', '-sess_out', $file), 'New, TLSv1.2'), 'first');
@@ -90,7 +90,7 @@ test('a session is resumed', function () use ($certificates, $localhost): void {
     check(str_contains($said, 'Reused, TLSv1.2'), $said);
 });
 
-test('an expired certificate is served, and refused by the client', function () use ($certificates): void {
+test('an expired certificate is served, and the client refuses it', function () use ($certificates): void {
     $server = secure($certificates->issue('localhost', '', '20200101000000Z', '20200201000000Z'));
     $said = s_client($server, '-CAfile', $certificates->ca, '-verify_return_error');
     check(str_contains($said, 'certificate has expired'), $said);
@@ -102,7 +102,7 @@ test('an expired certificate is served, and refused by the client', function () 
     $server->connect(trusting($certificates, 'localhost', ['verify_peer' => false]))->open()->drop();
 });
 
-test('a wrong host is refused by the client', function () use ($certificates): void {
+test('the client refuses a certificate for another host', function () use ($certificates): void {
     $server = secure($certificates->issue('other.example'));
     $said = s_client($server, '-CAfile', $certificates->ca, '-verify_hostname', 'localhost', '-verify_return_error');
     check(str_contains($said, 'Hostname mismatch') || str_contains($said, 'hostname mismatch'), $said);
@@ -114,7 +114,7 @@ test('a wrong host is refused by the client', function () use ($certificates): v
     $server->connect(trusting($certificates, 'other.example'))->open()->drop();
 });
 
-test('the certificate is chosen by the name', function () use ($certificates, $localhost): void {
+test('the server chooses the certificate by the requested name', function () use ($certificates, $localhost): void {
     $hosts = ['a.example' => $certificates->issue('a.example'), '*.b.example' => $certificates->issue('*.b.example')];
     $server = secure($localhost + ['hosts' => $hosts]);
     foreach (['localhost', 'a.example', 'x.b.example'] as $host) {
@@ -138,7 +138,7 @@ test('reloadTls() serves the new certificate and keeps connections; a bad one ch
     same('still there', $old->send('still there')->message());
 });
 
-test('changed files are taken over by themselves with reloadInterval', function () use ($certificates, $localhost): void {
+test('with reloadInterval the server reloads changed files by itself', function () use ($certificates, $localhost): void {
     $mine = ['certificate' => "$certificates->folder/auto.pem", 'key' => "$certificates->folder/auto.key"];
     array_map('copy', $localhost, $mine);
     $server = secure($mine + ['reloadInterval' => 0.05]);
@@ -154,7 +154,7 @@ test('changed files are taken over by themselves with reloadInterval', function 
     }, 'the new certificate is served');
 });
 
-test('clients prove who they are', function () use ($certificates, $localhost): void {
+test('the server verifies client certificates', function () use ($certificates, $localhost): void {
     $server = secure($localhost + ['clientCa' => $certificates->ca]);
     $alice = $certificates->issue('alice');
     $context = trusting($certificates, 'localhost', ['local_cert' => $alice['certificate'], 'local_pk' => $alice['key']]);
@@ -165,11 +165,11 @@ test('clients prove who they are', function () use ($certificates, $localhost): 
     $mallory = $others->issue('alice');
     foreach ([[], ['local_cert' => $mallory['certificate'], 'local_pk' => $mallory['key']]] as $more) {
         try {
-            // With TLS 1.3 the client learns of the refusal when it reads.
+            // With TLS 1.3 the client learns about the refusal when it reads.
             $client = $server->connect(trusting($certificates, 'localhost', $more));
             @fwrite($client->stream, $client->upgradeRequest());
             $client->response(5);
-            throw new LogicException('it was let in');
+            throw new LogicException('the client was admitted');
         } catch (RuntimeException) {
         }
     }
@@ -178,7 +178,7 @@ test('clients prove who they are', function () use ($certificates, $localhost): 
     same(null, json_decode($client->send('who')->message(), true)['certificate']);
 });
 
-test('an encrypted key is opened by its passphrase alone', function () use ($certificates, $localhost): void {
+test('an encrypted key can be used only with its passphrase', function () use ($certificates, $localhost): void {
     $encrypted = "$certificates->folder/encrypted.key";
     $certificates->openssl('pkcs8', '-topk8', '-in', $localhost['key'], '-out', $encrypted, '-passout', 'pass:open sesame');
     $with = fn (array $more): array => ['certificate' => $localhost['certificate'], 'key' => $encrypted] + $more;
@@ -188,14 +188,14 @@ test('an encrypted key is opened by its passphrase alone', function () use ($cer
     $server->connect(trusting($certificates))->open()->drop();
     $tls = new Sprocket\Tls(...$with(['passphrase' => 'open sesame']));
     check(!str_contains(print_r($tls, true) . var_export($tls, true), 'sesame'), 'the passphrase is shown');
-    // What OpenSSL wrote before version 1.0.
+    // The format of OpenSSL before version 1.0.
     $legacy = "$certificates->folder/legacy.key";
     $certificates->openssl('ec', '-in', $localhost['key'], '-out', $legacy, '-aes128', '-passout', 'pass:x');
     $said = refusal(['key' => $legacy, 'passphrase' => 'x'] + $localhost);
     check(str_contains($said, $legacy) && str_contains($said, 'openssl pkcs8 -topk8'), $said);
 });
 
-test('each mistake in the files has its own sentence', function () use ($certificates, $localhost): void {
+test('each kind of error in the files has its own message', function () use ($certificates, $localhost): void {
     $missing = "$certificates->folder/missing.pem";
     same("Cannot read $missing: No such file or directory (os error 2)", refusal(['certificate' => $missing] + $localhost));
     same("Cannot read $missing: No such file or directory (os error 2)", refusal(['key' => $missing] + $localhost));
@@ -222,7 +222,7 @@ test('ws, wss and a Unix socket serve at the same time', function () use ($certi
     }
 });
 
-test('handshakes go on while PHP is busy', function () use ($certificates, $localhost): void {
+test('TLS handshakes continue while PHP is busy', function () use ($certificates, $localhost): void {
     $server = secure($localhost);
     $busy = $server->hold($server->connect(trusting($certificates))->open());
     $server->connect(trusting($certificates))->open()->drop();
@@ -230,11 +230,11 @@ test('handshakes go on while PHP is busy', function () use ($certificates, $loca
     same('hello', $busy->send('hello')->message());
 });
 
-test('hostile bytes: garbage, half a hello, plain HTTP', function () use ($certificates, $localhost): void {
+test('the server survives garbage, half a ClientHello, and plain HTTP on a TLS port', function () use ($certificates, $localhost): void {
     $server = secure($localhost, ['handshakeTimeout' => 0.5]);
     $plain = fn (): Client => new Client(str_replace('wss:', 'ws:', $server->address));
     foreach ([random_bytes(4000), "\x16\x03\x01\xff\xff", "\x80\x2e\x01\x00\x02", str_repeat("\0", 100)] as $garbage) {
-        // A record must not look like the start of an HTTP request here.
+        // The first byte keeps the garbage from looking like an HTTP request.
         $plain()->raw("\x01$garbage")->ended();
     }
     $half = $plain()->raw("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// A short server run under valgrind: no invalid access, and no leak that grows with connections.
+// A short run of the server under valgrind: no invalid memory access, and no leak that grows with connections.
 
 require __DIR__ . '/lib/bootstrap.php';
 
@@ -13,13 +13,13 @@ if (!shell_exec('command -v valgrind')) {
 
 const OPTIONS = ['--leak-check=full', '--show-leak-kinds=definite', '--num-callers=25', '--error-limit=no'];
 
-/** What valgrind says about a server that has served so many clients. */
+/** The valgrind report of a server that has served $clients clients. */
 function report(int $clients): string
 {
     $log = tempnam(sys_get_temp_dir(), 'sprocket-valgrind');
     $server = TestServer::command(
         ['valgrind', ...OPTIONS, "--log-file=$log", '@php@', '-d', 'pcre.jit=0', __DIR__ . '/servers/memory.php', (string) $clients],
-        // With PHP's own allocator valgrind sees nothing; without the module it can name nothing.
+        // valgrind does not see PHP's own allocations, and can name only functions of loaded modules.
         ['USE_ZEND_ALLOC' => '0', 'ZEND_DONT_UNLOAD_MODULES' => '1'],
         timeout: 120.0,
     );
@@ -33,7 +33,7 @@ function report(int $clients): string
     return $report;
 }
 
-/** One client, each in another way. */
+/** Runs one client; they differ in behaviour by $i. */
 function serve(TestServer $server, int $i): void
 {
     if ($i % 5 === 0) {
@@ -67,19 +67,19 @@ function lost(string $report): int
 }
 
 $reports = [];
-test('a server that has served 20 clients makes no invalid access', function () use (&$reports): void {
+test('a server that has served 20 clients makes no invalid memory access', function () use (&$reports): void {
     $reports[20] = report(20);
     check(!preg_match('/^.*(Invalid (read|write|free)|uninitialised|Mismatched free|overlap).*$/m', $reports[20], $m), explain($reports[20]));
 });
 
-test('no leak that grows with the number of connections', function () use (&$reports): void {
-    check(isset($reports[20]), 'there is nothing to compare with');
+test('leaks do not grow with the number of connections', function () use (&$reports): void {
+    check(isset($reports[20]), 'the report for 20 clients is missing');
     $reports[60] = report(60);
     [$few, $many] = [lost($reports[20]), lost($reports[60])];
     check($many <= $few, "definitely lost: $few bytes with 20 clients, $many with 60\n" . explain($reports[60]));
 });
 
-/** The first complaint of a report. */
+/** The first error in a report. */
 function explain(string $report): string
 {
     $report = preg_replace('/^==\d+== ?/m', '', $report);

@@ -2,12 +2,12 @@
 
 declare(strict_types=1);
 
-// A server with workers where processes can't be started, are stopped, or get signals that are not for them.
+// A server with workers whose processes cannot start, are stopped, or get unexpected signals.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Node.php';
 
-/** Descriptors that a process may open from now on; gives what it was before. */
+/** Sets the limit of descriptors of a process, and returns the previous one. */
 function limit(int $pid, int $descriptors): int
 {
     $before = (int) shell_exec("prlimit --pid $pid --nofile --output SOFT --noheadings");
@@ -17,7 +17,7 @@ function limit(int $pid, int $descriptors): int
     return $before;
 }
 
-test('a process that cannot be started is tried again, told of once, and stops no reload', function (): void {
+test('a process that cannot start is retried, reported once, and does not block a reload', function (): void {
     $node = Node::start(code: 'const VERSION = "one";');
     $clients = $node->clients(1, 2);
     $old = $node->who($clients[2])->pid;
@@ -35,7 +35,7 @@ test('a process that cannot be started is tried again, told of once, and stops n
         }
         PHP);
     $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); attempts continue$/";
-    // The successor that a reload wants.
+    // The successor that a reload starts cannot be created.
     $descriptors = limit($node->pid, 4);
     $node->reload();
     $node->line($failed('the successor of worker 1'));
@@ -43,7 +43,7 @@ test('a process that cannot be started is tried again, told of once, and stops n
     limit($node->pid, $descriptors);
     $node->line('/^sprocket: the successor of worker 1 was started/');
     $node->line('/^worker 1 waits$/');
-    // Another worker, while that gets ready.
+    // While it starts, another worker dies and cannot be replaced.
     limit($node->pid, 4);
     posix_kill($old, 9);
     $node->line("/^sprocket: worker 2 \(process $old\) was killed by signal 9/");
@@ -63,8 +63,8 @@ test('a process that cannot be started is tried again, told of once, and stops n
     $node->stop();
 });
 
-test('SIGHUP to the whole process group, time and again, reloads and ends nobody', function (): void {
-    // From before the first fork on. Processes that run the script anew stay in the group.
+test('SIGHUP sent repeatedly to the whole process group reloads, and ends no process', function (): void {
+    // The signals begin before the first fork. Processes that execute the script again stay in the group.
     $code = sprintf(<<<'PHP'
         function extend($server) {
             if (posix_getpgrp() === %d) {
@@ -114,14 +114,14 @@ const ERRORS = <<<'PHP'
     }
     PHP;
 
-test('a stopped worker holds up nobody, and is told of what it has lost', function (): void {
+test('a stopped worker delays no other one, and learns that it has missed messages', function (): void {
     $node = Node::start(['workers' => 3], ERRORS);
     $clients = $node->clients(1, 2, 3);
     $pid = $node->who($clients[1])->pid;
     foreach ([1, 3] as $number) {
         $clients[$number]->send('subscribe news')->message();
     }
-    // Little waits for it.
+    // A few messages wait for the stopped worker.
     posix_kill($pid, SIGSTOP);
     $node->line("/^sprocket: worker 1 \(process $pid\) was stopped by signal 19 \(SIGSTOP\)$/");
     $clients[2]->send('publish news one')->message();
@@ -129,7 +129,7 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     posix_kill($pid, SIGCONT);
     $node->line("/^sprocket: worker 1 \(process $pid\) was continued$/");
     same('one', $clients[1]->message());
-    // More than 64 MiB do not.
+    // More than 64 MiB exceed the queue, and the hub cuts the worker's connection.
     posix_kill($pid, SIGSTOP);
     $longest = 0.0;
     for ($i = 0; $i < 80; $i++) {
@@ -144,7 +144,7 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     }, 'the connection is cut');
     posix_kill($pid, SIGCONT);
     $node->line('/^worker 1: .*connection to the hub was lost.*: messages of other workers were missed/');
-    // It takes part again.
+    // The worker takes part again.
     $clients[1]->send('publish news two');
     same('two', $clients[3]->message());
     $clients[2]->send('publish news three')->message();
@@ -153,13 +153,13 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     while (end($got) !== 'three') {
         $got[] = $clients[1]->message();
     }
-    check(count($got) < 10, 'it has got ' . count($got) . ' messages');
+    check(count($got) < 10, 'it got ' . count($got) . ' messages');
     check(in_array('two', $got, true), 'its own message is missing');
-    // One that hangs in PHP takes part, too.
+    // A worker that hangs in PHP takes part as well.
     $clients[1]->send('sleep 600');
     $clients[2]->send('publish news four')->message();
     same(['four', 'four'], [$clients[1]->message(), $clients[3]->message()]);
-    // And it is ended with the others, stopped or not.
+    // The shutdown also ends this worker, although it is stopped.
     posix_kill($pid, SIGSTOP);
     $node->server->child->signal(15);
     same(1001, (int) $clients[3]->closeCode());
@@ -168,8 +168,8 @@ test('a stopped worker holds up nobody, and is told of what it has lost', functi
     check(str_contains($node->server->child->output, 'did not end in time and is killed'), $node->server->child->output);
 });
 
-test('the hub gives memory back after a burst of publications', function (): void {
-    // What the topic `feed` keeps lies between what is freed.
+test('the hub releases memory after a burst of publications', function (): void {
+    // The history of the topic `feed` lies between the released messages in memory.
     $node = Node::start(code: <<<'PHP'
         function extend($server) {
             $server->onPong(function () use ($server) {
@@ -188,13 +188,13 @@ test('the hub gives memory back after a burst of publications', function (): voi
     $before = $resident($hub);
     posix_kill($pid, SIGSTOP);
     $clients[1]->frame(Client::PONG, 'burst');
-    until(fn (): bool => $resident($hub) > $before + 25, 'a hub in which 25 MiB wait');
+    until(fn (): bool => $resident($hub) > $before + 25, '25 MiB wait in the hub');
     posix_kill($pid, SIGCONT);
-    until(fn (): bool => $resident($hub) < $before + 12, 'a hub that gives memory back', 30);
+    until(fn (): bool => $resident($hub) < $before + 12, 'the hub releases memory', 30);
     $node->stop();
 });
 
-test('SIGTERM ends stopped processes in order', function (): void {
+test('SIGTERM shuts down even stopped processes gracefully', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     foreach ($node->children() as $pid) {
@@ -211,13 +211,13 @@ test('SIGTERM ends stopped processes in order', function (): void {
 
 $name = 'privileges that are given up in onStart are those of the workers, and they reach the hub';
 if (posix_geteuid() !== 0) {
-    skip($name, 'only root has some');
+    skip($name, 'only root has privileges to drop');
 } else {
     test($name, function (): void {
         $node = Node::start(code: <<<'PHP'
             function extend($server) {
                 $server->onStart(function ($server) {
-                    putenv('TMPDIR=/tmp'); // which belongs to everybody
+                    putenv('TMPDIR=/tmp'); // which every user can write to
                     posix_setgid(65534);
                     posix_setuid(65534);
                     echo $server->addresses()[0], "\n";
@@ -230,7 +230,7 @@ if (posix_geteuid() !== 0) {
         $clients[2]->send('publish news hello')->message();
         same('hello', $clients[1]->message());
         $node->stop();
-        same([], glob("/tmp/sprocket-$node->pid-*"), 'what is left of the hub');
+        same([], glob("/tmp/sprocket-$node->pid-*"), 'leftover files of the hub');
     });
 }
 
@@ -245,10 +245,10 @@ test('a worker that hangs when its master is killed frees the port at once, and 
     until(function () use ($port): bool {
         $stream = @stream_socket_client("tcp://127.0.0.1:$port", $code, $message, 1.0);
         return $stream === false || !fclose($stream);
-    }, 'a free port');
-    // Its I/O threads serve on, and say goodbye.
+    }, 'the port is free');
+    // The worker's I/O threads still serve, and close the connection properly.
     same(1001, (int) $clients[1]->closeCode());
-    until(fn (): bool => !array_filter($children, is_running(...)), 'the end of all', 20.0);
+    until(fn (): bool => !array_filter($children, is_running(...)), 'all processes have ended', 20.0);
 });
 
 $name = 'a worker whose I/O thread has died says so, ends with status 1, and another one takes its place';
@@ -258,7 +258,7 @@ if (!extension_loaded('ffi')) {
     test($name, function (): void {
         $node = Node::start(code: <<<'PHP'
             function extend($server) {
-                // The runtime of an I/O thread panics when epoll_wait(2) refuses its descriptor.
+                // The runtime of an I/O thread panics when epoll_wait(2) fails on its descriptor.
                 $server->onPong(function () {
                     $libc = FFI::cdef('int open(const char *, int); int dup2(int, int);');
                     $null = $libc->open('/dev/null', 2);
@@ -282,9 +282,9 @@ if (!extension_loaded('ffi')) {
         $node->line('/^worker 1 stops$/');
         $node->line('/^sprocket: worker 1 ends: an I\/O thread /');
         $node->line("/^sprocket: worker 1 \(process $old\) ended with status 1; another one is started in [\d.]+ s$/");
-        // Neither the other worker nor the hub has noticed more than that one is gone.
+        // The other worker and the hub are unaffected.
         $successor = $node->clients(1)[1];
-        check($node->who($successor)->pid !== $old, 'the old worker serves on');
+        check($node->who($successor)->pid !== $old, 'the old worker still serves');
         $successor->send('publish news hello')->message();
         same('hello', $clients[2]->message());
         $node->stop();

@@ -2,12 +2,12 @@
 
 declare(strict_types=1);
 
-// A server with workers: who serves, what happens when one of them dies, stopping, reloading.
+// A server with workers: serving, the death of a worker, stopping, and reloading.
 
 require __DIR__ . '/lib/bootstrap.php';
 require __DIR__ . '/lib/Node.php';
 
-test('all workers serve one port, and each knows which one it is', function (): void {
+test('all workers serve one port, and each knows its own number', function (): void {
     $node = Node::start(['workers' => 3]);
     $seen = $random = [];
     foreach ($node->clients(1, 2, 3) as $number => $client) {
@@ -38,11 +38,11 @@ test('SIGTERM closes all connections with 1001 and ends with status 0', function
     }
     same(3, preg_match_all('/^end \d+$/m', $output), "ends of PHP processes in $output");
     check(!str_contains($output, 'sprocket:'), "complaints: $output");
-    same([], array_values(array_filter($children, is_running(...))), 'processes that go on');
-    same([], glob(sys_get_temp_dir() . "/sprocket-$node->pid-*"), 'what is left of the hub');
+    same([], array_values(array_filter($children, is_running(...))), 'processes that still run');
+    same([], glob(sys_get_temp_dir() . "/sprocket-$node->pid-*"), 'leftover files of the hub');
 });
 
-test('a service manager that signals every process stops them in order, too', function (): void {
+test('a service manager that signals every process shuts them down gracefully', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     foreach ([...$node->children(), $node->pid] as $pid) {
@@ -55,7 +55,7 @@ test('a service manager that signals every process stops them in order, too', fu
     same(0, $node->server->child->wait(), 'exit status');
 });
 
-test('a second signal cuts at once, and ends a worker that is busy', function (): void {
+test('a second signal cuts all connections at once, and kills a busy worker', function (): void {
     $node = Node::start(['closeTimeout' => 60.0]);
     $clients = $node->clients(1, 2);
     $clients[1]->send('sleep 60');
@@ -80,12 +80,12 @@ test('stop() in one worker stops the whole server', function (): void {
     check(!str_contains($node->server->child->output, 'another one is started in'), $node->server->child->output);
 });
 
-test('a killed worker is replaced, the others are undisturbed, and who comes meanwhile waits', function (): void {
+test('a killed worker is replaced, the others are undisturbed, and new clients wait', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     $pid = $node->who($clients[1])->pid;
     posix_kill($pid, 9);
-    // Some of these are sent to the queue of the dead one: they are answered once there is a new one.
+    // Some connections enter the queue of the dead worker, and are served by its successor.
     $waiting = array_map(fn (): Client => $node->server->connect(), range(1, 16));
     $clients[1]->ended();
     $node->line("/^sprocket: worker 1 \(process $pid\) was killed by signal 9 \(SIGKILL\); another one is started/");
@@ -96,7 +96,7 @@ test('a killed worker is replaced, the others are undisturbed, and who comes mea
     same('still there', $clients[2]->send('still there')->message());
 });
 
-test('exit() in a callback ends a worker with its shutdown functions, and it is replaced', function (): void {
+test('exit() in a callback ends a worker after its shutdown functions, and the worker is replaced', function (): void {
     $node = Node::start();
     $client = $node->clients(2)[2];
     $pid = $node->who($client)->pid;
@@ -107,7 +107,7 @@ test('exit() in a callback ends a worker with its shutdown functions, and it is 
     $node->stop();
 });
 
-test('SIGTERM to one worker ends that one in order, and it is replaced', function (): void {
+test('SIGTERM to one worker shuts it down gracefully, and it is replaced', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     $pid = $node->who($clients[1])->pid;
@@ -120,7 +120,7 @@ test('SIGTERM to one worker ends that one in order, and it is replaced', functio
     same('still there', $clients[2]->send('still there')->message());
 });
 
-test('after the death of the master nobody is left', function (): void {
+test('all processes end after the death of the master', function (): void {
     $node = Node::start();
     $children = $node->children();
     $clients = $node->clients(1, 2);
@@ -129,11 +129,11 @@ test('after the death of the master nobody is left', function (): void {
         same(1001, (int) $client->closeCode());
         $client->sendClose(1001)->ended();
     }
-    until(fn (): bool => !array_filter($children, is_running(...)), 'the end of all');
-    until(fn (): bool => !glob(sys_get_temp_dir() . "/sprocket-$node->pid-*"), 'the end of the hub\'s folder');
+    until(fn (): bool => !array_filter($children, is_running(...)), 'all processes have ended');
+    until(fn (): bool => !glob(sys_get_temp_dir() . "/sprocket-$node->pid-*"), 'the hub\'s folder is removed');
 });
 
-test('what one worker publishes reaches the subscribers of all, also after the hub has died', function (): void {
+test('a publication from one worker reaches the subscribers of all, even after the hub has been replaced', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     foreach ($clients as $client) {
@@ -160,7 +160,7 @@ test('what one worker publishes reaches the subscribers of all, also after the h
     $round('second');
 });
 
-test('stats() in a worker are the sums of all, and list each', function (): void {
+test('stats() in a worker returns the sums of all workers, and lists each one', function (): void {
     $node = Node::start();
     $clients = $node->clients(1, 2);
     array_map(fn (Client $c): string => $c->send('hello')->message(), $clients);
@@ -168,7 +168,7 @@ test('stats() in a worker are the sums of all, and list each', function (): void
         $stats = json_decode($clients[2]->send('stats')->message(), true);
         return $stats['connections'] === 2;
     }, 'two connections in all');
-    same(2, $stats['worker'], 'own number');
+    same(2, $stats['worker'], 'number of the worker');
     $each = array_column($stats['workers'], null, 'worker');
     ksort($each);
     same([1, 2], array_keys($each), 'numbers');
@@ -176,7 +176,7 @@ test('stats() in a worker are the sums of all, and list each', function (): void
     same($stats['messagesIn'], array_sum(array_column($each, 'messagesIn')), 'messagesIn');
 });
 
-test('the publish socket is shared by all workers, and outlives them', function (): void {
+test('the publish socket serves for all workers, and outlives them', function (): void {
     $path = sys_get_temp_dir() . '/sprocket-' . bin2hex(random_bytes(6)) . '.sock';
     $node = Node::start(['publishSocket' => $path], code: '');
     $code = '$p = new Sprocket\Publisher($argv[1]); while ($line = fgets(STDIN)) { $p->publish("news", trim($line)); echo "published\n"; }';
@@ -194,26 +194,26 @@ test('the publish socket is shared by all workers, and outlives them', function 
         if ($generation === 0) {
             $node->reload();
             $node->line('/^sprocket: reloaded/');
-            until(fn (): bool => count($node->children()) === 3, 'the end of the old workers');
+            until(fn (): bool => count($node->children()) === 3, 'the old workers have ended');
         }
     }
     $node->stop();
-    check(!file_exists($path), 'the file is left');
+    check(!file_exists($path), 'the socket file still exists');
 });
 
-test('SIGHUP serves with the code that is on disk, and refuses nobody meanwhile', function (): void {
+test('SIGHUP switches to the code on disk, and refuses no client meanwhile', function (): void {
     $node = Node::start(code: 'const VERSION = "one";');
     $old = $node->clients(1, 2);
     same('one', $node->who($old[1])->version);
     $node->change('const VERSION = "two";');
     $node->reload();
     $node->line('/^sprocket: reloading: generation 1 is started$/');
-    $node->reload(); // while one is going on: it follows, for the code may have changed again
+    $node->reload(); // during a reload: another one follows, because the code may have changed again
     $versions = [];
     $codes = [];
     $deadline = microtime(true) + 20;
     do {
-        // Each of these has its handshake, and its answer or a close that tells why.
+        // Each client gets a handshake, and then an answer or a close with a reason.
         $client = $node->server->connect();
         $client->open();
         $client->send('who');
@@ -232,18 +232,18 @@ test('SIGHUP serves with the code that is on disk, and refuses nobody meanwhile'
         same('1001 the server is restarting', $client->closeCode());
         $client->sendClose(1001)->ended();
     }
-    check(in_array('one', $versions), 'nobody was served before the reload: ' . implode(' ', $versions));
+    check(in_array('one', $versions), 'no client was served before the reload: ' . implode(' ', $versions));
     same([], array_values(array_diff($codes, ['1001 the server is restarting'])), 'closes');
-    until(fn (): bool => count($node->children()) === 3, 'the end of the old workers');
+    until(fn (): bool => count($node->children()) === 3, 'the old workers have ended');
     foreach ($node->clients(1, 2) as $number => $client) {
         $who = $node->who($client);
         same([$number, 'two', [$node->server->address]], [$who->worker, $who->version, $who->addresses], 'new worker');
-        // What a worker starts must not take itself for one, nor inherit its sockets.
+        // A child process of a worker must not take itself for a worker, nor inherit its sockets.
         same('$', trim($client->send('run env | grep ^SPROCKET_WORKER || true')->message()), 'environment');
         $open = trim($client->send('run ls -l /proc/self/fd')->message());
         same(0, substr_count($open, 'socket:'), "sockets inherited by a child: $open");
     }
-    // Whoever dies later is replaced in the way of this generation.
+    // A worker that dies later is replaced with the code then on disk.
     $node->change('const VERSION = "three";');
     posix_kill($node->who($node->clients(1)[1])->pid, 9);
     $node->line('/^worker 1 \d+ starts$/');
@@ -251,7 +251,7 @@ test('SIGHUP serves with the code that is on disk, and refuses nobody meanwhile'
     $node->stop();
 });
 
-test('a reload to broken code is given up, and the old workers stay', function (): void {
+test('a reload to broken code is aborted, and the old workers stay', function (): void {
     $node = Node::start(code: 'const VERSION = "one";');
     $clients = $node->clients(1, 2);
     foreach (['this is no PHP', 'function extend($server) { $server->onWorkerStart(fn () => throw new Exception("not today")); }'] as $code) {
@@ -265,7 +265,7 @@ test('a reload to broken code is given up, and the old workers stay', function (
     $node->change('const VERSION = "two";');
     $node->reload();
     $node->line('/^sprocket: reloaded: generation \d serves$/');
-    until(fn (): bool => count($node->children()) === 3, 'the end of the old workers');
+    until(fn (): bool => count($node->children()) === 3, 'the old workers have ended');
     same('two', $node->who($node->clients(2)[2])->version);
 });
 
@@ -283,20 +283,20 @@ test('a script that cannot be read again is not reloaded', function (): void {
     same(0, $server->stop(), 'exit status');
 });
 
-test('a worker is replaced after maxRequests, and after it has taken maxMemory', function (): void {
+test('a worker is replaced after maxRequests, and after its memory exceeds maxMemory', function (): void {
     foreach ([['maxRequests' => 60], ['maxMemory' => 8 << 20]] as $options) {
         $node = Node::start($options);
         $clients = $node->clients(1, 2);
         $pid = $node->who($clients[1])->pid;
-        // It goes on until there is another one.
+        // The worker serves until its successor is ready.
         $say = isset($options['maxMemory']) ? 'keep 1000000' : 'hello';
         for ($i = 0; ($frame = $clients[1]->send($say)->read())->opcode !== Client::CLOSE; $i++) {
-            isset($options['maxMemory']) && usleep(10_000); // not too many megabytes
+            isset($options['maxMemory']) && usleep(10_000); // keeps the total memory small
         }
         check($i > 4, "closed after $i messages");
         same('1001 the server is restarting', unpack('n', $frame->payload)[1] . ' ' . substr($frame->payload, 2));
         $clients[1]->sendClose(1001)->ended();
-        until(fn (): bool => !is_running($pid), 'the end of the old worker');
+        until(fn (): bool => !is_running($pid), 'the old worker has ended');
         $node->clients(1);
         if (isset($options['maxMemory'])) {
             same('still there', $clients[2]->send('still there')->message());
@@ -314,7 +314,7 @@ test('workers that cannot start make run() throw', function (): void {
     }
 });
 
-test('a Unix socket is shared by all workers, and its file goes with the master', function (): void {
+test('a Unix socket is shared by all workers, and the master removes its file', function (): void {
     $path = sys_get_temp_dir() . '/sprocket-' . bin2hex(random_bytes(6)) . '.sock';
     $node = Node::start(more: ['listen' => "unix://$path?mode=0600"], code: '');
     same("unix://$path", $node->server->address);
@@ -323,12 +323,12 @@ test('a Unix socket is shared by all workers, and its file goes with the master'
     $node->line('/^sprocket: reloaded/');
     same('1001 the server is restarting', $clients[1]->closeCode());
     $node->clients(2);
-    check(file_exists($path), 'a worker has removed the file');
+    check(file_exists($path), 'a worker has removed the socket file');
     $node->stop();
-    check(!file_exists($path), 'the file is left');
+    check(!file_exists($path), 'the socket file still exists');
 });
 
-test('what was printed before run() is printed once', function (): void {
+test('output buffered before run() is printed once', function (): void {
     $server = TestServer::command(['@php@', '-r', 'ob_start(); echo "before\n";'
         . '$s = new Sprocket\Server("ws://127.0.0.1:0", new Sprocket\Options(workers: 2));'
         . '$s->onStart(fn ($s) => print($s->addresses()[0] . "\n")); $s->onMessage(fn ($c, $m) => $c->send($m)); $s->run();']);
@@ -337,7 +337,7 @@ test('what was printed before run() is printed once', function (): void {
     same(1, substr_count($server->child->output, 'before'), $server->child->output);
 });
 
-test('signal handlers of the script run in the master, and stop() there stops all', function (): void {
+test('signal handlers of the script run in the master, and stop() there stops all workers', function (): void {
     $node = Node::start(code: <<<'PHP'
         function extend($server) {
             pcntl_async_signals(true);
@@ -360,7 +360,7 @@ test('signal handlers of the script run in the master, and stop() there stops al
     same(0, $node->server->child->wait(), 'exit status');
 });
 
-test('a port is not shared with a server that listens there already', function (): void {
+test('a server refuses a port on which another server already listens', function (): void {
     $node = Node::start();
     $code = '(new Sprocket\Server($argv[1], new Sprocket\Options(workers: 2)))->run();';
     $second = Child::code($code, $node->server->address);

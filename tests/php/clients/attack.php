@@ -3,9 +3,9 @@
 declare(strict_types=1);
 
 /**
- * One attacker: `attack.php WS-ADDRESS WSS-ADDRESS PUBLISH-SOCKET NAME SECONDS`, with a name of Attacks.
- * Then it says in JSON how many steps the server took, and how many it refused or cut. One that has come
- * through with nothing by then goes on until it has, for half a minute at most.
+ * One attacker: `attack.php WS-ADDRESS WSS-ADDRESS PUBLISH-SOCKET NAME SECONDS`, where NAME is a key of
+ * Attacks::all(). Prints, as JSON, how many steps the server accepted and how many it refused or cut. An
+ * attacker without any accepted step continues for up to 30 more seconds.
  */
 
 require __DIR__ . '/../lib/Attacks.php';

@@ -3,9 +3,9 @@
 declare(strict_types=1);
 
 /**
- * One flooder: `flood.php WS-ADDRESS WSS-ADDRESS NAME SECONDS`, with a name of Floods. It sends as
- * fast as the server takes it, reads what comes, and connects again when it is ended. Then it says in
- * JSON how many bytes it has sent, and how often it was ended in which way.
+ * One flooder: `flood.php WS-ADDRESS WSS-ADDRESS NAME SECONDS`, where NAME is a key of Floods::all(). It
+ * sends as fast as the server accepts, reads all answers, and reconnects when the server ends the
+ * connection. Prints, as JSON, the number of bytes sent, and how often the connection ended in which way.
  */
 
 require __DIR__ . '/../lib/Floods.php';
@@ -40,7 +40,7 @@ function connect(string $by, string $ws, string $wss, float $deadline): mixed
     return $stream;
 }
 
-/** What the server said at last. */
+/** How the server ended the connection: a close code, a GOAWAY, or a cut. */
 function last_words(string $tail): string
 {
     if (preg_match('/\x88([\x02-\x7d])(..)(.*)$/s', $tail, $m) && strlen($m[3]) === ord($m[1]) - 2) {
@@ -72,7 +72,7 @@ while (microtime(true) < $deadline) {
                 [$bytes, $at] = [is_string($forever) ? $forever : $forever(++$round), 0];
             }
             if ($write && $turn % 64) {
-                continue; // Reading now and then is enough.
+                continue; // Reading occasionally is enough.
             }
         }
         while (($in = @fread($stream, 65536)) !== '' && $in !== false) {

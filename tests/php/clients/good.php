@@ -3,11 +3,12 @@
 declare(strict_types=1);
 
 /**
- * Well-behaved clients: `good.php ADDRESS COUNT RATE`. Each sends a message RATE times a second and
- * waits for its echo; another one connects, says something and goes away again five times a second.
- * Says "open"; then, for each line on stdin, one line of JSON about what happened since the last one:
- * the number of round trips, their p50, p99 and greatest time in milliseconds, with those that are not
- * over yet, the same of newcomers, and how many clients were lost.
+ * Well-behaved clients: `good.php ADDRESS COUNT RATE`. Each sends RATE messages a second, one at a time,
+ * and waits for each echo. Five times a second a newcomer connects, exchanges one message, and leaves.
+ *
+ * Prints "open" when all clients are connected. For each line on stdin it prints one line of JSON about
+ * the time since the last one: the count, p50, p99 and maximum of the round trips in milliseconds,
+ * including those still outstanding; the same for newcomers; and the number of lost clients.
  */
 
 [, $address, $count, $rate] = $argv;
@@ -37,7 +38,7 @@ final class Good
         @fwrite($this->stream, MESSAGE);
     }
 
-    /** Takes what has come. 'open', 'echo', 'end' or null. */
+    /** Reads pending input. Returns 'open', 'echo', 'end' or null. */
     public function take(): ?string
     {
         $in = @fread($this->stream, 65536);

@@ -3,15 +3,15 @@
 declare(strict_types=1);
 
 /**
- * Many clients in one process: `many.php ADDRESS COUNT`. Says "open" when all are, then for each
- * line on stdin has each client say something and says "echoed" when all have their answer.
+ * Many clients in one process: `many.php ADDRESS COUNT`. Prints "open" when all are connected. For each
+ * line on stdin every client sends a message, and the script prints "echoed" when all have their echo.
  */
 
 require __DIR__ . '/../../phpt/inc/client.inc';
 
 [, $address, $count] = $argv;
 $clients = [];
-// Without select(), which ends at descriptor 1024.
+// Avoids select(), which cannot handle descriptors above 1023.
 $wait = fn () => usleep(1000);
 for ($i = 0; $i < $count; $i++) {
     $clients[] = (new Client($address, $wait))->open();

@@ -3,9 +3,9 @@
 declare(strict_types=1);
 
 /**
- * Uses the API at random, with right and wrong arguments, inside callbacks and out of them:
- * `torture.php SEED STEPS`. Whatever is thrown is fine. At the end everything is let go, and the
- * script says "done", or what is left over.
+ * Calls the API at random, with valid and invalid arguments, inside callbacks and outside:
+ * `torture.php SEED STEPS`. Any exception is fine. At the end the script releases everything, and
+ * prints "done", or the classes of the objects that remain.
  */
 
 require __DIR__ . '/../../phpt/inc/client.inc';
@@ -40,7 +40,7 @@ final class Torture
         }
     }
 
-    /** What is left when everything has been let go. */
+    /** Releases everything, and returns the classes of the objects that remain. */
     public function left(): array
     {
         foreach ($this->clients as $client) {

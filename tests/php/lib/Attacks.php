@@ -6,12 +6,13 @@ require_once __DIR__ . '/../../phpt/inc/client.inc';
 require_once __DIR__ . '/Floods.php';
 
 /**
- * Attacks on the memory of a server, by name: what makes it keep bytes for clients, where a flood of
- * {@see Floods} keeps it busy. Each is a step that an attacker repeats, against servers/attacked.php.
+ * Attacks on the memory of a server, by name. An attack makes the server hold bytes for clients; a
+ * flood ({@see Floods}) keeps it busy. Each attack is a step that the attacker repeats. The target is
+ * servers/attacked.php.
  */
 final class Attacks
 {
-    /** Connections that one attacker keeps on the publish socket. */
+    /** Connections that one attacker keeps open on the publish socket. */
     public const PUBLISHERS = 20;
 
     /** Connections that stay open until the attacker ends. */
@@ -21,7 +22,7 @@ final class Attacks
     {
     }
 
-    /** @return array<string, Closure(): void> A step throws if the server refuses or cuts it. */
+    /** @return array<string, Closure(): void> A step throws if the server refuses or cuts its connection. */
     public function all(): array
     {
         return [
@@ -124,7 +125,7 @@ final class Attacks
         $client->drop();
     }
 
-    /** A new WebSocket. */
+    /** Opens a WebSocket. */
     private function open(array $headers = []): Client
     {
         $client = new Client($this->ws);
@@ -142,7 +143,7 @@ final class Attacks
         return (new Client($this->ws))->raw("POST / HTTP/1.1\r\nHost: localhost\r\n$header\r\n\r\n");
     }
 
-    /** One HTTP/2 connection with so many streams, for a moment. */
+    /** Opens one HTTP/2 connection with $streams streams, briefly. */
     private function http2(Closure $opening, int $streams): void
     {
         $client = new Client($this->wss, null, ['ssl' => ['alpn_protocols' => 'h2', 'verify_peer' => false, 'verify_peer_name' => false]]);
@@ -163,7 +164,7 @@ final class Attacks
         }
     }
 
-    /** Sends what the server takes within so many seconds. */
+    /** Sends as much as the server accepts within $seconds. */
     private static function push(Client $client, string $bytes, float $seconds): void
     {
         $end = microtime(true) + $seconds;
@@ -176,7 +177,7 @@ final class Attacks
         }
     }
 
-    /** Closes in an orderly way, without waiting for long. */
+    /** Closes in an orderly way, with a short timeout. */
     private static function leave(Client $client): void
     {
         self::push($client, Floods::frame(Client::CLOSE, "\x03\xe8"), 0.2);

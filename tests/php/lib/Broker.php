@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A broker of its own on 127.0.0.1, with nothing kept; gone in the end. */
+/** A Redis or NATS server on 127.0.0.1 without persistence. The destructor kills it and removes its files. */
 final class Broker
 {
     public readonly int $port;
@@ -16,7 +16,7 @@ final class Broker
     {
         $this->folder = sys_get_temp_dir() . '/sprocket-broker-' . bin2hex(random_bytes(6));
         mkdir($this->folder, 0700);
-        // Somebody else may take the port meanwhile.
+        // Another process may take the port in between.
         for ($try = 0; $try < 5; $try++) {
             $free = stream_socket_server('tcp://127.0.0.1:0');
             $port = (int) substr(strrchr(stream_socket_get_name($free, false), ':'), 1);
@@ -49,7 +49,7 @@ final class Broker
         rmdir($this->folder);
     }
 
-    /** Starts it, again. */
+    /** Starts the program; also restarts it after kill(). */
     public function up(?int $port = null): bool
     {
         $port ??= $this->port;
@@ -73,7 +73,7 @@ final class Broker
         return false;
     }
 
-    /** Stops it as SIGSTOP does, and waits until all its threads stand still. */
+    /** Sends SIGSTOP, and waits until all threads have stopped. */
     public function stopped(): void
     {
         $this->signal(19);
@@ -85,7 +85,7 @@ final class Broker
                 }
             }
             return true;
-        }, "$this->program stands still");
+        }, "$this->program stops");
     }
 
     public function pid(): int
@@ -98,7 +98,7 @@ final class Broker
         proc_terminate($this->process, $signal);
     }
 
-    /** Without a farewell. */
+    /** Kills the program with SIGKILL. */
     public function kill(): void
     {
         if ($this->process !== null) {
@@ -108,7 +108,7 @@ final class Broker
         }
     }
 
-    /** What others say to it, line by line. */
+    /** Opens a plain connection to the broker. */
     public function dial(): Line
     {
         return new Line($this->port);
@@ -125,7 +125,7 @@ final class Broker
     }
 }
 
-/** A plain connection to a broker, for who knows its protocol. */
+/** A plain TCP connection to a broker, for tests that speak its protocol themselves. */
 final class Line
 {
     /** @var resource */
@@ -143,14 +143,14 @@ final class Line
         return $this;
     }
 
-    /** The next line, without its end. */
+    /** The next line, without its line break. */
     public function line(): string
     {
         $line = fgets($this->stream);
-        return $line === false ? throw new RuntimeException('the broker says nothing') : rtrim($line, "\r\n");
+        return $line === false ? throw new RuntimeException('the broker sends nothing') : rtrim($line, "\r\n");
     }
 
-    /** Reads lines up to one that reads so. */
+    /** Reads lines up to and including $line. */
     public function until(string $line): self
     {
         while ($this->line() !== $line);

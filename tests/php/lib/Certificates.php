@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A certificate authority of its own in a folder of its own, by openssl; removed in the end. */
+/** A certificate authority made with openssl in a temporary folder, which the destructor removes. */
 final class Certificates
 {
     public readonly string $folder;
@@ -24,9 +24,9 @@ final class Certificates
     }
 
     /**
-     * A certificate for a host or a client, valid from now, or between two times of OpenSSL's form.
+     * Issues a certificate for a host or a client, valid from now, or between two times in OpenSSL's format.
      *
-     * @return array{certificate: string, key: string} For Sprocket\Tls.
+     * @return array{certificate: string, key: string} File names for Sprocket\Tls.
      */
     public function issue(string $host, string $names = '', ?string $from = null, ?string $until = null): array
     {
@@ -58,7 +58,7 @@ final class Certificates
         return ['certificate' => "$base.pem", 'key' => "$base.key"];
     }
 
-    /** Runs openssl; it must succeed. */
+    /** Runs openssl, and throws if it fails. */
     public function openssl(string ...$arguments): string
     {
         exec('openssl ' . implode(' ', array_map('escapeshellarg', $arguments)) . ' 2>&1 </dev/null', $output, $status);

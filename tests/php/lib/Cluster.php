@@ -3,19 +3,19 @@
 declare(strict_types=1);
 
 /**
- * Two machines and a third one for the broker, as network namespaces that are joined by virtual
- * cables: nodes `a` and `b` reach the broker, which routes nothing, and not each other. Needs root
- * and `ip`.
+ * Three machines as network namespaces: `a` and `b` for nodes, and one for the broker. Virtual cables
+ * connect the nodes to the broker, which does not route, so the nodes cannot reach each other. Needs
+ * root and `ip`.
  *
- * Subscribers run on the machine of their node and reach it on its loopback; who watches and steers
- * reaches a node by a Unix socket, which namespaces do not separate.
+ * Subscribers run on the machine of their node and connect over loopback. The test itself reaches a
+ * node over a Unix socket, which network namespaces do not separate.
  */
 final class Cluster
 {
     private const BROKER = 'c';
 
     public readonly string $folder;
-    /** Command lines begin with it: `$in['a']`. @var array<string, list<string>> */
+    /** The start of a command line on a machine, as in `$in['a']`. @var array<string, list<string>> */
     private array $in = [];
     /** @var array<string, Child> */
     private array $nodes = [];
@@ -44,13 +44,13 @@ final class Cluster
         }
     }
 
-    /** Null, and why, if something is missing. $kind: `redis` or `nats`. */
+    /** Builds the machines. Returns null, and the reason in $missing, if that is impossible. $kind is `redis` or `nats`. */
     public static function start(string $kind, ?string &$missing): ?self
     {
         $program = self::program($kind === 'redis' ? 'redis-server' : 'nats-server');
         $load = dirname(__DIR__, 3) . '/bench/target/release/wsload';
         $missing = match (true) {
-            fileowner('/proc/self/') !== 0 => 'it takes root to make network namespaces',
+            fileowner('/proc/self/') !== 0 => 'network namespaces need root',
             self::program('ip') === null => 'there is no ip (iproute2)',
             $program === null => "there is no $kind-server",
             !is_executable($load) => "the load generator is not built ($load)",
@@ -78,18 +78,18 @@ final class Cluster
         $this->broker = null;
     }
 
-    /** Makes the cable to a machine useless, or useful again. */
+    /** Cuts or restores the cable to a machine. */
     public function cable(string $machine, bool $works): void
     {
         self::ip(['-n', end($this->in[$machine]), 'link', 'set', 'up0', $works ? 'up' : 'down']);
         if ($works) {
-            // The way to the broker went with the link.
+            // Taking the link down has removed the route to the broker.
             $net = $machine === 'a' ? 1 : 2;
             @self::ip(['-n', end($this->in[$machine]), 'route', 'replace', "10.203.$net.0/30", 'dev', 'up0']);
         }
     }
 
-    /** @param array<string, mixed> $options of Sprocket\Options */
+    /** @param array<string, mixed> $options As in Sprocket\Options */
     public function startNode(string $machine, array $options = [], int $history = 0, bool $alone = false): void
     {
         $net = $machine === 'a' ? 1 : 2;
@@ -130,19 +130,19 @@ final class Cluster
         unset($this->nodes[$machine]);
     }
 
-    /** Has a node publish; returns at once. */
+    /** Makes a node publish; returns at once. */
     public function publish(string $machine, int $count, float $rate, int $size = 64): void
     {
         $this->ask($machine, "/go?count=$count&rate=$rate&size=$size");
     }
 
-    /** What a node has to say of itself. */
+    /** The state that a node reports about itself. */
     public function state(string $machine): array
     {
         return json_decode($this->ask($machine, '/state'), true, flags: JSON_THROW_ON_ERROR);
     }
 
-    /** Connects subscribers to a node; they watch until all has come or nothing comes for $patience seconds. */
+    /** Connects subscribers to a node. They watch until all messages have arrived, or none arrives for $patience seconds. */
     public function watch(string $machine, int $subscribers, int $streams, int $count, float $patience, bool $reopen = false): Child
     {
         $watcher = new Child([
@@ -154,7 +154,7 @@ final class Cluster
         return $this->watchers[] = $watcher;
     }
 
-    /** What subscribers have seen, once they are done. */
+    /** The report of subscribers, once they have finished. */
     public static function report(Child $watcher, float $timeout = 60): array
     {
         $line = $watcher->line('/^\{/', $timeout);
@@ -162,7 +162,7 @@ final class Cluster
         return json_decode($line, true, flags: JSON_THROW_ON_ERROR);
     }
 
-    /** Waits until a node has published all it was to, and gives what it says then. */
+    /** Waits until a node has published $count messages, and returns its state. */
     public function published(string $machine, int $count, float $timeout = 60): array
     {
         until(fn (): bool => $this->state($machine)['published'] >= $count, "node $machine has published", $timeout);
@@ -196,7 +196,7 @@ final class Cluster
             try {
                 self::ip(['netns', 'delete', $name]);
             } catch (RuntimeException) {
-                // It was not made.
+                // The namespace was never created.
             }
         }
     }

@@ -5,7 +5,7 @@ declare(strict_types=1);
 require_once __DIR__ . '/Certificates.php';
 require_once __DIR__ . '/Floods.php';
 
-/** A server, well-behaved clients of it, and flooders; all gone in the end. */
+/** A server with well-behaved clients, and flooders on demand. All of them end with this object. */
 final class Flooded
 {
     private readonly Child $server;
@@ -32,7 +32,7 @@ final class Flooded
         rmdir($this->folder);
     }
 
-    /** What the well-behaved clients have seen since the last call. */
+    /** The measurements of the well-behaved clients since the last call. */
     public function mark(): array
     {
         fwrite($this->good->stdin, "mark\n");
@@ -40,8 +40,8 @@ final class Flooded
     }
 
     /**
-     * Floods the server. Gives what the well-behaved clients saw meanwhile, the cores that the server
-     * used, and what ended the flooders.
+     * Floods the server. Returns the measurements of the well-behaved clients meanwhile, the number of
+     * processor cores that the server used, and how the flooders' connections ended.
      */
     public function flood(string $name, int $flooders, float $seconds): array
     {
@@ -51,16 +51,17 @@ final class Flooded
         $script = __DIR__ . '/../clients/flood.php';
         $children = [];
         for ($i = 0; $i < $flooders; $i++) {
-            // Flooders are elsewhere in the real world. Here they share the processor with the server and
-            // its well-behaved clients, and let these go first. Not -n: TLS may be a shared extension.
+            // Real flooders run on other machines. Here they share the processor with the server and its
+            // well-behaved clients, so a low priority lets those run first. PHP runs without -n, because its
+            // TLS support may be a shared extension.
             $children[] = new Child(['nice', '-n', '19', PHP_BINARY, $script, $this->ws, $this->wss, $name, "$seconds"]);
         }
         $ends = [];
         $sent = 0;
         foreach ($children as $child) {
-            $said = json_decode($child->line('/^\{/', $seconds + 30), true, flags: JSON_THROW_ON_ERROR);
-            $sent += $said['sent'];
-            foreach ($said['ends'] as $end => $times) {
+            $report = json_decode($child->line('/^\{/', $seconds + 30), true, flags: JSON_THROW_ON_ERROR);
+            $sent += $report['sent'];
+            foreach ($report['ends'] as $end => $times) {
                 $ends[$end] = ($ends[$end] ?? 0) + $times;
             }
         }

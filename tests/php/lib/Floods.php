@@ -3,10 +3,10 @@
 declare(strict_types=1);
 
 /**
- * What a client can send without end, by name. Each flood is a list: by which protocol (`http`,
- * `ws`, `wss`, `h2`, or `connect` for connections without end), what it sends once, what it sends
- * for ever (a string, or a function of the number of the round), and the bytes of one write
- * (0: as many as the socket takes).
+ * Traffic that a client can send without end, by name. Each flood is a list of four items: the
+ * protocol (`http`, `ws`, `wss`, `h2`, or `connect` for repeated connections), the bytes sent once,
+ * the bytes repeated without end (a string, or a function of the round's number), and the bytes per
+ * write (0: as many as the socket accepts).
  */
 final class Floods
 {
@@ -52,7 +52,7 @@ final class Floods
         ];
     }
 
-    /** A frame of a client (RFC 6455 section 5.2), with a mask of zeros. */
+    /** A WebSocket frame of a client (RFC 6455 section 5.2) with an all-zero mask. */
     public static function frame(int $opcode, string $payload, bool $fin = true, int $rsv = 0): string
     {
         $length = strlen($payload);
@@ -67,13 +67,13 @@ final class Floods
         return substr(deflate_add($deflate, $payload, ZLIB_SYNC_FLUSH), 0, -4);
     }
 
-    /** A frame of HTTP/2 (RFC 9113 section 4.1). */
+    /** An HTTP/2 frame (RFC 9113 section 4.1). */
     public static function h2(int $type, int $flags, int $stream, string $payload): string
     {
         return substr(pack('N', strlen($payload)), 1) . chr($type) . chr($flags) . pack('N', $stream) . $payload;
     }
 
-    /** A header block of literals that are not indexed (RFC 7541 section 6.2.2). */
+    /** A header block of literals without indexing (RFC 7541 section 6.2.2). */
     private static function headers(array $headers): string
     {
         $block = '';
@@ -96,7 +96,7 @@ final class Floods
         ]));
     }
 
-    /** A hundred requests, on streams of their own. */
+    /** A hundred requests, each on a stream of its own. */
     private static function requests(int $round, bool $reset): string
     {
         static $block;

@@ -2,13 +2,13 @@
 
 declare(strict_types=1);
 
-/** tests/php/servers/workers.php with all its processes, which end with the test at the latest. */
+/** All processes of servers/workers.php. The destructor ends those that are left. */
 final class Node
 {
-    /** Of the master. */
+    /** Process id of the master. */
     public readonly int $pid;
 
-    /** @var list<int> Processes seen so far, beside the master. */
+    /** @var list<int> Processes seen so far, except the master. */
     private array $seen = [];
 
     private function __construct(public readonly TestServer $server, private readonly ?string $folder)
@@ -16,7 +16,7 @@ final class Node
         $this->pid = $server->child->pid;
     }
 
-    /** @param string|null $code Of a file that {@see change()} changes */
+    /** @param string|null $code Contents of a file that {@see change()} can replace */
     public static function start(array $options = [], ?string $code = null, array $more = []): self
     {
         $options += ['workers' => 2, 'closeTimeout' => 0.5];
@@ -37,13 +37,13 @@ final class Node
         return $node;
     }
 
-    /** Other code on disk. */
+    /** Replaces the code on disk. */
     public function change(string $code): void
     {
         file_put_contents("$this->folder/code.php", "<?php\n$code");
     }
 
-    /** @return list<int> Processes whose parent is the master. */
+    /** @return list<int> Child processes of the master. */
     public function children(): array
     {
         $found = [];
@@ -57,7 +57,7 @@ final class Node
         return $found;
     }
 
-    /** The hub: the one child that says no number. */
+    /** The hub, which is the only child that is not a worker. */
     public function hub(): int
     {
         $workers = array_map(fn (Client $c): int => $this->who($c)->pid, $this->everybody());
@@ -66,26 +66,26 @@ final class Node
         return $rest[0];
     }
 
-    /** What the worker of a connection says about itself. */
+    /** The answer of a worker to "who". */
     public function who(Client $client): object
     {
         return json_decode($client->send('who')->message(), flags: JSON_THROW_ON_ERROR);
     }
 
-    /** @return array<int, Client> One connection to each of these workers, by their numbers. */
+    /** @return array<int, Client> One connection to each of these workers, by worker number. */
     public function clients(int ...$numbers): array
     {
         $found = [];
         $deadline = microtime(true) + 20;
         while (count($found) < count($numbers)) {
             if (microtime(true) > $deadline) {
-                throw new RuntimeException('no connection came to some of the workers');
+                throw new RuntimeException('some workers got no connection');
             }
             try {
                 $client = $this->server->open();
                 $number = $this->who($client)->worker;
             } catch (RuntimeException) {
-                continue; // a worker that is about to end
+                continue; // this worker is about to end
             }
             if (in_array($number, $numbers, true) && !isset($found[$number])) {
                 $found[$number] = $client;
@@ -113,7 +113,7 @@ final class Node
         $this->server->child->signal(1);
     }
 
-    /** Ends it as an operator would; the exit status must be 0. */
+    /** Ends the server as an operator does, and requires exit status 0. */
     public function stop(): void
     {
         same(0, $this->server->stop(), 'exit status');
@@ -131,7 +131,7 @@ final class Node
     }
 }
 
-/** Whether a process is there and no zombie. */
+/** Whether a process exists and is not a zombie. */
 function is_running(int $pid): bool
 {
     $stat = @file_get_contents("/proc/$pid/stat");

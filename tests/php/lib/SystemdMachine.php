@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A machine in namespaces on which systemd is the first process: see systemd-machine.sh. */
+/** A machine of namespaces whose first process is systemd; see systemd-machine.sh. */
 final class SystemdMachine
 {
     public readonly string $folder;
@@ -15,17 +15,17 @@ final class SystemdMachine
         array_map(fn (string $name) => mkdir("$this->folder/$name", 0755, true), ['etc/systemd/system', 'srv', 'extensions']);
     }
 
-    /** Why there can be none here, or null. */
+    /** The reason why such a machine cannot run here, or null. */
     public static function missing(): ?string
     {
         if (posix_geteuid() !== 0) {
-            return 'it takes root';
+            return 'namespaces need root';
         }
-        exec('unshare --mount --pid --fork --cgroup --ipc --uts true 2>&1', $said, $status);
-        return $status === 0 ? null : 'no namespaces: ' . implode(' ', $said);
+        exec('unshare --mount --pid --fork --cgroup --ipc --uts true 2>&1', $output, $status);
+        return $status === 0 ? null : 'no namespaces: ' . implode(' ', $output);
     }
 
-    /** A file of the machine, below /etc, /srv, or `extensions`. */
+    /** Writes a file of the machine, below /etc, /srv, or `extensions`. */
     public function file(string $path, string $text, int $mode = 0644): void
     {
         $path = "$this->folder/" . ltrim($path, '/');
@@ -48,30 +48,30 @@ final class SystemdMachine
         }, 'systemd is running', 30);
     }
 
-    /** Runs a command on the machine; it must succeed. */
+    /** Runs a command on the machine, and throws if it fails. */
     public function run(string ...$command): string
     {
-        [$status, $said] = $this->try(...$command);
-        $status === 0 || throw new RuntimeException(implode(' ', $command) . ": $said\n" . $this->told());
-        return $said;
+        [$status, $output] = $this->try(...$command);
+        $status === 0 || throw new RuntimeException(implode(' ', $command) . ": $output\n" . $this->describe());
+        return $output;
     }
 
     /** @return array{int, string} Exit status and output. */
     public function try(string ...$command): array
     {
         $command = ['nsenter', '-t', (string) $this->init, '-m', '-p', '--', ...$command];
-        exec(implode(' ', array_map('escapeshellarg', $command)) . ' 2>&1', $said, $status);
-        return [$status, implode("\n", $said)];
+        exec(implode(' ', array_map('escapeshellarg', $command)) . ' 2>&1', $output, $status);
+        return [$status, implode("\n", $output)];
     }
 
-    /** A property of a unit, as `systemctl show` names it. */
+    /** A property of a unit, in the notation of `systemctl show`. */
     public function property(string $unit, string $name): string
     {
         return $this->run('systemctl', 'show', '--value', '--property', $name, $unit);
     }
 
-    /** What became of the service, and what it has written. */
-    public function told(): string
+    /** The state of the service, and its output. */
+    public function describe(): string
     {
         $names = 'ActiveState,SubState,Result,ExecMainCode,ExecMainStatus';
         $state = $this->try('systemctl', 'show', '--property', $names, 'chat.service')[1];
@@ -82,7 +82,7 @@ final class SystemdMachine
     {
         if ($this->machine?->isRunning()) {
             $this->try('systemctl', 'stop', 'chat.socket', 'chat.service');
-            $this->machine->signal(9); // takes the first process, and so all others, along
+            $this->machine->signal(9); // kills the first process, and with it all others
             until(fn (): bool => !$this->machine->isRunning(), 'the end of the machine');
         }
         exec('rm -rf ' . escapeshellarg($this->folder));

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A server script in a process of its own. */
+/** A server script in a separate process. */
 final class TestServer
 {
     public readonly string $address;
@@ -12,42 +12,42 @@ final class TestServer
         $this->address = preg_replace('/^.*?((wss?|http|unix):[^\s,]*[^\s,.]).*$/', '$1', $child->line($ready, $timeout));
     }
 
-    /** tests/php/servers/echo.php with these options; each named as in Sprocket\Options. */
+    /** Starts servers/echo.php with options in the notation of Sprocket\Options. */
     public static function start(array $options = [], array $more = []): self
     {
         $settings = json_encode(['options' => (object) $options] + $more, JSON_PRESERVE_ZERO_FRACTION);
         return self::script(__DIR__ . '/../servers/echo.php', $settings);
     }
 
-    /** Any script that prints its address. */
+    /** Starts a script that prints its address. */
     public static function script(string $file, string ...$arguments): self
     {
         return new self(Child::script($file, ...$arguments), '~(wss?|http|unix)://~');
     }
 
-    /** By a command of its own, in which `@php@` stands for PHP with the extension. */
+    /** Starts a command in which `@php@` stands for PHP with the extension. */
     public static function command(array $command, array $environment = [], float $timeout = 20.0): self
     {
         return new self(new Child($command, $environment), '~(wss?|http|unix)://~', $timeout);
     }
 
-    /** A new client, not yet shaken hands with; see Client for the context. */
+    /** Opens a connection without a handshake; see Client for the context. */
     public function connect(array $context = []): Client
     {
         return new Client($this->address, null, $context);
     }
 
-    /** A new client after its handshake. */
+    /** Opens a connection with a handshake. */
     public function open(array $headers = [], string $target = '/'): Client
     {
         return $this->connect()->open($headers, $target);
     }
 
-    /** Server::stats(), and count, descriptors, threads, memory of the process. */
+    /** Server::stats(), and the process's connection count, descriptors, threads and memory. */
     public function stats(): array
     {
         $host = preg_replace('~^\w+://~', '', $this->address);
-        // Not in time: where handshakeTimeout is short and the machine busy. Then, again.
+        // With a short handshakeTimeout on a busy machine, a request may time out with 504.
         for ($tries = 0; $tries < 10 && ($response->status ?? 504) === 504; $tries++) {
             $response = $this->connect()
                 ->raw("GET /stats HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n")
@@ -76,7 +76,7 @@ final class TestServer
         }
     }
 
-    /** The server still serves. */
+    /** Checks that the server still serves. */
     public function lives(): void
     {
         $client = $this->open();
@@ -85,8 +85,8 @@ final class TestServer
     }
 
     /**
-     * Has a callback keep PHP busy until {@see release()}, however fast or slow the machine is. Of
-     * echo.php and topics.php.
+     * Makes a callback block until {@see release()}, so that PHP is busy regardless of the machine's
+     * speed. Works with echo.php and topics.php.
      */
     public function hold(Client $client): Client
     {
@@ -95,25 +95,25 @@ final class TestServer
         return $client;
     }
 
-    /** Ends the callback of {@see hold()}. */
+    /** Ends the blocking callback of {@see hold()}. */
     public function release(): void
     {
         fwrite($this->child->stdin, "\n");
     }
 
-    /** Open descriptors of the process, seen from outside: no request has to be answered for it. */
+    /** Open descriptors of the process, counted from outside, so that the server need not answer a request. */
     public function descriptors(): int
     {
         return count(scandir("/proc/{$this->child->pid}/fd")) - 2;
     }
 
-    /** The line that the server wrote for an onClose: "code reason". */
+    /** The line that the server printed in onClose: "code reason". */
     public function closeLine(float $timeout = 10.0): string
     {
         return preg_replace('/^close \d+ /', '', $this->child->line('/^close /', $timeout));
     }
 
-    /** Ends it as an operator would; gives the exit status. */
+    /** Ends the server as an operator does, and returns the exit status. */
     public function stop(int $signal = 15): int
     {
         $this->signal($signal);
@@ -121,8 +121,8 @@ final class TestServer
     }
 
     /**
-     * Sends a signal when the script has come to handle it: run() does, and the script serves from
-     * start() on.
+     * Sends a signal once the process handles it. run() installs the handlers, but the script already
+     * serves after start().
      */
     public function signal(int $signal): void
     {

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * nginx in front of php-fpm, both with settings of their own in a folder that goes in the end, on
- * a free port and a Unix socket. php-fpm has the extension loaded.
+ * nginx in front of php-fpm, on a free port and a Unix socket. Their configuration lies in a temporary
+ * folder, which the destructor removes. php-fpm loads the extension.
  */
 final class WebServer
 {
@@ -79,7 +79,7 @@ final class WebServer
         }, 'nginx listens');
     }
 
-    /** Null, and why, if a program is missing. */
+    /** Returns null, and the reason in $missing, if a program is missing. */
     public static function start(string $script, int $children, ?string &$missing): ?self
     {
         $nginx = self::program(['nginx'], fn (): bool => true);
@@ -98,14 +98,14 @@ final class WebServer
         return $missing === null ? new self($nginx, $fpm, $script, $children) : null;
     }
 
-    /** The user under which PHP runs in the pool, if it is another than ours. */
+    /** The user of the pool's PHP processes, or null if it is the user of this process. */
     public static function poolUser(): ?string
     {
         $known = preg_match('/^www-data:/m', file_get_contents('/etc/passwd')) === 1;
         return self::isRoot() && $known ? 'www-data' : null;
     }
 
-    /** Without the extension posix, which need not be there. */
+    /** Works without the extension posix. */
     private static function isRoot(): bool
     {
         return fileowner('/proc/self/') === 0;
@@ -139,7 +139,7 @@ final class WebServer
         return (int) substr(strrchr(stream_socket_get_name($probe, false), ':'), 1);
     }
 
-    /** A request; its status and body. */
+    /** Sends a POST request, and returns its status and body. */
     public function post(array $fields): array
     {
         $body = @file_get_contents($this->url, false, stream_context_create(['http' => [

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * What driver tests share. A driver test is a PHP script that prints `ok - name`,
- * `not ok - name - why` or `skip - name - reason` for each test and exits non-zero on failure.
+ * Shared code of driver tests. A driver test is a PHP script that prints `ok - name`,
+ * `not ok - name - reason` or `skip - name - reason` for each test, and exits non-zero on failure.
  */
 
 require_once __DIR__ . '/../../phpt/inc/client.inc';
@@ -22,19 +22,19 @@ set_error_handler(function (int $level, string $message, string $file, int $line
 final class Report
 {
     public static int $failed = 0;
-    public static int $said = 0;
+    public static int $reported = 0;
 }
 
 register_shutdown_function(function (): void {
-    if (Report::$failed > 0 || Report::$said === 0) {
+    if (Report::$failed > 0 || Report::$reported === 0) {
         exit(1);
     }
 });
 
-/** Runs one test. It fails by throwing. */
+/** Runs one test. A test fails by throwing an exception. */
 function test(string $name, callable $body): void
 {
-    Report::$said++;
+    Report::$reported++;
     try {
         $body();
         echo "ok - $name\n";
@@ -54,7 +54,7 @@ function test(string $name, callable $body): void
 
 function skip(string $name, string $reason): void
 {
-    Report::$said++;
+    Report::$reported++;
     echo "skip - $name - $reason\n";
 }
 
@@ -82,7 +82,7 @@ function until(callable $condition, string $what, float $timeout = 10.0): void
     }
 }
 
-/** Seconds that a call takes. */
+/** The duration of a call in seconds. */
 function seconds(callable $call): float
 {
     $start = hrtime(true);
@@ -90,7 +90,7 @@ function seconds(callable $call): float
     return (hrtime(true) - $start) / 1e9;
 }
 
-/** CPU seconds that a process has used, all its threads together. */
+/** CPU seconds used by a process, including all its threads. */
 function cpu_seconds(int $pid): float
 {
     $fields = explode(' ', substr(strrchr(file_get_contents("/proc/$pid/stat"), ')'), 2));
@@ -98,15 +98,15 @@ function cpu_seconds(int $pid): float
 }
 
 /**
- * The autoloader of an event loop library ("revolt", "react"): of the environment variable
- * REVOLT_AUTOLOAD or REACT_AUTOLOAD, else fetched from Debian. Null if there is none.
+ * The autoloader of an event loop library ("revolt" or "react"). The environment variable
+ * REVOLT_AUTOLOAD or REACT_AUTOLOAD names it; otherwise it is fetched from Debian. Null if there is none.
  */
 function library(string $name): ?string
 {
     $variable = strtoupper($name) . '_AUTOLOAD';
     $file = getenv($variable);
     if ($file) {
-        return is_file($file) ? $file : throw new RuntimeException("$variable is $file, which is no file");
+        return is_file($file) ? $file : throw new RuntimeException("$variable is $file, which is not a file");
     }
     $file = trim((string) shell_exec('bash ' . escapeshellarg(__DIR__ . '/php-library.sh') . " $name"));
     return is_file($file) ? $file : null;

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # php-library.sh revolt|react: fetches a PHP library as a Debian package into a private folder
-# (nothing is installed) and prints the path of its autoloader. Quick when it is already there.
+# (without installing it) and prints the path of its autoloader. Returns quickly if it is already there.
 #
-#   revolt    the Revolt event loop, of sid
-#   react     ReactPHP, of this Debian release, which ships it among the libraries of Icinga
+#   revolt    the Revolt event loop, from sid
+#   react     ReactPHP, from this Debian release, which ships it among the libraries of Icinga
 #
-#   SPROCKET_LIBRARIES    where it goes (default: ${XDG_CACHE_HOME:-~/.cache}/sprocket)
+#   SPROCKET_LIBRARIES    the private folder (default: ${XDG_CACHE_HOME:-~/.cache}/sprocket)
 set -euo pipefail
 
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
@@ -27,7 +27,7 @@ exec 9>"$home.lock"
 flock 9
 if [ -n "$(autoloader)" ]; then autoloader; exit; fi # another process was faster
 
-# One sources line for $suite, from the entry this machine uses for its own release.
+# Prints an apt sources line for $suite, derived from this machine's entry for its own release.
 sources() {
     local f
     for f in /etc/apt/sources.list.d/*.sources; do

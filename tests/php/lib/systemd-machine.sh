@@ -1,12 +1,12 @@
 #!/bin/sh
-# A machine that begins with systemd, in namespaces of its own, with no units but those that it is
-# given. To be run as root, by
+# Boots a machine in namespaces whose first process is systemd, with no units except the given ones.
+# Run it as root:
 #
 #   unshare --mount --pid --fork --kill-child --mount-proc --cgroup --ipc --uts systemd-machine.sh FOLDER
 #
-# FOLDER has `etc`, which is laid over /etc, `srv`, which becomes /srv, and `extensions`, which becomes
-# PHP's folder of extensions. The network is that of the caller. All else of the caller's files can
-# only be read: units that come with systemd would clear /tmp and set the kernel's parameters.
+# FOLDER holds `etc`, which is laid over /etc, `srv`, which becomes /srv, and `extensions`, which becomes
+# PHP's extension directory. The machine shares the caller's network, and can only read all other files:
+# systemd's own units would clear /tmp and set kernel parameters.
 set -eu
 folder=$1
 mount --make-rprivate /
@@ -28,7 +28,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /var
 mkdir -m 1777 /var/tmp
-# As systemd finds it on a machine: what it mounts for a service in namespaces of their own comes back.
+# systemd expects shared propagation, so that mounts it makes in a service's namespace propagate.
 mount --make-rshared /
 cd /
 container=sprocket exec /lib/systemd/systemd --system --unit=machine.target --log-target=null

@@ -3,12 +3,12 @@
 declare(strict_types=1);
 
 /**
- * A server with everything that takes memory for clients: `attacked.php JSON`, with
+ * A server with every feature that takes memory for clients: `attacked.php JSON`, with
  * {"options": {…as Sprocket\Options…}, "history": {…as Sprocket\History…}}. It prints its addresses.
  *
- * Commands of clients are binary: `fill` publishes 1,000 messages of 1,000 bytes to `kept`, `resume`
- * has the connection replay them, `fan` subscribes to a topic that gets 5 MB a second, and
- * `sleep SECONDS` stops PHP for that long. Other binary messages cost PHP 0.2 ms; texts come back.
+ * Clients send commands as binary messages: `fill` publishes 1,000 messages of 1,000 bytes to `kept`,
+ * `resume` makes the connection replay them, `fan` subscribes to a topic with 5 MB a second, and
+ * `sleep SECONDS` blocks PHP. Any other binary message costs PHP 0.2 ms. Text messages are echoed.
  */
 
 use Sprocket\{Compression, Connection, History, Options, Request, Response, Server, Tls};

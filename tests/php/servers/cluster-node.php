@@ -3,14 +3,14 @@
 declare(strict_types=1);
 
 /**
- * A node of a cluster under test: everybody who connects subscribes to the topic `feed`, to which it
- * publishes numbered messages once it is told to.
+ * A node of a cluster under test. Each connection subscribes to the topic `feed`, to which the node
+ * publishes numbered messages on request.
  *
- * Takes a JSON object: `listen` (list of addresses), `options` (of Sprocket\Options), `stream` (0 to
- * 255), `history` (messages to keep; 0: none).
+ * The argument is a JSON object: `listen` (list of addresses), `options` (as in Sprocket\Options),
+ * `stream` (0 to 255), and `history` (number of messages to keep; 0 for none).
  *
  * GET /go?count=N&rate=R&size=B   publishes N messages, R a second
- * GET /state                      JSON: what was published, what failed, stats()
+ * GET /state                      JSON: counts of messages published and failed, errors, and stats()
  */
 
 use Sprocket\{Connection, History, Options, PublishException, Request, Response, Server};
@@ -49,7 +49,7 @@ $server->onError(function (Throwable $error) use (&$state): void {
 $publish = function (int $count, float $rate, int $size) use ($server, $config, &$state): void {
     $begin = microtime(true);
     $timer = $server->every(0.005, function () use ($server, $config, $count, $rate, $size, $begin, &$state, &$timer): void {
-        // No more than a hundred at once, and not for long: who asks for the state waits meanwhile.
+        // Publishes at most 100 messages and 50 ms at a time, so that requests for the state do not wait long.
         $now = microtime(true);
         $due = min($count, (int) (($now - $begin) * $rate), $state['published'] + 100);
         while ($state['published'] < $due && microtime(true) - $now < 0.05) {

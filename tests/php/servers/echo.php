@@ -3,10 +3,10 @@
 declare(strict_types=1);
 
 /**
- * A server that does what its clients say. The first argument is JSON:
- * {"options": {…as Sprocket\Options…}, "upgrade": true (accept in PHP), "listen": …}.
+ * A server that carries out its clients' commands. The first argument is JSON:
+ * {"options": {…as Sprocket\Options…}, "upgrade": true (accepts handshakes in PHP), "listen": …}.
  *
- * It prints its address, then "open ID", "close ID CODE REASON" and "drain ID" as they happen.
+ * It prints its address, and "open ID", "close ID CODE REASON" and "drain ID" as these events occur.
  */
 
 use Sprocket\{Connection, Handshake, Options, Request, Response, Server, SlowConsumer, Tls, TlsException};
@@ -51,7 +51,7 @@ $server->onMessage(function (Connection $connection, string $payload, bool $bina
     };
 });
 
-/** What the server knows of a client. */
+/** The server's view of a client. */
 function who(Request $request): array
 {
     $certificate = $request->clientCertificate();
@@ -68,7 +68,7 @@ function who(Request $request): array
     ];
 }
 
-/** Opens so many files, or as many as it can, and keeps them until the next call; says how many. */
+/** Opens $count files, or as many as possible, and keeps them until the next call. Returns their number. */
 function files(int $count): int
 {
     static $files;
@@ -89,7 +89,7 @@ function reload(Server $server): string
     }
 }
 
-/** Numbered messages of $size bytes; then "accepted N", or less if the connection is closed. */
+/** Sends numbered messages of $size bytes, then "accepted N"; fewer if the connection closes. */
 function flood(Connection $connection, int $count, int $size): void
 {
     $accepted = 0;
@@ -99,7 +99,7 @@ function flood(Connection $connection, int $count, int $size): void
     echo "flooded $accepted\n";
 }
 
-/** The same, but one message every millisecond, so that they leave in between. */
+/** Like flood(), but with one message per millisecond, so that the server can send in between. */
 function stream(Connection $connection, int $count, int $size): void
 {
     global $server;
@@ -145,7 +145,7 @@ $server->onRequest(function (Request $request) use ($server): Response {
 });
 
 $server->start();
-// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+// The address is printed inside run(), which has installed the SIGTERM handler by then.
 $server->after(0.0, function () use ($server): void {
     echo implode(' ', $server->addresses()), "\n";
 });

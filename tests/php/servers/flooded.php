@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * A server with everything that can be flooded: `flooded.php CERTIFICATE KEY FOLDER`. Texts come back;
- * a binary `s` subscribes, and a binary `p` is published.
+ * A server with every feature that can be flooded: `flooded.php CERTIFICATE KEY FOLDER`. Text messages
+ * are echoed, a binary `s` subscribes, and a binary `p` publishes.
  */
 
 use Sprocket\{Connection, Options, Request, Response, Server, Tls};

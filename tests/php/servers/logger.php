@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * A server whose lines go to standard output as JSON: [process, level, message, context]. The first
- * argument is JSON with options as in Sprocket\Options, and "code": a file that is required first.
+ * A server that prints its log lines as JSON: [process, level, message, context]. The first argument
+ * is JSON with options as in Sprocket\Options, and "code": a file to require first.
  */
 
 use Sprocket\{Connection, Options, Server, Tls};

@@ -3,21 +3,21 @@
 declare(strict_types=1);
 
 /**
- * A server inside an event loop: `loop.php select|revolt|react`. The loop has a timer of its own
- * every 20 ms. Messages:
+ * A server inside an event loop: `loop.php select|revolt|react`. A timer of the loop runs every 20 ms.
+ * Commands:
  *
- *   ticks    answered with how often the loop's timer has run
- *   quiet    stops the loop's timer, so that nothing but the server is left
- *   later    answered by a timer of the loop, 50 ms later
- *   after    answered by a timer of the server, 50 ms later
- *   select   opens a pair of streams, waits for it with stream_select(), answers "selected"
+ *   ticks    answers with the number of times that the loop's timer has run
+ *   quiet    stops the loop's timer, so that only the server is left
+ *   later    answers from a timer of the loop, 50 ms later
+ *   after    answers from a timer of the server, 50 ms later
+ *   select   waits for a new pair of streams with stream_select(), and answers "selected"
  *   stop     stops the server
- *   …        echoed
+ *   …        echoes anything else
  */
 
 use Sprocket\{Connection, Server};
 
-/** What each loop can do. */
+/** The operations that the test needs from each loop. */
 interface Loop
 {
     public function readable($stream, callable $call): void;
@@ -30,7 +30,7 @@ interface Loop
 
     public function run(): void;
 
-    /** Lets run() return. */
+    /** Makes run() return. */
     public function stop(): void;
 }
 
@@ -119,7 +119,7 @@ final class RevoltLoop implements Loop
         Revolt\EventLoop::run();
     }
 
-    /** Nothing else holds the loop, so that it ends by itself. */
+    /** Without the watcher nothing keeps the loop running, so it ends. */
     public function stop(): void
     {
         Revolt\EventLoop::cancel($this->watcher);
@@ -185,7 +185,7 @@ $server->onMessage(function (Connection $connection, string $payload) use ($serv
     };
 });
 
-/** stream_select() on streams that are opened now, when the process may have many sockets. */
+/** Calls stream_select() on new streams, while the process may have many sockets. */
 function select(): string
 {
     [$one, $other] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);

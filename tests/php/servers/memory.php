@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** Uses every part of the API for its clients, and ends when as many as the argument says have come and gone. */
+/** Uses every part of the API for its clients. Ends after as many clients as the argument says. */
 
 use Sprocket\{Connection, Handshake, History, Options, Request, Response, Server};
 
@@ -51,7 +51,7 @@ $server->onError(function (Throwable $e, ?Connection $c): void {
 });
 $server->every(0.05, fn () => $server->stats());
 $server->start();
-// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+// The address is printed inside run(), which has installed the SIGTERM handler by then.
 $server->after(0.0, function () use ($server): void {
     echo $server->addresses()[0], "\n";
 });

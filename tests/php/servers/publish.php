@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A page under php-fpm that publishes what was posted and tells how it went, as JSON. */
+/** A page for php-fpm that publishes the posted message, and answers with the result as JSON. */
 
 $begun = hrtime(true);
 $answer = ['pid' => getmypid(), 'error' => null];

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * A server with all callbacks, whose PHP sleeps when a client says so ("sleep SECONDS"). The first
- * argument is JSON, as Sprocket\Options. It prints its address.
+ * A server with all callbacks, whose PHP code sleeps on the message "sleep SECONDS". The first argument
+ * is JSON with "listen" and "options". It prints its address.
  */
 
 use Sprocket\{Connection, Options, Request, Response, Server, Tls};

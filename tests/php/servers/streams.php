@@ -3,15 +3,15 @@
 declare(strict_types=1);
 
 /**
- * Streamed responses; argument: JSON with "listen", "tls", and "options".
+ * Streamed responses. The argument is JSON with "listen", "tls", and "options".
  *
- *   /bytes?n=    that many bytes, no faster than the client reads
- *   /hello       two pieces, the second one by a timer
- *   /open        a stream that stays open
- *   /flood       writes without looking at what waits
- *   /cut         is cut after its first piece
- *   /said        what onClose was told so far, by path
- *   /stats       the counters and the memory of the process
+ *   /bytes?n=    sends n bytes, no faster than the client reads
+ *   /hello       sends two pieces, the second one from a timer
+ *   /open        keeps the stream open
+ *   /flood       writes without regard to bufferedAmount()
+ *   /cut         cuts the stream after its first piece
+ *   /closes      the arguments of onClose so far, by path
+ *   /stats       the counters, and the memory of the process
  */
 
 use Sprocket\{Options, Request, Response, ResponseStream, Server, Tls};
@@ -23,13 +23,13 @@ if (isset($settings['tls'])) {
 }
 $server = new Server($settings['listen'] ?? 'ws://127.0.0.1:0', new Options(...$options));
 
-$said = [];
+$closes = [];
 $open = [];
 
-$server->onRequest(function (Request $request) use ($server, &$said, &$open): ?Response {
+$server->onRequest(function (Request $request) use ($server, &$closes, &$open): ?Response {
     $path = $request->path();
-    if ($path === '/said') {
-        return new Response(200, json_encode($said), ['Content-Type' => 'application/json']);
+    if ($path === '/closes') {
+        return new Response(200, json_encode($closes), ['Content-Type' => 'application/json']);
     }
     if ($path === '/stats') {
         preg_match('~VmRSS:\s+(\d+)~', file_get_contents('/proc/self/status'), $memory);
@@ -37,8 +37,8 @@ $server->onRequest(function (Request $request) use ($server, &$said, &$open): ?R
         return new Response(200, json_encode($stats), ['Content-Type' => 'application/json']);
     }
     $stream = $request->stream(200, ['Content-Type' => 'application/octet-stream', 'X-Path' => $path]);
-    $stream->onClose(function (ResponseStream $s, bool $complete) use ($path, &$said, &$open): void {
-        $said[$path][] = $complete;
+    $stream->onClose(function (ResponseStream $s, bool $complete) use ($path, &$closes, &$open): void {
+        $closes[$path][] = $complete;
         unset($open[spl_object_id($s)]);
     });
     switch ($path) {

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * A server whose clients subscribe by saying "subscribePattern PATTERN…", which is answered; "sleep S"
- * makes PHP busy. The argument is JSON: {"options": {…as Sprocket\Options…}}.
+ * A server whose clients subscribe with "subscribePattern PATTERN…". "sleep S" makes PHP busy. Each
+ * command is answered. The argument is JSON: {"options": {…as Sprocket\Options…}}.
  */
 
 use Sprocket\{Connection, Options, Request, Response, Server};
@@ -25,7 +25,7 @@ $server->onMessage(function (Connection $connection, string $payload): void {
 $server->onRequest(fn (Request $request): Response => new Response(200, json_encode($server->stats())));
 
 $server->start();
-// From inside of run(), which takes SIGTERM over: whoever reads it may send one.
+// The address is printed inside run(), which has installed the SIGTERM handler by then.
 $server->after(0.0, function () use ($server): void {
     echo $server->addresses()[0], "\n";
 });

@@ -4,10 +4,11 @@ declare(strict_types=1);
 
 /**
  * A server with workers. The first argument is JSON: {"options": {…as Sprocket\Options…}, "listen": …,
- * "history": how many messages the topic `feed` keeps, "code": a file that is required first and may define VERSION and extend(Server)}.
+ * "history": number of messages that the topic `feed` keeps, "code": a file to require first, which
+ * may define VERSION and extend(Server)}.
  *
- * It prints its address once it listens, "worker N PID starts" and "worker N stops", "done" behind
- * run(), and "end PID" at the end of each process.
+ * It prints its address when it listens, "worker N PID starts", "worker N stops", "done" after run(),
+ * and "end PID" at the end of each process.
  */
 
 use Sprocket\{Connection, History, Options, Request, Response, Server};
