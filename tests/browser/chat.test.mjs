@@ -11,15 +11,15 @@ const browser = await launch();
 const context = await browser.newContext({ viewport: { width: 900, height: 700 } });
 context.setDefaultTimeout(TIMEOUT);
 
-const complaints = []; // of the browser about our page
-const elsewhere = []; // requests that leave our server
+const complaints = []; // errors that the browser reports about the page
+const elsewhere = []; // requests to other servers
 
 async function open(name, options) {
   const page = options ? await (await browser.newContext(options)).newPage() : await context.newPage();
   page.setDefaultTimeout(TIMEOUT);
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => {
-    // A connection that fails is reported even where the page expects it.
+    // The browser logs each failed WebSocket, even where the page expects the failure.
     if (message.type() === 'error' && !/WebSocket connection to/.test(message.text())) complaints.push(message.text());
   });
   page.on('request', (request) => {
@@ -54,7 +54,7 @@ await test('two tabs talk to each other', async () => {
   assert.deepEqual(await bubbles(ada), await bubbles(bob));
 });
 
-await test('messages carry name and time', async () => {
+await test('messages carry a name and a time', async () => {
   const first = bob.locator('li.message').first();
   assert.equal(await first.locator('.by b').textContent(), 'Ada');
   const time = first.locator('time');
@@ -63,7 +63,7 @@ await test('messages carry name and time', async () => {
   assert.ok(age >= -1000 && age < 60_000, `age ${age} ms`);
 });
 
-await test('who is here is told to everybody', async () => {
+await test('every client gets the list of people present', async () => {
   await bob.waitForFunction(() => document.getElementById('people').textContent === '2 people');
   const eve = await open('Ada');
   await bob.waitForFunction(() => document.getElementById('people').textContent === '3 people');
@@ -74,7 +74,7 @@ await test('who is here is told to everybody', async () => {
   await bob.click('#people');
 });
 
-await test('somebody who comes later sees what was said', async () => {
+await test('a late client sees the earlier messages', async () => {
   const late = await open('Late');
   await heard(late, 'Hello Bob!');
   await late.close();
@@ -91,7 +91,7 @@ await test('markup is shown as text and never runs', async () => {
   await mallory.close();
 });
 
-await test('a page of a foreign origin is refused with 403', async () => {
+await test('a page of another origin is refused with 403', async () => {
   const foreign = await foreignPage();
   const page = await context.newPage();
   const complaint = page.waitForEvent('console', (message) => /403/.test(message.text()));
@@ -107,7 +107,7 @@ await test('a page of a foreign origin is refused with 403', async () => {
   foreign.close();
 });
 
-await test('the page tells that the server is gone, and comes back when it is', async () => {
+await test('the page shows that the server is down, and reconnects when it is back', async () => {
   await ada.fill('#text', 'typed meanwhile');
   assert.equal(await server.stop(), 0, server.output());
   for (const page of [ada, bob]) {
@@ -123,7 +123,7 @@ await test('the page tells that the server is gone, and comes back when it is', 
   await bob.waitForFunction(() => document.getElementById('people').textContent === '2 people');
 });
 
-await test('a connection cut on the way is taken up again without repeating anything', async () => {
+await test('after a cut the page resumes without repeated messages', async () => {
   const before = await bubbles(bob);
   await server.stop('SIGKILL');
   await bob.waitForSelector('#state:not([data-state="online"])');
@@ -161,10 +161,10 @@ await test('the page follows the colour scheme of the system', async () => {
   if (process.env.SCREENSHOTS) await bob.screenshot({ path: `${process.env.SCREENSHOTS}/dark.png` });
 });
 
-await test('somebody who writes too fast is told, and loses nothing', async () => {
+await test('a user who writes too fast is warned, and loses no message', async () => {
   const fast = await open('Fast');
-  // All in one turn of the page, so that no answer comes in between; and so many that the bucket
-  // doesn't refill by as much before a server that is short of time has read them.
+  // Submits everything in one turn of the page's event loop, so that no answer comes in between. There are
+  // more messages than the rate limiter's bucket can refill, even if a busy server reads them slowly.
   const all = Array.from({ length: 40 }, (_, i) => `number ${i + 1}`);
   await fast.evaluate((lines) => {
     for (const line of lines) {
@@ -173,7 +173,7 @@ await test('somebody who writes too fast is told, and loses nothing', async () =
     }
   }, all);
   await fast.waitForSelector('.note:has-text("a lot at once")');
-  // Each ends up in the conversation or back where it was typed.
+  // Each message appears in the conversation, or back in the text field.
   await fast.waitForFunction((wanted) => {
     const shown = [...document.querySelectorAll('.bubble')].filter((bubble) => bubble.textContent.startsWith('number '));
     return shown.length + document.getElementById('text').value.split('\n').filter(Boolean).length >= wanted;
@@ -185,7 +185,7 @@ await test('somebody who writes too fast is told, and loses nothing', async () =
   await fast.close();
 });
 
-await test('the browser has nothing to complain about', async () => {
+await test('the browser reports no errors', async () => {
   assert.deepEqual(complaints, []);
   assert.deepEqual(elsewhere, []);
 });

@@ -1,5 +1,5 @@
-// HTTP/2 at the level of its streams, with the client of Node: requests, WebSockets by extended
-// CONNECT (RFC 8441), limits, and peers that behave badly.
+// HTTP/2 at stream level with Node's client: requests, WebSockets by extended CONNECT (RFC 8441), limits,
+// and misbehaving peers.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ async function serve(options, more, settings = {}) {
   return server;
 }
 
-/** A connection whose settings have arrived. */
+/** Connects, and waits for the server's SETTINGS. */
 async function session(server, options = {}) {
   const client = http2.connect(`https://${server.url}`, { ca, ...options });
   client.on('error', () => {});
@@ -54,7 +54,7 @@ function frame(first, payload) {
 
 const HANDSHAKE = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/chat', 'sec-websocket-version': '13' };
 
-/** A WebSocket on one stream, with its frames as they are. */
+/** A WebSocket on one HTTP/2 stream, with access to raw frames. */
 class Socket {
   #bytes = Buffer.alloc(0);
   #news = () => {};
@@ -87,7 +87,7 @@ class Socket {
     return this;
   }
 
-  /** The next frame: its first byte and its payload; null at the end of the stream. */
+  /** The next frame, as its first byte and its payload; null at the end of the stream. */
   async frame() {
     for (;;) {
       const b = this.#bytes;
@@ -126,7 +126,7 @@ const server = await serve({ maxBodySize: 1000, subprotocols: ['chat'], sendBuff
   { upgrade: true });
 const client = await session(server);
 
-await test('it says that it takes extended CONNECT, and how many streams', async () => {
+await test('the server announces extended CONNECT and its limit of streams', async () => {
   assert.equal(client.remoteSettings.enableConnectProtocol, true);
   assert.ok(client.remoteSettings.maxConcurrentStreams >= 100);
 });
@@ -145,7 +145,7 @@ await test('a WebSocket opens, echoes, answers pings and closes', async () => {
   await socket.close();
 });
 
-await test('what breaks the rules of WebSocket ends the stream and not the connection', async () => {
+await test('a WebSocket protocol error ends the stream, not the connection', async () => {
   const [bad, good] = await Promise.all([new Socket(client).open(), new Socket(client).open()]);
   bad.stream.write(Buffer.from([0x81, 0x01, 0x61])); // not masked
   const next = await bad.frame();
@@ -157,12 +157,12 @@ await test('what breaks the rules of WebSocket ends the stream and not the conne
   await good.close();
 });
 
-await test('handshakes that are refused have their status', async () => {
+await test('refused handshakes have the right status', async () => {
   for (const [headers, status] of [
     [{ ...HANDSHAKE, 'sec-websocket-version': '8' }, 426],
     [{ ...HANDSHAKE, ':protocol': 'connect-udp' }, 501],
     [{ ...HANDSHAKE, origin: 'https://evil.example' }, 403],
-    [{ ...HANDSHAKE, 'sec-websocket-extensions': '=' }, 200], // nothing is negotiated here
+    [{ ...HANDSHAKE, 'sec-websocket-extensions': '=' }, 200], // no extension is negotiated on this server
     [{ ':method': 'CONNECT', ':authority': server.url }, 405],
   ]) {
     const stream = client.request(headers, { endStream: false });
@@ -173,7 +173,7 @@ await test('handshakes that are refused have their status', async () => {
   }
 });
 
-await test('plain requests: GET, HEAD, bodies, and one that is too large', async () => {
+await test('GET, HEAD and POST requests are answered, and an oversized body is refused', async () => {
   const got = await Promise.all([
     request(client, { ':path': '/' }),
     request(client, { ':path': '/', ':method': 'HEAD' }),
@@ -188,7 +188,7 @@ await test('plain requests: GET, HEAD, bodies, and one that is too large', async
   assert.equal(got[3].head.connection, undefined);
 });
 
-await test('a host that is malformed, or named twice, differently, is refused with 400', async () => {
+await test('a malformed host, and two different hosts, are refused with 400', async () => {
   for (const headers of [
     { ':authority': server.url, host: 'evil.example' },
     { ':authority': server.url, host: `${server.url}1` },
@@ -198,16 +198,16 @@ await test('a host that is malformed, or named twice, differently, is refused wi
   ]) {
     const { status, body } = await request(client, { ':path': '/', ...headers });
     assert.equal(status, 400, JSON.stringify(headers));
-    assert.ok(body.length > 10, 'it says why');
+    assert.ok(body.length > 10, 'the body explains the error');
   }
 });
 
-await test('a host that is named twice alike is none the less one request', async () => {
+await test('a host given twice with the same value is accepted', async () => {
   const { status } = await request(client, { ':path': '/', ':authority': 'LOCALHOST:443', host: 'localhost' });
   assert.equal(status, 200);
 });
 
-await test('headers of one connection are left out of a response, and a 426 has none', async () => {
+await test('hop-by-hop headers are removed from responses, even from a 426', async () => {
   const { status, head } = await request(client, { ':path': '/connection' });
   assert.equal(status, 426);
   for (const name of ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade']) {
@@ -216,7 +216,7 @@ await test('headers of one connection are left out of a response, and a 426 has 
   assert.equal(head['x-other'], 'stays');
 });
 
-await test('more than 100 headers are taken, and more than 1,024 refused', async () => {
+await test('more than 100 headers are accepted, and more than 1,024 are refused', async () => {
   const many = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, '']));
   assert.equal((await request(client, { ':path': '/', ...many(300) })).status, 200);
   const roomy = await serve({ maxHeaderSize: 1 << 20 });
@@ -226,18 +226,18 @@ await test('more than 100 headers are taken, and more than 1,024 refused', async
   other.close();
 });
 
-await test('a stream that the client resets is an abnormal end, and told', async () => {
+await test('a stream reset by the client is reported as an abnormal close', async () => {
   const socket = await new Socket(client).open();
   await socket.send('hello').text();
   const before = server.output().split('1006').length;
   socket.stream.close(NGHTTP2_CANCEL);
   await until('onClose', () => server.output().split('1006').length > before);
   assert.match(server.output().split('\n').filter((line) => line.includes(' 1006 ')).at(-1),
-    // Node ends its direction before it resets the stream.
+    // Node ends its sending direction before it resets the stream.
     /^close \d+ 1006 (connection lost: the peer has cancelled the stream|the peer went away without a close frame)$/);
 });
 
-await test('who does not read is closed with 1013, and holds nobody up', async () => {
+await test('a client that does not read is closed with 1013, and delays no other stream', async () => {
   const [slow, other] = [new Socket(client), await new Socket(client).open()];
   await soon(slow.response, 'the answer');
   slow.stream.pause();
@@ -248,19 +248,19 @@ await test('who does not read is closed with 1013, and holds nobody up', async (
   slow.stream.close(NGHTTP2_CANCEL);
 });
 
-await test('each WebSocket counts for the limits', async () => {
+await test('each WebSocket counts toward the limits', async () => {
   const limited = await serve({ maxConnectionsPerIp: 2 });
   const one = await session(limited);
   const sockets = await Promise.all([new Socket(one).open(), new Socket(one).open()]);
   assert.equal((await soon(new Socket(one).response, 'an answer'))[':status'], 429);
   await sockets[0].close();
-  await until('a place', async () => (await stats(one)).connections === 1);
+  await until('a free slot', async () => (await stats(one)).connections === 1);
   await new Socket(one).open();
   assert.deepEqual((({ accepted, opened, refusedPerIp }) => [accepted, opened, refusedPerIp])(await stats(one)), [1, 3, 1]);
   one.destroy();
 });
 
-/** A TLS connection that has agreed to speak HTTP/2 and says what it is told. */
+/** Opens a TLS connection with ALPN, sends raw bytes, and collects the answer. */
 async function raw(to, bytes, protocols = ['h2']) {
   const [host, port] = to.url.split(':');
   const socket = tlsConnect({ host, port, ca, ALPNProtocols: protocols });
@@ -272,7 +272,7 @@ async function raw(to, bytes, protocols = ['h2']) {
   return { socket, protocol: socket.alpnProtocol, got: () => Buffer.concat(chunks), end: once(socket, 'close') };
 }
 
-/** One frame of the protocol. */
+/** Builds one HTTP/2 frame. */
 function rawFrame(type, flags, stream, payload = Buffer.alloc(0)) {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
@@ -284,7 +284,7 @@ function rawFrame(type, flags, stream, payload = Buffer.alloc(0)) {
 
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), rawFrame(4, 0, 0)]);
 
-/** The frames among these bytes, as far as they are whole. */
+/** The complete HTTP/2 frames in these bytes. */
 function* frames(bytes) {
   for (let at = 0; at + 9 <= bytes.length;) {
     const end = at + 9 + bytes.readUIntBE(at, 3);
@@ -297,14 +297,14 @@ function* frames(bytes) {
 const [HEADERS, RST_STREAM, PING, GOAWAY] = [1, 3, 6, 7];
 const count = (bytes, type, holds = () => true) => [...frames(bytes)].filter((f) => f.type === type && holds(f)).length;
 
-/** Header fields as literals that are not indexed (RFC 7541 section 6.2.2). */
+/** Header fields as literals without indexing (RFC 7541 section 6.2.2). */
 function fields(all) {
   const text = (value) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
   return Buffer.concat(Object.entries(all).flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
 }
 
-await test('who opens streams and takes them back without end is cut off', async () => {
-  // A request that waits for PHP, which is busy, is still unanswered when it is taken back.
+await test('a client that keeps opening and resetting streams is cut off', async () => {
+  // PHP is busy, so the requests are unanswered when the client resets their streams.
   const socket = await new Socket(client).open();
   socket.send('sleep 1');
   const rude = await raw(server, PREFACE);
@@ -315,7 +315,7 @@ await test('who opens streams and takes them back without end is cut off', async
     for (const stream of streams) rude.socket.write(rawFrame(HEADERS, 5, stream, head));
     rude.socket.write(rawFrame(PING, 0, 0, Buffer.alloc(8)));
     turn++;
-    // By then the server has begun with them.
+    // The pong shows that the server has begun to handle these requests.
     await until('a pong', () => count(rude.got(), PING) === turn || count(rude.got(), GOAWAY) === 1);
     for (const stream of streams) rude.socket.write(rawFrame(RST_STREAM, 0, stream, Buffer.from([0, 0, 0, 8])));
   }
@@ -332,11 +332,11 @@ await test('many small frames wait while PHP is busy, and none is lost', async (
   const { socket, got } = await raw(server, PREFACE);
   const head = fields({ ':scheme': 'https', ':authority': 'a', ...HANDSHAKE });
   const opened = () => count(got(), HEADERS);
-  const each = 8000; // as many empty messages as a window holds, and their echoes as ours
+  const each = 8000; // fits the flow-control windows of both sides
   const flood = Buffer.concat(Array.from({ length: each }, () => frame(0x81, '')));
   const streams = [1, 3, 5, 7];
   for (const stream of streams) socket.write(rawFrame(HEADERS, 4, stream, head));
-  await until('all are open', () => opened() === streams.length);
+  await until('all streams are open', () => opened() === streams.length);
   busy.send('sleep 1');
   for (const stream of streams) {
     const pieces = [];
@@ -348,8 +348,8 @@ await test('many small frames wait while PHP is busy, and none is lost', async (
     for (const { type, stream, payload } of frames(got())) if (type === 0) echoed.set(stream, echoed.get(stream) + payload.length);
     return [...echoed.values()].every((bytes) => bytes === 2 * each);
   };
-  // Less than a window of ours in all: nothing must be said for it to go on.
-  await until('each is echoed', () => count(got(), GOAWAY) > 0 || whole());
+  // The echoes fit the client's window, so the server needs no WINDOW_UPDATE to continue.
+  await until('all messages are echoed', () => count(got(), GOAWAY) > 0 || whole());
   assert.equal(count(got(), GOAWAY), 0, 'the connection was ended');
   socket.destroy();
   await busy.close();
@@ -358,13 +358,13 @@ await test('many small frames wait while PHP is busy, and none is lost', async (
 await test('hostile bytes instead of frames end the connection', async () => {
   const impatient = await serve({ handshakeTimeout: 0.5 });
   const all = await Promise.all([
-    raw(impatient), // nothing
-    raw(impatient, PREFACE.subarray(0, 10)), // half of it
-    raw(impatient, PREFACE), // and then nothing
+    raw(impatient), // no bytes
+    raw(impatient, PREFACE.subarray(0, 10)), // half of the preface
+    raw(impatient, PREFACE), // the preface, and no request
     raw(impatient, Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')),
     raw(impatient, Buffer.concat([PREFACE, Buffer.alloc(2000, 0xff)])),
-    raw(impatient, Buffer.concat([PREFACE, rawFrame(1, 5, 4, Buffer.from([0x82]))])), // a stream of ours
-    raw(impatient, Buffer.concat([PREFACE, rawFrame(9, 4, 1)])), // a continuation of nothing
+    raw(impatient, Buffer.concat([PREFACE, rawFrame(1, 5, 4, Buffer.from([0x82]))])), // a stream id that belongs to the server
+    raw(impatient, Buffer.concat([PREFACE, rawFrame(9, 4, 1)])), // CONTINUATION without HEADERS
   ]);
   assert.ok(all.every(({ protocol }) => protocol === 'h2'));
   await soon(Promise.all(all.map(({ end }) => end)), 'the end of each');
@@ -374,21 +374,21 @@ await test('hostile bytes instead of frames end the connection', async () => {
   healthy.destroy();
 });
 
-await test('a head that is too large ends its stream and not the connection', async () => {
+await test('an oversized header block ends its stream, not the connection', async () => {
   const { socket, got } = await raw(server, PREFACE);
   const head = fields({ ':method': 'GET', ':scheme': 'https', ':path': '/', ':authority': 'a' });
-  // 32 bytes each beside their own count for the limit of 16 KiB (RFC 9113 section 6.5.2).
+  // Each field adds 32 bytes to its own size toward the limit of 16 KiB (RFC 9113 section 6.5.2).
   const many = Buffer.concat(Array.from({ length: 600 }, () => fields({ a: 'b' })));
   socket.write(rawFrame(HEADERS, 5, 1, Buffer.concat([head, many])));
   socket.write(rawFrame(HEADERS, 5, 3, head));
   await until('an answer to the second request', () => count(got(), HEADERS, ({ stream }) => stream === 3) === 1);
   const first = [...frames(got())].filter(({ stream }) => stream === 1);
-  assert.ok(first.some(({ type, flags }) => type === RST_STREAM || (type === HEADERS && flags & 1)), 'the first has ended');
-  assert.equal(first.filter(({ type }) => type === 0).length, 0, 'no answer of PHP');
+  assert.ok(first.some(({ type, flags }) => type === RST_STREAM || (type === HEADERS && flags & 1)), 'the first stream has ended');
+  assert.equal(first.filter(({ type }) => type === 0).length, 0, 'no response from PHP');
   socket.destroy();
 });
 
-await test('HTTP/1.1 is spoken to who wants that, and to all where HTTP/2 is switched off', async () => {
+await test('the server speaks HTTP/1.1 with clients that ask for it, and with all clients if HTTP/2 is off', async () => {
   const without = await serve({}, {}, { http2: false });
   const head = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
   for (const [to, protocols] of [[server, ['http/1.1']], [without, ['h2', 'http/1.1']]]) {
@@ -399,7 +399,7 @@ await test('HTTP/1.1 is spoken to who wants that, and to all where HTTP/2 is swi
   }
 });
 
-await test('a server that stops says so to each WebSocket and to the connection', async () => {
+await test('a stopping server closes each WebSocket with 1001, and sends GOAWAY', async () => {
   const sockets = await Promise.all([1, 2, 3].map(() => new Socket(client).open()));
   const goaway = once(client, 'goaway');
   const stopping = server.stop();
@@ -413,7 +413,7 @@ await test('a server that stops says so to each WebSocket and to the connection'
   assert.equal(await soon(stopping, 'the exit'), 0);
 });
 
-/** A way to a server that lets so many bytes a second through to the client. */
+/** A TCP proxy that passes at most `rate` bytes a second to the client. */
 async function slowLink(to, rate) {
   const [host, port] = to.url.split(':');
   const link = tcpServer((near) => {
@@ -432,11 +432,11 @@ async function slowLink(to, rate) {
   return { url: `127.0.0.1:${link.address().port}`, close: () => link.close() };
 }
 
-await test('a slow link loses nothing of what was sent before a close, nor of a response', async () => {
+await test('over a slow link, all messages before a close and the whole response arrive', async () => {
   const times = { closeTimeout: 0.4, handshakeTimeout: 0.8, sendBufferLimit: 16 << 20 };
   const patient = await serve({ ...times, origins: ['*'] });
   const link = await slowLink(patient, 2e6);
-  // Windows so large that the sockets alone hold anything up.
+  // The HTTP/2 windows are so large that only the sockets limit the transfer.
   const far = await session(link, { settings: { initialWindowSize: 16 << 20 } });
   far.setLocalWindowSize(16 << 20);
   const socket = new Socket(far);
@@ -461,7 +461,7 @@ await test('a slow link loses nothing of what was sent before a close, nor of a 
   link.close();
 });
 
-await test('the other servers end in order', async () => {
+await test('the other servers stop with exit status 0', async () => {
   assert.deepEqual(await Promise.all(servers.map((each) => each.stop())), servers.map(() => 0));
 });
 finish();

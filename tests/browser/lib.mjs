@@ -1,4 +1,4 @@
-// What browser tests share: reporting, a PHP server in a process of its own, a browser.
+// Shared code of the browser tests: reporting, PHP servers in separate processes, and a browser.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,12 +12,12 @@ import { chromium } from 'playwright-core';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Milliseconds that a test waits for anything. */
+/** Timeout of each wait, in milliseconds. */
 export const PATIENCE = 20_000;
 
 let failed = 0;
 
-/** Runs one test and prints `ok - name` or `not ok - name - why`. */
+/** Runs one test, and prints `ok - name` or `not ok - name - reason`. */
 export async function test(name, body) {
   try {
     await body();
@@ -29,12 +29,12 @@ export async function test(name, body) {
   }
 }
 
-/** To be called at the end: the exit status tells whether all tests passed. */
+/** Sets the exit status; call it at the end. */
 export function finish() {
   process.exitCode = failed ? 1 : 0;
 }
 
-/** Rejects where `promise` takes too long. */
+/** Awaits `promise`, and rejects after the timeout. */
 export function soon(promise, what) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -43,7 +43,7 @@ export function soon(promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Waits until `holds` gives something true. */
+/** Waits until `holds` returns a truthy value. */
 export async function until(what, holds) {
   const end = Date.now() + PATIENCE;
   while (!await holds()) {
@@ -52,7 +52,7 @@ export async function until(what, holds) {
   }
 }
 
-/** A PHP script of the project; resolves when it has printed a line that matches `ready`. */
+/** Starts a PHP script of the project; resolves when it prints a line that matches `ready`. */
 export async function php(script, args = [], ready = /(http:\/\/\S+)/) {
   const options = process.env.SPROCKET_SO ? ['-d', `extension=${process.env.SPROCKET_SO}`] : [];
   const child = spawn(process.env.PHP ?? 'php', [...options, `${ROOT}${script}`, ...args], {
@@ -88,13 +88,13 @@ export async function php(script, args = [], ready = /(http:\/\/\S+)/) {
   }
 }
 
-/** The echo server of the driver tests with these options, on wss://127.0.0.1. */
+/** Starts the echo server of the driver tests on wss://127.0.0.1. */
 export async function echo(tls, options = {}, more = {}) {
   const settings = { listen: 'wss://127.0.0.1:0', options: { tls, ...options }, ...more };
   return php('tests/php/servers/echo.php', [JSON.stringify(settings)], /wss:\/\/(\S+)/);
 }
 
-/** A certificate authority of its own, by openssl, in a folder that goes with the process. */
+/** A certificate authority made with openssl in a temporary folder, which is removed on exit. */
 export class Authority {
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), 'sprocket-wss-'));
@@ -109,7 +109,7 @@ export class Authority {
     return execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
   }
 
-  /** A certificate for these names, for Sprocket\\Tls; `dates` as `openssl ca` takes them. */
+  /** A certificate for these names, as arguments of Sprocket\\Tls; `dates` are arguments of `openssl ca`. */
   issue(name, names, dates = ['-days', '30']) {
     const at = (ending) => join(this.folder, `${name}.${ending}`);
     writeFileSync(at('conf'), ['[ca]', 'default_ca = test', '[test]', `database = ${at('index')}`,
@@ -124,7 +124,7 @@ export class Authority {
     return { certificate: at('pem'), key: at('key') };
   }
 
-  /** A home for a browser that trusts this authority. */
+  /** A home directory for a browser that trusts this authority. */
   home() {
     const store = join(this.folder, 'home/.pki/nssdb');
     mkdirSync(store, { recursive: true });
@@ -135,7 +135,7 @@ export class Authority {
   }
 }
 
-/** A page of another origin, on a port of its own. */
+/** Serves a page of another origin. */
 export async function foreignPage() {
   const server = createServer((_, response) => {
     response.setHeader('Content-Type', 'text/html');
@@ -146,7 +146,7 @@ export async function foreignPage() {
   return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
 }
 
-/** Chromium with a profile of its own, and a home where one is given. */
+/** Launches Chromium with a profile of its own, and with the given home directory. */
 export function launch(home) {
   return chromium.launch({
     env: home ? { ...process.env, HOME: home } : process.env,

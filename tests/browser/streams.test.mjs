@@ -1,4 +1,4 @@
-// Streamed responses: server-sent events in a real browser, and over HTTP/2 with the client of Node.
+// Streamed responses: server-sent events in a real browser, and HTTP/2 with Node's client.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -8,9 +8,9 @@ import { Authority, finish, launch, PATIENCE, php, soon, test, until } from './l
 
 const { NGHTTP2_CANCEL } = http2.constants;
 
-// ---- the example of server-sent events, in Chromium
+// ---- The example of server-sent events, in Chromium
 
-await test('a page follows the events of the server', async () => {
+await test('a page receives the events of the server', async () => {
   const events = await php('examples/sse/server.php', ['127.0.0.1:0']);
   const address = new URL(events.url);
   const browser = await launch();
@@ -38,7 +38,7 @@ await test('a page follows the events of the server', async () => {
   await browser.close();
 });
 
-await test('a client that left gets no more events, and one that comes back gets what it missed', async () => {
+await test('a client that has left gets no more events, and one that returns gets those it missed', async () => {
   const events = await php('examples/sse/server.php', ['127.0.0.1:0']);
   const say = (text) => fetch(new URL('/say', events.url), { method: 'POST', body: text });
   await say('one');
@@ -74,16 +74,16 @@ const tls = authority.issue('localhost', 'DNS:localhost,IP:127.0.0.1');
 const ca = readFileSync(authority.ca);
 const serve = (options) => php('tests/php/servers/streams.php',
   [JSON.stringify({ listen: 'wss://127.0.0.1:0', tls, options })], /wss:\/\/(\S+)/);
-// A client may pause for longer than the default, where the machine is busy.
+// On a busy machine a client may pause for longer than the default timeout.
 const server = await serve({ handshakeTimeout: 60 });
 function connect(to) {
   const session = http2.connect(`https://${to.url}`, { ca }).on('error', () => {});
-  // A stream that is not read must not use up the window of all of them.
+  // An unread stream must not use up the connection's window.
   return session.on('connect', () => session.setLocalWindowSize(1 << 24));
 }
 let client = connect(server);
 
-/** A request whose response has begun. */
+/** Sends a request, and waits for the head of the response. */
 async function begin(path, headers = {}) {
   const stream = client.request({ ':path': path, ...headers });
   stream.on('error', () => {});
@@ -103,55 +103,55 @@ const get = async (path) => JSON.parse(await (async () => {
   const stream = client.request({ ':path': path });
   return read({ stream, closed: once(stream, 'close') });
 })());
-const said = async (path) => (await get('/said'))[path] ?? [];
+const closes = async (path) => (await get('/closes'))[path] ?? [];
 
-await test('HTTP/2: pieces arrive, and the end', async () => {
+await test('HTTP/2: all pieces and the end arrive', async () => {
   const hello = await begin('/hello');
   assert.deepEqual([hello.head['x-path'], hello.head['transfer-encoding'], hello.head['content-length']],
     ['/hello', undefined, undefined]);
   assert.equal(await read(hello), 'hello, world');
   assert.equal(hello.stream.rstCode, 0);
-  assert.deepEqual(await said('/hello'), [true]);
+  assert.deepEqual(await closes('/hello'), [true]);
 });
 
 await test('HTTP/2: HEAD has no body', async () => {
-  const before = (await said('/open')).length;
+  const before = (await closes('/open')).length;
   assert.equal(await read(await begin('/open', { ':method': 'HEAD' })), '');
-  await until('onClose', async () => (await said('/open')).length > before);
-  assert.equal((await said('/open')).at(-1), true);
+  await until('onClose', async () => (await closes('/open')).length > before);
+  assert.equal((await closes('/open')).at(-1), true);
 });
 
-await test('HTTP/2: any amount passes, while another stream is not read', async () => {
+await test('HTTP/2: a large body arrives while another stream is not read', async () => {
   const slow = await begin('/bytes?n=8000000');
   slow.stream.pause();
   assert.equal((await read(await begin('/bytes?n=20000000'))).length, 20_000_000);
   assert.equal((await read(slow)).length, 8_000_000);
-  assert.deepEqual(await said('/bytes'), [true, true]);
+  assert.deepEqual(await closes('/bytes'), [true, true]);
   const { waitingBytes } = await get('/stats');
   assert.equal(waitingBytes, 0);
 });
 
-await test('HTTP/2: onClose hears of a stream that the client resets', async () => {
-  const before = (await said('/open')).length;
+await test('HTTP/2: onClose runs for a stream that the client resets', async () => {
+  const before = (await closes('/open')).length;
   const open = await begin('/open');
   await soon(once(open.stream, 'data'), 'a piece');
   open.stream.close(NGHTTP2_CANCEL);
-  await until('onClose', async () => (await said('/open')).length > before);
-  assert.equal((await said('/open')).at(-1), false);
+  await until('onClose', async () => (await closes('/open')).length > before);
+  assert.equal((await closes('/open')).at(-1), false);
 });
 
-await test('HTTP/2: a response that is cut is reset', async () => {
+await test('HTTP/2: a cut response resets its stream', async () => {
   const cut = await begin('/cut');
   assert.equal(await read(cut), 'half of it');
   assert.equal(cut.stream.rstCode, NGHTTP2_CANCEL);
-  assert.deepEqual(await said('/cut'), [false]);
+  assert.deepEqual(await closes('/cut'), [false]);
 });
 
-await test('HTTP/2: who does not read loses the stream, and nobody else', async () => {
+await test('HTTP/2: a client that does not read loses only that stream', async () => {
   const flood = await begin('/flood');
   flood.stream.pause();
-  await until('onClose', async () => (await said('/flood')).length === 1);
-  assert.deepEqual(await said('/flood'), [false]);
+  await until('onClose', async () => (await closes('/flood')).length === 1);
+  assert.deepEqual(await closes('/flood'), [false]);
   const { streams, streamsSlow, waitingBytes } = await get('/stats');
   assert.deepEqual([streams, streamsSlow, waitingBytes], [0, 1, 0]);
   flood.stream.resume();
@@ -159,14 +159,14 @@ await test('HTTP/2: who does not read loses the stream, and nobody else', async 
   assert.equal(flood.stream.rstCode, NGHTTP2_CANCEL);
 });
 
-await test('HTTP/2: who takes nothing for handshakeTimeout loses the stream', async () => {
+await test('HTTP/2: a client that reads nothing for handshakeTimeout loses the stream', async () => {
   const impatient = await serve({ handshakeTimeout: 0.5 });
   const patient = client;
   client = connect(impatient);
   const idle = await begin('/bytes?n=8000000');
   idle.stream.pause();
-  await until('onClose', async () => (await said('/bytes')).length === 1);
-  assert.deepEqual(await said('/bytes'), [false]);
+  await until('onClose', async () => (await closes('/bytes')).length === 1);
+  assert.deepEqual(await closes('/bytes'), [false]);
   idle.stream.resume();
   await soon(idle.closed, 'the reset');
   client.destroy();
@@ -174,17 +174,17 @@ await test('HTTP/2: who takes nothing for handshakeTimeout loses the stream', as
   assert.equal(await impatient.stop(), 0);
 });
 
-await test('HTTP/2: a connection that ends takes its streams along', async () => {
-  const before = (await said('/open')).length;
+await test('HTTP/2: the end of a connection ends its streams', async () => {
+  const before = (await closes('/open')).length;
   const other = connect(server);
   const open = other.request({ ':path': '/open' });
   open.on('error', () => {});
   await soon(once(open, 'data'), 'a piece');
   other.destroy();
-  await until('onClose', async () => (await said('/open')).length > before);
-  assert.equal((await said('/open')).at(-1), false);
+  await until('onClose', async () => (await closes('/open')).length > before);
+  assert.equal((await closes('/open')).at(-1), false);
 });
 
 client.destroy();
-await test('the server ends in order', async () => assert.equal(await server.stop(), 0));
+await test('the server stops with exit status 0', async () => assert.equal(await server.stop(), 0));
 finish();

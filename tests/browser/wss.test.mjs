@@ -1,4 +1,4 @@
-// wss:// in a real browser: over HTTP/2 and 1.1, compressed, and with certificates that it must refuse.
+// wss:// in a real browser: over HTTP/2 and HTTP/1.1, compressed, and with certificates that it must refuse.
 
 import assert from 'node:assert/strict';
 import { Authority, echo, finish, launch, test } from './lib.mjs';
@@ -15,7 +15,7 @@ async function serve(tls, options, more) {
   return server;
 }
 
-/** A page that the server itself has given. */
+/** Opens a page that the server itself serves. */
 async function visit(server) {
   const page = await browser.newPage();
   page.setDefaultTimeout(TIMEOUT);
@@ -24,7 +24,7 @@ async function visit(server) {
   return page;
 }
 
-/** Opens a WebSocket in the page, sends the messages one by one, closes; gives what came of it. */
+/** Opens a WebSocket in the page, sends the messages one by one, and returns the answers and the close. */
 function talk(page, url, messages) {
   return page.evaluate(([address, list]) => new Promise((resolve) => {
     const socket = new WebSocket(address);
@@ -39,7 +39,7 @@ function talk(page, url, messages) {
 }
 
 for (const [http2, version, method] of [[true, '2', 'CONNECT'], [false, '1.1', 'GET']]) {
-  await test(`a WebSocket of a page over HTTP/${version}`, async () => {
+  await test(`a page can open a WebSocket over HTTP/${version}`, async () => {
     const server = await serve({ ...good, http2 }, { compression: true }, { upgrade: true });
     const page = await visit(server);
     const large = 'Größe 😀 '.repeat(20_000);
@@ -56,7 +56,7 @@ for (const [http2, version, method] of [[true, '2', 'CONNECT'], [false, '1.1', '
   });
 }
 
-await test('the WebSockets of a page share its connection', async () => {
+await test('all WebSockets of a page share one connection', async () => {
   const server = await serve(good);
   const page = await visit(server);
   const answers = await Promise.all([1, 2, 3, 4, 5].map((n) => talk(page, `wss://${server.url}/`, [`${n}`])));
@@ -67,7 +67,7 @@ await test('the WebSockets of a page share its connection', async () => {
   await page.close();
 });
 
-await test('a foreign page is refused over HTTP/2, too', async () => {
+await test('a page of another origin is refused over HTTP/2 as well', async () => {
   const [server, other] = [await serve(good), await serve(good)];
   const page = await visit(other);
   await page.evaluate((url) => fetch(url, { mode: 'no-cors' }), `https://${server.url}/`);
@@ -86,17 +86,17 @@ for (const [what, certificate, error] of [
   await test(`a certificate that is ${what} is refused by the browser`, async () => {
     const server = await serve(certificate);
     const page = await visit(servers[0]);
-    const said = page.waitForEvent('console', (message) => message.text().includes('WebSocket connection to'));
+    const logged = page.waitForEvent('console', (message) => message.text().includes('WebSocket connection to'));
     const { code, clean } = await talk(page, `wss://${server.url}/`, ['hello']);
     assert.deepEqual([code, clean], [1006, false]);
-    const text = (await said).text();
+    const text = (await logged).text();
     assert.ok(text.includes(error), text);
     await page.close();
   });
 }
 
 await browser.close();
-await test('the servers end in order', async () => {
+await test('the servers stop with exit status 0', async () => {
   assert.deepEqual(await Promise.all(servers.map((server) => server.stop())), servers.map(() => 0));
 });
 finish();

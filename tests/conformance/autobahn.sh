@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs the Autobahn fuzzing client against a WebSocket echo server and judges the report.
+# Runs the Autobahn fuzzing client against a WebSocket echo server, and evaluates the report.
 #
 #   autobahn.sh HOST:PORT[/PATH] OUTDIR [--cases '1.*,2.*'] [--exclude '9.*'] [--strict]
 #
-# Leaves index.json, index.html, one report per case and wstest.log in OUTDIR.
-# Exit status: 0 every case is OK, NON-STRICT, INFORMATIONAL or UNIMPLEMENTED (with
-# --strict: OK or INFORMATIONAL) and was closed properly; 1 some case is not; 2 the
-# suite could not be run to its end. AUTOBAHN_TIMEOUT: seconds the run may take (1800).
+# Leaves index.json, index.html, a report for each case, and wstest.log in OUTDIR.
+# Exit status: 0 if every case is OK, NON-STRICT, INFORMATIONAL or UNIMPLEMENTED (with
+# --strict: OK or INFORMATIONAL) and ended with a proper close; 1 if some case did not; 2 if
+# the suite did not finish. AUTOBAHN_TIMEOUT limits the run (1800 seconds).
 set -euo pipefail
 
 usage() { sed -n '4s/^# */usage: /p' "$0" >&2; exit 2; }
@@ -60,7 +60,7 @@ trap 'exit 143' TERM INT HUP
 wait $client || rc=$?
 trap - EXIT TERM INT HUP
 
-# wstest ends with status 0 when the server went away half-way, so count the cases.
+# wstest exits with status 0 even if the server disappears, so this counts the cases.
 python3 - "$out" "$rc" "$strict" "$start" <<'PY'
 import collections, json, os, re, sys, time
 

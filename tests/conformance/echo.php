@@ -1,14 +1,14 @@
 <?php
 /**
- * The server that the Autobahn suite talks to. Prints its address when it listens. Argument: plain,
- * compression (shared codecs), or takeover (each connection keeps its windows).
+ * The echo server for the Autobahn suite. Prints its address. Argument: plain, compression (shared
+ * codecs), or takeover (each connection keeps its compression windows).
  */
 
 declare(strict_types=1);
 
 use Sprocket\{Compression, Connection, Options, Server};
 
-// The largest messages of the suite are 16 MiB, and up to 1000 messages are under way at once.
+// The suite's largest messages have 16 MiB, and up to 1000 messages are in flight.
 $server = new Server('ws://127.0.0.1:0', new Options(
     maxMessageSize: 32 << 20,
     sendBufferLimit: 128 << 20,
@@ -17,7 +17,7 @@ $server = new Server('ws://127.0.0.1:0', new Options(
     origins: ['*'],
     compression: match ($argv[1] ?? 'plain') {
         'plain' => false,
-        // Some cases have messages of 16 bytes, and all of them ask for compression.
+        // Some cases use messages of 16 bytes, and all of them expect compression.
         'compression' => new Compression(threshold: 0),
         'takeover' => new Compression(threshold: 0, contextTakeover: true),
     },

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Runs the Autobahn suite against echo.php and compares each case with what is expected.
-# Prints a line for each case: `ok - CASE` or `not ok - CASE - what differs`.
+# Runs the Autobahn suite against echo.php, and compares each case with the expected result.
+# Prints a line for each case: `ok - CASE` or `not ok - CASE - difference`.
 #
-#   run.sh                        all but compression (12.* and 13.*), with expected.json
+#   run.sh                        all cases except compression (12.* and 13.*), with expected.json
 #   run.sh compression            cases .2 to .5 of each group of 12 and 13 (about a minute) against
 #                                 `compression: true`, with expected-compression.json
-#   run.sh takeover               the same against a server that keeps the windows of connections
+#   run.sh takeover               the same cases against a server whose connections keep their windows
 #
 #   --all           all 216 cases of compression (a quarter of an hour on a quiet machine)
 #   --cases 'A,B'   these cases, such as '12.1.*,13.7.3'
-#   --update        write the expectation anew
-#   --differences FILE   what is expected otherwise of this server, with the reason: JSON of the form
+#   --update        writes the results as the new expectation
+#   --differences FILE   results that differ for this server, with the reason, as JSON:
 #                   {"CASE": {"expected": [BEHAVIOUR, CLOSE], "reason": TEXT}}
 #
-# Environment: SPROCKET_SO, the built extension; PHP; ECHO_SERVER, another script than echo.php:
-# tests/ratchet/autobahn-echo.php. The report is left in target/test/autobahn, autobahn-compression
-# or autobahn-takeover; AUTOBAHN_OUT: elsewhere.
+# Environment: SPROCKET_SO, the built extension; PHP; ECHO_SERVER, a script in place of echo.php, such
+# as tests/ratchet/autobahn-echo.php; AUTOBAHN_OUT, the folder of the report (default: autobahn,
+# autobahn-compression or autobahn-takeover in target/test).
 set -euo pipefail
 
 usage() { sed -n '5,18s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -64,7 +64,7 @@ if [ -z "$address" ]; then
     exit 1
 fi
 
-# Its own verdict is kept for whoever looks into a difference; the comparison below counts.
+# The verdict of autobahn.sh is kept for debugging; only the comparison below counts.
 "$here/autobahn.sh" "$address" "$out" --cases "$cases" --exclude "$exclude" >"$out/verdict.log" 2>&1 &
 suite=$!
 for ((tenths = 0; ; tenths++)); do

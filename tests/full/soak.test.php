@@ -3,10 +3,11 @@
 declare(strict_types=1);
 
 /**
- * Ordinary load for long: chats with history and presence, over TLS and compressed, plain requests and
- * HTTP/2, clients that leave in good order or not, on one process and on workers that are reloaded.
- * Afterwards memory, descriptors, threads and counters are where they were after the warm-up.
- * SOAK_SECONDS: how long it takes; a fifth of it warms up.
+ * Ordinary load for a long time: chats with history and presence, over TLS and with compression, plain
+ * requests and HTTP/2, clients that leave gracefully or not, with one process and with workers that are
+ * reloaded. Afterwards memory, descriptors, threads and counters are as after the warm-up.
+ *
+ * SOAK_SECONDS sets the duration, a fifth of which is the warm-up.
  */
 
 require __DIR__ . '/../php/lib/bootstrap.php';
@@ -16,18 +17,18 @@ require __DIR__ . '/../php/lib/Node.php';
 
 $length = (float) (getenv('SOAK_SECONDS') ?: 600);
 
-/** Bytes by which the processes of a server may have grown, all together. */
+/** Bytes by which all processes of a server may grow together. */
 const GROWTH = 12 << 20;
 const INSECURE = ['verify_peer' => false, 'verify_peer_name' => false];
 
-/** A server with its visitors. */
+/** A server and its clients. */
 final class Soaked
 {
     public readonly string $ws;
     public readonly string $wss;
     public int $visits = 0;
     public int $interrupted = 0;
-    /** @var array<int, array{Client, string}> Those that stay for a while, with their rooms. */
+    /** @var array<int, array{Client, string}> Clients that stay for a while, with their rooms. */
     private array $guests = [];
 
     public function __construct(public readonly TestServer $server, public readonly ?Node $node = null)
@@ -36,7 +37,7 @@ final class Soaked
         [, $this->ws, $this->wss] = $match;
     }
 
-    /** One visit of each kind. An end by a reload (1001) is none of the server's faults. */
+    /** One visit of each kind. A close by a reload (1001) is not an error. */
     public function visit(): void
     {
         $room = 'room.' . random_int(1, 9);
@@ -45,7 +46,7 @@ final class Soaked
             try {
                 $kind($room, $number);
             } catch (RuntimeException $e) {
-                // 1001, or a connection that was accepted by a worker at its end.
+                // Either 1001, or a connection accepted by a worker that was ending.
                 if ($this->node === null || !preg_match('/closes: 03e9|ended|end$|has cut|cannot connect/', $e->getMessage())) {
                     throw $e;
                 }
@@ -62,7 +63,7 @@ final class Soaked
         $this->guests = [];
     }
 
-    /** Memory, descriptors and threads of all processes, and what the counters say, once all have left. */
+    /** Memory, descriptors, threads and counters of all processes, once all clients have left. */
     public function rest(): array
     {
         $zero = ['connections', 'handshakes', 'httpSockets', 'pendingMessages', 'pendingTotal', 'waitingFrames', 'waitingBytes', 'busWaitingBytes', 'topics'];
@@ -74,13 +75,13 @@ final class Soaked
                 $client->close();
                 return array_diff_key(array_filter(array_intersect_key($stats, array_flip($zero))), ['connections' => 1]) === []
                     && $stats['connections'] === 1;
-            }, 'all have left', 60.0);
+            }, 'all clients have left', 60.0);
         } catch (RuntimeException $e) {
             throw new RuntimeException($e->getMessage() . ': ' . json_encode(array_intersect_key($stats ?? [], array_flip($zero))));
         }
         $sum = ['memory' => 0, 'descriptors' => 0, 'threads' => 0];
         foreach ([$this->server->child->pid, ...($this->node?->children() ?? [])] as $pid) {
-            // Pages that forks share count once.
+            // Pss counts each shared page once over all processes.
             preg_match('/^Pss:\s+(\d+)/m', file_get_contents("/proc/$pid/smaps_rollup"), $match);
             $sum['memory'] += (int) $match[1] << 10;
             $sum['threads'] += count(scandir("/proc/$pid/task")) - 2;
@@ -96,12 +97,12 @@ final class Soaked
         return $client->open($number % 2 ? ['Sec-WebSocket-Extensions' => 'permessage-deflate'] : []);
     }
 
-    /** Enters a room, says something there, and leaves it in one way or the other. */
+    /** Enters a room, sends messages, and leaves in one of several ways. */
     private function talk(string $room, int $number): void
     {
         $client = $this->open($number);
         self::enter($client, $room, "visitor-$number");
-        // Short ones stay uncompressed; the client cannot inflate the others and counts them.
+        // Short messages stay uncompressed. The client cannot inflate the others, and only counts them.
         $client->send("say $room short-$number");
         self::hear($client, "short-$number");
         $client->send("say $room " . str_repeat("long-$number ", 300));
@@ -115,7 +116,7 @@ final class Soaked
         };
     }
 
-    /** Twenty stay, and one of them goes for each that comes. */
+    /** Keeps twenty clients connected, and replaces the oldest with each new one. */
     private function stay(string $room, int $number): void
     {
         $client = $this->open($number);
@@ -146,12 +147,12 @@ final class Soaked
         $client->drop();
     }
 
-    /** A plain request over HTTP/2. */
+    /** Sends a plain request over HTTP/2. */
     private function http2(string $room, int $number): void
     {
         $client = new Client($this->wss, null, ['ssl' => INSECURE + ['alpn_protocols' => 'h2']]);
         $client->raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . Floods::h2(Floods::SETTINGS, 0, 0, '')
-            // The static table of RFC 7541: GET, https, /, and a literal :authority.
+            // HPACK: GET, https and / from the static table, and a literal :authority (RFC 7541).
             . Floods::h2(Floods::HEADERS, 5, 1, "\x82\x87\x84\x01\x09localhost"));
         $ended = false;
         $client->wait(function () use ($client, &$ended): bool {
@@ -182,7 +183,7 @@ final class Soaked
                 return;
             }
         }
-        throw new RuntimeException("'$text' does not come");
+        throw new RuntimeException("'$text' does not arrive");
     }
 }
 
@@ -211,7 +212,7 @@ $soak = function (Soaked $soaked, float $seconds): void {
 };
 
 foreach (['one process' => false, 'workers and reloads' => true] as $name => $workers) {
-    test("$name: everything is as before after " . round($length / 2) . ' s of load', function () use ($name, $workers, $soak, $length, $settings, $code): void {
+    test("$name: all resources are as before after " . round($length / 2) . ' s of load', function () use ($name, $workers, $soak, $length, $settings, $code): void {
         if ($workers) {
             $node = Node::start(code: 'require ' . var_export($code, true) . ';', more: $settings);
             $soaked = new Soaked($node->server, $node);
@@ -222,7 +223,7 @@ foreach (['one process' => false, 'workers and reloads' => true] as $name => $wo
         $soak($soaked, $length / 10);
         $before = $soaked->rest();
         $soak($soaked, $length * 4 / 10);
-        // Freed memory goes back, and threads that read files end, within seconds.
+        // Freed memory returns, and file-reading threads end, within seconds.
         try {
             until(function () use ($soaked, $before, &$after): bool {
                 $after = $soaked->rest();

@@ -3,12 +3,12 @@
 declare(strict_types=1);
 
 /**
- * What the soak adds to tests/php/servers/workers.php, as its `code`: TLS, compression, history and
- * presence, files, and a chat. Clients say
+ * The code of the soak test for servers/workers.php: TLS, compression, history and presence, static
+ * files, and a chat. Commands of clients:
  *
- *     enter ROOM MEMBER      subscribes, with a replay of what the room keeps, and joins
+ *     enter ROOM MEMBER      subscribes with a replay of the room's history, and joins
  *     say ROOM TEXT          publishes to the room
- *     leave ROOM             takes `enter` back
+ *     leave ROOM             unsubscribes, and leaves
  */
 
 use Sprocket\{Compression, Connection, History, Request, Response, Server, Tls};

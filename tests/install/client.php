@@ -1,6 +1,6 @@
 <?php
 /**
- * A WebSocket client for short text messages, enough to try an example from outside.
+ * A WebSocket client for short text messages, enough to test an example from outside.
  */
 
 declare(strict_types=1);
@@ -50,7 +50,7 @@ final class Client
         while (strlen($bytes) < $length) {
             $more = fread($this->socket, $length - strlen($bytes));
             if ($more === false || $more === '') {
-                throw new RuntimeException(feof($this->socket) ? 'the server hung up' : 'nothing came in time');
+                throw new RuntimeException(feof($this->socket) ? 'the server hung up' : 'no data arrived in time');
             }
             $bytes .= $more;
         }

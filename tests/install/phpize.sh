@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs Sprocket as PHP people do, from a clean copy into a scratch root, in and out of tree.
-# Prints `ok - NAME` / `not ok - NAME - WHY`.
+# Installs Sprocket the way PHP users do, from a clean copy into a scratch root, in and out of tree.
+# Prints `ok - NAME` / `not ok - NAME - REASON`.
 #
 #   phpize.sh             everything
 #   phpize.sh build       up to make; modules/sprocket.so is then in target/test/install/build
-#   phpize.sh installs    the rest, after that
+#   phpize.sh installs    everything after the build
 set -euo pipefail
 
 root=$(readlink -f "$(dirname "$0")/../..")
@@ -12,41 +12,41 @@ scratch=$root/target/test/install
 src=$scratch/src build=$scratch/build dest=$scratch/root
 php_config=$(command -v "${PHP_CONFIG:-php-config}")
 php=${PHP:-$("$php_config" --php-binary)}
-# A path that stays the same and the common cache: only a change of the sources makes cargo work.
+# A constant path and the shared cache let cargo rebuild only what has changed.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
-# What a make around this script tells its children is not for the makes in here.
+# Variables of a surrounding make must not reach the makes in this script.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 phase=${1:-all}
 failures=0
 ok() { echo "ok - $1"; }
 fail() { echo "not ok - $1 - ${2:-}"; failures=$((failures + 1)); }
-# check NAME COMMAND…: the command succeeds. Its output is shown if it doesn't.
+# check NAME COMMAND…: passes if the command succeeds; shows its output otherwise.
 check() {
     local name=$1
     shift
     if "$@" >"$scratch/out.log" 2>&1; then ok "$name"; else tail -n 25 "$scratch/out.log" | sed 's/^/# /'; fail "$name" "$*"; fi
 }
-# needed NAME COMMAND…: the same, but without it the rest makes no sense.
+# needed NAME COMMAND…: like check, but a failure ends the script.
 needed() {
     local before=$failures
     check "$@"
     [ "$failures" -eq "$before" ] || exit 1
 }
-# refuses NAME SENTENCE COMMAND…: the command fails and says so in these words.
+# refuses NAME SENTENCE COMMAND…: passes if the command fails with this sentence in its output.
 refuses() {
     local name=$1 sentence=$2
     shift 2
     if "$@" >"$scratch/out.log" 2>&1; then
-        fail "$name" "it went on"
+        fail "$name" "it succeeded"
     elif grep -qF "$sentence" "$scratch/out.log"; then
         ok "$name"
     else
         tail -n 5 "$scratch/out.log" | sed 's/^/# /'
-        fail "$name" "did not say: $sentence"
+        fail "$name" "the output lacks: $sentence"
     fi
 }
-# said NAME REGEX, unsaid NAME REGEX: what the last command printed, or did not.
+# said NAME REGEX, unsaid NAME REGEX: passes if the last command's output matches, or does not match.
 said() { if grep -q -- "$2" "$scratch/out.log"; then ok "$1"; else fail "$1" "nothing like: $2"; fi; }
 unsaid() { if grep -q -- "$2" "$scratch/out.log"; then fail "$1" "$(grep -m 1 -- "$2" "$scratch/out.log")"; else ok "$1"; fi; }
 outdated() { ! make -C "$build" -q "$build/modules/sprocket.la"; }
@@ -69,7 +69,7 @@ copy() {
 }
 
 # --- phpize, configure, make, out of tree -----------------------------------------------------
-# Says that it goes on: the build takes minutes.
+# Reports progress, because the build takes minutes.
 make_aloud() {
     make -C "$build" -j2 2>&1 | while IFS= read -r line; do
         echo "$line"
@@ -85,32 +85,32 @@ if [ "$phase" != installs ]; then
     needed "make leaves modules/sprocket.so and its .la" test -s "$build/modules/sprocket.so" -a -s "$build/modules/sprocket.la"
     if [ "$phase" = build ]; then exit 0; fi
 fi
-needed "there is a build to install" test -s "$build/modules/sprocket.so"
+needed "a build to install exists" test -s "$build/modules/sprocket.so"
 
 stamp=$(stat -c %y "$build/modules/sprocket.so")
-check "make again ends well" make -C "$build"
-unsaid "make again builds nothing" "Building Sprocket"
-check "make again leaves the module alone" test "$(stat -c %y "$build/modules/sprocket.so")" = "$stamp"
+check "a second make succeeds" make -C "$build"
+unsaid "a second make builds nothing" "Building Sprocket"
+check "a second make leaves the module unchanged" test "$(stat -c %y "$build/modules/sprocket.so")" = "$stamp"
 check "make is up to date" make -C "$build" -q "$build/modules/sprocket.la"
 touch "$src/src/lib.rs"
-check "a changed source asks for a build" outdated
+check "a changed source makes the build outdated" outdated
 touch -r "$root/src/lib.rs" "$src/src/lib.rs"
 
 check "make test" env TEST_PHP_ARGS=-j4 make -C "$build" test
 said "make test ran the phpt suite" 'Tests passed *: *[1-9]'
-unsaid "make test needs no answers" 'send this report'
+unsaid "make test asks no questions" 'send this report'
 
-# As root a user's cargo has no business: after make, installing must not need it.
+# "sudo make install" after "make" must not run the user's cargo as root.
 check "make install" make -C "$build" install INSTALL_ROOT="$dest" SPROCKET_CARGO=/bin/false
 unsaid "make install does not build" "Building Sprocket"
 installed=$dest$("$php_config" --extension-dir)
-check "the extension is below INSTALL_ROOT, and nothing else" \
+check "INSTALL_ROOT contains only the extension" \
     test "$(find "$dest" -type f)" = "$installed/sprocket.so"
 needed "php --ri sprocket" "$php" -n -d "extension_dir=$installed" -d extension=sprocket --ri sprocket
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 said "php --ri names the version $version" "$version"
 said "php --ri names the linked libraries" '[Tt]okio'
-check "the classes are there" "$php" -n -d "extension_dir=$installed" -d extension=sprocket \
+check "the installed extension has its classes" "$php" -n -d "extension_dir=$installed" -d extension=sprocket \
     -r 'exit(class_exists("Sprocket\Server") ? 0 : 1);'
 
 # --- make clean keeps cargo's cache ---------------------------------------------------------------
@@ -129,10 +129,10 @@ check "make in tree leaves modules/sprocket.so" test -s "$src/modules/sprocket.s
 check "make clean keeps the cache, in tree" clean_keeps_cache "$src"
 check "make clean keeps the sources" test -f "$src/src/lib.rs" -a -f "$src/config.m4"
 
-# --- What is missing is said in a sentence ----------------------------------------------------------
+# --- Missing requirements are named in a sentence --------------------------------------------------
 try=$scratch/try
 mkdir -p "$try/empty"
-fake() { # FILE LINE…: a shell script
+fake() { # FILE LINE…: writes a shell script
     local file=$1
     shift
     printf '#!/bin/sh\n' >"$file"
@@ -148,11 +148,11 @@ refuses "old cargo" "is version 1.70.0, which is too old" configure CARGO="$try/
 refuses "no libclang" "libclang not found in LIBCLANG_PATH=$try/empty" configure LIBCLANG_PATH="$try/empty"
 refuses "no PHP headers" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config="$try/php-config"
 refuses "php-config of another name" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config=./php-config
-check "configure says yes to what it finds" configure CARGO="$(command -v cargo)"
+check "configure accepts a complete setup" configure CARGO="$(command -v cargo)"
 check "the debug build is an option" in_dir "$try" "$src/configure" --enable-sprocket-debug
 check "the debug build reaches make" grep -q '^SPROCKET_BUILD_FLAGS = --debug' "$try/Makefile"
 
-# --- composer.json says the same as configure ---------------------------------------------------------
+# --- composer.json agrees with configure ---------------------------------------------------------------
 cat >"$try/composer.php" <<'PHP'
 <?php
 [, $composer, $help] = $argv;
@@ -170,6 +170,6 @@ foreach ($wrong as $line) {
 exit($wrong === [] ? 0 : 1);
 PHP
 "$src/configure" --help >"$try/help.txt"
-check "composer.json fits" "$php" -n "$try/composer.php" "$src/composer.json" "$try/help.txt"
+check "composer.json agrees with configure" "$php" -n "$try/composer.php" "$src/composer.json" "$try/help.txt"
 
 [ "$failures" -eq 0 ]

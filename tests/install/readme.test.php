@@ -1,7 +1,7 @@
 <?php
 /**
- * The README's first server runs as printed, but for the port, and answers a real client; every
- * other example in it is PHP.
+ * The README's first server runs as printed, except for the port, and answers a real client. All other
+ * PHP examples in the README are valid PHP.
  */
 
 declare(strict_types=1);
@@ -33,7 +33,7 @@ foreach ($examples as $i => $code) {
     $file = "$scratch/example$i.php";
     file_put_contents($file, str_starts_with($code, '<?php') ? $code : "<?php\n$code");
     $said = shell_exec(escapeshellarg(PHP_BINARY) . ' -n -l ' . escapeshellarg($file) . ' 2>&1');
-    check("example $i is PHP", str_contains($said, 'No syntax errors'), strtok($said, "\n"));
+    check("example $i is valid PHP", str_contains($said, 'No syntax errors'), strtok($said, "\n"));
 }
 
 $server = $examples[0];
@@ -50,23 +50,23 @@ try {
     stream_set_timeout($pipes[1], 10);
     $line = (string) fgets($pipes[1]);
     if (preg_match('#ws://(127\.0\.0\.1:\d+)#', $line, $address) !== 1) {
-        throw new RuntimeException("it does not say where it listens, but: $line");
+        throw new RuntimeException("it prints no address, but: $line");
     }
-    echo "ok - it says where it listens\n";
+    echo "ok - the first server prints its address\n";
     $one = new Client($address[1]);
     $two = new Client($address[1]);
     $one->send('hello, "everybody" ✓');
-    check('everybody hears it', $two->receive() === 'hello, "everybody" ✓');
-    check('so does who said it', $one->receive() === 'hello, "everybody" ✓');
+    check('every other client gets a message', $two->receive() === 'hello, "everybody" ✓');
+    check('the sender gets it as well', $one->receive() === 'hello, "everybody" ✓');
     $two->send('hello yourself');
-    check('the other way, too', $one->receive() === 'hello yourself');
+    check('the other direction works as well', $one->receive() === 'hello yourself');
 } catch (Throwable $error) {
     check('the first server serves', false, $error->getMessage());
 } finally {
     proc_terminate($process); // SIGTERM
     $rest = stream_get_contents($pipes[1]);
-    check('it reports nothing else', $rest === '', (string) $rest);
-    check('SIGTERM ends it well', proc_close($process) === 0);
+    check('the first server prints nothing else', $rest === '', (string) $rest);
+    check('SIGTERM stops the first server with status 0', proc_close($process) === 0);
 }
 
 exit($failed ? 1 : 0);
