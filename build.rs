@@ -1,4 +1,4 @@
-//! Tells the extension which versions of its libraries it is built with, for `phpinfo()`.
+//! Passes the versions of the linked libraries to the extension, for `phpinfo()`.
 
 use std::{env, fs, path::Path};
 
@@ -14,7 +14,7 @@ fn main() {
         let version = version(&text, library).unwrap_or("unknown");
         println!("cargo:rustc-env=SPROCKET_{name}={version}");
     }
-    // Zend symbols are found in the PHP process that loads the extension.
+    // The Zend symbols belong to the PHP process that loads the extension, so the linker must not require them.
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         println!("cargo:rustc-cdylib-link-arg=-undefined");
         println!("cargo:rustc-cdylib-link-arg=dynamic_lookup");

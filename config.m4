@@ -1,5 +1,5 @@
-dnl Sprocket is built by cargo, not by phpize's own rules, so there is no PHP_NEW_EXTENSION:
-dnl the module is named to make, and Makefile.frag says how to make it.
+dnl cargo builds Sprocket, not phpize's own rules. Instead of PHP_NEW_EXTENSION, this file adds the
+dnl module to make's targets, and Makefile.frag contains the rule that builds it.
 
 PHP_ARG_ENABLE([sprocket],
   [whether to enable Sprocket],
@@ -12,12 +12,12 @@ PHP_ARG_ENABLE([sprocket-debug],
   [no], [no])
 
 if test "$PHP_SPROCKET" != "no"; then
-  dnl The absolute path, because "sudo make install" may run with another PATH.
+  dnl The path is absolute, because "sudo make install" may run with another PATH.
   SPROCKET_CARGO=`command -v "${CARGO:-cargo}"`
   if test -z "$SPROCKET_CARGO" && test -z "$CARGO" && test -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo"; then
     SPROCKET_CARGO=${CARGO_HOME:-$HOME/.cargo}/bin/cargo
   fi
-  dnl php-config may have been given as a name or as a relative path; cargo's build scripts run elsewhere.
+  dnl php-config may be a name or a relative path, but cargo's build scripts run in another folder.
   AS_CASE([$PHP_CONFIG],
     [/*], [SPROCKET_PHP_CONFIG=$PHP_CONFIG],
     [*/*], [SPROCKET_PHP_CONFIG=`cd \`dirname "$PHP_CONFIG"\` && pwd`/`basename "$PHP_CONFIG"`],
@@ -47,8 +47,8 @@ $sprocket_missing])
   PHP_ADD_BUILD_DIR([$abs_builddir/modules])
   PHP_ADD_MAKEFILE_FRAGMENT([$abs_srcdir/Makefile.frag], [$abs_srcdir], [$abs_builddir])
 
-  dnl The stock "make clean" deletes every .o, .a and .so below this folder. Cargo's caches are
-  dnl full of them and take minutes to fill, so the search leaves them out.
+  dnl The stock "make clean" deletes every .o, .a and .so below this folder. Cargo's caches contain
+  dnl such files and take minutes to rebuild, so the search skips them.
   AC_CONFIG_COMMANDS([sprocket-clean], [
     tab=`printf '\t'`
     sed -e '/-prune/!s#^\('"$tab"'find \.\) \(.*\)| *xargs#\1 -name target -prune -o \\( \2 \\) -print | xargs#' Makefile > Makefile.sprocket && mv Makefile.sprocket Makefile

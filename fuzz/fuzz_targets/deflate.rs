@@ -1,4 +1,4 @@
-//! Bytes on a connection with compression.
+//! Feeds bytes to a connection with compression.
 #![no_main]
 #[path = "../../crates/protocol/tests/oracle/mod.rs"]
 mod oracle;

@@ -1,4 +1,4 @@
-//! A message as a broker passes it on.
+//! Decodes a message that a broker passes on.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::envelope(data));

@@ -1,5 +1,5 @@
-//! A `Sec-WebSocket-Extensions` header: the parameters that are agreed on must themselves be an offer
-//! that is accepted.
+//! Negotiates a `Sec-WebSocket-Extensions` header. The negotiated parameters must themselves form an
+//! offer that is accepted.
 #![no_main]
 
 use sprocket_protocol::deflate::{Compression, negotiate};

@@ -1,4 +1,4 @@
-//! The headers of proxies, of a client that lies.
+//! Reads proxy headers that a client may have forged.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::forwarded(data));

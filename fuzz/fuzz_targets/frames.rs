@@ -1,4 +1,4 @@
-//! Bytes on a connection without compression.
+//! Feeds bytes to a connection without compression.
 #![no_main]
 #[path = "../../crates/protocol/tests/oracle/mod.rs"]
 mod oracle;

@@ -1,4 +1,4 @@
-//! What hubs tell each other about who is present.
+//! Reads the messages about presence that hubs exchange.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::gossip(data));

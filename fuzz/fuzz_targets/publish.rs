@@ -1,4 +1,4 @@
-//! Requests on a publish socket.
+//! Reads requests on a publish socket.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::publish(data));

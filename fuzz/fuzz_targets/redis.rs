@@ -1,4 +1,4 @@
-//! What is made of what a Redis server says to a node.
+//! Reads the replies of a Redis server to a node.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::redis(data));

@@ -1,6 +1,6 @@
-# Finds out what is missing on this machine and installs it from Debian. Sourced by bin/demo
-# and bin/test. What is there already, from Debian or not, is left alone, so that a user who
-# isn't root needs nothing more.
+# Determines which programs are missing, and installs them from Debian. Sourced by bin/demo and
+# bin/test. Programs from any other source count as installed, so that users without root rights can
+# provide them.
 
 packages_wanted=()
 
@@ -12,17 +12,17 @@ want() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# What bin/build needs from Debian. The Rust toolchain isn't: bin/build asks for it.
+# Packages that bin/build needs. It asks for the Rust toolchain itself.
 want_build() {
     has php || want php-cli
     { has php-config && [ -f "$(php-config --include-dir)/main/php.h" ]; } || want php-dev
     has cc || has gcc || has clang || want gcc libc6-dev
-    # Debian's Rust comes without a linker of its own.
+    # Debian's Rust does not bring a linker.
     has ld || want binutils
     case $(bin/build --check 2>&1 || true) in *"libclang not found"*) want libclang-dev ;; esac
 }
 
-# The php that belongs to php-config, which is the one the extension is built for.
+# The php that belongs to php-config, for which the extension is built.
 find_php() {
     local php=${PHP:-}
     [ -n "$php" ] || php=$("${PHP_CONFIG:-php-config}" --php-binary 2>/dev/null) || php=
@@ -30,7 +30,7 @@ find_php() {
     command -v "$php"
 }
 
-# Installs what was wanted, or says what to install and returns 1.
+# Installs the wanted packages, or prints them and returns 1.
 install_wanted() {
     [ ${#packages_wanted[@]} -gt 0 ] || return 0
     local as_root=() list="${packages_wanted[*]}"
@@ -48,7 +48,7 @@ install_wanted() {
         fi
     fi
     echo "Installing from Debian: $list"
-    # The machine may be busy with an update of its own: wait for the lock.
+    # The machine may be running an update, so wait for the lock.
     local options=(-q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o APT::Install-Recommends=false)
     # shellcheck disable=SC2086
     if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" install $list; then

@@ -1,8 +1,8 @@
-# Collects what the rings find out, one line a test, and adds it up. Sourced by bin/test.
+# Collects the results of the rings, one line per test, and adds them up. Sourced by bin/test.
 #
-# A line of $results is KIND<TAB>RING<TAB>NAME<TAB>WHY, with KIND ok, fail, skip, or second for a test
-# that passed at the second attempt only, which counts as failed. It is a file, so that subshells and
-# killed rings lose nothing.
+# A line of $results is KIND<TAB>RING<TAB>NAME<TAB>REASON. KIND is ok, fail, skip, or second for a test
+# that passed only at its second attempt, which counts as failed. A file, unlike a variable, also keeps
+# the results of subshells and killed rings.
 
 work=$root/target/test
 results=$work/results
@@ -31,7 +31,7 @@ count() { awk -F '\t' -v kind="$1" -v ring="${2:-}" '$1 == kind && (ring == "" |
 count_failed() { echo $(($(count fail "${1:-}") + $(count second "${1:-}"))); } # [RING]
 count_any() { awk -F '\t' -v ring="$1" '$2 == ring { print; exit }' "$results"; } # RING
 
-# Lists what failed and what was skipped, prints the closing line, returns 1 if anything failed.
+# Lists failed and skipped tests, prints the closing line, and returns 1 if any test failed.
 report_end() {
     local passed failed skipped second
     passed=$(count ok) failed=$(count_failed) skipped=$(count skip) second=$(count second)

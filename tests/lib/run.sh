@@ -1,10 +1,10 @@
-# Runs programs so that they can't hang and leave nothing behind. Sourced by bin/test.
+# Runs programs with a time limit, and ends whatever they leave running. Sourced by bin/test.
 
 child=
 follower=
-declare -A side=() # process id to output file, of what side_by_side runs
+declare -A side=() # output files of side_by_side by process id
 
-# Ends what is under way; for traps.
+# Ends all running children; for traps.
 stop_children() {
     local pid
     for pid in "${!side[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -15,17 +15,17 @@ stop_children() {
     child= follower=
 }
 
-# Whether somebody is left in process group $1, zombies apart.
+# Whether process group $1 has a process that is not a zombie.
 group_lives() { ps -e -o pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }'; }
 
-# bounded SECONDS LOG COMMAND…: runs it, shows its output and keeps it in LOG. Returns its
-# status, 124 after SECONDS. What it leaves running is ended.
+# bounded SECONDS LOG COMMAND…: runs a command, shows its output, and keeps it in LOG. Returns the
+# command's status, or 124 after SECONDS. Ends processes that the command leaves running.
 bounded() {
     local seconds=$1 log=$2 status=0 group tries
     shift 2
     mkdir -p "$(dirname "$log")"
     : >"$log"
-    # timeout makes a process group of its own, by which stragglers are found. (9 is bin/test's lock.)
+    # timeout creates a process group, which identifies leftover processes. (Descriptor 9 is bin/test's lock.)
     timeout -k 10 "$seconds" "$@" >"$log" 2>&1 </dev/null 9>&- &
     child=$!
     group=$child
@@ -35,7 +35,7 @@ bounded() {
     child=
     wait "$follower" || true
     follower=
-    for tries in 1 2 3 4 5 6 7 8 9 10; do # helpers of a browser take a moment
+    for tries in 1 2 3 4 5 6 7 8 9 10; do # a browser's helper processes end with a delay
         group_lives "$group" || break
         sleep 0.2
     done
@@ -49,8 +49,8 @@ bounded() {
     return "$status"
 }
 
-# side_by_side WIDTH FUNCTION ARGUMENT…: calls FUNCTION for each argument, WIDTH at a time. What one
-# says comes whole, when it has ended.
+# side_by_side WIDTH FUNCTION ARGUMENT…: calls FUNCTION for each argument, WIDTH at a time. Shows the
+# output of each call when the call has ended.
 side_by_side() {
     local width=$1 function=$2 argument out
     shift 2
@@ -80,7 +80,7 @@ side_wait() {
 
 slug() { printf '%s' "$1" | tr -c 'A-Za-z0-9._-' '-'; }
 
-# step NAME SECONDS COMMAND…: one test, passed if the command is.
+# step NAME SECONDS COMMAND…: one test, which passes if the command succeeds.
 step() {
     local name=$1 seconds=$2 status=0
     shift 2
@@ -92,13 +92,13 @@ step() {
     esac
 }
 
-# tap NAME SECONDS COMMAND…: a program that prints a line for each of its tests:
-#   ok - NAME / not ok - NAME - WHY / skip - NAME - REASON
-# and ends with a status other than 0 if one failed. One that dies or says nothing has failed.
+# tap NAME SECONDS COMMAND…: runs a program that prints a line for each of its tests:
+#   ok - NAME / not ok - NAME - REASON / skip - NAME - REASON
+# and exits with a status other than 0 if one failed. A program that crashes or reports no test fails.
 #
-# A failed program runs once more, with nothing of its ring beside it. A test that passes only then has
-# failed all the same: it is listed by name, so that a test that depends on luck can be told from
-# a broken one. TEST_ATTEMPTS=1 saves the second run.
+# A failed program runs a second time, when no other program of its ring runs. A test that passes only
+# then still counts as failed, and is listed by name, which tells flaky tests from broken ones.
+# TEST_ATTEMPTS=1 skips the second run.
 tap() {
     local name=$1 seconds=$2 status=0 log line said failed start=$SECONDS attempt died=
     local -A at_first=()
@@ -139,7 +139,7 @@ tap() {
         124 | 137) fail "$name" "not done after $seconds s" ;;
         0)
             [ "$said" -gt 0 ] || fail "$name" "reported no test"
-            # A first attempt that named no failed test: it crashed, or did not end.
+            # The first attempt crashed or timed out without a failed test.
             [ -z "$died" ] || record second "$name" "$died"
             ;;
         *) [ "$failed" -gt 0 ] || fail "$name" "exit status $status without a failed test" ;;

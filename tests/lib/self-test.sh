@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks how bin/test counts: what passes only at the second attempt is a failure, and named.
+# Tests how bin/test counts: a test that passes only at the second attempt is a failure, and is named.
 set -euo pipefail
 
 lib=$(cd "$(dirname "$0")" && pwd)
@@ -8,7 +8,7 @@ trap 'stop_children; rm -rf "$root"' EXIT
 . "$lib/report.sh"
 . "$lib/run.sh"
 
-# program NAME: a test program whose first run does what FIRST.NAME says, and each later run SECOND.NAME.
+# program NAME: a test program. Its first run sources NAME.first, and each later run NAME.second.
 cat >"$root/program" <<'SH'
 if [ -e "$1.ran" ]; then . "$1.second"; else touch "$1.ran"; . "$1.first"; fi
 SH

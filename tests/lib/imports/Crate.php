@@ -7,10 +7,10 @@ namespace Imports;
 require_once __DIR__ . '/RustFile.php';
 
 /**
- * The files of a crate, which of them import which, and the floors that its `lib.rs` draws.
+ * The files of a crate, the imports between them, and the floors that its `lib.rs` draws.
  *
- * A name is followed through re-exports to the file that defines it. Importing a module is no edge
- * yet: each use of it is.
+ * An import of an item counts as an import of the file that defines it, also through re-exports. An
+ * import of a module counts only where the module is used.
  */
 final class Crate
 {
@@ -32,7 +32,7 @@ final class Crate
     }
 
     /**
-     * @return list<list<string>> For each loop its files; the first ones are a shortest way round.
+     * @return list<list<string>> The files of each loop.
      */
     public function loops(): array
     {
@@ -55,7 +55,7 @@ final class Crate
     }
 
     /**
-     * A shortest loop through each of the files, one line an import; each loop once.
+     * A shortest loop through each of the files, one import per line. Each loop appears once.
      *
      * @param list<string> $files
      * @return list<string>
@@ -80,7 +80,7 @@ final class Crate
         return array_merge(...array_values($rounds));
     }
 
-    /** @return ?list<string> Imports that run upward, one line each; null without a picture of floors. */
+    /** @return ?list<string> Upward imports, one per line; null if `lib.rs` draws no floors. */
     public function upward(): ?array
     {
         $floors = $this->floors();
@@ -98,7 +98,7 @@ final class Crate
         return $upward;
     }
 
-    /** @return list<string> Where the picture and the files differ. */
+    /** @return list<string> Differences between the drawn floors and the files. */
     public function misdrawn(): array
     {
         $wrong = [];
@@ -118,8 +118,8 @@ final class Crate
     }
 
     /**
-     * The floors: name of a file or folder, number from the roof down. Each line of the picture is a
-     * floor; it begins with names that end with `.rs` or `/`, and words that explain it may follow.
+     * The floors: name of a file or folder, and the number of its floor from the roof down. Each line of
+     * the picture is a floor. It begins with names that end with `.rs` or `/`; an explanation may follow.
      *
      * @return ?array<string, int>
      */
@@ -145,7 +145,7 @@ final class Crate
     }
 
     /**
-     * The floor of a file by the longest name that covers it; `lib.rs` is the roof.
+     * The floor of a file, by the longest name that covers it. `lib.rs` is the roof.
      *
      * @param array<string, int> $floors
      */
@@ -217,7 +217,7 @@ final class Crate
      * The module that a path names, or the file that defines the item; null outside the crate.
      *
      * @param list<string> $path
-     * @param array<string, true> $asked What is being looked up already, for imports in a circle.
+     * @param array<string, true> $asked Names being resolved, to stop at circular imports.
      */
     private function resolve(Module $module, array $path, array $asked = []): Module|string|null
     {
@@ -269,7 +269,7 @@ final class Crate
         return null;
     }
 
-    /** @return ?list<string> A shortest way by imports: the files after $from, with $to at the end. */
+    /** @return ?list<string> A shortest path of imports: the files after $from, up to and including $to. */
     private function way(string $from, string $to): ?array
     {
         $came = [$from => null];

@@ -7,12 +7,12 @@ namespace Imports;
 /**
  * The modules, items, imports and paths of one Rust source file.
  *
- * A scanner for Rust as rustfmt leaves it, not a parser. Comments, literals and code that only
- * tests or fuzz targets compile are blanked first; offsets and line numbers stay as they are.
+ * This is a scanner for code formatted by rustfmt, not a parser. It first blanks comments, literals, and
+ * code compiled only for tests or fuzz targets; offsets and line numbers stay the same.
  */
 final class RustFile
 {
-    /** @var list<Module> The module of the file, then those written inline. */
+    /** @var list<Module> The module of the file, followed by inline modules. */
     public array $modules = [];
 
     /** @var list<array{string, ?string, Module}> `mod NAME;`: the name, its `#[path]`, the parent. */
@@ -37,7 +37,7 @@ final class RustFile
         return implode("\n", $lines[1]);
     }
 
-    /** Blanks comments, strings and characters. */
+    /** Blanks comments, and string and character literals. */
     private static function withoutText(string $text): string
     {
         $pattern = '~//[^\n]*'
@@ -49,7 +49,7 @@ final class RustFile
             ?? throw new \RuntimeException(preg_last_error_msg());
     }
 
-    /** Blanks each item behind `#[cfg(test)]` and its like. */
+    /** Blanks each item behind `#[cfg(test)]` or a similar attribute. */
     private static function withoutTests(string $code): string
     {
         if (preg_match('~^\s*#!\[cfg\(\s*(?:test|fuzzing)~m', $code)) {
@@ -68,7 +68,7 @@ final class RustFile
         return $code;
     }
 
-    /** The offset behind the item, statement, field or arm that begins at $at, attributes included. */
+    /** The offset after the item, statement, field or match arm at $at, including its attributes. */
     private static function endOfItem(string $code, int $at): int
     {
         preg_match('~\G(?:\s*#\[[^\]]*\])*\s*~', $code, $space, 0, $at);
@@ -103,7 +103,7 @@ final class RustFile
             . '\s+(?<item>\w+)'
             . '|(?<brace>[{}])~';
         preg_match_all($pattern, $this->code, $found, PREG_SET_ORDER | PREG_OFFSET_CAPTURE | PREG_UNMATCHED_AS_NULL);
-        $stack = [$this->modules[0]]; // null for a block that is no module
+        $stack = [$this->modules[0]]; // null for a block that is not a module
         $ranges = [];
         foreach ($found as $match) {
             $module = end($stack);
@@ -155,7 +155,7 @@ final class RustFile
         }
     }
 
-    /** @return list<array{list<string>, ?string}> Path and name of each leaf; the name of a glob is null. */
+    /** @return list<array{list<string>, ?string}> Path and name of each leaf; a glob has no name. */
     private static function useTree(string $tree, array $prefix = []): array
     {
         $tree = trim($tree);
@@ -179,7 +179,7 @@ final class RustFile
         return [[$path, $alias ?? end($path)]];
     }
 
-    /** @return list<string> The parts between the commas outside braces. */
+    /** @return list<string> The parts between commas outside braces. */
     private static function splitGroup(string $group): array
     {
         preg_match_all('~(?:[^,{}]|(\{(?:[^{}]|(?1))*\}))+~', $group, $parts);
@@ -218,13 +218,13 @@ final class RustFile
     }
 }
 
-/** A module, in a file of its own or inline. */
+/** A module, either a file or inline. */
 final class Module
 {
     /** @var array<string, Module> */
     public array $children = [];
 
-    /** @var array<string, true> Names of the items that it defines. */
+    /** @var array<string, true> Names of the items that the module defines. */
     public array $items = [];
 
     /** @var list<Import> */
@@ -241,7 +241,7 @@ final class Module
     }
 }
 
-/** One leaf of a `use` line. */
+/** One leaf of a `use` declaration. */
 final class Import
 {
     /** @param list<string> $path

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Holds the order of imports: no loop of more than one file in any crate, and no import that runs
+ * Checks the order of imports: no loop of more than one file in any crate, and no import that runs
  * upward in the picture of floors in the crate's `lib.rs` (see Crate::floors).
  *
  *     php tests/lib/imports/check.php [FOLDER OF A lib.rs …]
@@ -14,8 +14,8 @@ namespace Imports;
 require __DIR__ . '/Crate.php';
 
 /**
- * Crates whose loops are not open yet: files in loops, and imports that run upward. Lower the
- * numbers as they fall; a crate leaves the list with the last one.
+ * Crates that still have loops, with the allowed numbers of files in loops and of upward imports.
+ * Lower the numbers as they fall; a crate without loops leaves the list.
  */
 const NOT_YET = [
     'src/core' => [94, 22],

@@ -1,6 +1,6 @@
 <?php
 
-/** Tries the check of imports on small crates: what it must find, and what it must let pass. */
+/** Tests the check of imports on small crates: what it must report, and what it must accept. */
 
 declare(strict_types=1);
 
@@ -11,7 +11,7 @@ require __DIR__ . '/Crate.php';
 const PICTURE = "//! The crate.\n//!\n//! ```text\n//! a.rs   the roof\n//! b.rs  c/\n//! d.rs\n//! ```\n";
 const MODULES = "mod a;\nmod b;\nmod c;\nmod d;\n";
 
-/** @return array{list<list<string>>, ?list<string>, list<string>} Loops, upward imports, faults of the picture. */
+/** @return array{list<list<string>>, ?list<string>, list<string>} Loops, upward imports, and errors in the picture. */
 function judge(array $files): array
 {
     $folder = sys_get_temp_dir() . '/imports-' . bin2hex(random_bytes(6));

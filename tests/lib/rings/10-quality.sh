@@ -3,7 +3,7 @@
 ring_uses_extension=no
 ring_needs() { want_build; } # clippy reads the binding, which needs the headers
 
-# cargo-deny comes from Rust's registry; it is compiled once and kept with the build.
+# cargo-deny comes from Rust's registry. It is compiled once, and kept with the build.
 cargo_deny() {
     if has cargo-deny; then return; fi
     PATH=$PATH:$root/target/tools/bin
@@ -31,7 +31,7 @@ shell_syntax() {
     sh -n bin/build
 }
 
-# The fuzz targets that CONTRIBUTING.md lists in its table are those that exist.
+# Compares the table of fuzz targets in CONTRIBUTING.md with the existing files.
 fuzz_table() {
     diff <(sed -n '/^| target | what |$/,/^$/p' CONTRIBUTING.md | cut -d '|' -f 2 | grep -o '`[^`]*`' | tr -d '`' | sort) \
         <(basename -s .rs -a fuzz/fuzz_targets/*.rs | sort)
@@ -57,12 +57,12 @@ lints() {
 }
 
 imports() {
-    step "the check of imports itself" 60 "$PHP" -n tests/lib/imports/self-test.php
+    step "the check of imports finds loops and upward imports" 60 "$PHP" -n tests/lib/imports/self-test.php
     step "imports run downward, without loops" 60 "$PHP" -n tests/lib/imports/check.php
 }
 
 syntax() {
-    step "how bin/test counts" 60 bash tests/lib/self-test.sh
+    step "bin/test counts passed and failed tests correctly" 60 bash tests/lib/self-test.sh
     export -f php_syntax shell_syntax fuzz_table
     step "PHP syntax" 120 bash -c php_syntax
     step "shell syntax" 60 bash -c shell_syntax
@@ -83,8 +83,8 @@ ring_run() {
     RUSTDOCFLAGS="-D warnings" step "rustdoc" 900 cargo doc --locked --workspace --no-deps
 
     if cargo_deny; then
-        step "licences, sources and bans of dependencies" 300 cargo deny check --hide-inclusion-graph licenses sources bans
-        # Known vulnerabilities are looked up in a git repository, which not every machine reaches.
+        step "dependencies have allowed licences and sources" 300 cargo deny check --hide-inclusion-graph licenses sources bans
+        # The vulnerability database is a git repository, which not every machine can reach.
         advisories=$work/log/$ring/advisories.log
         if bounded 300 "$advisories" cargo deny check --hide-inclusion-graph advisories; then
             ok "advisories"

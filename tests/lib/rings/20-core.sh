@@ -4,7 +4,7 @@ ring_uses_extension=no
 ring_needs() {
     has cc || has gcc || has clang || want gcc libc6-dev
     has openssl || want openssl
-    # Each test starts servers of its own; a service that Debian may start is not touched.
+    # Each test starts its own servers, and leaves Debian's services alone.
     has redis-server || want redis-server
     PATH=$PATH:/usr/sbin has nats-server || want nats-server
 }
@@ -12,11 +12,11 @@ ring_needs() {
 ring_run() {
     local log=$work/log/$ring/cargo-test.log skipped=$work/log/$ring/skipped status=0 line name
     local -A at_first=()
-    # A test that lacks a program passes, as far as cargo can tell, and says so here.
+    # cargo counts a test that lacks a program as passed; such a test writes a line to this file.
     mkdir -p "${skipped%/*}"
     : >"$skipped"
     SPROCKET_SKIPPED=$skipped bounded 1200 "$log" cargo test --locked --no-fail-fast || status=$?
-    # Once more, as in `tap`, if it was tests that failed and not the build.
+    # Like `tap`, runs a second time if tests failed, but not if the build failed.
     if [ "$status" -ne 0 ] && [ "${TEST_ATTEMPTS:-2}" -gt 1 ] && grep -q '^test .* \.\.\. FAILED' "$log"; then
         while IFS= read -r name; do at_first[$name]=yes; done < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
         note "SECOND ATTEMPT: these failed: ${!at_first[*]}"

@@ -1,4 +1,4 @@
-# Random and damaged input for what others send (libFuzzer), for some seconds each
+# Random and damaged input from peers and brokers (libFuzzer), a few seconds for each target
 
 ring_uses_extension=no
 ring_needs() { has g++ || want g++; }

@@ -1,11 +1,11 @@
-# The extension in PHP's own test runner, plain and under opcache
+# The extension in PHP's own test runner, without and with opcache
 
 ring_needs() { has_opcache || has_opcache -d zend_extension=opcache || want php-opcache; }
 
-# Since PHP 8.5 opcache is part of PHP itself.
+# Since PHP 8.5 opcache is part of PHP.
 has_opcache() { "${PHP:-php}" -n "$@" -r 'exit(extension_loaded("Zend OPcache") ? 0 : 1);' >/dev/null 2>&1; }
 
-# phpize knows where PHP keeps its test runner.
+# phpize knows the folder of PHP's test runner.
 find_run_tests() {
     local config file
     config=${PHP_CONFIG:-php-config}
@@ -19,11 +19,11 @@ find_run_tests() {
     return 1
 }
 
-# phpt_run NAME OPTION…: the suite once; each phpt counts.
+# phpt_run NAME OPTION…: runs the suite once, and records each phpt.
 phpt_run() {
     local name=$1 status=0 log line test before passed failed option plain=() tests=(tests/phpt) again=no
     shift
-    for option in --no-color --no-progress; do # newer than PHP 8.1's runner
+    for option in --no-color --no-progress; do # missing in PHP 8.1's runner
         ! grep -q -- "'$option'" "$run_tests" || plain+=("$option")
     done
     log=$work/log/$ring/$name.log
@@ -35,7 +35,7 @@ phpt_run() {
             bounded 900 "$log" "$PHP" -n "$run_tests" -n -q "${plain[@]}" --offline --show-diff --set-timeout 90 \
             -d "extension=$SPROCKET_SO" "$@" "${tests[@]}" || status=$?
     }
-    run -j4 "$@" # more than there are processors: most of them wait for a timeout most of the time
+    run -j4 "$@" # more than the processors, because most tests mostly wait
     if grep -qa '^ERROR: Worker' "$log"; then
         note "the parallel runner broke down, which a failed test can cause: one by one, then"
         run "$@"
@@ -46,7 +46,7 @@ phpt_run() {
     if [ "$(count ok "$ring")" -eq "$passed" ] && [ "$failed" -eq 0 ]; then fail "$name" "run-tests.php passed no test"; fi
 }
 
-# Records what the log tells. What failed is run once more, one by one, as in `tap`.
+# Records the results in the log. Failed tests run a second time, one by one, as in `tap`.
 read_log() {
     local failed=()
     while IFS= read -r line; do
@@ -57,7 +57,7 @@ read_log() {
                 if [ "$again" = no ]; then record ok "$test"; else record second "$test" "see $log.first"; fi
                 ;;
             SKIP*) record skip "$test" "${line##*reason: }" ;;
-            # run-tests.php repeats a test that looks at the clock once, by its own rule.
+            # By its own rule, run-tests.php repeats a time-dependent test once.
             WARN*'Test passed on retry attempt'*) record second "$test" "run-tests.php does not say why" ;;
             XFAIL*) record skip "$test" "expected to fail" ;;
             *)
@@ -78,7 +78,7 @@ read_log() {
     read_log "$@"
 }
 
-# PHP's test runner writes beside itself, where only root may: sets run_tests to a copy.
+# The test runner writes to its own folder, so this copies it, and sets run_tests to the copy.
 copy_run_tests() {
     if ! run_tests=$(find_run_tests); then
         fail "run-tests.php" "not found beside php-config; install PHP's development files"

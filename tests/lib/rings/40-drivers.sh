@@ -1,6 +1,6 @@
-# PHP scripts that drive it from outside: raw sockets, loops, signals, workers, two machines, valgrind, Ratchet applications
+# PHP scripts that drive the server from outside: raw sockets, loops, signals, workers, two machines, valgrind, Ratchet applications
 
-# What Ratchet's interfaces are made of; the drop-in's tests load it.
+# Libraries behind Ratchet's interfaces, which the tests of the drop-in load.
 ring_quick_needs() {
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
     [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
@@ -20,7 +20,7 @@ ring_needs() {
     has caddy || want caddy
     has tclsh && [ -n "$(echo "puts [package require websocket]" | tclsh 2>/dev/null)" ] || want tcl tcllib
     has systemd-socket-activate || want systemd
-    # php-fpm must be of PHP's version. One that Debian doesn't know has none to install.
+    # php-fpm must match PHP's version. Debian has none for a version that it does not package.
     local version
     version=$(php -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;' 2>/dev/null) || version=
     if [ -z "$version" ]; then
@@ -32,13 +32,13 @@ ring_needs() {
 
 driver() { tap "$1" 300 "$PHP" "$1"; }
 
-# The drop-in. Its tests use a stand-in where Debian has no package of ReactPHP.
+# The tests of the drop-in use a stand-in if Debian has no package of ReactPHP.
 ring_quick() { side_by_side 2 driver tests/ratchet/*.test.php; }
 
-# Most of them wait most of the time; the longest first, so that none is left over at the end.
+# Most drivers mostly wait, so three run at a time. The longest run first, so that none is left at the end.
 ring_run() {
     local file first=() others=()
-    # Thousands of clients that count what they get.
+    # Two drivers use it to connect thousands of clients that count their messages.
     step "load generator" 300 cargo build --release --locked --quiet --manifest-path bench/Cargo.toml -p wsload
     for file in tests/php/*.test.php tests/ratchet/*.test.php; do
         [ -f "$file" ] || continue

@@ -1,4 +1,4 @@
-# RFC 6455 as the Autobahn test suite sees it, against a PHP echo server
+# The Autobahn test suite for RFC 6455, against a PHP echo server
 
 ring_needs() {
     has python3 || want python3

@@ -1,4 +1,4 @@
-# phpize, configure, make, make install as a user does it; the README's first example
+# phpize, configure, make and make install as users run them, and the README's first example
 
 ring_needs() {
     has phpize || want php-dev
@@ -7,7 +7,7 @@ ring_needs() {
 
 ring_run() {
     local file
-    # Its first half has built the extension for all rings.
+    # The first half of this script has built the extension for all rings.
     tap tests/install/phpize.sh 900 tests/install/phpize.sh installs
     for file in tests/install/*.test.php; do tap "$file" 120 "$PHP" "$file"; done
 }

@@ -1,4 +1,4 @@
-# What a message costs in instructions, against a committed figure
+# Instructions per message, compared with committed figures
 
 ring_uses_extension=no
 ring_needs() { has valgrind || want valgrind; }

@@ -1,4 +1,4 @@
-# Two machines and a broker for longer, and with more subscribers
+# Two machines and a broker, for a longer time and with more subscribers
 
 ring_needs() {
     has redis-server || want redis-server
@@ -6,7 +6,7 @@ ring_needs() {
     PATH=$PATH:/usr/sbin:/sbin has ip || want iproute2
 }
 
-# cluster_run SUBSCRIBERS MESSAGES RATE: by Redis and by NATS.
+# cluster_run SUBSCRIBERS MESSAGES RATE: runs the cluster test with Redis and with NATS.
 cluster_run() {
     CLUSTER_SUBSCRIBERS=$1 CLUSTER_MESSAGES=$2 CLUSTER_RATE=$3 \
         tap "two machines, $1 subscribers, $2 messages" 1800 "$PHP" tests/php/cluster.test.php

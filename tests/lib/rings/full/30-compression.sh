@@ -1,4 +1,4 @@
-# The whole of Autobahn's compression: 216 cases, with shared codecs and with windows kept by connections
+# All 216 compression cases of Autobahn, with shared codecs and with windows kept per connection
 
 ring_needs() {
     has python3 || want python3

@@ -1,4 +1,4 @@
-# The drop-in for Ratchet as the Autobahn test suite sees it, natively and where React serves
+# The Autobahn test suite against the Ratchet drop-in, natively and served by React
 
 ring_needs() {
     has python3 || want python3
@@ -6,7 +6,7 @@ ring_needs() {
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
 }
 
-# autobahn_ratchet NAME ARGUMENT…: of tests/conformance/run.sh.
+# autobahn_ratchet NAME ARGUMENT…: runs tests/conformance/run.sh with these arguments.
 autobahn_ratchet() {
     local name=$1
     shift

@@ -1,4 +1,4 @@
-# Each fuzz target for longer: FULL_FUZZ_SECONDS, 120 by default
+# Each fuzz target for a longer time: FULL_FUZZ_SECONDS, 120 by default
 
 ring_uses_extension=no
 ring_needs() { has g++ || want g++; }

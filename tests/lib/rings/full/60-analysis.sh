@@ -1,4 +1,4 @@
-# Static analysis of the Ratchet package, by mago, with tests/ratchet/mago.toml
+# Static analysis of the Ratchet package by mago, with tests/ratchet/mago.toml
 
 ring_uses_extension=no
 ring_needs() {
@@ -7,7 +7,7 @@ ring_needs() {
     [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
 }
 
-# mago comes from Rust's registry; it is compiled once and kept with the build.
+# mago comes from Rust's registry. It is compiled once, and kept with the build.
 install_mago() {
     PATH=$PATH:$root/target/tools/bin
     if has mago; then return; fi

@@ -1,4 +1,4 @@
-# What floods of each kind cost others, with a limit: wants a machine that does nothing else
+# The effect of each kind of flood on other clients, with a limit; needs an otherwise idle machine
 
 ring_alone=yes
 ring_needs() { :; }
