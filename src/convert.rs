@@ -128,24 +128,6 @@ fn header(index: usize, name: &str, value: &Zval) -> Result<(String, String), Th
     }
 }
 
-/// Percent-decoding as in cookies: `+` stays, and so do malformed escapes.
-pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, hex(tail.first()), hex(tail.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => out.push(*first),
-        }
-    }
-    out
-}
-
 /// The first argument, the name of a topic.
 pub(crate) fn topic(call: &Call) -> Result<&str, Thrown> {
     match call.string(0)?.map(ZendStr::as_str) {

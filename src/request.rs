@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ext_php_rs::types::{ZendHashTable, Zval};
+use percent_encoding::percent_decode;
 use sprocket_core::{Request as Head, Response as Answer, Ticket};
 
-use crate::convert::percent_decode;
 use crate::errors;
 use crate::link::Link;
 use crate::response::{self, Response};
@@ -159,7 +159,9 @@ pub(crate) fn headers(call: &Call) -> Result<Zval> {
 }
 
 pub(crate) fn cookies(call: &Call) -> Result<Zval> {
-    with(call, |head| map(head.cookies().into_iter().map(|(n, v)| (n, string(&percent_decode(v))))))
+    // Malformed sequences stay as they are.
+    let decoded = |value: &[u8]| string(&percent_decode(value).collect::<Vec<u8>>());
+    with(call, |head| map(head.cookies().into_iter().map(|(name, value)| (name, decoded(value)))))
 }
 
 /// An array with these keys.

@@ -4,11 +4,18 @@ use bytes::Bytes;
 
 use super::envelope::{self, Body};
 
-pub(crate) use super::redis::harness::run as redis;
-pub(crate) use super::subject::harness::run as subjects;
+/// Converts topics to subjects of NATS and back: each line is one.
+pub fn subjects(data: &[u8]) {
+    super::subject::harness::run(data);
+}
+
+/// Parses what a Redis server sends to a node.
+pub fn redis(data: &[u8]) {
+    super::redis::harness::run(data);
+}
 
 /// Parses a message with or without an envelope.
-pub(crate) fn envelope(data: &[u8]) {
+pub fn envelope(data: &[u8]) {
     let body = envelope::open(Bytes::copy_from_slice(data));
     let text = std::str::from_utf8(&body.payload).is_ok();
     assert!(body.binary || text, "text that is none");

@@ -86,11 +86,3 @@ pub use error::{BrokerUrlError, QueueFull};
 pub use event::{BrokerStats, FromBroker};
 pub use replay::{Replay, ReplayEntry};
 pub use url::{BrokerKind, BrokerUrl};
-
-pub(crate) use connect::{Duplex, client_config, server_name};
-pub(crate) use envelope::plain;
-pub(crate) use nats::headers as nats_headers;
-pub(crate) use nats::link as nats_link;
-pub(crate) use redis::link::greeting as redis_greeting;
-pub(crate) use subject::Subjects;
-pub(crate) use url::Place;

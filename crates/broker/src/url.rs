@@ -1,5 +1,6 @@
 //! The address of a broker, as users write it.
 
+use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -243,21 +244,13 @@ fn place(text: &str, default: u16) -> Option<Place> {
     (!host.is_empty() && named).then(|| Place::Tcp { host: host.to_owned(), port })
 }
 
-/// Decodes percent-encoding (RFC 3986 section 2.1). `None` if it is malformed, contains a NUL, or
-/// does not result in UTF-8.
+/// Decodes percent-encoding (RFC 3986 section 2.1). `None` if it is malformed, contains a NUL, or does
+/// not result in UTF-8.
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digit = |b: Option<u8>| char::from(b?).to_digit(16);
-            let value = digit(rest.next())? * 16 + digit(rest.next())?;
-            bytes.push(u8::try_from(value).ok().filter(|b| *b != 0)?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let is_sound =
+        |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    (text.split('%').skip(1).all(is_sound) && !decoded.contains('\0')).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]

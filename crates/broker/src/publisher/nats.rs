@@ -15,8 +15,10 @@ use super::call::Call;
 use super::driven::settle;
 use super::error::PublishError;
 use super::nats_connect;
-use crate::nats_headers::{BINARY, HEADROOM};
-use crate::{BrokerUrl, Place, Subjects, nats_link};
+use crate::nats::headers::{BINARY, HEADROOM};
+use crate::nats::link;
+use crate::subject::Subjects;
+use crate::url::{BrokerUrl, Place};
 
 /// Maximum size of an answer in bytes. The longest one is INFO, with the addresses of a cluster.
 const LONGEST: u64 = 1 << 20;
@@ -69,7 +71,7 @@ pub(super) async fn connect(
         return Err(call.refused("prefix", format!("{prefix:?} can't begin a subject")));
     };
     let (client, events) = nats_connect::connect(url, place, call).await?;
-    nats_link::check(&client).map_err(|reason| call.refused("version", reason))?;
+    link::check(&client).map_err(|reason| call.refused("version", reason))?;
     let random = RandomState::new().hash_one(std::process::id());
     let marker = subjects.sync(&format!("{random:016x}"));
     let subscriber = client.subscribe(marker.clone()).await.map_err(|_| call.closed())?;

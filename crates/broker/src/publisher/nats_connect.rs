@@ -8,7 +8,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::call::Call;
 use super::error::PublishError;
-use crate::{BrokerUrl, Place, nats_link};
+use crate::nats::link;
+use crate::url::{BrokerUrl, Place};
 
 /// Maximum length of an error that is reported, in characters.
 const SHOWN: usize = 1000;
@@ -23,11 +24,11 @@ pub(super) async fn connect(
     place: &Place,
     call: &Call<'_>,
 ) -> Result<(Client, UnboundedReceiver<Event>), PublishError> {
-    let Some(address) = nats_link::address(place) else {
+    let Some(address) = link::address(place) else {
         return Err(call.unreachable(ErrorKind::Unsupported.into()));
     };
     let (told, events) = unbounded_channel();
-    let options = nats_link::options(url, told, nats_link::NEVER)
+    let options = link::options(url, told, link::NEVER)
         .connection_timeout(call.left())
         .read_buffer_capacity(BUFFER)
         .client_capacity(WAITING)

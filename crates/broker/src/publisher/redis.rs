@@ -9,7 +9,9 @@ use tokio::time::timeout_at;
 use super::call::Call;
 use super::error::PublishError;
 use super::stream::{self, Watch, Watched};
-use crate::{BrokerUrl, Place, plain, redis_greeting};
+use crate::envelope::plain;
+use crate::redis::link::{greeting, refusal, words};
+use crate::url::{BrokerUrl, Place};
 
 /// A connection after its handshake.
 pub(super) struct Connection {
@@ -28,48 +30,24 @@ pub(super) async fn connect(
     let stream = Watched { stream, watch: watch.clone() };
     // Each call has a deadline of its own.
     let config = AsyncConnectionConfig::new().set_response_timeout(None::<Duration>);
-    let greeted = MultiplexedConnection::new_with_config(&redis_greeting(url), stream, config).await;
+    let greeted = MultiplexedConnection::new_with_config(&greeting(url), stream, config).await;
     let (client, driver) = greeted.map_err(|error| not_greeted(&error, call, &watch))?;
     tokio::spawn(driver);
     watch.traffic().begin();
     Ok(Connection { client, watch })
 }
 
+/// The error of a call whose handshake has failed.
 fn not_greeted(error: &RedisError, call: &Call<'_>, watch: &Watch) -> PublishError {
     let traffic = watch.traffic();
-    match (error.kind(), error.code()) {
-        (ErrorKind::Parse, _) if !traffic.ended => call.foreign(&traffic.start),
-        (ErrorKind::Io, _) if traffic.is_too_long() => call.foreign(&traffic.start),
-        // The server has sent an error and ended the connection while the library expected an answer.
-        (ErrorKind::Io, _) if traffic.start.starts_with(b"-") => {
-            let said = String::from_utf8_lossy(&traffic.start[1..]);
-            let line = said.lines().next().unwrap_or_default();
-            let code = line.split(' ').next().unwrap_or_default();
-            call.refused(code, format!("Redis refuses the connection: {line}"))
-        }
-        (ErrorKind::Io | ErrorKind::Parse, _) => call.closed(),
-        (ErrorKind::RESP3NotSupported, _) => {
-            call.refused("ERR", "Redis 6 or later is needed: it does not know HELLO".to_owned())
-        }
-        (_, Some("NOPROTO")) => {
-            call.refused("NOPROTO", format!("Redis 6 or later is needed: {}", said(error)))
-        }
-        // The error repeats the unknown command, which may contain a password.
-        (_, Some(code)) if error.detail().is_some_and(|detail| detail.starts_with("unknown command")) => {
-            call.refused(code, "Redis 6 or later is needed: it does not know HELLO".to_owned())
-        }
-        (_, code) => {
-            call.refused(code.unwrap_or("error"), format!("Redis refuses the connection: {}", said(error)))
-        }
-    }
-}
-
-/// The text of an error, as the server has sent it.
-fn said(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {detail}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => error.to_string(),
+    match error.kind() {
+        ErrorKind::Parse if !traffic.ended => call.foreign(&traffic.start),
+        ErrorKind::Io if traffic.is_too_long() => call.foreign(&traffic.start),
+        _ => match refusal(error, &traffic.start) {
+            Some((code, reason)) => call.refused(&code, reason),
+            None if matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) => call.closed(),
+            None => call.refused("error", format!("Redis refuses the connection: {error}")),
+        },
     }
 }
 
@@ -100,9 +78,9 @@ impl Connection {
         // A lower bound of the command's length: if fewer bytes were written, the server cannot have
         // it.
         let whole = traffic.written >= channel.len() + message.len();
-        let refusal = match answer {
+        let refused = match answer {
             Ok(Ok(Value::Int(_))) => None,
-            Ok(Ok(Value::ServerError(error))) => Some(RedisError::from(error)),
+            Ok(Ok(Value::ServerError(error))) => Some(call.refused(error.code(), words(&error))),
             // Not an answer to `PUBLISH`.
             Ok(Ok(_)) => return Err(call.lost()),
             Ok(Err(_)) if whole => return Err(call.lost()),
@@ -111,6 +89,6 @@ impl Connection {
             Err(_) => return Err(call.not_taken()),
         };
         traffic.begin();
-        Ok(refusal.map(|error| call.refused(error.code().unwrap_or("error"), said(&error))))
+        Ok(refused)
     }
 }

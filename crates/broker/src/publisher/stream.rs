@@ -12,7 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::unix;
-use crate::{BrokerUrl, Duplex, Place, client_config, server_name};
+use crate::connect::{Duplex, client_config, server_name};
+use crate::url::{BrokerUrl, Place};
 
 /// Connects, with TLS if the scheme demands it.
 pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {

@@ -59,16 +59,7 @@ impl Link {
             if let Some(why) = received.excess() {
                 return too_much(&why);
             }
-            match (error.kind(), received.start().strip_prefix(b"-")) {
-                // The server has sent an error and ended the connection while the library expected an
-                // answer.
-                (ErrorKind::Io, Some(said)) => {
-                    let said = String::from_utf8_lossy(said);
-                    let line: String = said.lines().next().unwrap_or_default().chars().take(240).collect();
-                    format!("Redis refuses the connection: {line}")
-                }
-                _ => refused(&error),
-            }
+            refusal(&error, &received.start()).map_or_else(|| broken(&error), |(_, reason)| reason)
         })?;
         Ok(Self { connection, task: tokio::spawn(driver), received })
     }
@@ -125,21 +116,30 @@ pub(crate) fn greeting(url: &BrokerUrl) -> RedisConnectionInfo {
     info
 }
 
-/// Describes an error in the handshake.
-fn refused(error: &RedisError) -> String {
+/// The server's refusal of the handshake, as a code and a sentence. `None` if the error is not one of
+/// the server. `start` is the beginning of what the server has sent.
+pub(crate) fn refusal(error: &RedisError, start: &[u8]) -> Option<(String, String)> {
+    const TOO_OLD: &str = "Redis 6 or later is needed: it does not know HELLO";
     if error.kind() == ErrorKind::RESP3NotSupported {
-        return "Redis 6 or later is needed: it does not know HELLO".to_owned();
+        return Some(("ERR".to_owned(), TOO_OLD.to_owned()));
     }
-    let detail = error.detail().unwrap_or_default();
-    match error.code() {
-        Some("NOPROTO") => format!("Redis 6 or later is needed: {detail}"),
+    let line = match (error.code(), error.detail()) {
         // The error repeats the unknown command, which may contain a password.
-        Some("ERR") if detail.starts_with("unknown command") => {
-            "Redis 6 or later is needed: it does not know HELLO".to_owned()
+        (Some("ERR"), Some(detail)) if detail.starts_with("unknown command") => {
+            return Some(("ERR".to_owned(), TOO_OLD.to_owned()));
         }
-        Some(code) => format!("Redis refuses the connection: {code} {detail}"),
-        None => broken(error),
-    }
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        // The server has sent an error and ended the connection while the library expected an answer.
+        (None, _) if error.kind() == ErrorKind::Io => {
+            let said = String::from_utf8_lossy(start.strip_prefix(b"-")?);
+            said.lines().next().unwrap_or_default().chars().take(240).collect()
+        }
+        (None, _) => return None,
+    };
+    let code = line.split(' ').next().unwrap_or_default();
+    let what = if code == "NOPROTO" { "Redis 6 or later is needed" } else { "Redis refuses the connection" };
+    Some((code.to_owned(), format!("{what}: {line}")))
 }
 
 /// Describes why a connection is unusable.
@@ -158,7 +158,7 @@ fn too_much(why: &str) -> String {
 }
 
 /// The text of an error, as the server has sent it.
-pub(super) fn words(error: &ServerError) -> String {
+pub(crate) fn words(error: &ServerError) -> String {
     match error.details() {
         Some(details) => format!("{} {details}", error.code()),
         None => error.code().to_owned(),
