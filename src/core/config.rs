@@ -6,7 +6,7 @@ use sprocket_protocol::deflate::Compression;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::broker::{BrokerConfig, History};
+pub use sprocket_broker::{BrokerConfig, History};
 
 use crate::origin::OriginPattern;
 use crate::progress::SendQueue;

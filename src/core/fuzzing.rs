@@ -9,17 +9,17 @@ use sprocket_protocol::topic::check_topic;
 
 /// What is made of what a Redis server says to a node.
 pub fn redis(data: &[u8]) {
-    crate::broker::harness::redis(data);
+    sprocket_broker::harness::redis(data);
 }
 
 /// Topics as subjects of NATS and the other way: a line is one.
 pub fn subjects(data: &[u8]) {
-    crate::broker::harness::subjects(data);
+    sprocket_broker::harness::subjects(data);
 }
 
 /// A message of a node, or of somebody else, as a broker passes it on.
 pub fn envelope(data: &[u8]) {
-    crate::broker::harness::envelope(data);
+    sprocket_broker::harness::envelope(data);
 }
 
 /// Frames between a worker and the hub. The first byte says how the stream is cut.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::backlog::{Backlog, Charge};
-use crate::h2_socket::H2Socket;
+use crate::h2_progress::H2Socket;
 
 /// A request beside what counts elsewhere: its task, its parsed head, and the library's account of
 /// its stream.

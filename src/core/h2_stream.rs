@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::h2_socket::{H2Progress, H2Socket, InUse};
+use crate::h2_progress::{H2Progress, H2Socket, InUse};
 use crate::handshakes::Carrying;
 use crate::progress::{Sample, SendQueue};
 

@@ -55,6 +55,7 @@ mod flood;
 mod h2_charge;
 mod h2_inlet;
 mod h2_meter;
+mod h2_progress;
 mod h2_socket;
 mod h2_stream;
 mod handle;
@@ -113,7 +114,6 @@ mod wake;
 mod support;
 
 pub use address::{Bind, Listen};
-pub use broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use bus::HubConfig;
 pub use config::{BrokerConfig, BusMember, Config, History, Origins, PublishSocket, SlowConsumer};
 pub use error::{
@@ -133,6 +133,7 @@ pub use response_stream::ResponseStream;
 pub use server::{Listeners, SendOutcome, Server, Stopper, Wait};
 pub use sprocket_broker as broker;
 pub use sprocket_broker::publisher::{BrokerPublisher, PublishError, Publisher};
+pub use sprocket_broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use sprocket_protocol::deflate::Compression;
 pub use sprocket_protocol::pem::{Passphrase, PemError};
 pub use sprocket_protocol::topic::{check_name, check_topic};

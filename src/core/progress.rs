@@ -15,6 +15,9 @@ pub type SendQueue = fn(BorrowedFd<'_>) -> std::io::Result<u64>;
 /// which no more than this is still to be sent needs no more time.
 pub(crate) const LEAST_PROGRESS: u64 = 4 << 10;
 
+/// More than what is left when a peer needs no more time: a write that waits is never the last.
+pub(crate) const WAITING: usize = LEAST_PROGRESS as usize + 1;
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {

@@ -6,11 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-use crate::progress::{LEAST_PROGRESS, Progress, SendQueue};
+use crate::progress::{Progress, SendQueue, WAITING};
 use crate::stream::Stream;
-
-/// More than what is left when a peer needs no more time: a write that waits is never the last.
-pub(crate) const WAITING: usize = LEAST_PROGRESS as usize + 1;
 
 /// Watches the writes on one socket.
 pub(crate) struct Stall {

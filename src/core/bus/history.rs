@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Replay, ReplayEntry};
 use crate::config::History;
+use sprocket_broker::{Replay, ReplayEntry};
 use sprocket_protocol::topic::fits;
 
 /// Bytes of all topics together, with what each topic and entry costs. Beyond, topics go that were

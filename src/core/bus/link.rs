@@ -16,7 +16,6 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
-use crate::broker::Backoff;
 use crate::bus::config::HubConfig;
 use crate::bus::pipe::Pipe;
 use crate::bus::serve::{Service, connect};
@@ -28,6 +27,7 @@ use crate::queue::Item;
 use crate::report::log_unpublished;
 use crate::socket::lift;
 use crate::stats::Counters;
+use sprocket_broker::Backoff;
 
 pub(crate) use hello::Joined;
 use hello::{GREETING, Identity, SHORTEST_PAUSE, Welcome, greeted};

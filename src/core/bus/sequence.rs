@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::broker::{Replay, ReplayEntry};
+use sprocket_broker::{Replay, ReplayEntry};
 
 /// Publications of a topic that are held back while a gap is filled, or kept while a question is
 /// under way.

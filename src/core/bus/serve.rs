@@ -12,7 +12,6 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::broker;
 use crate::bus::config::HubConfig;
 use crate::bus::gossip::Gossip;
 use crate::bus::hub::{Hub, Link, random};
@@ -20,6 +19,7 @@ use crate::bus::pipe::Pipe;
 use crate::bus::upstream::{Broker, Connected};
 use crate::bus::wire::OVERHEAD;
 use crate::single::Single;
+use sprocket_broker;
 
 /// Workers at once: twice 256 while each replaces another.
 const MAX_LINKS: usize = 512;
@@ -84,7 +84,7 @@ pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>
     let Some(broker) = &config.broker else { return Ok(None) };
     let node = random()?;
     broker.check().map_err(io::Error::other)?;
-    let (client, incoming) = broker::connect(broker.clone(), node);
+    let (client, incoming) = sprocket_broker::connect(broker.clone(), node);
     Ok(Some((node, (Arc::new(client), incoming))))
 }
 

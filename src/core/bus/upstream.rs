@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::broker::{BrokerClient, FromBroker, Replay};
 use crate::bus::sequence::Sequences;
 use crate::config::History;
+use sprocket_broker::{BrokerClient, FromBroker, Replay};
 
 /// Own publications to the broker's history that exclude a connection, and until when they are
 /// expected back.

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Hub;
-use crate::broker::FromBroker;
 use crate::bus::history::{limits_of, stamped};
 use crate::bus::sequence::{Positioned, Turn};
 use crate::bus::upstream::{Answer, Question};
 use crate::bus::wire::Down;
 use crate::config::History;
+use sprocket_broker::FromBroker;
 
 /// When the subscription of a topic is surely in force: until then, what is published may reach
 /// neither the answer to a question nor the subscriber.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Hub;
-use crate::broker::{QueueFull, Replay, ReplayEntry};
 use crate::bus::history::{limits_of, stamped};
 use crate::bus::sequence::Positioned;
 use crate::bus::upstream::Question;
 use crate::bus::wire::Down;
+use sprocket_broker::{QueueFull, Replay, ReplayEntry};
 
 impl Hub {
     pub(super) fn publish(

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-use crate::broker::{BrokerClient, FromBroker, QueueFull, Replay, ReplayEntry, Replaying};
 use crate::config::History;
+use sprocket_broker::{BrokerClient, FromBroker, QueueFull, Replay, ReplayEntry, Replaying};
 use sprocket_protocol::topic::fits;
 
 /// What all nodes share.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::exchange::Fake;
 use super::support::*;
 use super::{Node, pair, subscribed};
-use crate::broker::BrokerClient;
 use crate::bus::wire::Down;
 use crate::config::History;
+use sprocket_broker::BrokerClient;
 
 #[test]
 fn the_history_of_a_broker_is_one_order_for_all_nodes() {

@@ -13,11 +13,11 @@ use tokio::net::UnixStream;
 use super::exchange::Fake;
 use super::support::*;
 use super::{Node, Raw};
-use crate::broker::BrokerClient;
 use crate::bus::hub::Link;
 use crate::bus::pipe::Pipe;
 use crate::bus::wire::{Down, Up};
 use crate::config::{BusMember, Config, History};
+use sprocket_broker::BrokerClient;
 
 #[tokio::test]
 async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
