@@ -9,7 +9,6 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
-use crate::env::State;
 use crate::handshakes::HandshakePlace;
 use crate::http;
 use crate::io::Vital;
@@ -18,6 +17,7 @@ use crate::notices::Trouble;
 use crate::queue::{Command, NewSocket};
 use crate::report::log_trouble;
 use crate::socket::{BACK_OFF, accept_one, somebody_waits};
+use crate::state::State;
 use crate::stats::Counters;
 use crate::task;
 use crate::unix_socket::UnixFile;

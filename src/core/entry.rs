@@ -10,7 +10,6 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::env::State;
 use crate::linger::{AFTER_ERROR, linger};
 use crate::listener::Entry;
 use crate::notices::Trouble;
@@ -18,6 +17,7 @@ use crate::plain_socket::PlainSocket;
 use crate::proxies::Origin;
 use crate::proxy_protocol::{Header, Progress, parse};
 use crate::report::log_trouble;
+use crate::state::State;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::tls_stream::TlsStream;

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Full as NoPlace};
 use crate::body::ResponseBody;
-use crate::env::State;
 use crate::event::{Decision, Event, Interest, Response};
 use crate::handshake::{Kind, asks_for_websocket, examine, negotiate};
 use crate::handshakes::HandshakePlace;
@@ -26,6 +25,7 @@ use crate::proxies::Origin;
 use crate::queue::{Answer, Handshake, Item, Plain, Question};
 use crate::refusal::{Cause, Refusal, text};
 use crate::request::Request;
+use crate::state::State;
 use crate::stats::Counters;
 use crate::stream::Stream;
 use crate::stream_body::StreamBody;

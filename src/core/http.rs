@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::body::ResponseBody;
 use crate::entry::{self, Arrival};
-use crate::env::State;
 use crate::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
 use crate::handshake::asks_for_websocket;
 use crate::handshakes::HandshakePlace;
@@ -30,6 +29,7 @@ use crate::report::log_trouble;
 use crate::request_clock::RequestClock;
 use crate::responses::Responses;
 use crate::stall::Stall;
+use crate::state::State;
 use crate::stats::Counters;
 use crate::target;
 use crate::task;

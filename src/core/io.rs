@@ -26,13 +26,14 @@ use crate::bus::port::Outbound;
 use crate::clock;
 use crate::conn::Shared;
 use crate::directory::Directory;
-use crate::env::{Env, State};
+use crate::env::Env;
 use crate::event::Event;
 use crate::handle::Connection;
 use crate::id::{ConnId, Target, Ticket};
 use crate::queue::{Command, Item, NewSocket, Stopping};
 use crate::request::Request;
 use crate::session::{Early, Session};
+use crate::state::State;
 use crate::stats::Counters;
 use crate::stream::Stream;
 

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::accept;
 use crate::bus::link;
-use crate::env::State;
 use crate::http;
 use crate::io::{Io, Vital, with};
 use crate::listener::Listener;
 use crate::publish_socket::PublishListener;
 use crate::queue::Mailbox;
+use crate::state::State;
 use crate::{reclaim, tls_watch};
 
 /// Body of I/O thread `index`. `ready` is told once sockets can be accepted, or why not.

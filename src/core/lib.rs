@@ -94,6 +94,7 @@ mod session;
 mod single;
 mod socket;
 mod stall;
+mod state;
 mod static_files;
 mod stream;
 mod stream_body;

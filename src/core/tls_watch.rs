@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::env::State;
 use crate::report::log_tls_reloaded;
+use crate::state::State;
 use crate::stats::Counters;
 
 /// Looks at the files now and then, if the settings ask for it. A change that can't be used is counted,

@@ -20,12 +20,12 @@ use crate::bus::config::HubConfig;
 use crate::bus::pipe::Pipe;
 use crate::bus::serve::{Service, connect};
 use crate::bus::wire::Up;
-use crate::env::State;
 use crate::event::Event;
 use crate::io as io_thread;
 use crate::queue::Item;
 use crate::report::log_unpublished;
 use crate::socket::lift;
+use crate::state::State;
 use crate::stats::Counters;
 use sprocket_broker::Backoff;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::env::State;
 use crate::queue::{Command, Stopping};
+use crate::state::State;
 
 /// Begins the end of a server from any thread, where its host may be too busy for it.
 #[derive(Debug, Clone)]
