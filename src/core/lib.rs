@@ -11,7 +11,33 @@
 //!    └──────── command batches ◀── flush() ◀────┘
 //! ```
 //!
-//! Imports go downward: `server` (facade) → `io` → `session`, `http` → leaves.
+//! From the roof down, where each file imports from floors below its own; a check holds the code to
+//! this picture:
+//!
+//! ```text
+//! bus/facade.rs  server/
+//! io_thread.rs  accept.rs  tls_watch.rs
+//! http.rs  http2.rs  http_io.rs  entry.rs  exchange.rs  responses.rs  request_clock.rs
+//! handshake.rs  body.rs  switching.rs  target.rs  refusal.rs  stream_body.rs
+//! bus/link/  publish_socket.rs  publish_budget.rs
+//! report.rs  task.rs  io/
+//! session/
+//! log.rs  env.rs  closing.rs  chunks.rs  delayed.rs
+//! state.rs
+//! static_files.rs  preconditions.rs
+//! bus/
+//! config.rs  origin.rs  authority.rs
+//! queue.rs  wake.rs  event.rs  ask.rs  upload.rs  request.rs  response_stream.rs  notices/
+//! directory.rs  hub.rs  topics.rs
+//! handle.rs  conn.rs  direct.rs  outbox.rs
+//! prepared.rs  tls.rs  h2_charge.rs  h2_socket.rs  linger.rs  listener.rs  h2_meter.rs
+//! stall.rs  socket.rs  unix_socket.rs  address.rs  stream.rs  flood.rs  tls_stream.rs
+//! h2_stream.rs  plain_socket.rs  h2_progress.rs  turn.rs  h2_inlet.rs  progress.rs
+//! backlog.rs  handshakes.rs  descriptors.rs  arrivals.rs  admission.rs
+//! metrics.rs  stats.rs  handlers.rs  single.rs
+//! reclaim.rs  id.rs  error.rs  indexed.rs  clock.rs
+//! proxies.rs  proxy_protocol.rs
+//! ```
 #![forbid(unsafe_code)]
 
 // What the tests share names the crate as they do.
