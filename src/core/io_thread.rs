@@ -82,7 +82,7 @@ pub(crate) fn run(
 }
 
 /// Waits until the hub has what waits for it, for a moment; and, where it is in this process, until
-/// the broker has it, for as long as [`bus`] allows.
+/// the broker has it, for as long as the hub allows.
 async fn say_the_last() {
     if let Some(synced) = with(|io| io.outbound.sync()) {
         // An error means that the hub is gone.

@@ -1,9 +1,10 @@
 //! Notices for the operator: lines for a log, and requests that the core has refused.
 //!
-//! [`Env::log`](crate::env::Env::log) makes a line only while the host asks for lines ([`Interest::LOG`]), at most
-//! `PER_SECOND` of one kind within a second, and only while few lines wait for the host. It counts
-//! the lines that it leaves out, and one further line per kind and second says how many. Lines travel
-//! with the other events, so that the host writes them between two events.
+//! An I/O thread makes a line only while the host asks for lines
+//! ([`Interest::LOG`](crate::Interest::LOG)), at most `PER_SECOND` of one kind within a second, and only
+//! while few lines wait for the host. It counts the lines that it leaves out, and one further line per
+//! kind and second says how many. Lines travel with the other events, so that the host writes them
+//! between two events.
 
 mod line;
 pub(crate) mod node;

@@ -47,7 +47,7 @@ pub enum SendOutcome {
     Sent,
     /// The connection is closed or closing.
     Closed,
-    /// The peer reads too slowly; the message was dropped ([`SlowConsumer::Drop`]).
+    /// The peer reads too slowly; the message was dropped ([`SlowConsumer::Drop`](crate::SlowConsumer::Drop)).
     Dropped,
     /// The peer reads too slowly; the connection is being closed with 1013.
     Overflow,

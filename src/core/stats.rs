@@ -28,8 +28,8 @@ macro_rules! counters {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
 
-            /// A hash of the names behind [`Stats::values`], in order: two processes whose hashes differ
-            /// would misread each other's counters.
+            /// A hash of the names behind the numbers that workers and their hub exchange, in order: two
+            /// processes whose hashes differ would misread each other's counters.
             pub fn layout() -> u64 {
                 let handlers = Handler::ALL.into_iter().map(Handler::name);
                 let names = [$(stringify!($name),)* "started"].into_iter().chain(handlers);
