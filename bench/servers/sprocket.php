@@ -1,10 +1,10 @@
 <?php
 /**
- * Sprocket itself, for the benchmark. Arguments: PORT echo|fan|chat [loop] [option=value …].
+ * The Sprocket server. Arguments: PORT echo|fan|chat [loop] [option=value …].
  *
- * `fan` sends each message to every connection; `chat` takes a connection's first message as the
- * name of its room, sends it back, and sends each further one to all in the room. They use topics,
- * or with `loop` a PHP loop over the members. Options are those of Sprocket\Options, as JSON values.
+ * `fan` sends each message to every connection. `chat` takes a connection's first message as the name
+ * of its room and sends it back, and sends each further message to all members of the room. Both use
+ * topics, or with `loop` a PHP loop over the members. Options are those of Sprocket\Options as JSON.
  */
 declare(strict_types=1);
 

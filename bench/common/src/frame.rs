@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455 section 5.2), as far as a benchmark needs them.
+//! WebSocket frames (RFC 6455 section 5.2), as far as benchmarks need them.
 
 /// Opcode of a text message.
 pub const TEXT: u8 = 1;
@@ -11,13 +11,13 @@ pub const PING: u8 = 9;
 /// Opcode of a pong.
 pub const PONG: u8 = 10;
 
-/// Appends an unmasked, unfragmented frame: what a server sends.
+/// Appends an unmasked, unfragmented frame, as servers send them.
 pub fn append(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     append_header(out, opcode, payload.len(), 0);
     out.extend_from_slice(payload);
 }
 
-/// A masked, unfragmented frame: what a client sends.
+/// A masked, unfragmented frame, as clients send them.
 pub fn masked(opcode: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len() + 14);
     append_header(&mut frame, opcode, payload.len(), 0x80);
@@ -58,7 +58,7 @@ pub fn mask(data: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// How many bytes of extended length follow a second header byte.
+/// Number of extended length bytes that follow this second header byte.
 pub fn extended_len(second: u8) -> usize {
     match second & 127 {
         126 => 2,
@@ -67,7 +67,7 @@ pub fn extended_len(second: u8) -> usize {
     }
 }
 
-/// The payload length of a header of at least `2 + extended_len(header[1])` bytes.
+/// Payload length in a header of at least `2 + extended_len(header[1])` bytes.
 pub fn payload_len(header: &[u8]) -> u64 {
     match header[1] & 127 {
         126 => u64::from(u16::from_be_bytes([header[2], header[3]])),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_twice_is_nothing() {
+    fn masking_twice_restores_the_data() {
         let plain: Vec<u8> = (0..=99).collect();
         let mut data = plain.clone();
         mask(&mut data, [1, 2, 3, 4]);

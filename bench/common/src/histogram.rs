@@ -3,7 +3,7 @@
 const STEP_BITS: u32 = 7;
 const STEPS: usize = 1 << STEP_BITS;
 
-/// Counts values; tells quantiles.
+/// Counts values and computes quantiles.
 #[derive(Clone)]
 pub struct Histogram {
     buckets: Vec<u64>,
@@ -25,7 +25,7 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    /// Counts all that `other` counted.
+    /// Adds all counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += theirs;
@@ -34,17 +34,17 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values were counted.
+    /// Number of values counted.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The largest value, exactly.
+    /// The exact maximum.
     pub fn max(&self) -> u64 {
         self.max
     }
 
-    /// The value that a share `q` (0 to 1) of all values doesn't exceed; 0 without values.
+    /// The quantile `q` (0 to 1) of all values; 0 without values.
     pub fn quantile(&self, q: f64) -> u64 {
         let wanted = ((self.count as f64 * q).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,4 +1,4 @@
-//! What the load generator, the reference servers and the suite share.
+//! Code shared by the load generator, the reference servers and the suite.
 #![deny(unsafe_code)]
 
 pub mod frame;

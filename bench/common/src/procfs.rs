@@ -1,17 +1,17 @@
-//! Readings of /proc: the server's CPU time and memory, our own CPU time, the rest of the machine.
+//! Reads /proc: CPU time and memory of the server, CPU time of this process and of the rest of the machine.
 
 use crate::sys;
 use anyhow::{Result, bail};
 use std::collections::HashMap;
 use std::fs;
 
-/// CPU time so far, and memory now, of the server's processes.
+/// CPU time so far and current memory of the server's processes.
 pub struct Snapshot {
     /// User and system time of each process, in clock ticks.
     processes: HashMap<i32, (u64, u64)>,
     /// Resident memory of all processes.
     pub rss_kib: u64,
-    /// Its peak since the last [`reset_peak`].
+    /// Peak resident memory since the last [`reset_peak`].
     pub peak_kib: u64,
     client: f64,
     busy: f64,
@@ -21,15 +21,15 @@ pub struct Snapshot {
 /// CPU seconds between two snapshots.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Spent {
-    /// The server in user space.
+    /// CPU time of the server in user space.
     pub user: f64,
-    /// The server in the kernel.
+    /// CPU time of the server in the kernel.
     pub system: f64,
-    /// This process.
+    /// CPU time of this process.
     pub client: f64,
-    /// Everybody else.
+    /// CPU time of all other processes.
     pub other: f64,
-    /// Taken by the hypervisor.
+    /// Time taken by the hypervisor.
     pub steal: f64,
 }
 
@@ -52,7 +52,7 @@ impl Snapshot {
         Ok(Self { processes, rss_kib, peak_kib, client: sys::own_cpu_seconds(), busy, steal })
     }
 
-    /// What was spent since `before`.
+    /// CPU time spent since `before`.
     pub fn since(&self, before: &Self) -> Spent {
         let (mut user, mut system) = (0, 0);
         for (pid, now) in &self.processes {
@@ -68,18 +68,18 @@ impl Snapshot {
     }
 }
 
-/// Lets the peak of resident memory start anew.
+/// Resets the peak of resident memory.
 pub fn reset_peak(roots: &[i32]) {
     for pid in with_descendants(roots) {
-        // Fails only for a process that has ended, which the next snapshot reports.
+        // This fails only for a process that has ended, which the next snapshot reports.
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
     }
 }
 
-/// Numeric fields of proc_pid_stat(5) from the fourth (the parent) on.
+/// Numeric fields of proc_pid_stat(5), from the fourth (the parent) on.
 fn stat(pid: i32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
+    // The process name, in parentheses, may contain any characters.
     let rest = text.get(text.rfind(')')? + 4..)?;
     let fields: Vec<u64> =
         rest.split_ascii_whitespace().map(|f| f.parse::<i64>().map_or(0, |n| n as u64)).collect();

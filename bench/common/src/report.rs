@@ -1,4 +1,4 @@
-//! What one measurement yields, the same for every kind of load.
+//! The result of one measurement, the same for every kind of load.
 
 use crate::histogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -14,62 +14,62 @@ pub struct Report {
     pub seconds: f64,
     /// Replies, deliveries or handshakes in that time.
     pub messages: u64,
-    /// Of them per second.
+    /// `messages` per second of the measured time.
     pub messages_per_second: f64,
     /// CPU time of the server's processes per message, kernel included.
     pub cpu_us: f64,
-    /// The part in user space.
+    /// The part of `cpu_us` in user space.
     pub user_us: f64,
-    /// The part in the kernel.
+    /// The part of `cpu_us` in the kernel.
     pub system_us: f64,
-    /// Latency: of a reply, a delivery, or a handshake.
+    /// Latency of a reply, a delivery, or a handshake.
     pub latency: Latency,
     /// Resident memory of the server's processes at the end.
     pub rss_kib: u64,
-    /// Their peak while measured.
+    /// Peak of that memory during the measured time.
     pub peak_kib: u64,
-    /// What each connection added to resident memory (`idle`).
+    /// Resident memory that each connection added (`idle`).
     pub kib_per_connection: Option<f64>,
     /// CPU time of the server in percent of one core, over the measured time.
     pub server_cpu_percent: f64,
-    /// Keep-alive pings that were answered.
+    /// Number of keep-alive pings answered.
     pub pings: u64,
-    /// Deliveries that did not come.
+    /// Number of deliveries that did not arrive.
     pub lost: u64,
-    /// Deliveries out of order.
+    /// Number of deliveries out of order.
     pub out_of_order: u64,
-    /// Messages of a fixed rate not sent, because too many were under way.
+    /// Messages of a fixed rate that were not sent, because too many were in flight.
     pub skipped: u64,
-    /// What else the machine did.
+    /// Other activity on the machine.
     pub noise: Noise,
 }
 
-/// Quantiles in microseconds.
+/// Quantiles of the latency, in microseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Median.
     pub p50: f64,
-    /// 99 %.
+    /// 99th percentile.
     pub p99: f64,
-    /// 99.9 %.
+    /// 99.9th percentile.
     pub p999: f64,
-    /// The slowest.
+    /// Maximum.
     pub max: f64,
 }
 
-/// In percent of one core.
+/// Other CPU use, in percent of one core.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Noise {
-    /// The load generator.
+    /// CPU use of the load generator.
     pub client_cpu: f64,
-    /// Every process that is neither server nor load generator.
+    /// CPU use of every process that is neither server nor load generator.
     pub other_cpu: f64,
-    /// Time that the hypervisor gave to others.
+    /// Time that the hypervisor gave to other machines.
     pub steal: f64,
 }
 
 impl Latency {
-    /// From a histogram of nanoseconds.
+    /// Converts a histogram of nanoseconds.
     pub fn of(histogram: &Histogram) -> Self {
         let us = |q| histogram.quantile(q) as f64 / 1e3;
         Self { p50: us(0.5), p99: us(0.99), p999: us(0.999), max: histogram.max() as f64 / 1e3 }

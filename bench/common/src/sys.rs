@@ -1,4 +1,4 @@
-//! The system calls that std doesn't offer, behind safe functions. The only unsafe code of the suite.
+//! Safe functions for the system calls that std lacks. This is the only unsafe code of the suite.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,9 +9,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 pub const IN: u32 = libc::EPOLLIN as u32;
 /// Writable.
 pub const OUT: u32 = libc::EPOLLOUT as u32;
-/// Readable, or at its end, or broken: a read will tell.
+/// Readable, at its end, or broken; the next read shows which.
 pub const READABLE: u32 = (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLRDHUP) as u32;
-/// Everything about a socket, told once a change (edge-triggered).
+/// All events of a socket, each reported once per change (edge-triggered).
 pub const ALL_EDGES: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 
 fn check(result: i32) -> io::Result<i32> {
@@ -19,8 +19,8 @@ fn check(result: i32) -> io::Result<i32> {
 }
 
 fn owned(result: i32) -> io::Result<OwnedFd> {
-    // SAFETY: `check` has seen that the call succeeded, so this is a new descriptor that nobody
-    // else owns; both callers pass the result of a call that creates one.
+    // SAFETY: `check` has confirmed that the call succeeded, so this is a new descriptor without
+    // another owner; both callers pass the result of a call that creates one.
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -31,7 +31,7 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// Takes up to 1024 events a wait.
+    /// Creates an instance whose waits return at most 1024 events.
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers.
         let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -43,7 +43,7 @@ impl Poll {
         self.control(libc::EPOLL_CTL_ADD, fd, events, key)
     }
 
-    /// Changes what is watched.
+    /// Changes the events to watch.
     pub fn modify(&self, fd: RawFd, events: u32, key: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, events, key)
     }
@@ -55,7 +55,7 @@ impl Poll {
         check(done).map(drop)
     }
 
-    /// Waits up to `ms` milliseconds (-1: for ever) and returns how many events there are.
+    /// Waits up to `ms` milliseconds (-1: without limit), and returns the number of events.
     pub fn wait(&mut self, ms: i32) -> usize {
         let room = self.events.len() as i32;
         let events = self.events.as_mut_ptr();
@@ -71,7 +71,7 @@ impl Poll {
     }
 }
 
-/// Writes what the socket takes now and returns how much that was.
+/// Writes as much as the socket takes now, and returns the number of bytes.
 pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let mut done = 0;
     while done < data.len() {
@@ -90,7 +90,7 @@ pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-/// Reads once: `None` when nothing is there now, `Some(0)` at the end of the stream.
+/// Reads once; `None` if no data is available, `Some(0)` at the end of the stream.
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         // SAFETY: `buffer` is a live slice of that length.
@@ -123,14 +123,14 @@ fn set_option<T>(fd: &impl AsRawFd, level: i32, name: i32, value: T) -> io::Resu
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
 }
 
-/// Starts to connect without waiting, from `source` if given (its port is the kernel's choice).
+/// Starts a non-blocking connect, from `source` if given; the kernel chooses the source port.
 pub fn connect(source: Option<SocketAddrV4>, target: SocketAddrV4) -> io::Result<TcpStream> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers.
     let fd = owned(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
     set_option(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
     if let Some(source) = source {
-        // Ports are then unique per pair of addresses, not per source address.
+        // The kernel then assigns ports unique per address pair, not per source address.
         set_option(&fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1_i32)?;
         let address = raw_address(source);
         // SAFETY: `address` lives through the call and has that length.
@@ -145,13 +145,13 @@ pub fn connect(source: Option<SocketAddrV4>, target: SocketAddrV4) -> io::Result
     }
 }
 
-/// Makes closing send a reset, so that the client's port is free at once.
+/// Makes close() send a reset, so that the client's port is free at once.
 pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     set_option(stream, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
-/// Listens on a port of the loopback address (0: the kernel's choice) with a long accept queue.
+/// Listens on a port of the loopback address (0: the kernel chooses) with a long accept queue.
 pub fn listen(port: u16) -> io::Result<TcpListener> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers.
@@ -171,12 +171,12 @@ pub fn interval(ns: u64) -> io::Result<OwnedFd> {
     let fd = owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK) })?;
     let period = libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ };
     let spec = libc::itimerspec { it_interval: period, it_value: period };
-    // SAFETY: `spec` lives through the call; the old value is not asked for.
+    // SAFETY: `spec` lives through the call; the old value is not requested.
     check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &spec, std::ptr::null_mut()) })?;
     Ok(fd)
 }
 
-/// How often an interval has passed since the last call.
+/// Number of intervals that have passed since the last call.
 pub fn expirations(timer: &OwnedFd) -> u64 {
     let mut count = 0_u64;
     // SAFETY: a timerfd writes exactly eight bytes, and `count` has them.
@@ -192,7 +192,7 @@ pub fn now_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Raises the limit of descriptors as far as this process may, and returns it.
+/// Raises the limit of descriptors to the maximum for this process, and returns it.
 pub fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` lives through both calls.
@@ -206,7 +206,7 @@ pub fn raise_descriptor_limit() -> u64 {
 
 /// CPU seconds of this process, user and system.
 pub fn own_cpu_seconds() -> f64 {
-    // SAFETY: rusage is plain numbers, for which zero is a value.
+    // SAFETY: rusage consists of integers, for which all zeros is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` lives through the call.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
@@ -220,8 +220,8 @@ pub fn ticks_per_second() -> f64 {
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
 }
 
-/// Lets a process end by SIGTERM. The process must be a child that was not waited for.
+/// Sends SIGTERM to a process, which must be a child that has not been waited for.
 pub fn terminate(pid: u32) {
-    // SAFETY: takes no pointers; an unreaped child keeps its number, so nobody else is hit.
+    // SAFETY: takes no pointers; an unreaped child keeps its process id, so no other process gets the signal.
     unsafe { libc::kill(pid as i32, libc::SIGTERM) };
 }

@@ -1,33 +1,33 @@
-//! The fixed work whose instructions are counted, as both sides must know it.
+//! The fixed workloads whose instructions are counted, shared by both programs.
 #![forbid(unsafe_code)]
 
-/// One kind of work. All of it is in lock step: a client waits for every answer before it goes on,
-/// so that the same happens in every run.
+/// One workload. It runs in lock step: a client waits for every answer before it continues, so that
+/// every run does the same.
 pub struct Work {
-    /// Its name in expected.json.
+    /// Key in expected.json.
     pub name: &'static str,
-    /// What is counted.
+    /// Description of the counted work.
     pub title: &'static str,
-    /// What the server does: `echo`, `topic`.
+    /// Mode of the server: `echo` or `topic`.
     pub mode: &'static str,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// Bytes of each payload.
+    /// Size of each payload in bytes.
     pub size: usize,
-    /// Messages that the first connection sends at once.
+    /// Number of messages that the first connection sends at once.
     pub burst: usize,
-    /// Bursts of the shorter of the two runs; the longer has five times as many.
+    /// Number of bursts in the shorter of the two runs; the longer run has five times as many.
     pub bursts: usize,
 }
 
 impl Work {
-    /// Messages that a client receives for a burst.
+    /// Number of messages that a client receives per burst.
     pub fn answers(&self) -> usize {
         self.burst * if self.mode == "echo" { 1 } else { self.connections }
     }
 }
 
-/// All of it.
+/// All workloads.
 pub const WORK: &[Work] = &[
     Work {
         name: "echo-1",

@@ -1,7 +1,7 @@
-//! Counts what the core spends on a message with callgrind, and compares it with expected.json.
+//! Counts the instructions per message of the core with callgrind, and compares them with expected.json.
 //!
-//! The count of a run with five times the work, less that of a run with once the work, is what
-//! the work costs, without start, handshakes and end. Instructions in the kernel don't count.
+//! The cost of the work is the difference between a run with five times the work and a run with the
+//! work once, which excludes start, handshakes and end. Instructions in the kernel are not counted.
 //! Arguments: DRIVER [--update] [NAME …]
 #![forbid(unsafe_code)]
 
@@ -19,14 +19,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What was counted when the figures were last accepted.
+/// The last accepted counts.
 #[derive(Default, Serialize, Deserialize)]
 struct Expected {
-    /// The compiler that made the counted code.
+    /// The compiler of the counted code.
     rustc: String,
-    /// How far a count may be off, in percent.
+    /// Allowed deviation of a count, in percent.
     tolerance_percent: f64,
-    /// Instructions by the name of the work.
+    /// Instructions by the name of the workload.
     instructions: BTreeMap<String, f64>,
 }
 
@@ -80,7 +80,7 @@ fn run() -> Result<bool> {
             expected.instructions.insert(work.name.into(), count.round());
         } else {
             if !expected.covers(work, count) {
-                // On a machine that does much else, one of them may be off: the median tells.
+                // On a busy machine a single count may be off, so the median decides.
                 let mut counts =
                     [count, self::count(&driver, work, per_second)?, self::count(&driver, work, per_second)?];
                 counts.sort_by(f64::total_cmp);
@@ -116,7 +116,7 @@ fn rustc_version() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Instructions for each answer.
+/// Instructions per answer.
 fn count(driver: &Path, work: &Work, per_second: f64) -> Result<f64> {
     let once = run_driver(driver, work, work.bursts, Duration::ZERO)?;
     let more = run_driver(driver, work, work.bursts * 5, Duration::ZERO)?;
@@ -124,8 +124,8 @@ fn count(driver: &Path, work: &Work, per_second: f64) -> Result<f64> {
     Ok((more.instructions - once.instructions - per_second * (more.seconds - once.seconds)) / answers)
 }
 
-/// Instructions that go by the clock and not by the work: timers that run while there is traffic.
-/// A slow machine must not count more of them for the same work.
+/// Instructions per second that depend on the clock and not on the work, such as timers that run
+/// during traffic. They are subtracted, so that a slow machine does not count more for the same work.
 fn count_per_second(driver: &Path) -> Result<f64> {
     let work = &WORK[0];
     let quick = run_driver(driver, work, 100, Duration::ZERO)?;
@@ -133,19 +133,19 @@ fn count_per_second(driver: &Path) -> Result<f64> {
     Ok(((slow.instructions - quick.instructions) / (slow.seconds - quick.seconds)).max(0.0))
 }
 
-/// What a run of the driver took.
+/// The cost of one run of the driver.
 struct Run {
     instructions: f64,
     seconds: f64,
 }
 
-/// A server under callgrind. Killed when dropped, unless it has ended.
+/// A server under callgrind. The destructor kills it unless it has ended.
 struct Server(Child);
 
-/// Nothing here takes a tenth of that. A server that hangs must fail the check, not stop it.
+/// Ten times as long as any step here takes. A hanging server must fail the check, not block it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for the end of `work` in another thread; past the deadline that thread is left behind.
+/// Runs `work` in another thread and waits for it; after the deadline that thread is abandoned.
 fn within_deadline<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -177,7 +177,7 @@ impl Drop for Server {
     }
 }
 
-/// A whole run with so many bursts, and a pause after each.
+/// Runs the driver with `bursts` bursts, and a pause after each.
 fn run_driver(driver: &Path, work: &Work, bursts: usize, pause: Duration) -> Result<Run> {
     let profile = std::env::temp_dir().join(format!("sprocket-callgrind-{}", std::process::id()));
     let mut child = Command::new("valgrind")
@@ -202,7 +202,7 @@ fn run_driver(driver: &Path, work: &Work, bursts: usize, pause: Duration) -> Res
     let referee = thread::spawn(move || threads.referee(tokens));
     let driven = drive(work, bursts, pause, port.parse()?, &threads);
     if driven.is_err() {
-        // Ends the referee, too.
+        // This also ends the referee thread.
         let _ = server.0.kill();
     }
     let seconds = driven?;
@@ -210,35 +210,35 @@ fn run_driver(driver: &Path, work: &Work, bursts: usize, pause: Duration) -> Res
     if !status.success() {
         bail!("the driver ended with {status}");
     }
-    // A panic of the referee would have shown as a driver that doesn't go on.
+    // A panic of the referee would already have stopped the driver.
     let _ = referee.join();
     let total = read_total(&profile);
     let _ = fs::remove_file(&profile);
     Ok(Run { instructions: total? as f64, seconds })
 }
 
-/// The driver's threads, seen from outside. The same work costs the same only if it meets the same
-/// state: everybody asleep when a message comes, the I/O thread asleep when the host answers.
+/// The driver's threads, observed through /proc. The cost of the work is constant only if it starts in
+/// the same state: all threads asleep when a message arrives, the I/O thread asleep when the host answers.
 #[derive(Clone, Copy)]
 struct Threads {
     process: u32,
 }
 
-/// What a thread of the driver is doing.
+/// The activity of a thread of the driver.
 #[derive(PartialEq, Eq)]
 enum Doing {
-    /// Waits for sockets.
+    /// Waiting for sockets.
     Polling,
-    /// Sleeps until the I/O thread wakes it.
+    /// Sleeping until the I/O thread wakes it.
     Sleeping,
-    /// Reads standard input.
+    /// Reading standard input.
     Asking,
-    /// Something else; the threads of a valgrind process also wait for each other.
+    /// Anything else; threads under valgrind also wait for each other.
     Other,
 }
 
 impl Threads {
-    /// By the system call that it is in: proc_pid_syscall(5), numbers of x86-64 and AArch64.
+    /// The activity by the current system call: proc_pid_syscall(5), for x86-64 and AArch64.
     fn doing(self, thread: u32) -> Result<Doing> {
         let path = format!("/proc/{}/task/{thread}/syscall", self.process);
         let text = fs::read_to_string(&path).context(path)?;
@@ -257,7 +257,7 @@ impl Threads {
         })
     }
 
-    /// True if the I/O thread polls and the host, which is the main thread, does `what`.
+    /// Whether the I/O thread polls and the host, which is the main thread, does `what`.
     fn host_is(self, what: &Doing) -> Result<bool> {
         let mut polling = 0;
         for entry in fs::read_dir(format!("/proc/{}/task", self.process))? {
@@ -280,7 +280,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Lets the host go on whenever it asks and the I/O thread has parked. Ends with the process.
+    /// Lets the host continue each time it asks and the I/O thread has parked. Ends with the process.
     fn referee(self, mut tokens: impl Write) {
         while let Ok(asks) = self.host_is(&Doing::Asking) {
             if asks && tokens.write_all(b".").is_err() {
@@ -297,7 +297,7 @@ fn read_total(profile: &Path) -> Result<u64> {
     Ok(line.context("no total in the profile")?.trim().parse()?)
 }
 
-/// The clients' part: connect, do the bursts in lock step, close. How many seconds that took.
+/// Runs the clients: connects, sends the bursts in lock step, and closes. Returns the duration in seconds.
 fn drive(work: &Work, bursts: usize, pause: Duration, port: u16, threads: &Threads) -> Result<f64> {
     let began = Instant::now();
     let connect = |_| connect(port);
@@ -318,7 +318,7 @@ fn drive(work: &Work, bursts: usize, pause: Duration, port: u16, threads: &Threa
         for client in &mut clients[..receivers] {
             client.read_exact(&mut got)?;
             if got != answer {
-                bail!("an answer differs from what was sent");
+                bail!("an answer differs from its message");
             }
         }
         thread::sleep(pause);
@@ -356,8 +356,8 @@ fn connect(port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// The server subscribes in the order of its open events, all of which precede this message of the
-/// last connection: when that has come back to everyone, everyone is subscribed.
+/// Waits until all clients are subscribed. The server subscribes connections in the order of their open
+/// events, which all precede this message of the last connection, so its delivery to all shows that.
 fn await_subscribers(clients: &mut [TcpStream]) -> Result<()> {
     let last = clients.last_mut().context("no connection")?;
     last.write_all(&frame::masked(frame::TEXT, b"?", [1, 2, 3, 4]))?;

@@ -45,7 +45,7 @@ if (!handle) throw new Error('arguments: PORT echo|fan|chat');
 server.on('connection', (socket) => {
   socket.on('message', (data, binary) => handle(socket, data, binary));
   socket.on('close', () => leave(socket));
-  // A connection that was cut is no news here.
+  // Cut connections need no handling.
   socket.on('error', () => {});
 });
 server.on('listening', () => console.log(`ready ${server.address().port}`));

@@ -53,7 +53,7 @@ $server = SocketHttpServer::createForDirectAccess(
     concurrencyLimit: null,
 );
 $server->expose("127.0.0.1:$port");
-// Without its limit of 100 messages a second for each connection.
+// Disables the default limit of 100 messages a second per connection.
 $clients = new Rfc6455ClientFactory(rateLimit: null);
 $websocket = new Websocket($server, $logger, new Rfc6455Acceptor(), $handler, null, $clients);
 $server->start($websocket, new DefaultErrorHandler());

@@ -1,11 +1,11 @@
 <?php
 /**
- * What the PHP reference servers share: the command line, a free port, rooms.
+ * Shared code of the PHP reference servers: the command line, a free port, and rooms.
  */
 declare(strict_types=1);
 
 /**
- * The port to listen on, for libraries that can't tell which one the kernel chose.
+ * The port to listen on, for libraries that cannot report the port that the kernel chose.
  */
 function free_port(int $wanted): int
 {
@@ -19,7 +19,7 @@ function free_port(int $wanted): int
 }
 
 /**
- * Port and mode, the last two arguments.
+ * The port and the mode, which are the last two arguments.
  *
  * @return array{int, string}
  */
@@ -34,8 +34,8 @@ function port_and_mode(array $argv): array
 }
 
 /**
- * Who gets what, by a number of each connection: `echo` the sender, `fan` everybody, `chat` the
- * sender's room, which its first message has named.
+ * The recipients of a message, by connection number. `echo` returns the sender, `fan` all connections,
+ * and `chat` the members of the sender's room, which the sender's first message names.
  *
  * @template C
  */

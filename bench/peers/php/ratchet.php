@@ -4,7 +4,7 @@
  */
 declare(strict_types=1);
 
-// It was written for older versions of PHP.
+// Ratchet was written for older versions of PHP.
 error_reporting(E_ALL & ~E_DEPRECATED);
 
 require __DIR__ . '/common.php';
@@ -33,7 +33,7 @@ final class Application implements MessageComponentInterface
     public function onMessage(ConnectionInterface $conn, MessageInterface $msg): void
     {
         $payload = $msg->getPayload();
-        // A string leaves as text; the message itself keeps its type.
+        // A string is sent as text, and the message object keeps its type.
         $reply = $msg->isBinary() ? $msg : $payload;
         foreach ($this->audience->of($conn->resourceId, $payload) as $member) {
             $member->send($reply);

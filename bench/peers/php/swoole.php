@@ -1,7 +1,7 @@
 <?php
 /**
- * Swoole in base mode, one worker: no hand-over between processes. Arguments: PORT echo|fan|chat.
- * See bench/README.md.
+ * Swoole in base mode with one worker, which avoids handover between processes. Arguments: PORT
+ * echo|fan|chat. See bench/README.md.
  */
 declare(strict_types=1);
 
@@ -18,7 +18,7 @@ $server->set([
     'backlog' => 4096,
     'max_connection' => 19_500,
     'enable_coroutine' => false,
-    // Backlogs of a fan-out to slow readers must not be dropped.
+    // Large enough that a fan-out to slow readers drops no message.
     'socket_buffer_size' => 64 << 20,
     'log_level' => SWOOLE_LOG_WARNING,
 ]);

@@ -14,7 +14,7 @@ use Workerman\Worker;
 $port = free_port($port);
 $argv = [$argv[0], 'start'];
 
-// Backlogs of a fan-out to slow readers must not be dropped.
+// Large enough that a fan-out to slow readers drops no message.
 TcpConnection::$defaultMaxSendBufferSize = 64 << 20;
 $audience = new Audience($mode);
 $state = sys_get_temp_dir() . '/sprocket-bench-workerman-' . getmypid();

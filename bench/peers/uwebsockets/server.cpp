@@ -1,4 +1,4 @@
-// µWebSockets, for the benchmark. Arguments: PORT echo|fan|chat. See bench/README.md.
+// The µWebSockets server. Arguments: PORT echo|fan|chat. See bench/README.md.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -1,10 +1,10 @@
-//! Where and with what a run was made.
+//! The machine and the software versions of a run.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::process::Command;
 
-/// Facts that figures depend on.
+/// Properties that influence the figures.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) date: String,
@@ -35,7 +35,7 @@ impl Machine {
     }
 }
 
-/// What a command says first, or a dash where there is no such command.
+/// The first line of a command's output, or a dash if the command does not exist.
 fn first_line(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();

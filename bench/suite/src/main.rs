@@ -1,6 +1,6 @@
 //! The benchmark suite: every server under every load, interleaved, in one table and one plot.
 //!
-//! `bench/run` builds what this program starts and then calls it.
+//! `bench/run` builds the programs that this one starts, and then calls it.
 #![forbid(unsafe_code)]
 
 mod machine;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// False: it ran to the end, but a measurement failed.
+/// False if the run finished, but a measurement failed.
 fn run() -> Result<bool> {
     let options = Options::parse()?;
     bench_common::sys::raise_descriptor_limit();

@@ -1,10 +1,10 @@
-//! The table.
+//! The results as Markdown tables.
 
 use crate::results::{Measured, Results, RowResult};
 use crate::rows::{Key, Target};
 use std::fmt::Write;
 
-/// The whole of results.md.
+/// The complete results.md.
 pub(crate) fn page(results: &Results) -> String {
     let m = &results.machine;
     let mut page = format!(
@@ -26,7 +26,7 @@ pub(crate) fn page(results: &Results) -> String {
     page
 }
 
-/// One line a row: the figure of each server and, in parentheses, its ratio to `raw`.
+/// One line per row, with the figure of each server and, in parentheses, its ratio to `raw`.
 pub(crate) fn summary(results: &Results) -> String {
     let servers: Vec<&str> =
         results.participants.iter().filter(|p| p.missing.is_none()).map(|p| p.name.as_str()).collect();
@@ -112,7 +112,7 @@ fn details(results: &Results, row: &RowResult) -> String {
     text
 }
 
-/// How much the machine did besides, so that a reader can judge the row.
+/// Other activity on the machine during the row.
 fn noise(row: &RowResult) -> String {
     let reports = || row.servers.iter().flat_map(|m| m.reports.iter().map(|(_, report)| report));
     let most = |figure: fn(&bench_common::report::Report) -> f64| reports().map(figure).fold(0.0, f64::max);
@@ -129,7 +129,7 @@ fn noise(row: &RowResult) -> String {
     )
 }
 
-/// Three significant digits, thousands apart.
+/// Formats three significant digits, with separators for thousands.
 pub(crate) fn significant(value: f64) -> String {
     match value.abs() {
         v if v >= 1000.0 => {
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn page_names_who_is_missing() {
+    fn page_names_missing_servers() {
         assert!(page(&sample()).contains("Missing: <swoole> (not set)."));
     }
 
     #[test]
-    fn digits() {
+    fn values_have_three_significant_digits() {
         assert_eq!(significant(1_234_567.8), "1,234,568");
         assert_eq!(significant(123.4), "123");
         assert_eq!(significant(0.456), "0.46");

@@ -11,18 +11,18 @@ usage: bench/run [slope|list|render] [option…]
 
   (nothing)           every row for every server
   slope               memory and CPU at 2,500 to 19,000 connections
-  list                names the rows
-  render              writes table and plot anew from results.json
+  list                lists the rows
+  render              rewrites the table and the plot from results.json
 
-  --rows A,B,…        only these; a name that ends in * stands for all that begin so
-  --servers A,B,…     only these (raw always takes part, as the reference)
+  --rows A,B,…        only these rows; NAME* selects all that begin with NAME
+  --servers A,B,…     only these servers (raw always takes part, as the reference)
   --rounds N          measurements of each server in each row, interleaved (3)
   --seconds S         measured time of each (2)
   --quick             one round of one second
-  --keep              keep what results.json has of other rows
+  --keep              keep the other rows of results.json
   --out DIR           where results go (bench/results)";
 
-/// What to do.
+/// The command to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Rows,
@@ -31,16 +31,16 @@ pub(crate) enum Command {
     Render,
 }
 
-/// The command line, checked.
+/// The parsed command line.
 pub(crate) struct Options {
     pub(crate) command: Command,
     pub(crate) rows: Vec<&'static Row>,
-    /// Names; empty: all.
+    /// Names of servers; empty for all.
     pub(crate) servers: Vec<String>,
     pub(crate) rounds: usize,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
-    /// Rows of an earlier run stay.
+    /// Whether the rows of an earlier run are kept.
     pub(crate) keep: bool,
     pub(crate) out: PathBuf,
 }

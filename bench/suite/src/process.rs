@@ -1,4 +1,4 @@
-//! Starting a server, loading it, ending it.
+//! Starts a server, runs a load against it, and ends it.
 
 use crate::servers::{self, Server};
 use anyhow::{Context, Result, bail};
@@ -13,18 +13,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const READY: Duration = Duration::from_secs(30);
-/// The longest row, on a machine that is busy otherwise, takes a third of that.
+/// Three times as long as the longest row takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A server that listens. Ended when dropped.
+/// A running server. The destructor ends it.
 pub(crate) struct Running {
     child: Child,
     port: u16,
 }
 
 impl Running {
-    /// Starts it and waits until it is ready. What it says goes to a file in `logs`.
+    /// Starts a server and waits until it is ready. Its output goes to a file in `logs`.
     pub(crate) fn start(server: &Server, mode: &str, logs: &Path) -> Result<Self> {
         let log_path = logs.join(format!("{}-{mode}.log", server.name));
         let log = File::create(&log_path).with_context(|| log_path.display().to_string())?;
@@ -35,11 +35,11 @@ impl Running {
         let mut running = Self { child, port: 0 };
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            // Reads on to the end, so that a server never blocks on its output.
+            // Reads to the end, so that a server never blocks on its output.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let port = line.strip_prefix("ready ").and_then(|port| port.trim().parse().ok());
                 if let Some(port) = port {
-                    // The receiver is gone once the port is known.
+                    // The receiver is dropped once the port is known.
                     let _ = sender.send(port);
                 }
             }
@@ -51,7 +51,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Runs the load generator against it.
+    /// Runs the load generator against this server.
     pub(crate) fn load(&self, args: &[String]) -> Result<Report> {
         let mut command = Command::new(servers::own_program("wsload"));
         command.args(args).arg("--json");
@@ -59,7 +59,7 @@ impl Running {
         command.arg("--pid").arg(self.child.id().to_string());
         let load = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("wsload")?;
         let output = await_end(load)?;
-        // 3: messages were lost or out of order, which the report tells.
+        // Status 3 means that messages were lost or out of order, as the report says.
         if !matches!(output.status.code(), Some(0 | 3)) {
             bail!("{}", last_line(&String::from_utf8_lossy(&output.stderr)));
         }
@@ -67,7 +67,7 @@ impl Running {
     }
 }
 
-/// What a load generator has said, if it ends in time; its reports are far smaller than a pipe.
+/// The output of a load generator, if it ends in time. Its reports fit into a pipe.
 fn await_end(mut load: Child) -> Result<Output> {
     let deadline = Instant::now() + PATIENCE;
     while load.try_wait()?.is_none() {

@@ -1,4 +1,4 @@
-//! What a run found, and the figures made of it.
+//! The results of a run, and the figures computed from them.
 
 use crate::machine::Machine;
 use crate::options::Options;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(crate) struct Results {
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
-    /// Measured time of each measurement.
+    /// Duration of each measurement.
     pub(crate) seconds: f64,
     pub(crate) participants: Vec<Participant>,
     pub(crate) rows: Vec<RowResult>,
@@ -44,7 +44,7 @@ pub(crate) struct RowResult {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) server: String,
-    /// With the number of their round.
+    /// Reports with the number of their round.
     pub(crate) reports: Vec<(usize, Report)>,
     pub(crate) failures: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl Results {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// Takes over the rows, and the participants that are missing now, of an earlier run.
+    /// Adopts the rows of an earlier run, and those of its participants that are missing now.
     pub(crate) fn take_rows(&mut self, earlier: Results) {
         for participant in earlier.participants {
             match self.participants.iter_mut().find(|p| p.name == participant.name) {
@@ -121,13 +121,13 @@ impl RowResult {
     }
 
     /// The median, over the rounds, of this server's figure divided by that of `raw` in the same
-    /// round: what the machine's mood does to both cancels out.
+    /// round, so that variations of the machine's speed cancel out.
     pub(crate) fn times_raw(&self, server: &Measured) -> Option<f64> {
         let raw = self.of("raw")?;
         let ratio = |(round, report): &(usize, Report)| {
             let (_, raw) = raw.reports.iter().find(|(of, _)| of == round)?;
             let raw = self.key.of(raw);
-            // Memory of a few bytes is no unit to count in.
+            // The memory of `raw`, a few bytes per connection, is too small as a unit.
             (raw > 0.0 && self.key != Key::Memory).then(|| self.key.of(report) / raw)
         };
         median(server.reports.iter().filter_map(ratio).collect())
@@ -143,13 +143,13 @@ impl RowResult {
 }
 
 impl Measured {
-    /// The median of a figure over the rounds.
+    /// The median of a figure over all rounds.
     pub(crate) fn median(&self, figure: impl Fn(&Report) -> f64) -> Option<f64> {
         median(self.reports.iter().map(|(_, report)| figure(report)).collect())
     }
 }
 
-/// The middle one, or the mean of the two.
+/// The middle value, or the mean of the two middle values.
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let n = values.len();
@@ -164,7 +164,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A run of one row: `raw` takes 2, 4, 6 µs, `sprocket` 3, 6, 6 µs.
+    /// A run of one row: 2, 4 and 6 µs for `raw`, and 3, 6 and 6 µs for `sprocket`.
     pub(crate) fn sample() -> Results {
         let row = ROWS.iter().find(|row| row.name == "echo-32").expect("a row");
         let mut result = RowResult::new(row, ["raw", "sprocket"].into_iter());
@@ -215,7 +215,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn median_of_even_and_none() {
+    fn median_handles_even_and_empty_lists() {
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
         assert_eq!(median(vec![]), None);
     }

@@ -1,9 +1,9 @@
-//! What is measured: one entry a row of the table.
+//! The rows of the table, each of which is one workload.
 
 use bench_common::report::Report;
 use serde::{Deserialize, Serialize};
 
-/// The figure of a report by which servers are compared in a row.
+/// The figure by which a row compares servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Key {
     /// CPU time of the server per message.
@@ -14,26 +14,26 @@ pub(crate) enum Key {
     Memory,
 }
 
-/// What Sprocket is to reach.
+/// The target for Sprocket in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Target {
-    /// At most so many times the figure of `raw` in the same round.
+    /// At most this many times the figure of `raw` in the same round.
     TimesRaw(f64),
-    /// At most so much, in the unit of the figure.
+    /// At most this value, in the unit of the figure.
     AtMost(f64),
 }
 
-/// One kind of work.
+/// One row.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// How servers are started: `echo`, `fan`, `chat`.
+    /// Mode of the server: `echo`, `fan` or `chat`.
     pub(crate) mode: &'static str,
-    /// How the load generator is called, without what is common to all.
+    /// Arguments of the load generator, without those common to all rows.
     pub(crate) load: &'static str,
     pub(crate) key: Key,
     pub(crate) target: Option<Target>,
-    /// Send at half the rate that the same server has just reached.
+    /// Whether to send at half the rate that the same server has just reached.
     pub(crate) half_load: bool,
 }
 
@@ -129,14 +129,14 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 impl Row {
-    /// Connections at once, by its call of the load generator.
+    /// Number of simultaneous connections, from the arguments of the load generator.
     pub(crate) fn connections(&self) -> usize {
         let words: Vec<&str> = self.load.split(' ').collect();
         let after = |name: &str| {
             let at = words.iter().position(|word| *word == name)?;
             words.get(at + 1)?.parse::<usize>().ok()
         };
-        // The generator's own defaults.
+        // Defaults of the load generator.
         let connections = after("--connections").unwrap_or(match words[0] {
             "idle" => 10_000,
             "chat" | "fanout" => 1_000,
@@ -147,7 +147,7 @@ impl Row {
 }
 
 impl Key {
-    /// The figure.
+    /// The value of this figure in a report.
     pub(crate) fn of(self, report: &Report) -> f64 {
         match self {
             Key::Cpu => report.cpu_us,
@@ -156,7 +156,7 @@ impl Key {
         }
     }
 
-    /// What it is called, with its unit.
+    /// The name of this figure, with its unit.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Key::Cpu => "CPU µs per message",
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_read_from_the_call() {
+    fn connections_come_from_the_arguments() {
         let of = |name: &str| ROWS.iter().find(|row| row.name == name).map(Row::connections);
         assert_eq!(of("echo-32"), Some(100));
         assert_eq!(of("active-1pct"), Some(10_000));

@@ -1,4 +1,4 @@
-//! The rounds: in each, every server once, freshly started.
+//! Runs the rounds. In each round every server runs once, freshly started.
 
 use crate::options::Options;
 use crate::process::Running;
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use bench_common::report::Report;
 use std::path::Path;
 
-/// Measures all rows. False: a measurement failed.
+/// Measures all rows. False if a measurement failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let servers = chosen(options);
     let logs = options.out.join("logs");
@@ -24,18 +24,18 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for row in &options.rows {
         eprintln!("\n{} ({})", row.title, row.name);
         results.put(measure_row(row, &servers, options, &logs));
-        // After every row, so that an interrupted run leaves what it has.
+        // Writes after every row, so that an interrupted run keeps its results.
         results.write(&options.out)?;
     }
     eprintln!("\n{}", crate::markdown::summary(&results));
     eprintln!("written: results.md, results.json, results.svg in {}", options.out.display());
     if results.rows.iter().all(|row| row.servers.iter().all(|s| s.reports.is_empty())) {
-        bail!("nothing could be measured");
+        bail!("no measurement succeeded");
     }
     Ok(results.rows.iter().all(|row| row.servers.iter().all(|s| s.failures.is_empty())))
 }
 
-/// The reference and the servers that were asked for.
+/// The reference and the selected servers.
 pub(crate) fn chosen(options: &Options) -> Vec<Server> {
     let wanted = |server: &Server| {
         let named = |name: &String| name == server.name;
@@ -50,7 +50,7 @@ fn measure_row(row: &Row, servers: &[Server], options: &Options, logs: &Path) ->
     let mut result = RowResult::new(row, playing.iter().map(|server| server.name));
     for round in 0..options.rounds {
         for i in 0..playing.len() {
-            // Each round begins with another server: nobody always comes after the same neighbour.
+            // Each round starts with another server, so that no server always runs first.
             let i = (i + round) % playing.len();
             let server = playing[i];
             let Measured { reports, failures, .. } = &mut result.servers[i];

@@ -1,4 +1,4 @@
-//! Who takes part, and how each is started.
+//! The participants, and the commands that start them.
 //!
 //! Every server takes `PORT MODE`, listens on that port of 127.0.0.1 (0: any), prints
 //! `ready PORT`, and ends on SIGTERM.
@@ -7,36 +7,36 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// One participant.
+/// A participant.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
-    /// What it is, for the table.
+    /// Its description in the table.
     pub(crate) title: &'static str,
-    /// Program and arguments before PORT and MODE, or why it can't take part.
+    /// Program and arguments before PORT and MODE, or the reason why it cannot take part.
     command: Result<Vec<String>, String>,
     /// Arguments after MODE.
     extra: &'static [&'static str],
-    /// Only in these modes; empty: in all.
+    /// The modes in which it takes part; empty for all.
     modes: &'static [&'static str],
-    /// The most connections it can have.
+    /// Maximum number of connections.
     most: usize,
 }
 
-/// What stream_select, with its 1,024 descriptors, leaves for connections.
+/// Connections possible with stream_select, which can handle 1,024 descriptors.
 const SELECT: usize = 1_000;
 
 impl Server {
-    /// Why it can't take part.
+    /// The reason why this server cannot take part.
     pub(crate) fn missing(&self) -> Option<&str> {
         self.command.as_ref().err().map(String::as_str)
     }
 
-    /// Whether it has something of its own to show in this mode, and bears so many connections.
+    /// Whether this server takes part in this mode with this number of connections.
     pub(crate) fn plays(&self, mode: &str, connections: usize) -> bool {
         connections <= self.most && (self.modes.is_empty() || self.modes.contains(&mode))
     }
 
-    /// The command that starts it; `None` if it is missing.
+    /// The command that starts this server; `None` if it is missing.
     pub(crate) fn command(&self, mode: &str) -> Option<Command> {
         let (program, args) = self.command.as_ref().ok()?.split_first()?;
         let mut command = Command::new(program);
@@ -47,7 +47,7 @@ impl Server {
 
 /// The directory `bench/`.
 pub(crate) fn bench_dir() -> PathBuf {
-    // suite/ lies in it; the path of the build is the path of the checkout that is measured.
+    // The path at build time is that of the measured checkout.
     let suite = Path::new(env!("CARGO_MANIFEST_DIR"));
     suite.parent().unwrap_or(suite).to_owned()
 }
@@ -58,12 +58,12 @@ pub(crate) fn own_program(name: &str) -> PathBuf {
     here.with_file_name(name)
 }
 
-/// The PHP that Sprocket was built for and the other PHP servers run in.
+/// The PHP program for Sprocket and the other PHP servers.
 pub(crate) fn php() -> String {
     env::var("SPROCKET_BENCH_PHP").unwrap_or_else(|_| "php".into())
 }
 
-/// All of them, missing or not, in the order of the table.
+/// All servers, missing or not, in the order of the table.
 pub(crate) fn all() -> Vec<Server> {
     let all_modes: &[&str] = &[];
     let server = |name, title, command| Server {

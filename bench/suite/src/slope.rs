@@ -1,4 +1,4 @@
-//! How memory and CPU time grow with the number of connections.
+//! Growth of memory and CPU time with the number of connections.
 
 use crate::machine::Machine;
 use crate::markdown::significant;
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-/// The most are what one process may have under a limit of 20,000 descriptors.
+/// The highest number fits one process with a limit of 20,000 descriptors.
 const STEPS: [usize; 4] = [2_500, 5_000, 10_000, 19_000];
 
 #[derive(Serialize)]
@@ -30,12 +30,12 @@ struct ServerSlope {
     title: &'static str,
     points: Vec<Point>,
     failures: Vec<String>,
-    /// Least squares over the points: KiB of a server without connections, and of each connection.
+    /// KiB without connections, from a least-squares fit; the slope is KiB per connection.
     base_kib: f64,
     kib_per_connection: f64,
 }
 
-/// One number of connections: medians over the rounds.
+/// One number of connections, with medians over the rounds.
 #[derive(Serialize)]
 struct Point {
     connections: usize,
@@ -43,13 +43,13 @@ struct Point {
     kib_per_connection: f64,
     handshake_cpu_us: f64,
     idle_cpu_percent: f64,
-    /// Echo on 1 % of the connections.
+    /// CPU time per echoed message, with 1 % of the connections active.
     active_cpu_us: f64,
     active_p50_us: f64,
     active_p99_us: f64,
 }
 
-/// Measures the chosen servers at every step. False: a measurement failed.
+/// Measures the selected servers at every step. False if a measurement failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let logs = options.out.join("logs");
     fs::create_dir_all(&logs)?;
@@ -128,7 +128,7 @@ fn fit(server: &Server, reports: &[Vec<(Report, Report)>], failures: Vec<String>
     ServerSlope { server, title, points, failures, base_kib, kib_per_connection }
 }
 
-/// Intercept and slope.
+/// Intercept and slope of the least-squares line.
 fn least_squares(points: &[(f64, f64)]) -> (f64, f64) {
     let n = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_found() {
+    fn least_squares_finds_a_line() {
         let (base, slope) = least_squares(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]);
         assert!((base - 3.0).abs() < 1e-9 && (slope - 2.0).abs() < 1e-9);
     }

@@ -1,4 +1,4 @@
-//! The plot: for each row a bar per server, its length the ratio to `raw` on a logarithmic scale.
+//! The plot: a bar per server in each row, whose length is the ratio to `raw` on a logarithmic scale.
 //! `raw` itself is the line at 1.
 
 use crate::results::{Results, RowResult};
@@ -12,7 +12,7 @@ const GAP: f64 = 14.0;
 const TOP: f64 = 74.0;
 const MOST: f64 = 100.0;
 const LEAST: f64 = 0.5;
-/// Told apart also by people who see few colours (the palette of Okabe and Ito, and two greys).
+/// Distinguishable also for colour-blind readers (the palette of Okabe and Ito, and two greys).
 const COLOURS: [(&str, &str); 9] = [
     ("tt", "#444444"),
     ("sprocket", "#d55e00"),
@@ -34,7 +34,7 @@ fn x(ratio: f64) -> f64 {
     LABELS + share * (WIDTH - LABELS - 60.0)
 }
 
-/// The whole of results.svg.
+/// The complete results.svg.
 pub(crate) fn plot(results: &Results) -> String {
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| !bars(row).is_empty()).collect();
     let height = TOP + 30.0 + rows.iter().map(|r| bars(r).len() as f64 * BAR + GAP).sum::<f64>();

@@ -1,4 +1,4 @@
-//! `fanout`: one group of all connections. `chat`: rooms, whose members take turns.
+//! `fanout`: one group with all connections. `chat`: rooms whose members take turns.
 
 use crate::client::{Client, Load};
 use crate::groups::{Group, Groups, Sizes};
@@ -12,7 +12,7 @@ const SETUP_NS: u64 = 20_000_000_000;
 const DRAIN_NS: u64 = 3_000_000_000;
 const PROBE_EVERY_NS: u64 = 100_000_000;
 
-/// `connections` subscribers and one more that publishes.
+/// Runs `connections` subscribers and one further connection that publishes.
 pub(crate) fn fanout(options: &Options) -> Result<Report> {
     let mut client = Client::new(options)?;
     client.open(options.connections + 1, options.concurrency)?;
@@ -22,7 +22,7 @@ pub(crate) fn fanout(options: &Options) -> Result<Report> {
     measure("fanout", options, client, load, options.inflight)
 }
 
-/// Connections spread evenly over rooms.
+/// Runs connections spread evenly over rooms.
 pub(crate) fn rooms(options: &Options) -> Result<Report> {
     let mut client = Client::new(options)?;
     client.open(options.connections, options.concurrency)?;
@@ -47,7 +47,7 @@ fn measure(
             load.fill(&mut client.sockets)?;
         }
         Some(rate) => {
-            // A slow rate has a tick for each message; a fast one a millisecond's worth at once.
+            // A low rate has one tick per message, a high rate one tick per millisecond.
             let tick = (1e9 / rate).max(1e6);
             load.per_tick = rate * tick / 1e9;
             client.set_interval(tick as u64)?;
@@ -81,14 +81,14 @@ fn opcode(options: &Options) -> u8 {
     if options.binary { frame::BINARY } else { frame::TEXT }
 }
 
-/// A server may subscribe a connection some time after its handshake: probe until all are there.
+/// Sends probes until every connection is subscribed, which may be some time after its handshake.
 fn await_subscribers(client: &mut Client, load: &mut Groups) -> Result<()> {
     let deadline = sys::now_ns() + SETUP_NS;
     let mut next = 0;
     while !load.all_probed() {
         let now = sys::now_ns();
         if now > deadline {
-            bail!("not every connection gets what is published");
+            bail!("some connections do not receive publications");
         }
         if now >= next {
             load.probe(&mut client.sockets)?;

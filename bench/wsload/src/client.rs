@@ -8,32 +8,32 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// A fixed key is as good as a random one here, and its answer is known.
+/// A fixed key is sufficient here, and its answer is known.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// Epoll key of the timer; connections have their index.
+/// Epoll key of the timer. Connections use their index.
 const TIMER: u64 = u64::MAX;
-/// After that many connections comes the next source address: one has about 28,000 ports.
+/// Connections per source address, each of which has about 28,000 ports.
 const PER_SOURCE: usize = 10_000;
 const STUCK_NS: u64 = 15_000_000_000;
 
-/// What a kind of load does with what comes.
+/// Handles the events of all connections for one kind of load.
 pub(crate) trait Load {
-    /// A read of this connection brought bytes.
+    /// A read of this connection has returned bytes.
     fn begin_read(&mut self, _now: u64) {}
-    /// Part of a message.
+    /// A part of a message has arrived.
     fn payload(&mut self, _conn: usize, _offset: usize, _data: &[u8]) -> Result<()> {
         Ok(())
     }
     /// A message is complete.
     fn message(&mut self, _conn: usize, _opcode: u8, _len: usize) -> Result<()> {
-        bail!("a message that nobody asked for")
+        bail!("unexpected message")
     }
-    /// All that one read of this connection brought has been told.
+    /// All bytes of one read of this connection have been handled.
     fn end_read(&mut self, _conn: usize, _sockets: &mut Sockets) -> Result<()> {
         Ok(())
     }
-    /// The timer ran off `count` times.
+    /// The timer has expired `count` times.
     fn timer(&mut self, _count: u64, _sockets: &mut Sockets) -> Result<()> {
         Ok(())
     }
@@ -41,19 +41,19 @@ pub(crate) trait Load {
     fn closed(&mut self, conn: usize) -> Result<()> {
         bail!("the server closed connection {conn}")
     }
-    /// A connection was refused, or its handshake was.
+    /// A connection or its handshake was refused.
     fn refused(&mut self, conn: usize, why: String) -> Result<()> {
         bail!("connection {conn}: {why}")
     }
 }
 
-/// Waits through a phase in which nothing is expected but pings.
+/// A load for phases in which only pings are expected.
 pub(crate) struct Quiet;
 impl Load for Quiet {}
 
 struct Socket {
     stream: TcpStream,
-    /// What the kernel did not take.
+    /// Bytes that the kernel has not taken.
     outbox: Vec<u8>,
 }
 
@@ -62,7 +62,7 @@ struct Socket {
 pub(crate) struct Sockets(Vec<Socket>);
 
 impl Sockets {
-    /// Sends, and keeps what does not fit for later.
+    /// Sends data, and queues the part that the kernel does not take.
     pub(crate) fn send(&mut self, conn: usize, data: &[u8]) -> Result<()> {
         let socket = &mut self.0[conn];
         let done = match socket.outbox.is_empty() {
@@ -85,10 +85,10 @@ impl Sockets {
 
 enum State {
     Connecting,
-    /// The request is sent; so much of the answer is here.
+    /// The request has been sent; holds the part of the answer received so far.
     Handshake(Vec<u8>),
     Open(Parser),
-    /// Closed by us or by the server; the slot is not used again.
+    /// Closed by either side; the slot is not reused.
     Gone,
 }
 
@@ -96,9 +96,9 @@ enum State {
 pub(crate) struct Client {
     poll: sys::Poll,
     target: SocketAddrV4,
-    /// Where connections ask for nothing else.
+    /// Default request path.
     path: String,
-    /// Paths of those that do, until they have asked.
+    /// Different paths of connections that have not sent their request yet.
     paths: HashMap<usize, String>,
     pub(crate) sockets: Sockets,
     states: Vec<State>,
@@ -107,7 +107,7 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
     open: usize,
     handshakes: Histogram,
-    /// Pings of the server, all answered.
+    /// Number of pings from the server; all were answered.
     pub(crate) pings: u64,
 }
 
@@ -129,7 +129,7 @@ impl Client {
         })
     }
 
-    /// Lets [`Load::timer`] be called every `ns` nanoseconds.
+    /// Calls [`Load::timer`] every `ns` nanoseconds.
     pub(crate) fn set_interval(&mut self, ns: u64) -> Result<()> {
         let timer = sys::interval(ns)?;
         self.poll.add(timer.as_raw_fd(), sys::IN, TIMER)?;
@@ -137,12 +137,12 @@ impl Client {
         Ok(())
     }
 
-    /// Opens connections until there are `total`, `concurrency` handshakes at once.
+    /// Opens connections up to `total`, with `concurrency` simultaneous handshakes.
     pub(crate) fn open(&mut self, total: usize, concurrency: usize) -> Result<()> {
         self.open_for(total, concurrency, &mut Quiet)
     }
 
-    /// The same, while `load` handles what comes.
+    /// Like [`Self::open`], with `load` as the handler of events.
     pub(crate) fn open_for(&mut self, total: usize, concurrency: usize, load: &mut impl Load) -> Result<()> {
         let mut progress = (self.open, sys::now_ns());
         while self.open < total {
@@ -160,12 +160,12 @@ impl Client {
         Ok(())
     }
 
-    /// Starts `count` handshakes at once.
+    /// Starts `count` simultaneous handshakes.
     pub(crate) fn start(&mut self, count: usize) -> Result<()> {
         (0..count).try_for_each(|_| self.start_connection())
     }
 
-    /// Starts one with a path of its own, and returns its number.
+    /// Starts one handshake with this path, and returns the connection's number.
     pub(crate) fn start_at(&mut self, path: String) -> Result<usize> {
         let conn = self.states.len();
         self.paths.insert(conn, path);
@@ -184,20 +184,20 @@ impl Client {
         request.into_bytes()
     }
 
-    /// How many connections have finished their handshake.
+    /// Number of connections that have finished their handshake.
     pub(crate) fn open_count(&self) -> usize {
         self.open
     }
 
-    /// Latencies of the handshakes since the last call, in nanoseconds.
+    /// Latencies of handshakes since the last call, in nanoseconds.
     pub(crate) fn take_handshakes(&mut self) -> Histogram {
         std::mem::take(&mut self.handshakes)
     }
 
-    /// Cuts all connections and forgets them.
+    /// Cuts all connections, and removes them.
     pub(crate) fn reset(&mut self) {
         for socket in self.sockets.0.drain(..) {
-            // A failure leaves the port in TIME_WAIT, which is only untidy.
+            // A failure only leaves the port in TIME_WAIT.
             let _ = sys::reset_on_close(&socket.stream);
         }
         self.states.clear();
@@ -268,7 +268,7 @@ impl Client {
                 }
                 Some(n) => {
                     self.received(conn, n, load)?;
-                    // A short read has emptied the socket: the next edge tells of more.
+                    // A short read has emptied the socket; the next edge signals more data.
                     if n < self.buffer.len() {
                         return Ok(());
                     }
@@ -304,7 +304,7 @@ impl Client {
                 self.buffer = data;
                 fed
             }
-            State::Connecting | State::Gone => bail!("connection {conn}: bytes out of turn"),
+            State::Connecting | State::Gone => bail!("connection {conn}: unexpected bytes"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Messages that come back, either a window of them on each connection or at a fixed rate.
+//! Echoed messages, with a window in flight on each connection or at a fixed rate.
 
 use crate::client::{Client, Load, Sockets};
 use crate::meter::{Meter, Step};
@@ -8,19 +8,19 @@ use bench_common::report::Report;
 use bench_common::{Histogram, frame, sys};
 use std::collections::VecDeque;
 
-/// How often messages of a fixed rate are sent. All that fall due within count as due at its
-/// beginning, so lateness of this generator shows as latency instead of being hidden.
+/// Interval between sends at a fixed rate. All messages due within an interval count as due at its
+/// beginning, so that delays of this generator show up as latency instead of being hidden.
 const TICK_NS: u64 = 250_000;
 
 struct Echo {
     payload: Vec<u8>,
     opcode: u8,
-    /// A window of frames, back to back.
+    /// The frames of one window, concatenated.
     frames: Vec<u8>,
     frame_len: usize,
-    /// When each message under way was sent, or was due, oldest first.
+    /// For each connection, the times at which messages in flight were sent or due, oldest first.
     sent: Vec<VecDeque<u64>>,
-    /// Replies that the present read completed.
+    /// Replies completed by the current read.
     replies: usize,
     now: u64,
     count: u64,
@@ -28,7 +28,7 @@ struct Echo {
     schedule: Option<Schedule>,
 }
 
-/// Open loop: what is due goes out, whether or not earlier messages were answered.
+/// Sends messages when they are due, whether or not earlier ones were answered (open loop).
 struct Schedule {
     per_tick: f64,
     start: u64,
@@ -109,7 +109,7 @@ impl Load for Echo {
 
     fn payload(&mut self, conn: usize, offset: usize, data: &[u8]) -> Result<()> {
         if self.payload.get(offset..offset + data.len()) != Some(data) {
-            bail!("connection {conn}: the reply differs from what was sent");
+            bail!("connection {conn}: the reply differs from its message");
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Load for Echo {
         }
         match self.sent.get_mut(conn).and_then(VecDeque::pop_front) {
             Some(sent) => self.latency.add(self.now.saturating_sub(sent)),
-            None => bail!("connection {conn}: a reply to nothing"),
+            None => bail!("connection {conn}: an unexpected reply"),
         }
         self.count += 1;
         self.replies += 1;

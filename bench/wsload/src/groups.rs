@@ -1,23 +1,23 @@
-//! Messages that go to every member of a group, stamped so that each delivery can be checked.
+//! Messages to all members of a group, stamped so that each delivery can be checked.
 
 use crate::client::{Load, Sockets};
 use anyhow::{Result, bail};
 use bench_common::{Histogram, frame, sys};
 use std::io::Write;
 
-/// Bytes at the head of a payload: in hex, sequence number (8), time (16) and length (8).
+/// Bytes of the stamp at the head of a payload: in hex, sequence number (8), time (16) and length (8).
 pub(crate) const STAMP: usize = 32;
-/// More messages of one group are never under way.
+/// Maximum number of messages in flight per group.
 pub(crate) const MAX_UNDER_WAY: u64 = 1024;
-/// Sequence number of messages that only find out whether all are subscribed.
+/// Sequence number of probes, which only show whether all connections are subscribed.
 const PROBE: u64 = 0xffff_ffff;
 
-/// How long the messages of a group are.
+/// Message lengths of a group.
 #[derive(Clone, Copy)]
 pub(crate) enum Sizes {
-    /// All of them.
+    /// All messages have this length.
     Fixed(usize),
-    /// As people write: mostly 32 to 287 bytes, every 32nd 4 KiB; always the same sequence.
+    /// Like human messages: mostly 32 to 287 bytes, and 4 KiB for every 32nd; always the same sequence.
     Chat,
 }
 
@@ -26,20 +26,20 @@ impl Sizes {
         match self {
             Sizes::Fixed(size) => size,
             Sizes::Chat if seq % 32 == 31 => 4096,
-            // The high bits of a multiplicative hash spread evenly.
+            // The high bits of a multiplicative hash are evenly distributed.
             Sizes::Chat => STAMP + (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize,
         }
     }
 }
 
-/// Connections that get each other's messages.
+/// Connections that receive each other's messages.
 pub(crate) struct Group {
     pub(crate) members: Vec<usize>,
-    /// Its members take turns, or the last one publishes all.
+    /// Whether members take turns in publishing; otherwise the last one publishes everything.
     pub(crate) take_turns: bool,
     sent: u64,
     complete: u64,
-    /// Deliveries of each message under way.
+    /// Number of deliveries of each message in flight.
     delivered: Vec<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Group {
     }
 }
 
-/// What each connection is about to receive.
+/// The message that a connection is currently receiving.
 struct Member {
     group: usize,
     stamp: [u8; STAMP],
@@ -73,15 +73,15 @@ pub(crate) struct Groups {
     members: Vec<Member>,
     sizes: Sizes,
     opcode: u8,
-    /// Messages under way per group when nothing else says when to publish; 0: nothing is published.
+    /// Messages to keep in flight per group if the timer does not publish; 0 to publish nothing.
     pub(crate) inflight: u64,
-    /// Publish by the timer: so many messages a tick.
+    /// Messages per tick if the timer publishes.
     pub(crate) per_tick: f64,
     due: f64,
     turn: usize,
     now: u64,
     unprobed: usize,
-    /// Groups with room for another message.
+    /// Groups that may publish another message.
     ready: Vec<usize>,
     pub(crate) count: u64,
     pub(crate) latency: Histogram,
@@ -119,7 +119,7 @@ impl Groups {
         }
     }
 
-    /// True as soon as every connection has received a probe.
+    /// Whether every connection has received a probe.
     pub(crate) fn all_probed(&self) -> bool {
         self.unprobed == 0
     }
@@ -133,13 +133,13 @@ impl Groups {
         Ok(())
     }
 
-    /// Publishes in every group until `inflight` messages are under way.
+    /// Publishes in every group until `inflight` messages are in flight.
     pub(crate) fn fill(&mut self, sockets: &mut Sockets) -> Result<()> {
         self.ready = (0..self.groups.len()).collect();
         self.publish_ready(sockets)
     }
 
-    /// Forgets what was counted.
+    /// Resets the counts.
     pub(crate) fn forget(&mut self) {
         self.count = 0;
         self.published = 0;
@@ -147,7 +147,7 @@ impl Groups {
         self.latency = Histogram::default();
     }
 
-    /// Deliveries that have not come of messages that were sent.
+    /// Number of deliveries of sent messages that have not arrived.
     pub(crate) fn missing(&self) -> u64 {
         let of = |g: &Group| {
             let there: u32 = g.delivered.iter().sum();
@@ -229,7 +229,7 @@ impl Load for Groups {
             self.due -= 1.0;
             let group = self.turn % self.groups.len();
             self.turn += 1;
-            // Members who take turns can be told apart only while one message is under way.
+            // With members that take turns, the order is defined only with one message in flight.
             let most = if self.groups[group].take_turns { 1 } else { 64 };
             if self.groups[group].under_way() < most {
                 self.publish(group, sockets)?;
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_reads_what_was_written() {
+    fn hex_reads_the_written_stamp() {
         assert_eq!(hex(b"00ff10a9"), 0x00ff_10a9);
     }
 

@@ -1,4 +1,4 @@
-//! Connections that are opened and cut, over and over: the whole life of a short visit.
+//! Repeatedly opens and cuts connections.
 
 use crate::client::{Client, Quiet};
 use crate::meter::{Meter, Step};
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use bench_common::report::Report;
 use bench_common::{Histogram, sys};
 
-/// Opens `connections` at once, cuts them all, and starts again.
+/// Opens `connections` connections, cuts them all, and repeats.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let mut client = Client::new(options)?;
     let mut meter = Meter::start(options);

@@ -1,4 +1,4 @@
-//! Connections that do nothing: what they cost to open, to hold, and to close.
+//! Idle connections: the cost of opening, holding, and closing them.
 
 use crate::client::{Client, Load, Quiet};
 use crate::meter::Meter;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let mut client = Client::new(options)?;
-    // One connection first, so that what a server allocates once is not charged to the others.
+    // The first connection opens alone, so that one-time allocations of the server are not counted.
     client.open(1, 1)?;
     wait(&mut client, Duration::from_millis(300))?;
     client.take_handshakes();

@@ -1,5 +1,5 @@
-//! Drives a WebSocket server and measures it from outside: its replies by the clock, its CPU time
-//! and memory by /proc. One thread, so that it takes as little as possible from the server.
+//! Drives a WebSocket server and measures it from outside: its replies by the clock, its CPU time and
+//! memory through /proc. It uses one thread, to leave the server as much CPU time as possible.
 #![forbid(unsafe_code)]
 
 mod chat;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// False: it ran, but deliveries were lost or out of order.
+/// False if deliveries were lost or out of order.
 fn run() -> Result<bool> {
     let options = Options::parse()?;
     let limit = bench_common::sys::raise_descriptor_limit();

@@ -1,4 +1,4 @@
-//! Warm-up, measured time, and the reading of the server's processes at both ends.
+//! Times the warm-up and the measured period, and takes snapshots of the server at both ends.
 
 use crate::options::Options;
 use anyhow::{Context, Result};
@@ -6,14 +6,14 @@ use bench_common::procfs::{self, Snapshot};
 use bench_common::report::{Latency, Noise, Report};
 use bench_common::{Histogram, sys};
 
-/// Where in the run we are.
+/// The result of [`Meter::step`].
 #[derive(PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// The measured time begins now: forget what was counted.
+    /// The measured period begins; counts must be reset.
     Begin,
-    /// It ends now.
+    /// The measured period ends.
     End,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Warm-up starts now.
+    /// Starts the warm-up.
     pub(crate) fn start(options: &Options) -> Self {
         let begin_at = sys::now_ns() + options.warmup.as_nanos() as u64;
         let measured = options.measured.as_nanos() as u64;
@@ -36,7 +36,7 @@ impl Meter {
         Self { pids: options.pids.clone(), begin_at, end_at, measured, begin: None, end: None }
     }
 
-    /// To be called in every turn.
+    /// Checks the time; must be called in every turn.
     pub(crate) fn step(&mut self) -> Result<Step> {
         let now = sys::now_ns();
         if self.begin.is_none() && now >= self.begin_at {
@@ -50,7 +50,7 @@ impl Meter {
         Ok(Step::Continue)
     }
 
-    /// Begins the measured time.
+    /// Begins the measured period.
     pub(crate) fn begin_now(&mut self) -> Result<()> {
         procfs::reset_peak(&self.pids);
         let snapshot = Snapshot::take(&self.pids)?;
@@ -60,25 +60,25 @@ impl Meter {
         Ok(())
     }
 
-    /// Ends it.
+    /// Ends the measured period.
     pub(crate) fn end_now(&mut self) -> Result<()> {
         let now = sys::now_ns();
         self.end = Some((Snapshot::take(&self.pids)?, now));
         Ok(())
     }
 
-    /// Milliseconds until something is due.
+    /// Milliseconds until the next step is due.
     pub(crate) fn timeout(&self) -> u64 {
         let due = if self.begin.is_none() { self.begin_at } else { self.end_at };
         due.saturating_sub(sys::now_ns()) / 1_000_000 + 1
     }
 
-    /// What was measured, for `messages` of these latencies (in nanoseconds).
+    /// The report for `messages` messages with these latencies (in nanoseconds).
     pub(crate) fn report(&self, mode: &str, messages: u64, latency: &Histogram) -> Result<Report> {
         let (begin, began) = self.begin.as_ref().context("nothing was measured")?;
         let (end, ended) = self.end.as_ref().context("nothing was measured")?;
         if messages == 0 {
-            anyhow::bail!("no message came in the measured time");
+            anyhow::bail!("no message arrived in the measured time");
         }
         let seconds = (ended - began) as f64 / 1e9;
         let spent = end.since(begin);

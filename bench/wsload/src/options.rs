@@ -12,24 +12,24 @@ modes
   echo        a server that sends each message back
                 --window N     messages in flight on each connection (1)
                 --rate R       instead: R messages a second in all, sent when due, answered or not
-                --idle N       that many further connections which do nothing (0)
+                --idle N       N further connections that do nothing (0)
   fanout      a server that sends each message to every connection; the last one publishes
                 --rate R|max   messages a second, or as fast as they are delivered (max)
-                --inflight N   messages under way with `max` (8)
+                --inflight N   messages in flight with `max` (8)
   chat        a server whose first message from a connection names a room (and is sent back), and
               that sends each further message to all in the room
                 --rooms N      (100)
-                --rate R|max   messages a second over all rooms; max: one under way in each room
+                --rate R|max   messages a second over all rooms; max: one in flight in each room
   idle        opens connections, keeps them, answers pings
                 --settle S     seconds between opening and measuring (1)
-                --close        at last closes them all in the WebSocket way and wants an answer
+                --close        finally closes them all with a closing handshake
   handshakes  opens connections and closes them at once, over and over
-  watch       a server that sends numbered messages by itself: ten hex digits, two for the stream
+  watch       a server that publishes numbered messages: ten hex digits, two for the stream
               and eight that count from 0 in each, then a blank, perhaps a position and a blank
-                --streams N    how many of them (1)
-                --count N      messages of each (1000)
-                --reopen       a connection that ends is opened again, with ?after=POSITION
-                --settle S     give up when nothing came for so long (1)
+                --streams N    number of streams (1)
+                --count N      messages of each stream (1000)
+                --reopen       reopen connections that end, with ?after=POSITION
+                --settle S     give up when no message arrives for S seconds (1)
 
 common
   --connections N   --size BYTES   --seconds S   --warmup S   --concurrency N (handshakes at once)
@@ -37,7 +37,7 @@ common
   --binary          binary messages instead of text
   --json            the report as JSON on standard output";
 
-/// What to do.
+/// The kind of load.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Echo,
@@ -48,7 +48,7 @@ pub(crate) enum Mode {
     Watch,
 }
 
-/// The command line, checked.
+/// The parsed command line.
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) target: SocketAddrV4,
@@ -59,7 +59,7 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     pub(crate) settle: Duration,
     pub(crate) window: usize,
-    /// Messages a second; `None`: as fast as it goes.
+    /// Messages per second; `None` for as fast as possible.
     pub(crate) rate: Option<f64>,
     pub(crate) inflight: u64,
     pub(crate) rooms: usize,
@@ -162,7 +162,7 @@ impl Options {
         self.target = authority.parse().with_context(|| format!("not IPv4:PORT: {authority}"))?;
         self.path = format!("/{path}");
         if !self.target.ip().is_loopback() {
-            bail!("load goes to loopback addresses only, not to {}", self.target.ip());
+            bail!("the target must be a loopback address, not {}", self.target.ip());
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Options {
             bail!("a fan-out message has at least {} bytes", crate::groups::STAMP);
         }
         if self.inflight > crate::groups::MAX_UNDER_WAY {
-            bail!("at most {} messages under way", crate::groups::MAX_UNDER_WAY);
+            bail!("at most {} messages in flight", crate::groups::MAX_UNDER_WAY);
         }
         Ok(())
     }

@@ -1,35 +1,35 @@
-//! Takes a server's byte stream apart into frames, without copying payloads.
+//! Splits a server's byte stream into frames, without copying payloads.
 
 use anyhow::{Result, bail};
 use bench_common::frame;
 
-/// What a stream turned out to hold.
+/// A part of the stream.
 pub(crate) enum Piece<'a> {
-    /// Payload of a data message, from `offset` of the whole message on.
+    /// Payload of a data message, starting at `offset` of the whole message.
     Payload { offset: usize, data: &'a [u8] },
-    /// A data message is complete.
+    /// The end of a data message.
     Message { opcode: u8, len: usize },
-    /// A whole control frame.
+    /// A complete control frame.
     Control { opcode: u8, payload: Vec<u8> },
 }
 
-/// State between two reads of one connection.
+/// Parser state of one connection between two reads.
 #[derive(Default)]
 pub(crate) struct Parser {
     header: [u8; 10],
     header_len: usize,
-    /// Payload bytes of the present frame that are still to come; `None` within a header.
+    /// Remaining payload bytes of the current frame; `None` within a header.
     left: Option<u64>,
-    /// The present frame's first byte.
+    /// First byte of the current frame.
     first: u8,
-    /// Opcode and length so far of the present message, over all its fragments.
+    /// Opcode and length so far of the current message, over all its fragments.
     opcode: u8,
     offset: usize,
     control: Vec<u8>,
 }
 
 impl Parser {
-    /// Reads `data` to its end and tells `sink` what it holds.
+    /// Parses all of `data`, and passes its parts to `sink`.
     pub(crate) fn feed(
         &mut self,
         mut data: &[u8],
@@ -70,7 +70,7 @@ impl Parser {
         }
     }
 
-    /// False: the header is not complete, and `data` is used up.
+    /// False if the header is incomplete, and `data` is used up.
     fn take_header(&mut self, data: &mut &[u8]) -> Result<bool> {
         loop {
             let wanted = match self.header_len {
@@ -107,7 +107,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    /// Feeds a stream in steps of `step` bytes; (opcode, payload) of what came.
+    /// Feeds a stream in steps of `step` bytes, and returns (opcode, payload) of each message.
     fn parse(stream: &[u8], step: usize) -> Vec<(u8, Vec<u8>)> {
         let mut parser = Parser::default();
         let (mut found, mut payload) = (Vec::new(), Vec::new());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn any_split_gives_the_same() {
+    fn any_split_gives_the_same_messages() {
         let mut stream = Vec::new();
         frame::append(&mut stream, frame::TEXT, b"Hello");
         frame::append(&mut stream, frame::PING, b"?");

@@ -1,5 +1,5 @@
-//! Connections that watch what a server publishes by itself: each message of each stream must come
-//! to each of them, once and in order.
+//! Connections that watch a server publish on its own: each message of each stream must reach each
+//! connection once and in order.
 
 use crate::client::{Client, Load, Sockets};
 use crate::options::Options;
@@ -8,61 +8,61 @@ use bench_common::sys;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Bytes of stream and number at the head of a payload.
+/// Length of the stream number and sequence number at the head of a payload.
 const HEAD: usize = 10;
-/// As much of a payload is looked at: the head, a blank, and a position of at most 63 bytes.
+/// Number of payload bytes to keep: the head, a blank, and a position of up to 63 bytes.
 const LOOKED_AT: usize = HEAD + 1 + 64;
-/// Between two attempts to open a connection again.
+/// Delay between attempts to reopen a connection.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What came of it, over all connections.
+/// The result, over all connections.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     connections: usize,
     streams: usize,
-    /// Messages that came.
+    /// Messages received.
     deliveries: u64,
-    /// Numbers that were left out.
+    /// Sequence numbers skipped.
     lost: u64,
-    /// Numbers that had come before, or came after a higher one.
+    /// Sequence numbers received before, or received after a higher one.
     repeated: u64,
-    /// Numbers that had not come yet at the end.
+    /// Sequence numbers not received at the end.
     missing: u64,
-    /// Messages without a number, which the server is free to send.
+    /// Messages without a number, which the server may send.
     others: u64,
-    /// Connections that the server has ended.
+    /// Connections ended by the server.
     closed: u64,
-    /// Connections and handshakes that were refused.
+    /// Connections and handshakes refused.
     refused: u64,
-    /// From the first delivery to the last one.
+    /// Time from the first delivery to the last, in seconds.
     seconds: f64,
-    /// For each stream the lowest and highest number that any connection has not got.
+    /// For each stream, the lowest and highest number that any connection has missed.
     holes: Vec<Option<(u32, u32)>>,
     /// CPU time of this process, in seconds.
     own_cpu_seconds: f64,
 }
 
-/// A client, over all its connections.
+/// A client that lives on through all its connections.
 struct Watcher {
-    /// What must come next in each stream.
+    /// The next expected number of each stream.
     next: Vec<u32>,
     position: String,
 }
 
 struct Watch {
     watchers: Vec<Watcher>,
-    /// Which of them a connection belongs to.
+    /// The watcher of each connection.
     of: Vec<usize>,
     head: Vec<[u8; LOOKED_AT]>,
-    /// Streams of watchers whose last message has not come.
+    /// Number of streams, over all watchers, whose last message has not arrived.
     unfinished: usize,
     count: u32,
     reopen: bool,
     /// Watchers without a connection.
     away: Vec<usize>,
-    /// When the read began that is going on.
+    /// Start time of the current read.
     now: u64,
-    /// When the first message came, and the last.
+    /// Time of the first and the last message.
     first: u64,
     last: u64,
     report: Report,
@@ -117,7 +117,7 @@ impl Watch {
         Ok(())
     }
 
-    /// True: everything came, once and in order.
+    /// Prints the report. True if everything arrived once and in order.
     fn finish(mut self) -> Result<bool> {
         for watcher in &self.watchers {
             for (stream, next) in watcher.next.iter().enumerate() {
@@ -180,12 +180,12 @@ impl Load for Watch {
             return Ok(());
         };
         if stream >= self.report.streams || seq >= self.count {
-            bail!("message {seq} of stream {stream} is not one that was to come");
+            bail!("message {seq} of stream {stream} is unexpected");
         }
         if self.report.deliveries == 0 {
             self.first = self.now;
         }
-        // Pings keep on coming.
+        // Only messages count, because pings continue.
         self.last = self.now;
         self.report.deliveries += 1;
         let watcher = self.of[conn];
@@ -218,7 +218,7 @@ impl Load for Watch {
     }
 }
 
-/// Stream and number at the head of a payload, if they are there.
+/// Stream number and sequence number at the head of a payload, if present.
 fn number(payload: &[u8]) -> Option<(usize, u32)> {
     let digits = payload.get(..HEAD).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
     if payload.get(HEAD).is_some_and(|b| *b != b' ') {
@@ -229,7 +229,7 @@ fn number(payload: &[u8]) -> Option<(usize, u32)> {
     Some((stream, u32::from_str_radix(&text[2..], 16).ok()?))
 }
 
-/// The word behind the number, if a blank follows it.
+/// The word after the number, if a blank follows it.
 fn position(payload: &[u8]) -> Option<&str> {
     let rest = payload.get(HEAD + 1..)?;
     let end = rest.iter().position(|b| *b == b' ')?;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_comes_twice_is_counted() {
+    fn missing_and_repeated_messages_are_counted() {
         let mut watch = Watch {
             watchers: vec![Watcher { next: vec![0], position: String::new() }],
             of: vec![0],

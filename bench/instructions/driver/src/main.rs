@@ -1,6 +1,6 @@
-//! A server of the core alone, as PHP would drive it: events in, sends out, one flush a batch.
-//! Argument: echo|topic. Ends by itself when its last connection has closed. After each sleep it
-//! waits for a byte on standard input, if that is not closed.
+//! A server on the core alone, driven as by PHP: it takes events, sends, and flushes once a batch.
+//! Argument: echo|topic. Ends when its last connection has closed. After each sleep it waits for a
+//! byte on standard input, unless that is closed.
 #![forbid(unsafe_code)]
 
 use sprocket_core::{Bind, Config, Connection, Event, Server};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("argument: echo|topic".into()),
     };
     let address: SocketAddr = ([127, 0, 0, 1], 0).into();
-    // Pings would come by the clock, not by the work.
+    // Pings would depend on the clock instead of the work.
     let config = Config { ping_interval: None, ..Config::default() };
     let server = Server::start(config, vec![Bind::Tcp(address)])?;
     let addresses = server.addresses();
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         server.wait(None);
-        // Who counts lets us go on once the I/O thread has parked. Otherwise it depends on who is
-        // faster whether our answers must wake it, and that is a fifth of the cost of a message.
+        // The counting program sends a byte once the I/O thread has parked. Otherwise it would be a race
+        // whether these answers must wake that thread, which costs a fifth of a message.
         let _end_of_input = io::stdin().read(&mut [0])? == 0;
     }
 }

@@ -1,23 +1,23 @@
-//! What the reference servers share: command line, listener, handshake.
+//! Shared code of the reference servers: command line, listener, and handshake.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
 use bench_common::sys;
 use std::net::TcpListener;
 
-/// What a server does with a message. The same three for every server of the suite.
+/// The action of a server on a message. All servers of the suite have the same three modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Sends it back.
+    /// Sends the message back.
     Echo,
-    /// Sends it to every connection.
+    /// Sends the message to every connection.
     Fan,
-    /// Takes the first one of a connection as the name of its room and sends it back; sends each
-    /// further one to all in the room.
+    /// Takes a connection's first message as the name of its room and sends it back; sends each
+    /// further message to all members of the room.
     Chat,
 }
 
-/// Reads `PORT MODE`, listens, and says `ready PORT` for who started us.
+/// Reads `PORT MODE`, listens, and prints `ready PORT` for the parent process.
 pub fn start() -> Result<(TcpListener, Mode)> {
     let mut args = std::env::args().skip(1);
     let port = args.next().and_then(|port| port.parse().ok());
@@ -33,7 +33,7 @@ pub fn start() -> Result<(TcpListener, Mode)> {
     Ok((listener, mode))
 }
 
-/// The answer to a whole request head; `None` without a key.
+/// The answer to a complete request head; `None` without a key.
 pub fn switching_protocols(head: &str) -> Option<String> {
     let key = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

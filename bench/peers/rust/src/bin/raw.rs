@@ -1,5 +1,5 @@
-//! The floor under everything: one thread, level-triggered epoll, one recv and one send per
-//! readiness, no library. Not a server for use: it looks only for whole, unfragmented data frames.
+//! The lower bound for all servers: one thread, level-triggered epoll, one recv and one send per
+//! readiness, no library. It handles only complete, unfragmented data frames.
 #![forbid(unsafe_code)]
 
 use anyhow::Result;
@@ -39,12 +39,12 @@ fn main() -> Result<()> {
 
 struct Connection {
     stream: TcpStream,
-    /// The handshake is done.
+    /// Whether the handshake is done.
     open: bool,
     room: Option<String>,
-    /// Bytes of a frame, or of a request, that is not complete.
+    /// Bytes of an incomplete frame or request.
     incoming: Vec<u8>,
-    /// Bytes that the kernel did not take.
+    /// Bytes that the kernel has not taken.
     outgoing: Vec<u8>,
 }
 
@@ -52,7 +52,7 @@ struct Server {
     listener: TcpListener,
     mode: Mode,
     poll: sys::Poll,
-    /// By descriptor.
+    /// Connections by descriptor.
     connections: Vec<Option<Connection>>,
     rooms: HashMap<String, Vec<usize>>,
 }
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    /// Reads once and acts on it. False: the connection is over.
+    /// Reads once and handles the bytes. False if the connection has ended.
     fn read(&mut self, id: usize, buffer: &mut [u8], out: &mut Vec<u8>) -> bool {
         let Some(connection) = &mut self.connections[id] else {
             return true;
@@ -147,13 +147,13 @@ impl Server {
         }
     }
 
-    /// Sends what had to wait.
+    /// Sends bytes that had to wait.
     fn drain(&mut self, id: usize) {
         let Some(connection) = &mut self.connections[id] else {
             return;
         };
         let fd = connection.stream.as_raw_fd();
-        // An error shows at the next read.
+        // The next read reports an error.
         let done = sys::send(fd, &connection.outgoing).unwrap_or(0);
         connection.outgoing.drain(..done);
         if connection.outgoing.is_empty() {
@@ -183,7 +183,7 @@ fn put(poll: &sys::Poll, connection: &mut Connection, data: &[u8]) {
         connection.outgoing.extend_from_slice(data);
         return;
     }
-    // An error shows at the next read.
+    // The next read reports an error.
     let done = sys::send(fd, data).unwrap_or(data.len());
     if done < data.len() {
         connection.outgoing.extend_from_slice(&data[done..]);
@@ -191,8 +191,8 @@ fn put(poll: &sys::Poll, connection: &mut Connection, data: &[u8]) {
     }
 }
 
-/// Appends an answering frame to `out` for every whole data frame in `data`. How much of `data`
-/// was used, and where the first payload is; `None` for a close frame.
+/// Appends an answer to `out` for every complete data frame in `data`. Returns the number of bytes
+/// used and the range of the first payload; `None` for a close frame.
 fn frames(data: &mut [u8], out: &mut Vec<u8>) -> Option<(usize, Option<std::ops::Range<usize>>)> {
     let (mut at, mut first) = (0, None);
     while data.len() - at >= 2 {

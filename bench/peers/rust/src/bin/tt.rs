@@ -1,5 +1,5 @@
-//! tokio-tungstenite as it is best used: a 4 KiB read buffer, and one flush for all messages that
-//! are at hand.
+//! tokio-tungstenite in an efficient configuration: a 4 KiB read buffer, and one flush for all
+//! messages that have arrived.
 #![forbid(unsafe_code)]
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::WebSocketConfig};
 
-/// Who gets the messages of a room, by connection number.
+/// Members of each room, by connection number.
 type Rooms = Rc<RefCell<HashMap<String, HashMap<u64, UnboundedSender<Message>>>>>;
 type Socket = WebSocketStream<TcpStream>;
 
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
                 let Ok(mut socket) = accepted.await else {
                     return;
                 };
-                // The end of a connection is no news here.
+                // The end of a connection needs no handling.
                 let _ = match mode {
                     Mode::Echo => echo(&mut socket).await,
                     Mode::Fan => member(&mut socket, id, "all".into(), &rooms).await,
@@ -94,7 +94,7 @@ async fn member(socket: &mut Socket, id: u64, room: String, rooms: &Rooms) -> Re
                 message = socket.next() => match message.transpose()? {
                     Some(message) if is_data(&message) => {
                         for member in rooms.borrow().get(&room).into_iter().flatten() {
-                            // A member that is just leaving gets nothing.
+                            // A member that is leaving gets nothing.
                             let _ = member.1.send(message.clone());
                         }
                     }
