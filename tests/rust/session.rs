@@ -200,6 +200,20 @@ fn our_close_waits_for_the_answer_and_delivers_nothing_meanwhile() {
 }
 
 #[test]
+fn the_answer_to_our_close_may_have_any_code() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    assert!(server.close(&conn, 4000, "enough"));
+    server.flush();
+    assert_eq!(read_close(&mut client), (4000, "enough".to_owned()));
+    client.write_all(&close_frame(1006, "odd")).unwrap();
+    assert_eq!(closed(&server), (conn.id(), 1006, "odd".to_owned()));
+    assert!(at_end(&mut client), "nothing is sent behind a close frame");
+    assert_eq!(server.stats().protocol_errors, 0);
+}
+
+#[test]
 fn a_peer_that_does_not_answer_the_close_is_cut() {
     let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
     let mut client = open(address);
@@ -225,6 +239,8 @@ fn protocol_errors_have_their_codes() {
         (frame(0x81, b"caf\xc3")[..].to_vec(), 1007), // cut short
         (frame(0x82, &vec![0; (1 << 20) + 1]), 1009), // too big
         (frame(0x88, b"\x03"), 1002),                 // half a close code
+        (close_frame(999, ""), 1002),                 // codes that must not be sent
+        (close_frame(1006, ""), 1002),
     ] {
         let (server, address) = start(Config::default());
         let mut client = open(address);
