@@ -3,7 +3,6 @@
 //! A frame to send is encoded once, as [`Bytes`] that all connections share.
 
 use bytes::Bytes;
-use tungstenite::protocol::frame::FrameHeader;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// Bytes of the longest header: two, a length of eight, a mask of four.
@@ -167,12 +166,26 @@ pub fn close(status: Option<(u16, &str)>) -> Bytes {
 }
 
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
-    let header = FrameHeader { opcode, rsv1, ..FrameHeader::default() };
-    let length = payload.len() as u64;
+    let first = FIN | if rsv1 { RSV1 } else { 0 } | u8::from(opcode);
     // Exactly sized, so that `Bytes` takes the allocation over.
-    let mut out = Vec::with_capacity(header.len(length) + payload.len());
-    let written = header.format(length, &mut out);
-    debug_assert!(written.is_ok(), "writing into a Vec cannot fail");
+    let sized = |header: usize| Vec::with_capacity(header + payload.len());
+    let mut out;
+    match payload.len() {
+        length @ 0..=125 => {
+            out = sized(2);
+            out.extend_from_slice(&[first, length as u8]);
+        }
+        length @ 126..=0xffff => {
+            let [high, low] = (length as u16).to_be_bytes();
+            out = sized(4);
+            out.extend_from_slice(&[first, 126, high, low]);
+        }
+        length => {
+            out = sized(10);
+            out.extend_from_slice(&[first, 127]);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
     out.extend_from_slice(payload);
     Bytes::from(out)
 }
@@ -180,6 +193,7 @@ fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tungstenite::protocol::frame::FrameHeader;
 
     #[test]
     fn lengths_are_encoded_as_the_rfc_says() {

@@ -102,6 +102,7 @@ impl Session {
                 let before = env.frames_left;
                 let mut left = before;
                 let mut more = left > 0;
+                let mut failed = None;
                 while more {
                     match self.decoder.next_whole(input) {
                         Ok(Some(message)) => {
@@ -110,13 +111,16 @@ impl Session {
                         }
                         Ok(None) => break,
                         Err(error) => {
-                            env.frames_left = left;
-                            return self.refuse(env, error);
+                            failed = Some(error);
+                            break;
                         }
                     }
                 }
                 env.frames_left = left;
                 self.flood.allow(before - left);
+                if let Some(error) = failed {
+                    return self.refuse(env, error);
+                }
                 if !more {
                     return;
                 }
