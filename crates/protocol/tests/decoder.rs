@@ -260,6 +260,7 @@ fn table() -> Vec<Vec<u8>> {
         [masked(0x01, b"a"), masked(0xc0, b"")].concat(),
         [masked(0x41, HELLO), masked(0x81, b"x")].concat(),
         long(0xc2, 2 * MAX as u64 + 1025),
+        long(0x50, u64::MAX),
     ];
     // Every first byte, alone and inside of a message.
     for first in 0..=255 {

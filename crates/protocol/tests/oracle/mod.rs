@@ -327,7 +327,7 @@ fn inflate_frames(mut stream: &[u8], config: Config) -> (Vec<u8>, End) {
         let begins = first && head.rsv1 && message.is_none() && !in_plain && good;
         let continues = data && !first && !head.rsv1 && message.is_some() && good;
         if !begins && !continues {
-            if head.rsv1 || data && !first && message.is_some() {
+            if first && head.rsv1 || data && !first && message.is_some() {
                 // Refused, whatever its length.
                 head.format(0, &mut out).expect("a Vec takes all");
                 return (out, End::Open);
