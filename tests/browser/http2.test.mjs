@@ -442,7 +442,7 @@ await test('over a slow link, all messages before a close and the whole response
   const socket = new Socket(far);
   await soon(socket.response, 'the answer to the handshake');
   let [bytes, tail] = [0, Buffer.alloc(0)];
-  const told = new Promise((resolve) => {
+  const closed = new Promise((resolve) => {
     socket.stream.on('data', (chunk) => {
       bytes += chunk.length;
       tail = Buffer.concat([tail, chunk]).subarray(-8);
@@ -450,7 +450,7 @@ await test('over a slow link, all messages before a close and the whole response
     });
   });
   socket.send('flood 60 100000').send('close 4000 done');
-  await soon(told, 'the close frame');
+  await soon(closed, 'the close frame');
   assert.ok(bytes > 6_000_000, `${bytes} bytes`);
   socket.send(Buffer.from([0x0f, 0xa0]), 0x88).stream.end();
   await soon(socket.closed, 'the end of the stream');

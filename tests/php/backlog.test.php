@@ -42,7 +42,7 @@ $kept = [];
 /** @param callable(TestServer): void $attack One step, which is repeated and may fail. */
 function drive(string $name, callable $attack, array $options = [], string $listen = 'ws://127.0.0.1:0', array $context = []): void
 {
-    test("$name do not grow the process", function () use ($attack, $options, $listen, $context): void {
+    test("$name do not grow the process beyond its limits", function () use ($attack, $options, $listen, $context): void {
         $settings = ['listen' => $listen, 'options' => $options + [
             'maxPendingTotal' => TOTAL, 'maxConnections' => 40, 'metricsPath' => '/metrics',
         ]];
@@ -87,7 +87,7 @@ function drive(string $name, callable $attack, array $options = [], string $list
 }
 
 $message = str_repeat(Client::encode(Client::BINARY, str_repeat('x', 250_000)), 4);
-drive('Messages of connections that end', function (TestServer $server) use ($message): void {
+drive('Messages on connections that end', function (TestServer $server) use ($message): void {
     $client = $server->open();
     push($client, $message . Client::encode(Client::CLOSE, "\x03\xe8"));
     $client->drop();
@@ -101,13 +101,13 @@ drive('Connections that open and close with large heads', function (TestServer $
 });
 
 $post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" . str_repeat('x', 900_000);
-drive('Bodies whose clients are gone', function (TestServer $server) use ($post): void {
+drive('Bodies from disconnected clients', function (TestServer $server) use ($post): void {
     push($client = $server->connect(), $post);
     extension_loaded('sockets') ? $client->reset() : $client->drop();
 });
 
 $chunks = str_repeat("1\r\nx\r\n", 50_000);
-drive('Bodies in chunks of one byte', function (TestServer $server) use (&$kept, $chunks): void {
+drive('Bodies in one-byte chunks', function (TestServer $server) use (&$kept, $chunks): void {
     push($client = $server->connect(), "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     for ($i = 0; $i < 10; $i++) {
         push($client, $chunks);
@@ -155,7 +155,7 @@ foreach (['one byte' => [str_repeat($frame(0, 0, 0, 'x'), 30_000), 10], '16 KiB'
 
 // A header of 3.6 kB. Each request refers to it up to four times, with one byte per reference.
 $long = "\x40\x01a\x7f\x91\x1b" . str_repeat('v', 3600);
-drive('Requests over HTTP/2 whose bodies never come', function (TestServer $server) use ($connect, $frame, $head, $long, &$kept): void {
+drive('HTTP/2 requests whose bodies never arrive', function (TestServer $server) use ($connect, $frame, $head, $long, &$kept): void {
     $kept[] = $stream = $connect($server);
     $requests = $frame(1, 4, 1, "$head$long\xbe\xbe\xbe");
     for ($id = 3; $id < 256; $id += 2) {
@@ -164,7 +164,7 @@ drive('Requests over HTTP/2 whose bodies never come', function (TestServer $serv
     fwrite($stream, $requests);
 }, $tls, 'wss://127.0.0.1:0', $trusting);
 
-drive('Responses over HTTP/2 that have no window', function (TestServer $server) use ($connect, $frame, &$kept): void {
+drive('HTTP/2 responses without a flow-control window', function (TestServer $server) use ($connect, $frame, &$kept): void {
     // SETTINGS_INITIAL_WINDOW_SIZE is 0.
     $kept[] = $stream = $connect($server, pack('nN', 4, 0));
     $requests = '';

@@ -25,18 +25,18 @@ $upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " . 
 $garbage = [
     'a TLS ClientHello' => "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" . str_repeat("\xab", 500),
     'zero bytes' => str_repeat("\0", 2000),
-    'text without meaning' => "hello\r\nhow are you\r\n\r\n",
+    'arbitrary text' => "hello\r\nhow are you\r\n\r\n",
     'a WebSocket frame without a handshake' => Client::encode(Client::TEXT, 'hello') . "\r\n\r\n",
     'an HTTP version that does not exist' => "GET / HTTP/9.9\r\nHost: localhost\r\n{$upgrade}\r\n",
     'HTTP/0.9' => "GET /\r\n\r\n",
-    'a header without colon' => "GET / HTTP/1.1\r\nHost: localhost\r\n{$upgrade}nonsense\r\n\r\n",
+    'a header without a colon' => "GET / HTTP/1.1\r\nHost: localhost\r\n{$upgrade}nonsense\r\n\r\n",
     'a space before the colon' => "GET / HTTP/1.1\r\nHost : localhost\r\n{$upgrade}\r\n",
     'a zero byte in a header' => "GET / HTTP/1.1\r\nHost: local\0host\r\n{$upgrade}\r\n",
-    'a line folded' => "GET / HTTP/1.1\r\nHost: localhost\r\n{$upgrade}X-A: b\r\n  c\r\n\r\n",
+    'a folded header line' => "GET / HTTP/1.1\r\nHost: localhost\r\n{$upgrade}X-A: b\r\n  c\r\n\r\n",
     'a target with a space' => "GET /a b HTTP/1.1\r\nHost: localhost\r\n{$upgrade}\r\n",
     'two different lengths' => "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     'a negative length' => "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\nhello",
-    'a chunk size that is none' => "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    'a chunk size that is not a number' => "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
     'an unknown transfer encoding' => "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: nonsense\r\n\r\nhello",
 ];
 foreach ($garbage as $what => $bytes) {
@@ -62,17 +62,17 @@ test('Upgrade: h2c is ignored', function () use ($server): void {
 });
 
 $handshakes = [
-    // name => [status, headers, method, version of HTTP]
+    // name => [status, headers, method]
     'POST' => [405, [], 'POST'],
     'no version' => [426, ['Sec-WebSocket-Version' => []]],
     'version 8' => [426, ['Sec-WebSocket-Version' => '8']],
-    'a version that is no number' => [426, ['Sec-WebSocket-Version' => 'new']],
+    'a version that is not a number' => [426, ['Sec-WebSocket-Version' => 'new']],
     'no key' => [400, ['Sec-WebSocket-Key' => []]],
     'an empty key' => [400, ['Sec-WebSocket-Key' => '']],
     'a key of the wrong length' => [400, ['Sec-WebSocket-Key' => 'c2hvcnQ=']],
     'a key that is not base64' => [400, ['Sec-WebSocket-Key' => '!!!!!!!!!!!!!!!!!!!!!!==']],
     'a foreign origin' => [403, ['Origin' => 'http://evil.example']],
-    'an origin of a sandboxed page' => [403, ['Origin' => 'null']],
+    'the origin of a sandboxed page' => [403, ['Origin' => 'null']],
     'no Connection' => [400, ['Connection' => []]],
     'no Upgrade' => [426, ['Upgrade' => []]],
     'no Host' => [400, ['Host' => []]],
@@ -145,7 +145,7 @@ $violations = [
     'opcode 15' => [1002, Client::encode(15, '')],
     'a fragmented ping' => [1002, Client::encode(Client::PING, 'hello', fin: false)],
     'a ping of 126 bytes' => [1002, Client::encode(Client::PING, str_repeat('x', 126))],
-    'a continuation of nothing' => [1002, Client::encode(Client::CONTINUATION, 'hello')],
+    'a continuation without a message' => [1002, Client::encode(Client::CONTINUATION, 'hello')],
     'a message within a message' => [1002, Client::encode(Client::TEXT, 'a', fin: false) . Client::encode(Client::TEXT, 'b')],
     'a close frame of one byte' => [1002, Client::encode(Client::CLOSE, 'x')],
     'a close code of 999' => [1002, Client::encode(Client::CLOSE, pack('n', 999))],

@@ -155,7 +155,7 @@ test('PHP without the extension publishes as docs/publish.md shows', function ()
     $run('news')->line('/Not published: No such file or directory/');
 });
 
-test('examples/push-from-web', function (): void {
+test('examples/push-from-web pushes messages to the clients in a room', function (): void {
     $examples = __DIR__ . '/../../examples/push-from-web';
     $folder = new SocketFolder();
     $server = TestServer::script("$examples/server.php", '127.0.0.1:0', "$folder->path/push.sock");

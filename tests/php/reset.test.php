@@ -23,8 +23,8 @@ $phases = [
     'after the handshake' => fn (TestServer $server) => $server->open(),
     'in the middle of a frame' => fn (TestServer $server) => $server->open()->raw("\x82\xff" . pack('J', 1000) . 'mask' . 'half'),
     'in the middle of a fragmented message' => fn (TestServer $server) => $server->open()->frame(Client::TEXT, 'half', false),
-    'with messages on their way to PHP' => fn (TestServer $server) => $server->open()->raw(str_repeat(Client::encode(Client::TEXT, 'x'), 500)),
-    'with messages on their way to it' => fn (TestServer $server) => $server->open()->send('flood 100 65536'),
+    'with messages in transit to PHP' => fn (TestServer $server) => $server->open()->raw(str_repeat(Client::encode(Client::TEXT, 'x'), 500)),
+    'with messages in transit to the client' => fn (TestServer $server) => $server->open()->send('flood 100 65536'),
     'while the server closes' => function (TestServer $server): Client {
         $client = $server->open()->send('close 4000 bye');
         $client->closeCode();
@@ -35,7 +35,7 @@ $phases = [
 
 foreach ([false, true] as $upgrade) {
     foreach ($phases as $phase => $reach) {
-        $name = "RST $phase" . ($upgrade ? ', with onUpgrade' : '');
+        $name = "an RST $phase leaves nothing behind" . ($upgrade ? ', with onUpgrade' : '');
         test($name, function () use ($reach, $upgrade): void {
             $server = TestServer::start([], ['upgrade' => $upgrade]);
             $server->lives();

@@ -209,7 +209,7 @@ test('SIGTERM shuts down even stopped processes gracefully', function (): void {
     check(!str_contains($node->server->child->output, 'is killed'), $node->server->child->output);
 });
 
-$name = 'privileges that are given up in onStart are those of the workers, and they reach the hub';
+$name = 'privileges dropped in onStart are dropped in the workers, which still reach the hub';
 if (posix_geteuid() !== 0) {
     skip($name, 'only root has privileges to drop');
 } else {
@@ -251,7 +251,7 @@ test('a worker that hangs when its master is killed frees the port at once, and 
     until(fn (): bool => !array_filter($children, is_running(...)), 'all processes have ended', 20.0);
 });
 
-$name = 'a worker whose I/O thread has died says so, ends with status 1, and another one takes its place';
+$name = 'a worker whose I/O thread has died reports it, ends with status 1, and is replaced';
 if (!extension_loaded('ffi')) {
     skip($name, 'the extension FFI is missing');
 } else {

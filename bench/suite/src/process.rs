@@ -45,8 +45,8 @@ impl Running {
             }
         });
         running.port = receiver.recv_timeout(READY).map_err(|_| {
-            let said = std::fs::read_to_string(&log_path).unwrap_or_default();
-            anyhow::anyhow!("{} did not get ready: {}", server.name, last_line(&said))
+            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+            anyhow::anyhow!("{} did not get ready: {}", server.name, last_line(&log))
         })?;
         Ok(running)
     }
@@ -82,7 +82,7 @@ fn await_end(mut load: Child) -> Result<Output> {
 }
 
 fn last_line(text: &str) -> &str {
-    text.trim_end().lines().last().unwrap_or("it said nothing")
+    text.trim_end().lines().last().unwrap_or("no output")
 }
 
 impl Drop for Running {

@@ -42,7 +42,7 @@ pub(crate) fn plot(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
-         <text x=\"10\" y=\"22\" font-size=\"15\">CPU time per message (median latency where said), \
+         <text x=\"10\" y=\"22\" font-size=\"15\">CPU time per message (median latency where noted), \
          as a multiple of raw system calls; shorter is better</text>\n"
     );
     legend(results, &mut svg);

@@ -60,9 +60,9 @@ final class Node
     /** The hub, which is the only child that is not a worker. */
     public function hub(): int
     {
-        $workers = array_map(fn (Client $c): int => $this->who($c)->pid, $this->everybody());
+        $workers = array_map(fn (Client $c): int => $this->who($c)->pid, $this->all_workers());
         $rest = array_values(array_diff($this->children(), $workers));
-        same(1, count($rest), 'processes that are no workers');
+        same(1, count($rest), 'processes that are not workers');
         return $rest[0];
     }
 
@@ -98,7 +98,7 @@ final class Node
     }
 
     /** @return array<int, Client> */
-    private function everybody(): array
+    private function all_workers(): array
     {
         return $this->clients(...range(1, count($this->children()) - 1));
     }

@@ -92,7 +92,7 @@ final class WebServer
         );
         $missing = match (null) {
             $nginx => 'there is no nginx',
-            $fpm => 'there is no php-fpm of this version of PHP',
+            $fpm => 'there is no php-fpm for this version of PHP',
             default => null,
         };
         return $missing === null ? new self($nginx, $fpm, $script, $children) : null;

@@ -7,18 +7,18 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
-$server->onClose(function ($c, int $code, string $reason) use (&$told) { $told = "$code '$reason'"; });
+$server->onClose(function ($c, int $code, string $reason) use (&$closed) { $closed = "$code '$reason'"; });
 $server->start();
 $frames = [
     pack('n', 1000), pack('n', 1001) . 'going', pack('n', 4321) . 'größer', '', pack('n', 1000) . str_repeat('x', 123),
 ];
 foreach ($frames as $payload) {
-    $told = null;
+    $closed = null;
     $client = Client::of($server)->open()->frame(Client::CLOSE, $payload);
     $answer = substr($client->closeCode(), 0, 4);
     $client->ended();
-    pump($server, function () use (&$told) { return $told !== null; });
-    echo "$answer answered, $told\n";
+    pump($server, function () use (&$closed) { return $closed !== null; });
+    echo "$answer answered, $closed\n";
 }
 --EXPECTF--
 1000 answered, 1000 ''

@@ -8,7 +8,7 @@ require __DIR__ . '/../inc/client.inc';
 
 $server = new Sprocket\Server('ws://127.0.0.1:0');
 $closed = 0;
-$server->onClose(function ($c, int $code) use (&$closed, &$told) { $closed++; $told = $code; });
+$server->onClose(function ($c, int $code) use (&$closed, &$received) { $closed++; $received = $code; });
 $server->start();
 $frames = ['x', pack('n', 999), pack('n', 1005), pack('n', 1006), pack('n', 1015), pack('n', 5000), pack('n', 1000) . "\xff"];
 foreach ($frames as $i => $payload) {
@@ -16,7 +16,7 @@ foreach ($frames as $i => $payload) {
     $sent = substr($client->closeCode(), 0, 4);
     $client->ended();
     pump($server, function () use (&$closed, $i) { return $closed === $i + 1; });
-    echo "$sent onClose $told\n";
+    echo "$sent onClose $received\n";
 }
 --EXPECTF--
 1002 onClose 1002

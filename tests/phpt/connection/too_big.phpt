@@ -9,7 +9,7 @@ require __DIR__ . '/../inc/client.inc';
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(maxMessageSize: 1000));
 $closed = 0;
 $server->onMessage(fn ($c, $m) => $c->send((string) strlen($m)));
-$server->onClose(function ($c, int $code) use (&$closed, &$told) { $closed++; $told .= "onClose $code\n"; });
+$server->onClose(function ($c, int $code) use (&$closed, &$received) { $closed++; $received .= "onClose $code\n"; });
 $server->start();
 $client = Client::of($server)->open();
 echo $client->send(str_repeat('x', 1000))->message(), "\n";
@@ -19,7 +19,7 @@ $client = Client::of($server)->open();
 $client->frame(Client::TEXT, str_repeat('x', 600), false)->frame(Client::CONTINUATION, str_repeat('x', 401), false);
 echo substr($client->closeCode(), 0, 4), "\n";
 pump($server, function () use (&$closed) { return $closed === 2; });
-echo $told;
+echo $received;
 var_dump($server->stats()['tooBig']);
 --EXPECT--
 1000

@@ -7,7 +7,7 @@ sprocket
 require __DIR__ . '/../inc/client.inc';
 
 gc_disable();
-class Witness { public $x; public function __destruct() { echo "let go\n"; } }
+class Witness { public $x; public function __destruct() { echo "released\n"; } }
 $server = new Sprocket\Server('ws://127.0.0.1:0');
 $server->onOpen(function ($c) use ($server) { $c->data = new Witness; $c->data->x = [$c, $server]; });
 $server->start();
@@ -21,5 +21,5 @@ gc_collect_cycles();
 echo "closed\n";
 --EXPECT--
 open
-let go
+released
 closed

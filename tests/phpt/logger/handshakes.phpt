@@ -12,10 +12,10 @@ use Sprocket\{Handshake, Options, Request, Server};
 function refused(array $options, array $headers = [], string $method = 'GET', ?Closure $onUpgrade = null, int $open = 0): void
 {
     $log = new Lines();
-    $told = [];
+    $refused = [];
     $server = new Server('ws://127.0.0.1:0', new Options(...$options, logger: $log));
-    $server->onRefused(function (Request $request, int $status, string $reason) use (&$told): void {
-        $told[] = "{$request->method()} {$request->target()} {$request->scheme()} $status: $reason";
+    $server->onRefused(function (Request $request, int $status, string $reason) use (&$refused): void {
+        $refused[] = "{$request->method()} {$request->target()} {$request->scheme()} $status: $reason";
     });
     $server->onUpgrade($onUpgrade);
     $server->start();
@@ -31,7 +31,7 @@ function refused(array $options, array $headers = [], string $method = 'GET', ?C
         echo $line[2]['status'] === $status && $line[2]['remoteAddress'] === '127.0.0.1' && $line[2]['remotePort'] > 0 ? '' : "wrong peer or status\n";
         echo strpos(json_encode($line), 'secret') ? "the query is shown\n" : '';
     }
-    echo $told ? '-> ' . implode(', ', $told) : '-> not told', "\n";
+    echo $refused ? '-> ' . implode(', ', $refused) : '-> onRefused not called', "\n";
 }
 
 refused([], ['Origin' => 'https://evil.example']);
@@ -58,4 +58,4 @@ handshake.refused notice: Handshake from 127.0.0.1 refused with 405: A WebSocket
 handshake.refused warning: Handshake from 127.0.0.1 refused with 503: onUpgrade did not decide within the option handshakeTimeout [status=503 method=GET path=/chat option=handshakeTimeout]
 -> GET /chat?token=secret ws 503: onUpgrade did not decide within the option handshakeTimeout.
 handshake.rejected info: Handshake from 127.0.0.1 refused with 401: The application rejected the handshake [status=401 method=GET path=/chat]
--> not told
+-> onRefused not called

@@ -7,9 +7,9 @@ sprocket
 require __DIR__ . '/../inc/logger.inc';
 
 $log = new Lines();
-$told = 0;
+$delivered = 0;
 $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(logger: $log));
-$server->onRefused(function () use (&$told): void { $told++; });
+$server->onRefused(function () use (&$delivered): void { $delivered++; });
 $server->start();
 
 // PHP dispatches nothing meanwhile; 256 notices fit the queue.
@@ -32,18 +32,18 @@ echo count($log->of('handshake.refused')) + $suppressed, " logged or counted\n";
 var_dump(count($log->of('handshake.refused')) <= 100, $stats['logSuppressed'] === $suppressed);
 [$level, $message, $context] = $log->of('log.suppressed')[0];
 echo $level, ' ', preg_replace('/\d+/', 'N', $message), ' ', $context['suppressed'], ' ', $context['option'], "\n";
-echo $told + $stats['refusedUntold'], " told or counted\n";
-var_dump($told <= 256, $stats['refusedUntold'] > 0);
+echo $delivered + $stats['refusedUntold'], " delivered or counted\n";
+var_dump($delivered <= 256, $stats['refusedUntold'] > 0);
 [$level, $message] = $log->of('refused.untold')[0];
 echo $level, ' ', preg_replace('/\d+/', 'N', $message), "\n";
 
 // Lines about other events are not suppressed, and the queue has room again.
 $client = Client::of($server)->raw("nonsense\r\n\r\n");
 pump($server, fn () => $log->of('request.malformed') !== []);
-$before = $told;
+$before = $delivered;
 $client = Client::of($server);
 $client->raw($client->upgradeRequest(['Origin' => 'https://evil.example']));
-pump($server, function () use (&$told, $before): bool { return $told > $before; });
+pump($server, function () use (&$delivered, $before): bool { return $delivered > $before; });
 echo "done\n";
 --EXPECT--
 300 refused
@@ -51,7 +51,7 @@ echo "done\n";
 bool(true)
 bool(true)
 warning N more lines were suppressed: handshake.refused (origins) handshake.refused origins
-300 told or counted
+300 delivered or counted
 bool(true)
 bool(true)
 warning N refused requests were not passed to onRefused, because too many waited

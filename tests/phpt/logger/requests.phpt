@@ -11,18 +11,18 @@ use Sprocket\{Options, Request, Response, Server};
 function sent(string $bytes, array $options = [], ?Closure $onRequest = null): void
 {
     $log = new Lines();
-    $told = '-> not told';
+    $refused = '-> onRefused not called';
     $server = new Server('ws://127.0.0.1:0', new Options(...$options, logger: $log, maxHeaderSize: 8192));
-    $server->onRefused(function (Request $request, int $status, string $reason) use (&$told): void {
-        $told = "-> {$request->path()} {$request->scheme()} $status: $reason";
-        $told .= ' ' . thrown(fn () => $request->respond(new Response(200)), 'This request was refused');
+    $server->onRefused(function (Request $request, int $status, string $reason) use (&$refused): void {
+        $refused = "-> {$request->path()} {$request->scheme()} $status: $reason";
+        $refused .= ' ' . thrown(fn () => $request->respond(new Response(200)), 'This request was refused');
     });
     $server->onRequest($onRequest);
     $server->start();
     $log->lines = [];
     $client = Client::of($server)->raw($bytes);
     pump($server, fn (): bool => $log->lines !== []);
-    echo $log->lines[0][2]['event'], ' ', show_line($log->lines[0]), "\n", $told, "\n";
+    echo $log->lines[0][2]['event'], ' ', show_line($log->lines[0]), "\n", $refused, "\n";
 }
 
 $answer = fn (): Response => new Response(200);
@@ -46,8 +46,8 @@ request.refused info: Request from 127.0.0.1 refused with 408: The body did not 
 request.refused warning: Request from 127.0.0.1 refused with 504: onRequest did not answer within the option handshakeTimeout [status=504 method=GET path=/x option=handshakeTimeout]
 -> /x http 504: onRequest did not answer within the option handshakeTimeout. Sprocket\StateException
 request.refused info: Socket from 127.0.0.1 closed: the request head is larger than the option maxHeaderSize allows [status=431 option=maxHeaderSize]
--> not told
+-> onRefused not called
 request.malformed info: Socket from 127.0.0.1 closed: the request is malformed [status=400]
--> not told
+-> onRefused not called
 handshake.timeout info: Socket from 127.0.0.1 closed: the handshake took longer than the option handshakeTimeout allows [option=handshakeTimeout]
--> not told
+-> onRefused not called

@@ -13,7 +13,7 @@ foreach (['run', 'poll'] as $how) {
         $server->after(0, function () {
             unset($GLOBALS['server']);
             gc_collect_cycles();
-            echo "let go\n";
+            echo "released\n";
             if ($GLOBALS['argv'][1] === 'run') {
                 exit(0);
             }
@@ -30,7 +30,7 @@ foreach (['run', 'poll'] as $how) {
 }
 --EXPECT--
 run 0
-let go
+released
 poll 0
-let go
+released
 done

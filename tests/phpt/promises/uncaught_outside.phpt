@@ -11,6 +11,6 @@ $child = Child::code(<<<'PHP'
     $server->start();
     throw new Exception('outside');
     PHP);
-echo $child->wait(), ' ', str_contains($child->output, 'Uncaught Exception: outside') ? 'told' : $child->output, "\n";
+echo $child->wait(), ' ', str_contains($child->output, 'Uncaught Exception: outside') ? 'reported' : $child->output, "\n";
 --EXPECT--
-255 told
+255 reported

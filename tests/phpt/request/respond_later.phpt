@@ -61,7 +61,7 @@ $kept = [];
 echo $ask('/kept')->response()->status, "\n";
 var_dump($kept[0]->respond(new Response()));
 
-echo "a handshake is no request\n";
+echo "a handshake request cannot be answered\n";
 $server->onOpen(function (Connection $c) { echo thrown(fn () => $c->request->respond(new Response())), "\n"; });
 $client = Client::of($server)->open();
 pump($server, fn (): bool => count($server) === 1);
@@ -89,7 +89,7 @@ bool(false)
 the time is up
 504
 bool(false)
-a handshake is no request
+a handshake request cannot be answered
 Sprocket\StateException
 beyond the end of the server
 bool(false)

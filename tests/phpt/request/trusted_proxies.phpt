@@ -6,21 +6,21 @@ sprocket
 <?php
 require __DIR__ . '/../inc/client.inc';
 
-$tell = function (array $trusted, array $headers): string {
+$describe = function (array $trusted, array $headers): string {
     $server = new Sprocket\Server('ws://127.0.0.1:0', new Sprocket\Options(trustedProxies: $trusted));
-    $told = '';
-    $server->onOpen(function (Sprocket\Connection $c) use (&$told) {
+    $seen = '';
+    $server->onOpen(function (Sprocket\Connection $c) use (&$seen) {
         $r = $c->request;
-        $told = "$c->remoteAddress {$r->remoteAddress()} {$r->scheme()} " . ($r->isSecure() ? 'secure' : 'plain');
+        $seen = "$c->remoteAddress {$r->remoteAddress()} {$r->scheme()} " . ($r->isSecure() ? 'secure' : 'plain');
     });
     $server->start();
     $client = Client::of($server)->open($headers);
-    pump($server, function () use (&$told): bool { return $told !== ''; });
-    return $told;
+    pump($server, function () use (&$seen): bool { return $seen !== ''; });
+    return $seen;
 };
 $forged = ['X-Forwarded-For' => '6.6.6.6, 192.0.2.1', 'X-Forwarded-Proto' => 'https'];
-echo $tell([], $forged), "\n", $tell(['10.0.0.0/8', '::1', 'unix:'], $forged), "\n", $tell(['127.0.0.0/8'], $forged), "\n";
-echo $tell(['127.0.0.1'], ['Forwarded' => 'for="[2001:db8::7]:123";proto=https']), "\n";
+echo $describe([], $forged), "\n", $describe(['10.0.0.0/8', '::1', 'unix:'], $forged), "\n", $describe(['127.0.0.0/8'], $forged), "\n";
+echo $describe(['127.0.0.1'], ['Forwarded' => 'for="[2001:db8::7]:123";proto=https']), "\n";
 --EXPECT--
 127.0.0.1 127.0.0.1 ws plain
 127.0.0.1 127.0.0.1 ws plain

@@ -6,7 +6,7 @@ sprocket
 <?php
 require __DIR__ . '/../inc/client.inc';
 
-class Witness { public function __destruct() { echo "let go\n"; } }
+class Witness { public function __destruct() { echo "released\n"; } }
 $server = new Sprocket\Server('ws://127.0.0.1:0');
 $witness = new Witness;
 $server->onOpen(function () use ($witness) {});
@@ -16,5 +16,5 @@ $server->onOpen(null);
 echo "removed\n";
 --EXPECT--
 set
-let go
+released
 removed
