@@ -7,7 +7,7 @@
 #                                 `compression: true`, with expected-compression.json
 #   run.sh takeover               the same cases against a server whose connections keep their windows
 #
-#   --all           all 216 cases of compression (a quarter of an hour on a quiet machine)
+#   --all           all 216 cases of compression (15 minutes on an idle machine)
 #   --cases 'A,B'   these cases, such as '12.1.*,13.7.3'
 #   --update        writes the results as the new expectation
 #   --differences FILE   results that differ for this server, with the reason, as JSON:

@@ -17,7 +17,7 @@ want_build() {
     has php || want php-cli
     { has php-config && [ -f "$(php-config --include-dir)/main/php.h" ]; } || want php-dev
     has cc || has gcc || has clang || want gcc libc6-dev
-    # Debian's Rust does not bring a linker.
+    # Debian's Rust packages do not include a linker.
     has ld || want binutils
     case $(bin/build --check 2>&1 || true) in *"libclang not found"*) want libclang-dev ;; esac
 }

@@ -36,7 +36,7 @@ $options = [
 ];
 $history = ['messages' => 1000, 'bytes' => 1 << 20];
 
-/** The sum of the options in bytes, by the table in SECURITY.md. */
+/** The memory limit that follows from the options, in bytes, according to the table in SECURITY.md. */
 function sum(array $options, array $history): int
 {
     $connection = $options['sendBufferLimit'] + 2 * $options['maxMessageSize'] + $history['bytes'];
@@ -48,7 +48,7 @@ function sum(array $options, array $history): int
         + (16 << 20); // for one I/O thread
 }
 
-/** The server, its standing client, and the folder of its publish socket. */
+/** The server, its persistent client, and the folder of its publish socket. */
 final class Attacked
 {
     public readonly string $ws;
@@ -164,7 +164,7 @@ test('memory, descriptors and counters return to their previous values', functio
             return ($left = $attacked->memory() - $before) < REST;
         }, 'the memory is released', 60.0);
     } catch (RuntimeException) {
-        throw new RuntimeException(mib($left) . ' stay');
+        throw new RuntimeException(mib($left) . ' remain allocated');
     }
     printf("# %s more than before\n", mib($left));
     until(fn (): bool => $attacked->descriptors() <= $descriptors, 'the sockets are closed', 60.0);

@@ -72,7 +72,7 @@ function drive(string $name, callable $attack, array $options = [], string $list
                 return ($left = rss($server) - $before) < 20 << 10;
             }, 'the memory is released', 40.0);
         } catch (RuntimeException) {
-            throw new RuntimeException("$left KiB stay, of $grown");
+            throw new RuntimeException("$left KiB of $grown remain allocated");
         }
         // The server reads and admits clients again.
         until(function () use ($server, $context): bool {

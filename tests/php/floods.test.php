@@ -26,7 +26,7 @@ foreach (array_keys(Floods::all()) as $name) {
     test("others are served during a flood of $name", function () use ($flooded, $name): void {
         $before = $flooded->stats()['floodClosed'];
         $seen = $flooded->flood($name, 2, 1.0);
-        check($seen['echo']['count'] > 0, 'no echo came');
+        check($seen['echo']['count'] > 0, 'no echo arrived');
         check($seen['echo']['max'] < BOUND, "an echo took {$seen['echo']['max']} ms");
         check($seen['connect']['max'] < BOUND, "a newcomer waited {$seen['connect']['max']} ms");
         same(0, $seen['lost'], 'clients lost');

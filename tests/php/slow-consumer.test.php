@@ -34,7 +34,7 @@ test('a client closed with 1013 gets that code if it reads after all', function 
         $number++;
     }
     same([Client::CLOSE, 1013], [$frame->opcode, unpack('n', $frame->payload)[1]], 'opcode and code');
-    check($number >= 16, "only $number messages came");
+    check($number >= 16, "only $number messages arrived");
 });
 
 test('with the policy drop the client stays connected, and messages are dropped whole and counted', function (): void {

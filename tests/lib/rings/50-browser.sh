@@ -1,4 +1,4 @@
-# The chat and wss:// in a real browser, HTTP/2 with Node's client
+# The chat and wss:// in a real browser, and HTTP/2 with Node's client
 
 ring_needs() {
     has node || want nodejs

@@ -71,7 +71,7 @@ final class Attacks
 
     private function http2Bodies(): void
     {
-        // The static table of RFC 7541: POST, https, /, and a literal :authority.
+        // HPACK: POST, https and / from the static table, and a literal :authority (RFC 7541).
         $this->http2(fn (int $stream): string => Floods::h2(Floods::HEADERS, 4, $stream, "\x83\x87\x84\x01\x09localhost")
             . str_repeat(Floods::h2(Floods::DATA, 0, $stream, 'x'), 2_000), 20);
     }

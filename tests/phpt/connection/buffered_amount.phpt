@@ -1,5 +1,5 @@
 --TEST--
-bufferedAmount() returns the bytes that the kernel has not taken yet, and onDrain runs once it has taken all
+bufferedAmount() returns the number of bytes that the kernel has not taken yet, and onDrain runs when none are left
 --EXTENSIONS--
 sprocket
 --FILE--

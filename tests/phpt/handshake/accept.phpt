@@ -1,5 +1,5 @@
 --TEST--
-accept() chooses the subprotocol, adds headers, and gives data to the connection
+accept() chooses the subprotocol, adds headers, and sets the data of the connection
 --EXTENSIONS--
 sprocket
 --FILE--

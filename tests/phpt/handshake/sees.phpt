@@ -1,5 +1,5 @@
 --TEST--
-onUpgrade sees method, target, headers, cookies, subprotocols and addresses
+onUpgrade gets the method, target, headers, cookies, subprotocols and addresses of the request
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-A resumed topic is a subscription like any other
+resume() creates a subscription like any other
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -25,7 +25,7 @@ for ($i = 0; $i < 200; $i++) {
     $publisher->publish('a', $pid === 0 ? 'child' : 'parent');
 }
 if ($pid === 0) {
-    pcntl_exec('/bin/sh', ['-c', 'exit 9']); // no destructors, which would end the server
+    pcntl_exec('/bin/sh', ['-c', 'exit 9']); // exec skips destructors, which would stop the server
 }
 pcntl_waitpid($pid, $status);
 echo pcntl_wifexited($status) ? pcntl_wexitstatus($status) : 'the child failed', "\n";

@@ -1,4 +1,4 @@
-# All attacks on the memory at once, for a minute; ten minutes of ordinary load
+# All attacks on the server's memory at once for a minute, and ordinary load for ten minutes
 
 ring_needs() { has openssl || want openssl; }
 
