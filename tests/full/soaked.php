@@ -6,9 +6,9 @@ declare(strict_types=1);
  * The code of the soak test for servers/workers.php: TLS, compression, history and presence, static
  * files, and a chat. Commands of clients:
  *
- *     enter ROOM MEMBER      subscribes with a replay of the room's history, and joins
+ *     enter ROOM MEMBER      subscribes with a replay of the room's history, and joins the room's presence
  *     say ROOM TEXT          publishes to the room
- *     leave ROOM             unsubscribes, and leaves
+ *     leave ROOM             unsubscribes, and leaves the presence
  */
 
 use Sprocket\{Compression, Connection, History, Request, Response, Server, Tls};

@@ -35,7 +35,8 @@ driver() { tap "$1" 300 "$PHP" "$1"; }
 # The tests of the drop-in use a stand-in if Debian has no package of ReactPHP.
 ring_quick() { side_by_side 2 driver tests/ratchet/*.test.php; }
 
-# Most drivers mostly wait, so three run at a time. The longest run first, so that none is left at the end.
+# Drivers spend most of their time waiting, so three run at a time. The longest ones start first, so that
+# none of them is left at the end.
 ring_run() {
     local file first=() others=()
     # Two drivers use it to connect thousands of clients that count their messages.

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-/** A machine of namespaces whose first process is systemd; see systemd-machine.sh. */
+/** A machine in separate namespaces, whose first process is systemd; see systemd-machine.sh. */
 final class SystemdMachine
 {
     public readonly string $folder;

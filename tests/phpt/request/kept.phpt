@@ -1,5 +1,5 @@
 --TEST--
-A request outlives its connection and its server
+A request object may be kept after its connection and its server have gone
 --EXTENSIONS--
 sprocket
 --FILE--

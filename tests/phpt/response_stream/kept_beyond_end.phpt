@@ -1,5 +1,5 @@
 --TEST--
-A stream outlives its server, and the server's restart
+A stream object may be kept after its server has stopped or restarted
 --EXTENSIONS--
 sprocket
 --FILE--

@@ -1,5 +1,5 @@
 --TEST--
-onClose of a stream runs once, with whether the response was complete
+onClose of a stream runs once, and its argument says whether the response was complete
 --EXTENSIONS--
 sprocket
 --FILE--
