@@ -78,10 +78,10 @@ make_aloud() {
 }
 if [ "$phase" != installs ]; then
     copy
-    needed "phpize" in_dir "$src" phpize
-    needed "configure out of tree" in_dir "$build" "$src/configure" --with-php-config="$php_config"
+    needed "phpize succeeds" in_dir "$src" phpize
+    needed "configure succeeds out of tree" in_dir "$build" "$src/configure" --with-php-config="$php_config"
     echo "# building; this takes a minute or two"
-    needed "make -j2" make_aloud 3>&1
+    needed "make -j2 succeeds" make_aloud 3>&1
     needed "make leaves modules/sprocket.so and its .la" test -s "$build/modules/sprocket.so" -a -s "$build/modules/sprocket.la"
     if [ "$phase" = build ]; then exit 0; fi
 fi
@@ -96,17 +96,17 @@ touch "$src/src/lib.rs"
 check "a changed source makes the build outdated" outdated
 touch -r "$root/src/lib.rs" "$src/src/lib.rs"
 
-check "make test" env TEST_PHP_ARGS=-j4 make -C "$build" test
+check "make test succeeds" env TEST_PHP_ARGS=-j4 make -C "$build" test
 said "make test ran the phpt suite" 'Tests passed *: *[1-9]'
 unsaid "make test asks no questions" 'send this report'
 
 # "sudo make install" after "make" must not run the user's cargo as root.
-check "make install" make -C "$build" install INSTALL_ROOT="$dest" SPROCKET_CARGO=/bin/false
+check "make install succeeds" make -C "$build" install INSTALL_ROOT="$dest" SPROCKET_CARGO=/bin/false
 unsaid "make install does not build" "Building Sprocket"
 installed=$dest$("$php_config" --extension-dir)
 check "INSTALL_ROOT contains only the extension" \
     test "$(find "$dest" -type f)" = "$installed/sprocket.so"
-needed "php --ri sprocket" "$php" -n -d "extension_dir=$installed" -d extension=sprocket --ri sprocket
+needed "php --ri sprocket succeeds" "$php" -n -d "extension_dir=$installed" -d extension=sprocket --ri sprocket
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 said "php --ri names the version $version" "$version"
 said "php --ri names the linked libraries" '[Tt]okio'
@@ -123,8 +123,8 @@ clean_keeps_cache() { # DIR
     [ ! -e "$1/modules/sprocket.so" ] || { echo "modules/sprocket.so is still there"; return 1; }
 }
 check "make clean keeps the cache, out of tree" clean_keeps_cache "$build"
-needed "configure in tree" in_dir "$src" ./configure
-check "make in tree" make -C "$src" -j2
+needed "configure succeeds in tree" in_dir "$src" ./configure
+check "make succeeds in tree" make -C "$src" -j2
 check "make in tree leaves modules/sprocket.so" test -s "$src/modules/sprocket.so"
 check "make clean keeps the cache, in tree" clean_keeps_cache "$src"
 check "make clean keeps the sources" test -f "$src/src/lib.rs" -a -f "$src/config.m4"
@@ -143,11 +143,11 @@ fake "$try/cargo" 'echo "cargo 1.70.0 (somewhat old)"'
 fake "$try/php-config" 'case $1 in' "--include-dir) echo $try/empty ;;" "*) exec $php_config \"\$@\" ;;" 'esac'
 configure() { in_dir "$try" env "$@" "$src/configure" --with-php-config="$php_config"; }
 
-refuses "no cargo" "cargo not found. Sprocket is written in Rust: install a toolchain" configure CARGO=/nonexistent/cargo
-refuses "old cargo" "is version 1.70.0, which is too old" configure CARGO="$try/cargo"
-refuses "no libclang" "libclang not found in LIBCLANG_PATH=$try/empty" configure LIBCLANG_PATH="$try/empty"
-refuses "no PHP headers" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config="$try/php-config"
-refuses "php-config of another name" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config=./php-config
+refuses "configure reports a missing cargo" "cargo not found. Sprocket is written in Rust: install a toolchain" configure CARGO=/nonexistent/cargo
+refuses "configure reports an outdated cargo" "is version 1.70.0, which is too old" configure CARGO="$try/cargo"
+refuses "configure reports a missing libclang" "libclang not found in LIBCLANG_PATH=$try/empty" configure LIBCLANG_PATH="$try/empty"
+refuses "configure reports missing PHP headers" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config="$try/php-config"
+refuses "configure resolves a relative path to php-config" "PHP headers not found" in_dir "$try" "$src/configure" --with-php-config=./php-config
 check "configure accepts a complete setup" configure CARGO="$(command -v cargo)"
 check "the debug build is an option" in_dir "$try" "$src/configure" --enable-sprocket-debug
 check "the debug build reaches make" grep -q '^SPROCKET_BUILD_FLAGS = --debug' "$try/Makefile"

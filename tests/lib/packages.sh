@@ -36,7 +36,7 @@ install_wanted() {
     local as_root=() list="${packages_wanted[*]}"
     packages_wanted=()
     if ! has apt-get; then
-        echo "Missing: please install what Debian calls $list" >&2
+        echo "Missing: please install the equivalents of these Debian packages: $list" >&2
         return 1
     fi
     if [ "$(id -u)" -ne 0 ]; then

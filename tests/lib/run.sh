@@ -87,7 +87,7 @@ step() {
     bounded "$seconds" "$work/log/$ring/$(slug "$name").log" "$@" || status=$?
     case $status in
         0) ok "$name" ;;
-        124 | 137) fail "$name" "not done after $seconds s" ;;
+        124 | 137) fail "$name" "timed out after $seconds s" ;;
         *) fail "$name" "exit status $status" ;;
     esac
 }
@@ -136,7 +136,7 @@ tap() {
     done <"$log"
     note "$said tests in $((SECONDS - start)) s"
     case $status in
-        124 | 137) fail "$name" "not done after $seconds s" ;;
+        124 | 137) fail "$name" "timed out after $seconds s" ;;
         0)
             [ "$said" -gt 0 ] || fail "$name" "reported no test"
             # The first attempt crashed or timed out without a failed test.

@@ -94,7 +94,7 @@ ring_run() {
             fail "advisories" "a dependency has a known vulnerability"
         fi
     else
-        fail "cargo-deny" "it could not be installed"
+        fail "cargo-deny" "could not be installed"
     fi
 
     imports

@@ -43,7 +43,7 @@ ring_run() {
     done < <(grep '^test .* \.\.\. ' "$log")
     case $status in
         0) ;;
-        124 | 137) fail "cargo test" "not done in time" ;;
+        124 | 137) fail "cargo test" "timed out" ;;
         *) [ "$(count fail "$ring")" -gt 0 ] || fail "cargo test" "exit status $status" ;;
     esac
 }

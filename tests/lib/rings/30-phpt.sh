@@ -37,7 +37,7 @@ phpt_run() {
     }
     run -j4 "$@" # more than the processors, because most tests mostly wait
     if grep -qa '^ERROR: Worker' "$log"; then
-        note "the parallel runner broke down, which a failed test can cause: one by one, then"
+        note "the parallel runner crashed, which a failed test can cause; running the tests one by one"
         run "$@"
     fi
     read_log "$@"
