@@ -8,7 +8,7 @@ use crate::arrivals::Listed;
 use crate::backlog::Backlog;
 
 /// Amounts up to this do not count: most turns bring less, and counting costs one more turn.
-const SMALL: usize = 4 << 10;
+pub(crate) const SMALL: usize = 4 << 10;
 
 /// Counts for a connection and its streams, which share it.
 #[derive(Debug)]

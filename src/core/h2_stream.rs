@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::h2_inlet::SMALL;
 use crate::h2_progress::{H2Progress, H2Socket, InUse};
 use crate::handshakes::Carrying;
 use crate::progress::{Sample, SendQueue};
@@ -144,6 +145,11 @@ impl Incoming {
         if room > self.room {
             self.occupies(room);
         }
+    }
+
+    /// Whether the buffer is so large that it counts as input that waits.
+    pub(crate) fn counts(&self) -> bool {
+        self.room > SMALL
     }
 
     fn occupies(&mut self, room: usize) {

@@ -287,13 +287,23 @@ async fn exchange(
         let _owing = peer.place.owes();
         let mut answer = pin!(respond(peer, parts, peer.place.watch(body), until));
         poll_fn(|cx| {
-            if let Some(incoming) = &mut incoming {
-                incoming.gather(cx);
-            }
             if reply.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            answer.as_mut().poll(cx).map(Some)
+            if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            if let Some(incoming) = &mut incoming {
+                incoming.gather(cx);
+                if incoming.counts() {
+                    // A client must wait for the answer before it sends anything (RFC 6455 section
+                    // 4.1). The host may take long to give it, and until then nothing else would
+                    // free what has arrived.
+                    reply.send_reset(Reason::ENHANCE_YOUR_CALM);
+                    return Poll::Ready(None);
+                }
+            }
+            Poll::Pending
         })
         .await
     };

@@ -6,7 +6,7 @@ mod support;
 #[path = "support/secure.rs"]
 mod tls;
 
-use sprocket_core::{Config, Event, Interest, Response, Server, Tls};
+use sprocket_core::{Config, Decision, Event, Interest, Response, Server, Tls};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -196,6 +196,26 @@ fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_l
     );
     assert_eq!(got as u64, all);
     drop(clients);
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_handshake_is_reset_before_it_takes_up_room() {
+    /// ENHANCE_YOUR_CALM.
+    const CALM: [u8; 4] = [0, 0, 0, 0x0b];
+    let fixture = Fixture::new("early", Config::default());
+    fixture.server.set_interest(Interest::UPGRADE, true);
+    let mut client = fixture.connect(&[]);
+    // A short message is forgiven.
+    client.write_all(&[websocket(1), h2(DATA, 0, 1, &frame(0x82, &[7; 1000]))].concat()).unwrap();
+    let Event::Upgrade { ticket, .. } = next(&fixture.server) else { panic!() };
+    client.write_all(&[websocket(3), h2(DATA, 0, 3, &[7; 9000])].concat()).unwrap();
+    assert_eq!(next_of(&mut client, 3), (RST_STREAM, CALM.to_vec()));
+    // The first request counts still.
+    fixture.wait_for("the early input counts no more", || fixture.server.stats().pending_total < 9000);
+    assert!(fixture.server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
+    fixture.server.flush();
+    pump(&fixture.server, |_, _| {}, || fixture.server.stats().messages_in == 1);
+    assert!(is_alive(&mut client));
 }
 
 /// Asks for responses with windows for all of them, and never reads the socket.
