@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use sprocket_core::{Handler, Interest};
+use sprocket_server::{Handler, Interest};
 
 use crate::zend::{Callback, Gc};
 

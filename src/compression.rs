@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::Compression as Settings;
+use sprocket_server::Compression as Settings;
 
 use crate::args::{MOST_BYTES, Parameter, Reader};
 use crate::zend::{Call, ClassCell, Native, Owned, Result, Type, argument_type_error, throw_error};

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Connection as Handle, SendOutcome, Server as Core};
+use sprocket_server::{Connection as Handle, SendOutcome, Server as Core};
 
 use crate::errors;
 use crate::link::Link;

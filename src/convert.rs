@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
-use sprocket_core::Response;
+use sprocket_server::Response;
 
 use crate::zend::{Call, Thrown, argument_value_error, array_entries};
 

@@ -2,8 +2,8 @@
 
 use ext_php_rs::boxed::ZBox;
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::bus::HUB;
-use sprocket_core::{Server as Core, Stats};
+use sprocket_server::cluster::HUB;
+use sprocket_server::{Server as Core, Stats};
 
 use crate::server::{self, Server};
 use crate::zend::{Call, Result, map_insert};

@@ -13,7 +13,7 @@ mod streams;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Handler, Server as Core};
+use sprocket_server::{Handler, Server as Core};
 
 use self::crash::crashed;
 use self::events::dispatch;

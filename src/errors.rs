@@ -1,7 +1,7 @@
 //! The exception classes, and which of them each error of the core becomes.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{ForkError, PublishError, PublishFailed, StartError, ThreadDied, TlsError, TopicError};
+use sprocket_server::{ForkError, PublishError, PublishFailed, StartError, ThreadDied, TlsError, TopicError};
 
 use crate::zend::{
     Builtin, ClassCell, Prop, Startup, Thrown, Type, argument_value_error, register_exception,

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Decision, Ticket};
+use sprocket_server::{Decision, Ticket};
 
 use crate::convert;
 use crate::errors;

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{History as Settings, check_name};
+use sprocket_server::{History as Settings, check_name};
 
 use crate::args::{MOST_BYTES, Parameter, Reader};
 use crate::convert::duration;

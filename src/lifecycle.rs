@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
-use sprocket_core::Config;
-use sprocket_core::descriptors::{Wanted, share_out};
+use sprocket_server::Config;
+use sprocket_server::descriptors::{Wanted, share_out};
 
 use crate::settings::Settings;
 use crate::zend::{

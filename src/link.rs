@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Server as Core, Ticket};
+use sprocket_server::{Server as Core, Ticket};
 
 use crate::by_id::ById;
 use crate::errors;

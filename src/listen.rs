@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Bind, Listen as Core};
+use sprocket_server::{Bind, Listen as Core};
 
 use crate::errors::{self, invalid_option};
 use crate::zend::{Result, array_entries, descriptor_of, duplicate, socket_stream};

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::Config;
-use sprocket_core::notices::{Level, Line, Value};
+use sprocket_server::Config;
+use sprocket_server::notices::{Level, Line, Value};
 
 use crate::args::Reader;
 use crate::errors::invalid_option;

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::broker::{BrokerConfig, BrokerKind, BrokerUrl, check_prefix};
-use sprocket_core::{Config, OriginPattern, Origins, PublishSocket, SlowConsumer, TrustedProxies};
+use sprocket_server::broker::{BrokerConfig, BrokerKind, BrokerUrl, check_prefix};
+use sprocket_server::{Config, OriginPattern, Origins, PublishSocket, SlowConsumer, TrustedProxies};
 
 use crate::args::{MOST_BYTES, Parameter, Reader};
 use crate::compression::compression;
@@ -224,7 +224,7 @@ fn trusted_proxies(args: &mut Reader<'_>) -> Result<TrustedProxies> {
     Ok(trusted)
 }
 
-fn tls(args: &mut Reader<'_>) -> Result<Option<sprocket_core::Tls>> {
+fn tls(args: &mut Reader<'_>) -> Result<Option<sprocket_server::Tls>> {
     let Some(tls) = args.call.object_or_null::<Tls>(args.next)? else {
         args.take(Zval::null());
         return Ok(None);

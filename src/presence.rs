@@ -1,7 +1,7 @@
 //! Presence: the methods of `Connection` that join and leave, and `Server::presence()`.
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{TopicError, check_topic};
+use sprocket_server::{TopicError, check_topic};
 
 use crate::connection::Connection;
 use crate::convert::topic;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ext_php_rs::types::{ZendStr, Zval};
-use sprocket_core::broker::{BrokerConfig, BrokerUrl, check_prefix};
-use sprocket_core::{BrokerPublisher, PublishError, Publisher as UnixPublisher, check_topic};
+use sprocket_server::broker::{BrokerConfig, BrokerUrl, check_prefix};
+use sprocket_server::{BrokerPublisher, PublishError, Publisher as UnixPublisher, check_topic};
 
 use crate::convert::{duration, topic};
 use crate::errors::{self, invalid_option};

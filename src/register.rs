@@ -1,7 +1,7 @@
 //! The classes as PHP sees them: each method with its parameters, defaults, result and handler. A test
 //! compares them with `stubs/sprocket.php`, by Reflection.
 
-use sprocket_core::Request as Head;
+use sprocket_server::Request as Head;
 
 use crate::args::Parameter;
 use crate::callbacks::Hook;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use percent_encoding::percent_decode;
-use sprocket_core::{Request as Head, Response as Answer, Ticket};
+use sprocket_server::{Request as Head, Response as Answer, Ticket};
 
 use crate::errors;
 use crate::link::Link;

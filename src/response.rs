@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use bytes::Bytes;
 use ext_php_rs::types::Zval;
-use sprocket_core::Response as Answer;
+use sprocket_server::Response as Answer;
 
 use crate::convert::{self, Headers};
 use crate::zend::{

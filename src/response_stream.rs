@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Response as Head, ResponseStream as Handle, SendOutcome, Server as Core, Ticket};
+use sprocket_server::{Response as Head, ResponseStream as Handle, SendOutcome, Server as Core, Ticket};
 
 use crate::link::Link;
 use crate::zend::{Call, Callback, ClassCell, Gc, Native, Owned, Prop, Result, This, Type};

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
-use sprocket_core::notices::Line;
-use sprocket_core::{Interest, Server as Core, Stats};
+use sprocket_server::notices::Line;
+use sprocket_server::{Interest, Server as Core, Stats};
 
 use crate::by_id::ById;
 use crate::callbacks::{Callbacks, Hook};

@@ -1,8 +1,8 @@
 //! The methods of `Sprocket\Server`, except `run()` and those for topics, presence and counters.
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::Server as Core;
-use sprocket_core::notices::tls_reloaded;
+use sprocket_server::Server as Core;
+use sprocket_server::notices::tls_reloaded;
 
 use crate::callbacks::Hook;
 use crate::connection::Connection;

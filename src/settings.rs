@@ -1,6 +1,6 @@
 //! The options of a server, checked.
 
-use sprocket_core::Config;
+use sprocket_server::Config;
 
 /// The options in the core's form, and those that the binding resolves when the server starts.
 #[derive(Clone, Default)]

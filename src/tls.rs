@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_core::{Identity, Passphrase, Tls as Settings};
+use sprocket_server::{Identity, Passphrase, Tls as Settings};
 
 use crate::convert::duration;
 use crate::errors::invalid_option;

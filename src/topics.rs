@@ -1,7 +1,7 @@
 //! Topics: the methods of `Server` that publish and of `Connection` that subscribe.
 
 use ext_php_rs::types::{ZendStr, Zval};
-use sprocket_core::{Connection as Handle, Server as Core, TopicError};
+use sprocket_server::{Connection as Handle, Server as Core, TopicError};
 
 use crate::connection::Connection;
 use crate::convert::topic;

@@ -1,4 +1,4 @@
 //! Reads the messages about presence that hubs exchange.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::gossip(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_server::fuzzing::gossip(data));

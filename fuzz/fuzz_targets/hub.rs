@@ -1,4 +1,4 @@
 //! Reads frames between a worker and the hub.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::hub(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_server::fuzzing::hub(data));

@@ -1,4 +1,4 @@
 //! Reads the header of the PROXY protocol.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::proxy_header(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_server::fuzzing::proxy_header(data));

@@ -1,4 +1,4 @@
 //! Reads the replies of a Redis server to a node.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::redis(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_server::fuzzing::redis(data));

@@ -1,4 +1,4 @@
 //! Converts topics to NATS subjects and back.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_core::fuzzing::subjects(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sprocket_server::fuzzing::subjects(data));

@@ -1,6 +1,6 @@
 //! Ends a server whose I/O thread has died.
 
-use sprocket_core::{ConnId, Server as Core, ThreadDied};
+use sprocket_server::{ConnId, Server as Core, ThreadDied};
 
 use super::events::close;
 use super::invoke::settle;

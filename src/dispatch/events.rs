@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ext_php_rs::types::Zval;
-use sprocket_core::{ConnId, Connection as Handle, Decision, Event, Handler, Request as Head, Ticket};
+use sprocket_server::{ConnId, Connection as Handle, Decision, Event, Handler, Request as Head, Ticket};
 
 use super::invoke::{failed, flag, invoke, tell};
 use super::{notices, streams};

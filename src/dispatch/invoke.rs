@@ -1,7 +1,7 @@
 //! Calls PHP code, and handles callbacks that throw or end the script.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::Server as Core;
+use sprocket_server::Server as Core;
 
 use crate::callbacks::Hook;
 use crate::connection::Connection;

@@ -1,8 +1,8 @@
 //! The logger and onRefused.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::Refused;
-use sprocket_core::notices::Line;
+use sprocket_server::Refused;
+use sprocket_server::notices::Line;
 
 use super::invoke::{pump, settle, tell};
 use crate::callbacks::Hook;

@@ -1,7 +1,7 @@
 //! Dispatches the events of streamed responses.
 
 use ext_php_rs::types::Zval;
-use sprocket_core::{Handler, ResponseStream as Handle};
+use sprocket_server::{Handler, ResponseStream as Handle};
 
 use super::invoke::{failed, flag};
 use crate::callbacks::Hook;

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sprocket_core::bus::{self, HubConfig};
-use sprocket_core::notices::Level;
+use sprocket_server::cluster::{self, HubConfig};
+use sprocket_server::notices::Level;
 
 use super::log::report;
 use super::reexec;
@@ -24,7 +24,7 @@ pub(super) fn serve(
     child.leave_php(&[runtime_dir.listener(), quit.as_raw_fd()], || {
         let served = catch_unwind(AssertUnwindSafe(|| {
             let listener = runtime_dir.share().map(UnixListener::from);
-            listener.and_then(|listener| bus::serve_blocking(config, listener, quit))
+            listener.and_then(|listener| cluster::serve_blocking(config, listener, quit))
         }));
         let status = match served {
             Ok(Ok(())) => 0,

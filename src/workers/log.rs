@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
 
-use sprocket_core::notices::{Level, Line};
+use sprocket_server::notices::{Level, Line};
 
 use super::slot::Worker;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! master: the script's process, supervises
-//!  ├─ hub: connects the workers (sprocket_core::bus)
+//!  ├─ hub: connects the workers (sprocket_server::bus)
 //!  ├─ worker 1: PHP with a server of its own
 //!  └─ worker 2 …
 //! ```
@@ -24,8 +24,8 @@ mod spawn;
 mod supervisor;
 mod watch;
 
-use sprocket_core::bus::HubConfig;
-use sprocket_core::{ForkError, OpenListener, OpenPublishSocket};
+use sprocket_server::cluster::HubConfig;
+use sprocket_server::{ForkError, OpenListener, OpenPublishSocket};
 
 pub(crate) use self::deadlines::GRACE;
 pub(crate) use self::log::{gather_lines, next_line};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use sprocket_core::bus::HubConfig;
-use sprocket_core::{OpenListener, OpenPublishSocket};
+use sprocket_server::cluster::HubConfig;
+use sprocket_server::{OpenListener, OpenPublishSocket};
 
 use super::runtime_dir::RuntimeDir;
 use super::slot::{Attempts, Pauses, Process, Slot, Worker};

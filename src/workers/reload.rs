@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sprocket_core::notices::Level;
+use sprocket_server::notices::Level;
 
 use super::control::ControlMessage;
 use super::deadlines::{GRACE, HAND_OVER_PATIENCE, READY_LIMIT};

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sprocket_core::notices::Level;
-use sprocket_core::{BusMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
+use sprocket_server::notices::Level;
+use sprocket_server::{BusMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
 
 use super::control::{Control, ControlMessage};
 use super::deadlines::GRACE;

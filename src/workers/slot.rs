@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
-use sprocket_core::Backoff;
+use sprocket_server::Backoff;
 
 use super::control::Control;
 use crate::zend::signal_name;

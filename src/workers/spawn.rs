@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Instant;
 
-use sprocket_core::notices::Level;
-use sprocket_core::{OpenListener, OpenPublishSocket};
+use sprocket_server::notices::Level;
+use sprocket_server::{OpenListener, OpenPublishSocket};
 
 use super::control::Control;
 use super::deadlines::READY_LIMIT;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use sprocket_core::notices::Level;
+use sprocket_server::notices::Level;
 
 use super::control::ControlMessage;
 use super::deadlines::{GRACE, HUB_PATIENCE, NO_PATIENCE, STOP_PATIENCE};

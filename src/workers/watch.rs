@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use sprocket_core::Stopper;
-use sprocket_core::notices::Level;
+use sprocket_server::Stopper;
+use sprocket_server::notices::Level;
 
 use super::deadlines::{GRACE, STOP_PATIENCE};
 use super::log::report;

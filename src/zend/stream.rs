@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use ext_php_rs::types::Zval;
-use sprocket_core::SendQueue;
+use sprocket_server::SendQueue;
 
 use super::exception::{Result, Thrown, pending};
 use super::ffi;

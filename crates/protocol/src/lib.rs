@@ -11,6 +11,7 @@
 //! deflate/compressor.rs  deflate/decompressor.rs
 //! deflate/memory.rs                       what the windows of connections may take
 //! deflate/negotiation.rs  frame.rs  utf8.rs  error.rs
+//! forwarded.rs  proxy_protocol.rs         headers of proxies and load balancers
 //! publish.rs                              requests and answers on a publish socket
 //! topic.rs  pem.rs                        names of topics; files of certificates and keys
 //! ```
@@ -21,8 +22,10 @@
 pub mod decoder;
 pub mod deflate;
 pub mod error;
+pub mod forwarded;
 pub mod frame;
 pub mod pem;
+pub mod proxy_protocol;
 pub mod publish;
 pub mod topic;
 mod utf8;

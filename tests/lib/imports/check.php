@@ -20,7 +20,7 @@ require __DIR__ . '/Crate.php';
 const NOT_YET = [];
 
 chdir(dirname(__DIR__, 3));
-$folders = array_slice($argv, 1) ?: ['src', ...glob('src/core', GLOB_ONLYDIR), ...glob('crates/*/src', GLOB_ONLYDIR)];
+$folders = array_slice($argv, 1) ?: ['src', ...glob('crates/*/src', GLOB_ONLYDIR)];
 $failed = false;
 foreach ($folders as $folder) {
     $crate = new Crate($folder);

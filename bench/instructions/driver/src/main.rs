@@ -3,7 +3,7 @@
 //! byte on standard input, unless that is closed.
 #![forbid(unsafe_code)]
 
-use sprocket_core::{Bind, Config, Connection, Event, Server};
+use sprocket_server::{Bind, Config, Connection, Event, Server};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read};

@@ -1,0 +1,111 @@
+//! The loop that accepts on one listening socket, on the first I/O thread.
+
+use socket2::Socket;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+
+use crate::channel::mailbox::{Command, NewSocket};
+use crate::channel::notices::Trouble;
+use crate::http::http1;
+use crate::limits::handshakes::HandshakePlace;
+use crate::metrics::counters::Counters;
+use crate::net::listener::{Entry, Listener};
+use crate::net::socket::{BACK_OFF, accept_one, somebody_waits};
+use crate::net::unix_socket::UnixFile;
+use crate::state::State;
+use crate::thread::Vital;
+use crate::thread::report::log_trouble;
+use crate::thread::task;
+
+/// Sockets accepted before others get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Begins to accept. Aborting the task closes the listener.
+pub(crate) fn spawn(listener: Listener, state: Arc<State>) -> io::Result<AbortHandle> {
+    let (socket, entry, file) = listener.into_parts();
+    #[expect(
+        deprecated,
+        reason = "its objection is to owners whose descriptor may change; that of a Socket does not"
+    )]
+    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+    Ok(task::spawn(accept(socket, file, entry, state)).abort_handle())
+}
+
+async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
+    let _vital = Vital;
+    let _file = file;
+    let mut turn = 0usize;
+    loop {
+        let Ok(mut ready) = listener.readable().await else { return };
+        for _ in 0..ACCEPTS_PER_TURN {
+            let connections = state.limits.open();
+            if !state.handshakes.has_room(connections) {
+                if !somebody_waits(listener.get_ref()) {
+                    ready.clear_ready();
+                    break;
+                }
+                if state.handshakes.make_room(connections).await {
+                    Counters::one(&state.counters.handshakes_displaced);
+                    log_trouble(None, &Trouble::Displaced);
+                }
+                if state.stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+                continue;
+            }
+            match accept_one(listener.get_ref()) {
+                Ok((fd, remote)) => {
+                    Counters::one(&state.counters.accepted);
+                    let Some(place) = place(&state, remote, entry) else { continue };
+                    // The listeners belong to thread 0; the threads take turns.
+                    let thread = turn % state.mailboxes.len();
+                    turn = turn.wrapping_add(1);
+                    let socket = NewSocket { fd, remote, entry, place };
+                    if thread == 0 {
+                        http1::serve_socket(&state, socket);
+                    } else {
+                        state.mailboxes[thread].pass(Command::Adopt(socket));
+                        state.mailboxes[thread].deliver();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    break;
+                }
+                // The peer gave up while it waited in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    Counters::one(&state.counters.accept_errors);
+                    log_trouble(None, &Trouble::Accept(&error));
+                    tokio::time::sleep(BACK_OFF).await;
+                    break;
+                }
+            }
+        }
+        if state.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The place of an accepted socket. `None`: its address has as many as it may, and it is closed.
+fn place(state: &State, remote: Option<SocketAddr>, entry: Entry) -> Option<HandshakePlace> {
+    let ip = remote.map(|address| address.ip());
+    // Proxies speak for many.
+    if entry.proxy_protocol || state.config.trusted_proxies.contains(ip) {
+        return Some(state.handshakes.enter_unknown());
+    }
+    let place = state.handshakes.enter(ip);
+    if place.is_none() {
+        Counters::one(&state.counters.handshakes_refused);
+        log_trouble(remote, &Trouble::Address);
+    }
+    place
+}

@@ -1,0 +1,125 @@
+//! What the host sends to one connection.
+
+use bytes::Bytes;
+use sprocket_protocol::frame;
+use std::sync::atomic::Ordering;
+
+use super::{SendOutcome, Server};
+use crate::channel::mailbox::Command;
+use crate::config::SlowConsumer;
+use crate::connection::handle::Connection;
+use crate::connection::shared::Shared;
+use crate::id::Target;
+use crate::metrics::counters::Counters;
+
+/// Bytes sent during one batch of events after which they go out without waiting for its end.
+const EARLY_FLUSH: usize = 256 << 10;
+/// Longest message that the host writes itself. Copying a longer one into the kernel costs more
+/// than the wake-up that is saved.
+const DIRECT: usize = 64 << 10;
+
+impl Server {
+    /// Queues a message. `payload` must be valid UTF-8 unless `binary`; the host checks it.
+    pub fn send(&self, conn: &Connection, payload: &[u8], binary: bool) -> SendOutcome {
+        let shared = &conn.0;
+        if !self.accepts(shared) {
+            return SendOutcome::Closed;
+        }
+        let limit = self.state.config.send_buffer_limit;
+        // A message that is larger than the limit may pass when nothing waits before it.
+        let waiting = shared.buffered();
+        let then = waiting.saturating_add(payload.len());
+        if waiting > 0 && then > limit && shared.exceeds(then, limit) {
+            return match self.state.config.slow_consumer {
+                SlowConsumer::Drop => {
+                    shared.drain_wanted.store(true, Ordering::Relaxed);
+                    Counters::one(&self.state.counters.slow_dropped);
+                    SendOutcome::Dropped
+                }
+                SlowConsumer::Close => {
+                    shared.close_by_host();
+                    self.post(shared.thread, Command::Overflow(Target::from(&**shared)));
+                    SendOutcome::Overflow
+                }
+            };
+        }
+        let frame = frame::message(payload, binary);
+        if shared.add_buffered(frame.len()) + frame.len() >= limit / 4 {
+            shared.drain_wanted.store(true, Ordering::Relaxed);
+        }
+        let bytes = frame.len();
+        let direct =
+            self.posted.get() == 0 && bytes <= DIRECT && !shared.drain_wanted.load(Ordering::Relaxed);
+        self.post(shared.thread, Command::Send(Target::from(&**shared), frame));
+        if direct {
+            *self.single.borrow_mut() = Some(shared.clone());
+        }
+        self.gathered(bytes);
+        SendOutcome::Sent
+    }
+
+    /// Whether what is sent to a connection can still come before its close frame.
+    fn accepts(&self, conn: &Shared) -> bool {
+        // A server that stops closes all connections; those with messages that the host has still to
+        // answer, behind the answers.
+        conn.is_open() && (!self.state.stopping.load(Ordering::Relaxed) || self.state.host_answers(conn))
+    }
+
+    /// Does not let too much gather before it leaves.
+    pub(crate) fn gathered(&self, bytes: usize) {
+        let gathered = self.outgoing_bytes.get() + bytes;
+        self.outgoing_bytes.set(gathered);
+        if gathered > EARLY_FLUSH {
+            self.flush();
+        }
+    }
+
+    /// Queues a ping of at most 125 bytes. False: not open.
+    pub fn ping(&self, conn: &Connection, payload: &[u8]) -> bool {
+        self.control(conn, payload, frame::ping)
+    }
+
+    /// Queues a pong that answers no ping, of at most 125 bytes (RFC 6455 section 5.5.3). False:
+    /// not open.
+    pub fn pong(&self, conn: &Connection, payload: &[u8]) -> bool {
+        self.control(conn, payload, frame::pong)
+    }
+
+    fn control(&self, conn: &Connection, payload: &[u8], encode: fn(&[u8]) -> Bytes) -> bool {
+        let shared = &conn.0;
+        if !self.accepts(shared) || payload.len() > 125 {
+            return false;
+        }
+        let frame = encode(payload);
+        shared.add_buffered(frame.len());
+        self.post(shared.thread, Command::Ping(Target::from(&**shared), frame));
+        true
+    }
+
+    /// Starts the closing handshake after all that was sent before. No `Message` event of this
+    /// connection follows. `code` must satisfy [`Server::may_send_code`], `reason` is cut after
+    /// 123 bytes. False: it was closing already.
+    pub fn close(&self, conn: &Connection, code: u16, reason: &str) -> bool {
+        let shared = &conn.0;
+        if !Self::may_send_code(code) || !shared.close_by_host() {
+            return false;
+        }
+        self.state.closes.expect(code);
+        let command = Command::Close(Target::from(&**shared), code, reason.to_owned());
+        self.post(shared.thread, command);
+        true
+    }
+
+    /// Cuts the connection without a closing handshake; its `Close` event has 1006.
+    pub fn terminate(&self, conn: &Connection) {
+        let shared = &conn.0;
+        shared.close_by_host();
+        self.post(shared.thread, Command::Terminate(Target::from(&**shared)));
+    }
+
+    /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
+    /// section 7.4 and the IANA registry).
+    pub fn may_send_code(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}

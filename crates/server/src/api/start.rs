@@ -1,0 +1,168 @@
+//! Starting a server.
+
+use crossbeam_channel::bounded;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use super::Server;
+use super::listeners::Listeners;
+use crate::channel::wake::Waker;
+use crate::cluster::port::Port;
+use crate::config::Config;
+use crate::connection::shared::Credit;
+use crate::error::{StartError, TlsError};
+use crate::hub_link::Joined;
+use crate::limits::admission::Limits;
+use crate::limits::backlog::Backlog;
+use crate::limits::handshakes::Handshakes;
+use crate::metrics::callback_times::{Handlers, Stopwatch};
+use crate::metrics::counters::{Closes, Counters, Taken};
+use crate::net::listener::Listener;
+use crate::net::tls::TlsState;
+use crate::publish_socket::{OpenPublishSocket, PublishListener};
+use crate::state::State;
+use crate::static_files::StaticFiles;
+use crate::topics::registry::Topics;
+
+/// I/O threads of one server: a word has a bit for each.
+const MAX_THREADS: usize = 64;
+
+impl Server {
+    /// Binds, spawns the I/O threads, listens. The threads inherit the caller's signal mask: block
+    /// signals around the call, so that they reach the host's thread.
+    ///
+    /// # Errors
+    /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
+    /// left running then.
+    pub fn start(mut config: Config, listeners: impl Into<Listeners>) -> Result<Server, StartError> {
+        keep_freed_memory();
+        config.bound_times();
+        let backlog = config.backlog;
+        let tls = config.tls.take().map(TlsState::load).transpose()?;
+        let Listeners { clients, publishers } = listeners.into();
+        let listeners = clients
+            .into_iter()
+            .map(|listen| Listener::open(listen, backlog))
+            .collect::<Result<Vec<_>, _>>()?;
+        if tls.is_none()
+            && let Some(listener) = listeners.iter().find(|l| l.wants_tls())
+        {
+            return Err(TlsError::Missing { address: listener.url().to_owned() }.into());
+        }
+        let files = config.static_files.as_deref().map(|path| {
+            StaticFiles::open(path, config.max_open_files)
+                .map_err(|source| StartError::Files { path: path.to_owned(), source })
+        });
+        let files = files.transpose()?;
+        let joined = Joined::by(&config)?;
+        let publish = match publishers {
+            Some(OpenPublishSocket(listener)) => Some(listener),
+            None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,
+        };
+        let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
+        let threads = config.io_threads.clamp(1, MAX_THREADS);
+        let state = Arc::new(State {
+            credit: Credit {
+                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
+                bytes: config.max_pending_bytes,
+            },
+            backlog: Backlog::new(config.max_pending_total, threads),
+            counters: Counters::default(),
+            closes: Closes::default(),
+            taken: Taken::default(),
+            handlers: Handlers::default(),
+            handling: AtomicU64::new(0),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            limits: Limits::new(config.max_connections, config.max_connections_per_ip),
+            notices: Arc::default(),
+            handshakes: Handshakes::new(
+                config.max_handshakes,
+                config.max_handshakes_per_ip,
+                config.max_sockets,
+            ),
+            tls,
+            windows: Arc::default(),
+            files,
+            interest: AtomicU16::new(config.interest.0),
+            events: crossbeam_channel::unbounded(),
+            waker: Waker::new()?,
+            mailboxes: (0..threads).map(|_| Default::default()).collect(),
+            next_ticket: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            working: AtomicUsize::new(threads),
+            died: AtomicBool::new(false),
+            bus: joined.is_some().then(|| Port::new(config.bus_queue)),
+            presence: Mutex::default(),
+            config,
+        });
+        let mut server = Server {
+            addresses,
+            process: std::process::id(),
+            batch: RefCell::default(),
+            batch_bytes: Cell::new(0),
+            posted: Cell::new(0),
+            single: RefCell::default(),
+            outgoing_bytes: Cell::new(0),
+            upgrades: RefCell::default(),
+            requests: RefCell::default(),
+            topics: RefCell::new(Topics::new(threads)),
+            adopted: Cell::new(0),
+            stopwatch: Stopwatch::default(),
+            cut_at: Cell::new(None),
+            threads: ManuallyDrop::new(Vec::with_capacity(threads)),
+            state,
+        };
+        if publish.is_some() || joined.is_some() {
+            server.topics.get_mut().watch();
+        }
+        server.spawn(threads, listeners, publish, joined)?;
+        Ok(server)
+    }
+
+    /// On an error, dropping the server ends the threads that did start.
+    fn spawn(
+        &mut self,
+        threads: usize,
+        mut listeners: Vec<Listener>,
+        mut publish: Option<PublishListener>,
+        mut joined: Option<Joined>,
+    ) -> io::Result<()> {
+        let (ready, started) = bounded(threads);
+        for index in 0..threads {
+            let (state, ready) = (self.state.clone(), ready.clone());
+            let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
+            let joined = joined.take();
+            let handle =
+                std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
+                    // The receiver waits for exactly as many answers as there are threads.
+                    let ready = |result| drop(ready.send(result));
+                    crate::io_thread::run(state, index as u16, listeners, publish, joined, ready);
+                })?;
+            self.threads.push(handle);
+        }
+        drop(ready);
+        for result in started.iter().take(threads) {
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets the C library keep more of what is freed. One thread frees what the other has allocated;
+/// by default glibc gives the end of its heap back to the kernel as soon as 128 KiB are free there,
+/// and has to fault it in again for the next messages: with 100 connections that echo 16 KiB, once
+/// for every third message, a quarter of the CPU time.
+///
+/// When a large block is freed, glibc takes its size as the new limit for blocks of their own, and
+/// twice of it as that of the free end (mallopt(3), `M_MMAP_THRESHOLD`), unless the user has chosen
+/// limits. The block itself is never touched, and so costs no memory.
+fn keep_freed_memory() {
+    const BLOCK: usize = 4 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK)));
+}

@@ -1,0 +1,84 @@
+//! The facade of streamed responses.
+
+use std::sync::Arc;
+
+use super::{SendOutcome, Server};
+use crate::channel::event::{Event, Response};
+use crate::channel::mailbox::{Answer, Command, Item};
+use crate::channel::response_stream::{ResponseStream, Shared, Written};
+use crate::id::Ticket;
+use crate::metrics::counters::Counters;
+
+impl Server {
+    /// Answers a `Request` event with the status and headers of `head`, which are sent at once, and a
+    /// body that [`Server::write_stream`] appends to until [`Server::end_stream`]. [`Event::StreamClose`] follows
+    /// in any case, at once if the ticket is void or was answered before.
+    ///
+    /// A response without a body (to HEAD, 204, 304) is over with its head: nothing can be written.
+    pub fn stream(&self, ticket: Ticket, head: Response) -> ResponseStream {
+        let asked = self.requests.borrow_mut().remove(&ticket).filter(|asked| !asked.reply.is_closed());
+        let Some(asked) = asked else {
+            let stream = ResponseStream(Shared::void(ticket));
+            let close = Event::StreamClose { stream: stream.clone(), complete: false };
+            // The batch is handed out from its end.
+            self.batch.borrow_mut().insert(0, Item::plain(close));
+            return stream;
+        };
+        let head_only = asked.is_head || matches!(head.status, 204 | 304);
+        let shared = Shared::new(ticket, head_only);
+        self.post(0, Command::Respond(asked.reply, Answer::Stream(head, shared.clone(), head_only)));
+        ResponseStream(shared)
+    }
+
+    /// Appends to the body. [`SendOutcome::Overflow`]: the peer reads too slowly, and the stream is
+    /// cut, whatever [`Config::slow_consumer`](crate::Config::slow_consumer) says: a body with a hole
+    /// in it would not be the host's.
+    pub fn write_stream(&self, stream: &ResponseStream, data: &[u8]) -> SendOutcome {
+        let shared = &stream.0;
+        if data.is_empty() {
+            return if stream.is_open() { SendOutcome::Sent } else { SendOutcome::Closed };
+        }
+        let outcome = match shared.write(data, self.state.config.send_buffer_limit) {
+            Written::Closed => return SendOutcome::Closed,
+            Written::Accepted => {
+                Counters::add(&self.state.counters.waiting_bytes, data.len() as u64);
+                SendOutcome::Sent
+            }
+            Written::Overflow(void) => {
+                self.void(void);
+                SendOutcome::Overflow
+            }
+        };
+        self.changed(shared);
+        self.gathered(data.len());
+        outcome
+    }
+
+    /// Ends the body behind all that was written before. False: it was not open.
+    pub fn end_stream(&self, stream: &ResponseStream) -> bool {
+        let ended = stream.0.end();
+        if ended {
+            self.changed(&stream.0);
+        }
+        ended
+    }
+
+    /// Cuts the response before its end, so that the client sees that it is incomplete. Drops what
+    /// waits to be written.
+    pub fn cut_stream(&self, stream: &ResponseStream) {
+        if let Some(void) = stream.0.cut() {
+            self.void(void);
+            self.changed(&stream.0);
+        }
+    }
+
+    fn changed(&self, shared: &Arc<Shared>) {
+        if shared.must_post() {
+            self.post(shared.thread(), Command::Stream(shared.clone()));
+        }
+    }
+
+    fn void(&self, bytes: usize) {
+        Counters::add(&self.state.counters.waiting_bytes, (bytes as u64).wrapping_neg());
+    }
+}

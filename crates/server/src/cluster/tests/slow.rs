@@ -1,0 +1,137 @@
+//! Workers and hubs that do not read.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::io::Write;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use super::exchange::Fake;
+use super::support::*;
+use super::{Node, Raw};
+use crate::cluster::hub::Link;
+use crate::cluster::wire::pipe::Pipe;
+use crate::cluster::wire::{Down, Up};
+use crate::config::{BusMember, Config, History};
+use sprocket_broker::BrokerClient;
+
+#[tokio::test]
+async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
+    const BYTES: usize = 1 << 20;
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let begin = Instant::now();
+    let after = |seconds| begin + Duration::from_secs_f64(seconds);
+    let mut link = Link::new(1, Pipe::new(ours, BYTES), begin);
+    // The other side reads so much.
+    let read = async |link: &mut Link, theirs: &mut UnixStream, bytes: usize| {
+        let mut buffer = vec![0; bytes];
+        let flush = poll_fn(|cx| {
+            let _ = link.pipe.poll_flush(cx);
+            Poll::<()>::Pending
+        });
+        tokio::select! {
+            read = theirs.read_exact(&mut buffer) => assert_eq!(read.unwrap(), bytes),
+            () = flush => {}
+        }
+    };
+    link.written(BYTES, after(60.0));
+    (0..4).for_each(|_| link.pipe.push(vec![b'x'; BYTES].into()));
+    read(&mut link, &mut theirs, 1).await;
+    link.written(BYTES, after(60.0));
+    link.written(BYTES, after(60.5));
+    assert_eq!(link.cut_at(), Some(after(62.0)));
+    // It takes some, which buys it time, but not for ever.
+    for seconds in [60.9, 61.8, 62.7] {
+        read(&mut link, &mut theirs, BYTES / 2).await;
+        link.written(BYTES, after(seconds));
+        assert_eq!(link.cut_at(), Some(after(seconds + 2.0)));
+    }
+    link.written(BYTES, after(63.6));
+    read(&mut link, &mut theirs, BYTES / 4).await;
+    link.written(BYTES, after(64.6));
+    assert_eq!(link.cut_at(), Some(after(65.0)));
+    // It is behind no more.
+    read(&mut link, &mut theirs, BYTES * 2).await;
+    link.written(BYTES, after(64.7));
+    assert_eq!(link.cut_at(), None);
+}
+
+#[test]
+fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others() {
+    const BYTES: usize = 256 << 10;
+    let exchange = Arc::default();
+    let node = Node::with_queue(&exchange, 1, BYTES);
+    let fake = Fake(exchange, 0);
+    let replays = || fake.with(|exchange| exchange.replays);
+    let hold = |hold| fake.with(|exchange| exchange.hold = hold);
+    fake.store("h.1", vec![b'x'; BYTES].into(), true, &History::default()).unwrap();
+    // One that reads late has its answers nevertheless, and each once.
+    hold(true);
+    let mut late = node.raw(1);
+    late.ask("h.1", 40, true);
+    hold(false);
+    while replays() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut answered = BTreeSet::new();
+    while answered.len() < 40 {
+        late.hear(|said| {
+            if let Down::Resumed { ticket, complete, .. } = said {
+                assert!(complete && answered.insert(ticket));
+            }
+        });
+    }
+    // One that never does is cut, and until then the broker is asked for no more than has room.
+    hold(true);
+    let mut deaf = node.raw(2);
+    deaf.ask("h.1", 300, true);
+    let (worker, address) = node.worker(1);
+    let (_client, conn) = subscriber(&worker, address, &[]);
+    let before = replays();
+    hold(false);
+    let (complete, messages, _) = resume(&worker, &conn, "h.1", "f-0");
+    assert_eq!((complete, messages), (true, 1));
+    let asked = replays() - before;
+    assert!(asked < 50, "{asked} answers for a worker that does not read");
+    drop(deaf);
+}
+
+/// A hub of which nobody but the test knows what it reads: says hello to the next worker.
+fn raw_hub(listener: &StdListener) -> Raw {
+    let mut raw = Raw(listener.accept().unwrap().0);
+    raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = raw.frame();
+    assert!(matches!(Up::decode(&hello), Ok(Up::Hello { .. })));
+    raw.0.write_all(&Down::Welcome { broker: false, limit: 1 << 20 }.encode()).unwrap();
+    raw
+}
+
+#[test]
+fn what_waits_for_a_hub_that_does_not_read_is_bounded_and_told_anew() {
+    let path = std::env::temp_dir().join(format!("sprocket-raw-hub-{}", std::process::id()));
+    let listener = StdListener::bind(&path).unwrap();
+    let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
+    let bus = Some(BusMember { path: path.clone(), slot: 0 });
+    let (server, address) = start(Config { bus, bus_queue: 10_000, ..Config::default() });
+    let (deaf, listener) = greeting.join().unwrap();
+    let (_client, conn) = subscriber(&server, address, &[]);
+    // Beyond what the socket takes, and what is handed to it.
+    for i in 0..40 {
+        server.join(&conn, &format!("room{i}"), "ann", &[b'x'; 50_000]).unwrap();
+        server.flush();
+    }
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
+    drop(deaf);
+    let mut hub = raw_hub(&listener);
+    let mut joined = BTreeSet::new();
+    while joined.len() < 40 {
+        if let Ok(Up::Join { topic, .. }) = Up::decode(&hub.frame()) {
+            assert!(joined.insert(topic.to_owned()), "{topic} twice");
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}

@@ -1,0 +1,293 @@
+//! Origins of web pages: the `Origin` header (RFC 6454) and the option that admits them.
+
+use std::fmt;
+
+use crate::config::authority::{Authority, Host, default_port};
+
+/// What a page says about where it comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `null`: a page without an origin of its own, such as a file or a sandboxed frame.
+    Opaque,
+    /// The host is empty in `file://` and the like.
+    Page { scheme: String, authority: Authority },
+}
+
+impl Origin {
+    /// Parses a serialized origin. One slash behind it is ignored: React Native sends it. `None`: it
+    /// violates the grammar.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Opaque);
+        }
+        let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
+        let scheme = scheme.to_ascii_lowercase();
+        let authority = Authority::parse(rest.strip_suffix('/').unwrap_or(rest))?;
+        let is_whole = if authority.host.is_empty() {
+            default_port(&scheme).is_none() && authority.port.is_none()
+        } else {
+            true
+        };
+        is_whole.then_some(Self::Page { scheme, authority })
+    }
+
+    /// Whether the page comes from the host and port that the `Host` header names. A proxy may hide
+    /// the scheme from us: without a port, and with 80 or 443, `Host` stands for the default port of
+    /// whichever scheme the page has.
+    pub(crate) fn is_of(&self, host: &Authority) -> bool {
+        let Self::Page { scheme, authority } = self else { return false };
+        let Some(default) = default_port(scheme) else { return false };
+        let port = authority.port.unwrap_or(default);
+        let by_default = port == default && matches!(host.port, None | Some(80 | 443));
+        !host.host.is_empty() && authority.host == host.host && (by_default || host.port == Some(port))
+    }
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// One of the origins that [`Origins::List`](crate::Origins) admits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OriginPattern {
+    text: Box<str>,
+    page: Page,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Page {
+    Opaque,
+    Of {
+        /// `None`: any.
+        scheme: Option<String>,
+        /// Without a port: the default of the scheme; where that may be any, any.
+        authority: Authority,
+        /// The host stands for all names below it, but not for itself.
+        below: bool,
+    },
+}
+
+impl OriginPattern {
+    /// Parses `https://example.com`, `https://*.example.com:8443` (one label or more in place of the
+    /// star), `capacitor://localhost`, `file://`, `null`, or a host of any scheme and, unless it has
+    /// one, of any port: `example.com`, `*.example.com`, `example.com:8443`. One slash at the end
+    /// is ignored. `None`: it is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let page = if text == "null" {
+            Page::Opaque
+        } else {
+            let (scheme, rest) = match text.split_once("://") {
+                Some((scheme, rest)) => (Some(scheme).filter(|scheme| is_scheme(scheme))?.into(), rest),
+                None => (None, text),
+            };
+            let scheme: Option<String> = scheme.map(str::to_ascii_lowercase);
+            let rest = rest.strip_suffix('/').unwrap_or(rest);
+            let name = rest.strip_prefix("*.");
+            let below = name.is_some();
+            let authority = Authority::parse(name.unwrap_or(rest))?;
+            match &authority.host {
+                Host::Name(host) if host.contains('*') => return None,
+                // Addresses have no names below them.
+                Host::Name(host) if below => {
+                    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+                    if last.is_empty()
+                        || host.starts_with(['.', '['])
+                        || last.bytes().all(|b| b.is_ascii_digit())
+                    {
+                        return None;
+                    }
+                }
+                Host::V6(_) if below => return None,
+                host if host.is_empty() => {
+                    scheme.as_deref().filter(|scheme| default_port(scheme).is_none())?;
+                    if authority.port.is_some() {
+                        return None;
+                    }
+                }
+                _ => {}
+            }
+            Page::Of { scheme, authority, below }
+        };
+        Some(Self { text: text.into(), page })
+    }
+
+    pub(crate) fn admits(&self, origin: &Origin) -> bool {
+        let (ours, theirs) = match (&self.page, origin) {
+            (Page::Opaque, Origin::Opaque) => return true,
+            (
+                Page::Of { scheme, authority, below },
+                Origin::Page { scheme: their_scheme, authority: theirs },
+            ) => {
+                let same_port = match scheme {
+                    Some(scheme) if scheme != their_scheme => return false,
+                    None if authority.port.is_none() => true,
+                    _ => authority.port_for(their_scheme) == theirs.port_for(their_scheme),
+                };
+                if !same_port {
+                    return false;
+                }
+                if !below {
+                    return authority.host == theirs.host;
+                }
+                (&authority.host, &theirs.host)
+            }
+            _ => return false,
+        };
+        match (ours, theirs) {
+            (Host::Name(ours), Host::Name(theirs)) => {
+                let labels = theirs.strip_suffix(&**ours).and_then(|labels| labels.strip_suffix('.'));
+                labels.is_some_and(|labels| !labels.is_empty())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_parsed_by_its_grammar() {
+        for text in [
+            "https://example.com",
+            "https://example.com/",
+            "http://[::1]:8080",
+            "null",
+            "file://",
+            "file:///",
+            "capacitor://localhost",
+            "chrome-extension://abcdef",
+            "app://obsidian.md",
+            "HTTPS://EXAMPLE.com",
+        ] {
+            assert!(Origin::parse(text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "*",
+            "example.com",
+            "https://",
+            "http:///",
+            "https://a/b",
+            "https://a//",
+            "https://u@a",
+            "https://a b",
+            "://a",
+            "1a://b",
+            "a_b://c",
+            "https://a:99999",
+            "https://a?b",
+            "file://:80",
+            "NULL",
+            "https://caf\u{e9}",
+        ] {
+            assert_eq!(Origin::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_host_is_compared_with_its_port() {
+        for (origin, host, same) in [
+            ("http://a.example", "a.example", true),
+            ("https://a.example", "a.example", true),
+            ("https://a.example:443", "a.example", true),
+            ("https://a.example", "a.example:443", true),
+            ("https://a.example", "A.EXAMPLE:80", true),
+            ("http://a.example", "a.example:443", true),
+            ("http://a.example:443", "a.example:443", true),
+            ("http://a.example:443", "a.example", false),
+            ("https://a.example:80", "a.example", false),
+            ("http://a.example:8080", "a.example:8080", true),
+            ("http://a.example:8080", "a.example", false),
+            ("http://a.example", "a.example:8080", false),
+            ("http://a.example.", "a.example", false),
+            ("http://[::1]:8080", "[0:0:0:0:0:0:0:1]:8080", true),
+            ("http://[::1]", "[::2]", false),
+            ("capacitor://localhost", "localhost", false),
+            ("null", "null", false),
+            ("file://", "", false),
+        ] {
+            let (page, host) = (Origin::parse(origin).unwrap(), Authority::parse(host).unwrap());
+            assert_eq!(page.is_of(&host), same, "{origin} {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_admits_what_it_says() {
+        for (pattern, origin, admitted) in [
+            ("https://a.example", "https://a.example", true),
+            ("https://a.example/", "https://A.example/", true),
+            ("https://a.example:443", "https://a.example", true),
+            ("https://a.example", "https://a.example:443", true),
+            ("http://a.example:80", "http://a.example", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example", "https://a.example:444", false),
+            ("https://a.example:444", "https://a.example:444", true),
+            ("https://a.example", "https://b.a.example", false),
+            ("a.example", "https://a.example:444", true),
+            ("a.example", "capacitor://a.example", true),
+            ("a.example:443", "https://a.example", true),
+            ("a.example:443", "http://a.example", false),
+            ("a.example:1", "https://a.example:444", false),
+            ("a.example", "https://a.example.evil.example", false),
+            ("https://*.a.example", "https://b.a.example", true),
+            ("https://*.a.example", "https://c.b.a.example:443", true),
+            ("https://*.a.example", "https://a.example", false),
+            ("https://*.a.example", "https://.a.example", false),
+            ("https://*.a.example", "https://xa.example", false),
+            ("https://*.a.example", "https://b.a.example.evil", false),
+            ("https://*.a.example", "http://b.a.example", false),
+            ("https://*.a.example", "https://b.a.example:444", false),
+            ("https://*.a.example:444", "https://b.a.example:444", true),
+            ("*.a.example", "http://b.a.example:8080", true),
+            ("https://[::1]", "https://[0::1]:443", true),
+            ("file://", "file://", true),
+            ("file://", "file:///", true),
+            ("file://", "http://a.example", false),
+            ("capacitor://localhost", "capacitor://localhost", true),
+            ("capacitor://localhost", "http://localhost", false),
+            ("null", "null", true),
+            ("null", "http://null", false),
+            ("a.example", "null", false),
+        ] {
+            let parsed = OriginPattern::parse(pattern).unwrap_or_else(|| panic!("{pattern}"));
+            assert_eq!(parsed.admits(&Origin::parse(origin).unwrap()), admitted, "{pattern} {origin}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_no_pattern() {
+        for text in [
+            "",
+            "/",
+            "https://",
+            "https:///",
+            "https://a/b",
+            "https://*",
+            "*",
+            "*.",
+            "https://a.*.example",
+            "https://*a.example",
+            "https://*.1.2.3",
+            "*.[::1]",
+            "https://u@a",
+            "a b",
+            "https://a:99999",
+            "://a",
+            "*.*.a",
+            "*..a",
+            "file://:1",
+        ] {
+            assert!(OriginPattern::parse(text).is_none(), "{text}");
+        }
+    }
+}

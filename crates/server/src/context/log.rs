@@ -1,0 +1,130 @@
+//! How an I/O thread hands notices to its host.
+
+use std::sync::atomic::Ordering;
+
+use crate::channel::event::{Event, Interest, Refused};
+use crate::channel::mailbox::Item;
+use crate::channel::notices::{Kind, Level, Line, peer_of};
+use crate::connection::shared::Shared;
+use crate::context::Env;
+use crate::metrics::counters::Counters;
+
+// Lines about connections that a limit or a violation of the protocol ends.
+pub(crate) const TOO_BIG: Kind = Kind::new(Level::Notice, CLOSED, "maxMessageSize");
+pub(crate) const SLOW: Kind = Kind::new(Level::Notice, CLOSED, "sendBufferLimit");
+pub(crate) const PROTOCOL: Kind = Kind::new(Level::Notice, CLOSED, "");
+pub(crate) const PING_TIMEOUT: Kind = Kind::new(Level::Info, CLOSED, "pingTimeout");
+pub(crate) const CLOSE_TIMEOUT: Kind = Kind::new(Level::Info, CLOSED, "closeTimeout");
+
+const CLOSED: &str = "connection.closed";
+
+/// The server has stopped.
+const STOPPED: Kind = Kind::new(Level::Info, "server.stopped", "");
+/// onRefused could not be called.
+const UNTOLD: Kind = Kind::new(Level::Warning, "refused.untold", "");
+
+impl Env {
+    /// Hands the host a line, which `line` makes only if it is wanted.
+    #[cold]
+    pub(crate) fn log(&mut self, kind: Kind, line: impl FnOnce() -> Line) {
+        if !self.wants(Interest::LOG) {
+            return;
+        }
+        let window = self.server.started.elapsed().as_secs();
+        if !self.server.notices.admits(kind, window) || !self.put(line().of(kind)) {
+            self.leave_out(kind, 1);
+        }
+    }
+
+    /// Reports a refused request to the host. `request` makes it only if it is wanted.
+    #[cold]
+    pub(crate) fn refused(&mut self, refused: impl FnOnce() -> Refused) {
+        if !self.wants(Interest::REFUSED) {
+            return;
+        }
+        let refused = refused();
+        let bytes = refused.request.bytes() + refused.reason.len();
+        match self.server.notices.place(bytes) {
+            Some(place) => self.emit(Item::Notice(Box::new((place, Event::Refused(refused))))),
+            None => {
+                Counters::one(&self.server.counters.refused_untold);
+                if self.wants(Interest::LOG) {
+                    self.leave_out(UNTOLD, 1);
+                }
+            }
+        }
+    }
+
+    /// False: too many wait.
+    fn put(&mut self, line: Line) -> bool {
+        let Some(place) = self.server.notices.place(line.bytes()) else { return false };
+        self.emit(Item::Notice(Box::new((place, Event::Log(line)))));
+        true
+    }
+
+    fn leave_out(&mut self, kind: Kind, lines: u64) {
+        if kind != UNTOLD {
+            Counters::add(&self.server.counters.log_suppressed, lines);
+        }
+        if self.server.notices.leave_out(kind, lines) {
+            self.left_out.push(tokio::time::Instant::now(), kind);
+        }
+    }
+
+    /// Says how many lines of a kind were left out; later, if too many wait.
+    pub(crate) fn report_left_out(&mut self, kind: Kind) {
+        let lines = self.server.notices.take_left_out(kind);
+        if lines > 0
+            && self.wants(Interest::LOG)
+            && !self.put(summary(kind, lines))
+            && self.server.notices.leave_out(kind, lines)
+        {
+            self.left_out.push(tokio::time::Instant::now(), kind);
+        }
+    }
+
+    /// Hands the host the last lines of a server, whatever waits: there is one of each kind at most.
+    pub(crate) fn log_stopped(&mut self) {
+        if !self.wants(Interest::LOG) {
+            return;
+        }
+        for (kind, lines) in self.server.notices.take_all_left_out() {
+            self.emit(Item::plain(Event::Log(summary(kind, lines))));
+        }
+        let cut = self.server.notices.cut.load(Ordering::Relaxed);
+        let message = match cut {
+            0 => "Stopped: every connection was closed in order".to_owned(),
+            1 => "Stopped: one connection was cut at the end of the grace period".to_owned(),
+            n => format!("Stopped: {n} connections were cut at the end of the grace period"),
+        };
+        self.emit(Item::plain(Event::Log(Line::new(message).with("cut", cut).of(STOPPED))));
+    }
+
+    /// A connection is closed with this code because of a limit, or because its peer violates the
+    /// protocol.
+    #[cold]
+    pub(crate) fn log_close(&mut self, conn: &Shared, kind: Kind, code: u16, reason: &str) {
+        self.log(kind, || {
+            let (id, peer) = (conn.id.0, peer_of(conn.remote));
+            Line::new(format!("Connection {id} from {peer} closed with {code}: {reason}"))
+                .from(conn.remote)
+                .with("connection", id)
+                .with("code", u64::from(code))
+                .with("reason", reason)
+        });
+    }
+}
+
+/// The line about those that were left out.
+fn summary(kind: Kind, lines: u64) -> Line {
+    if kind == UNTOLD {
+        let message =
+            format!("{lines} refused requests were not passed to onRefused, because too many waited");
+        return Line::new(message).with("requests", lines).of(kind);
+    }
+    let option = if kind.option.is_empty() { String::new() } else { format!(" ({})", kind.option) };
+    Line::new(format!("{lines} more lines were suppressed: {}{option}", kind.event))
+        .with("suppressed", kind.event)
+        .with("lines", lines)
+        .of(Kind { event: "log.suppressed", ..kind })
+}

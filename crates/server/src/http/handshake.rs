@@ -1,0 +1,286 @@
+//! The server's side of the opening handshake (RFC 6455 section 4.2), apart from HTTP itself.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, Version};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::channel::request::Request;
+use crate::config::authority::Authority;
+use crate::config::origin::Origin;
+use crate::config::{Config, Origins};
+use crate::http::refusal::{Cause, Refusal};
+
+/// What a request wants of us.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A WebSocket, with the value for `Sec-WebSocket-Accept`; over HTTP/2 there is none.
+    WebSocket { accept: Option<String> },
+    /// An ordinary response.
+    Plain,
+}
+
+/// Sorts a request whose target and host are [settled](crate::http::target::settle). A malformed handshake, or one from a foreign origin, is refused.
+pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
+    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    if parts.method == Method::CONNECT && protocol.is_none() {
+        return no(405, "This is no proxy.");
+    }
+    // RFC 8441 section 4.
+    if let Some(protocol) = protocol {
+        return match protocol.as_str() {
+            "websocket" => finish(parts, config, None),
+            _ => no(501, "Only the protocol \"websocket\" is spoken here."),
+        };
+    }
+    if !asks_for_websocket(parts) {
+        return Ok(Kind::Plain);
+    }
+    if parts.method != Method::GET {
+        let body = "A WebSocket handshake is a GET request.";
+        return Err(Refusal::new(Cause::Malformed, 405, body).header("Allow", "GET"));
+    }
+    if parts.version < Version::HTTP_11 {
+        return no(400, "A WebSocket handshake needs HTTP/1.1.");
+    }
+    if !has_token(&parts.headers, &CONNECTION, "upgrade") {
+        return no(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
+    }
+    let mut keys = parts.headers.get_all("sec-websocket-key").iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(key),
+        (None, _) => Err("The Sec-WebSocket-Key header is missing."),
+        _ => Err("The Sec-WebSocket-Key header must be one base64 value of 16 bytes."),
+    };
+    finish(parts, config, Some(key))
+}
+
+/// What holds for the handshakes of every version of HTTP. `key`: of `Sec-WebSocket-Key`, which
+/// HTTP/2 doesn't have.
+fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
+    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
+    // Whoever stands before us could take frames for a body, or a body for frames.
+    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if length || parts.headers.contains_key(TRANSFER_ENCODING) {
+        return no(400, "A WebSocket handshake has no body.");
+    }
+    let mut versions = parts.headers.get_all("sec-websocket-version").iter();
+    if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {
+        let body = "This server speaks version 13 of the WebSocket protocol.";
+        return Err(Refusal::new(Cause::Malformed, 426, body).header("Sec-WebSocket-Version", "13"));
+    }
+    let accept = match key {
+        Some(Ok(key)) => Some(derive_accept_key(key.as_bytes())),
+        Some(Err(wrong)) => return no(400, wrong),
+        None => None,
+    };
+    admit_origin(&parts.headers, &config.origins)?;
+    Ok(Kind::WebSocket { accept })
+}
+
+/// The subprotocol for a client: the server's favourite of those that it offers (RFC 6455
+/// section 4.2.2). `Err`: it offers some, we want one of ours, and there is none in common.
+pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<String>, Refusal> {
+    let ours = &config.subprotocols;
+    let chosen = ours.iter().find(|ours| request.subprotocols().any(|theirs| theirs == **ours));
+    let offers = || request.subprotocols().next().is_some();
+    if chosen.is_none() && config.strict_subprotocols && offers() {
+        let body = "None of the offered subprotocols is supported.";
+        return Err(Refusal::new(Cause::Subprotocol, 400, body));
+    }
+    Ok(chosen.cloned())
+}
+
+/// Whether a request is meant as a handshake, well-formed or not.
+pub(crate) fn asks_for_websocket(parts: &Parts) -> bool {
+    match parts.extensions.get::<h2::ext::Protocol>() {
+        Some(protocol) => protocol.as_str() == "websocket",
+        None => has_token(&parts.headers, &UPGRADE, "websocket"),
+    }
+}
+
+/// Whether a list header contains a token, in any case (RFC 9110 section 5.6.1).
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Base64 of 16 bytes: 22 digits, the last of which carries only two bits, and `==`.
+fn is_key(key: &[u8]) -> bool {
+    let Some(digits) = key.strip_suffix(b"==") else { return false };
+    digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
+/// Refuses a malformed `Origin`, or one that is not admitted. Only browsers send it, and they
+/// always do, once.
+fn admit_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Refusal> {
+    let mut sent = headers.get_all(ORIGIN).iter();
+    let Some(text) = sent.next().filter(|_| *origins != Origins::Any) else { return Ok(()) };
+    let text = text.to_str().unwrap_or_default();
+    let Some(origin) = Origin::parse(text).filter(|_| sent.next().is_none()) else {
+        let body = "The Origin header must be one origin, such as https://example.com, or null.";
+        return Err(Refusal::new(Cause::Malformed, 400, body));
+    };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let (admitted, why) = match origins {
+        Origins::Any => return Ok(()),
+        Origins::SameHost => {
+            let same = Authority::parse(host).is_some_and(|host| origin.is_of(&host));
+            (same, format!("; by default it must match the Host header, {}", shown(host)))
+        }
+        Origins::List(list) => (list.iter().any(|pattern| pattern.admits(&origin)), String::new()),
+    };
+    if admitted {
+        return Ok(());
+    }
+    let body = format!("The option \"origins\" does not admit the origin {}{why}.", shown(text));
+    Err(Refusal::new(Cause::Origin, 403, &body))
+}
+
+/// What a client has sent, for a response: what passes the grammar of hosts and origins is harmless
+/// there, but may be long.
+fn shown(text: &str) -> &str {
+    text.get(..255).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::origin::OriginPattern;
+
+    fn request(headers: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Request::get("/chat");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    const GOOD: [(&str, &str); 5] = [
+        ("host", "example.com:8080"),
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn status(parts: &Parts, config: &Config) -> u16 {
+        match examine(parts, config) {
+            Ok(Kind::WebSocket { .. }) => 101,
+            Ok(Kind::Plain) => 0,
+            Err(refusal) => {
+                assert!(refusal.response.body.len() > 10, "a refusal says why");
+                refusal.response.status
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let Ok(Kind::WebSocket { accept }) = examine(&request(&GOOD), &Config::default()) else {
+            panic!("refused");
+        };
+        assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn each_missing_header_has_its_status() {
+        for (missing, expected) in
+            [("upgrade", 0), ("connection", 400), ("sec-websocket-version", 426), ("sec-websocket-key", 400)]
+        {
+            let rest: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != missing).collect();
+            assert_eq!(status(&request(&rest), &Config::default()), expected, "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_bad_key_version_or_method_is_refused() {
+        for key in
+            ["", "short", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25j!Q==", "dGhlIHNhbXBsZSBub25jZWFi"]
+        {
+            let mut headers = GOOD;
+            headers[4].1 = key;
+            assert_eq!(status(&request(&headers), &Config::default()), 400, "{key}");
+        }
+        let mut headers = GOOD;
+        headers[3].1 = "8";
+        assert_eq!(status(&request(&headers), &Config::default()), 426);
+        let mut post = request(&GOOD);
+        post.method = Method::POST;
+        assert_eq!(status(&post, &Config::default()), 405);
+        let mut old = request(&GOOD);
+        old.version = Version::HTTP_10;
+        assert_eq!(status(&old, &Config::default()), 400);
+    }
+
+    #[test]
+    fn origins() {
+        let list = |l: &[&str]| Origins::List(l.iter().map(|s| OriginPattern::parse(s).unwrap()).collect());
+        for (origins, origin, expected) in [
+            (Origins::SameHost, "http://example.com:8080", 101),
+            (Origins::SameHost, "http://EXAMPLE.com:8080/", 101),
+            (Origins::SameHost, "http://example.com", 403),
+            (Origins::SameHost, "http://evil.example", 403),
+            (Origins::SameHost, "null", 403),
+            (Origins::SameHost, "example.com:8080", 400),
+            (Origins::Any, "http://evil.example", 101),
+            (Origins::Any, "no origin at all", 101),
+            (list(&["https://a.example"]), "https://a.example", 101),
+            (list(&["https://b.example", "https://*.a.example"]), "https://b.a.example", 101),
+            (list(&["https://a.example"]), "http://a.example", 403),
+            (list(&[]), "https://a.example", 403),
+            (list(&["https://a.example"]), "", 400),
+        ] {
+            let mut headers = GOOD.to_vec();
+            headers.push(("origin", origin));
+            let config = Config { origins, ..Config::default() };
+            assert_eq!(status(&request(&headers), &config), expected, "{origin} {:?}", config.origins);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_option_and_the_origin() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("origin", "https://evil.example"));
+        let refusal = examine(&request(&headers), &Config::default()).unwrap_err();
+        let body = String::from_utf8(refusal.response.body.to_vec()).unwrap();
+        assert_eq!(refusal.cause, Cause::Origin);
+        for part in ["\"origins\"", "https://evil.example", "example.com:8080"] {
+            assert!(body.contains(part), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_second_origin_is_refused() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("origin", "http://example.com:8080"));
+        headers.push(("origin", "http://evil.example"));
+        assert_eq!(status(&request(&headers), &Config::default()), 400);
+        let open = Config { origins: Origins::Any, ..Config::default() };
+        assert_eq!(status(&request(&headers), &open), 101);
+    }
+
+    #[test]
+    fn the_servers_favourite_subprotocol_wins() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("sec-websocket-protocol", "a, b"));
+        let offered = Request::new(&request(&headers), None, None, false);
+        let none = Request::new(&request(&GOOD), None, None, false);
+        let config = |ours: &[&str], strict_subprotocols| Config {
+            subprotocols: ours.iter().map(|s| (*s).to_owned()).collect(),
+            strict_subprotocols,
+            ..Config::default()
+        };
+        assert_eq!(negotiate(&offered, &config(&["b", "a"], true)).unwrap().as_deref(), Some("b"));
+        assert_eq!(negotiate(&offered, &config(&["c"], false)).unwrap(), None);
+        assert_eq!(negotiate(&offered, &config(&["c"], true)).unwrap_err().response.status, 400);
+        assert_eq!(negotiate(&none, &config(&["c"], true)).unwrap(), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! The HTTP side of a socket, until it becomes a WebSocket or ends: HTTP/1.1 (hyper).
+
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_LENGTH;
+use hyper::body::{Body, Incoming};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use tokio::time::Instant;
+
+use crate::channel::mailbox::NewSocket;
+use crate::channel::notices::Trouble;
+use crate::http::body::ResponseBody;
+use crate::http::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
+use crate::http::handshake::asks_for_websocket;
+use crate::http::http2;
+use crate::http::hyper_io::HttpIo;
+use crate::http::preamble::{self, Arrival};
+use crate::http::request_clock::RequestClock;
+use crate::http::responses::Responses;
+use crate::http::target;
+use crate::limits::handshakes::HandshakePlace;
+use crate::metrics::counters::Counters;
+use crate::net::linger::{AFTER_ERROR, linger};
+use crate::net::listener::Entry;
+use crate::net::plain_socket::PlainSocket;
+use crate::net::poll_turn;
+use crate::net::stall::Stall;
+use crate::state::State;
+use crate::thread;
+use crate::thread::report::log_trouble;
+use crate::thread::task;
+use sprocket_protocol::forwarded::Origin;
+
+/// Begins to serve an accepted socket on this thread.
+pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
+    let NewSocket { fd, remote, entry, place } = socket;
+    // An error means that the peer is gone or that memory is short; there is nobody to tell.
+    let Ok(stream) = PlainSocket::adopt(fd, remote.is_none()) else { return };
+    let local = stream.local_addr();
+    let until = Instant::now() + state.config.handshake_timeout;
+    let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
+    let served_by = place.is_served_by();
+    served_by(task::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
+}
+
+type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
+
+/// A connection of HTTP/1.1.
+#[derive(Debug)]
+struct Http1 {
+    peer: Peer,
+    /// The outcome of a handshake: filled in by the service, which then waits until the connection is
+    /// taken away from hyper.
+    accepted: Mutex<Option<Accepted>>,
+    /// The responses that hyper has got to write.
+    responses: Arc<Responses>,
+    clock: Arc<RequestClock>,
+}
+
+impl Http1 {
+    /// A handshake has succeeded, and nothing of earlier responses waits in hyper.
+    fn is_upgraded(&self) -> bool {
+        self.accepted().is_some() && self.responses.is_done()
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Option<Accepted>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the count of HTTP sockets right, however the task ends.
+struct Serving;
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        thread::with(|io| io.http_ended());
+    }
+}
+
+async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, place: HandshakePlace) {
+    let Some(mut stop) = thread::with(|io| io.http_began()) else { return };
+    let _serving = Serving;
+    let arrival = if entry.is_plain() {
+        arrival.plain()
+    } else {
+        // Boxed: a plain connection has no use for the room.
+        let Some(arrival) = Box::pin(preamble::pass(entry, &state, arrival, &mut stop)).await else { return };
+        if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
+            Counters::one(&state.counters.handshakes_refused);
+            log_trouble(arrival.origin.remote, &Trouble::Address);
+            return;
+        }
+        arrival
+    };
+    let Arrival { stream, origin, local, until } = arrival;
+    let config = &state.config;
+    let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
+    let peer = Peer { state: state.clone(), origin, local, certificate, place: Arc::new(place) };
+    if stream.speaks_h2() {
+        return Box::pin(http2::serve(peer, stream, until, stop)).await;
+    }
+    let responses = Arc::new(Responses::default());
+    let clock = Arc::new(RequestClock::new(config.handshake_timeout, until));
+    let shared = Arc::new(Http1 {
+        peer,
+        accepted: Mutex::new(None),
+        responses: responses.clone(),
+        clock: clock.clone(),
+    });
+    let stall = Stall::new(config.handshake_timeout, config.send_queue);
+    let mut io = HttpIo::new(stream, responses, clock, stall);
+    let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+    let mut stopping = false;
+    // Few requests have more than 100 headers, hyper's own limit. It keeps the room for them on its
+    // stack, where it is free: room for 1,024 costs 6.5 µs a request, which takes 2.3 µs (one core).
+    let mut roomy = false;
+    let (ended, mut parts) = loop {
+        let service = {
+            let shared = shared.clone();
+            hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(shared.clone(), request)) })
+        };
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder
+            // HttpIo has the time of a request, and looks whether its peer is there.
+            .header_read_timeout(None)
+            // `Content-Type`, as most servers write it.
+            .title_case_headers(true)
+            .half_close(true)
+            .max_header_size(config.max_header_size)
+            // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
+            .max_buf_size((config.max_header_size + 1024).max(8192));
+        if roomy {
+            builder.max_headers(target::MAX_HEADERS);
+        }
+        let mut connection = builder.serve_connection(io, service);
+        let mut told = false;
+        let ended = poll_fn(|cx| {
+            stopping = stopping || stopped.as_mut().poll(cx).is_ready();
+            if stopping && !told {
+                told = true;
+                // An idle connection ends at once, another one with its response. Hyper would end one
+                // that has not asked yet, too: where others serve on, it is let in and told by 1001.
+                if !state.leaving.load(Ordering::Relaxed) || shared.clock.is_idle() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+            if shared.responses.stream.poll_cut(cx) {
+                return Poll::Ready(None);
+            }
+            match connection.poll_without_shutdown(cx) {
+                Poll::Pending if shared.is_upgraded() => Poll::Ready(Some(Ok(()))),
+                other => other.map(Some),
+            }
+        })
+        .await;
+        let mut parts = connection.into_parts();
+        // The head is too large, or has too many headers for the first attempt.
+        roomy = matches!(&ended, Some(Err(error)) if error.is_parse_too_large())
+            && parts.io.rewind(&parts.read_buf);
+        if !roomy {
+            break (ended, parts);
+        }
+        io = parts.io;
+    };
+    let accepted = shared.accepted().take();
+    let incomplete = shared.responses.stream.close();
+    match (ended, accepted) {
+        (Some(Ok(())), Some(accepted)) => {
+            // An error means that the peer is gone; the host hears of it where it was asked.
+            if parts.io.send(&accepted.head()).await.is_ok() {
+                let (stream, ahead) = parts.io.into_parts();
+                let early = match (parts.read_buf, ahead) {
+                    // Even when empty it would keep hyper's buffer of 8 KiB.
+                    (read, ahead) if read.is_empty() => Bytes::from(ahead),
+                    (read, ahead) if ahead.is_empty() => read,
+                    (read, ahead) => [&read[..], &ahead].concat().into(),
+                };
+                thread::with(|io| io.open(accepted.upgraded(stream, early)));
+            }
+        }
+        (ended, _) => {
+            let most = if matches!(ended, Some(Ok(()))) { usize::MAX } else { AFTER_ERROR };
+            if let Some(Err(error)) = ended {
+                let counters = &state.counters;
+                if parts.read_buf.starts_with(http2::PREFACE) {
+                    // An error means that the peer is gone.
+                    let _ = parts.io.send(&http2::goaway()).await;
+                }
+                let trouble = if shared.clock.is_late() {
+                    Some((&counters.handshake_timeouts, Trouble::Timeout))
+                } else if error.is_parse_too_large() {
+                    Some((&counters.bad_requests, Trouble::HeaderSize))
+                } else {
+                    error.is_parse().then_some((&counters.bad_requests, Trouble::Malformed))
+                };
+                if let Some((counter, trouble)) = trouble {
+                    Counters::one(counter);
+                    log_trouble(origin.remote, &trouble);
+                }
+            }
+            let (stream, _) = parts.io.into_parts();
+            if incomplete {
+                return stream.reset();
+            }
+            linger(stream, config.send_queue, most).await;
+        }
+    }
+}
+
+async fn answer(
+    shared: Arc<Http1>,
+    request: http::Request<Incoming>,
+) -> Result<HttpResponse, std::convert::Infallible> {
+    // Hyper answers up to 16 requests that wait in its buffer before it yields.
+    poll_turn::share().await;
+    let (parts, body) = request.into_parts();
+    let until = shared.clock.begin(asks_for_websocket(&parts));
+    let (head_only, version) = (parts.method == Method::HEAD, parts.version);
+    let place = &shared.peer.place;
+    let _owing = place.owes();
+    match respond(&shared.peer, parts, place.watch(body), until).await {
+        Outcome::Response(mut response) => {
+            // Its length is not known, so that nothing may follow before all of it is written.
+            shared.responses.stream.over().await;
+            shared.responses.announce(if head_only { Some(0) } else { length(&response) });
+            if let ResponseBody::Stream(body) = response.body_mut() {
+                shared.responses.stream.begin(body, version);
+            }
+            shared.clock.end();
+            Ok(response)
+        }
+        Outcome::Accepted(accepted) => {
+            shared.clock.decided();
+            *shared.accepted() = Some(accepted);
+            // The connection is taken away from hyper, and this task's future is dropped with it.
+            std::future::pending().await
+        }
+    }
+}
+
+/// The length of a response's body. `None`: only its end tells.
+fn length(response: &HttpResponse) -> Option<u64> {
+    if matches!(response.status().as_u16(), 204 | 304) {
+        return Some(0);
+    }
+    let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    response.body().size_hint().exact().or_else(announced)
+}

@@ -1,0 +1,212 @@
+//! Refusals: why the core answers a request itself with an error, and with which response.
+//!
+//! Every refusal of a request whose head was parsed passes [`Refusal::report`], so that the counters,
+//! the log, onRefused and the responses cannot diverge.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::channel::event::{Refused, Response};
+use crate::channel::notices::{Kind, Level, Line, peer_of};
+use crate::channel::request::Request;
+use crate::metrics::counters::Counters;
+use crate::thread;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The request violates the protocol: a malformed header, method, version or body.
+    Malformed,
+    /// A well-formed request for something that is not served.
+    NotServed,
+    /// `origins` does not admit the `Origin` header.
+    Origin,
+    /// `maxConnections` is reached.
+    Connections,
+    /// `maxConnectionsPerIp` is reached.
+    Address,
+    /// `strictSubprotocols`, and no subprotocol in common.
+    Subprotocol,
+    /// The host did not decide about the handshake within `handshakeTimeout`.
+    Undecided,
+    /// The host has rejected the handshake.
+    Rejected,
+    /// The body exceeds `maxBodySize`.
+    BodySize,
+    /// The body did not arrive within `handshakeTimeout`.
+    BodyTime,
+    /// The host did not answer the request within `handshakeTimeout`.
+    Unanswered,
+    /// The host has dropped the request without an answer.
+    Dropped,
+    /// `maxPendingTotal` is reached.
+    Backlog,
+    /// Too many static files are open.
+    OpenFiles,
+    /// The server is stopping.
+    Stopping,
+}
+
+impl Cause {
+    /// The counter that a refusal for this cause adds to.
+    pub(crate) fn counter(self, counters: &Counters) -> Option<&AtomicU64> {
+        Some(match self {
+            Self::Malformed | Self::NotServed | Self::Subprotocol | Self::BodySize => &counters.bad_requests,
+            Self::Origin => &counters.refused_origin,
+            Self::Connections => &counters.refused_connections,
+            Self::Address => &counters.refused_per_ip,
+            Self::Undecided | Self::BodyTime => &counters.handshake_timeouts,
+            Self::Rejected => &counters.rejected,
+            Self::Backlog => &counters.refused_pending,
+            Self::Unanswered | Self::Dropped | Self::OpenFiles | Self::Stopping => return None,
+        })
+    }
+
+    /// The option that decides, as the host calls it; empty if none does.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Origin => "origins",
+            Self::Connections => "maxConnections",
+            Self::Address => "maxConnectionsPerIp",
+            Self::Subprotocol => "strictSubprotocols",
+            Self::BodySize => "maxBodySize",
+            Self::Backlog => "maxPendingTotal",
+            Self::Undecided | Self::BodyTime | Self::Unanswered => "handshakeTimeout",
+            Self::Malformed
+            | Self::NotServed
+            | Self::Rejected
+            | Self::Dropped
+            | Self::OpenFiles
+            | Self::Stopping => "",
+        }
+    }
+
+    /// A sentence that never changes. `None`: the body of the response says it.
+    fn reason(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Origin => "The option origins does not admit the origin of this request.",
+            Self::Connections => "As many connections are open as the option maxConnections allows.",
+            Self::Address => {
+                "As many connections from this address are open as the option maxConnectionsPerIp allows."
+            }
+            Self::Subprotocol => {
+                "None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is \
+                 set."
+            }
+            Self::Undecided => "onUpgrade did not decide within the option handshakeTimeout.",
+            Self::BodySize => "The body is larger than the option maxBodySize allows.",
+            Self::BodyTime => "The body did not arrive within the option handshakeTimeout.",
+            Self::Unanswered => "onRequest did not answer within the option handshakeTimeout.",
+            Self::Dropped => "onRequest did not answer.",
+            Self::Backlog => "As much waits for PHP as the option maxPendingTotal allows.",
+            Self::Rejected => "The application rejected the handshake.",
+            Self::Malformed | Self::NotServed | Self::OpenFiles | Self::Stopping => return None,
+        })
+    }
+
+    /// Refusals that an option decides concern the operator, malformed handshakes perhaps; plain
+    /// requests to a WebSocket server are mostly from crawlers.
+    fn kind(self, handshake: bool) -> Kind {
+        let level = match self {
+            Self::Undecided | Self::Unanswered | Self::Dropped | Self::Backlog => Level::Warning,
+            Self::Rejected | Self::Stopping => Level::Info,
+            Self::NotServed => Level::Debug,
+            _ if !handshake => Level::Info,
+            Self::Malformed => Level::Notice,
+            _ => Level::Warning,
+        };
+        let event = match (self, handshake) {
+            (Self::Rejected, _) => "handshake.rejected",
+            (_, true) => "handshake.refused",
+            (_, false) => "request.refused",
+        };
+        Kind::new(level, event, self.option())
+    }
+}
+
+/// A refusal, before it becomes a response.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) cause: Cause,
+    pub(crate) response: Response,
+    /// The connection ends with the response, over HTTP/1.1.
+    pub(crate) ends: bool,
+}
+
+impl Refusal {
+    /// A response in plain text that ends the connection. `body` is a sentence that says what is
+    /// wrong.
+    pub(crate) fn new(cause: Cause, status: u16, body: &str) -> Self {
+        Self::with(cause, text(status, body))
+    }
+
+    /// The same with a response of the host's own.
+    pub(crate) fn with(cause: Cause, response: Response) -> Self {
+        Self { cause, response, ends: true }
+    }
+
+    /// Adds a header to the response.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.response.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps the connection for the next request.
+    pub(crate) fn kept(mut self) -> Self {
+        self.ends = false;
+        self
+    }
+
+    /// Counts the refusal and tells the log and the host. `request` makes the request for those that
+    /// want it; `handshake`: it asks for a WebSocket.
+    pub(crate) fn report(&self, counters: &Counters, handshake: bool, request: impl Fn() -> Arc<Request>) {
+        if let Some(counter) = self.cause.counter(counters) {
+            Counters::one(counter);
+        }
+        thread::with(|io| {
+            let env = io.env();
+            env.log(self.cause.kind(handshake), || self.line(&request(), handshake));
+            if self.cause != Cause::Rejected {
+                env.refused(|| Refused {
+                    request: request(),
+                    status: self.response.status,
+                    reason: self.reason(),
+                    handshake,
+                });
+            }
+        });
+    }
+
+    fn reason(&self) -> String {
+        let body = || String::from_utf8_lossy(&self.response.body).trim_end().to_owned();
+        self.cause.reason().map_or_else(body, str::to_owned)
+    }
+
+    fn line(&self, request: &Request, handshake: bool) -> Line {
+        let (status, reason) = (self.response.status, self.reason());
+        let origin = request.header("origin").map(String::from_utf8_lossy);
+        let what = if handshake { "Handshake" } else { "Request" };
+        let mut message = format!("{what} from {} refused with {status}: ", peer_of(request.remote()));
+        message.push_str(reason.trim_end_matches('.'));
+        if self.cause == Cause::Origin {
+            message.push_str(&format!(": {}", origin.as_deref().unwrap_or_default()));
+        }
+        let line = Line::new(message)
+            .from(request.remote())
+            .with("status", u64::from(status))
+            .with("reason", reason.as_str())
+            .with("method", request.method())
+            // Without the query, in which clients often send a secret.
+            .with("path", request.path());
+        match &origin {
+            Some(origin) => line.with("origin", origin.as_ref()),
+            None => line,
+        }
+    }
+}
+
+/// A response in plain text.
+pub(crate) fn text(status: u16, body: &str) -> Response {
+    let headers = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+    Response { status, headers, body: format!("{body}\n").into_bytes().into() }
+}

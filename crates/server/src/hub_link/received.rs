@@ -1,0 +1,95 @@
+//! What the hub says, carried out.
+
+use bytes::Bytes;
+use std::io;
+
+use super::{Link, Phase, report_loss};
+use crate::channel::event::{Event, Interest};
+use crate::channel::mailbox::Item;
+use crate::cluster::port::Refused;
+use crate::cluster::wire::Down;
+use crate::metrics::counters::{Counters, Stats};
+use crate::thread as io_thread;
+use crate::thread::report::log_broker;
+
+impl Link {
+    /// Carries out all that was read.
+    pub(super) fn take_frames(&mut self) -> io::Result<()> {
+        let result = loop {
+            let Phase::Up(pipe) = &mut self.phase else { return Ok(()) };
+            match pipe.next() {
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.take(&frame) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        io_thread::with(|io| io.deliver_all());
+        result
+    }
+
+    fn take(&mut self, frame: &Bytes) -> io::Result<()> {
+        let state = &self.state;
+        match Down::decode(frame).map_err(io::Error::other)? {
+            Down::Deliver { topic, payload, binary, position, except } => {
+                Counters::one(&state.counters.bus_received);
+                io_thread::with(|io| io.deliver_named(topic, payload, binary, position, except));
+            }
+            Down::Broadcast { payload, binary } => {
+                Counters::one(&state.counters.bus_received);
+                io_thread::with(|io| io.deliver_broadcast(payload, binary));
+            }
+            Down::Missed { payload, binary, .. } => {
+                self.missed.push((sprocket_protocol::frame::message(payload, binary), binary));
+            }
+            Down::Resumed { ticket, complete, position } => {
+                let entries = std::mem::take(&mut self.missed).into_iter().map(|(frame, _)| frame).collect();
+                io_thread::with(|io| io.resumed(ticket, complete, position, entries));
+            }
+            Down::Present { topic, member, connections, data } => {
+                let changed = state.presence().set(topic, member, connections, data);
+                if changed {
+                    io_thread::with(|io| io.emit(Item::Presence));
+                }
+            }
+            Down::Refused { ticket, topic, why, uncertain } => {
+                let refused = Refused { why: why.to_owned(), uncertain };
+                // Who has published it over the socket is told.
+                if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
+                    report_loss(state, topic, why, uncertain);
+                }
+            }
+            Down::Broker { connected, reason } => {
+                // One worker of a node is enough.
+                if state.config.bus.as_ref().is_none_or(|bus| bus.slot == 0) {
+                    log_broker(connected, reason);
+                }
+                if state.wants(Interest::BROKER) {
+                    let event = Event::Broker { connected, reason: reason.to_owned() };
+                    io_thread::with(|io| io.emit(Item::plain(event)));
+                }
+            }
+            Down::Stats { link, slot, values } => {
+                if let Some(port) = &state.bus {
+                    port.stats().insert(link, (slot, Stats::from_values(&values)));
+                }
+            }
+            Down::StatsGone { link } => {
+                if let Some(port) = &state.bus {
+                    port.stats().remove(&link);
+                }
+            }
+            Down::Handled { publications } => self.handled = publications,
+            Down::Synced => {
+                io_thread::with(|io| io.outbound.synced());
+            }
+            Down::Welcome { .. } | Down::TurnedAway { .. } => {
+                return Err(io::Error::other("the hub said hello twice"));
+            }
+        }
+        Ok(())
+    }
+}

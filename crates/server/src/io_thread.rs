@@ -1,0 +1,210 @@
+//! An I/O thread: one `current_thread` runtime, its tasks, and the points at which batches are
+//! exchanged with the host.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::accept;
+use crate::channel::mailbox::Mailbox;
+use crate::http::http1;
+use crate::hub_link;
+use crate::net::listener::Listener;
+use crate::publish_socket::PublishListener;
+use crate::state::State;
+use crate::thread::{Io, Vital, with};
+use crate::{reclaim, tls_watch};
+
+/// Body of I/O thread `index`. `ready` is told once sockets can be accepted, or why not.
+pub(crate) fn run(
+    state: Arc<State>,
+    index: u16,
+    listeners: Vec<Listener>,
+    publish: Option<PublishListener>,
+    joined: Option<hub_link::Joined>,
+    ready: impl FnOnce(io::Result<()>),
+) {
+    let _vital = Vital;
+    let (park, unpark) = (state.clone(), state.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For files: certificates that are watched, and what is served from a disk.
+        .max_blocking_threads(8)
+        .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
+        .on_thread_unpark(move || {
+            let mailbox = &unpark.mailboxes[index as usize];
+            mailbox.unparked();
+            if mailbox.is_pending() {
+                with(Io::take_commands);
+            }
+        })
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return ready(Err(error)),
+    };
+    let signals = Io::install(state.clone(), index, http1::serve_socket);
+    runtime.block_on(async {
+        let accepting = listeners.into_iter().map(|l| accept::spawn(l, state.clone()));
+        let accepting = accepting.chain(publish.map(|p| p.spawn(state.clone())));
+        match accepting.collect::<io::Result<Vec<_>>>() {
+            Ok(accepting) => with(|io| io.accepts(accepting)),
+            Err(error) => return ready(Err(error)),
+        };
+        ready(Ok(()));
+        tokio::spawn(collect(state.clone(), index));
+        tokio::spawn(keep_alive(state.clone(), signals.first));
+        tokio::spawn(watch(signals.closing, Io::check_closing));
+        tokio::spawn(watch(signals.left_out, Io::report_left_out));
+        tokio::spawn(attend(signals.attend));
+        tokio::spawn(read_again(state.clone(), index));
+        if index == 0 {
+            tokio::spawn(tls_watch::watch(state.clone()));
+            let watched = state.clone();
+            tokio::spawn(reclaim::watch(state.config.reclaim, move || watched.events()));
+        }
+        if let Some(joined) = joined {
+            let hub_link = hub_link::run(joined, state.clone());
+            tokio::spawn(async move {
+                let _vital = Vital;
+                hub_link.await;
+            });
+        }
+        signals.quit.notified().await;
+        if index == 0 && state.bus.is_some() {
+            say_the_last().await;
+        }
+    });
+    // Sockets must go while their runtime is there.
+    Io::uninstall();
+}
+
+/// Waits until the hub has what waits for it, for a moment; and, where it is in this process, until
+/// the broker has it, for as long as the hub allows.
+async fn say_the_last() {
+    if let Some(synced) = with(|io| io.outbound.sync()) {
+        // An error means that the hub is gone.
+        let _ = tokio::time::timeout(Duration::from_secs(1), synced).await;
+    }
+    if let Some((quit, hub)) = with(|io| io.hub_inside.take()).flatten() {
+        drop(quit);
+        // It bounds its end itself. A panic of it was reported when it happened.
+        let _ = hub.await;
+    }
+}
+
+/// Publishes what has gathered, and takes what the host has posted, until there is nothing; but
+/// not for ever: a host that posts more than the thread gets done must not keep it from its sockets.
+fn before_park(mailbox: &Mailbox) {
+    const ROUNDS: usize = 4;
+    for _ in 0..ROUNDS {
+        let more = with(|io| {
+            io.hand_over();
+            io.has_rest()
+        });
+        // Then a task is ready, and the thread must not even seem to be at rest.
+        if more == Some(true) || mailbox.may_park() {
+            return;
+        }
+        with(Io::take_commands);
+    }
+    // A task that is ready keeps the thread from parking.
+    with(Io::must_not_park);
+    mailbox.notify.notify_one();
+}
+
+/// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
+async fn collect(state: Arc<State>, index: u16) {
+    let _vital = Vital;
+    loop {
+        state.mailboxes[index as usize].notify.notified().await;
+        let overdue = with(Io::collect);
+        // To yield makes the runtime look at the sockets, where going on would not.
+        if overdue == Some(true) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
+/// one of its handlers takes long, what was sent before must not wait for that.
+async fn attend(awake: Arc<Notify>) {
+    let _vital = Vital;
+    const PATIENCE: Duration = Duration::from_millis(10);
+    // It goes on for a while after the host has gone to sleep: to begin anew for each message of a
+    // quiet server would cost more than that message.
+    const ROUNDS: u32 = 10;
+    loop {
+        awake.notified().await;
+        let mut left = ROUNDS;
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            if with(|io| io.attend(&mut left, ROUNDS)) != Some(true) {
+                break;
+            }
+        }
+    }
+}
+
+/// Looks after a list of the thread. `check` handles what is due, and tells when the next entry is.
+async fn watch(began: Arc<Notify>, check: fn(&mut Io) -> Option<Instant>) {
+    let _vital = Vital;
+    loop {
+        match with(check).flatten() {
+            Some(next) => tokio::time::sleep_until(next).await,
+            None => began.notified().await,
+        }
+    }
+}
+
+/// Wakes the sessions that wait for room in the backlog when there is some.
+async fn read_again(state: Arc<State>, index: u16) {
+    loop {
+        state.backlog.room(index).await;
+        with(Io::read_again);
+    }
+}
+
+/// Scans the sessions in ticks, as long as there are any.
+async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
+    let _vital = Vital;
+    let Some(interval) = state.config.ping_interval else { return };
+    let timeout = state.config.ping_timeout;
+    let tick = (interval.min(timeout) / 10).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    let ticks =
+        |time: Duration| u32::try_from(time.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX / 2).max(1);
+    let (interval, timeout) = (ticks(interval), ticks(timeout));
+    loop {
+        if with(|io| io.len() == 0).unwrap_or(true) {
+            first.notified().await;
+        }
+        tokio::time::sleep(tick).await;
+        with(|io| io.keep_alive(interval, timeout));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_host_that_never_stops_posting_does_not_hold_the_thread() {
+        let (done, returned) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mailbox = Mailbox::default();
+            // Nobody takes it on this thread, as if there were always more.
+            mailbox.deliver();
+            before_park(&mailbox);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let woken = runtime.block_on(async {
+                tokio::time::timeout(Duration::from_secs(5), mailbox.notify.notified()).await.is_ok()
+            });
+            done.send(woken).unwrap();
+        });
+        let woken = returned.recv_timeout(Duration::from_secs(10));
+        assert_eq!(woken, Ok(true), "it goes on, and comes back to what waits");
+    }
+}

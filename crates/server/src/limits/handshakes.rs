@@ -1,0 +1,472 @@
+//! The sockets that have no WebSocket: those before and in their handshake, and those that speak
+//! plain HTTP, idle ones included. They have limits of their own, apart from those of connections.
+//!
+//! A client that connects and asks for nothing costs a descriptor all the same. So when the limit is
+//! reached a newcomer takes the place of a socket that waits for its peer: of those that wait
+//! without a whole request head first, there of the address that holds most sockets, and there of
+//! the one that has waited longest. A socket for which the host owes an answer is never displaced.
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::limits::admission::address_block;
+
+/// A socket that has waited for its peer for less than this is not displaced: the peer may be far
+/// away, and its next bytes on the way.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Sockets that one search finds for the next newcomers, so that not each of them searches.
+const FOUND: usize = 16;
+
+/// For what a socket waits, in the order in which sockets are displaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    /// For a whole request head; the first one.
+    Head = 0,
+    /// For the peer to take a response, or for its next request.
+    Response = 1,
+    /// For the body of a request.
+    Body = 2,
+}
+
+/// Limits and counts of all I/O threads.
+#[derive(Debug)]
+pub(crate) struct Handshakes {
+    max: usize,
+    /// 0: no limit.
+    max_per_ip: usize,
+    /// Sockets in all, those of connections included.
+    max_sockets: usize,
+    open: AtomicUsize,
+    table: Mutex<Table>,
+    /// Told when one ends.
+    freed: Notify,
+    started: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sockets: Vec<Option<Arc<Socket>>>,
+    free: Vec<usize>,
+    by_ip: HashMap<IpAddr, usize>,
+    /// Found to be displaced: index, and the stamp by then. The next one is the last.
+    found: Vec<(usize, u64)>,
+}
+
+impl Table {
+    fn count(&mut self, ip: Option<IpAddr>) {
+        if let Some(ip) = ip {
+            *self.by_ip.entry(ip).or_default() += 1;
+        }
+    }
+
+    fn discount(&mut self, ip: Option<IpAddr>) {
+        if let Some(ip) = ip
+            && let Some(count) = self.by_ip.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Socket {
+    index: usize,
+    /// Its peer, if it counts for it.
+    ip: OnceLock<IpAddr>,
+    /// For what it waits, and since when; see [`stamp`].
+    waits: AtomicU64,
+    /// Requests for which the server owes something. It waits for its peer while there are none.
+    owed: AtomicU32,
+    /// WebSockets that it carries (HTTP/2). It counts as a connection while there are any.
+    carried: AtomicU32,
+    /// Ends its task, and so closes it.
+    task: OnceLock<AbortHandle>,
+}
+
+impl Socket {
+    /// Whether it waits for its peer.
+    fn waits(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) == 0 && self.carried.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Kind and milliseconds in one word. The highest is that of a socket that is being displaced.
+fn stamp(wait: Wait, millis: u64) -> u64 {
+    ((wait as u64) << 56) | millis
+}
+
+const DISPLACED: u64 = u64::MAX;
+
+impl Handshakes {
+    pub(crate) fn new(max: usize, max_per_ip: usize, max_sockets: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max: max.max(1),
+            max_per_ip,
+            max_sockets: max_sockets.max(1),
+            open: AtomicUsize::new(0),
+            table: Mutex::default(),
+            freed: Notify::new(),
+            started: Instant::now(),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn millis(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Whether a socket may be accepted beside so many connections.
+    pub(crate) fn has_room(&self, connections: usize) -> bool {
+        let open = self.open.load(Ordering::Relaxed);
+        open < self.max && open.saturating_add(connections) < self.max_sockets
+    }
+
+    /// A place for an accepted socket, whether there is room or not; `None` if its address has as
+    /// many as it may.
+    pub(crate) fn enter(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<HandshakePlace> {
+        let place = self.enter_unknown();
+        place.identify(ip).then_some(place)
+    }
+
+    /// A place for a socket whose peer is not known yet, or does not count.
+    pub(crate) fn enter_unknown(self: &Arc<Self>) -> HandshakePlace {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let waits = stamp(Wait::Head, self.millis()).into();
+        let mut table = self.table();
+        let index = table.free.pop().unwrap_or(table.sockets.len());
+        let socket = Arc::new(Socket {
+            index,
+            ip: OnceLock::new(),
+            waits,
+            owed: 0.into(),
+            carried: 0.into(),
+            task: OnceLock::new(),
+        });
+        if index == table.sockets.len() {
+            table.sockets.push(Some(socket.clone()));
+        } else {
+            table.sockets[index] = Some(socket.clone());
+        }
+        drop(table);
+        HandshakePlace { all: self.clone(), socket }
+    }
+
+    /// Displaces a socket, and waits until there may be room; without one to displace, until there
+    /// may be one. True: one was displaced.
+    pub(crate) async fn make_room(&self, connections: usize) -> bool {
+        // What has arrived already is read first.
+        tokio::task::yield_now().await;
+        if self.has_room(connections) {
+            return false;
+        }
+        let displaced = self.displace();
+        let pause = if displaced { PATIENCE } else { PATIENCE / 4 };
+        let _ = tokio::time::timeout(pause, self.freed.notified()).await;
+        displaced
+    }
+
+    /// True: one was found, and is on its way out.
+    fn displace(&self) -> bool {
+        let mut table = self.table();
+        for searched in [false, true] {
+            if searched {
+                table.found = self.search(&table);
+            }
+            while let Some((index, stamp)) = table.found.pop() {
+                let Some(Some(socket)) = table.sockets.get(index) else { continue };
+                let same = socket.waits.load(Ordering::Relaxed) == stamp && socket.waits();
+                if same && let Some(task) = socket.task.get() {
+                    socket.waits.store(DISPLACED, Ordering::Relaxed);
+                    task.abort();
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Those that are to be displaced next.
+    fn search(&self, table: &Table) -> Vec<(usize, u64)> {
+        let Some(until) = self.millis().checked_sub(PATIENCE.as_millis() as u64) else { return Vec::new() };
+        let since = |stamp: u64| stamp & ((1 << 56) - 1);
+        let waiting = table.sockets.iter().flatten().filter(|socket| socket.waits());
+        let mut found: Vec<_> = waiting
+            .map(|socket| (socket, socket.waits.load(Ordering::Relaxed)))
+            .filter(|(_, stamp)| since(*stamp) <= until)
+            .map(|(socket, stamp)| {
+                let held = socket.ip.get().and_then(|ip| table.by_ip.get(ip)).copied().unwrap_or(1);
+                ((stamp >> 56, Reverse(held), since(stamp)), (socket.index, stamp))
+            })
+            .collect();
+        if found.len() > FOUND {
+            found.select_nth_unstable(FOUND);
+            found.truncate(FOUND);
+        }
+        found.sort_unstable_by_key(|(order, _)| Reverse(*order));
+        found.into_iter().map(|(_, found)| found).collect()
+    }
+}
+
+/// The place of one socket, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct HandshakePlace {
+    all: Arc<Handshakes>,
+    socket: Arc<Socket>,
+}
+
+impl HandshakePlace {
+    /// Tells whose it is. False: the address has as many as it may.
+    pub(crate) fn identify(&self, ip: Option<IpAddr>) -> bool {
+        let Some(ip) = ip.map(address_block) else { return true };
+        let mut table = self.all.table();
+        let held = table.by_ip.get(&ip).copied().unwrap_or(0);
+        if self.all.max_per_ip > 0 && held >= self.all.max_per_ip {
+            return false;
+        }
+        if self.socket.ip.set(ip).is_ok() {
+            table.count(Some(ip));
+        }
+        true
+    }
+
+    /// Its task, which ends when it is displaced.
+    pub(crate) fn is_served_by(&self) -> impl FnOnce(AbortHandle) + use<> {
+        let socket = self.socket.clone();
+        // Set once, where the task is spawned.
+        move |task| drop(socket.task.set(task))
+    }
+
+    /// The server owes an answer to a request whose head has come, until this is dropped.
+    pub(crate) fn owes(&self) -> Owing<'_> {
+        self.socket.owed.fetch_add(1, Ordering::Relaxed);
+        Owing(self)
+    }
+
+    fn waits_for(&self, wait: Wait) {
+        self.socket.waits.store(stamp(wait, self.all.millis()), Ordering::Relaxed);
+        self.socket.owed.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A body that is read while the server [owes](HandshakePlace::owes) an answer. While it has to be
+    /// waited for, the peer owes something.
+    pub(crate) fn watch<B>(self: &Arc<Self>, body: B) -> Watched<B> {
+        Watched { body, place: self.clone(), waits: false }
+    }
+
+    /// It carries a WebSocket, which has a place of its own, until this is dropped.
+    pub(crate) fn carry(self: &Arc<Self>) -> Carrying {
+        if self.socket.carried.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.all.table().discount(self.socket.ip.get().copied());
+            self.all.leave();
+        }
+        Carrying(self.clone())
+    }
+}
+
+impl Handshakes {
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+}
+
+impl Drop for HandshakePlace {
+    fn drop(&mut self) {
+        let mut table = self.all.table();
+        table.discount(self.socket.ip.get().copied());
+        table.sockets[self.socket.index] = None;
+        table.free.push(self.socket.index);
+        drop(table);
+        self.all.leave();
+    }
+}
+
+/// See [`HandshakePlace::owes`].
+pub(crate) struct Owing<'a>(&'a HandshakePlace);
+
+impl Drop for Owing<'_> {
+    fn drop(&mut self) {
+        self.0.waits_for(Wait::Response);
+    }
+}
+
+/// See [`HandshakePlace::carry`].
+#[derive(Debug)]
+pub(crate) struct Carrying(Arc<HandshakePlace>);
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        let HandshakePlace { all, socket } = &*self.0;
+        if socket.carried.load(Ordering::Relaxed) == 1 {
+            all.open.fetch_add(1, Ordering::Relaxed);
+            all.table().count(socket.ip.get().copied());
+            socket.waits.store(stamp(Wait::Response, all.millis()), Ordering::Relaxed);
+        }
+        socket.carried.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See [`HandshakePlace::watch`].
+pub(crate) struct Watched<B> {
+    body: B,
+    place: Arc<HandshakePlace>,
+    /// It was not there when it was asked for last.
+    waits: bool,
+}
+
+impl<B> Watched<B> {
+    fn here(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.place.socket.owed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        self.here();
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match &frame {
+            Poll::Pending if !self.waits => {
+                self.waits = true;
+                self.place.waits_for(Wait::Body);
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) => self.here(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    /// Makes a socket look as if it had waited for so long.
+    fn age(place: &HandshakePlace, wait: Wait, millis: u64) {
+        place.socket.waits.store(stamp(wait, 10_000 - millis), Ordering::Relaxed);
+    }
+
+    fn handshakes(max: usize, max_per_ip: usize) -> Arc<Handshakes> {
+        let started = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        let all = Handshakes::new(max, max_per_ip, 100);
+        let Handshakes { open, table, freed, .. } = Arc::into_inner(all).unwrap();
+        Arc::new(Handshakes { max, max_per_ip, max_sockets: 100, open, table, freed, started })
+    }
+
+    /// The indices of those that a search finds, in order.
+    fn order(all: &Handshakes) -> Vec<usize> {
+        let mut found = all.search(&all.table());
+        found.reverse();
+        found.into_iter().map(|(index, _)| index).collect()
+    }
+
+    #[test]
+    fn who_has_asked_for_nothing_goes_first_and_of_these_who_holds_most() {
+        let all = handshakes(10, 0);
+        let places: Vec<_> = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]
+            .map(|text| Arc::new(all.enter(ip(text)).unwrap()))
+            .into();
+        let waits = [Wait::Head, Wait::Head, Wait::Head, Wait::Body, Wait::Response, Wait::Head];
+        for ((place, wait), millis) in places.iter().zip(waits).zip([9000, 200, 300, 9000, 9000, 1]) {
+            age(place, wait, millis);
+        }
+        assert_eq!(order(&all), [2, 1, 0, 4, 3], "the last one is too young");
+        let owing = places[0].owes();
+        assert_eq!(order(&all), [2, 1, 4, 3]);
+        drop(owing);
+        assert_eq!(order(&all), [2, 1, 4, 3], "it has just got its answer");
+    }
+
+    #[test]
+    fn addresses_have_a_limit_and_ipv6_counts_by_network() {
+        let all = handshakes(10, 2);
+        let _a = all.enter(ip("2001:db8::1")).unwrap();
+        let b = all.enter(ip("2001:db8::ffff:2")).unwrap();
+        assert!(all.enter(ip("2001:db8::3")).is_none());
+        let _other = all.enter(ip("2001:db8:0:1::3")).unwrap();
+        let _local = [all.enter(None), all.enter(None), all.enter(None)];
+        drop(b);
+        assert!(all.enter(ip("2001:db8::3")).is_some());
+        assert_eq!(all.open.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn one_that_carries_websockets_counts_as_a_connection() {
+        let all = handshakes(1, 1);
+        let place = Arc::new(all.enter(ip("10.0.0.1")).unwrap());
+        age(&place, Wait::Head, 5000);
+        assert!(!all.has_room(0));
+        let carried = (place.carry(), place.carry());
+        assert!(all.has_room(0) && !all.has_room(100) && order(&all).is_empty());
+        assert!(all.enter(ip("10.0.0.1")).is_some());
+        drop(carried.0);
+        assert!(all.has_room(0));
+        drop(carried.1);
+        assert!(!all.has_room(0) && all.enter(ip("10.0.0.1")).is_none());
+        drop(place);
+        assert!(all.has_room(0) && all.table().by_ip.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_takes_the_place_of_the_one_that_has_waited_longest() {
+        let all = handshakes(3, 0);
+        let mut tasks = Vec::new();
+        for millis in [200, 9000, 300] {
+            let place = all.enter(None).unwrap();
+            age(&place, Wait::Head, millis);
+            let tell = place.is_served_by();
+            let task = tokio::spawn(async move {
+                let _place = place;
+                std::future::pending::<()>().await;
+            });
+            tell(task.abort_handle());
+            tasks.push(task);
+        }
+        tokio::task::yield_now().await;
+        assert!(all.make_room(0).await);
+        assert!(all.has_room(0));
+        let finished: Vec<_> = tasks.iter().map(|task| task.is_finished()).collect();
+        assert_eq!(finished, [false, true, false]);
+    }
+}

@@ -1,0 +1,198 @@
+//! A WebSocket over a stream of an HTTP/2 connection (RFC 8441), as a session sees it.
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::limits::handshakes::Carrying;
+use crate::net::h2_inlet::SMALL;
+use crate::net::h2_progress::{H2Progress, H2Socket, InUse};
+use crate::net::progress::{Sample, SendQueue};
+
+/// Bytes that are handed to the connection at once.
+const WRITE: usize = 64 << 10;
+
+/// Both directions of one stream. Dropped before both have ended, it resets the stream
+/// (RFC 8441 section 5).
+#[derive(Debug)]
+pub(crate) struct H2Stream {
+    send: SendStream<Bytes>,
+    incoming: Incoming,
+    progress: H2Progress,
+    socket: Arc<H2Socket>,
+    /// This looks after the stream.
+    _in_use: InUse,
+    /// The socket counts as one of a WebSocket.
+    _carrying: Carrying,
+}
+
+impl H2Stream {
+    pub(crate) fn new(
+        send: SendStream<Bytes>,
+        incoming: Incoming,
+        socket: Arc<H2Socket>,
+        carrying: Carrying,
+    ) -> Self {
+        let progress = H2Progress::new(socket.clone());
+        Self { send, incoming, progress, _in_use: socket.use_stream(), socket, _carrying: carrying }
+    }
+
+    /// Whether the connection is not read for want of room.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.socket.inlet.is_halted()
+    }
+
+    /// See [`Stream::sample`](crate::net::stream::Stream::sample).
+    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> Sample {
+        self.progress.sample(queue, waiting)
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.incoming.poll_read(cx, out)
+    }
+
+    /// Takes what has arrived off the connection while the session doesn't want it.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        self.incoming.gather(cx);
+    }
+
+    /// As much as the peer's windows and the connection's buffer have room for.
+    pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE);
+        if all == 0 {
+            return Ok(0);
+        }
+        self.send.reserve_capacity(all);
+        let room = self.send.capacity().min(all);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut data = BytesMut::with_capacity(room);
+        for buf in bufs {
+            let left = room - data.len();
+            data.extend_from_slice(&buf[..buf.len().min(left)]);
+        }
+        self.send.send_data(data.freeze(), false).map_err(lost)?;
+        self.progress.add(room);
+        Ok(room)
+    }
+
+    /// After `WouldBlock`: waits for room.
+    pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_room(&mut self.send, cx).map_ok(drop)
+    }
+
+    /// Ends our direction.
+    pub(crate) fn shutdown_write(&mut self) {
+        // An error means that the stream is gone already.
+        let _ = self.send.send_data(Bytes::new(), true);
+    }
+}
+
+/// Waits until something of what was asked for by `reserve_capacity` may be sent.
+pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        match send.capacity() {
+            0 => {}
+            room => return Poll::Ready(Ok(room)),
+        }
+        match ready!(send.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(lost(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+/// What comes on a stream.
+///
+/// The library takes some 250 bytes for each frame that waits in it. So what arrives is put together
+/// here as soon as it comes, whether it is wanted yet or not. The windows, which bound this buffer,
+/// open only when it is read; its memory counts as [input that waits](crate::limits::arrivals).
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    socket: Arc<H2Socket>,
+    gathered: BytesMut,
+    /// Bytes that the buffer takes up.
+    room: usize,
+    end: Option<io::Result<()>>,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: RecvStream, socket: Arc<H2Socket>) -> Self {
+        Self { stream, socket, gathered: BytesMut::new(), room: 0, end: None }
+    }
+
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => self.gathered.extend_from_slice(&data),
+                Poll::Ready(Some(Err(error))) => self.end = Some(Err(lost(error))),
+                Poll::Ready(None) => {
+                    self.end = Some(Ok(()));
+                    // Nobody asks for trailers.
+                    let _ = pin!(self.stream.trailers()).poll(cx);
+                }
+                Poll::Pending => break,
+            }
+        }
+        let room = self.gathered.capacity();
+        if room > self.room {
+            self.occupies(room);
+        }
+    }
+
+    /// Whether the buffer is so large that it counts as input that waits.
+    pub(crate) fn counts(&self) -> bool {
+        self.room > SMALL
+    }
+
+    fn occupies(&mut self, room: usize) {
+        let before = std::mem::replace(&mut self.room, room);
+        self.socket.inlet.gathered(before, room);
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        // Also while there is something to read: the library must not hold the rest.
+        self.gather(cx);
+        if self.gathered.is_empty() {
+            return match &self.end {
+                None => Poll::Pending,
+                Some(Ok(())) => Poll::Ready(Ok(0)),
+                Some(Err(error)) => Poll::Ready(Err(io::Error::new(error.kind(), error.to_string()))),
+            };
+        }
+        let n = out.len().min(self.gathered.len());
+        out[..n].copy_from_slice(&self.gathered[..n]);
+        self.gathered.advance(n);
+        if self.gathered.is_empty() {
+            // Even when empty it would keep its memory.
+            self.gathered = BytesMut::new();
+            self.occupies(0);
+        }
+        // An error means that the stream is gone; reading comes to that.
+        let _ = self.stream.flow_control().release_capacity(n);
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.occupies(0);
+    }
+}
+
+pub(crate) fn lost(error: h2::Error) -> io::Error {
+    match error.reason() {
+        Some(h2::Reason::CANCEL) => {
+            io::Error::new(io::ErrorKind::ConnectionReset, "the peer has cancelled the stream")
+        }
+        _ if error.is_io() => error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        _ => io::Error::other(error),
+    }
+}

@@ -1,0 +1,40 @@
+//! Input that a session has read and holds back, as it counts towards the
+//! [backlog](crate::limits::backlog).
+
+use bytes::{Buf, Bytes};
+
+use crate::context::Env;
+
+/// Bytes in the order received.
+#[derive(Debug, Default)]
+pub(crate) struct Early {
+    pub(super) bytes: Bytes,
+    /// Size of the buffer that `bytes` is the rest of, as counted.
+    held: usize,
+}
+
+impl Early {
+    /// A copy of the rest of a buffer.
+    pub(crate) fn copy(rest: &[u8], env: &mut Env) -> Self {
+        env.share.hold(rest.len());
+        Self { bytes: Bytes::copy_from_slice(rest), held: rest.len() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn clear(&mut self, env: &mut Env) {
+        env.share.let_go(std::mem::take(&mut self.held));
+        self.bytes = Bytes::new();
+    }
+
+    /// Keeps the last `left` bytes.
+    pub(super) fn keep(&mut self, env: &mut Env, left: usize) {
+        if left == 0 {
+            self.clear(env);
+        } else {
+            self.bytes.advance(self.bytes.len() - left);
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
+
+mod closing;
+mod early;
+mod ending;
+mod held;
+mod input;
+mod keep_alive;
+mod publications;
+mod subscriptions;
+
+use bytes::{Bytes, BytesMut};
+use sprocket_protocol::Decoder;
+use sprocket_protocol::deflate::Compressor;
+use sprocket_protocol::frame;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
+
+use crate::channel::event::{Event, Interest};
+use crate::channel::mailbox::{Closed, Item};
+use crate::connection::outbox::Outbox;
+use crate::connection::shared::Shared;
+use crate::context::Env;
+use crate::context::log::SLOW;
+use crate::context::read_buffers::LARGE;
+use crate::indexed::Indexed;
+use crate::limits::admission::Admission;
+use crate::metrics::counters::Counters;
+use crate::net::flood::Flood;
+use crate::net::poll_turn;
+use crate::net::progress::Progress;
+use crate::net::stream::Stream;
+
+use ending::Ending;
+use subscriptions::{Resumes, Subscription};
+
+pub(crate) use held::Early;
+pub(crate) use subscriptions::Published;
+
+/// Reads of one turn, of up to 128 KiB each.
+const READS_PER_TURN: usize = 4;
+/// Frames of one turn. One read holds up to 10,922 empty pings, which take 2 ms; as many as these
+/// take less than 0.1 ms.
+const FRAMES_PER_TURN: u32 = 256;
+/// Compressed bytes read, and inflated bytes written, in one turn.
+const INFLATED_PER_TURN: usize = 128 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The connection is to end, and the host has messages from before to answer. Nothing is read any
+    /// more; the close frame goes out behind the answers.
+    Answering,
+    /// We have sent a close frame and wait for the peer's.
+    Closing,
+    /// The closing handshake is over, or the peer has ended its direction, and the host knows: what
+    /// waits is written, then FIN; then the peer's FIN is awaited, because closing a socket with unread
+    /// input would reset it and destroy what was written last.
+    Lingering {
+        /// Our FIN was sent.
+        fin: bool,
+        /// The peer's FIN was received.
+        hung_up: bool,
+    },
+    Dead,
+}
+
+/// One connection. Its task holds only its place in the thread's table.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    stream: Stream,
+    out: Outbox,
+    decoder: Decoder,
+    /// Bytes that were received and not looked at yet.
+    early: Early,
+    /// Place among those that wait for room in the backlog; 0 where it does not wait.
+    place: u64,
+    /// If compression was negotiated.
+    compressor: Option<Box<Compressor>>,
+    phase: Phase,
+    /// The last read brought enough for a large message: what comes is read into a chunk.
+    large: bool,
+    /// To be reported instead of what the peer answers: we have failed the connection.
+    failed: Option<(u16, String)>,
+    /// While the host answers: what comes then.
+    ending: Option<Box<Ending>>,
+    /// When a session that is about to end is cut.
+    deadline: Option<Instant>,
+    /// Since the last ping, or since the deadline was set.
+    progress: Progress,
+    /// Counted in [`Env::unwritten`].
+    unwritten: bool,
+    /// Counts against the limits; goes to the host with the report of the end.
+    admission: Option<Admission>,
+    /// Of the connection's task.
+    waker: Option<Waker>,
+    /// It is on the list of those that have something to write.
+    pub(crate) dirty: bool,
+    /// Tick at which something was received last.
+    heard: u32,
+    /// Tick at which a ping went out that nothing has answered yet.
+    pinged: Option<u32>,
+    /// Control frames and empty fragments from the peer.
+    flood: Flood,
+    topics: Indexed<Subscription>,
+    /// Topics that it resumes, or has resumed.
+    resumes: Option<Box<Resumes>>,
+    /// Number of the publication that it got last: one that goes to several topics comes once.
+    published: u64,
+    /// Frames and bytes that the thread has counted as waiting here.
+    noted: (u32, usize),
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        early: Early,
+        decoder: Decoder,
+        compressor: Option<Box<Compressor>>,
+        admission: Admission,
+        tick: u32,
+    ) -> Self {
+        Self {
+            place: 0,
+            shared,
+            stream,
+            out: Outbox::default(),
+            decoder,
+            early,
+            compressor,
+            phase: Phase::Open,
+            large: false,
+            failed: None,
+            ending: None,
+            deadline: None,
+            progress: Progress::default(),
+            unwritten: false,
+            admission: Some(admission),
+            waker: None,
+            dirty: false,
+            heard: tick,
+            pinged: None,
+            flood: Flood::default(),
+            topics: Indexed::default(),
+            resumes: None,
+            published: 0,
+            noted: (0, 0),
+        }
+    }
+
+    /// What waits here, after an attempt to write it, is part of what waits on this thread.
+    fn note(&mut self, env: &mut Env) {
+        let (frames, bytes) = self.noted;
+        let none = self.out.is_empty() || self.is_dead();
+        if none && frames == 0 {
+            return;
+        }
+        let now = if none { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
+        env.waiting_frames = env.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
+        env.waiting_bytes = env.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
+        self.noted = now;
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+
+    /// Reads, hands on, writes. Ready when the session is over and its socket can be dropped.
+    pub(crate) fn poll(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        self.poll_read(env, cx);
+        self.poll_write(env, cx);
+        if self.is_dead() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, env: &mut Env, cx: &mut Context<'_>) {
+        env.frames_left = FRAMES_PER_TURN;
+        env.inflaters.begin_turn(INFLATED_PER_TURN);
+        for _ in 0..READS_PER_TURN {
+            if self.is_dead() {
+                return;
+            }
+            if self.is_paused() {
+                return self.stream.gather(cx);
+            }
+            if self.holds_input() {
+                // Even when the backlog is full: part of it is what is held back here.
+                self.receive_early(env);
+            } else {
+                if env.is_full() && self.phase == Phase::Open {
+                    env.share.await_room((&*self.shared).into(), env.index, &mut self.place);
+                    return self.stream.gather(cx);
+                }
+                self.place = 0;
+                match self.read(env, cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(0)) => return self.hang_up(env),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return self.lost(env, &format!("connection lost: {error}")),
+                }
+            }
+            if env.frames_left == 0 {
+                break;
+            }
+        }
+        // The turn is over. Others have theirs, and the host what this one has brought.
+        env.publish();
+        poll_turn::pass(cx);
+    }
+
+    /// Reads once, and receives that. Says how many bytes it was.
+    fn read(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.large
+            && let Some(chunk) = env.chunks.take()
+        {
+            return self.read_chunk(env, cx, chunk);
+        }
+        let mut buffer = std::mem::take(&mut env.read);
+        let polled = self.stream.poll_read(cx, &mut buffer);
+        if let Poll::Ready(Ok(n)) = polled
+            && n > 0
+        {
+            if n >= LARGE {
+                self.large = self.compressor.is_none() && self.stream.is_plain();
+            }
+            let left = self.receive(env, &buffer[..n]);
+            self.hold_back(env, &buffer[n - left..n]);
+        }
+        env.read = buffer;
+        polled
+    }
+
+    /// The same into a chunk. Out of line, so that connections with small messages don't pay for it.
+    #[inline(never)]
+    fn read_chunk(
+        &mut self,
+        env: &mut Env,
+        cx: &mut Context<'_>,
+        mut chunk: BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.stream.poll_read_chunk(cx, &mut chunk);
+        if chunk.len() >= LARGE {
+            let input = chunk.split();
+            self.receive_chunk(env, input);
+        } else if !chunk.is_empty() {
+            self.large = false;
+            let left = self.receive(env, &chunk);
+            self.hold_back(env, &chunk[chunk.len() - left..]);
+        }
+        env.chunks.give_back(chunk);
+        polled
+    }
+
+    fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {
+        loop {
+            self.write(env);
+            if self.is_dead() || self.is_written() {
+                return;
+            }
+            match self.stream.poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.lost(env, &format!("connection lost: {error}")),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Nothing is read while the host has too much to take, or the end waits for its answers.
+    fn is_paused(&self) -> bool {
+        self.phase == Phase::Answering
+            || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
+    }
+
+    /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
+    pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
+        let (Some(compressor), Phase::Open | Phase::Answering, Some(ours)) =
+            (&mut self.compressor, self.phase, &env.server.config.compression)
+        else {
+            return self.push(frame);
+        };
+        let counted = frame.len();
+        let frame = compressor.compress(&mut env.compressors, ours, frame);
+        // Never longer than it was.
+        self.shared.sub_buffered(counted - frame.len());
+        self.push(frame)
+    }
+
+    /// Queues a frame; [`Session::flush`] writes it. False: too late.
+    pub(crate) fn push(&mut self, frame: Bytes) -> bool {
+        if !matches!(self.phase, Phase::Open | Phase::Answering) {
+            self.shared.sub_buffered(frame.len());
+            return false;
+        }
+        self.out.push(frame);
+        true
+    }
+
+    /// Takes over a frame of which the host has written a part. False: there is none (any more).
+    pub(crate) fn settle(&mut self) -> bool {
+        if !self.is_dead() {
+            self.shared.direct.lock().settle(&mut self.out);
+        }
+        !self.out.is_empty()
+    }
+
+    /// Queues a ping, or a pong that answers none. False: too late.
+    pub(crate) fn push_ping(&mut self, frame: Bytes) -> bool {
+        self.flood.allow(1);
+        self.push(frame)
+    }
+
+    /// Queues a frame that is not counted in `buffered` yet.
+    pub(crate) fn push_counted(&mut self, frame: Bytes) {
+        self.shared.add_buffered(frame.len());
+        self.push(frame);
+    }
+
+    /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
+    /// the socket is ready.
+    pub(crate) fn flush(&mut self, env: &mut Env) {
+        self.write(env);
+        if !self.is_written() {
+            self.wake();
+        }
+    }
+
+    /// Nothing waits for the socket, nor our end of it.
+    fn is_written(&self) -> bool {
+        self.out.is_empty() && !matches!(self.phase, Phase::Lingering { fin: false, .. })
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn write(&mut self, env: &mut Env) {
+        if self.is_dead() {
+            return;
+        }
+        self.write_out(env);
+        self.note(env);
+    }
+
+    fn write_out(&mut self, env: &mut Env) {
+        if !self.out.is_empty() {
+            let mut direct = self.shared.direct.lock();
+            direct.settle(&mut self.out);
+            let result = self.out.write_to(&mut self.stream, &mut env.write);
+            let clear = self.out.is_empty() && self.phase == Phase::Open;
+            direct.wrote(*result.as_ref().unwrap_or(&0), clear);
+            drop(direct);
+            match result {
+                Ok(written) => {
+                    env.bytes_out += written as u64;
+                    self.shared.sub_buffered(written);
+                }
+                Err(error) => return self.lost(env, &format!("connection lost: {error}")),
+            }
+        }
+        if !self.out.is_empty() {
+            return;
+        }
+        if self.resumes.is_some() {
+            self.shared.allowance.store(0, Ordering::Relaxed);
+            self.ask_next(env);
+        }
+        if let Phase::Lingering { fin: false, hung_up } = self.phase
+            && self.stream.shutdown_write()
+        {
+            self.phase = Phase::Lingering { fin: true, hung_up };
+            self.written(env);
+            if hung_up {
+                return self.die(env);
+            }
+        }
+        if self.shared.drain_wanted.load(Ordering::Relaxed)
+            && self.phase == Phase::Open
+            && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
+            && env.wants(Interest::DRAIN)
+        {
+            env.emit(Item::plain(Event::Drain { id: self.shared.id }));
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The host closes.
+    pub(crate) fn close(&mut self, env: &mut Env, code: u16, reason: &str) {
+        self.revive();
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.push_counted(frame::close(Some((code, reason))));
+        self.phase = Phase::Closing;
+        // Whatever the host sends from here on is refused.
+        self.shared.end();
+        self.set_deadline(env, env.server.config.close_timeout);
+        self.flush(env);
+        // A paused socket is read again: the peer's answer comes behind what it has sent.
+        self.wake();
+    }
+
+    /// The peer reads too slowly: forget what waits, close with 1013.
+    pub(crate) fn overflow(&mut self, env: &mut Env) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.shared.end();
+        Counters::one(&env.server.counters.slow_closed);
+        let given_up = self.stream.give_up_claim();
+        self.out.skip(given_up);
+        let waiting = self.out.len();
+        let dropped = given_up + self.out.discard();
+        env.unsent += (waiting - self.out.len()) as u64;
+        self.shared.sub_buffered(dropped);
+        let reason = "the peer reads too slowly";
+        env.log_close(&self.shared, SLOW, 1013, reason);
+        self.failed = Some((1013, reason.to_owned()));
+        self.close(env, 1013, reason);
+    }
+
+    /// Cuts the connection without a word.
+    pub(crate) fn terminate(&mut self, env: &mut Env, reason: &str) {
+        self.report(env, 1006, reason.to_owned());
+        self.die(env);
+    }
+
+    /// The peer is gone.
+    fn lost(&mut self, env: &mut Env, why: &str) {
+        self.report(env, 1006, why.to_owned());
+        self.die(env);
+    }
+
+    /// Tells the host, once.
+    fn report(&mut self, env: &mut Env, code: u16, reason: String) {
+        let Some(admission) = self.admission.take() else { return };
+        self.shared.end();
+        let (code, reason) = self.failed.take().unwrap_or((code, reason));
+        if code == 1006 {
+            Counters::one(&env.server.counters.abnormal);
+        }
+        Counters::one(&env.server.counters.closed);
+        env.server.closes.count(code);
+        env.live -= 1;
+        env.ended.notify_one();
+        for topic in std::mem::take(&mut self.topics) {
+            env.hub.leave(topic.id, self.shared.slot);
+        }
+        self.resumes = None;
+        env.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
+    }
+
+    fn die(&mut self, env: &mut Env) {
+        if self.is_dead() {
+            return;
+        }
+        env.unsent += self.out.len() as u64;
+        self.phase = Phase::Dead;
+        self.discard_input(env);
+        self.shared.direct.end();
+        self.note(env);
+        self.written(env);
+        self.wake();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The host may keep its handle for long; the socket must not wait for that.
+        self.shared.direct.end();
+    }
+}

@@ -1,0 +1,241 @@
+//! Files of one directory over HTTP (hyper-staticfile), for demos and small pages.
+
+pub(crate) mod preconditions;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use hyper_staticfile::vfs::{FileOpener, FileWithMetadata};
+use hyper_staticfile::{AcceptEncoding, Body, ResolveResult, Resolver, ResponseBuilder};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::net::socket::lift;
+use crate::static_files::preconditions::{Validators, Verdict};
+
+/// A directory whose files are served.
+pub(crate) struct StaticFiles {
+    resolver: Resolver<Root>,
+    /// Files that may be opened: a peer that does not read keeps its file open.
+    open: Arc<Semaphore>,
+}
+
+/// What an answer holds.
+pub(crate) enum FileBody {
+    Whole(Bytes),
+    /// With the permit to have the file open. Boxed: few responses are files.
+    File(Box<(Body, OwnedSemaphorePermit)>),
+}
+
+impl fmt::Debug for StaticFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticFiles").finish_non_exhaustive()
+    }
+}
+
+impl StaticFiles {
+    /// Opens the directory. It stays the same one, even if another one takes its name.
+    /// At most `most` files are open at once.
+    pub(crate) fn open(path: &Path, most: usize) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = lift(openat(CWD, path, flags, Mode::empty())?);
+        let open = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self { resolver: Resolver::with_opener(Root(Arc::new(root))), open })
+    }
+
+    /// The answer to a GET or HEAD request; `None` where there is no such file.
+    pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<FileBody>> {
+        // Closed only when the server ends.
+        let permit = self.open.clone().acquire_owned().await.ok()?;
+        let path = parts.uri.path();
+        let found = self.resolver.resolve_path(path, AcceptEncoding::none()).await.ok()?;
+        let builder = &mut ResponseBuilder::new();
+        let builder = builder.request_parts(&parts.method, &parts.uri, &parts.headers);
+        // A request for many ranges, even overlapping ones, costs much and brings little (RFC 9110
+        // section 14.2: a server may ignore them).
+        let range = &mut builder.file_response_builder.range;
+        *range = range.take().filter(|range| !range.contains(','));
+        // Preconditions are evaluated here, completely; the library knows some of them.
+        builder.file_response_builder.if_modified_since = None;
+        builder.file_response_builder.if_range = None;
+        let found = match found {
+            ResolveResult::Found(file) => file,
+            // Only to where something is.
+            ResolveResult::IsDirectory { redirect_to } => {
+                let index = self.resolver.resolve_path(&redirect_to, AcceptEncoding::none()).await;
+                let Ok(ResolveResult::Found(_)) = index else { return None };
+                let redirect =
+                    builder.build::<tokio::fs::File>(ResolveResult::IsDirectory { redirect_to }).ok()?;
+                return Some(redirect.map(|_| FileBody::Whole(Bytes::new())));
+            }
+            _ => return None,
+        };
+        let content_type = found.content_type.clone();
+        let validators = Validators::new(found.size, found.modified, SystemTime::now());
+        let verdict = validators.check(&parts.headers);
+        if verdict == Verdict::Failed {
+            return Some(precondition_failed());
+        }
+        if !validators.allow_range(&parts.headers) {
+            builder.file_response_builder.range = None;
+        }
+        let mut response = builder.build(ResolveResult::Found(found)).ok()?.map(|body| match body {
+            Body::Empty => FileBody::Whole(Bytes::new()),
+            body => FileBody::File(Box::new((body, permit))),
+        });
+        if let Some(tag) = validators.tag().and_then(|tag| HeaderValue::try_from(tag).ok()) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        if verdict == Verdict::NotModified {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = FileBody::Whole(Bytes::new());
+            for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE] {
+                response.headers_mut().remove(name);
+            }
+        }
+        describe(response.headers_mut(), content_type.as_deref());
+        Some(response)
+    }
+}
+
+fn precondition_failed() -> http::Response<FileBody> {
+    let body = Bytes::from_static(b"The file is not in the state that the request demands.\n");
+    let mut response = http::Response::new(FileBody::Whole(body));
+    *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    let content_type = content_type.unwrap_or("application/octet-stream");
+    if content_type.starts_with("text/") && !content_type.contains("charset") {
+        set(header::CONTENT_TYPE, &format!("{content_type}; charset=utf-8"));
+    } else {
+        set(header::CONTENT_TYPE, content_type);
+    }
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // Asked about each time, so that a page that was changed is seen.
+    set(header::CACHE_CONTROL, "no-cache");
+}
+
+/// Opens files below a directory, one name after the other and never through a symbolic link: so
+/// nothing outside of it is reached, whatever its path says and whatever is renamed meanwhile.
+struct Root(Arc<OwnedFd>);
+
+impl FileOpener for Root {
+    type File = tokio::fs::File;
+    type Future = Pin<Box<dyn Future<Output = io::Result<FileWithMetadata>> + Send>>;
+
+    fn open(&self, path: &Path) -> Self::Future {
+        let (root, path) = (self.0.clone(), path.to_owned());
+        // Off this thread: disks may be slow.
+        let opened = tokio::task::spawn_blocking(move || open_below(&root, &path));
+        Box::pin(async { opened.await? })
+    }
+}
+
+fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
+    // Neither waits for the other end of a FIFO nor makes a terminal its own.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut opened = openat(root, ".", flags | OFlags::DIRECTORY, Mode::empty())?;
+    for name in path {
+        if is_private(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // What is no directory, or a link, is as good as not there.
+        opened = openat(&opened, name, flags, Mode::empty()).map_err(|_| io::ErrorKind::NotFound)?;
+    }
+    let stat = fstat(&opened)?;
+    let is_dir = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => true,
+        FileType::RegularFile => false,
+        _ => return Err(io::ErrorKind::NotFound.into()),
+    };
+    let file = File::from(lift(opened));
+    let metadata = file.metadata()?;
+    Ok(FileWithMetadata {
+        handle: tokio::fs::File::from_std(file),
+        size: metadata.len(),
+        modified: metadata.modified().ok(),
+        is_dir,
+    })
+}
+
+/// Names that are never meant for visitors: hidden files, and those with an extension of PHP's at any
+/// place. So are copies that editors and administrators leave behind (`a.php~`, `a.php.bak`), which
+/// hold the source of a script and are not run.
+fn is_private(name: &OsStr) -> bool {
+    let name = name.as_bytes().to_ascii_lowercase();
+    let hidden = name.starts_with(b".") && name != b".well-known";
+    let mut extensions = name.split(|b| *b == b'.').skip(1);
+    hidden || extensions.any(is_of_php)
+}
+
+fn is_of_php(extension: &[u8]) -> bool {
+    let end = extension.iter().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(extension.len());
+    let begins = |with: &[u8]| extension.starts_with(with);
+    begins(b"php") || begins(b"pht") || begins(b"phar") || &extension[..end] == b"inc"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_files_and_scripts_are_private() {
+        for name in [
+            ".env",
+            ".git",
+            "..",
+            "a.php",
+            "a.PHP",
+            "a.php7",
+            "b.phtml",
+            "c.phar",
+            "x.y.phps",
+            "a.php.bak",
+            "a.php.",
+            "a.php~",
+            "a.php ",
+            "a.php.txt",
+            "#a.php#",
+            "a.php_old",
+            "a.php-2",
+            "a.Php.swp",
+            "db.inc",
+            "db.inc~",
+        ] {
+            assert!(is_private(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            ".well-known",
+            "index.html",
+            "php",
+            "phar.txt",
+            "php.ini",
+            "photo.jpg",
+            "a.income",
+            "inc",
+            "a.bak",
+        ] {
+            assert!(!is_private(OsStr::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What the host has posted, carried out in turns.
+
+use super::Io;
+use super::turn::Turn;
+use crate::channel::mailbox::{Answer, Command};
+use crate::cluster::wire::Up;
+use crate::context::Env;
+use crate::id::Target;
+use crate::session::Session;
+use crate::topics::registry::Change;
+
+impl Io {
+    /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
+    /// between which the thread looks at its sockets, and what was queued is written.
+    pub(crate) fn take_commands(&mut self) {
+        self.turn = Turn::default();
+        if self.has_rest() && !self.carry_out_rest() {
+            return self.flush_dirty();
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
+        self.batches += 1;
+        let mut commands = inbox.drain(..);
+        while let Some(command) = commands.next() {
+            self.carry_out(command);
+            if self.turn.is_over() && commands.len() > 0 {
+                self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
+                self.env.behind = true;
+                self.go_on_later();
+            }
+        }
+        drop(commands);
+        self.inbox = inbox;
+        self.flush_dirty();
+    }
+
+    /// False: there is still something left.
+    fn carry_out_rest(&mut self) -> bool {
+        while let Some(command) = self.rest.next() {
+            self.carry_out(command);
+            if self.turn.is_over() {
+                break;
+            }
+        }
+        if self.has_rest() {
+            self.go_on_later();
+            return false;
+        }
+        self.env.behind = false;
+        true
+    }
+
+    pub(crate) fn has_rest(&self) -> bool {
+        !self.rest.as_slice().is_empty()
+    }
+
+    fn go_on_later(&mut self) {
+        self.overdue = true;
+        self.env.server.mailboxes[self.env.index as usize].notify.notify_one();
+    }
+
+    pub(super) fn flush_dirty(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
+                session.dirty = false;
+                session.flush(&mut self.env);
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Send(target, frame) => self.push(target, |session, env| {
+                let queued = session.send(env, frame);
+                env.messages_out += u64::from(queued);
+                queued
+            }),
+            Command::Owed(target) => self.push(target, |session, _| session.settle()),
+            Command::Ping(target, frame) => self.push(target, |session, _| session.push_ping(frame)),
+            Command::Close(target, code, reason) => self.close(target, code, &reason),
+            Command::Overflow(target) => self.with_session(target, |session, env| {
+                session.overflow(env);
+                session.flush(env);
+            }),
+            Command::Terminate(target) => {
+                self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
+            }
+            Command::Subscribe(target, topic) => self.with_session(target, |s, env| s.subscribe(env, topic)),
+            Command::Unsubscribe(target, topic) => {
+                self.with_session(target, |s, env| s.unsubscribe(env, topic));
+            }
+            Command::Topic(change) => {
+                if self.outbound.broker {
+                    let (name, on) = match &change {
+                        Change::Began(_, name) => (name, true),
+                        Change::Ended(name) => (name, false),
+                    };
+                    self.outbound.push(Up::Interest { name, on }.encode());
+                }
+                self.directory.apply(change);
+            }
+            Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
+            Command::Bus(frame) => self.outbound.push(frame),
+            Command::Ask(ticket, ask) => {
+                let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
+                self.outbound.push(Up::Resume { ticket, topic, position }.encode());
+                self.outbound.asks.insert(ticket, *ask);
+            }
+            Command::Resuming(target, topic, ticket, replay) => {
+                self.with_session(target, |session, env| session.resume(env, topic, ticket, replay));
+            }
+            Command::Replay(ticket, ask) => {
+                self.with_session(ask.target, |session, env| session.replay(env, ticket, ask));
+            }
+            Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
+                session.resumed(env, *resumed);
+                true
+            }),
+            Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
+            Command::Broadcast { frame, except } => self.broadcast(frame, except),
+            Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
+            Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
+            // An error means that the client has gone meanwhile.
+            Command::Decide(reply, decision) => drop(reply.send(decision)),
+            Command::Respond(reply, answer) => {
+                if let Err(Answer::Stream(_, stream, _)) = reply.send(answer) {
+                    self.stream_lost(&stream);
+                }
+            }
+            Command::Stream(stream) => stream.wake(),
+            Command::Adopt(socket) => (self.serve)(&self.env.server, socket),
+            Command::NotifyAt(when) => self.notify_at(when),
+            Command::Stop(grace, why) => self.stop(grace, why),
+            Command::Quit => self.quit.notify_one(),
+            #[cfg(test)]
+            Command::Panic { in_task: false } => panic!("a test wants this thread dead"),
+            #[cfg(test)]
+            Command::Panic { in_task: true } => drop(tokio::spawn(async {
+                let _vital = crate::thread::Vital;
+                panic!("a test wants this task dead")
+            })),
+        }
+    }
+
+    /// `f` queues something and says whether it did.
+    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env) -> bool) {
+        let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
+        if session.shared.id == target.id && f(session, &mut self.env) && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(target.slot);
+        }
+    }
+
+    /// A turn of what the host had asked for when [`Io::batches`] was `since`: who publishes after a
+    /// subscription, or after the server was told to stop, must not come before it. True: it is done.
+    pub(crate) fn catch_up(&mut self, since: u64) -> bool {
+        let is_done = |io: &Self| {
+            let pending = io.env.server.mailboxes[io.env.index as usize].is_pending();
+            !io.has_rest() && (io.batches > since || !pending)
+        };
+        if !is_done(self) {
+            self.take_commands();
+        }
+        is_done(self)
+    }
+
+    /// Batches taken so far.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches
+    }
+}

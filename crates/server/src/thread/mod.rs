@@ -1,0 +1,488 @@
+//! The state of one I/O thread: the sessions whose sockets it owns, and what its tasks share.
+//!
+//! Sessions live in a table of the thread and not in their tasks: so commands of the host are
+//! carried out, and written to the socket, without waking a task.
+
+mod commands;
+mod delivery;
+mod open_streams;
+pub(crate) mod report;
+mod streams;
+pub(crate) mod task;
+mod turn;
+
+use bytes::Bytes;
+use sprocket_protocol::decoder::{self, Decoder, Role};
+use sprocket_protocol::deflate::{Agreed, Compressed, Compressor};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::channel::event::Event;
+use crate::channel::mailbox::{Command, Item, NewSocket, Stopping};
+use crate::channel::request::Request;
+use crate::clock;
+use crate::cluster::port::Outbound;
+use crate::connection::handle::Connection;
+use crate::connection::shared::Shared;
+use crate::context::Env;
+use crate::id::{ConnId, Target, Ticket};
+use crate::limits::admission::Admission;
+use crate::metrics::counters::Counters;
+use crate::net::stream::Stream;
+use crate::session::{Early, Session};
+use crate::state::State;
+use crate::topics::name_index::Directory;
+
+use open_streams::Streams;
+use turn::Turn;
+
+thread_local! {
+    static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` on the I/O state of this thread. `None` when there is none (any more). A panic of `f`
+/// may leave the state in disorder, so it ends the server.
+pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
+    let _vital = Vital;
+    IO.with_borrow_mut(|io| io.as_mut().map(f))
+}
+
+// The runtime catches the panic of a task and goes on without it: nobody would take the host's
+// commands any more, accept, or answer a connection, and the host would wait for ever.
+
+/// Held while something runs whose panic must end the server. The host is then woken, and learns of
+/// it from [`Server::check_threads`](crate::Server::check_threads).
+pub(crate) struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic would abort the process, so nothing here may cause one.
+            let _ = IO.try_with(|io| {
+                if let Ok(Some(io)) = io.try_borrow().as_deref() {
+                    io.env.server.die();
+                    // The thread itself must end, too, even if nobody takes its commands any more.
+                    io.quit.notify_one();
+                }
+            });
+        }
+    }
+}
+
+/// How a thread serves a socket that another one has accepted.
+pub(crate) type Serve = fn(&Arc<State>, NewSocket);
+
+/// State of one I/O thread.
+pub(crate) struct Io {
+    env: Env,
+    serve: Serve,
+    sessions: Vec<Option<Box<Session>>>,
+    free: Vec<u32>,
+    /// Sessions with something to write.
+    dirty: Vec<u32>,
+    /// Spare vector that is swapped with the mailbox.
+    inbox: Vec<Command>,
+    /// Of these, so many were taken.
+    batches: u64,
+    /// Of a batch that was too much for one turn, what is left.
+    rest: std::vec::IntoIter<Command>,
+    /// How much of one is left.
+    turn: Turn,
+    /// Sockets that speak HTTP.
+    http: usize,
+    /// Streamed responses that are open.
+    streams: Streams,
+    /// Requests on the publish socket that are being answered.
+    answering: usize,
+    /// The thread has not looked at its sockets for long, because the host keeps it busy.
+    overdue: bool,
+    /// The hub, where it is in this process, and what ends it when it is dropped.
+    pub(crate) hub_inside: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    /// Told when the first session comes.
+    first: Arc<Notify>,
+    /// True once the server stops.
+    stop: watch::Sender<bool>,
+    quit: Arc<Notify>,
+    accepting: Vec<AbortHandle>,
+    /// When what is left is cut, and the task that waits for it.
+    stopping: Option<(tokio::time::Instant, AbortHandle)>,
+    finished: bool,
+    alarm: Option<AbortHandle>,
+    /// Publications so far.
+    published: u64,
+    /// Topics by name, on the thread that serves other publishers and the bus.
+    directory: Directory,
+    /// What waits for the hub, on that thread.
+    pub(crate) outbound: Outbound,
+    /// Other threads were posted something that is not delivered yet.
+    posted: bool,
+}
+
+/// What the tasks of a thread wait for.
+pub(crate) struct Signals {
+    /// The first session has come.
+    pub(crate) first: Arc<Notify>,
+    /// The thread ends.
+    pub(crate) quit: Arc<Notify>,
+    /// The list of connections that are about to end has an entry.
+    pub(crate) closing: Arc<Notify>,
+    /// Log lines were left out.
+    pub(crate) left_out: Arc<Notify>,
+    /// The host has got a batch of events.
+    pub(crate) attend: Arc<Notify>,
+}
+
+/// What a handshake hands over.
+pub(crate) struct Upgraded {
+    pub(crate) stream: Stream,
+    pub(crate) early: Bytes,
+    pub(crate) admission: Admission,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) request: Arc<Request>,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) compression: Option<Agreed>,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+impl Io {
+    /// Makes the state of the calling thread, until [`Io::uninstall`].
+    pub(crate) fn install(state: Arc<State>, index: u16, serve: Serve) -> Signals {
+        let io = Self::new(state, index, serve);
+        let signals = Signals {
+            first: io.first.clone(),
+            quit: io.quit.clone(),
+            closing: io.env.closing.began(),
+            left_out: io.env.left_out.began(),
+            attend: io.env.attend.clone(),
+        };
+        IO.set(Some(io));
+        signals
+    }
+
+    /// Drops the state of the calling thread.
+    pub(crate) fn uninstall() {
+        let io = IO.take();
+        drop(io);
+    }
+
+    fn new(state: Arc<State>, index: u16, serve: Serve) -> Self {
+        Self {
+            env: Env::new(state, index),
+            serve,
+            sessions: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            inbox: Vec::new(),
+            batches: 0,
+            rest: Vec::new().into_iter(),
+            turn: Turn::default(),
+            http: 0,
+            streams: Streams::default(),
+            answering: 0,
+            overdue: false,
+            hub_inside: None,
+            first: Arc::default(),
+            stop: watch::Sender::new(false),
+            quit: Arc::default(),
+            accepting: Vec::new(),
+            stopping: None,
+            finished: false,
+            alarm: None,
+            published: 0,
+            directory: Directory::default(),
+            outbound: Outbound::default(),
+            posted: false,
+        }
+    }
+
+    /// A task that is no session has been polled, for so long that it has used up its turn.
+    pub(crate) fn end_turn(&mut self, long: bool) {
+        self.take_pending();
+        if long {
+            self.env.publish();
+        } else {
+            self.env.polled();
+        }
+    }
+
+    /// Takes what the host has posted, if there is anything. What is too much for one turn must not
+    /// become one turn for each task.
+    fn take_pending(&mut self) {
+        if self.env.server.mailboxes[self.env.index as usize].is_pending() && !self.has_rest() {
+            self.take_commands();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len() - self.free.len()
+    }
+
+    /// An HTTP socket began; it must watch the receiver for the end of the server.
+    pub(crate) fn http_began(&mut self) -> watch::Receiver<bool> {
+        self.http += 1;
+        Counters::one(&self.env.server.counters.http_sockets);
+        self.stop.subscribe()
+    }
+
+    /// A request of another process is being answered.
+    pub(crate) fn answering_began(&mut self) {
+        self.answering += 1;
+    }
+
+    pub(crate) fn answering_ended(&mut self) {
+        self.answering -= 1;
+        self.env.ended.notify_one();
+    }
+
+    pub(crate) fn http_ended(&mut self) {
+        self.http -= 1;
+        self.env.server.counters.http_sockets.fetch_sub(1, Ordering::Relaxed);
+        self.env.ended.notify_one();
+    }
+
+    /// Hands the current batch to the host, for tasks that keep the thread from parking.
+    pub(crate) fn hand_over(&mut self) {
+        self.env.publish();
+    }
+
+    /// Messages sent since the counters were last added up.
+    pub(crate) fn messages_out(&self) -> u64 {
+        self.env.messages_out
+    }
+
+    /// Sends an item to the host with the current batch.
+    pub(crate) fn emit(&mut self, item: Item) {
+        self.env.emit(item);
+    }
+
+    /// What its sessions share.
+    pub(crate) fn env(&mut self) -> &mut Env {
+        &mut self.env
+    }
+
+    /// Makes a session of an upgraded socket.
+    pub(crate) fn open(&mut self, upgraded: Upgraded) {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            (self.sessions.len() - 1) as u32
+        });
+        let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        // Messages that may have to be compressed are the I/O thread's business.
+        let (stream, socket) = match upgraded.compression {
+            None => upgraded.stream.share(),
+            Some(_) => (upgraded.stream, None),
+        };
+        let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote, socket));
+        Counters::one(&self.env.server.counters.opened);
+        self.env.emit(Item::plain(Event::Open {
+            conn: Connection(shared.clone()),
+            ticket: upgraded.ticket,
+            request: upgraded.request,
+            subprotocol: upgraded.subprotocol,
+        }));
+        let early = Early::copy(&upgraded.early, &mut self.env);
+        let decoder = Decoder::new(decoder::Config {
+            role: Role::Server,
+            max_message_size: self.env.server.config.max_message_size,
+            compressed: upgraded.compression.as_ref().map_or(Compressed::Never, Agreed::client_sends),
+        });
+        let compressor = upgraded.compression.map(|agreed| Box::new(Compressor::new(agreed)));
+        let session =
+            Session::new(shared, stream, early, decoder, compressor, upgraded.admission, self.env.tick);
+        self.sessions[slot as usize] = Some(Box::new(session));
+        self.env.live += 1;
+        if self.len() == 1 {
+            self.first.notify_one();
+        }
+        if *self.stop.borrow() {
+            let why = if self.env.server.leaving.load(Ordering::Relaxed) {
+                Stopping::Leaving
+            } else {
+                Stopping::ForGood
+            };
+            self.close(Target { slot, id }, 1001, why.reason());
+        }
+        tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
+    }
+
+    pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env)) {
+        if let Some(Some(session)) = self.sessions.get_mut(target.slot as usize)
+            && session.shared.id == target.id
+        {
+            f(session, &mut self.env);
+        }
+    }
+
+    fn close(&mut self, target: Target, code: u16, reason: &str) {
+        self.with_session(target, |session, env| {
+            session.close(env, code, reason);
+            session.flush(env);
+        });
+    }
+
+    /// Goes through the connections whose deadlines are due; tells when the next ones are.
+    pub(crate) fn check_closing(&mut self) -> Option<tokio::time::Instant> {
+        let now = tokio::time::Instant::now();
+        for target in self.env.closing.take_due(now) {
+            self.with_session(target, |session, env| session.check_close(env, now));
+        }
+        self.env.closing.next()
+    }
+
+    /// Reports kinds of log lines of which some were left out; tells when the next report is due.
+    pub(crate) fn report_left_out(&mut self) -> Option<tokio::time::Instant> {
+        for kind in self.env.left_out.take_due(tokio::time::Instant::now()) {
+            self.env.report_left_out(kind);
+        }
+        self.env.left_out.next()
+    }
+
+    /// Advances the coarse clock, and looks after the sessions whose peers are silent. Both times are
+    /// in ticks.
+    pub(crate) fn keep_alive(&mut self, interval: u32, timeout: u32) {
+        self.env.tick = self.env.tick.wrapping_add(1);
+        for session in self.sessions.iter_mut().flatten() {
+            session.keep_alive(&mut self.env, interval, timeout);
+        }
+    }
+
+    /// Wakes the sessions that wait for room in the backlog.
+    pub(crate) fn read_again(&mut self) {
+        for target in self.env.share.take_waiting() {
+            self.with_session(target, |session, _| session.wake());
+        }
+    }
+
+    /// Takes what an awake host has posted. `rounds`: how often more while the host sleeps. False: it
+    /// has slept for that long.
+    pub(crate) fn attend(&mut self, left: &mut u32, rounds: u32) -> bool {
+        self.take_commands();
+        *left = if self.env.server.waker.is_asleep() { *left - 1 } else { rounds };
+        self.env.attending = *left > 0;
+        self.env.attending
+    }
+
+    /// Takes what the host has posted. True: the thread must look at its sockets before anything else.
+    pub(crate) fn collect(&mut self) -> bool {
+        self.take_commands();
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// Keeps the tasks that accept, to be ended when the server stops.
+    pub(crate) fn accepts(&mut self, accepting: Vec<AbortHandle>) {
+        self.accepting = accepting;
+    }
+
+    /// A task is ready, so the thread does not park.
+    pub(crate) fn must_not_park(&mut self) {
+        self.overdue = true;
+    }
+
+    /// Topics and patterns that have subscribers. On the first thread.
+    pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
+        self.directory.names()
+    }
+
+    pub(crate) fn is_stopping_for_good(&self) -> bool {
+        *self.stop.borrow() && !self.env.server.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the bus has taken all that was published so far; at once without a bus.
+    pub(crate) fn bus_synced(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.env.server.bus.is_some().then(|| self.outbound.sync())
+    }
+
+    /// What this thread has counted so far is part of the counters.
+    pub(crate) fn count(&mut self) {
+        self.env.count();
+    }
+
+    /// A receiver that is told of the end of the server.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    fn notify_at(&mut self, when: Option<Instant>) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+        let Some(when) = when else { return };
+        let state = self.env.server.clone();
+        let alarm = tokio::spawn(async move {
+            tokio::time::sleep_until(when.into()).await;
+            state.waker.signal();
+        });
+        self.alarm = Some(alarm.abort_handle());
+    }
+
+    /// Called again, the earlier end counts.
+    fn stop(&mut self, grace: Duration, why: Stopping) {
+        // Who waits for the end, and not for a leave, looks again.
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::from_std(clock::ahead(grace));
+        if let Some((earlier, waiting)) = &self.stopping {
+            if *earlier <= deadline {
+                return;
+            }
+            waiting.abort();
+        }
+        for accepting in self.accepting.drain(..) {
+            accepting.abort();
+        }
+        for session in self.sessions.iter_mut().flatten() {
+            session.going_away(&mut self.env, why, grace / 2);
+        }
+        let ended = self.env.ended.clone();
+        let waiting = tokio::spawn(async move {
+            let _vital = Vital;
+            let all = async {
+                while with(|io| io.env.live + io.env.unwritten + io.http + io.answering > 0) == Some(true) {
+                    ended.notified().await;
+                }
+            };
+            let _ = tokio::time::timeout_at(deadline, all).await;
+            with(Io::finish);
+        });
+        self.stopping = Some((deadline, waiting.abort_handle()));
+    }
+
+    /// Cuts what is left after the grace period; the last thread tells the host.
+    fn finish(&mut self) {
+        self.env.server.notices.cut.fetch_add(self.env.live as u64, Ordering::Relaxed);
+        for session in self.sessions.iter_mut().flatten() {
+            session.terminate(&mut self.env, "the server stopped before the peer answered");
+        }
+        self.cut_streams();
+        self.env.publish();
+        if !std::mem::replace(&mut self.finished, true)
+            && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            self.env.log_stopped();
+            self.env.emit(Item::plain(Event::Stopped));
+            self.env.publish();
+        }
+    }
+}
+
+/// Body of a session's task.
+fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
+    with(|io| {
+        io.take_pending();
+        let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
+        let poll = session.poll(&mut io.env, cx);
+        if poll.is_ready() {
+            io.sessions[slot as usize] = None;
+            io.free.push(slot);
+        }
+        io.env.polled();
+        poll
+    })
+    .unwrap_or(Poll::Ready(()))
+}

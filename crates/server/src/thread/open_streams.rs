@@ -1,0 +1,29 @@
+//! The streamed responses that are open on one I/O thread.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::channel::response_stream::Shared;
+use crate::id::Ticket;
+use crate::limits::admission::Admission;
+use crate::limits::handshakes::Carrying;
+
+/// The open streams of a thread.
+pub(super) type Streams = HashMap<Ticket, Open>;
+
+/// An open stream with its places under the limits of connections and of sockets.
+pub(super) struct Open {
+    shared: Arc<Shared>,
+    _admission: Admission,
+    _carrying: Carrying,
+}
+
+impl Open {
+    pub(super) fn new(shared: Arc<Shared>, admission: Admission, carrying: Carrying) -> Self {
+        Self { shared, _admission: admission, _carrying: carrying }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

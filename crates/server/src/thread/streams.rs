@@ -1,0 +1,71 @@
+//! The streamed responses of one I/O thread: their places under the connection limits, and their
+//! events.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Io;
+use super::open_streams::Open;
+use crate::channel::event::Event;
+use crate::channel::mailbox::Item;
+use crate::channel::response_stream::{Flushed, Loss, ResponseStream, Shared};
+use crate::limits::admission::Admission;
+use crate::limits::handshakes::Carrying;
+use crate::metrics::counters::Counters;
+
+impl Io {
+    /// The host's response has come, and its head is about to be sent.
+    pub(crate) fn stream_began(&mut self, shared: &Arc<Shared>, admission: Admission, carrying: Carrying) {
+        shared.belongs_to(self.env.index);
+        let counters = &self.env.server.counters;
+        Counters::one(&counters.streams);
+        Counters::one(&counters.streams_begun);
+        self.streams.insert(shared.ticket(), Open::new(shared.clone(), admission, carrying));
+    }
+
+    /// The socket has taken all that the connection had of a stream.
+    pub(crate) fn stream_flushed(&mut self, shared: &Arc<Shared>, flushed: Flushed) {
+        self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(flushed.bytes as u64);
+        if flushed.drained {
+            self.emit(Item::plain(Event::StreamDrain { stream: ResponseStream(shared.clone()) }));
+        }
+        if flushed.complete {
+            self.stream_closed(shared, true);
+        }
+    }
+
+    /// A stream is over without its end having been sent, unless it was over before.
+    pub(crate) fn stream_lost(&mut self, shared: &Arc<Shared>) {
+        let Some((loss, void)) = shared.lost() else { return };
+        self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(void as u64);
+        if self.streams.contains_key(&shared.ticket()) {
+            let counters = &self.env.server.counters;
+            Counters::one(match loss {
+                Loss::Peer => &counters.streams_lost,
+                Loss::Slow => &counters.streams_slow,
+                Loss::Host => &counters.streams_cut,
+            });
+        }
+        self.stream_closed(shared, false);
+    }
+
+    fn stream_closed(&mut self, shared: &Arc<Shared>, complete: bool) {
+        if self.streams.remove(&shared.ticket()).is_some() {
+            self.env.server.counters.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+        let stream = ResponseStream(shared.clone());
+        self.emit(Item::plain(Event::StreamClose { stream, complete }));
+    }
+
+    /// The grace period of a stop is over: what is left is cut, and the host hears of it before the
+    /// last event.
+    pub(super) fn cut_streams(&mut self) {
+        let open: Vec<_> = self.streams.values().map(|open| open.shared().clone()).collect();
+        for shared in open {
+            let void = shared.cut().unwrap_or(0);
+            self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(void as u64);
+            shared.wake();
+            self.stream_lost(&shared);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Tasks of an I/O thread that serve peers, apart from sessions.
+
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::task::JoinHandle;
+
+use crate::net::poll_turn;
+use crate::thread;
+
+/// Spawns a task for a peer on this I/O thread. Between its polls the thread takes what the host
+/// has posted and publishes events that have waited for long, as it does between those of sessions.
+pub(crate) fn spawn<F>(task: F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(InTurns { task })
+}
+
+pin_project! {
+    struct InTurns<F> {
+        #[pin]
+        task: F,
+    }
+}
+
+impl<F: Future> Future for InTurns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let (poll, long) = poll_turn::take(|| self.project().task.poll(cx));
+        thread::with(|io| io.end_turn(long));
+        poll
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spawn;
+    use crate::net::poll_turn::{is_over, share};
+
+    #[test]
+    fn a_turn_is_over_after_its_time_and_begins_anew_with_each_poll() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            assert!(!is_over(), "a task that is not from spawn has no turns");
+            let turns = spawn(async {
+                for _ in 0..3 {
+                    assert!(!is_over());
+                    while !is_over() {
+                        std::hint::spin_loop();
+                    }
+                    share().await;
+                }
+            });
+            turns.await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,34 @@
+//! Reads certificates and keys again when their files change.
+
+use std::sync::Arc;
+
+use crate::metrics::counters::Counters;
+use crate::state::State;
+use crate::thread::report::log_tls_reloaded;
+
+/// Looks at the files now and then, if the settings ask for it. A change that can't be used is counted,
+/// and tried again with the next one: certificate and key are seldom replaced in the same instant.
+/// Runs on the first I/O thread.
+pub(crate) async fn watch(state: Arc<State>) {
+    let Some(interval) = state.tls.as_ref().and_then(|tls| tls.watch_interval()) else { return };
+    let mut known = None;
+    loop {
+        let state = state.clone();
+        // Off this thread: files may be slow, and opening an encrypted key takes long by design.
+        let look = tokio::task::spawn_blocking(move || {
+            let Some(tls) = &state.tls else { return (known, None) };
+            let seen = Some(tls.stamps());
+            let reloaded = (known.is_some() && known != seen).then(|| tls.reload());
+            if let Some(Err(_)) = reloaded {
+                Counters::one(&state.counters.tls_reload_errors);
+            }
+            (seen, reloaded)
+        });
+        let Ok((seen, reloaded)) = look.await else { return };
+        known = seen;
+        if let Some(reloaded) = reloaded {
+            log_tls_reloaded(&reloaded);
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -1,0 +1,76 @@
+//! Messages that the host writes itself, while the I/O thread rests: nobody can tell by the bytes.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+mod support;
+
+use sprocket_server::{Config, Connection, SendOutcome, Server};
+use std::io::Write;
+use std::time::Duration;
+use support::*;
+
+/// A batch of one message, with the I/O thread most likely at rest.
+fn send_alone(server: &Server, conn: &Connection, payload: &[u8]) {
+    server.wait(Some(Duration::from_millis(1)));
+    assert_eq!(server.send(conn, payload, true), SendOutcome::Sent);
+    server.flush();
+}
+
+#[test]
+fn a_peer_that_stops_reading_gets_everything_in_order() {
+    const SIZE: usize = 60_000;
+    let (server, address) = start(Config { send_buffer_limit: 64 << 20, ..Config::default() });
+    let mut client = open(address);
+    let conn = opened(&server);
+    let payload = |i: usize| [&(i as u32).to_be_bytes()[..], &vec![i as u8; SIZE]].concat();
+    let mut sent = 0;
+    // The socket takes some, then a part of one, then nothing: the I/O thread has the rest.
+    while conn.buffered_amount() < 10 * SIZE {
+        send_alone(&server, &conn, &payload(sent));
+        if sent.is_multiple_of(7) {
+            client.write_all(&frame(0x89, b"ping")).unwrap();
+        }
+        sent += 1;
+        assert!(sent < 2000, "the socket takes everything");
+    }
+    let (mut got, mut pongs) = (0, 0);
+    while got < sent {
+        match read_frame(&mut client) {
+            (0x82, data) => {
+                assert!(data == payload(got), "message {got} of {sent}");
+                got += 1;
+            }
+            (first, data) => {
+                assert_eq!((first, &data[..]), (0x8a, &b"ping"[..]));
+                pongs += 1;
+            }
+        }
+    }
+    assert!(pongs > 0);
+    // The way is free again.
+    pump(&server, |_, event| panic!("{event:?}"), || conn.buffered_amount() == 0);
+    send_alone(&server, &conn, b"afterwards");
+    loop {
+        match read_frame(&mut client) {
+            (0x8a, _) => {}
+            other => break assert_eq!(other, (0x82, b"afterwards".to_vec())),
+        }
+    }
+    assert_eq!(server.stats().messages_out, sent as u64 + 1);
+}
+
+#[test]
+fn no_message_follows_the_close_frame_of_a_stop() {
+    for _ in 0..20 {
+        let (server, address) = start(Config::default());
+        let mut client = open(address);
+        let conn = opened(&server);
+        send_alone(&server, &conn, b"before");
+        server.stop(Duration::from_secs(5));
+        assert_eq!(server.send(&conn, b"after", true), SendOutcome::Closed);
+        assert_eq!(read_frame(&mut client), (0x82, b"before".to_vec()));
+        assert_eq!(read_close(&mut client).0, 1001);
+        assert_eq!(server.send(&conn, b"after", true), SendOutcome::Closed);
+        client.write_all(&close_frame(1001, "")).unwrap();
+        assert!(at_end(&mut client));
+    }
+}

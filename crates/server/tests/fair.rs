@@ -1,0 +1,209 @@
+//! No peer holds up the others: floods, and work that never ends.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+mod support;
+
+use sprocket_server::{Config, Event, SendOutcome, Server};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use support::*;
+
+/// What a good client may wait on a machine that is busy. Before there were turns it waited until
+/// the flood was over.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// Writes the same bytes until it is stopped or cut, and reads what comes.
+struct Flooder {
+    stream: TcpStream,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flooder {
+    fn new(mut stream: TcpStream, bytes: Vec<u8>) -> Self {
+        let mut reader = stream.try_clone().unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        stream.set_read_timeout(None).unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while reader.read(&mut buffer).is_ok_and(|n| n > 0) {}
+        });
+        let writing = std::thread::spawn(move || while writer.write_all(&bytes).is_ok() {});
+        stream.flush().unwrap();
+        Self { stream, threads: vec![reading, writing] }
+    }
+}
+
+impl Drop for Flooder {
+    fn drop(&mut self) {
+        // An error means that the server has closed it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// Echoes for as long as `clients` runs on a thread of its own.
+fn echo_while(server: &Server, clients: impl FnOnce() + Send) {
+    let done = AtomicBool::new(false);
+    let mut connections = Vec::new();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(clients));
+            done.store(true, Ordering::Relaxed);
+            result
+        });
+        let mut on = |event| match event {
+            Event::Open { conn, .. } => connections.push(conn),
+            Event::Message { id, payload, binary } => {
+                // Messages of an earlier flood may still wait.
+                if let Some(conn) = connections.iter().find(|conn| conn.id() == id) {
+                    assert_ne!(server.send(conn, &payload, binary), SendOutcome::Dropped);
+                }
+            }
+            Event::Close { id, .. } => connections.retain(|conn| conn.id() != id),
+            _ => {}
+        };
+        while !done.load(Ordering::Relaxed) {
+            // During a flood there is always one more.
+            std::iter::from_fn(|| server.next_event()).take(256).for_each(&mut on);
+            server.flush();
+            server.wait(Some(Duration::from_millis(5)));
+        }
+        running.join().unwrap().unwrap();
+    });
+}
+
+/// Round trips of a client that was there before, and a newcomer, during a flood.
+fn good_clients_are_served(address: SocketAddr, flooders: impl FnOnce() -> Vec<Flooder>) {
+    let mut good = open(address);
+    let flooders = flooders();
+    for round in 0..20 {
+        let start = Instant::now();
+        good.write_all(&frame(0x81, b"good")).unwrap();
+        assert_eq!(text(&mut good), "good");
+        assert!(start.elapsed() < BOUND, "round trip {round}: {:?}", start.elapsed());
+    }
+    let start = Instant::now();
+    let mut newcomer = open(address);
+    newcomer.write_all(&frame(0x81, b"new")).unwrap();
+    assert_eq!(text(&mut newcomer), "new");
+    assert!(start.elapsed() < BOUND, "a newcomer: {:?}", start.elapsed());
+    drop(flooders);
+}
+
+#[test]
+fn pipelined_requests_hold_nobody_up() {
+    let (health, metrics) = ("/healthz".to_owned(), "/metrics".to_owned());
+    let config = Config { health_path: Some(health), metrics_path: Some(metrics), ..Config::default() };
+    let (server, address) = start(config);
+    for path in ["/healthz", "/metrics", "/nothing"] {
+        let requests = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(200);
+        let flooder = || Flooder::new(connect(address), requests.clone().into());
+        echo_while(&server, || good_clients_are_served(address, || (0..4).map(|_| flooder()).collect()));
+    }
+}
+
+#[test]
+fn messages_and_frames_without_end_hold_nobody_up() {
+    let (server, address) = start(Config::default());
+    let fragments = [frame(0x01, b""), frame(0x80, b"")].concat();
+    for bytes in [frame(0x81, b"x"), frame(0x89, b""), fragments] {
+        let flooder = || Flooder::new(open(address), bytes.repeat(5_000));
+        echo_while(&server, || good_clients_are_served(address, || (0..4).map(|_| flooder()).collect()));
+    }
+}
+
+/// The code and reason with which the server closes a client that sends `bytes`.
+fn closed_after(server: &Server, address: SocketAddr, bytes: &[u8]) -> (u16, String) {
+    let mut client = open(address);
+    let conn = opened(server);
+    let mut writer = client.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        // An error means that the server has closed the connection before it has read all.
+        scope.spawn(move || _ = writer.write_all(bytes));
+        let reading = scope.spawn(move || {
+            loop {
+                match read_frame(&mut client) {
+                    (0x88, payload) => return payload,
+                    (first, _) => assert_eq!(first, 0x8a),
+                }
+            }
+        });
+        let Event::Close { id, code, reason } = next(server) else { panic!("the end comes next") };
+        assert_eq!(id, conn.id());
+        let frame = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
+        assert_eq!(reading.join().unwrap(), frame, "the client is told the same");
+        (code, reason)
+    })
+}
+
+#[test]
+fn a_flood_of_frames_that_carry_nothing_is_closed_with_1008() {
+    let (server, address) = start(Config::default());
+    let fragments = [frame(0x01, b""), frame(0x00, b"").repeat(20_000)].concat();
+    let floods = [frame(0x89, b"").repeat(20_000), frame(0x8a, b"pong").repeat(20_000), fragments];
+    for (at, bytes) in floods.iter().enumerate() {
+        let (code, reason) = closed_after(&server, address, bytes);
+        assert_eq!((code, reason.as_str()), (1008, "too many control frames or empty fragments"));
+        assert_eq!(server.stats().flood_closed, at as u64 + 1);
+    }
+}
+
+#[test]
+fn control_frames_in_proportion_to_messages_or_to_pings_are_no_flood() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    const PINGS: usize = 15_000;
+    for _ in 0..PINGS {
+        assert!(server.ping(&conn, b""));
+    }
+    server.flush();
+    for _ in 0..PINGS {
+        assert_eq!(read_frame(&mut client).0, 0x89);
+    }
+    let mut bytes = frame(0x8a, b"").repeat(PINGS);
+    bytes.extend([frame(0x81, b"x"), frame(0x8a, b"")].concat().repeat(PINGS));
+    bytes.extend(frame(0x81, b"end"));
+    let mut writer = client.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
+    for _ in 0..PINGS {
+        let Event::Message { payload, .. } = next(&server) else { panic!("no flood") };
+        assert_eq!(&payload[..], b"x");
+    }
+    let Event::Message { payload, .. } = next(&server) else { panic!("no flood") };
+    assert_eq!(&payload[..], b"end");
+    writing.join().unwrap();
+}
+
+#[test]
+fn nothing_is_lost_where_a_turn_ends_in_the_middle_of_a_read() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    opened(&server);
+    let mut bytes = Vec::new();
+    let mut expected = Vec::new();
+    for i in 0..4_000usize {
+        let payload = vec![b'a' + (i % 26) as u8; [1, 5, 0, 90, 700][i % 5]];
+        match i % 7 {
+            0 => bytes.extend(frame(0x89, b"ping")),
+            1 => bytes.extend([frame(0x02, b""), frame(0x00, &payload), frame(0x80, b"")].concat()),
+            _ => bytes.extend(frame(0x82, &payload)),
+        }
+        if i % 7 != 0 {
+            expected.push(payload);
+        }
+    }
+    let mut writer = client.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
+    for payload in expected {
+        let Event::Message { payload: got, .. } = next(&server) else { panic!("a message is missing") };
+        assert_eq!(got, payload);
+    }
+    writing.join().unwrap();
+    for _ in 0..4_000usize.div_ceil(7) {
+        assert_eq!(read_frame(&mut client), (0x8a, b"ping".to_vec()));
+    }
+}

@@ -1,0 +1,300 @@
+//! HTTP/2 byte by byte: what connections hold, and what they do with malformed requests.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+#[path = "support/secure.rs"]
+mod tls;
+
+use sprocket_server::{Config, Decision, Event, Interest, Response, Server, Tls};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use support::*;
+use tls::{Authority, Folder, Secure, secure, serve};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const END_HEADERS: u8 = 4;
+const END_HEADERS_AND_STREAM: u8 = 5;
+
+/// `:method GET` or `POST`, `:scheme https` and `:authority a`, by the static table of RFC 7541.
+const GET: &[u8] = b"\x82\x87\x01\x01a";
+const POST: &[u8] = b"\x83\x87\x01\x01a";
+/// `:path /`.
+const ROOT: &[u8] = b"\x84";
+
+/// Certificates, a server that trusts in them, and its clients.
+struct Fixture {
+    _folder: Folder,
+    authority: Authority,
+    server: Server,
+    address: SocketAddr,
+}
+
+impl Fixture {
+    fn new(name: &str, config: Config) -> Self {
+        let (folder, authority) = (Folder::new(name), Authority::new());
+        let (server, address) = serve(Tls::new(authority.identity(&folder, "localhost")), config);
+        server.set_interest(Interest::REQUEST, true);
+        Self { _folder: folder, authority, server, address }
+    }
+
+    /// A connection that has sent its preface, and these settings.
+    fn connect(&self, settings: &[u8]) -> Secure {
+        let mut client = self.authority.client();
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        let mut stream = secure(self.address, client, "localhost");
+        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &h2(SETTINGS, 0, 0, settings)[..]].concat();
+        stream.write_all(&preface).unwrap();
+        stream
+    }
+
+    /// Waits until the condition holds, without taking an event.
+    fn wait_for(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.server.stats());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header that is spelled out (RFC 7541 section 6.2).
+fn literal(prefix: u8, name: &str, value: &[u8]) -> Vec<u8> {
+    let mut block = vec![prefix];
+    for text in [name.as_bytes(), value] {
+        if text.len() < 127 {
+            block.push(text.len() as u8);
+        } else {
+            let rest = text.len() - 127;
+            block.extend([127, 0x80 | (rest % 128) as u8, u8::try_from(rest / 128).unwrap()]);
+        }
+        block.extend(text);
+    }
+    block
+}
+
+/// An extended CONNECT (RFC 8441).
+fn websocket(stream: u32) -> Vec<u8> {
+    let block = [
+        literal(0, ":method", b"CONNECT"),
+        literal(0, ":protocol", b"websocket"),
+        [b"\x87\x01\x01a", ROOT].concat(),
+        literal(0, "sec-websocket-version", b"13"),
+    ];
+    h2(HEADERS, END_HEADERS, stream, &block.concat())
+}
+
+/// The next frame from the server: type, flags, stream, payload.
+fn next_frame(stream: &mut Secure) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).unwrap();
+    (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+}
+
+/// The next frame of a stream.
+fn next_of(stream: &mut Secure, id: u32) -> (u8, Vec<u8>) {
+    loop {
+        let (kind, _, of, payload) = next_frame(stream);
+        if of == id {
+            return (kind, payload);
+        }
+    }
+}
+
+/// Whether the connection answers a ping, whatever comes before.
+fn is_alive(stream: &mut Secure) -> bool {
+    stream.write_all(&h2(PING, 0, 0, b"anything")).unwrap();
+    loop {
+        if let (PING, 1, 0, payload) = next_frame(stream) {
+            return payload == b"anything";
+        }
+    }
+}
+
+#[test]
+fn heads_whose_bodies_never_come_are_bounded_in_sum() {
+    const TOTAL: usize = 4 << 20;
+    let fixture = Fixture::new("heads", Config { max_pending_total: TOTAL, ..Config::default() });
+    // One header of 3.6 KB, which each request then names four times.
+    let first = [POST, ROOT, &literal(0x40, "x-a", &[b'v'; 3600]), b"\xbe\xbe\xbe"].concat();
+    let other = [POST, ROOT, b"\xbe\xbe\xbe\xbe"].concat();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = fixture.connect(&[]);
+        client.write_all(&h2(HEADERS, END_HEADERS, 1, &first)).unwrap();
+        let more = (1..128).flat_map(|n| h2(HEADERS, END_HEADERS, 2 * n + 1, &other));
+        client.write_all(&more.collect::<Vec<_>>()).unwrap();
+        assert!(is_alive(&mut client));
+        clients.push(client);
+    }
+    fixture.wait_for("most are refused", || fixture.server.stats().refused_pending > 300);
+    let waits = fixture.server.stats().pending_total as usize;
+    // Beside those that wait, some refusals are being sent.
+    assert!(waits > TOTAL / 4 && waits < TOTAL / 2 + (64 << 10), "{waits} bytes");
+    drop(clients);
+    fixture.wait_for("they count no more", || fixture.server.stats().pending_total == 0);
+}
+
+#[test]
+fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_lost() {
+    const TOTAL: usize = 1 << 20;
+    const STREAMS: u32 = 12;
+    const MESSAGES: usize = 120;
+    const PING: Duration = Duration::from_millis(300);
+    let fixture = Fixture::new(
+        "halt",
+        Config {
+            max_pending_total: TOTAL,
+            max_pending_messages: 1,
+            ping_interval: Some(PING),
+            ping_timeout: PING,
+            ..Config::default()
+        },
+    );
+    // Frames of 40 bytes, of all streams in turn.
+    let stream = frame(0x82, &[7; 500]).repeat(MESSAGES);
+    let ids = || (1..=STREAMS).map(|n| 2 * n + 1);
+    let pieces = stream.chunks(40).flat_map(|piece| ids().flat_map(move |id| h2(DATA, 0, id, piece)));
+    let bytes = [ids().flat_map(websocket).collect::<Vec<_>>(), pieces.collect()].concat();
+    let clients = [0, 1].map(|_| {
+        let mut client = fixture.connect(&[]);
+        // One that says nothing: while the others' messages halt the connection, it can't be heard.
+        client.write_all(&websocket(1)).unwrap();
+        client.write_all(&bytes).unwrap();
+        client
+    });
+    let pending = || fixture.server.stats().pending_total;
+    fixture.wait_for("input is held", || pending() > TOTAL as u64 / 10);
+    let end = Instant::now() + 4 * PING;
+    while Instant::now() < end {
+        // An eighth of the limit, the events, and what one turn of each connection brings.
+        assert!(pending() < (TOTAL / 8 + 26 * 4000 + 2 * (96 << 10)) as u64, "{} bytes", pending());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(fixture.server.stats().connections, u64::from(2 * STREAMS + 2), "nobody is cut meanwhile");
+    let mut got = 0;
+    let count = |_: &Server, event| got += usize::from(matches!(event, Event::Message { .. }));
+    let all = u64::from(2 * STREAMS) * MESSAGES as u64;
+    pump(&fixture.server, count, || fixture.server.stats().messages_in == all);
+    pump(
+        &fixture.server,
+        |_, event| got += usize::from(matches!(event, Event::Message { .. })),
+        || fixture.server.stats().pending_messages == 0,
+    );
+    assert_eq!(got as u64, all);
+    drop(clients);
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_handshake_is_reset_before_it_takes_up_room() {
+    /// ENHANCE_YOUR_CALM.
+    const CALM: [u8; 4] = [0, 0, 0, 0x0b];
+    let fixture = Fixture::new("early", Config::default());
+    fixture.server.set_interest(Interest::UPGRADE, true);
+    let mut client = fixture.connect(&[]);
+    // A short message is forgiven.
+    client.write_all(&[websocket(1), h2(DATA, 0, 1, &frame(0x82, &[7; 1000]))].concat()).unwrap();
+    let Event::Upgrade { ticket, .. } = next(&fixture.server) else { panic!() };
+    client.write_all(&[websocket(3), h2(DATA, 0, 3, &[7; 9000])].concat()).unwrap();
+    assert_eq!(next_of(&mut client, 3), (RST_STREAM, CALM.to_vec()));
+    // The first request counts still.
+    fixture.wait_for("the early input counts no more", || fixture.server.stats().pending_total < 9000);
+    assert!(fixture.server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
+    fixture.server.flush();
+    pump(&fixture.server, |_, _| {}, || fixture.server.stats().messages_in == 1);
+    assert!(is_alive(&mut client));
+}
+
+/// Asks for responses with windows for all of them, and never reads the socket.
+fn asks_and_reads_nothing(fixture: &Fixture, first: &[u8]) -> Secure {
+    let mut client = fixture.connect(&[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    socket2::SockRef::from(&client.sock).set_recv_buffer_size(4096).unwrap();
+    client.write_all(&h2(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).unwrap();
+    client.write_all(first).unwrap();
+    let get = [GET, ROOT].concat();
+    let gets = (1..=120).flat_map(|n| h2(HEADERS, END_HEADERS_AND_STREAM, 2 * n + 1, &get));
+    client.write_all(&gets.collect::<Vec<_>>()).unwrap();
+    client
+}
+
+/// Answers a request by more than the kernel holds for 120 of them, and by less than what the library
+/// takes for each.
+fn respond(server: &Server, event: Event) {
+    if let Event::Request { ticket, .. } = event {
+        server.respond(ticket, Response { status: 200, headers: vec![], body: vec![0; 60_000].into() });
+        server.flush();
+    }
+}
+
+#[test]
+fn responses_that_nobody_reads_end_their_connection_though_the_library_has_all_of_them() {
+    let config = Config { handshake_timeout: Duration::from_millis(400), ..Config::default() };
+    let fixture = Fixture::new("unread", config);
+    let client = asks_and_reads_nothing(&fixture, &[]);
+    pump(&fixture.server, respond, || fixture.server.stats().http_requests == 120);
+    pump(&fixture.server, respond, || fixture.server.stats().http_sockets == 0);
+    drop(client);
+}
+
+#[test]
+fn responses_that_nobody_reads_count_until_they_are_dropped_beside_a_websocket() {
+    let config = Config { handshake_timeout: Duration::from_millis(1500), ..Config::default() };
+    let fixture = Fixture::new("beside", config);
+    let client = asks_and_reads_nothing(&fixture, &websocket(1));
+    let pending = || fixture.server.stats().pending_total;
+    // Much more than 120 requests without their responses.
+    pump(&fixture.server, respond, || pending() > 1 << 20);
+    pump(&fixture.server, respond, || fixture.server.stats().http_requests == 120);
+    pump(&fixture.server, respond, || pending() == 0);
+    assert_eq!(fixture.server.stats().connections, 1, "the WebSocket lives on");
+    drop(client);
+}
+
+#[test]
+fn a_target_that_the_library_cannot_parse_resets_its_stream_and_no_other() {
+    let fixture = Fixture::new("targets", Config::default());
+    let mut client = fixture.connect(&[]);
+    let mut id = 1;
+    for malformed in [
+        [b"\x82\x87\x01\x01a", &literal(0, ":path", b"/a b")[..]].concat(),
+        [b"\x82\x87\x01\x01a", &literal(0, ":path", b"a")[..]].concat(),
+        [b"\x82\x87\x84", &literal(0, ":authority", b"a b")[..]].concat(),
+        [b"\x82\x87\x84", &literal(0, ":authority", b"[::1")[..]].concat(),
+    ] {
+        client.write_all(&h2(HEADERS, END_HEADERS_AND_STREAM, id, &malformed)).unwrap();
+        // PROTOCOL_ERROR (RFC 9113 section 8.1.1).
+        assert_eq!(next_of(&mut client, id), (RST_STREAM, vec![0, 0, 0, 1]), "{malformed:?}");
+        assert!(is_alive(&mut client));
+        id += 2;
+    }
+    client.write_all(&h2(HEADERS, END_HEADERS_AND_STREAM, id, &[GET, ROOT].concat())).unwrap();
+    let Event::Request { request, .. } = next(&fixture.server) else { panic!() };
+    assert_eq!(request.target(), "/", "the connection lives on");
+}
+
+#[test]
+fn a_fragment_is_no_part_of_the_target() {
+    let fixture = Fixture::new("fragment", Config::default());
+    let mut client = fixture.connect(&[]);
+    let get = [GET, &literal(0, ":path", b"/a?b#c")].concat();
+    client.write_all(&h2(HEADERS, END_HEADERS_AND_STREAM, 1, &get)).unwrap();
+    let Event::Request { request, .. } = next(&fixture.server) else { panic!() };
+    assert_eq!(request.target(), "/a?b");
+    let mut client = secure(fixture.address, fixture.authority.client(), "localhost");
+    client.write_all(b"GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let Event::Request { request, .. } = next(&fixture.server) else { panic!() };
+    assert_eq!(request.target(), "/a?b");
+}

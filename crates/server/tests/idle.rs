@@ -1,0 +1,51 @@
+//! What costs no CPU time. Alone in its process, because it measures the whole of it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+mod support;
+
+use rustix::time::{ClockId, clock_gettime};
+use sprocket_server::{Config, Event, SendOutcome, SlowConsumer};
+use std::io::Write;
+use std::time::{Duration, Instant};
+use support::*;
+
+/// CPU time of the process while `time` passes.
+fn cpu_while(time: Duration) -> Duration {
+    let now = || {
+        let now = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    };
+    let before = now();
+    std::thread::sleep(time);
+    now() - before
+}
+
+#[test]
+fn a_peer_that_does_not_read_costs_nothing_and_delays_nobody() {
+    let (server, address) = start(Config { slow_consumer: SlowConsumer::Drop, ..Config::default() });
+    let _deaf = open(address);
+    let deaf = opened(&server);
+    let mut other = open(address);
+    let conn = opened(&server);
+    let idle = cpu_while(Duration::from_millis(500));
+    assert!(idle < Duration::from_millis(50), "idle: {idle:?}");
+
+    let chunk = vec![0; 64 << 10];
+    while server.send(&deaf, &chunk, true) == SendOutcome::Sent {
+        server.flush();
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    server.flush();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        other.write_all(&frame(0x81, b"hi")).unwrap();
+        assert!(matches!(next(&server), Event::Message { .. }));
+        server.send(&conn, b"hi", false);
+        server.flush();
+        assert_eq!(read_frame(&mut other), (0x81, b"hi".to_vec()));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let blocked = cpu_while(Duration::from_millis(500));
+    assert!(blocked < Duration::from_millis(50), "with a deaf peer: {blocked:?}");
+}
