@@ -147,6 +147,28 @@ fn the_host_may_close_in_answer() {
 }
 
 #[test]
+fn a_peer_that_takes_too_little_of_the_answers_is_closed_as_a_slow_consumer() {
+    for half in ALL {
+        for closes in [false, true] {
+            let site = Site::new(half, "slow", Config { close_timeout: NEVER, ..Config::default() });
+            let mut peer = site.open();
+            let conn = opened(&site.server);
+            // In one piece: by the time the host has the message, the session knows of the end.
+            let close = if closes { close_frame(1000, "") } else { Vec::new() };
+            peer.write_all(&[frame(0x81, b"one"), close].concat()).unwrap();
+            peer.end(half);
+            message(&site.server);
+            site.server.send(&conn, &vec![b'x'; LARGE], true);
+            while site.server.send(&conn, &vec![b'x'; LARGE], true) != SendOutcome::Overflow {}
+            let reader = std::thread::spawn(move || rest(&mut peer));
+            assert_eq!(closed(&site.server), 1013, "{half:?}, {closes}");
+            let close = [b"\x88\x1b\x03\xf5", &b"the peer reads too slowly"[..]].concat();
+            assert!(reader.join().unwrap().ends_with(&close), "{half:?}, {closes}");
+        }
+    }
+}
+
+#[test]
 fn messages_before_a_close_frame_and_a_fin_still_arrive() {
     for half in ALL {
         let site = Site::new(half, "before", Config { close_timeout: NEVER, ..Config::default() });

@@ -408,9 +408,12 @@ impl Session {
         self.wake();
     }
 
-    /// The peer reads too slowly: forget what waits, close with 1013.
+    /// The peer reads too slowly: forget what waits, close with 1013, also where the connection ends once
+    /// the host has answered. A peer that has broken the rules learns that instead.
     pub(crate) fn overflow(&mut self, env: &mut Env) {
-        if self.phase != Phase::Open {
+        if !matches!(self.phase, Phase::Open | Phase::Answering)
+            || matches!(self.ending.as_deref(), Some(Ending::Failed(..)))
+        {
             return;
         }
         self.shared.end();
@@ -423,6 +426,12 @@ impl Session {
         self.shared.sub_buffered(dropped);
         let reason = "the peer reads too slowly";
         env.log_close(&self.shared, SLOW, 1013, reason);
+        if let Some(Ending::ClosedByPeer(_)) = self.ending.take().as_deref() {
+            // Its close frame is here already.
+            self.push_counted(frame::close(Some((1013, reason))));
+            return self.finish(env, 1013, reason.to_owned());
+        }
+        self.phase = Phase::Open;
         self.failed = Some((1013, reason.to_owned()));
         self.close(env, 1013, reason);
     }
