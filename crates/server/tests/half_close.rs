@@ -66,7 +66,7 @@ impl Peer for Secure {
 impl Site {
     fn new(half: Half, name: &str, config: Config) -> Self {
         let (folder, ca) = (Folder::new(&format!("{name}-{half:?}")), Authority::new());
-        let config = Config { send_buffer_limit: 2 * LARGE, ..config };
+        let config = Config { send_buffer_limit: 3 * LARGE, ..config };
         let (server, address) = match half {
             Half::Plain => start(config),
             _ => serve(Tls::new(ca.identity(&folder, "localhost")), config),
