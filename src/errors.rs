@@ -159,7 +159,7 @@ pub(crate) fn start(error: &StartError) -> Thrown {
         StartError::Tls(error) => return tls(error),
         StartError::Bind(bind) => &bind.source,
         StartError::Files { source, .. } | StartError::Runtime(source) => source,
-        StartError::Bus(_) => return throw(&BIND_EXCEPTION, &sentence(&error.to_string()), 0),
+        StartError::Cluster(_) => return throw(&BIND_EXCEPTION, &sentence(&error.to_string()), 0),
     };
     throw(&BIND_EXCEPTION, &sentence(&error.to_string()), i64::from(source.raw_os_error().unwrap_or(0)))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! master: the script's process, supervises
-//!  ├─ hub: connects the workers (sprocket_server::bus)
+//!  ├─ hub: connects the workers (sprocket_server::cluster)
 //!  ├─ worker 1: PHP with a server of its own
 //!  └─ worker 2 …
 //! ```
@@ -60,7 +60,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
         hub: HubConfig {
             history: config.history.clone(),
             broker: config.broker.clone(),
-            queue: config.bus_queue,
+            queue: config.cluster_queue,
             reclaim: Some(zend::trim_heap),
         },
         listen: sockets,

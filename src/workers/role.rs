@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sprocket_server::notices::Level;
-use sprocket_server::{BusMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
+use sprocket_server::{ClusterMember, Config, Listeners, OpenListener, OpenPublishSocket, Stopper};
 
 use super::control::{Control, ControlMessage};
 use super::deadlines::GRACE;
@@ -150,7 +150,7 @@ impl Role {
     /// Returns the inherited listeners and completes the configuration of the core. Called once.
     pub(crate) fn prepare(&self, listen: &[Listen], config: &mut Config) -> Listeners {
         config.broker = None;
-        config.bus = Some(BusMember { path: self.hub.clone(), slot: self.slot });
+        config.cluster = Some(ClusterMember { path: self.hub.clone(), slot: self.slot });
         let publish = self.publish.take();
         let publishers = publish
             .zip(config.publish_socket.as_ref())

@@ -37,7 +37,7 @@ pub enum StartError {
     },
     /// The node, or the broker, can't be joined.
     #[error(transparent)]
-    Bus(#[from] BusError),
+    Cluster(#[from] ClusterError),
     /// The threads or the descriptors that the event path needs could not be had.
     #[error("cannot start the I/O threads: {0}")]
     Runtime(#[from] io::Error),
@@ -90,14 +90,14 @@ pub enum PublishFailed {
     QueueFull {
         /// The subscribers of this worker have got it.
         delivered_here: bool,
-        /// [`Config::bus_queue`](crate::Config), or [`HubConfig::queue`](crate::HubConfig) where that is less.
+        /// [`Config::cluster_queue`](crate::Config), or [`HubConfig::queue`](crate::HubConfig) where that is less.
         limit: usize,
     },
 }
 
 /// A worker can't work together with the hub of its node.
 #[derive(Debug, thiserror::Error)]
-pub enum BusError {
+pub enum ClusterError {
     /// Nobody listens there, or doesn't answer.
     #[error("cannot reach the hub at {path}: {source}")]
     Unreachable {
@@ -119,7 +119,7 @@ pub enum BusError {
     Config(String),
 }
 
-impl From<BrokerUrlError> for BusError {
+impl From<BrokerUrlError> for ClusterError {
     fn from(error: BrokerUrlError) -> Self {
         Self::Config(error.to_string())
     }

@@ -73,7 +73,7 @@ pub(crate) fn run(
             });
         }
         signals.quit.notified().await;
-        if index == 0 && state.bus.is_some() {
+        if index == 0 && state.cluster.is_some() {
             say_the_last().await;
         }
     });

@@ -81,10 +81,10 @@ pub use channel::request::Request;
 pub use channel::response_stream::ResponseStream;
 pub use cluster::HubConfig;
 pub use config::origin::OriginPattern;
-pub use config::{BrokerConfig, BusMember, Config, History, Origins, PublishSocket, SlowConsumer};
+pub use config::{BrokerConfig, ClusterMember, Config, History, Origins, PublishSocket, SlowConsumer};
 pub use connection::handle::Connection;
 pub use error::{
-    BindError, BusError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
+    BindError, ClusterError, ForkError, PublishFailed, StartError, ThreadDied, TlsError, TopicError,
 };
 pub use id::{ConnId, Ticket};
 pub use limits::descriptors;

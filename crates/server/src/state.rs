@@ -11,7 +11,7 @@ use crate::channel::notices::Notices;
 use crate::channel::wake::Waker;
 use crate::cluster::config::HUB;
 use crate::cluster::port::Port;
-use crate::cluster::presence::view::Replica;
+use crate::cluster::presence::view::View;
 use crate::config::Config;
 use crate::connection::shared::{Credit, Shared};
 use crate::limits::admission::Limits;
@@ -58,8 +58,8 @@ pub(crate) struct State {
     /// A panic has ended something that the server cannot do without.
     pub(crate) died: AtomicBool,
     /// The way to other workers and nodes, and to what is remembered.
-    pub(crate) bus: Option<Port>,
-    pub(crate) presence: Mutex<Replica>,
+    pub(crate) cluster: Option<Port>,
+    pub(crate) presence: Mutex<View>,
 }
 
 /// Commands of the first thread that wait for another before those hold on who make it more.
@@ -79,7 +79,7 @@ impl State {
     }
 
     /// Who is present.
-    pub(crate) fn presence(&self) -> MutexGuard<'_, Replica> {
+    pub(crate) fn presence(&self) -> MutexGuard<'_, View> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,7 @@ impl State {
         stats.pending_bytes = pending(stats.bytes_in, stats.undelivered_bytes, taken.1);
         stats.undelivered += dropped.0;
         stats.undelivered_bytes += dropped.1;
-        stats.bus_waiting_bytes = self.bus.as_ref().map_or(0, |port| port.queued() as u64);
+        stats.bus_waiting_bytes = self.cluster.as_ref().map_or(0, |port| port.queued() as u64);
         stats.closes = self.closes.read();
         stats.connections = stats.opened.saturating_sub(stats.closed);
         // A connection keeps its place until the host knows of its end.
@@ -113,9 +113,9 @@ impl State {
 
     /// Those of all workers of the node, by their slots, and of the hub.
     pub(crate) fn node_stats(&self) -> Vec<(u16, Stats)> {
-        let slot = self.config.bus.as_ref().map_or(0, |bus| bus.slot);
+        let slot = self.config.cluster.as_ref().map_or(0, |cluster| cluster.slot);
         let mut all = vec![(slot, self.stats())];
-        if let Some(port) = &self.bus {
+        if let Some(port) = &self.cluster {
             all.extend(port.stats().values().cloned());
         }
         all.sort_by_key(|(slot, _)| *slot);

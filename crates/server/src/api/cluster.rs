@@ -30,14 +30,15 @@ impl Server {
     /// One connection gets one replay at a time: the hub is asked for the next one when the earlier
     /// one has been written.
     ///
-    /// If questions of [`Config::bus_queue`](crate::Config) bytes wait for the hub already, this one
+    /// If questions of [`Config::cluster_queue`](crate::Config) bytes wait for the hub already, this one
     /// is answered at once: incomplete, without a position. The subscription counts from now on.
     ///
     /// # Errors
     /// The name is not that of a topic, or the topic keeps no history.
     pub fn resume(&self, conn: &Connection, topic: &str, position: &str) -> Result<(), TopicError> {
         check_topic(topic)?;
-        let (Some(port), Some(_)) = (&self.state.bus, limits_of(&self.state.config.history, topic)) else {
+        let (Some(port), Some(_)) = (&self.state.cluster, limits_of(&self.state.config.history, topic))
+        else {
             return Err(TopicError::NoHistory(topic.to_owned()));
         };
         let shared = &conn.0;
@@ -101,7 +102,7 @@ impl Server {
         if conn.is_open() {
             let changed = self.state.presence().join(conn.id(), topic, member, data);
             self.presence_changed(changed);
-            if self.state.bus.is_some() {
+            if self.state.cluster.is_some() {
                 let frame = Up::Join { conn: conn.id().0, topic, member, data }.encode();
                 self.post(0, Command::Bus(frame));
             }
@@ -117,7 +118,7 @@ impl Server {
     fn leave_one(&self, conn: ConnId, topic: &str) {
         let Some(changed) = self.state.presence().leave(conn, topic) else { return };
         self.presence_changed(changed);
-        if self.state.bus.is_some() {
+        if self.state.cluster.is_some() {
             self.post(0, Command::Bus(Up::Leave { conn: conn.0, topic }.encode()));
         }
     }
@@ -141,7 +142,7 @@ impl Server {
     }
 
     /// The counters of all workers of the node with their slots, this one's exact and the others'
-    /// at most some seconds old. [`bus::HUB`](crate::cluster::config::HUB) as slot stands for the hub itself
+    /// at most some seconds old. [`cluster::HUB`](crate::cluster::config::HUB) as slot stands for the hub itself
     /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {
         self.state.node_stats()
@@ -168,7 +169,7 @@ impl Server {
 
     /// Queues a publication for the hub.
     pub(crate) fn hand_over(&self, frame: Bytes, delivered_here: bool) -> Result<(), PublishFailed> {
-        let Some(port) = &self.state.bus else { return Ok(()) };
+        let Some(port) = &self.state.cluster else { return Ok(()) };
         let bytes = frame.len();
         if !port.admit(bytes) {
             Counters::one(&self.state.counters.bus_refused);

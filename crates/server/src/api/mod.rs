@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::channel::event::{Decision, Event, Interest, Response};
 use crate::channel::mailbox::{Answer, Closed, Command, EventBatch, Handshake, Item, NewSocket, Plain};
 use crate::channel::wake::Slept;
-use crate::connection::direct_write::Attempt;
+use crate::connection::direct_write::WriteResult;
 use crate::connection::shared::Shared;
 use crate::error::{ForkError, TlsError};
 use crate::id::Target;
@@ -248,7 +248,7 @@ impl Server {
                     Event::StreamClose { stream, .. } => stream.0.told.store(true, Ordering::Relaxed),
                     Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                     Event::Unpublished { .. } => {
-                        if let Some(port) = &self.state.bus {
+                        if let Some(port) = &self.state.cluster {
                             port.loss_reported();
                         }
                     }
@@ -289,15 +289,15 @@ impl Server {
         let Some((target, frame)) = mailbox.take_back() else { return false };
         let length = frame.len();
         let written = match conn.write(frame) {
-            Attempt::Refused(frame) => {
+            WriteResult::Refused(frame) => {
                 mailbox.put_back(Command::Send(target, frame));
                 return false;
             }
-            Attempt::InPart(written) => {
+            WriteResult::InPart(written) => {
                 mailbox.put_back(Command::Owed(target));
                 written
             }
-            Attempt::Written => length,
+            WriteResult::Written => length,
         };
         conn.sub_buffered(written);
         Counters::one(&self.state.counters.messages_out);

@@ -97,7 +97,7 @@ impl Server {
             leaving: AtomicBool::new(false),
             working: AtomicUsize::new(threads),
             died: AtomicBool::new(false),
-            bus: joined.is_some().then(|| Port::new(config.bus_queue)),
+            cluster: joined.is_some().then(|| Port::new(config.cluster_queue)),
             presence: Mutex::default(),
             config,
         });

@@ -115,7 +115,7 @@ impl Server {
     ) -> Result<(), PublishFailed> {
         let route = self.topics.borrow().route(topic)?;
         Counters::one(&self.state.counters.published);
-        if self.state.bus.is_some() {
+        if self.state.cluster.is_some() {
             return self.publish_on_bus(&route, topic, payload, binary, except);
         }
         self.publish_here(&route, payload, binary, except);
@@ -159,7 +159,7 @@ impl Server {
             self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
         }
         self.gathered(frame.len());
-        if self.state.bus.is_none() {
+        if self.state.cluster.is_none() {
             return Ok(());
         }
         self.hand_over(Up::Broadcast { payload, binary }.encode(), true)

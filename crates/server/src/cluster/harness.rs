@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{Down, Up, split};
 use crate::cluster::presence::gossip::{Gossip, Outcome};
-use crate::cluster::presence::registry::{Key, Roster};
+use crate::cluster::presence::registry::{Key, Registry};
 
 /// Bytes of a frame.
 const LIMIT: usize = 1000;
@@ -61,23 +61,23 @@ fn again(frame: &[u8], encoded: &[u8], exact: bool) {
 
 /// A node that hears others.
 struct Side {
-    roster: Roster,
+    registry: Registry,
     gossip: Gossip,
 }
 
 impl Side {
     fn new() -> Self {
-        Self { roster: Roster::default(), gossip: Gossip::default() }
+        Self { registry: Registry::default(), gossip: Gossip::default() }
     }
 
     fn settle(&mut self, outcome: Outcome) -> Vec<Bytes> {
-        outcome.changed.iter().for_each(|key| self.roster.settle(key));
+        outcome.changed.iter().for_each(|key| self.registry.settle(key));
         outcome.say
     }
 
     /// Who is where, seen without the own connections (`link` 1) or with nothing else.
     fn members(&self, own: bool) -> Vec<(String, String, u32)> {
-        let seats = self.roster.iter().map(|(topic, member, seat)| {
+        let seats = self.registry.iter().map(|(topic, member, seat)| {
             let connections = if own { seat.here() } else { seat.elsewhere(1) };
             (topic.to_string(), member.to_string(), connections)
         });
@@ -104,12 +104,12 @@ pub(crate) fn gossip(mut data: &[u8]) {
         let changed = match step & 3 {
             0 => {
                 let about = Bytes::copy_from_slice(&data[..data.len().min(1)]);
-                peer.roster.join(1, who, topic, member, about)
+                peer.registry.join(1, who, topic, member, about)
             }
-            1 => peer.roster.leave(1, who, topic).into_iter().collect(),
+            1 => peer.registry.leave(1, who, topic).into_iter().collect(),
             2 => {
                 now += Duration::from_millis(500);
-                let said = peer.gossip.tick(&mut peer.roster, now).say;
+                let said = peer.gossip.tick(&mut peer.registry, now).say;
                 exchange(&mut me, &mut peer, said, now);
                 Vec::new()
             }
@@ -132,24 +132,24 @@ pub(crate) fn gossip(mut data: &[u8]) {
     // A heartbeat leads to a question if something got lost, and the answer to all that is known.
     for _ in 0..3 {
         now += Duration::from_secs(5);
-        let said = peer.gossip.tick(&mut peer.roster, now).say;
+        let said = peer.gossip.tick(&mut peer.registry, now).say;
         exchange(&mut me, &mut peer, said, now);
     }
     assert_eq!(me.members(false), peer.members(true));
     hear(&mut me, PEER, &Gossip::bye(), now);
-    assert!(me.roster.iter().next().is_none(), "somebody is left");
+    assert!(me.registry.iter().next().is_none(), "somebody is left");
 }
 
 fn delta(side: &mut Side, key: &Key) -> Bytes {
     let (here, data) =
-        side.roster.get(key).map_or((0, Bytes::new()), |seat| (seat.here(), seat.data.clone()));
+        side.registry.get(key).map_or((0, Bytes::new()), |seat| (seat.here(), seat.data.clone()));
     let said = side.gossip.delta(key, here, &data);
-    side.roster.settle(key);
+    side.registry.settle(key);
     said
 }
 
 fn hear(side: &mut Side, from: u64, said: &[u8], now: Instant) -> Vec<Bytes> {
-    let outcome = side.gossip.hear(ME, from, said, &mut side.roster, now).expect("one of us has said it");
+    let outcome = side.gossip.hear(ME, from, said, &mut side.registry, now).expect("one of us has said it");
     side.settle(outcome)
 }
 
@@ -157,7 +157,8 @@ fn hear(side: &mut Side, from: u64, said: &[u8], now: Instant) -> Vec<Bytes> {
 fn exchange(me: &mut Side, peer: &mut Side, said: Vec<Bytes>, now: Instant) {
     for said in said {
         for asked in hear(me, PEER, &said, now) {
-            let outcome = peer.gossip.hear(PEER, ME, &asked, &mut peer.roster, now).expect("we have said it");
+            let outcome =
+                peer.gossip.hear(PEER, ME, &asked, &mut peer.registry, now).expect("we have said it");
             for answer in peer.settle(outcome) {
                 assert!(hear(me, PEER, &answer, now).is_empty());
             }
@@ -168,7 +169,7 @@ fn exchange(me: &mut Side, peer: &mut Side, said: Vec<Bytes>, now: Instant) {
 /// Any bytes: what is malformed changes nothing.
 fn stranger(me: &mut Side, from: u64, said: &[u8], now: Instant) {
     let before = me.members(false);
-    match me.gossip.hear(ME, from, said, &mut me.roster, now) {
+    match me.gossip.hear(ME, from, said, &mut me.registry, now) {
         Ok(outcome) if from != ME => drop(me.settle(outcome)),
         Ok(outcome) => assert!(outcome.changed.is_empty() && outcome.say.is_empty()),
         Err(_) => assert_eq!(me.members(false), before),

@@ -86,12 +86,12 @@ pub struct Config {
     /// counts. All workers of a node must have the same.
     pub history: Vec<(String, History)>,
     /// This server is one worker of a node. `None`: it is alone in its process.
-    pub bus: Option<BusMember>,
-    /// Shares topics with other nodes. With [`Config::bus`] this is the affair of the hub, and not
+    pub cluster: Option<ClusterMember>,
+    /// Shares topics with other nodes. With [`Config::cluster`] this is the affair of the hub, and not
     /// looked at.
     pub broker: Option<BrokerConfig>,
     /// Bytes of publications that may wait for the hub before `publish` fails.
-    pub bus_queue: usize,
+    pub cluster_queue: usize,
     /// Asks the kernel what a peer has not acknowledged, so that a peer that reads slowly is not taken
     /// for one that does not read. `None`: what the kernel has taken counts as acknowledged.
     pub send_queue: Option<SendQueue>,
@@ -112,7 +112,7 @@ pub struct Config {
 
 /// Which worker of which node a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BusMember {
+pub struct ClusterMember {
     /// The Unix socket at which the hub of the node listens; its directory should have mode 0700.
     pub path: PathBuf,
     /// Number of the worker. While one replaces another, both have the same.
@@ -203,9 +203,9 @@ impl Default for Config {
             compression: None,
             publish_socket: None,
             history: Vec::new(),
-            bus: None,
+            cluster: None,
             broker: None,
-            bus_queue: DEFAULT_QUEUE,
+            cluster_queue: DEFAULT_QUEUE,
             send_queue: None,
             reclaim: None,
             max_handshakes: usize::MAX,

@@ -18,7 +18,7 @@ use crate::connection::outbox::Outbox;
 
 /// The socket of a connection as the host may use it.
 #[derive(Debug)]
-pub(crate) struct Direct(Mutex<State>);
+pub(crate) struct DirectWrite(Mutex<State>);
 
 /// Whoever writes to the socket holds the lock of it, so that frames stay whole.
 pub(crate) struct State {
@@ -27,20 +27,20 @@ pub(crate) struct State {
     /// Nothing that must come first waits in the outbox.
     clear: bool,
     /// The rest of a frame that the socket took in part: the next bytes to be written.
-    owed: Bytes,
+    unwritten: Bytes,
     /// Bytes that the kernel has taken since the start, from the host and from the I/O thread.
     written: u64,
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("clear", &self.clear).field("owed", &self.owed.len()).finish()
+        f.debug_struct("State").field("clear", &self.clear).field("unwritten", &self.unwritten.len()).finish()
     }
 }
 
 /// What became of an attempt of the host.
 #[derive(Debug)]
-pub(crate) enum Attempt {
+pub(crate) enum WriteResult {
     Written,
     /// So many bytes were written. The I/O thread must be told that it owes the rest.
     InPart(usize),
@@ -48,29 +48,29 @@ pub(crate) enum Attempt {
     Refused(Bytes),
 }
 
-impl Direct {
+impl DirectWrite {
     pub(crate) fn new(socket: Option<OwnedWriteHalf>) -> Self {
-        Self(Mutex::new(State { socket, clear: true, owed: Bytes::new(), written: 0 }))
+        Self(Mutex::new(State { socket, clear: true, unwritten: Bytes::new(), written: 0 }))
     }
 
     /// Host: writes a whole frame if nothing waits before it and `is_open`, which is called under the
     /// lock. The I/O thread must have carried out every frame that the host sent earlier.
     #[inline]
-    pub(crate) fn write(&self, mut frame: Bytes, is_open: impl FnOnce() -> bool) -> Attempt {
+    pub(crate) fn write(&self, mut frame: Bytes, is_open: impl FnOnce() -> bool) -> WriteResult {
         let mut state = self.lock();
         let Some(socket) = state.socket.as_ref().filter(|_| state.clear && is_open()) else {
-            return Attempt::Refused(frame);
+            return WriteResult::Refused(frame);
         };
         // The I/O thread will meet the same error, and knows what to do then.
-        let Ok(n) = socket.try_write(&frame) else { return Attempt::Refused(frame) };
+        let Ok(n) = socket.try_write(&frame) else { return WriteResult::Refused(frame) };
         state.written += n as u64;
         if n == frame.len() {
-            return Attempt::Written;
+            return WriteResult::Written;
         }
         frame.advance(n);
-        state.owed = frame;
+        state.unwritten = frame;
         state.clear = false;
-        Attempt::InPart(n)
+        WriteResult::InPart(n)
     }
 
     /// I/O thread: to be held while it writes.
@@ -90,10 +90,10 @@ impl Direct {
 }
 
 impl State {
-    /// Puts what is owed before all that waits.
+    /// Moves the unwritten tail of a direct write to the front of the outbox.
     pub(crate) fn settle(&mut self, out: &mut Outbox) {
-        if !self.owed.is_empty() {
-            out.push_rest(std::mem::take(&mut self.owed));
+        if !self.unwritten.is_empty() {
+            out.push_rest(std::mem::take(&mut self.unwritten));
         }
     }
 
@@ -143,11 +143,11 @@ mod tests {
             let (mut stream, conn, mut theirs) = pair();
             writable(&mut stream).await;
             let big = Bytes::from(vec![7; 16 << 20]);
-            assert!(matches!(conn.write(Bytes::from_static(b"first")), Attempt::Written));
-            let Attempt::InPart(n) = conn.write(big.clone()) else { panic!() };
+            assert!(matches!(conn.write(Bytes::from_static(b"first")), WriteResult::Written));
+            let WriteResult::InPart(n) = conn.write(big.clone()) else { panic!() };
             assert!(n > 0 && n < big.len());
             let refused = conn.write(Bytes::from_static(b"not now"));
-            assert!(matches!(refused, Attempt::Refused(frame) if frame == "not now"));
+            assert!(matches!(refused, WriteResult::Refused(frame) if frame == "not now"));
 
             let mut out = Outbox::default();
             out.push_pong(Bytes::from_static(b"pong"));
@@ -163,7 +163,7 @@ mod tests {
                 let n = out.write_to(&mut stream, &mut Vec::new()).unwrap();
                 state.wrote(n, out.is_empty());
             }
-            assert!(matches!(conn.write(Bytes::from_static(b"last")), Attempt::Written));
+            assert!(matches!(conn.write(Bytes::from_static(b"last")), WriteResult::Written));
             assert_eq!(conn.direct.lock().written() as usize, 5 + big.len() + 4 + 4, "of both");
             conn.direct.end();
             drop(stream);
@@ -178,7 +178,7 @@ mod tests {
             let (mut stream, conn, mut theirs) = pair();
             writable(&mut stream).await;
             conn.end();
-            assert!(matches!(conn.write(Bytes::from_static(b"late")), Attempt::Refused(_)));
+            assert!(matches!(conn.write(Bytes::from_static(b"late")), WriteResult::Refused(_)));
             conn.direct.end();
             drop(stream);
             // The host still has its handle: the socket does not wait for that.

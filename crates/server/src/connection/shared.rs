@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::connection::direct_write::{Attempt, Direct};
+use crate::connection::direct_write::{DirectWrite, WriteResult};
 use crate::id::{ConnId, Target};
 
 /// Accepting sends.
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) remote: Option<SocketAddr>,
     state: AtomicU8,
     /// By which the host may write, too.
-    pub(crate) direct: Direct,
+    pub(crate) direct: DirectWrite,
     /// The host wants to know when all is written.
     pub(crate) drain_wanted: AtomicBool,
     /// The socket is not read until the host has taken some of what waits.
@@ -58,7 +58,7 @@ impl Shared {
             slot,
             remote,
             state: AtomicU8::new(OPEN),
-            direct: Direct::new(socket),
+            direct: DirectWrite::new(socket),
             drain_wanted: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             buffered: AtomicUsize::new(0),
@@ -89,8 +89,8 @@ impl Shared {
     }
 
     /// Host: writes a whole frame if the connection is open and nothing waits before it; see
-    /// [`Direct::write`].
-    pub(crate) fn write(&self, frame: Bytes) -> Attempt {
+    /// [`DirectWrite::write`].
+    pub(crate) fn write(&self, frame: Bytes) -> WriteResult {
         self.direct.write(frame, || self.is_open())
     }
 

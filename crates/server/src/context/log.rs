@@ -6,7 +6,7 @@ use crate::channel::event::{Event, Interest, Refused};
 use crate::channel::mailbox::Item;
 use crate::channel::notices::{Kind, Level, Line, peer_of};
 use crate::connection::shared::Shared;
-use crate::context::Env;
+use crate::context::ThreadContext;
 use crate::metrics::counters::Counters;
 
 // Lines about connections that a limit or a violation of the protocol ends.
@@ -23,7 +23,7 @@ const STOPPED: Kind = Kind::new(Level::Info, "server.stopped", "");
 /// onRefused could not be called.
 const UNTOLD: Kind = Kind::new(Level::Warning, "refused.untold", "");
 
-impl Env {
+impl ThreadContext {
     /// Hands the host a line, which `line` makes only if it is wanted.
     #[cold]
     pub(crate) fn log(&mut self, kind: Kind, line: impl FnOnce() -> Line) {

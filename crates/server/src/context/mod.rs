@@ -18,11 +18,11 @@ use crate::channel::notices::{Kind, WINDOW};
 use crate::connection::shared::Shared;
 use crate::context::deadlines::Closing;
 use crate::context::delayed::Delayed;
-use crate::context::read_buffers::Chunks;
+use crate::context::read_buffers::ReadBuffers;
 use crate::limits::backlog::Share;
 use crate::metrics::counters::Counters;
 use crate::state::State;
-use crate::topics::subscribers::Hub;
+use crate::topics::subscribers::Subscribers;
 
 /// Events that are published together when the thread doesn't park earlier: the host then works
 /// while the thread goes on.
@@ -42,18 +42,18 @@ pub(crate) const KEEP_ALIVE: &[u8] = b"\0spk";
 
 /// What one thread's sessions share.
 #[derive(Debug)]
-pub(crate) struct Env {
+pub(crate) struct ThreadContext {
     pub(crate) server: Arc<State>,
     pub(crate) index: u16,
     /// For reads of plain sockets.
-    pub(crate) chunks: Chunks,
+    pub(crate) read_buffers: ReadBuffers,
     /// Scratch of other reads.
     pub(crate) read: Box<[u8]>,
     /// Scratch of writes, empty between them.
     pub(crate) write: Vec<u8>,
     /// Coarse clock: advances once per keep-alive scan.
     pub(crate) tick: u32,
-    pub(crate) hub: Hub,
+    pub(crate) subscribers: Subscribers,
     /// Frames that the session whose turn it is may still take.
     pub(crate) frames_left: u32,
     /// Sessions whose end the host has not been told.
@@ -97,18 +97,18 @@ pub(crate) struct Env {
     keep_alive: Bytes,
 }
 
-impl Env {
+impl ThreadContext {
     pub(crate) fn new(server: Arc<State>, index: u16) -> Self {
         let closing = deadlines::list(server.config.close_timeout);
         Self {
             share: Share::new(server.backlog.clone()),
             server,
             index,
-            chunks: Chunks::default(),
+            read_buffers: ReadBuffers::default(),
             read: vec![0; READ_BUFFER].into_boxed_slice(),
             write: Vec::new(),
             tick: 0,
-            hub: Hub::default(),
+            subscribers: Subscribers::default(),
             frames_left: 0,
             live: 0,
             ended: Arc::default(),

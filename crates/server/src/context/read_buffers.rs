@@ -16,21 +16,21 @@ const CHUNK: usize = 128 << 10;
 /// Bytes that a read has room for, at least. More than what a socket usually holds, so that one call
 /// empties it.
 const ROOM: usize = 64 << 10;
-/// Chunks of a thread.
+/// ReadBuffers of a thread.
 const MOST: usize = 64;
 /// As many are kept when fewer would do.
 const KEPT: usize = 8;
 
-/// Chunks of one thread.
+/// ReadBuffers of one thread.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub(crate) struct ReadBuffers {
     /// With room for a read, and nothing in it.
     ready: Option<BytesMut>,
     /// Others, in the order in which they were filled, empty as we see them.
     full: VecDeque<BytesMut>,
 }
 
-impl Chunks {
+impl ReadBuffers {
     /// A chunk to read into, which has room and nothing in it. `None`: all are in use.
     pub(crate) fn take(&mut self) -> Option<BytesMut> {
         if let Some(ready) = self.ready.take() {
@@ -52,7 +52,7 @@ impl Chunks {
         (self.full.len() < MOST).then(|| BytesMut::with_capacity(CHUNK))
     }
 
-    /// Gives back what [`Chunks::take`] has given, or what is left of it.
+    /// Gives back what [`ReadBuffers::take`] has given, or what is left of it.
     pub(crate) fn give_back(&mut self, mut chunk: BytesMut) {
         chunk.clear();
         self.ready = Some(chunk);
@@ -65,7 +65,7 @@ mod tests {
     use bytes::Bytes;
 
     /// A read that fills the room that there is at least.
-    fn read(chunks: &mut Chunks) -> Option<Bytes> {
+    fn read(chunks: &mut ReadBuffers) -> Option<Bytes> {
         let mut chunk = chunks.take()?;
         assert!(chunk.is_empty() && chunk.capacity() >= ROOM);
         chunk.resize(ROOM, 7);
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_used_again_when_all_its_parts_are_gone() {
-        let mut chunks = Chunks::default();
+        let mut chunks = ReadBuffers::default();
         let first = read(&mut chunks).unwrap();
         let second = read(&mut chunks).unwrap();
         let start = first.as_ptr();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_long_is_bounded_and_given_up_when_it_is_over() {
-        let mut chunks = Chunks::default();
+        let mut chunks = ReadBuffers::default();
         let mut parts = Vec::new();
         while let Some(part) = read(&mut chunks) {
             parts.push(part);

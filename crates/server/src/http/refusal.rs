@@ -164,10 +164,10 @@ impl Refusal {
             Counters::one(counter);
         }
         thread::with(|io| {
-            let env = io.env();
-            env.log(self.cause.kind(handshake), || self.line(&request(), handshake));
+            let context = io.env();
+            context.log(self.cause.kind(handshake), || self.line(&request(), handshake));
             if self.cause != Cause::Rejected {
-                env.refused(|| Refused {
+                context.refused(|| Refused {
                     request: request(),
                     status: self.response.status,
                     reason: self.reason(),

@@ -11,8 +11,8 @@ use crate::cluster::config::HubConfig;
 use crate::cluster::hub::{fingerprint, random};
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Up, VERSION};
-use crate::config::{BusMember, Config, History};
-use crate::error::{BusError, StartError};
+use crate::config::{ClusterMember, Config, History};
+use crate::error::{ClusterError, StartError};
 use crate::metrics::counters::Stats;
 
 /// For the hub to answer, and for it to be there at the start.
@@ -67,7 +67,7 @@ pub(crate) struct Joined {
 impl Joined {
     /// The way to the hub that a server with these settings has, if it has one.
     pub(crate) fn by(config: &Config) -> Result<Option<Self>, StartError> {
-        match &config.bus {
+        match &config.cluster {
             Some(member) => Ok(Some(Self::node(member, config)?)),
             None if config.history.is_empty() && config.broker.is_none() => Ok(None),
             None => Self::inside(config).map(Some),
@@ -77,17 +77,17 @@ impl Joined {
     /// To a hub in this process.
     fn inside(config: &Config) -> Result<Self, StartError> {
         if let Some(broker) = &config.broker {
-            broker.check().map_err(BusError::from)?;
+            broker.check().map_err(ClusterError::from)?;
         }
         let (stream, theirs) = StdStream::pair()?;
         let hub = HubConfig {
             history: config.history.clone(),
             broker: config.broker.clone(),
-            queue: config.bus_queue,
+            queue: config.cluster_queue,
             reclaim: None,
         };
         let identity = Identity::new(0, &config.history)?;
-        let limit = config.bus_queue;
+        let limit = config.cluster_queue;
         Ok(Self {
             identity,
             path: None,
@@ -98,7 +98,7 @@ impl Joined {
     }
 
     /// To the hub of a node, awaited for some seconds.
-    fn node(member: &BusMember, config: &Config) -> Result<Self, StartError> {
+    fn node(member: &ClusterMember, config: &Config) -> Result<Self, StartError> {
         let identity = Identity::new(member.slot, &config.history)?;
         let deadline = Instant::now() + GREETING;
         loop {
@@ -108,7 +108,7 @@ impl Joined {
                     return Ok(Self { identity, path, stream, welcome, hub: None });
                 }
                 // It may just be starting.
-                Err(BusError::Unreachable { .. }) if Instant::now() < deadline => {
+                Err(ClusterError::Unreachable { .. }) if Instant::now() < deadline => {
                     std::thread::sleep(SHORTEST_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
@@ -119,10 +119,10 @@ impl Joined {
 
 /// Says hello and reads the answer, and nothing behind it.
 fn greet(
-    member: &BusMember,
+    member: &ClusterMember,
     identity: &Identity,
     deadline: Instant,
-) -> Result<(StdStream, Welcome), BusError> {
+) -> Result<(StdStream, Welcome), ClusterError> {
     let path = &member.path;
     let exchange = || {
         let mut stream = StdStream::connect(path)?;
@@ -142,13 +142,15 @@ fn greet(
         Ok((stream, frame))
     };
     let (stream, frame) =
-        exchange().map_err(|source| BusError::Unreachable { path: path.clone(), source })?;
+        exchange().map_err(|source| ClusterError::Unreachable { path: path.clone(), source })?;
     match Down::decode(&frame) {
         Ok(Down::Welcome { broker, limit }) => Ok((stream, Welcome::new(broker, limit))),
-        Ok(Down::TurnedAway { why }) => Err(BusError::Refused { path: path.clone(), why: why.to_owned() }),
+        Ok(Down::TurnedAway { why }) => {
+            Err(ClusterError::Refused { path: path.clone(), why: why.to_owned() })
+        }
         _ => {
             let why = "it does not speak the protocol of a hub".to_owned();
-            Err(BusError::Refused { path: path.clone(), why })
+            Err(ClusterError::Refused { path: path.clone(), why })
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A worker's end of the bus: a task on the first I/O thread.
+//! A worker's end of the cluster: a task on the first I/O thread.
 
 mod greeting;
 mod received;
@@ -91,7 +91,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
     let stream = match begun.and_then(|_| lifted(stream)) {
         Ok(stream) => stream,
-        Err(error) => return report_loss(&state, "", &format!("the bus can't be used: {error}"), false),
+        Err(error) => return report_loss(&state, "", &format!("the cluster can't be used: {error}"), false),
     };
     let mut pipe = Pipe::new(stream, LIMIT);
     let greeted = path.is_some();
@@ -145,7 +145,7 @@ fn lifted(stream: StdStream) -> io::Result<UnixStream> {
 /// Tells the host of a publication that is lost without its doing; `topic` is empty where none is known.
 fn report_loss(state: &State, topic: &str, reason: &str, uncertain: bool) {
     log_unpublished(topic, reason, uncertain);
-    if state.bus.as_ref().is_some_and(|port| port.may_report_loss()) {
+    if state.cluster.as_ref().is_some_and(|port| port.may_report_loss()) {
         let event = Event::Unpublished { topic: topic.to_owned(), reason: reason.to_owned(), uncertain };
         io_thread::with(|io| io.emit(Item::plain(event)));
     }
@@ -212,7 +212,7 @@ impl Link {
     /// The hub has said hello: it is told all that it must know.
     fn begin(&mut self, mut pipe: Pipe, welcome: Welcome) {
         let Welcome { broker, limit } = welcome;
-        if let Some(port) = &self.state.bus {
+        if let Some(port) = &self.state.cluster {
             port.largest.store(limit, std::sync::atomic::Ordering::Relaxed);
         }
         self.backoff.reset();
@@ -240,7 +240,7 @@ impl Link {
 
     fn lost(&mut self, error: &io::Error) {
         let Phase::Up(pipe) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
-        let Some(port) = &self.state.bus else { return };
+        let Some(port) = &self.state.cluster else { return };
         let again = io_thread::with(|io| io.outbound.interrupt(port, pipe)).unwrap_or(0);
         let lost = self.sent.saturating_sub(self.handled).saturating_sub(again);
         let counters = &self.state.counters;
@@ -273,7 +273,7 @@ impl Link {
             self.report();
         }
         let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
-        let Some(port) = &self.state.bus else { return Poll::Pending };
+        let Some(port) = &self.state.cluster else { return Poll::Pending };
         if self.hold.as_mut().is_some_and(|hold| hold.as_mut().poll(cx).is_ready()) {
             self.hold = None;
         }

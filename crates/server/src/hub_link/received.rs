@@ -64,7 +64,7 @@ impl Link {
             }
             Down::Broker { connected, reason } => {
                 // One worker of a node is enough.
-                if state.config.bus.as_ref().is_none_or(|bus| bus.slot == 0) {
+                if state.config.cluster.as_ref().is_none_or(|cluster| cluster.slot == 0) {
                     log_broker(connected, reason);
                 }
                 if state.wants(Interest::BROKER) {
@@ -73,12 +73,12 @@ impl Link {
                 }
             }
             Down::Stats { link, slot, values } => {
-                if let Some(port) = &state.bus {
+                if let Some(port) = &state.cluster {
                     port.stats().insert(link, (slot, Stats::from_values(&values)));
                 }
             }
             Down::StatsGone { link } => {
-                if let Some(port) = &state.bus {
+                if let Some(port) = &state.cluster {
                     port.stats().remove(&link);
                 }
             }

@@ -336,7 +336,7 @@ impl Publisher {
     /// not pass on. So what a publisher sends by another
     /// worker afterwards comes after it, and a worker's death takes along nothing that was answered.
     async fn synced(&self, patience: Duration) {
-        if let Some(synced) = io_thread::with(io_thread::Io::bus_synced).flatten() {
+        if let Some(synced) = io_thread::with(io_thread::Io::cluster_synced).flatten() {
             // Without an answer the publications wait for the next hub, which is as before.
             let _ = tokio::time::timeout(patience, synced).await;
         }

@@ -6,13 +6,13 @@
 
 use super::Session;
 use super::held::Early;
-use crate::context::Env;
+use crate::context::ThreadContext;
 
 impl Session {
     /// Keeps the rest of a read for later.
-    pub(super) fn hold_back(&mut self, env: &mut Env, rest: &[u8]) {
+    pub(super) fn hold_back(&mut self, context: &mut ThreadContext, rest: &[u8]) {
         if !rest.is_empty() {
-            self.early = Early::copy(rest, env);
+            self.early = Early::copy(rest, context);
         }
     }
 
@@ -24,15 +24,15 @@ impl Session {
 
     /// Receives what was held back, as far as there is credit.
     #[inline(never)]
-    pub(super) fn receive_early(&mut self, env: &mut Env) {
+    pub(super) fn receive_early(&mut self, context: &mut ThreadContext) {
         let mut early = std::mem::take(&mut self.early);
-        let left = self.receive(env, &early.bytes);
-        early.keep(env, left);
+        let left = self.receive(context, &early.bytes);
+        early.keep(context, left);
         self.early = early;
     }
 
     /// Nothing of it is received any more.
-    pub(super) fn discard_input(&mut self, env: &mut Env) {
-        self.early.clear(env);
+    pub(super) fn discard_input(&mut self, context: &mut ThreadContext) {
+        self.early.clear(context);
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::context::Env;
+use crate::context::ThreadContext;
 
 /// Bytes in the order received.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub(crate) struct Early {
 
 impl Early {
     /// A copy of the rest of a buffer.
-    pub(crate) fn copy(rest: &[u8], env: &mut Env) -> Self {
-        env.share.hold(rest.len());
+    pub(crate) fn copy(rest: &[u8], context: &mut ThreadContext) -> Self {
+        context.share.hold(rest.len());
         Self { bytes: Bytes::copy_from_slice(rest), held: rest.len() }
     }
 
@@ -24,15 +24,15 @@ impl Early {
         self.bytes.is_empty()
     }
 
-    pub(super) fn clear(&mut self, env: &mut Env) {
-        env.share.let_go(std::mem::take(&mut self.held));
+    pub(super) fn clear(&mut self, context: &mut ThreadContext) {
+        context.share.let_go(std::mem::take(&mut self.held));
         self.bytes = Bytes::new();
     }
 
     /// Keeps the last `left` bytes.
-    pub(super) fn keep(&mut self, env: &mut Env, left: usize) {
+    pub(super) fn keep(&mut self, context: &mut ThreadContext, left: usize) {
         if left == 0 {
-            self.clear(env);
+            self.clear(context);
         } else {
             self.bytes.advance(self.bytes.len() - left);
         }

@@ -14,7 +14,7 @@ use crate::channel::mailbox::Item;
 use crate::connection::shared::Shared;
 use crate::context::log::{PROTOCOL, TOO_BIG};
 use crate::context::read_buffers::LARGE;
-use crate::context::{Env, KEEP_ALIVE};
+use crate::context::{KEEP_ALIVE, ThreadContext};
 use crate::metrics::counters::Counters;
 
 /// Close reason for a flood of frames that carry nothing.
@@ -23,30 +23,30 @@ const FLOODED: &str = "too many control frames or empty fragments";
 /// False: the connection has used up its credit, and nothing more of it may be delivered for now.
 #[must_use]
 #[inline(always)]
-fn deliver(shared: &Arc<Shared>, env: &mut Env, Message { payload, binary }: Message) -> bool {
-    env.messages_in += 1;
-    env.bytes_in += payload.len() as u64;
+fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload, binary }: Message) -> bool {
+    context.messages_in += 1;
+    context.bytes_in += payload.len() as u64;
     if !shared.delivers() {
-        env.undelivered += 1;
-        env.undelivered_bytes += payload.len() as u64;
+        context.undelivered += 1;
+        context.undelivered_bytes += payload.len() as u64;
         return true;
     }
-    let more = spend(shared, env, payload.len());
-    env.emit(Item::Message { conn: shared.clone(), payload, binary });
+    let more = spend(shared, context, payload.len());
+    context.emit(Item::Message { conn: shared.clone(), payload, binary });
     more
 }
 
 /// Takes the credit for one item that goes to the host. False: it is used up.
 #[must_use]
-fn spend(shared: &Shared, env: &Env, bytes: usize) -> bool {
+fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
     shared.add_pending(bytes);
-    if shared.has_credit(&env.server.credit) {
+    if shared.has_credit(&context.server.credit) {
         return true;
     }
     if !shared.paused.swap(true, Ordering::SeqCst) {
-        Counters::one(&env.server.counters.paused);
+        Counters::one(&context.server.counters.paused);
         // The host may have taken all of it just before it could see the flag.
-        if shared.has_credit(&env.server.credit) {
+        if shared.has_credit(&context.server.credit) {
             shared.paused.store(false, Ordering::SeqCst);
             return true;
         }
@@ -57,35 +57,35 @@ fn spend(shared: &Shared, env: &Env, bytes: usize) -> bool {
 impl Session {
     /// Returns how many bytes at the end of `input` must wait for credit or for the next turn.
     #[must_use]
-    pub(super) fn receive(&mut self, env: &mut Env, mut input: &[u8]) -> usize {
-        self.heard = env.tick;
+    pub(super) fn receive(&mut self, context: &mut ThreadContext, mut input: &[u8]) -> usize {
+        self.heard = context.tick;
         self.pinged = None;
         if self.is_over() {
             return 0;
         }
-        self.feed(env, &mut input);
+        self.feed(context, &mut input);
         if self.is_over() { 0 } else { input.len() }
     }
 
     /// Receives bytes that large messages stay in: they are not copied.
     #[inline(never)]
-    pub(super) fn receive_chunk(&mut self, env: &mut Env, input: BytesMut) {
-        self.heard = env.tick;
+    pub(super) fn receive_chunk(&mut self, context: &mut ThreadContext, input: BytesMut) {
+        self.heard = context.tick;
         self.pinged = None;
         if self.is_over() {
             return;
         }
         let mut input = Chunk::new(input, LARGE);
-        self.feed(env, &mut input);
+        self.feed(context, &mut input);
         if !self.is_over() {
             // A copy is held back, because the chunk is much larger.
-            self.hold_back(env, input.bytes());
+            self.hold_back(context, input.bytes());
         }
     }
 
     /// Whether the connection is out of credit, or its turn is over.
-    fn must_wait(&self, env: &Env) -> bool {
-        env.frames_left == 0 || self.is_paused()
+    fn must_wait(&self, context: &ThreadContext) -> bool {
+        context.frames_left == 0 || self.is_paused()
     }
 
     /// Whether input is ignored because the connection has ended, or is about to.
@@ -95,11 +95,11 @@ impl Session {
 
     /// Hands the messages in `input` to the host, as far as there is credit and the turn lasts.
     #[inline(always)]
-    fn feed(&mut self, env: &mut Env, input: &mut impl Input) {
+    fn feed(&mut self, context: &mut ThreadContext, input: &mut impl Input) {
         loop {
             // Most messages arrive whole, in one frame.
             if self.phase == Phase::Open {
-                let before = env.frames_left;
+                let before = context.frames_left;
                 let mut left = before;
                 let mut more = left > 0;
                 let mut failed = None;
@@ -107,7 +107,7 @@ impl Session {
                     match self.decoder.next_whole(input) {
                         Ok(Some(message)) => {
                             left -= 1;
-                            more = deliver(&self.shared, env, message) && left > 0;
+                            more = deliver(&self.shared, context, message) && left > 0;
                         }
                         Ok(None) => break,
                         Err(error) => {
@@ -116,10 +116,10 @@ impl Session {
                         }
                     }
                 }
-                env.frames_left = left;
+                context.frames_left = left;
                 self.flood.allow(before - left);
                 if let Some(error) = failed {
-                    return self.refuse(env, error);
+                    return self.refuse(context, error);
                 }
                 if !more {
                     return;
@@ -128,8 +128,8 @@ impl Session {
             if input.bytes().is_empty() && !self.decoder.is_unfinished() {
                 return;
             }
-            self.feed_frame(env, input);
-            if self.is_over() || self.must_wait(env) {
+            self.feed_frame(context, input);
+            if self.is_over() || self.must_wait(context) {
                 return;
             }
         }
@@ -137,20 +137,21 @@ impl Session {
 
     /// Hands on the next frame, or as much of it as has arrived.
     #[inline(never)]
-    fn feed_frame(&mut self, env: &mut Env, input: &mut impl Input) {
-        let event = match self.decoder.next(input, &mut env.inflaters) {
+    fn feed_frame(&mut self, context: &mut ThreadContext, input: &mut impl Input) {
+        let event = match self.decoder.next(input, &mut context.inflaters) {
             Ok(Some(event)) => event,
             Ok(None) => return,
-            Err(error) => return self.refuse(env, error),
+            Err(error) => return self.refuse(context, error),
         };
-        env.frames_left = if env.inflaters.is_spent() { 0 } else { env.frames_left.saturating_sub(1) };
+        context.frames_left =
+            if context.inflaters.is_spent() { 0 } else { context.frames_left.saturating_sub(1) };
         match event {
             Event::Message(message) => {
                 self.flood.allow(1);
-                self.deliver_if_room(env, message);
+                self.deliver_if_room(context, message);
             }
             Event::Fragment { empty: false } | Event::Unfinished => {}
-            Event::Fragment { empty: true } => self.count_idle(env),
+            Event::Fragment { empty: true } => self.count_idle(context),
             Event::Ping(payload) => {
                 // RFC 6455 section 5.5.1: nothing follows our close frame.
                 if self.phase == Phase::Open {
@@ -158,86 +159,86 @@ impl Session {
                     self.shared.add_buffered(pong.len());
                     self.shared.sub_buffered(self.out.push_pong(pong));
                 }
-                self.count_idle(env);
+                self.count_idle(context);
             }
             Event::Pong(payload) => {
                 if payload != KEEP_ALIVE
-                    && env.wants(Interest::PONG)
+                    && context.wants(Interest::PONG)
                     && self.shared.delivers()
-                    && self.has_room(env)
+                    && self.has_room(context)
                 {
                     // The caller asks whether there is credit left.
-                    let _ = spend(&self.shared, env, payload.len());
-                    env.emit(Item::Pong { conn: self.shared.clone(), payload });
+                    let _ = spend(&self.shared, context, payload.len());
+                    context.emit(Item::Pong { conn: self.shared.clone(), payload });
                 }
-                self.count_idle(env);
+                self.count_idle(context);
             }
-            Event::Close(frame) => self.closed_by_peer(env, frame),
+            Event::Close(frame) => self.closed_by_peer(context, frame),
         }
     }
 
     /// Delivers a message, or drops it where there is no room.
-    fn deliver_if_room(&mut self, env: &mut Env, message: Message) {
-        if self.has_room(env) {
+    fn deliver_if_room(&mut self, context: &mut ThreadContext, message: Message) {
+        if self.has_room(context) {
             // The caller asks whether there is credit left.
-            let _ = deliver(&self.shared, env, message);
+            let _ = deliver(&self.shared, context, message);
             return;
         }
         let bytes = message.payload.len() as u64;
-        env.messages_in += 1;
-        env.bytes_in += bytes;
-        env.undelivered += 1;
-        env.undelivered_bytes += bytes;
+        context.messages_in += 1;
+        context.bytes_in += bytes;
+        context.undelivered += 1;
+        context.undelivered_bytes += bytes;
     }
 
     /// An open connection is not read without credit. One that waits for the peer's close frame is
     /// read on, whatever waits for the host: what there is no room for is dropped.
-    fn has_room(&self, env: &mut Env) -> bool {
-        self.phase == Phase::Open || self.shared.has_credit(&env.server.credit) && !env.is_full()
+    fn has_room(&self, context: &mut ThreadContext) -> bool {
+        self.phase == Phase::Open || self.shared.has_credit(&context.server.credit) && !context.is_full()
     }
 
     /// Counts a frame that carries nothing, and fails the connection of a peer that floods with such.
-    fn count_idle(&mut self, env: &mut Env) {
-        if self.flood.add(1, || env.server.started.elapsed()) {
-            self.fail(env, 1008, FLOODED.to_owned());
+    fn count_idle(&mut self, context: &mut ThreadContext) {
+        if self.flood.add(1, || context.server.started.elapsed()) {
+            self.fail(context, 1008, FLOODED.to_owned());
         }
     }
 
-    fn closed_by_peer(&mut self, env: &mut Env, frame: Option<CloseFrame>) {
+    fn closed_by_peer(&mut self, context: &mut ThreadContext, frame: Option<CloseFrame>) {
         let Some(CloseFrame { code, reason }) = frame else {
-            return self.end(env, Ending::ClosedByPeer(None));
+            return self.end(context, Ending::ClosedByPeer(None));
         };
         // In the answer to our close frame the code does no harm.
         if self.phase == Phase::Open && !may_be_sent(code) {
-            return self.fail(env, 1002, format!("close code {code} must not be sent"));
+            return self.fail(context, 1002, format!("close code {code} must not be sent"));
         }
-        self.end(env, Ending::ClosedByPeer(Some((code.into(), reason.as_str().to_owned()))));
+        self.end(context, Ending::ClosedByPeer(Some((code.into(), reason.as_str().to_owned()))));
     }
 
     #[cold]
-    fn refuse(&mut self, env: &mut Env, error: DecodeError) {
-        self.fail(env, error.close_code(), error.to_string());
+    fn refuse(&mut self, context: &mut ThreadContext, error: DecodeError) {
+        self.fail(context, error.close_code(), error.to_string());
     }
 
-    pub(super) fn fail(&mut self, env: &mut Env, code: u16, reason: String) {
-        self.end(env, Ending::Failed(code, reason));
+    pub(super) fn fail(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
+        self.end(context, Ending::Failed(code, reason));
     }
 
     /// Closes the connection of a peer that has broken the rules.
-    pub(super) fn fail_now(&mut self, env: &mut Env, code: u16, reason: String) {
+    pub(super) fn fail_now(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         if self.admission.is_some() {
-            let counters = &env.server.counters;
+            let counters = &context.server.counters;
             let (counter, kind) = match code {
                 1008 => (&counters.flood_closed, PROTOCOL),
                 1009 => (&counters.too_big, TOO_BIG),
                 _ => (&counters.protocol_errors, PROTOCOL),
             };
             Counters::one(counter);
-            env.log_close(&self.shared, kind, code, &reason);
+            context.log_close(&self.shared, kind, code, &reason);
         }
         if matches!(self.phase, Phase::Open | Phase::Answering) {
             self.push_counted(frame::close(Some((code, &reason))));
         }
-        self.finish(env, code, reason);
+        self.finish(context, code, reason);
     }
 }

@@ -23,7 +23,7 @@ use crate::channel::event::{Event, Interest};
 use crate::channel::mailbox::{Closed, Item};
 use crate::connection::outbox::Outbox;
 use crate::connection::shared::Shared;
-use crate::context::Env;
+use crate::context::ThreadContext;
 use crate::context::log::SLOW;
 use crate::context::read_buffers::LARGE;
 use crate::indexed::Indexed;
@@ -92,7 +92,7 @@ pub(crate) struct Session {
     deadline: Option<Instant>,
     /// Since the last ping, or since the deadline was set.
     progress: Progress,
-    /// Counted in [`Env::unwritten`].
+    /// Counted in [`ThreadContext::unwritten`].
     unwritten: bool,
     /// Counts against the limits; goes to the host with the report of the end.
     admission: Option<Admission>,
@@ -154,15 +154,16 @@ impl Session {
     }
 
     /// What waits here, after an attempt to write it, is part of what waits on this thread.
-    fn note(&mut self, env: &mut Env) {
+    fn note(&mut self, context: &mut ThreadContext) {
         let (frames, bytes) = self.noted;
         let none = self.out.is_empty() || self.is_dead();
         if none && frames == 0 {
             return;
         }
         let now = if none { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
-        env.waiting_frames = env.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
-        env.waiting_bytes = env.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
+        context.waiting_frames =
+            context.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
+        context.waiting_bytes = context.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
         self.noted = now;
     }
 
@@ -171,18 +172,18 @@ impl Session {
     }
 
     /// Reads, hands on, writes. Ready when the session is over and its socket can be dropped.
-    pub(crate) fn poll(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
-        self.poll_read(env, cx);
-        self.poll_write(env, cx);
+        self.poll_read(context, cx);
+        self.poll_write(context, cx);
         if self.is_dead() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn poll_read(&mut self, env: &mut Env, cx: &mut Context<'_>) {
-        env.frames_left = FRAMES_PER_TURN;
-        env.inflaters.begin_turn(INFLATED_PER_TURN);
+    fn poll_read(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) {
+        context.frames_left = FRAMES_PER_TURN;
+        context.inflaters.begin_turn(INFLATED_PER_TURN);
         for _ in 0..READS_PER_TURN {
             if self.is_dead() {
                 return;
@@ -192,37 +193,39 @@ impl Session {
             }
             if self.holds_input() {
                 // Even when the backlog is full: part of it is what is held back here.
-                self.receive_early(env);
+                self.receive_early(context);
             } else {
-                if env.is_full() && self.phase == Phase::Open {
-                    env.share.await_room((&*self.shared).into(), env.index, &mut self.place);
+                if context.is_full() && self.phase == Phase::Open {
+                    context.share.await_room((&*self.shared).into(), context.index, &mut self.place);
                     return self.stream.gather(cx);
                 }
                 self.place = 0;
-                match self.read(env, cx) {
+                match self.read(context, cx) {
                     Poll::Pending => return,
-                    Poll::Ready(Ok(0)) => return self.hang_up(env),
+                    Poll::Ready(Ok(0)) => return self.hang_up(context),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => return self.lost(env, &format!("connection lost: {error}")),
+                    Poll::Ready(Err(error)) => {
+                        return self.lost(context, &format!("connection lost: {error}"));
+                    }
                 }
             }
-            if env.frames_left == 0 {
+            if context.frames_left == 0 {
                 break;
             }
         }
         // The turn is over. Others have theirs, and the host what this one has brought.
-        env.publish();
+        context.publish();
         poll_turn::pass(cx);
     }
 
     /// Reads once, and receives that. Says how many bytes it was.
-    fn read(&mut self, env: &mut Env, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn read(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.large
-            && let Some(chunk) = env.chunks.take()
+            && let Some(chunk) = context.read_buffers.take()
         {
-            return self.read_chunk(env, cx, chunk);
+            return self.read_chunk(context, cx, chunk);
         }
-        let mut buffer = std::mem::take(&mut env.read);
+        let mut buffer = std::mem::take(&mut context.read);
         let polled = self.stream.poll_read(cx, &mut buffer);
         if let Poll::Ready(Ok(n)) = polled
             && n > 0
@@ -230,10 +233,10 @@ impl Session {
             if n >= LARGE {
                 self.large = self.compressor.is_none() && self.stream.is_plain();
             }
-            let left = self.receive(env, &buffer[..n]);
-            self.hold_back(env, &buffer[n - left..n]);
+            let left = self.receive(context, &buffer[..n]);
+            self.hold_back(context, &buffer[n - left..n]);
         }
-        env.read = buffer;
+        context.read = buffer;
         polled
     }
 
@@ -241,32 +244,32 @@ impl Session {
     #[inline(never)]
     fn read_chunk(
         &mut self,
-        env: &mut Env,
+        context: &mut ThreadContext,
         cx: &mut Context<'_>,
         mut chunk: BytesMut,
     ) -> Poll<io::Result<usize>> {
         let polled = self.stream.poll_read_chunk(cx, &mut chunk);
         if chunk.len() >= LARGE {
             let input = chunk.split();
-            self.receive_chunk(env, input);
+            self.receive_chunk(context, input);
         } else if !chunk.is_empty() {
             self.large = false;
-            let left = self.receive(env, &chunk);
-            self.hold_back(env, &chunk[chunk.len() - left..]);
+            let left = self.receive(context, &chunk);
+            self.hold_back(context, &chunk[chunk.len() - left..]);
         }
-        env.chunks.give_back(chunk);
+        context.read_buffers.give_back(chunk);
         polled
     }
 
-    fn poll_write(&mut self, env: &mut Env, cx: &mut Context<'_>) {
+    fn poll_write(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) {
         loop {
-            self.write(env);
+            self.write(context);
             if self.is_dead() || self.is_written() {
                 return;
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.lost(env, &format!("connection lost: {error}")),
+                Poll::Ready(Err(error)) => self.lost(context, &format!("connection lost: {error}")),
                 Poll::Pending => return,
             }
         }
@@ -279,14 +282,14 @@ impl Session {
     }
 
     /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
-    pub(crate) fn send(&mut self, env: &mut Env, frame: Bytes) -> bool {
+    pub(crate) fn send(&mut self, context: &mut ThreadContext, frame: Bytes) -> bool {
         let (Some(compressor), Phase::Open | Phase::Answering, Some(ours)) =
-            (&mut self.compressor, self.phase, &env.server.config.compression)
+            (&mut self.compressor, self.phase, &context.server.config.compression)
         else {
             return self.push(frame);
         };
         let counted = frame.len();
-        let frame = compressor.compress(&mut env.compressors, ours, frame);
+        let frame = compressor.compress(&mut context.compressors, ours, frame);
         // Never longer than it was.
         self.shared.sub_buffered(counted - frame.len());
         self.push(frame)
@@ -324,8 +327,8 @@ impl Session {
 
     /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
     /// the socket is ready.
-    pub(crate) fn flush(&mut self, env: &mut Env) {
-        self.write(env);
+    pub(crate) fn flush(&mut self, context: &mut ThreadContext) {
+        self.write(context);
         if !self.is_written() {
             self.wake();
         }
@@ -337,28 +340,28 @@ impl Session {
     }
 
     /// Writes what waits, as far as the socket takes it.
-    fn write(&mut self, env: &mut Env) {
+    fn write(&mut self, context: &mut ThreadContext) {
         if self.is_dead() {
             return;
         }
-        self.write_out(env);
-        self.note(env);
+        self.write_out(context);
+        self.note(context);
     }
 
-    fn write_out(&mut self, env: &mut Env) {
+    fn write_out(&mut self, context: &mut ThreadContext) {
         if !self.out.is_empty() {
             let mut direct = self.shared.direct.lock();
             direct.settle(&mut self.out);
-            let result = self.out.write_to(&mut self.stream, &mut env.write);
+            let result = self.out.write_to(&mut self.stream, &mut context.write);
             let clear = self.out.is_empty() && self.phase == Phase::Open;
             direct.wrote(*result.as_ref().unwrap_or(&0), clear);
             drop(direct);
             match result {
                 Ok(written) => {
-                    env.bytes_out += written as u64;
+                    context.bytes_out += written as u64;
                     self.shared.sub_buffered(written);
                 }
-                Err(error) => return self.lost(env, &format!("connection lost: {error}")),
+                Err(error) => return self.lost(context, &format!("connection lost: {error}")),
             }
         }
         if !self.out.is_empty() {
@@ -366,23 +369,23 @@ impl Session {
         }
         if self.resumes.is_some() {
             self.shared.allowance.store(0, Ordering::Relaxed);
-            self.ask_next(env);
+            self.ask_next(context);
         }
         if let Phase::Lingering { fin: false, hung_up } = self.phase
             && self.stream.shutdown_write()
         {
             self.phase = Phase::Lingering { fin: true, hung_up };
-            self.written(env);
+            self.written(context);
             if hung_up {
-                return self.die(env);
+                return self.die(context);
             }
         }
         if self.shared.drain_wanted.load(Ordering::Relaxed)
             && self.phase == Phase::Open
             && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
-            && env.wants(Interest::DRAIN)
+            && context.wants(Interest::DRAIN)
         {
-            env.emit(Item::plain(Event::Drain { id: self.shared.id }));
+            context.emit(Item::plain(Event::Drain { id: self.shared.id }));
         }
     }
 
@@ -393,7 +396,7 @@ impl Session {
     }
 
     /// The host closes.
-    pub(crate) fn close(&mut self, env: &mut Env, code: u16, reason: &str) {
+    pub(crate) fn close(&mut self, context: &mut ThreadContext, code: u16, reason: &str) {
         self.revive();
         if self.phase != Phase::Open {
             return;
@@ -402,81 +405,81 @@ impl Session {
         self.phase = Phase::Closing;
         // Whatever the host sends from here on is refused.
         self.shared.end();
-        self.set_deadline(env, env.server.config.close_timeout);
-        self.flush(env);
+        self.set_deadline(context, context.server.config.close_timeout);
+        self.flush(context);
         // A paused socket is read again: the peer's answer comes behind what it has sent.
         self.wake();
     }
 
     /// The peer reads too slowly: forget what waits, close with 1013, also where the connection ends once
     /// the host has answered. A peer that has broken the rules learns that instead.
-    pub(crate) fn overflow(&mut self, env: &mut Env) {
+    pub(crate) fn overflow(&mut self, context: &mut ThreadContext) {
         if !matches!(self.phase, Phase::Open | Phase::Answering)
             || matches!(self.ending.as_deref(), Some(Ending::Failed(..)))
         {
             return;
         }
         self.shared.end();
-        Counters::one(&env.server.counters.slow_closed);
+        Counters::one(&context.server.counters.slow_closed);
         let given_up = self.stream.give_up_claim();
         self.out.skip(given_up);
         let waiting = self.out.len();
         let dropped = given_up + self.out.discard();
-        env.unsent += (waiting - self.out.len()) as u64;
+        context.unsent += (waiting - self.out.len()) as u64;
         self.shared.sub_buffered(dropped);
         let reason = "the peer reads too slowly";
-        env.log_close(&self.shared, SLOW, 1013, reason);
+        context.log_close(&self.shared, SLOW, 1013, reason);
         if let Some(Ending::ClosedByPeer(_)) = self.ending.take().as_deref() {
             // Its close frame is here already.
             self.push_counted(frame::close(Some((1013, reason))));
-            return self.finish(env, 1013, reason.to_owned());
+            return self.finish(context, 1013, reason.to_owned());
         }
         self.phase = Phase::Open;
         self.failed = Some((1013, reason.to_owned()));
-        self.close(env, 1013, reason);
+        self.close(context, 1013, reason);
     }
 
     /// Cuts the connection without a word.
-    pub(crate) fn terminate(&mut self, env: &mut Env, reason: &str) {
-        self.report(env, 1006, reason.to_owned());
-        self.die(env);
+    pub(crate) fn terminate(&mut self, context: &mut ThreadContext, reason: &str) {
+        self.report(context, 1006, reason.to_owned());
+        self.die(context);
     }
 
     /// The peer is gone.
-    fn lost(&mut self, env: &mut Env, why: &str) {
-        self.report(env, 1006, why.to_owned());
-        self.die(env);
+    fn lost(&mut self, context: &mut ThreadContext, why: &str) {
+        self.report(context, 1006, why.to_owned());
+        self.die(context);
     }
 
     /// Tells the host, once.
-    fn report(&mut self, env: &mut Env, code: u16, reason: String) {
+    fn report(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         let Some(admission) = self.admission.take() else { return };
         self.shared.end();
         let (code, reason) = self.failed.take().unwrap_or((code, reason));
         if code == 1006 {
-            Counters::one(&env.server.counters.abnormal);
+            Counters::one(&context.server.counters.abnormal);
         }
-        Counters::one(&env.server.counters.closed);
-        env.server.closes.count(code);
-        env.live -= 1;
-        env.ended.notify_one();
+        Counters::one(&context.server.counters.closed);
+        context.server.closes.count(code);
+        context.live -= 1;
+        context.ended.notify_one();
         for topic in std::mem::take(&mut self.topics) {
-            env.hub.leave(topic.id, self.shared.slot);
+            context.subscribers.leave(topic.id, self.shared.slot);
         }
         self.resumes = None;
-        env.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
+        context.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
     }
 
-    fn die(&mut self, env: &mut Env) {
+    fn die(&mut self, context: &mut ThreadContext) {
         if self.is_dead() {
             return;
         }
-        env.unsent += self.out.len() as u64;
+        context.unsent += self.out.len() as u64;
         self.phase = Phase::Dead;
-        self.discard_input(env);
+        self.discard_input(context);
         self.shared.direct.end();
-        self.note(env);
-        self.written(env);
+        self.note(context);
+        self.written(context);
         self.wake();
     }
 }

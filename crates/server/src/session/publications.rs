@@ -11,7 +11,7 @@ use crate::channel::event::{Event, Interest};
 use crate::channel::mailbox::{Command, Item, Resumed};
 use crate::cluster::history::sequence::is_after;
 use crate::config::SlowConsumer;
-use crate::context::Env;
+use crate::context::ThreadContext;
 use crate::metrics::counters::Counters;
 use crate::topics::registry::TopicId;
 
@@ -22,76 +22,81 @@ const MOST_DEFERRED: usize = 1024;
 impl Session {
     /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
     /// publication.
-    pub(crate) fn push_published(&mut self, env: &mut Env, frame: &mut Fanout, number: u64) -> Published {
+    pub(crate) fn push_published(
+        &mut self,
+        context: &mut ThreadContext,
+        frame: &mut Fanout,
+        number: u64,
+    ) -> Published {
         if !self.shared.is_open() || self.published == number {
             return Published::Skipped;
         }
         self.published = number;
-        if self.push_shared(env, frame) { Published::Queued } else { Published::Full }
+        if self.push_shared(context, frame) { Published::Queued } else { Published::Full }
     }
 
     /// Queues a message that others get, too, if there is room.
-    fn push_shared(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
-        let ours = env.server.config.compression.as_ref();
-        let frame = frame.frame(self.compressor.as_deref_mut(), &mut env.compressors, ours);
+    fn push_shared(&mut self, context: &mut ThreadContext, frame: &mut Fanout) -> bool {
+        let ours = context.server.config.compression.as_ref();
+        let frame = frame.frame(self.compressor.as_deref_mut(), &mut context.compressors, ours);
         let waiting = self.shared.buffered();
         let then = waiting + frame.len();
-        let limit = env.server.config.send_buffer_limit;
+        let limit = context.server.config.send_buffer_limit;
         if waiting > 0 && then > limit && self.shared.exceeds(then, limit) {
             return false;
         }
-        env.messages_out += 1;
+        context.messages_out += 1;
         self.push_counted(frame);
         true
     }
 
     /// After [`Published::Full`] and a write: the last attempt. True: it is queued.
-    pub(crate) fn push_or_give_up(&mut self, env: &mut Env, frame: &mut Fanout) -> bool {
+    pub(crate) fn push_or_give_up(&mut self, context: &mut ThreadContext, frame: &mut Fanout) -> bool {
         if !self.shared.is_open() {
             return false;
         }
-        if self.push_shared(env, frame) {
+        if self.push_shared(context, frame) {
             return true;
         }
-        match env.server.config.slow_consumer {
+        match context.server.config.slow_consumer {
             SlowConsumer::Close => {
-                self.overflow(env);
-                self.flush(env);
+                self.overflow(context);
+                self.flush(context);
             }
-            SlowConsumer::Drop => Counters::one(&env.server.counters.slow_dropped),
+            SlowConsumer::Drop => Counters::one(&context.server.counters.slow_dropped),
         }
         false
     }
 
-    pub(crate) fn subscribe(&mut self, env: &mut Env, topic: TopicId) {
+    pub(crate) fn subscribe(&mut self, context: &mut ThreadContext, topic: TopicId) {
         // A session that is over has left its topics and must not come back.
         if self.admission.is_some()
-            && self.topics.insert(Subscription { id: topic, since: env.hub.counted(topic) })
+            && self.topics.insert(Subscription { id: topic, since: context.subscribers.counted(topic) })
         {
-            env.hub.join(topic, self.shared.slot);
+            context.subscribers.join(topic, self.shared.slot);
         }
     }
 
-    pub(crate) fn unsubscribe(&mut self, env: &mut Env, topic: TopicId) {
+    pub(crate) fn unsubscribe(&mut self, context: &mut ThreadContext, topic: TopicId) {
         if let Some(resumes) = &mut self.resumes {
             resumes.pending.remove(&topic);
             resumes.got.remove(&topic);
             resumes.deferred.retain(|(_, ask)| ask.id != topic);
         }
         if self.topics.remove(&topic).is_some() {
-            env.hub.leave(topic, self.shared.slot);
+            context.subscribers.leave(topic, self.shared.slot);
         }
     }
 
     /// It will get what it has missed of a topic, and until then nothing, unless it has got
     /// something of it already.
-    pub(crate) fn resume(&mut self, env: &mut Env, topic: TopicId, ticket: u64, replay: bool) {
+    pub(crate) fn resume(&mut self, context: &mut ThreadContext, topic: TopicId, ticket: u64, replay: bool) {
         if self.admission.is_none() {
             return;
         }
-        if self.topics.get(&topic).is_some_and(|t| t.since == env.hub.counted(topic)) {
+        if self.topics.get(&topic).is_some_and(|t| t.since == context.subscribers.counted(topic)) {
             self.topics.remove(&topic);
-            env.hub.leave(topic, self.shared.slot);
+            context.subscribers.leave(topic, self.shared.slot);
         }
         let resumes = self.resumes.get_or_insert_default();
         resumes.expect(topic, ticket);
@@ -102,25 +107,31 @@ impl Session {
 
     /// The same for a position from which on it may have missed something: the hub is asked when no
     /// earlier replay is under way.
-    pub(crate) fn replay(&mut self, env: &mut Env, ticket: u64, ask: Box<Ask>) {
+    pub(crate) fn replay(&mut self, context: &mut ThreadContext, ticket: u64, ask: Box<Ask>) {
         let waiting = self.resumes.as_ref().map_or(0, |resumes| resumes.deferred.len());
         if waiting < MOST_DEFERRED {
-            self.resume(env, ask.id, ticket, false);
+            self.resume(context, ask.id, ticket, false);
             if let Some(resumes) = &mut self.resumes {
                 resumes.deferred.push_back((ticket, ask));
             }
-            self.ask_next(env);
+            self.ask_next(context);
         } else if self.admission.is_some() {
-            self.subscribe(env, ask.id);
-            if env.wants(Interest::RESUME) {
+            self.subscribe(context, ask.id);
+            if context.wants(Interest::RESUME) {
                 let (id, topic, position) = (self.shared.id, ask.topic, String::new());
-                env.emit(Item::plain(Event::Resumed { id, topic, complete: false, messages: 0, position }));
+                context.emit(Item::plain(Event::Resumed {
+                    id,
+                    topic,
+                    complete: false,
+                    messages: 0,
+                    position,
+                }));
             }
         }
     }
 
     /// Asks the hub for the next replay, if the one before has been written.
-    pub(super) fn ask_next(&mut self, env: &mut Env) {
+    pub(super) fn ask_next(&mut self, context: &mut ThreadContext) {
         let Some(resumes) = &mut self.resumes else { return };
         if !resumes.asked.is_empty() || self.shared.allowance.load(Ordering::Relaxed) > 0 {
             return;
@@ -129,23 +140,23 @@ impl Session {
         self.shared.replaying.store(next.is_some(), Ordering::Release);
         if let Some((ticket, ask)) = next {
             resumes.asked.push(ticket);
-            let first = &env.server.mailboxes[0];
+            let first = &context.server.mailboxes[0];
             first.pass(Command::Ask(ticket, ask));
             first.deliver();
         }
     }
 
     /// The hub's answer is here.
-    pub(crate) fn resumed(&mut self, env: &mut Env, resumed: Resumed) {
+    pub(crate) fn resumed(&mut self, context: &mut ThreadContext, resumed: Resumed) {
         if let Some(resumes) = &mut self.resumes {
             resumes.asked.retain(|ticket| *ticket != resumed.ticket);
         }
-        self.go_on_from(env, resumed);
-        self.ask_next(env);
+        self.go_on_from(context, resumed);
+        self.ask_next(context);
     }
 
     /// What it has missed is here: it gets that, and from now on what is published.
-    fn go_on_from(&mut self, env: &mut Env, mut resumed: Resumed) {
+    fn go_on_from(&mut self, context: &mut ThreadContext, mut resumed: Resumed) {
         let Some(resumes) = &mut self.resumes else { return };
         if !resumes.take(resumed.id, resumed.ticket) {
             return;
@@ -159,7 +170,7 @@ impl Session {
             resumes.got.insert(Got { id: resumed.id, position: resumed.position.clone() });
         }
         // What comes behind newer ones is no help.
-        let newer = |t: &Subscription| t.since != env.hub.counted(t.id);
+        let newer = |t: &Subscription| t.since != context.subscribers.counted(t.id);
         if resumed.topics.iter().filter_map(|id| self.topics.get(id)).any(newer) {
             resumed.complete &= resumed.frames.is_empty();
             resumed.frames.clear();
@@ -169,19 +180,19 @@ impl Session {
         self.shared.allowance.fetch_add(bytes, Ordering::Relaxed);
         for frame in resumed.frames {
             self.shared.add_buffered(frame.len());
-            env.messages_out += 1;
-            self.send(env, frame);
+            context.messages_out += 1;
+            self.send(context, frame);
         }
-        self.subscribe(env, resumed.id);
+        self.subscribe(context, resumed.id);
         if messages > 0
             && let Some(subscription) = self.topics.get_mut(&resumed.id)
         {
-            subscription.since = env.hub.counted(resumed.id).wrapping_sub(1);
+            subscription.since = context.subscribers.counted(resumed.id).wrapping_sub(1);
         }
-        if env.wants(Interest::RESUME) {
+        if context.wants(Interest::RESUME) {
             let Resumed { topic, complete, position, .. } = resumed;
             let id = self.shared.id;
-            env.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
+            context.emit(Item::plain(Event::Resumed { id, topic, complete, messages, position }));
         }
     }
 

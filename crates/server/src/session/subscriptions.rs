@@ -10,7 +10,7 @@ use crate::topics::registry::TopicId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscription {
     pub(super) id: TopicId,
-    /// What [`Hub::counted`](crate::topics::subscribers::Hub::counted) was when it began; something else if it got
+    /// What [`Subscribers::counted`](crate::topics::subscribers::Subscribers::counted) was when it began; something else if it got
     /// what it had missed since.
     pub(super) since: u64,
 }

@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn hidden_files_and_scripts_are_private() {
         for name in [
-            ".env",
+            ".context",
             ".git",
             "..",
             "a.php",

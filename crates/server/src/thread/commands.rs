@@ -4,7 +4,7 @@ use super::Io;
 use super::turn::Turn;
 use crate::channel::mailbox::{Answer, Command};
 use crate::cluster::wire::Up;
-use crate::context::Env;
+use crate::context::ThreadContext;
 use crate::id::Target;
 use crate::session::Session;
 use crate::topics::registry::Change;
@@ -18,14 +18,14 @@ impl Io {
             return self.flush_dirty();
         }
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.env.server.mailboxes[self.env.index as usize].take(&mut inbox);
+        self.context.server.mailboxes[self.context.index as usize].take(&mut inbox);
         self.batches += 1;
         let mut commands = inbox.drain(..);
         while let Some(command) = commands.next() {
             self.carry_out(command);
             if self.turn.is_over() && commands.len() > 0 {
                 self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
-                self.env.behind = true;
+                self.context.behind = true;
                 self.go_on_later();
             }
         }
@@ -46,7 +46,7 @@ impl Io {
             self.go_on_later();
             return false;
         }
-        self.env.behind = false;
+        self.context.behind = false;
         true
     }
 
@@ -56,38 +56,40 @@ impl Io {
 
     fn go_on_later(&mut self) {
         self.overdue = true;
-        self.env.server.mailboxes[self.env.index as usize].notify.notify_one();
+        self.context.server.mailboxes[self.context.index as usize].notify.notify_one();
     }
 
     pub(super) fn flush_dirty(&mut self) {
         for slot in std::mem::take(&mut self.dirty) {
             if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
                 session.dirty = false;
-                session.flush(&mut self.env);
+                session.flush(&mut self.context);
             }
         }
     }
 
     pub(super) fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Send(target, frame) => self.push(target, |session, env| {
-                let queued = session.send(env, frame);
-                env.messages_out += u64::from(queued);
+            Command::Send(target, frame) => self.push(target, |session, context| {
+                let queued = session.send(context, frame);
+                context.messages_out += u64::from(queued);
                 queued
             }),
             Command::Owed(target) => self.push(target, |session, _| session.settle()),
             Command::Ping(target, frame) => self.push(target, |session, _| session.push_ping(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
-            Command::Overflow(target) => self.with_session(target, |session, env| {
-                session.overflow(env);
-                session.flush(env);
+            Command::Overflow(target) => self.with_session(target, |session, context| {
+                session.overflow(context);
+                session.flush(context);
             }),
             Command::Terminate(target) => {
-                self.with_session(target, |s, env| s.terminate(env, "terminated by the server"));
+                self.with_session(target, |s, context| s.terminate(context, "terminated by the server"));
             }
-            Command::Subscribe(target, topic) => self.with_session(target, |s, env| s.subscribe(env, topic)),
+            Command::Subscribe(target, topic) => {
+                self.with_session(target, |s, context| s.subscribe(context, topic))
+            }
             Command::Unsubscribe(target, topic) => {
-                self.with_session(target, |s, env| s.unsubscribe(env, topic));
+                self.with_session(target, |s, context| s.unsubscribe(context, topic));
             }
             Command::Topic(change) => {
                 if self.outbound.broker {
@@ -97,7 +99,7 @@ impl Io {
                     };
                     self.outbound.push(Up::Interest { name, on }.encode());
                 }
-                self.directory.apply(change);
+                self.name_index.apply(change);
             }
             Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
             Command::Bus(frame) => self.outbound.push(frame),
@@ -107,18 +109,18 @@ impl Io {
                 self.outbound.asks.insert(ticket, *ask);
             }
             Command::Resuming(target, topic, ticket, replay) => {
-                self.with_session(target, |session, env| session.resume(env, topic, ticket, replay));
+                self.with_session(target, |session, context| session.resume(context, topic, ticket, replay));
             }
             Command::Replay(ticket, ask) => {
-                self.with_session(ask.target, |session, env| session.replay(env, ticket, ask));
+                self.with_session(ask.target, |session, context| session.replay(context, ticket, ask));
             }
-            Command::Resumed(resumed) => self.push(resumed.target, |session, env| {
-                session.resumed(env, *resumed);
+            Command::Resumed(resumed) => self.push(resumed.target, |session, context| {
+                session.resumed(context, *resumed);
                 true
             }),
             Command::Publish { topics, frame, except } => self.publish(&topics, frame, except),
             Command::Broadcast { frame, except } => self.broadcast(frame, except),
-            Command::Answered(target) => self.with_session(target, |s, env| s.answered(env)),
+            Command::Answered(target) => self.with_session(target, |s, context| s.answered(context)),
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
             // An error means that the client has gone meanwhile.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
@@ -128,7 +130,7 @@ impl Io {
                 }
             }
             Command::Stream(stream) => stream.wake(),
-            Command::Adopt(socket) => (self.serve)(&self.env.server, socket),
+            Command::Adopt(socket) => (self.serve)(&self.context.server, socket),
             Command::NotifyAt(when) => self.notify_at(when),
             Command::Stop(grace, why) => self.stop(grace, why),
             Command::Quit => self.quit.notify_one(),
@@ -143,9 +145,9 @@ impl Io {
     }
 
     /// `f` queues something and says whether it did.
-    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env) -> bool) {
+    fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut ThreadContext) -> bool) {
         let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
-        if session.shared.id == target.id && f(session, &mut self.env) && !session.dirty {
+        if session.shared.id == target.id && f(session, &mut self.context) && !session.dirty {
             session.dirty = true;
             self.dirty.push(target.slot);
         }
@@ -155,7 +157,7 @@ impl Io {
     /// subscription, or after the server was told to stop, must not come before it. True: it is done.
     pub(crate) fn catch_up(&mut self, since: u64) -> bool {
         let is_done = |io: &Self| {
-            let pending = io.env.server.mailboxes[io.env.index as usize].is_pending();
+            let pending = io.context.server.mailboxes[io.context.index as usize].is_pending();
             !io.has_rest() && (io.batches > since || !pending)
         };
         if !is_done(self) {

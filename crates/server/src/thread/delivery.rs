@@ -1,4 +1,4 @@
-//! Publications on one I/O thread: those of the host, of other processes, and of the bus.
+//! Publications on one I/O thread: those of the host, of other processes, and of the cluster.
 
 use bytes::Bytes;
 use sprocket_protocol::deflate::Fanout;
@@ -21,10 +21,10 @@ impl Io {
         let mut frame = Fanout::new(frame);
         let mut full = Vec::new();
         for topic in topics {
-            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
+            self.turn.count(self.context.subscribers.members(*topic).len(), frame.len());
             // The list is not changed while it is read: sessions that are full have their turn later.
-            for at in 0..self.env.hub.members(*topic).len() {
-                let slot = self.env.hub.members(*topic)[at];
+            for at in 0..self.context.subscribers.members(*topic).len() {
+                let slot = self.context.subscribers.members(*topic)[at];
                 self.push_published(slot, &mut frame, except, &mut full);
             }
         }
@@ -38,10 +38,10 @@ impl Io {
         let mut frame = Fanout::new(frame.clone());
         let mut full = Vec::new();
         for topic in &**topics {
-            self.turn.count(self.env.hub.members(*topic).len(), frame.len());
-            self.env.hub.count(*topic);
-            for at in 0..self.env.hub.members(*topic).len() {
-                let slot = self.env.hub.members(*topic)[at];
+            self.turn.count(self.context.subscribers.members(*topic).len(), frame.len());
+            self.context.subscribers.count(*topic);
+            for at in 0..self.context.subscribers.members(*topic).len() {
+                let slot = self.context.subscribers.members(*topic)[at];
                 if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
                     && !session.has_got(topics, position)
                 {
@@ -61,7 +61,7 @@ impl Io {
         position: &str,
         except: u64,
     ) {
-        let topics = match self.directory.route(topic) {
+        let topics = match self.name_index.route(topic) {
             Ok(topics) if !topics.is_empty() => topics,
             _ => return,
         };
@@ -91,7 +91,7 @@ impl Io {
     pub(crate) fn resumed(&mut self, ticket: u64, complete: bool, position: &str, frames: Vec<Bytes>) {
         let Some(ask) = self.outbound.asks.remove(&ticket) else { return };
         let Ask { thread, target, id, topic, .. } = ask;
-        let topics = self.directory.route(&topic).unwrap_or_default();
+        let topics = self.name_index.route(&topic).unwrap_or_default();
         let (position, skip) = (position.to_owned(), self.outbound.broker);
         let command = Command::Resumed(Box::new(Resumed {
             target,
@@ -104,10 +104,10 @@ impl Io {
             frames,
             skip,
         }));
-        if thread == self.env.index {
+        if thread == self.context.index {
             self.carry_out(command);
         } else {
-            self.env.server.mailboxes[thread as usize].pass(command);
+            self.context.server.mailboxes[thread as usize].pass(command);
             self.posted = true;
         }
     }
@@ -116,21 +116,21 @@ impl Io {
     pub(crate) fn deliver_all(&mut self) {
         self.flush_dirty();
         if std::mem::take(&mut self.posted) {
-            let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
-            self.env.server.mailboxes.iter().enumerate().filter(others).for_each(|(_, m)| m.deliver());
+            let others = |(index, _): &(usize, &Mailbox)| *index != self.context.index as usize;
+            self.context.server.mailboxes.iter().enumerate().filter(others).for_each(|(_, m)| m.deliver());
         }
     }
 
     fn post_to_others(&mut self, command: impl Fn() -> Command) {
-        let others = |(index, _): &(usize, &Mailbox)| *index != self.env.index as usize;
-        for (_, mailbox) in self.env.server.mailboxes.iter().enumerate().filter(others) {
+        let others = |(index, _): &(usize, &Mailbox)| *index != self.context.index as usize;
+        for (_, mailbox) in self.context.server.mailboxes.iter().enumerate().filter(others) {
             mailbox.pass(command());
             self.posted = true;
         }
     }
 
     /// Publishes for another process. Gives back a ticket if the hub may refuse to pass it on: it
-    /// has said so before it answers [`Io::bus_synced`], and the ticket must be given up then by
+    /// has said so before it answers [`Io::cluster_synced`], and the ticket must be given up then by
     /// [`Outbound::outcome`](crate::cluster::port::Outbound::outcome).
     pub(crate) fn publish_named(
         &mut self,
@@ -138,10 +138,10 @@ impl Io {
         payload: &[u8],
         binary: bool,
     ) -> Result<Option<u64>, PublishFailed> {
-        let topics = self.directory.route(topic)?;
-        let state = self.env.server.clone();
+        let topics = self.name_index.route(topic)?;
+        let state = self.context.server.clone();
         let mut ticket = None;
-        if let Some(port) = &state.bus {
+        if let Some(port) = &state.cluster {
             ticket = self.outbound.broker.then(|| port.ticket());
             let frame =
                 Up::Publish { topic, payload, binary, except: 0, ticket: ticket.unwrap_or(0) }.encode();
@@ -162,7 +162,8 @@ impl Io {
             return Ok(ticket);
         }
         let frame = frame::message(payload, binary);
-        for (_, mailbox) in state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.env.index as usize)
+        for (_, mailbox) in
+            state.mailboxes.iter().enumerate().filter(|(i, _)| *i != self.context.index as usize)
         {
             let (topics, frame) = (topics.clone(), frame.clone());
             mailbox.pass(Command::Publish { topics, frame, except: None });
@@ -189,7 +190,7 @@ impl Io {
         if Some(session.shared.id) == except {
             return;
         }
-        match session.push_published(&mut self.env, frame, self.published) {
+        match session.push_published(&mut self.context, frame, self.published) {
             Published::Queued if !session.dirty => {
                 session.dirty = true;
                 self.dirty.push(slot);
@@ -203,8 +204,8 @@ impl Io {
     fn retry(&mut self, slots: &[u32], frame: &mut Fanout) {
         for slot in slots {
             if let Some(Some(session)) = self.sessions.get_mut(*slot as usize) {
-                session.flush(&mut self.env);
-                if session.push_or_give_up(&mut self.env, frame) && !session.dirty {
+                session.flush(&mut self.context);
+                if session.push_or_give_up(&mut self.context, frame) && !session.dirty {
                     session.dirty = true;
                     self.dirty.push(*slot);
                 }

@@ -30,14 +30,14 @@ use crate::clock;
 use crate::cluster::port::Outbound;
 use crate::connection::handle::Connection;
 use crate::connection::shared::Shared;
-use crate::context::Env;
+use crate::context::ThreadContext;
 use crate::id::{ConnId, Target, Ticket};
 use crate::limits::admission::Admission;
 use crate::metrics::counters::Counters;
 use crate::net::stream::Stream;
 use crate::session::{Early, Session};
 use crate::state::State;
-use crate::topics::name_index::Directory;
+use crate::topics::name_index::NameIndex;
 
 use open_streams::Streams;
 use turn::Turn;
@@ -66,7 +66,7 @@ impl Drop for Vital {
             // A second panic would abort the process, so nothing here may cause one.
             let _ = IO.try_with(|io| {
                 if let Ok(Some(io)) = io.try_borrow().as_deref() {
-                    io.env.server.die();
+                    io.context.server.die();
                     // The thread itself must end, too, even if nobody takes its commands any more.
                     io.quit.notify_one();
                 }
@@ -80,7 +80,7 @@ pub(crate) type Serve = fn(&Arc<State>, NewSocket);
 
 /// State of one I/O thread.
 pub(crate) struct Io {
-    env: Env,
+    context: ThreadContext,
     serve: Serve,
     sessions: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
@@ -116,8 +116,8 @@ pub(crate) struct Io {
     alarm: Option<AbortHandle>,
     /// Publications so far.
     published: u64,
-    /// Topics by name, on the thread that serves other publishers and the bus.
-    directory: Directory,
+    /// Topics by name, on the thread that serves other publishers and the cluster.
+    name_index: NameIndex,
     /// What waits for the hub, on that thread.
     pub(crate) outbound: Outbound,
     /// Other threads were posted something that is not delivered yet.
@@ -157,9 +157,9 @@ impl Io {
         let signals = Signals {
             first: io.first.clone(),
             quit: io.quit.clone(),
-            closing: io.env.closing.began(),
-            left_out: io.env.left_out.began(),
-            attend: io.env.attend.clone(),
+            closing: io.context.closing.began(),
+            left_out: io.context.left_out.began(),
+            attend: io.context.attend.clone(),
         };
         IO.set(Some(io));
         signals
@@ -173,7 +173,7 @@ impl Io {
 
     fn new(state: Arc<State>, index: u16, serve: Serve) -> Self {
         Self {
-            env: Env::new(state, index),
+            context: ThreadContext::new(state, index),
             serve,
             sessions: Vec::new(),
             free: Vec::new(),
@@ -195,7 +195,7 @@ impl Io {
             finished: false,
             alarm: None,
             published: 0,
-            directory: Directory::default(),
+            name_index: NameIndex::default(),
             outbound: Outbound::default(),
             posted: false,
         }
@@ -205,16 +205,16 @@ impl Io {
     pub(crate) fn end_turn(&mut self, long: bool) {
         self.take_pending();
         if long {
-            self.env.publish();
+            self.context.publish();
         } else {
-            self.env.polled();
+            self.context.polled();
         }
     }
 
     /// Takes what the host has posted, if there is anything. What is too much for one turn must not
     /// become one turn for each task.
     fn take_pending(&mut self) {
-        if self.env.server.mailboxes[self.env.index as usize].is_pending() && !self.has_rest() {
+        if self.context.server.mailboxes[self.context.index as usize].is_pending() && !self.has_rest() {
             self.take_commands();
         }
     }
@@ -226,7 +226,7 @@ impl Io {
     /// An HTTP socket began; it must watch the receiver for the end of the server.
     pub(crate) fn http_began(&mut self) -> watch::Receiver<bool> {
         self.http += 1;
-        Counters::one(&self.env.server.counters.http_sockets);
+        Counters::one(&self.context.server.counters.http_sockets);
         self.stop.subscribe()
     }
 
@@ -237,33 +237,33 @@ impl Io {
 
     pub(crate) fn answering_ended(&mut self) {
         self.answering -= 1;
-        self.env.ended.notify_one();
+        self.context.ended.notify_one();
     }
 
     pub(crate) fn http_ended(&mut self) {
         self.http -= 1;
-        self.env.server.counters.http_sockets.fetch_sub(1, Ordering::Relaxed);
-        self.env.ended.notify_one();
+        self.context.server.counters.http_sockets.fetch_sub(1, Ordering::Relaxed);
+        self.context.ended.notify_one();
     }
 
     /// Hands the current batch to the host, for tasks that keep the thread from parking.
     pub(crate) fn hand_over(&mut self) {
-        self.env.publish();
+        self.context.publish();
     }
 
     /// Messages sent since the counters were last added up.
     pub(crate) fn messages_out(&self) -> u64 {
-        self.env.messages_out
+        self.context.messages_out
     }
 
     /// Sends an item to the host with the current batch.
     pub(crate) fn emit(&mut self, item: Item) {
-        self.env.emit(item);
+        self.context.emit(item);
     }
 
     /// What its sessions share.
-    pub(crate) fn env(&mut self) -> &mut Env {
-        &mut self.env
+    pub(crate) fn env(&mut self) -> &mut ThreadContext {
+        &mut self.context
     }
 
     /// Makes a session of an upgraded socket.
@@ -279,30 +279,30 @@ impl Io {
             None => upgraded.stream.share(),
             Some(_) => (upgraded.stream, None),
         };
-        let shared = Arc::new(Shared::new(id, self.env.index, slot, upgraded.remote, socket));
-        Counters::one(&self.env.server.counters.opened);
-        self.env.emit(Item::plain(Event::Open {
+        let shared = Arc::new(Shared::new(id, self.context.index, slot, upgraded.remote, socket));
+        Counters::one(&self.context.server.counters.opened);
+        self.context.emit(Item::plain(Event::Open {
             conn: Connection(shared.clone()),
             ticket: upgraded.ticket,
             request: upgraded.request,
             subprotocol: upgraded.subprotocol,
         }));
-        let early = Early::copy(&upgraded.early, &mut self.env);
+        let early = Early::copy(&upgraded.early, &mut self.context);
         let decoder = Decoder::new(decoder::Config {
             role: Role::Server,
-            max_message_size: self.env.server.config.max_message_size,
+            max_message_size: self.context.server.config.max_message_size,
             compressed: upgraded.compression.as_ref().map_or(Compressed::Never, Agreed::client_sends),
         });
         let compressor = upgraded.compression.map(|agreed| Box::new(Compressor::new(agreed)));
         let session =
-            Session::new(shared, stream, early, decoder, compressor, upgraded.admission, self.env.tick);
+            Session::new(shared, stream, early, decoder, compressor, upgraded.admission, self.context.tick);
         self.sessions[slot as usize] = Some(Box::new(session));
-        self.env.live += 1;
+        self.context.live += 1;
         if self.len() == 1 {
             self.first.notify_one();
         }
         if *self.stop.borrow() {
-            let why = if self.env.server.leaving.load(Ordering::Relaxed) {
+            let why = if self.context.server.leaving.load(Ordering::Relaxed) {
                 Stopping::Leaving
             } else {
                 Stopping::ForGood
@@ -312,50 +312,50 @@ impl Io {
         tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
     }
 
-    pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut Env)) {
+    pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut ThreadContext)) {
         if let Some(Some(session)) = self.sessions.get_mut(target.slot as usize)
             && session.shared.id == target.id
         {
-            f(session, &mut self.env);
+            f(session, &mut self.context);
         }
     }
 
     fn close(&mut self, target: Target, code: u16, reason: &str) {
-        self.with_session(target, |session, env| {
-            session.close(env, code, reason);
-            session.flush(env);
+        self.with_session(target, |session, context| {
+            session.close(context, code, reason);
+            session.flush(context);
         });
     }
 
     /// Goes through the connections whose deadlines are due; tells when the next ones are.
     pub(crate) fn check_closing(&mut self) -> Option<tokio::time::Instant> {
         let now = tokio::time::Instant::now();
-        for target in self.env.closing.take_due(now) {
-            self.with_session(target, |session, env| session.check_close(env, now));
+        for target in self.context.closing.take_due(now) {
+            self.with_session(target, |session, context| session.check_close(context, now));
         }
-        self.env.closing.next()
+        self.context.closing.next()
     }
 
     /// Reports kinds of log lines of which some were left out; tells when the next report is due.
     pub(crate) fn report_left_out(&mut self) -> Option<tokio::time::Instant> {
-        for kind in self.env.left_out.take_due(tokio::time::Instant::now()) {
-            self.env.report_left_out(kind);
+        for kind in self.context.left_out.take_due(tokio::time::Instant::now()) {
+            self.context.report_left_out(kind);
         }
-        self.env.left_out.next()
+        self.context.left_out.next()
     }
 
     /// Advances the coarse clock, and looks after the sessions whose peers are silent. Both times are
     /// in ticks.
     pub(crate) fn keep_alive(&mut self, interval: u32, timeout: u32) {
-        self.env.tick = self.env.tick.wrapping_add(1);
+        self.context.tick = self.context.tick.wrapping_add(1);
         for session in self.sessions.iter_mut().flatten() {
-            session.keep_alive(&mut self.env, interval, timeout);
+            session.keep_alive(&mut self.context, interval, timeout);
         }
     }
 
     /// Wakes the sessions that wait for room in the backlog.
     pub(crate) fn read_again(&mut self) {
-        for target in self.env.share.take_waiting() {
+        for target in self.context.share.take_waiting() {
             self.with_session(target, |session, _| session.wake());
         }
     }
@@ -364,9 +364,9 @@ impl Io {
     /// has slept for that long.
     pub(crate) fn attend(&mut self, left: &mut u32, rounds: u32) -> bool {
         self.take_commands();
-        *left = if self.env.server.waker.is_asleep() { *left - 1 } else { rounds };
-        self.env.attending = *left > 0;
-        self.env.attending
+        *left = if self.context.server.waker.is_asleep() { *left - 1 } else { rounds };
+        self.context.attending = *left > 0;
+        self.context.attending
     }
 
     /// Takes what the host has posted. True: the thread must look at its sockets before anything else.
@@ -387,21 +387,21 @@ impl Io {
 
     /// Topics and patterns that have subscribers. On the first thread.
     pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
-        self.directory.names()
+        self.name_index.names()
     }
 
     pub(crate) fn is_stopping_for_good(&self) -> bool {
-        *self.stop.borrow() && !self.env.server.leaving.load(Ordering::Relaxed)
+        *self.stop.borrow() && !self.context.server.leaving.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the bus has taken all that was published so far; at once without a bus.
-    pub(crate) fn bus_synced(&mut self) -> Option<oneshot::Receiver<()>> {
-        self.env.server.bus.is_some().then(|| self.outbound.sync())
+    /// Resolves when the cluster has taken all that was published so far; at once without a cluster.
+    pub(crate) fn cluster_synced(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.context.server.cluster.is_some().then(|| self.outbound.sync())
     }
 
     /// What this thread has counted so far is part of the counters.
     pub(crate) fn count(&mut self) {
-        self.env.count();
+        self.context.count();
     }
 
     /// A receiver that is told of the end of the server.
@@ -414,7 +414,7 @@ impl Io {
             alarm.abort();
         }
         let Some(when) = when else { return };
-        let state = self.env.server.clone();
+        let state = self.context.server.clone();
         let alarm = tokio::spawn(async move {
             tokio::time::sleep_until(when.into()).await;
             state.waker.signal();
@@ -437,13 +437,15 @@ impl Io {
             accepting.abort();
         }
         for session in self.sessions.iter_mut().flatten() {
-            session.going_away(&mut self.env, why, grace / 2);
+            session.going_away(&mut self.context, why, grace / 2);
         }
-        let ended = self.env.ended.clone();
+        let ended = self.context.ended.clone();
         let waiting = tokio::spawn(async move {
             let _vital = Vital;
             let all = async {
-                while with(|io| io.env.live + io.env.unwritten + io.http + io.answering > 0) == Some(true) {
+                while with(|io| io.context.live + io.context.unwritten + io.http + io.answering > 0)
+                    == Some(true)
+                {
                     ended.notified().await;
                 }
             };
@@ -455,18 +457,18 @@ impl Io {
 
     /// Cuts what is left after the grace period; the last thread tells the host.
     fn finish(&mut self) {
-        self.env.server.notices.cut.fetch_add(self.env.live as u64, Ordering::Relaxed);
+        self.context.server.notices.cut.fetch_add(self.context.live as u64, Ordering::Relaxed);
         for session in self.sessions.iter_mut().flatten() {
-            session.terminate(&mut self.env, "the server stopped before the peer answered");
+            session.terminate(&mut self.context, "the server stopped before the peer answered");
         }
         self.cut_streams();
-        self.env.publish();
+        self.context.publish();
         if !std::mem::replace(&mut self.finished, true)
-            && self.env.server.working.fetch_sub(1, Ordering::AcqRel) == 1
+            && self.context.server.working.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            self.env.log_stopped();
-            self.env.emit(Item::plain(Event::Stopped));
-            self.env.publish();
+            self.context.log_stopped();
+            self.context.emit(Item::plain(Event::Stopped));
+            self.context.publish();
         }
     }
 }
@@ -476,12 +478,12 @@ fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     with(|io| {
         io.take_pending();
         let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
-        let poll = session.poll(&mut io.env, cx);
+        let poll = session.poll(&mut io.context, cx);
         if poll.is_ready() {
             io.sessions[slot as usize] = None;
             io.free.push(slot);
         }
-        io.env.polled();
+        io.context.polled();
         poll
     })
     .unwrap_or(Poll::Ready(()))

@@ -16,8 +16,8 @@ use crate::metrics::counters::Counters;
 impl Io {
     /// The host's response has come, and its head is about to be sent.
     pub(crate) fn stream_began(&mut self, shared: &Arc<Shared>, admission: Admission, carrying: Carrying) {
-        shared.belongs_to(self.env.index);
-        let counters = &self.env.server.counters;
+        shared.belongs_to(self.context.index);
+        let counters = &self.context.server.counters;
         Counters::one(&counters.streams);
         Counters::one(&counters.streams_begun);
         self.streams.insert(shared.ticket(), Open::new(shared.clone(), admission, carrying));
@@ -25,7 +25,7 @@ impl Io {
 
     /// The socket has taken all that the connection had of a stream.
     pub(crate) fn stream_flushed(&mut self, shared: &Arc<Shared>, flushed: Flushed) {
-        self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(flushed.bytes as u64);
+        self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(flushed.bytes as u64);
         if flushed.drained {
             self.emit(Item::plain(Event::StreamDrain { stream: ResponseStream(shared.clone()) }));
         }
@@ -37,9 +37,9 @@ impl Io {
     /// A stream is over without its end having been sent, unless it was over before.
     pub(crate) fn stream_lost(&mut self, shared: &Arc<Shared>) {
         let Some((loss, void)) = shared.lost() else { return };
-        self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(void as u64);
+        self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(void as u64);
         if self.streams.contains_key(&shared.ticket()) {
-            let counters = &self.env.server.counters;
+            let counters = &self.context.server.counters;
             Counters::one(match loss {
                 Loss::Peer => &counters.streams_lost,
                 Loss::Slow => &counters.streams_slow,
@@ -51,7 +51,7 @@ impl Io {
 
     fn stream_closed(&mut self, shared: &Arc<Shared>, complete: bool) {
         if self.streams.remove(&shared.ticket()).is_some() {
-            self.env.server.counters.streams.fetch_sub(1, Ordering::Relaxed);
+            self.context.server.counters.streams.fetch_sub(1, Ordering::Relaxed);
         }
         let stream = ResponseStream(shared.clone());
         self.emit(Item::plain(Event::StreamClose { stream, complete }));
@@ -63,7 +63,7 @@ impl Io {
         let open: Vec<_> = self.streams.values().map(|open| open.shared().clone()).collect();
         for shared in open {
             let void = shared.cut().unwrap_or(0);
-            self.env.waiting_bytes = self.env.waiting_bytes.wrapping_sub(void as u64);
+            self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(void as u64);
             shared.wake();
             self.stream_lost(&shared);
         }

@@ -12,12 +12,12 @@ use sprocket_protocol::topic::{Kind, Patterns, check_topic, kind};
 
 /// All topics with at least one subscriber on any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Directory {
+pub(crate) struct NameIndex {
     topics: HashMap<Arc<str>, TopicId>,
     patterns: Patterns,
 }
 
-impl Directory {
+impl NameIndex {
     /// To be told of every change, in order.
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
@@ -57,13 +57,13 @@ mod tests {
 
     #[test]
     fn it_finds_what_the_host_would_find() {
-        let (mut topics, mut directory) = (Topics::new(2), Directory::default());
+        let (mut topics, mut name_index) = (Topics::new(2), NameIndex::default());
         topics.watch();
         let mut follow = |topics: &mut Topics, names: &[&str]| {
-            topics.take_changes().into_iter().for_each(|change| directory.apply(change));
+            topics.take_changes().into_iter().for_each(|change| name_index.apply(change));
             for name in names {
                 let expected = topics.route(name).unwrap().topics;
-                assert_eq!(directory.route(name).unwrap()[..], expected[..], "{name}");
+                assert_eq!(name_index.route(name).unwrap()[..], expected[..], "{name}");
             }
         };
         let names = ["room.1", "room.2", "room.1.x", "other"];
@@ -77,16 +77,16 @@ mod tests {
             topics.forget(ConnId(conn));
             follow(&mut topics, &names);
         }
-        assert!(directory.topics.is_empty() && directory.patterns.is_empty());
+        assert!(name_index.topics.is_empty() && name_index.patterns.is_empty());
         // The number of a topic that comes again is a new one.
-        let mut directory = Directory::default();
+        let mut name_index = NameIndex::default();
         for _ in 0..2 {
             topics.subscribe(ConnId(1), 0, "again").unwrap();
             topics.forget(ConnId(1));
         }
         topics.subscribe(ConnId(1), 0, "again").unwrap();
-        topics.take_changes().into_iter().for_each(|change| directory.apply(change));
-        assert_eq!(directory.route("again").unwrap()[..], topics.route("again").unwrap().topics[..]);
+        topics.take_changes().into_iter().for_each(|change| name_index.apply(change));
+        assert_eq!(name_index.route("again").unwrap()[..], topics.route("again").unwrap().topics[..]);
     }
 
     #[test]

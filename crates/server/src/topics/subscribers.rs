@@ -7,13 +7,13 @@ use crate::topics::registry::TopicId;
 
 /// Slots of the subscribers of each topic.
 #[derive(Debug, Default)]
-pub(crate) struct Hub {
+pub(crate) struct Subscribers {
     members: HashMap<TopicId, Indexed<u32>>,
     /// Publications with a position that went to the subscribers of a topic. Not there for 0.
     sequenced: HashMap<TopicId, u64>,
 }
 
-impl Hub {
+impl Subscribers {
     /// Adds a subscriber. The host does not subscribe a connection twice.
     pub(crate) fn join(&mut self, topic: TopicId, slot: u32) {
         self.members.entry(topic).or_default().insert(slot);
@@ -55,14 +55,14 @@ mod tests {
     use std::time::{Duration, Instant};
 
     /// The quickest of some rounds in which so many connections subscribe to a topic and leave it.
-    fn cost(topic: TopicId, subscribers: u32) -> Duration {
+    fn cost(topic: TopicId, count: u32) -> Duration {
         let round = || {
-            let mut hub = Hub::default();
+            let mut subscribers = Subscribers::default();
             let begun = Instant::now();
-            (0..subscribers).for_each(|slot| hub.join(topic, slot));
-            (0..subscribers).rev().step_by(2).for_each(|slot| hub.leave(topic, slot));
-            (0..subscribers).for_each(|slot| hub.leave(topic, slot));
-            assert!(hub.members.is_empty());
+            (0..count).for_each(|slot| subscribers.join(topic, slot));
+            (0..count).rev().step_by(2).for_each(|slot| subscribers.leave(topic, slot));
+            (0..count).for_each(|slot| subscribers.leave(topic, slot));
+            assert!(subscribers.members.is_empty());
             begun.elapsed()
         };
         (0..5).map(|_| round()).min().unwrap_or_default()

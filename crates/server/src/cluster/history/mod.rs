@@ -375,8 +375,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_memory_that_is_counted_is_what_the_process_takes() {
-        alone("bus::history::tests::measured_many_entries");
-        alone("bus::history::tests::measured_many_topics");
+        alone("cluster::history::tests::measured_many_entries");
+        alone("cluster::history::tests::measured_many_topics");
     }
 
     #[cfg(target_os = "linux")]

@@ -85,7 +85,7 @@ impl Hub {
             }
             FromBroker::Control { node, payload } => {
                 // Nonsense of others is nobody's fault here.
-                if let Ok(outcome) = self.gossip.hear(self.node, node, &payload, &mut self.roster, now) {
+                if let Ok(outcome) = self.gossip.hear(self.node, node, &payload, &mut self.registry, now) {
                     self.carry_out(outcome);
                 }
             }

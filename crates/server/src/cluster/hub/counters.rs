@@ -11,7 +11,7 @@ impl Hub {
     /// A publication is lost.
     pub(super) fn give_up(&mut self) {
         self.stats.unpublished += 1;
-        self.news = true;
+        self.stats_changed = true;
     }
 
     /// Tells what is told once a second. Returns whether there was anything.
@@ -22,7 +22,7 @@ impl Hub {
                 link.told = link.handled;
                 link.push(Down::Handled { publications: link.handled }.encode());
             }
-            if std::mem::take(&mut link.stats_news)
+            if std::mem::take(&mut link.stats_changed)
                 && let Some(worker) = link.worker
             {
                 let values = link.stats.clone();
@@ -32,10 +32,10 @@ impl Hub {
         }
         let stats = self.all_stats();
         // What waits for the broker gets less by itself.
-        self.news = stats.broker_waiting_bytes > 0;
+        self.stats_changed = stats.broker_waiting_bytes > 0;
         let values = stats.values();
-        if values != self.told_stats {
-            self.told_stats.clone_from(&values);
+        if values != self.sent_stats {
+            self.sent_stats.clone_from(&values);
             self.send_all(&Down::Stats { link: 0, slot: HUB, values }.encode(), 0);
         }
     }
@@ -62,19 +62,19 @@ impl Hub {
 
     /// Whether [`Hub::tick`] has something to tell.
     pub(crate) fn has_news(&self) -> bool {
-        self.news || self.links.iter().any(|l| l.told != l.handled || l.stats_news)
+        self.stats_changed || self.links.iter().any(|l| l.told != l.handled || l.stats_changed)
     }
 
     /// Why a worker's connection is over, for its counter.
     pub(crate) fn count_end(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::Other {
             self.stats.bus_errors += 1;
-            self.news = true;
+            self.stats_changed = true;
         }
     }
 
     pub(crate) fn cut(&mut self) {
         self.stats.bus_cut += 1;
-        self.news = true;
+        self.stats_changed = true;
     }
 }

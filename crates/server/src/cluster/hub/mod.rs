@@ -17,7 +17,7 @@ use crate::cluster::config::{HUB, HubConfig};
 use crate::cluster::history::{Store, limits_of};
 use crate::cluster::hub::upstream::Broker;
 use crate::cluster::presence::gossip::{Gossip, Outcome};
-use crate::cluster::presence::registry::{Key, Roster};
+use crate::cluster::presence::registry::{Key, Registry};
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Malformed, Up, VERSION};
 use crate::metrics::counters::Stats;
@@ -47,7 +47,7 @@ pub(super) struct Link {
     interest: HashSet<String>,
     stats: Vec<u64>,
     /// They have changed since the others were told.
-    stats_news: bool,
+    stats_changed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ impl Link {
             told: 0,
             interest: HashSet::new(),
             stats: Vec::new(),
-            stats_news: false,
+            stats_changed: false,
         }
     }
 
@@ -118,12 +118,12 @@ pub(super) struct Hub {
     pub(super) next_link: u32,
     pub(super) broker: Option<Broker>,
     store: Store,
-    roster: Roster,
+    registry: Registry,
     pub(super) gossip: Gossip,
     pub(super) stats: Stats,
-    told_stats: Vec<u64>,
+    sent_stats: Vec<u64>,
     /// The hub's own counters have changed.
-    news: bool,
+    stats_changed: bool,
     ended: VecDeque<(u64, Stats)>,
 }
 
@@ -152,11 +152,11 @@ impl Hub {
             next_link: 1,
             broker,
             store: Store::new(base),
-            roster: Roster::default(),
+            registry: Registry::default(),
             gossip: Gossip::default(),
             stats: Stats::default(),
-            told_stats: Vec::new(),
-            news: false,
+            sent_stats: Vec::new(),
+            stats_changed: false,
             ended: VecDeque::new(),
             config,
         }
@@ -210,11 +210,11 @@ impl Hub {
                 if !names.contains(&topic.len()) || !names.contains(&member.len()) {
                     return Err(Malformed);
                 }
-                let changed = self.roster.join(link, conn, topic, member, Bytes::copy_from_slice(data));
+                let changed = self.registry.join(link, conn, topic, member, Bytes::copy_from_slice(data));
                 self.tell(&changed, link, true);
             }
             Up::Leave { conn, topic } => {
-                let changed = self.roster.leave(link, conn, topic);
+                let changed = self.registry.leave(link, conn, topic);
                 self.tell(changed.as_slice(), link, true);
             }
             Up::Stats { values } => {
@@ -223,7 +223,7 @@ impl Hub {
                 }
                 if let Some(link) = self.links.iter_mut().find(|l| l.id == link) {
                     link.stats = values;
-                    link.stats_news = true;
+                    link.stats_changed = true;
                 }
             }
             Up::Sync => self.send(link, Down::Synced.encode()),
@@ -264,13 +264,13 @@ impl Hub {
         if let Some((connected, reason)) = self.broker.as_ref().and_then(|broker| broker.state.as_ref()) {
             link.push(Down::Broker { connected: *connected, reason }.encode());
         }
-        for (topic, member, seat) in self.roster.iter() {
+        for (topic, member, seat) in self.registry.iter() {
             let connections = seat.elsewhere(id);
             if connections > 0 {
                 link.push(Down::Present { topic, member, connections, data: &seat.data }.encode());
             }
         }
-        let hub = Down::Stats { link: 0, slot: HUB, values: self.told_stats.clone() };
+        let hub = Down::Stats { link: 0, slot: HUB, values: self.sent_stats.clone() };
         let mut stats = vec![hub.encode()];
         for link in &self.links {
             if let (Some(worker), false) = (link.worker, link.id == id) {
@@ -284,7 +284,7 @@ impl Hub {
     /// Seats have changed: the workers but the one that knows, and the other nodes, are told.
     fn tell(&mut self, changed: &[Key], but: u32, own: bool) {
         for key in changed {
-            if let Some(seat) = self.roster.get(key) {
+            if let Some(seat) = self.registry.get(key) {
                 for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some()) {
                     let (topic, member) = (&*key.0, &*key.1);
                     let (connections, data) = (seat.elsewhere(link.id), &seat.data[..]);
@@ -294,7 +294,7 @@ impl Hub {
                     broker.upstream.control(self.gossip.delta(key, seat.here(), &seat.data));
                 }
             }
-            self.roster.settle(key);
+            self.registry.settle(key);
         }
     }
 
@@ -306,7 +306,7 @@ impl Hub {
     }
 
     pub(super) fn tick_gossip(&mut self, now: Instant) {
-        let outcome = self.gossip.tick(&mut self.roster, now);
+        let outcome = self.gossip.tick(&mut self.registry, now);
         self.carry_out(outcome);
     }
 
@@ -321,7 +321,7 @@ impl Hub {
         // A worker that was cut off may be back already, and counts on.
         let back = self.links.iter().any(|l| l.worker.is_some_and(|w| w.instance == worker.instance));
         if !link.stats.is_empty() && !back {
-            self.news = true;
+            self.stats_changed = true;
             self.ended.push_back((worker.instance, Stats::from_values(&link.stats).counts_only()));
         }
         if self.ended.len() > ENDED
@@ -330,7 +330,7 @@ impl Hub {
             self.stats.add(&oldest);
         }
         self.send_all(&Down::StatsGone { link: link.id }.encode(), 0);
-        let changed = self.roster.forget(link.id);
+        let changed = self.registry.forget(link.id);
         self.tell(&changed, link.id, true);
     }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::presence::registry::{Key, Roster};
+use crate::cluster::presence::registry::{Key, Registry};
 use crate::cluster::wire::Malformed;
 
 /// Time between the heartbeats of a node that has published changes.
@@ -58,7 +58,7 @@ pub(crate) struct Gossip {
     last_heartbeat: Option<Instant>,
     answered: Option<Instant>,
     /// When somebody who has asked is to be answered.
-    owed: Option<Instant>,
+    answer_due: Option<Instant>,
 }
 
 /// What a message leads to.
@@ -94,29 +94,29 @@ impl Gossip {
         let heartbeat = (self.version > 0)
             .then(|| self.last_heartbeat.map_or_else(Instant::now, |at| at + HEARTBEAT_INTERVAL));
         let gone = self.nodes.values().map(|node| node.heard + GONE).min();
-        heartbeat.into_iter().chain(gone).chain(self.owed).min()
+        heartbeat.into_iter().chain(gone).chain(self.answer_due).min()
     }
 
-    pub(crate) fn tick(&mut self, roster: &mut Roster, now: Instant) -> Outcome {
+    pub(crate) fn tick(&mut self, registry: &mut Registry, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
         if self.version > 0 && self.last_heartbeat.is_none_or(|at| now >= at + HEARTBEAT_INTERVAL) {
             self.last_heartbeat = Some(now);
             outcome.say.push(head(HEARTBEAT, self.version).freeze());
         }
-        if self.owed.is_some_and(|due| now >= due) {
-            outcome.say.extend(self.answer(roster, now));
+        if self.answer_due.is_some_and(|due| now >= due) {
+            outcome.say.extend(self.answer(registry, now));
         }
         let gone: Vec<u64> =
             self.nodes.iter().filter(|(_, node)| now >= node.heard + GONE).map(|(id, _)| *id).collect();
         for node in gone {
-            self.forget(node, roster, &mut outcome);
+            self.forget(node, registry, &mut outcome);
         }
         outcome
     }
 
-    fn forget(&mut self, id: u64, roster: &mut Roster, outcome: &mut Outcome) {
+    fn forget(&mut self, id: u64, registry: &mut Registry, outcome: &mut Outcome) {
         for (key, _) in self.nodes.remove(&id).map(|node| node.members).unwrap_or_default() {
-            if roster.set(id, &key.0, &key.1, 0, &[]) {
+            if registry.set(id, &key.0, &key.1, 0, &[]) {
                 outcome.changed.push(key);
             }
         }
@@ -128,7 +128,7 @@ impl Gossip {
         me: u64,
         from: u64,
         said: &[u8],
-        roster: &mut Roster,
+        registry: &mut Registry,
         now: Instant,
     ) -> Result<Outcome, Malformed> {
         let mut outcome = Outcome::default();
@@ -139,16 +139,16 @@ impl Gossip {
         match kind {
             ASK => {
                 // Several ask at once when the broker comes back: one answer is for all.
-                if (number == 0 || number == me) && self.version > 0 && self.owed.is_none() {
+                if (number == 0 || number == me) && self.version > 0 && self.answer_due.is_none() {
                     match self.answered.map(|at| at + ANSWERS) {
-                        Some(due) if due > now => self.owed = Some(due),
-                        _ => outcome.say = self.answer(roster, now),
+                        Some(due) if due > now => self.answer_due = Some(due),
+                        _ => outcome.say = self.answer(registry, now),
                     }
                 }
                 return Ok(outcome);
             }
             BYE => {
-                self.forget(from, roster, &mut outcome);
+                self.forget(from, registry, &mut outcome);
                 return Ok(outcome);
             }
             DELTA | HEARTBEAT | SNAPSHOT => {}
@@ -169,7 +169,7 @@ impl Gossip {
             DELTA if number.checked_sub(1) == Some(node.version) => {
                 let (key, connections, data) = parse_entry(&mut rest)?;
                 node.version = number;
-                let changed = roster.set(from, &key.0, &key.1, connections, data);
+                let changed = registry.set(from, &key.0, &key.1, connections, data);
                 if connections > 0 {
                     node.members.insert(key.clone(), connections);
                 } else {
@@ -185,7 +185,7 @@ impl Gossip {
                     outcome.say.push(head(ASK, from).freeze());
                 }
             }
-            _ => Self::take_part(from, node, number, rest, roster, &mut outcome)?,
+            _ => Self::take_part(from, node, number, rest, registry, &mut outcome)?,
         }
         Ok(outcome)
     }
@@ -196,7 +196,7 @@ impl Gossip {
         node: &mut Node,
         version: u64,
         rest: &[u8],
-        roster: &mut Roster,
+        registry: &mut Registry,
         outcome: &mut Outcome,
     ) -> Result<(), Malformed> {
         // All of it before any of it counts.
@@ -225,12 +225,12 @@ impl Gossip {
         node.asked = None;
         let before = std::mem::take(&mut node.members);
         for key in before.into_keys().filter(|key| !parts.members.contains_key(key)) {
-            if roster.set(from, &key.0, &key.1, 0, &[]) {
+            if registry.set(from, &key.0, &key.1, 0, &[]) {
                 outcome.changed.push(key);
             }
         }
         for (key, (connections, data)) in parts.members {
-            if roster.set(from, &key.0, &key.1, connections, &data) {
+            if registry.set(from, &key.0, &key.1, connections, &data) {
                 outcome.changed.push(key.clone());
             }
             node.members.insert(key, connections);
@@ -238,14 +238,14 @@ impl Gossip {
         Ok(())
     }
 
-    fn answer(&mut self, roster: &Roster, now: Instant) -> Vec<Bytes> {
+    fn answer(&mut self, registry: &Registry, now: Instant) -> Vec<Bytes> {
         self.answered = Some(now);
-        self.owed = None;
-        self.snapshot(roster)
+        self.answer_due = None;
+        self.snapshot(registry)
     }
 
     /// All members of this node, in parts.
-    fn snapshot(&self, roster: &Roster) -> Vec<Bytes> {
+    fn snapshot(&self, registry: &Registry) -> Vec<Bytes> {
         let begin = |index: u32| {
             let mut out = head(SNAPSHOT, self.version);
             out.put_u32_le(index);
@@ -253,7 +253,7 @@ impl Gossip {
             out
         };
         let mut parts = vec![begin(0)];
-        for (topic, member, seat) in roster.iter() {
+        for (topic, member, seat) in registry.iter() {
             let here = seat.here();
             if here == 0 {
                 continue;
@@ -344,37 +344,37 @@ mod tests {
 
     struct Side {
         id: u64,
-        roster: Roster,
+        registry: Registry,
         gossip: Gossip,
     }
 
     impl Side {
         fn new(id: u64) -> Self {
-            Self { id, roster: Roster::default(), gossip: Gossip::default() }
+            Self { id, registry: Registry::default(), gossip: Gossip::default() }
         }
 
         fn join(&mut self, conn: u64, member: &str) -> Bytes {
-            let key = self.roster.join(1, conn, "t", member, "data".into()).remove(0);
-            let seat = self.roster.get(&key).unwrap();
+            let key = self.registry.join(1, conn, "t", member, "data".into()).remove(0);
+            let seat = self.registry.get(&key).unwrap();
             self.gossip.delta(&key, seat.here(), &seat.data)
         }
 
         fn leave(&mut self, conn: u64) -> Bytes {
-            let key = self.roster.leave(1, conn, "t").unwrap();
-            let here = self.roster.get(&key).unwrap().here();
-            self.roster.settle(&key);
+            let key = self.registry.leave(1, conn, "t").unwrap();
+            let here = self.registry.get(&key).unwrap().here();
+            self.registry.settle(&key);
             self.gossip.delta(&key, here, b"")
         }
 
         fn hear(&mut self, from: u64, said: &[u8], now: Instant) -> Outcome {
-            let outcome = self.gossip.hear(self.id, from, said, &mut self.roster, now).unwrap();
-            outcome.changed.iter().for_each(|key| self.roster.settle(key));
+            let outcome = self.gossip.hear(self.id, from, said, &mut self.registry, now).unwrap();
+            outcome.changed.iter().for_each(|key| self.registry.settle(key));
             outcome
         }
 
         fn members(&self) -> Vec<(String, u32)> {
             let mut all: Vec<_> =
-                self.roster.iter().map(|(_, m, seat)| (m.to_string(), seat.elsewhere(u32::MAX))).collect();
+                self.registry.iter().map(|(_, m, seat)| (m.to_string(), seat.elsewhere(u32::MAX))).collect();
             all.sort();
             all
         }
@@ -400,12 +400,12 @@ mod tests {
         assert_eq!(b.members(), [("ann".into(), 2)]);
         // A heartbeat tells that the last one got lost, too.
         a.leave(12);
-        let heartbeat = a.gossip.tick(&mut a.roster, now).say.remove(0);
+        let heartbeat = a.gossip.tick(&mut a.registry, now).say.remove(0);
         let asked = b.hear(1, &heartbeat, now).say.remove(0);
         // Not at once after another answer, but soon.
         assert!(a.hear(2, &asked, now).say.is_empty());
         assert!(a.gossip.due().is_some_and(|due| due <= now + ANSWERS));
-        for part in a.gossip.tick(&mut a.roster, now + ANSWERS).say {
+        for part in a.gossip.tick(&mut a.registry, now + ANSWERS).say {
             b.hear(1, &part, now);
         }
         assert_eq!(b.members(), [("ann".into(), 1)]);
@@ -417,29 +417,29 @@ mod tests {
         let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
         let first = a.join(10, "ann");
         b.hear(1, &first, now);
-        assert!(b.gossip.tick(&mut b.roster, now + Duration::from_secs(19)).changed.is_empty());
+        assert!(b.gossip.tick(&mut b.registry, now + Duration::from_secs(19)).changed.is_empty());
         let late = now + Duration::from_secs(20);
         assert!(b.gossip.due().is_some_and(|due| due <= late));
-        let outcome = b.gossip.tick(&mut b.roster, late);
+        let outcome = b.gossip.tick(&mut b.registry, late);
         assert_eq!(outcome.changed.len(), 1);
-        outcome.changed.iter().for_each(|key| b.roster.settle(key));
-        assert!(b.roster.is_empty() && b.gossip.due().is_none());
+        outcome.changed.iter().for_each(|key| b.registry.settle(key));
+        assert!(b.registry.is_empty() && b.gossip.due().is_none());
         // It was only cut off: the next thing that it says brings it back.
-        let heartbeat = a.gossip.tick(&mut a.roster, now).say.remove(0);
+        let heartbeat = a.gossip.tick(&mut a.registry, now).say.remove(0);
         let asked = b.hear(1, &heartbeat, late).say.remove(0);
         for part in a.hear(2, &asked, late).say {
             b.hear(1, &part, late);
         }
         assert_eq!(b.members(), [("ann".into(), 1)]);
         assert_eq!(b.hear(1, &Gossip::bye(), late).changed.len(), 1);
-        assert!(b.roster.is_empty());
+        assert!(b.registry.is_empty());
     }
 
     #[test]
     fn large_snapshots_come_in_parts_and_count_only_whole() {
         let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
         for conn in 0..20 {
-            a.roster.join(1, conn, "t", &format!("m{conn}"), Bytes::from(vec![7; 60_000]));
+            a.registry.join(1, conn, "t", &format!("m{conn}"), Bytes::from(vec![7; 60_000]));
         }
         a.join(99, "last");
         let ask = b.gossip.ask_all();
@@ -450,7 +450,7 @@ mod tests {
         assert!(b.members().is_empty());
         b.hear(1, &parts[0], now);
         let cut = &parts[1][..parts[1].len() - 1];
-        assert!(b.gossip.hear(2, 1, cut, &mut b.roster, now).is_err());
+        assert!(b.gossip.hear(2, 1, cut, &mut b.registry, now).is_err());
         parts[2..].iter().for_each(|part| drop(b.hear(1, part, now)));
         assert!(b.members().is_empty());
         parts.iter().for_each(|part| drop(b.hear(1, part, now)));
@@ -478,12 +478,12 @@ mod tests {
         let snapshot = a.hear(2, &ask, now).say.remove(0);
         for said in [delta, snapshot] {
             for cut in 0..said.len() {
-                let _ = b.gossip.hear(2, 1, &said[..cut], &mut b.roster, now);
+                let _ = b.gossip.hear(2, 1, &said[..cut], &mut b.registry, now);
             }
             for at in 0..said.len() {
                 let mut changed = said.to_vec();
                 changed[at] ^= 0xff;
-                let _ = b.gossip.hear(2, 3, &changed, &mut b.roster, now);
+                let _ = b.gossip.hear(2, 3, &changed, &mut b.registry, now);
             }
         }
         for node in 0..2000 {

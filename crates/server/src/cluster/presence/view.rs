@@ -11,7 +11,7 @@ use crate::indexed::{Indexed, Keyed};
 type Name = Arc<str>;
 
 #[derive(Debug, Default)]
-struct Seat {
+struct MemberState {
     here: u32,
     elsewhere: u32,
     data: Vec<u8>,
@@ -23,7 +23,7 @@ struct Seat {
     stale: bool,
 }
 
-impl Seat {
+impl MemberState {
     fn connections(&self) -> u32 {
         self.here.saturating_add(self.elsewhere)
     }
@@ -46,37 +46,37 @@ impl Keyed for Joined {
 
 /// All members of all topics.
 #[derive(Debug, Default)]
-pub(crate) struct Replica {
-    topics: HashMap<Name, HashMap<Name, Seat>>,
+pub(crate) struct View {
+    topics: HashMap<Name, HashMap<Name, MemberState>>,
     own: HashMap<ConnId, Indexed<Joined>>,
     /// Whose presence may have changed. Not longer than there are members.
     changed: VecDeque<(Name, Name)>,
 }
 
-impl Replica {
+impl View {
     /// A connection joins. True if the host is to be told to look for changes.
     pub(crate) fn join(&mut self, conn: ConnId, topic: &str, member: &str, data: &[u8]) -> bool {
         let idle = self.changed.is_empty();
         let joined = self.own.entry(conn).or_default();
         if joined.get(topic).is_some_and(|joined| *joined.member == *member) {
-            self.seat(topic, member).data = data.to_vec();
+            self.entry(topic, member).data = data.to_vec();
             return false;
         }
         let before = joined.remove(topic);
         let (topic, member): (Name, Name) = (topic.into(), member.into());
         joined.insert(Joined { topic: topic.clone(), member: member.clone() });
         if let Some(before) = before {
-            self.seat(&topic, &before.member).here -= 1;
+            self.entry(&topic, &before.member).here -= 1;
             self.change(&topic, &before.member);
         }
-        let seat = self.seat(&topic, &member);
-        seat.here += 1;
-        seat.data = data.to_vec();
+        let state = self.entry(&topic, &member);
+        state.here += 1;
+        state.data = data.to_vec();
         self.change(&topic, &member);
         idle && !self.changed.is_empty()
     }
 
-    /// A connection leaves. `None`: it had not joined; or as for [`Replica::join`].
+    /// A connection leaves. `None`: it had not joined; or as for [`View::join`].
     pub(crate) fn leave(&mut self, conn: ConnId, topic: &str) -> Option<bool> {
         let idle = self.changed.is_empty();
         let joined = self.own.get_mut(&conn)?;
@@ -84,7 +84,7 @@ impl Replica {
         if joined.is_empty() {
             self.own.remove(&conn);
         }
-        self.seat(&topic, &member).here -= 1;
+        self.entry(&topic, &member).here -= 1;
         self.change(&topic, &member);
         Some(idle && !self.changed.is_empty())
     }
@@ -99,19 +99,19 @@ impl Replica {
         self.own.iter().flat_map(move |(conn, joined)| {
             joined.as_slice().iter().map(move |Joined { topic, member }| {
                 let data = self.topics.get(topic).and_then(|members| members.get(member));
-                (*conn, &**topic, &**member, data.map_or(&[][..], |seat| &seat.data))
+                (*conn, &**topic, &**member, data.map_or(&[][..], |state| &state.data))
             })
         })
     }
 
-    /// The hub says how many connections of a member there are elsewhere. As for [`Replica::join`].
+    /// The hub says how many connections of a member there are elsewhere. As for [`View::join`].
     pub(crate) fn set(&mut self, topic: &str, member: &str, elsewhere: u32, data: &[u8]) -> bool {
         let idle = self.changed.is_empty();
-        let seat = self.seat(topic, member);
-        seat.stale = false;
-        seat.elsewhere = elsewhere;
+        let state = self.entry(topic, member);
+        state.stale = false;
+        state.elsewhere = elsewhere;
         if elsewhere > 0 {
-            seat.data = data.to_vec();
+            state.data = data.to_vec();
         }
         self.change(&topic.into(), &member.into());
         idle && !self.changed.is_empty()
@@ -119,19 +119,19 @@ impl Replica {
 
     /// The hub is gone: what it said may be true still.
     pub(crate) fn doubt(&mut self) {
-        for seat in self.topics.values_mut().flat_map(HashMap::values_mut) {
-            seat.stale = seat.elsewhere > 0;
+        for state in self.topics.values_mut().flat_map(HashMap::values_mut) {
+            state.stale = state.elsewhere > 0;
         }
     }
 
-    /// What the next hub has not confirmed is over. As for [`Replica::join`].
+    /// What the next hub has not confirmed is over. As for [`View::join`].
     pub(crate) fn give_up(&mut self) -> bool {
         let idle = self.changed.is_empty();
         let mut over = Vec::new();
         for (topic, members) in &mut self.topics {
-            for (member, seat) in members.iter_mut().filter(|(_, seat)| seat.stale) {
-                seat.stale = false;
-                seat.elsewhere = 0;
+            for (member, state) in members.iter_mut().filter(|(_, state)| state.stale) {
+                state.stale = false;
+                state.elsewhere = 0;
                 over.push((topic.clone(), member.clone()));
             }
         }
@@ -142,18 +142,18 @@ impl Replica {
     /// The next change, and whether there may be more.
     pub(crate) fn take(&mut self) -> (Option<Event>, bool) {
         while let Some((topic, member)) = self.changed.pop_front() {
-            let Some(seat) = self.topics.get_mut(&topic).and_then(|members| members.get_mut(&member)) else {
+            let Some(state) = self.topics.get_mut(&topic).and_then(|members| members.get_mut(&member)) else {
                 continue;
             };
-            seat.queued = false;
-            let joined = seat.connections() > 0;
-            let event = (joined != seat.told).then(|| Event::Presence {
+            state.queued = false;
+            let joined = state.connections() > 0;
+            let event = (joined != state.told).then(|| Event::Presence {
                 topic: topic.to_string(),
                 member: member.to_string(),
-                data: seat.data.clone(),
+                data: state.data.clone(),
                 joined,
             });
-            seat.told = joined;
+            state.told = joined;
             self.settle(&topic, &member);
             if event.is_some() {
                 return (event, !self.changed.is_empty());
@@ -166,17 +166,17 @@ impl Replica {
     pub(crate) fn members(&self, topic: &str) -> Vec<Member> {
         let present = self.topics.get(topic).into_iter().flatten().filter(|(_, s)| s.connections() > 0);
         let mut members: Vec<_> = present
-            .map(|(member, seat)| Member {
+            .map(|(member, state)| Member {
                 member: member.to_string(),
-                data: seat.data.clone(),
-                connections: seat.connections(),
+                data: state.data.clone(),
+                connections: state.connections(),
             })
             .collect();
         members.sort_unstable_by(|a, b| a.member.cmp(&b.member));
         members
     }
 
-    fn seat(&mut self, topic: &str, member: &str) -> &mut Seat {
+    fn entry(&mut self, topic: &str, member: &str) -> &mut MemberState {
         if !self.topics.contains_key(topic) {
             self.topics.insert(topic.into(), HashMap::new());
         }
@@ -185,16 +185,16 @@ impl Replica {
     }
 
     fn change(&mut self, topic: &Name, member: &Name) {
-        let Some(seat) = self.topics.get_mut(topic).and_then(|members| members.get_mut(member)) else {
+        let Some(state) = self.topics.get_mut(topic).and_then(|members| members.get_mut(member)) else {
             return;
         };
-        if seat.queued {
+        if state.queued {
             return;
         }
-        if (seat.connections() > 0) == seat.told {
+        if (state.connections() > 0) == state.told {
             return self.settle(topic, member);
         }
-        seat.queued = true;
+        state.queued = true;
         self.changed.push_back((topic.clone(), member.clone()));
     }
 
@@ -216,9 +216,9 @@ mod tests {
     const A: ConnId = ConnId(1);
     const B: ConnId = ConnId(2);
 
-    fn events(replica: &mut Replica) -> Vec<(String, bool)> {
+    fn events(view: &mut View) -> Vec<(String, bool)> {
         let mut all = Vec::new();
-        while let (Some(Event::Presence { member, joined, .. }), _) = replica.take() {
+        while let (Some(Event::Presence { member, joined, .. }), _) = view.take() {
             all.push((member, joined));
         }
         all
@@ -226,53 +226,50 @@ mod tests {
 
     #[test]
     fn the_first_connection_joins_and_the_last_one_leaves() {
-        let mut replica = Replica::default();
-        assert!(replica.join(A, "t", "ann", b"1"));
-        assert!(!replica.join(B, "t", "ann", b"2"));
-        assert_eq!(
-            replica.members("t"),
-            [Member { member: "ann".into(), data: b"2".to_vec(), connections: 2 }]
-        );
-        assert_eq!(events(&mut replica), [("ann".to_owned(), true)]);
-        assert_eq!(replica.leave(A, "t"), Some(false));
-        assert!(replica.set("t", "bob", 1, b"x"));
-        assert!(!replica.set("t", "ann", 1, b"x"));
-        assert_eq!(replica.leave(B, "t"), Some(false));
-        assert_eq!(events(&mut replica), [("bob".to_owned(), true)]);
-        replica.set("t", "ann", 0, b"");
-        replica.set("t", "bob", 0, b"");
-        assert_eq!(events(&mut replica), [("ann".to_owned(), false), ("bob".to_owned(), false)]);
-        assert!(replica.topics.is_empty() && replica.own.is_empty());
-        assert_eq!(replica.leave(A, "t"), None);
+        let mut view = View::default();
+        assert!(view.join(A, "t", "ann", b"1"));
+        assert!(!view.join(B, "t", "ann", b"2"));
+        assert_eq!(view.members("t"), [Member { member: "ann".into(), data: b"2".to_vec(), connections: 2 }]);
+        assert_eq!(events(&mut view), [("ann".to_owned(), true)]);
+        assert_eq!(view.leave(A, "t"), Some(false));
+        assert!(view.set("t", "bob", 1, b"x"));
+        assert!(!view.set("t", "ann", 1, b"x"));
+        assert_eq!(view.leave(B, "t"), Some(false));
+        assert_eq!(events(&mut view), [("bob".to_owned(), true)]);
+        view.set("t", "ann", 0, b"");
+        view.set("t", "bob", 0, b"");
+        assert_eq!(events(&mut view), [("ann".to_owned(), false), ("bob".to_owned(), false)]);
+        assert!(view.topics.is_empty() && view.own.is_empty());
+        assert_eq!(view.leave(A, "t"), None);
     }
 
     #[test]
     fn who_comes_and_goes_unseen_is_not_told_of_and_costs_nothing() {
-        let mut replica = Replica::default();
+        let mut view = View::default();
         for _ in 0..100 {
-            replica.join(A, "t", "ann", b"");
-            replica.leave(A, "t");
+            view.join(A, "t", "ann", b"");
+            view.leave(A, "t");
         }
-        assert_eq!(replica.changed.len(), 1);
-        assert_eq!(events(&mut replica), []);
-        assert!(replica.topics.is_empty());
-        replica.join(A, "t", "ann", b"");
-        replica.join(A, "t", "bob", b"");
-        assert_eq!(events(&mut replica), [("bob".to_owned(), true)]);
-        assert_eq!(replica.own().map(|(_, _, member, _)| member).collect::<Vec<_>>(), ["bob"]);
+        assert_eq!(view.changed.len(), 1);
+        assert_eq!(events(&mut view), []);
+        assert!(view.topics.is_empty());
+        view.join(A, "t", "ann", b"");
+        view.join(A, "t", "bob", b"");
+        assert_eq!(events(&mut view), [("bob".to_owned(), true)]);
+        assert_eq!(view.own().map(|(_, _, member, _)| member).collect::<Vec<_>>(), ["bob"]);
     }
 
     #[test]
     fn after_the_loss_of_the_hub_only_what_is_confirmed_stays() {
-        let mut replica = Replica::default();
-        replica.set("t", "ann", 1, b"");
-        replica.set("t", "bob", 1, b"");
-        replica.join(A, "t", "cid", b"");
-        events(&mut replica);
-        replica.doubt();
-        replica.set("t", "bob", 1, b"");
-        assert_eq!(replica.members("t").len(), 3);
-        replica.give_up();
-        assert_eq!(events(&mut replica), [("ann".to_owned(), false)]);
+        let mut view = View::default();
+        view.set("t", "ann", 1, b"");
+        view.set("t", "bob", 1, b"");
+        view.join(A, "t", "cid", b"");
+        events(&mut view);
+        view.doubt();
+        view.set("t", "bob", 1, b"");
+        assert_eq!(view.members("t").len(), 3);
+        view.give_up();
+        assert_eq!(events(&mut view), [("ann".to_owned(), false)]);
     }
 }

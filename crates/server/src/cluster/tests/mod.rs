@@ -24,7 +24,7 @@ use crate::cluster::config::HubConfig;
 use crate::cluster::hub::fingerprint;
 use crate::cluster::hub::serve::Service;
 use crate::cluster::wire::{Down, Up, VERSION};
-use crate::config::{BusMember, Config, History};
+use crate::config::{ClusterMember, Config, History};
 use crate::metrics::counters::Stats;
 use crate::support;
 use exchange::{Attached, Exchange, Fake};
@@ -93,8 +93,8 @@ impl Node {
 
     fn worker_with(&self, config: Config) -> (Server, SocketAddr) {
         let interest = Interest::RESUME.and(Interest::PRESENCE).and(Interest::BROKER);
-        let bus = Some(BusMember { path: self.directory.join("hub"), slot: 0 });
-        start(Config { bus, history: self.history.clone(), interest, ..config })
+        let cluster = Some(ClusterMember { path: self.directory.join("hub"), slot: 0 });
+        start(Config { cluster, history: self.history.clone(), interest, ..config })
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Node, Raw};
 use crate::cluster::hub::Link;
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Up};
-use crate::config::{BusMember, Config, History};
+use crate::config::{ClusterMember, Config, History};
 use sprocket_broker::BrokerClient;
 
 #[tokio::test]
@@ -115,8 +115,8 @@ fn what_waits_for_a_hub_that_does_not_read_is_bounded_and_told_anew() {
     let path = std::env::temp_dir().join(format!("sprocket-raw-hub-{}", std::process::id()));
     let listener = StdListener::bind(&path).unwrap();
     let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
-    let bus = Some(BusMember { path: path.clone(), slot: 0 });
-    let (server, address) = start(Config { bus, bus_queue: 10_000, ..Config::default() });
+    let cluster = Some(ClusterMember { path: path.clone(), slot: 0 });
+    let (server, address) = start(Config { cluster, cluster_queue: 10_000, ..Config::default() });
     let (deaf, listener) = greeting.join().unwrap();
     let (_client, conn) = subscriber(&server, address, &[]);
     // Beyond what the socket takes, and what is handed to it.

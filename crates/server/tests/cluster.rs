@@ -6,8 +6,8 @@ mod support;
 
 use sprocket_server::cluster::{HUB, serve_blocking};
 use sprocket_server::{
-    BusError, BusMember, Config, Connection, Event, History, HubConfig, Interest, Member, PublishFailed,
-    PublishSocket, Publisher, Server, StartError, Stats, TopicError,
+    ClusterError, ClusterMember, Config, Connection, Event, History, HubConfig, Interest, Member,
+    PublishFailed, PublishSocket, Publisher, Server, StartError, Stats, TopicError,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,8 +109,8 @@ impl Node {
 
     fn worker_with(&self, slot: u16, config: Config) -> (Server, SocketAddr) {
         let interest = Interest::RESUME.and(Interest::PRESENCE);
-        let bus = Some(BusMember { path: self.path(), slot });
-        start(Config { bus, history: self.config.history.clone(), interest, ..config })
+        let cluster = Some(ClusterMember { path: self.path(), slot });
+        start(Config { cluster, history: self.config.history.clone(), interest, ..config })
     }
 }
 
@@ -313,7 +313,7 @@ fn resuming_under_fire_is_exactly_once() {
 fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
     const REPLAY: usize = 1 << 20;
     let node = Node::new(history(100));
-    let config = Config { io_threads: 2, bus_queue: 16 << 20, ..Config::default() };
+    let config = Config { io_threads: 2, cluster_queue: 16 << 20, ..Config::default() };
     let limit = config.send_buffer_limit;
     let (server, address) = node.worker_with(0, config);
     let (_first, witness) = subscriber(&server, address, &[]);
@@ -593,7 +593,7 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
     let mut node = Node::new(history(100));
     let socket = node.directory.join("publish.sock");
     let config = Config {
-        bus_queue: 10_000,
+        cluster_queue: 10_000,
         publish_socket: Some(PublishSocket::new(socket.clone())),
         ..Config::default()
     };
@@ -637,7 +637,7 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
 #[test]
 fn questions_that_have_no_room_are_answered_at_once() {
     let mut node = Node::new(history(100));
-    let config = Config { bus_queue: 10_000, ..Config::default() };
+    let config = Config { cluster_queue: 10_000, ..Config::default() };
     let (server, address) = node.worker_with(0, config);
     let (mut client, conn) = subscriber(&server, address, &[]);
     let (complete, _, position) = resume(&server, &conn, "h.1", "");
@@ -762,11 +762,12 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
 #[test]
 fn a_server_that_does_not_fit_its_hub_does_not_start() {
     let node = Node::new(history(100));
-    let bus = Some(BusMember { path: node.path(), slot: 0 });
+    let cluster = Some(ClusterMember { path: node.path(), slot: 0 });
     let listen = Vec::<sprocket_server::Bind>::new;
-    let error = Server::start(Config { bus: bus.clone(), ..Config::default() }, listen()).unwrap_err();
+    let error =
+        Server::start(Config { cluster: cluster.clone(), ..Config::default() }, listen()).unwrap_err();
     assert!(
-        matches!(&error, StartError::Bus(BusError::Refused { why, .. }) if why.contains("history")),
+        matches!(&error, StartError::Cluster(ClusterError::Refused { why, .. }) if why.contains("history")),
         "{error}"
     );
     // What is not a hub at all.
@@ -777,9 +778,9 @@ fn a_server_that_does_not_fit_its_hub_does_not_start() {
         stream.write_all(&framed(b"hello")).unwrap();
         stream
     });
-    let bus = Some(BusMember { path, slot: 0 });
-    let error = Server::start(Config { bus, ..Config::default() }, listen()).unwrap_err();
-    assert!(matches!(error, StartError::Bus(BusError::Refused { .. })), "{error}");
+    let cluster = Some(ClusterMember { path, slot: 0 });
+    let error = Server::start(Config { cluster, ..Config::default() }, listen()).unwrap_err();
+    assert!(matches!(error, StartError::Cluster(ClusterError::Refused { .. })), "{error}");
     other.join().unwrap();
 }
 
