@@ -21,8 +21,8 @@ $slow->raw($slow->upgradeRequest([], '/slow'));
 pump($server, function () use (&$kept) { return $kept; });
 $quick = Client::of($server)->open([], '/quick');
 $server->after(0.01, fn () => $kept->accept(data: 'slow'));
-echo $slow->response()->status, "\n";
 pump($server, fn () => count($server) === 2);
+echo $slow->response()->status, "\n";
 --EXPECT--
 quick
 slow
