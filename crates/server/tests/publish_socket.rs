@@ -527,6 +527,6 @@ fn publishers_that_never_rest_hold_nobody_up() {
             assert_eq!(text(&mut good), "hello");
             slowest = slowest.max(begun.elapsed());
         }
-        assert!(slowest < Duration::from_secs(1), "an answer took {slowest:?}");
+        assert!(slowest < Duration::from_secs(3), "an answer took {slowest:?}");
     });
 }

@@ -50,22 +50,20 @@ impl Subscribers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::request::cpu_time;
     use crate::id::ConnId;
     use crate::topics::registry::Topics;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    /// The quickest of some rounds in which so many connections subscribe to a topic and leave it.
+    /// CPU time for `count` connections to subscribe to a topic and leave it.
     fn cost(topic: TopicId, count: u32) -> Duration {
-        let round = || {
+        cpu_time(|| {
             let mut subscribers = Subscribers::default();
-            let begun = Instant::now();
             (0..count).for_each(|slot| subscribers.join(topic, slot));
             (0..count).rev().step_by(2).for_each(|slot| subscribers.leave(topic, slot));
             (0..count).for_each(|slot| subscribers.leave(topic, slot));
             assert!(subscribers.members.is_empty());
-            begun.elapsed()
-        };
-        (0..5).map(|_| round()).min().unwrap_or_default()
+        })
     }
 
     #[test]
