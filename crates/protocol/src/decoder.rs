@@ -1,4 +1,5 @@
-//! Bytes in, messages and control frames out (RFC 6455 sections 5 to 8, RFC 7692 section 7.2.2).
+//! The decoder: turns received bytes into messages and control frames (RFC 6455 sections 5 to 8, RFC
+//! 7692 section 7.2.2). Each session of the server and each client connection holds one.
 
 mod assembly;
 mod input;
@@ -16,42 +17,43 @@ use assembly::{Assembly, Piece};
 pub use assembly::Message;
 pub use input::{Chunk, Input};
 
-/// What a decoder accepts.
+/// The settings of a decoder: its side of the connection, and the messages that it accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// The side that receives: a server expects masked frames, a client unmasked ones.
+    /// The receiving side: a server expects masked frames, a client unmasked ones.
     pub role: Role,
-    /// Bytes of a message, over all its fragments, and inflated. Does not apply to control frames.
+    /// Maximum size of a message in bytes, counted over all its fragments and after decompression.
+    /// Control frames are exempt.
     pub max_message_size: usize,
-    /// Whether messages may be compressed.
+    /// The kind of compressed messages that the handshake allows the peer to send.
     pub compressed: Compressed,
 }
 
-/// What [`Decoder::next`] has read. Every event but [`Event::Unfinished`] is the end of one frame.
+/// Result of [`Decoder::next`]. Every event except [`Event::Unfinished`] marks the end of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A message is whole.
+    /// A complete message.
     Message(Message),
-    /// A fragment of a message has ended, and the message goes on.
+    /// The end of a fragment that is not the last one of its message.
     Fragment {
-        /// It had no payload.
+        /// Whether the fragment had no payload.
         empty: bool,
     },
-    /// The peer asks for a pong with this payload.
+    /// A ping, to be answered by a pong with the same payload (RFC 6455 section 5.5.2).
     Ping(Bytes),
-    /// The peer has answered a ping, or sends this unasked.
+    /// A pong: the answer to a ping, or sent unasked (RFC 6455 section 5.5.3).
     Pong(Bytes),
-    /// The peer closes the connection; the decoder must not be fed any more. `None`: without a code.
-    /// [`may_be_sent`](crate::frame::may_be_sent) tells whether the code is a permitted one.
+    /// A close frame, or `None` if it has no status code. The decoder must not be used after it.
+    /// [`may_be_sent`](crate::frame::may_be_sent) checks whether the peer was allowed to send the code.
     Close(Option<CloseFrame>),
-    /// The work of the turn is done, and a message holds more: see [`Inflaters::begin_turn`].
+    /// The work budget of this turn is used up while a compressed message still has data to inflate:
+    /// see [`Inflaters::begin_turn`].
     Unfinished,
 }
 
-/// Reads one connection. It holds no bytes while it stands between two messages.
+/// Decodes the frames of one connection. Between two messages it buffers no bytes.
 ///
-/// After an error or a close frame the decoder must not be fed any more: what it then returns has no
-/// meaning.
+/// The decoder must not be used after an error or a close frame: its further results have no meaning.
 ///
 /// ```
 /// use sprocket_protocol::decoder::{Config, Decoder, Event, Role};
@@ -63,7 +65,7 @@ pub enum Event {
 /// let mut input = &b"\x81\x05hello\x89"[..];
 /// let Some(Event::Message(message)) = decoder.next(&mut input, &mut shared)? else { panic!() };
 /// assert_eq!(&message.payload[..], b"hello");
-/// // The rest is the start of a ping.
+/// // The remaining byte is the start of a ping.
 /// assert_eq!(decoder.next(&mut input, &mut shared)?, None);
 /// let mut input = &b"\x00"[..];
 /// assert!(matches!(decoder.next(&mut input, &mut shared)?, Some(Event::Ping(_))));
@@ -72,69 +74,70 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Decoder {
     config: Config,
-    /// `None` between two messages.
+    /// State inside a message or a frame; `None` between two messages.
     current: Option<Box<Current>>,
-    /// Knows the window of a peer that keeps it; taken by the compressed message on its way.
+    /// The inflater with the window of a peer that keeps it between messages (context takeover). A
+    /// compressed message owns it while it is being read.
     window: Option<Box<Decompress>>,
 }
 
-/// Where a decoder stands inside a message, or inside a frame.
+/// State of a decoder inside a message or a frame.
 #[derive(Debug, Default)]
 struct Current {
-    /// The start of a header that is still incomplete.
+    /// The received bytes of a header that is still incomplete.
     header: [u8; MAX_HEADER],
     header_len: usize,
-    /// The frame whose payload is being read.
+    /// The frame whose payload is being read; `None` between two frames.
     frame: Option<(Kind, Piece)>,
-    /// Payload of a control frame.
+    /// Payload of the current control frame, as far as it has arrived.
     control: Vec<u8>,
-    /// A control frame may stand between two frames of it.
+    /// The message being assembled. It stays here during a control frame between two of its fragments.
     message: Option<Assembly>,
-    /// There may be more to inflate without further input.
+    /// Whether the inflater may produce more output without further input.
     unfinished: bool,
 }
 
-/// How the payload of a frame is read.
+/// Kind of the current frame, which decides how its payload is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Control(Control),
     Data {
-        /// Without a payload.
+        /// Whether the frame has no payload.
         empty: bool,
     },
 }
 
 impl Decoder {
-    /// A decoder for a connection whose first frame is yet to come.
+    /// Creates the decoder of a connection on which no frame has been received yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self { config, current: None, window: None }
     }
 
-    /// Forgets the message on its way and the peer's window, and frees what they take.
+    /// Drops the unfinished message and the peer's window, and frees their memory.
     pub fn clear(&mut self) {
         self.current = None;
         self.window = None;
     }
 
-    /// Whether [`next`](Decoder::next) may return more without further input.
+    /// Whether [`next`](Decoder::next) may return another event without further input.
     #[must_use]
     #[inline]
     pub fn is_unfinished(&self) -> bool {
         self.current.as_ref().is_some_and(|current| current.unfinished)
     }
 
-    /// Reads the message at the start of `input`, if it is there as a whole, in one frame and not
-    /// compressed. `None`: everything else, which is left to [`next`](Decoder::next).
+    /// Reads the message at the start of `input` if it is complete, uncompressed and in a single frame.
+    /// Returns `None` in all other cases, which [`next`](Decoder::next) handles.
     ///
-    /// This is the fast path for the common case: it keeps no state and allocates nothing but the
-    /// payload, and is inlined into its caller.
+    /// This is the fast path of the common case: it is inlined into its caller, keeps no state and
+    /// allocates only the payload.
     ///
     /// # Errors
-    /// The message is a text and not valid UTF-8.
+    /// The message is a text message and not valid UTF-8.
     #[inline(always)]
     pub fn next_whole(&mut self, input: &mut impl Input) -> Result<Option<Message>, DecodeError> {
-        /// FIN without reserved bits, and the opcode.
+        /// First byte of the frame: FIN set, no reserved bits, and the opcode.
         const TEXT: u8 = 0x81;
         const BINARY: u8 = 0x82;
         let bytes = input.bytes();
@@ -157,12 +160,12 @@ impl Decoder {
         Ok(Some(Message { payload, binary }))
     }
 
-    /// Reads on, at most to the end of the next frame, so that the caller can leave the rest for
-    /// later at any frame. `None`: all of the input is used up, and more is needed.
+    /// Reads to the end of the next frame at most, so that the caller can pause between any two frames.
+    /// Returns `None` if the whole input is consumed and more is needed.
     ///
     /// # Errors
-    /// The peer has violated the protocol or a limit, and the connection fails. The bytes of a frame
-    /// that cannot become valid are not awaited.
+    /// The peer has violated the protocol or a limit, and the connection must fail. The error is
+    /// returned as soon as it is certain, not only when the frame is complete.
     #[inline(never)]
     pub fn next(
         &mut self,
@@ -226,8 +229,8 @@ impl Decoder {
 }
 
 impl Current {
-    /// The next header, completed with what has been kept of it. `None`: it is still incomplete, and
-    /// kept.
+    /// Parses the next header, together with the bytes of it that were kept from earlier input. Returns
+    /// `None` if it is still incomplete, and keeps its bytes.
     fn header(&mut self, input: &mut &[u8]) -> Option<Header> {
         let kept = self.header_len;
         let n = input.len().min(MAX_HEADER - kept);
@@ -251,7 +254,7 @@ impl Current {
         header
     }
 
-    /// Checks a header, and begins its frame, and its message if it is the first frame of one.
+    /// Validates a header and starts its frame; the first frame of a message also starts the message.
     fn begin(
         &mut self,
         header: &Header,
@@ -309,7 +312,7 @@ impl Current {
     }
 }
 
-/// A control frame with this payload, which has at most [`MAX_CONTROL`] bytes.
+/// Builds the event of a control frame. Its payload has at most [`MAX_CONTROL`] bytes.
 fn control_event(control: Control, payload: Vec<u8>) -> Result<Event, DecodeError> {
     Ok(match control {
         Control::Ping => Event::Ping(payload.into()),
@@ -321,7 +324,7 @@ fn control_event(control: Control, payload: Vec<u8>) -> Result<Event, DecodeErro
                 Some(CloseFrame { code: CloseCode::from(u16::from_be_bytes(*code)), reason: reason.into() })
             }
         }),
-        // Reserved opcodes have been refused.
+        // `begin` has already rejected the reserved opcodes.
         Control::Pong | Control::Reserved(_) => Event::Pong(payload.into()),
     })
 }

@@ -1,4 +1,5 @@
-//! permessage-deflate (RFC 7692).
+//! The extension permessage-deflate (RFC 7692): its negotiation, compression of messages to send,
+//! decompression of received ones, and the limit on the memory for both.
 
 mod compressor;
 pub(crate) mod decompressor;

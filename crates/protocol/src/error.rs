@@ -1,4 +1,4 @@
-//! Why a connection fails because of the bytes that its peer has sent.
+//! Error type of the decoder: the ways in which received bytes violate the protocol or a limit.
 
 /// A violation of the protocol or of a limit. The receiver fails the connection: it sends a close
 /// frame with [`close_code`](DecodeError::close_code) and the error's text as its reason.
@@ -16,22 +16,24 @@ pub enum DecodeError {
     /// RFC 7692 section 6: only the first frame of a message is marked as compressed.
     #[error("reserved bit 1 is set on a control or continuation frame")]
     MisplacedRsv1,
-    /// RFC 6455 section 5.2.
+    /// RFC 6455 section 5.2: the opcode has no meaning defined.
     #[error("reserved opcode {0}")]
     ReservedOpcode(u8),
-    /// RFC 6455 section 5.5.
+    /// RFC 6455 section 5.5: control frames cannot be fragmented.
     #[error("fragmented control frame")]
     FragmentedControl,
-    /// RFC 6455 section 5.5.
+    /// RFC 6455 section 5.5: the payload of a control frame has at most 125 bytes.
     #[error("control frame over 125 bytes")]
     ControlTooLong,
-    /// RFC 6455 section 5.4.
+    /// RFC 6455 section 5.4: a continuation frame belongs to the message that an earlier frame has
+    /// begun.
     #[error("continuation without a message to continue")]
     UnexpectedContinuation,
     /// RFC 6455 section 5.4: the fragments of two messages must not be interleaved.
     #[error("new message inside a fragmented one")]
     ExpectedContinuation,
-    /// RFC 6455 section 5.5.1: the payload of a close frame is empty, or begins with two bytes of code.
+    /// RFC 6455 section 5.5.1: the payload of a close frame is either empty or begins with a code of
+    /// two bytes.
     #[error("invalid close frame")]
     InvalidClose,
     /// RFC 6455 section 8.1, for a text message and for the reason in a close frame.
@@ -40,32 +42,33 @@ pub enum DecodeError {
     /// RFC 7692 section 7.2.2: the payload is not what a DEFLATE compressor produces.
     #[error("invalid compressed data")]
     InvalidCompression,
-    /// The message exceeds the limit on messages.
+    /// The message exceeds the message limit.
     #[error("message of {size} bytes, at most {max} are allowed")]
     TooLong {
-        /// Bytes announced so far.
+        /// Size of the message in bytes, as far as its frame headers announce it.
         size: u64,
-        /// The limit.
+        /// The message limit in bytes.
         max: usize,
     },
-    /// The message is so long that it exceeds the limit however well it was compressed.
+    /// The compressed message is so large that its content must exceed the message limit, however well
+    /// it is compressed.
     #[error("compressed message of {size} bytes, at most {max} are allowed inflated")]
     CompressedTooLong {
-        /// Compressed bytes announced so far.
+        /// Compressed size of the message in bytes, as far as its frame headers announce it.
         size: u64,
-        /// The limit.
+        /// The message limit in bytes.
         max: usize,
     },
-    /// The message exceeds the limit when it is inflated.
+    /// The message exceeds the message limit after decompression.
     #[error("message of more than {max} bytes when inflated")]
     InflatedTooLong {
-        /// The limit.
+        /// The message limit in bytes.
         max: usize,
     },
 }
 
 impl DecodeError {
-    /// Code of the close frame with which the receiver answers (RFC 6455 section 7.4.1).
+    /// Returns the code of the close frame that the receiver sends (RFC 6455 section 7.4.1).
     #[must_use]
     pub fn close_code(&self) -> u16 {
         match self {

@@ -1,46 +1,49 @@
-//! The client behind proxies, told by headers that only trusted proxies may set.
+//! Determines the client behind reverse proxies from the headers `X-Forwarded-For`, `X-Forwarded-Proto`
+//! and `Forwarded`. Only the headers of trusted proxies count, since any client can send these headers,
+//! too.
 
 use http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Peers whose word about the client's address and scheme counts.
+/// The reverse proxies whose headers about the client's address and scheme are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     nets: Vec<IpNet>,
     unix: bool,
 }
 
-/// Where a request comes from, as far as it is known.
+/// The client that sent a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// `None` on a Unix socket. The port is 0 where a proxy has not told it.
+    /// Address of the client; `None` on a Unix socket. The port is 0 if a proxy reported an address
+    /// without one.
     pub remote: Option<SocketAddr>,
-    /// The client's own connection is encrypted.
+    /// Whether the client's own connection is encrypted.
     pub secure: bool,
 }
 
 impl TrustedProxies {
-    /// Adds an address (`10.0.0.1`), a network (`10.0.0.0/8`, `fd00::/8`), or `unix:` for the peers
-    /// of Unix sockets. False: it is none of these.
+    /// Adds an address (`10.0.0.1`), a network (`10.0.0.0/8`, `fd00::/8`), or `unix:` for the peers of
+    /// Unix sockets. Returns false if `text` is none of these.
     pub fn add(&mut self, text: &str) -> bool {
         if text == "unix:" {
             self.unix = true;
             return true;
         }
         let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        // A network with bits set beyond its prefix is more likely an error than meant.
+        // A network with bits set beyond its prefix is more likely a typing error than intended.
         let Some(net) = net.ok().filter(|n: &IpNet| n.addr() == n.network()) else { return false };
         self.nets.push(net);
         true
     }
 
-    /// Nobody is trusted.
+    /// Whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.nets.is_empty() && !self.unix
     }
 
-    /// Whether the peer is one of them; `None` is the peer of a Unix socket.
+    /// Whether the peer is a trusted proxy. `None` stands for the peer of a Unix socket.
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match peer {
             None => self.unix,
@@ -51,11 +54,12 @@ impl TrustedProxies {
         }
     }
 
-    /// The client that a request comes from in the end.
+    /// Returns the client that sent the request.
     ///
-    /// From the nearest proxy outward, each address counts if the one that told it is trusted. So
-    /// what a client writes into these headers by itself is never reached. `X-Forwarded-For` goes
-    /// before `Forwarded` (RFC 7239): a proxy that sets the one passes the other through unseen.
+    /// The addresses are followed from the nearest proxy outward; each one counts if the proxy that
+    /// added it is trusted. Addresses that the client itself has written into a header are therefore
+    /// never reached. `X-Forwarded-For` takes precedence over `Forwarded` (RFC 7239): a proxy that sets
+    /// the one passes the other on unchecked.
     pub fn origin(&self, headers: &HeaderMap, peer: Origin) -> Origin {
         if self.is_empty() || !self.contains(peer.remote.map(|a| a.ip())) {
             return peer;
@@ -71,7 +75,8 @@ impl TrustedProxies {
                 break;
             }
         }
-        // The scheme as told by the proxy that told the address; one value speaks for all.
+        // The scheme comes from the proxy that added the address. If there are fewer schemes than
+        // addresses, the first one counts.
         let scheme =
             hops.schemes.len().checked_sub(depth.max(1)).or(hops.schemes.len().checked_sub(1).map(|_| 0));
         let secure = scheme.and_then(|at| hops.schemes[at]).unwrap_or(peer.secure);
@@ -79,11 +84,11 @@ impl TrustedProxies {
     }
 }
 
-/// What proxies have added, the nearest one last.
+/// The entries added by the proxies, in the order of the headers: the nearest proxy is the last one.
 struct Hops {
-    /// `None` where it isn't an address (`unknown`, `_hidden`).
+    /// Address of each hop; `None` if the entry is no address (`unknown`, `_hidden`).
     from: Vec<Option<SocketAddr>>,
-    /// Whether encrypted; `None` where it isn't known.
+    /// Whether the connection to each hop was encrypted; `None` if it is not known.
     schemes: Vec<Option<bool>>,
 }
 
@@ -113,7 +118,8 @@ fn is_secure(scheme: &str) -> Option<bool> {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses an address in one of the forms that proxies use: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`,
+/// `[2001:db8::1]`, `[2001:db8::1]:80`.
 fn address(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     match bare.parse::<IpAddr>() {
@@ -122,17 +128,16 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
-/// One proxy's part of a `Forwarded` header.
+/// The element of a `Forwarded` header that one proxy has added.
 #[derive(Debug, Default)]
 struct Element {
     from: Option<SocketAddr>,
     proto: Option<bool>,
 }
 
-/// `for=192.0.2.60;proto=http, for="[2001:db8::1]:80"` (RFC 7239 section 4). A part that is
-/// malformed yields an element without an address, at which the search ends. So does one whose
-/// quotes are not closed: a client may have opened them, to hide what the proxy has added behind
-/// its own words.
+/// Parses a header such as `for=192.0.2.60;proto=http, for="[2001:db8::1]:80"` (RFC 7239 section 4). A
+/// malformed element yields one without an address, which ends the search. So does an element with an
+/// unterminated quote: a client may have opened it to hide the elements that the proxy appends.
 fn elements(header: &str) -> Vec<Element> {
     let (parts, open) = split_quoted(header, b',');
     let mut elements: Vec<Element> = parts.into_iter().map(element).collect();
@@ -156,7 +161,8 @@ fn element(text: &str) -> Element {
     element
 }
 
-/// Splits at a separator outside of quotes. True: the last part has quotes that are not closed.
+/// Splits at each separator outside quotes. Also returns whether the last part has an unterminated
+/// quote.
 fn split_quoted(text: &str, separator: u8) -> (Vec<&str>, bool) {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -203,7 +209,7 @@ mod tests {
     const XFP: &str = "x-forwarded-proto";
 
     #[test]
-    fn only_networks_and_addresses_are_taken() {
+    fn only_networks_and_addresses_are_accepted() {
         for text in ["", "example.com", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "::/129", "*"] {
             assert!(!TrustedProxies::default().add(text), "{text}");
         }
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is_believed() {
+    fn headers_of_untrusted_peers_are_ignored() {
         for list in
             [[(XFF, "1.2.3.4"), (XFP, "https")], [("forwarded", "for=1.2.3.4;proto=https"), (XFP, "https")]]
         {
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_counts_where_there_is_no_x_forwarded_for() {
+    fn forwarded_is_used_without_x_forwarded_for() {
         let proxies = ["10.0.0.0/8"];
         for (value, expected) in [
             ("for=1.2.3.4;proto=https;by=10.0.0.2", ("1.2.3.4:0", true)),
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_that_of_the_same_hop() {
+    fn the_scheme_comes_from_the_same_hop_as_the_address() {
         let proxies = ["10.0.0.0/8"];
         let secure = |list: &[(&'static str, &str)]| origin(&proxies, "10.0.0.2:5", list).1;
         assert!(secure(&[(XFP, "https")]));
@@ -288,7 +294,8 @@ mod tests {
         assert!(!secure(&[(XFP, "http")]));
     }
 
-    /// CPU time of this thread for the cheapest of a few runs: others keep the machine busy.
+    /// Returns the lowest CPU time of this thread over a few runs, which other load on the machine
+    /// hardly affects.
     fn cpu_time(run: impl Fn()) -> std::time::Duration {
         use rustix::time::{ClockId, clock_gettime};
         let now = || std::time::Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
@@ -301,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn long_headers_cost_as_much_as_they_are_long() {
+    fn the_cost_of_a_header_is_linear_in_its_length() {
         let time = |name: &'static str, element: &str, count: usize| {
             let list = headers(&[(name, &vec![element; count].join(","))]);
             let peer = Origin { remote: "10.0.0.2:5".parse().ok(), secure: false };
@@ -309,7 +316,7 @@ mod tests {
         };
         for (name, element) in [(XFF, "10.1.1.1"), ("forwarded", "for=\"10.1.1.1\";proto=http")] {
             let (one, other) = (time(name, element, 250), time(name, element, 16_000));
-            // 64 times as much; a scan for each element would take 4,096 times as long.
+            // The input is 64 times as long; a quadratic search would take 4,096 times as long.
             assert!(other < one * 800, "{name}: {one:?} {other:?}");
         }
     }

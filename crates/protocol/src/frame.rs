@@ -1,13 +1,13 @@
-//! Frames (RFC 6455 section 5.2): the parser of headers, masking, and the frames that are sent.
+//! Frames (RFC 6455 section 5.2): the header parser, masking, and the encoder of frames to send.
 //!
-//! A frame to send is encoded once, as [`Bytes`] that all connections share.
+//! A frame to send is encoded once, as [`Bytes`] that any number of connections share.
 
 use bytes::Bytes;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-/// Bytes of the longest header: two, a length of eight, a mask of four.
+/// Maximum size of a header in bytes: 2 fixed bytes, 8 for the length and 4 for the mask.
 pub const MAX_HEADER: usize = 14;
-/// Bytes that the payload of a control frame may have (RFC 6455 section 5.5).
+/// Maximum size of the payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
 const FIN: u8 = 0x80;
@@ -15,23 +15,23 @@ const RSV1: u8 = 0x40;
 const RSV: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
-/// A received header.
+/// The header of a received frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// FIN, the reserved bits and the opcode.
+    /// The first byte: FIN, the reserved bits and the opcode.
     first: u8,
-    /// The key of a masked frame.
+    /// The masking key; `None` if the frame is not masked.
     pub mask: Option<[u8; 4]>,
-    /// Bytes of the payload.
+    /// Size of the payload in bytes.
     pub length: u64,
-    /// Bytes of the header itself.
+    /// Size of the header itself in bytes.
     pub size: usize,
 }
 
 impl Header {
-    /// Parses the header at the start of `bytes`. `None`: it is still incomplete.
+    /// Parses the header at the start of `bytes`. Returns `None` if it is still incomplete.
     ///
-    /// Inlined into the decoder's path for messages in one frame, where it is a few instructions.
+    /// It is inlined into the decoder's fast path, where it compiles to a few instructions.
     #[must_use]
     #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -56,7 +56,7 @@ impl Header {
         Some(Self { first, mask, length, size: bytes.len() - rest.len() })
     }
 
-    /// Whether the frame ends its message.
+    /// Whether the frame is the last one of its message.
     #[must_use]
     pub fn fin(&self) -> bool {
         self.first & FIN != 0
@@ -68,13 +68,13 @@ impl Header {
         self.first & RSV1 != 0
     }
 
-    /// Whether a reserved bit is set to which no extension gives a meaning.
+    /// Whether a reserved bit is set that no negotiated extension defines.
     #[must_use]
     pub fn has_undefined_bits(&self, compression: bool) -> bool {
         self.first & if compression { RSV & !RSV1 } else { RSV } != 0
     }
 
-    /// The kind of the frame.
+    /// The opcode of the frame.
     #[must_use]
     pub fn opcode(&self) -> OpCode {
         OpCode::from(self.first & 0x0f)
@@ -85,7 +85,7 @@ impl Header {
 /// that IANA has registered since).
 #[must_use]
 pub fn may_be_sent(code: CloseCode) -> bool {
-    /// Bad Gateway, registered after RFC 6455. tungstenite does not know it.
+    /// Bad Gateway, registered after RFC 6455 and missing in tungstenite.
     const BAD_GATEWAY: u16 = 1014;
     code.is_allowed() || u16::from(code) == BAD_GATEWAY
 }
@@ -107,20 +107,20 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     seen & 0x8080_8080_8080_8080 == 0
 }
 
-/// A whole unmasked data message in one frame (RFC 6455 section 5.6).
+/// Encodes a complete, unmasked data message in a single frame (RFC 6455 section 5.6).
 #[must_use]
 pub fn message(payload: &[u8], binary: bool) -> Bytes {
     encode(data(binary), false, payload)
 }
 
-/// The same message with a compressed payload (RFC 7692 section 6.1).
+/// Encodes a complete message whose payload is compressed (RFC 7692 section 6.1).
 #[must_use]
 pub fn compressed(payload: &[u8], binary: bool) -> Bytes {
     encode(data(binary), true, payload)
 }
 
-/// Payload of a frame that [`message`] has made, and whether it is binary. `None`: the frame is of
-/// another kind.
+/// Returns the payload of a frame that [`message`] has encoded, and whether it is binary; `None` for a
+/// frame of any other kind.
 #[must_use]
 pub fn payload(frame: &[u8]) -> Option<(&[u8], bool)> {
     let binary = match frame.first()? {
@@ -140,20 +140,20 @@ fn data(binary: bool) -> OpCode {
     OpCode::Data(if binary { Data::Binary } else { Data::Text })
 }
 
-/// A ping (RFC 6455 section 5.5.2); `payload` has at most [`MAX_CONTROL`] bytes.
+/// Encodes a ping (RFC 6455 section 5.5.2). `payload` has at most [`MAX_CONTROL`] bytes.
 #[must_use]
 pub fn ping(payload: &[u8]) -> Bytes {
     encode(OpCode::Control(Control::Ping), false, payload)
 }
 
-/// A pong (RFC 6455 section 5.5.3); `payload` has at most [`MAX_CONTROL`] bytes.
+/// Encodes a pong (RFC 6455 section 5.5.3). `payload` has at most [`MAX_CONTROL`] bytes.
 #[must_use]
 pub fn pong(payload: &[u8]) -> Bytes {
     encode(OpCode::Control(Control::Pong), false, payload)
 }
 
-/// A close frame (RFC 6455 section 5.5.1) with this code and reason, if any. The reason is cut to
-/// the 123 bytes that a control frame has room for.
+/// Encodes a close frame (RFC 6455 section 5.5.1) with an optional code and reason. The reason is
+/// truncated to the 123 bytes that fit into a control frame.
 #[must_use]
 pub fn close(status: Option<(u16, &str)>) -> Bytes {
     let Some((code, reason)) = status else { return encode(OpCode::Control(Control::Close), false, &[]) };
@@ -167,7 +167,7 @@ pub fn close(status: Option<(u16, &str)>) -> Bytes {
 
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
     let first = FIN | if rsv1 { RSV1 } else { 0 } | u8::from(opcode);
-    // Exactly sized, so that `Bytes` takes the allocation over.
+    // The exact capacity lets `Bytes` take over the allocation without a copy.
     let sized = |header: usize| Vec::with_capacity(header + payload.len());
     let mut out;
     match payload.len() {
@@ -196,7 +196,7 @@ mod tests {
     use tungstenite::protocol::frame::FrameHeader;
 
     #[test]
-    fn lengths_are_encoded_as_the_rfc_says() {
+    fn lengths_are_encoded_in_the_shortest_form() {
         assert_eq!(&message(b"hi", false)[..], b"\x81\x02hi");
         assert_eq!(&message(&[7; 126], true)[..4], b"\x82\x7e\x00\x7e");
         assert_eq!(&message(&[7; 65536], true)[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frame_has_a_whole_reason_or_less() {
+    fn a_close_reason_is_truncated_at_a_character_boundary() {
         assert_eq!(&close(None)[..], b"\x88\0");
         assert_eq!(&close(Some((1000, "")))[..], b"\x88\x02\x03\xe8");
         assert_eq!(&close(Some((4000, "bye")))[..], b"\x88\x05\x0f\xa0bye");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_of_a_message_is_found_again() {
+    fn payload_returns_the_payload_of_an_encoded_message() {
         for length in [0, 1, 125, 126, 65535, 65536, 100_000] {
             let bytes = vec![7; length];
             assert_eq!(payload(&message(&bytes, true)), Some((&bytes[..], true)));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_parsed_once_it_is_whole() {
+    fn a_header_is_parsed_only_when_complete() {
         for length in [0_u64, 1, 125, 126, 65535, 65536, u64::MAX] {
             for mask in [None, Some([1, 2, 3, 4])] {
                 let written =
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn only_codes_with_a_meaning_are_sent() {
+    fn only_registered_and_private_codes_may_be_sent() {
         for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 4999] {
             assert!(may_be_sent(code.into()), "{code}");
         }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_turns_over_all_bytes() {
+    fn the_mask_applies_to_all_bytes() {
         for size in [0, 1, 7, 8, 9, 16, 100] {
             let plain: Vec<u8> = (0..size).map(|i| (i * 7) as u8).collect();
             let mut masked = plain.clone();

@@ -1,22 +1,24 @@
 //! The WebSocket protocol (RFC 6455) and its compression (RFC 7692), without I/O, threads or a clock.
 //!
-//! A session of the server, or a client, reads bytes from its socket and feeds them to a
-//! [`Decoder`], which returns messages and control frames. The frames that it sends come from
-//! [`frame`], and from [`deflate`] where the handshake has agreed on compression.
+//! A session of the server, or a client, reads bytes from its socket and feeds them to a [`Decoder`],
+//! which returns messages and control frames. Frames to send are built by [`frame`]; their payload is
+//! compressed by [`deflate`] if the handshake has negotiated compression. A second group of modules
+//! parses the other text and binary formats of the server: the headers of proxies, the protocol of the
+//! publish socket, topic names and PEM files.
 //!
 //! ```text
 //! decoder.rs                              bytes in; messages and control frames out
-//! decoder/                                one message on its way; where the bytes come from
+//! decoder/                                the message being assembled; the source of bytes
 //! deflate.rs                              permessage-deflate
 //! deflate/compressor.rs  deflate/decompressor.rs
-//! deflate/memory.rs                       what the windows of connections may take
+//! deflate/memory.rs                       memory limit for the connections' windows
 //! deflate/negotiation.rs  frame.rs  utf8.rs  error.rs
 //! forwarded.rs  proxy_protocol.rs         headers of proxies and load balancers
 //! publish.rs                              requests and answers on a publish socket
-//! topic.rs  pem.rs                        names of topics; files of certificates and keys
+//! topic.rs  pem.rs                        names of topics; certificate and key files
 //! ```
 //!
-//! Imports go downward in this picture.
+//! A module imports only modules on its own line or below it.
 #![forbid(unsafe_code)]
 
 pub mod decoder;

@@ -1,4 +1,5 @@
-//! Certificates and private keys, read from PEM files (RFC 7468).
+//! Reads certificates and private keys from PEM files (RFC 7468), for the server's TLS listeners and
+//! for connections to brokers.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::RootCertStore;
@@ -7,40 +8,40 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-/// A file of certificates or keys cannot be used.
+/// A certificate or key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The file cannot be read: correct its path or its permissions.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file does not hold what it should.
+    /// The content of the file is unusable.
     #[error("cannot use {path}: {why}")]
     Unfit {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A clause about the fault, with the file as its subject.
         why: String,
     },
-    /// The key is encrypted.
+    /// The key is encrypted, and no passphrase is configured.
     #[error("the key in {path} is encrypted and needs a passphrase")]
     NoPassphrase {
-        /// File of the key.
+        /// Path of the key file.
         path: PathBuf,
     },
     /// The key was encrypted with another passphrase.
     #[error("the passphrase does not open the key in {path}")]
     WrongPassphrase {
-        /// File of the key.
+        /// Path of the key file.
         path: PathBuf,
     },
 }
 
-/// The passphrase of an encrypted private key. `Debug` does not show it.
+/// The passphrase of an encrypted private key. Its `Debug` output hides it.
 #[derive(Clone)]
 pub struct Passphrase(pub Vec<u8>);
 
@@ -54,10 +55,10 @@ fn read(path: &Path) -> Result<Vec<u8>, PemError> {
     fs::read(path).map_err(|source| PemError::Read { path: path.to_owned(), source })
 }
 
-/// The certificates of a file, in its order.
+/// Reads the certificates of a file, in the order of the file.
 ///
 /// # Errors
-/// The file cannot be read, is malformed, or holds no certificate.
+/// The file cannot be read, is malformed, or contains no certificate.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let unfit = |why: String| PemError::Unfit { path: path.to_owned(), why };
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
@@ -66,11 +67,11 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
 }
 
-/// The private key of a file: PKCS#8, PKCS#1 or SEC1. An encrypted one (PKCS#8 only) needs its
+/// Reads the private key of a file: PKCS#8, PKCS#1 or SEC1. An encrypted key (PKCS#8 only) needs its
 /// passphrase.
 ///
 /// # Errors
-/// The file cannot be read, is malformed, or holds no key; or the passphrase is missing or wrong.
+/// The file cannot be read, is malformed, or contains no key; or the passphrase is missing or wrong.
 pub fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PrivateKeyDer<'static>, PemError> {
     let unfit = |why: &str| PemError::Unfit { path: path.to_owned(), why: why.to_owned() };
     let text = read(path)?;
@@ -92,12 +93,14 @@ pub fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<Priva
     }
 }
 
-/// Opens a key in PKCS#8 with PBES2 (RFC 5958, RFC 8018), which OpenSSL writes since 1.1.
+/// Decrypts a PKCS#8 key that is encrypted with PBES2 (RFC 5958, RFC 8018), the format of OpenSSL since
+/// 1.1.
 fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, PemError> {
     struct Encrypted(Vec<u8>);
     impl PemObject for Encrypted {
         fn from_pem(kind: SectionKind, der: Vec<u8>) -> Option<Self> {
-            // The library has no kind for this label, so the caller replaces the label.
+            // The library has no section kind for "ENCRYPTED PRIVATE KEY", so the caller replaces the
+            // label.
             (kind == SectionKind::PrivateKey).then_some(Self(der))
         }
     }
@@ -111,14 +114,14 @@ fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateK
     let key = info.decrypt(&passphrase.0).map_err(|_| PemError::WrongPassphrase { path: path.to_owned() })?;
     PrivateKeyDer::try_from(key.as_bytes())
         .map(|key| key.clone_key())
-        // Wrong bytes may look well padded by chance.
+        // With a wrong passphrase the padding can be valid by chance; the result is then not a key.
         .map_err(|_| PemError::WrongPassphrase { path: path.to_owned() })
 }
 
-/// The certificates of a file as trust anchors.
+/// Reads the certificates of a file as trust anchors.
 ///
 /// # Errors
-/// Those of [`certificates`], or a certificate cannot be a trust anchor.
+/// The errors of [`certificates`]; or a certificate cannot serve as a trust anchor.
 pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {

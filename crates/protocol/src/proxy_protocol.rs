@@ -1,44 +1,47 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy, `doc/proxy-protocol.txt`): a header by which a
-//! load balancer tells whose connection it passes on.
+//! The PROXY protocol, versions 1 and 2 (HAProxy, `doc/proxy-protocol.txt`). With it, a load balancer
+//! reports the addresses of the client whose connection it forwards, in a header before the first byte
+//! of the client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Version 2 begins with this, and version 1 never does.
+/// The first bytes of a version 2 header; no version 1 header begins with them.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Longest header of version 1, line end included.
+/// Maximum size of a version 1 header in bytes, line end included.
 const LONGEST_V1: usize = 107;
-/// Longest header of version 2 that is taken: addresses, and a generous share of further fields
-/// (TLS details, a certificate's name).
+/// Maximum size of an accepted version 2 header in bytes: the addresses, and ample room for further
+/// fields (TLS details, a certificate's name).
 const LONGEST_V2: usize = 4096;
 
-/// What a header says.
+/// The content of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// The load balancer's own connection (a health check), or one it can't tell about.
+    /// The header reports no client: the connection is the load balancer's own (a health check), or the
+    /// client has no known IP address.
     Local,
-    /// A client's connection.
+    /// The connection of a client.
     Proxied {
         /// The client's address.
         source: SocketAddr,
         /// The address that the client connected to.
         destination: SocketAddr,
-        /// The client's connection to the load balancer is encrypted (version 2 only).
+        /// Whether the client's connection to the load balancer is encrypted (version 2 only).
         secure: bool,
     },
 }
 
-/// What has come of a header so far.
+/// Result of [`parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// At least so many bytes are still missing; all of them belong to the header.
+    /// The header is incomplete. At least this number of bytes is missing; all of them belong to the
+    /// header, so that reading them takes nothing from the data after it.
     Missing(usize),
-    /// The header has this many bytes.
+    /// A complete header, and its size in bytes.
     Complete(Header, usize),
-    /// The input is no header of either version.
+    /// The input is not a header of either version.
     Malformed,
 }
 
-/// Reads a header at the start of `input`.
+/// Parses the header at the start of `input`.
 pub fn parse(input: &[u8]) -> Progress {
     if input.is_empty() {
         return Progress::Missing(SIGNATURE.len());
@@ -87,7 +90,7 @@ fn v1(input: &[u8]) -> Progress {
     header.map_or(Progress::Malformed, |header| Progress::Complete(header, end + 1))
 }
 
-/// Decimal without a sign or leading zeros.
+/// Parses a decimal port without a sign or leading zeros.
 fn port(text: &str) -> Option<u16> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| plain)
@@ -104,14 +107,14 @@ fn v2(input: &[u8]) -> Progress {
     }
     let Some(body) = rest.get(..length) else { return Progress::Missing(length - rest.len()) };
     let complete = |header| Progress::Complete(header, length + 16);
-    // LOCAL: whatever follows is to be skipped.
+    // The command LOCAL: the rest of the header must be ignored.
     if version & 0xf == 0 {
         return complete(Header::Local);
     }
     let (addresses, fields) = match family >> 4 {
         1 => (body.get(..12), body.get(12..)),
         2 => (body.get(..36), body.get(36..)),
-        // Unspecified or a Unix socket: nothing that is an address.
+        // An unspecified family or a Unix socket has no IP address.
         0 | 3 => return complete(Header::Local),
         _ => return Progress::Malformed,
     };
@@ -137,7 +140,8 @@ fn be(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// Looks for `PP2_TYPE_SSL` among the further fields. `None`: they are malformed.
+/// Searches the further fields for `PP2_TYPE_SSL` and returns whether the client's connection is
+/// encrypted; `None` if the fields are malformed.
 fn secure(mut fields: &[u8]) -> Option<bool> {
     const SSL: u8 = 0x20;
     const CLIENT_SSL: u8 = 1;
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_never_exceeds_the_header() {
+    fn the_number_of_missing_bytes_never_exceeds_the_header() {
         let v2 = v2_header(0x21, 0x11, &TCP4);
         for header in [v2.as_slice(), b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n", b"PROXY UNKNOWN\r\n"] {
             for n in 0..header.len() {
@@ -240,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn arbitrary_bytes_do_no_harm() {
-        // A small generator: the same bytes at every run.
+    fn damaged_headers_never_panic() {
+        // A xorshift generator, which yields the same bytes in every run.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut byte = || {
             state ^= state << 13;

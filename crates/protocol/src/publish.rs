@@ -1,4 +1,4 @@
-//! The protocol of a publish socket, over which other processes of the machine publish.
+//! The protocol of the publish socket, through which other processes on the machine publish messages.
 //! `docs/publish.md` describes it for users.
 //!
 //! ```text
@@ -33,21 +33,21 @@ pub enum Next<'a> {
     Incomplete(usize),
 }
 
-/// A publication. Its topic and text are not checked yet.
+/// A publication. Its topic and its text are not validated yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The topic.
     pub topic: &'a [u8],
     /// The payload.
     pub payload: &'a [u8],
-    /// The payload is binary; otherwise it has to be valid UTF-8.
+    /// Whether the payload is binary; otherwise it must be valid UTF-8.
     pub binary: bool,
 }
 
-/// The reason for refusing a request, or a connection.
+/// The reason for which the server refuses a request or a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request violates the syntax; what follows it cannot be parsed either.
+    /// The request violates the syntax. The input after it cannot be parsed either.
     Malformed(&'static str),
     /// The payload exceeds the limit.
     TooLarge {
@@ -62,11 +62,12 @@ pub enum Refusal {
     TopicNotUtf8,
     /// The payload of a text message is not valid UTF-8.
     NotUtf8,
-    /// The queue to the hub is full; the message was delivered to nobody.
+    /// The queue to the hub, the process that connects the workers, is full; no subscriber gets the
+    /// message.
     Hub(String),
-    /// The queue to the broker is full; the message was delivered to nobody.
+    /// The queue to the broker is full; no subscriber gets the message.
     Broker(String),
-    /// The queue to the broker is full; the message was delivered on this machine only.
+    /// The queue to the broker is full; only subscribers on this machine got the message.
     Partly(String),
     /// Too many publishers are connected, or their requests take too much memory.
     Busy,
@@ -77,7 +78,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The first word of the answer, for programs; the rest of the answer is for people.
+    /// Returns the code for programs; the rest of the answer is text for people.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -107,10 +108,11 @@ impl Refusal {
         )
     }
 
-    /// The answer: one line.
+    /// Returns the answer, a single line.
     #[must_use]
     pub fn answer(&self) -> String {
-        // A topic is quoted and its control characters are escaped, so that it cannot break the line.
+        // Error texts quote a topic with its control characters escaped, so that it cannot break the
+        // line.
         let mut text = format!("ERROR {} {self}", self.code());
         let mut end = text.len().min(MAX_ANSWER - 1);
         while !text.is_char_boundary(end) {
@@ -142,16 +144,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The header of a request whose topic and payload have these lengths in bytes.
+/// Returns the header of a request with these lengths of topic and payload in bytes.
 #[must_use]
 pub fn header(topic: usize, payload: usize, binary: bool) -> String {
     format!("PUBLISH {} {topic} {payload}\n", if binary { "binary" } else { "text" })
 }
 
-/// Parses the request at the start of `input`; its payload may have `limit` bytes.
+/// Parses the request at the start of `input`. Its payload may have at most `limit` bytes.
 ///
 /// # Errors
-/// The request violates the syntax, or its payload exceeds the limit. Both show in the header.
+/// The request violates the syntax, or its payload exceeds the limit. Both are detected in the header.
 pub fn parse(input: &[u8], limit: usize) -> Result<Next<'_>, Refusal> {
     const SYNTAX: &str = "a request begins with: PUBLISH text|binary TOPIC-BYTES PAYLOAD-BYTES";
     let head = &input[..input.len().min(MAX_HEADER)];
@@ -178,7 +180,7 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Next<'_>, Refusal> {
     };
     let topic = number(topic).ok_or_else(malformed)?;
     let payload = number(payload).ok_or_else(malformed)?;
-    // Checked before topic and payload arrive.
+    // The lengths are checked before the topic and the payload arrive.
     let topic = usize::try_from(topic)
         .ok()
         .filter(|n| *n <= 255)
@@ -198,7 +200,7 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Next<'_>, Refusal> {
     }
 }
 
-/// Parses digits alone, without a sign or blanks.
+/// Parses a decimal number without a sign or blanks.
 fn number(word: &str) -> Option<u64> {
     let digits = !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
     if digits { word.parse().ok() } else { None }
@@ -209,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_found_however_much_follows() {
+    fn a_request_is_parsed_with_any_amount_of_data_after_it() {
         let input = b"PUBLISH text 4 5\nroomhelloPUBLISH bi";
         for cut in 0..26 {
             assert!(matches!(parse(&input[..cut], 9), Ok(Next::Incomplete(_))), "cut {cut}");
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_refused_as_early_as_it_can_be() {
+    fn malformed_requests_are_refused_as_early_as_possible() {
         for input in [
             "GET / HTTP/1.1",
             "publish text 1 1\nab",
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_one_line_whatever_the_name() {
+    fn an_answer_is_one_line_for_any_topic() {
         let evil = format!("a\n\u{1}{}.>.x", "é".repeat(200));
         let answer = Refusal::Topic(TopicError::TailInside(evil)).answer();
         assert!(answer.starts_with("ERROR topic in the pattern"), "{answer}");
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_write_we_read() {
+    fn parse_accepts_the_output_of_header() {
         let mut bytes = header(255, 0, true).into_bytes();
         bytes.extend([b'x'; 255]);
         let Ok(Next::Request(request, used)) = parse(&bytes, 0) else { panic!() };

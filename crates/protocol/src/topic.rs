@@ -1,7 +1,7 @@
-//! Names of topics, and patterns that match them.
+//! Topic names, and the patterns that match them.
 //!
-//! A name consists of tokens separated by dots. In a pattern, as in the subjects of NATS, the token
-//! `*` stands for any one token, and `>` at the end for one token or more.
+//! A name consists of tokens separated by dots. In a pattern, as in the subjects of NATS, the token `*`
+//! matches any single token, and `>` as the last token matches one or more tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,19 +9,20 @@ use std::sync::Arc;
 /// Maximum length of a name in bytes.
 const MAX_NAME: usize = 255;
 
-/// The name of a topic, or the description of a member of a topic, is not allowed.
+/// A topic or pattern is invalid or unsuitable for an operation, or the description of a member of a
+/// topic is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// The name does not have 1 to 255 bytes.
     #[error("a topic has 1 to 255 bytes, this one {0}")]
     Length(usize),
-    /// `>` stands for the rest of a name and can only be the last token.
+    /// The token `>` matches the rest of a name and must be the last one.
     #[error("in the pattern {0:?} the token > is not the last one")]
     TailInside(String),
-    /// The operation takes a topic, and the name is a pattern.
+    /// The operation requires a topic, and the name is a pattern.
     #[error("{0:?} is a pattern and no topic")]
     Pattern(String),
-    /// The operation needs the history of a topic, and the settings give the topic none.
+    /// The operation needs the history of the topic, and the settings configure none for it.
     #[error("the topic {0:?} keeps no history")]
     NoHistory(String),
     /// The name of a member does not have 1 to 255 bytes.
@@ -32,16 +33,16 @@ pub enum TopicError {
     Data(usize),
 }
 
-/// Whether a name is that of a topic or a pattern.
+/// The kind of a name: topic or pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The name of one topic.
     Exact,
-    /// A pattern.
+    /// A pattern, which may match many topics.
     Pattern,
 }
 
-/// The kind of a name.
+/// Determines the kind of a name.
 ///
 /// # Errors
 /// The name is empty, longer than 255 bytes, or has the token `>` before its end.
@@ -62,15 +63,15 @@ pub fn kind(name: &str) -> Result<Kind, TopicError> {
     Ok(kind)
 }
 
-/// Checks that a name is that of a topic, or a pattern.
+/// Checks that a name is a valid topic or pattern.
 ///
 /// # Errors
-/// Those of [`kind`].
+/// The errors of [`kind`].
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     kind(name).map(drop)
 }
 
-/// Checks that a name is that of a topic, to which messages can be published.
+/// Checks that a name is a topic, to which messages can be published.
 ///
 /// # Errors
 /// The name is empty, longer than 255 bytes, or has a wildcard: a token `*` or `>`.
@@ -82,7 +83,8 @@ pub fn check_topic(name: &str) -> Result<(), TopicError> {
     }
 }
 
-/// Whether a pattern matches a topic, or a name equals it. To search many patterns, use [`Patterns`].
+/// Whether `pattern`, which may also be a plain topic, matches the topic `name`. [`Patterns`] searches
+/// many patterns at once.
 #[must_use]
 pub fn fits(pattern: &str, name: &str) -> bool {
     let mut name = name.split('.');
@@ -97,8 +99,8 @@ pub fn fits(pattern: &str, name: &str) -> bool {
     name.next().is_none()
 }
 
-/// A set of patterns. The cost of finding those that match a topic depends on the number of the
-/// topic's tokens, not on the number of patterns.
+/// A set of patterns, stored as a trie of tokens. The cost of a lookup depends on the number of tokens
+/// in the topic, not on the number of patterns.
 #[derive(Debug, Default)]
 pub struct Patterns {
     root: Node,
@@ -126,20 +128,21 @@ impl Patterns {
         }
     }
 
-    /// Calls `found` with each pattern that matches a topic which the pattern `other` matches, too.
+    /// Calls `found` with each pattern that has at least one matching topic in common with the pattern
+    /// `other`.
     pub fn overlapping(&self, other: &str, found: &mut impl FnMut(&Arc<str>)) {
         let tokens: Vec<&str> = other.split('.').collect();
         self.root.overlapping(&tokens, found);
     }
 
-    /// Whether the set has no patterns, and no memory of patterns that were removed.
+    /// Whether the set is empty. An empty set holds no nodes of removed patterns either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.root.children.is_empty()
     }
 }
 
-/// A node of the trie of tokens.
+/// A node of the trie; the path to it spells the tokens of a pattern.
 #[derive(Debug, Default)]
 struct Node {
     children: HashMap<Box<str>, Node>,
@@ -155,7 +158,7 @@ impl Node {
         }
     }
 
-    /// Returns true if the node is empty afterwards.
+    /// Removes a pattern below this node. Returns whether the node is empty afterwards.
     fn remove<'a>(&mut self, tokens: &mut impl Iterator<Item = &'a str>) -> bool {
         match tokens.next() {
             Some(token) => {
@@ -178,7 +181,7 @@ impl Node {
         if let Some(pattern) = self.children.get(">").and_then(|tail| tail.here.as_ref()) {
             found(pattern);
         }
-        // `token` itself is neither `*` nor `>`: `name` is a topic.
+        // `token` itself is neither `*` nor `>`, since `name` is a topic.
         for child in [self.children.get(*token), self.children.get("*")].into_iter().flatten() {
             child.matches(rest, found);
         }

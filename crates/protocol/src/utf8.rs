@@ -1,21 +1,21 @@
-//! Validation of UTF-8 in pieces (RFC 6455 section 8.1), which fails as soon as no continuation can
+//! Incremental validation of UTF-8 (RFC 6455 section 8.1). It fails as soon as no further input can
 //! make the text valid.
 
-/// State of the validation between two pieces of a text.
+/// State of the validation between two pieces of a text. Each message being assembled holds one.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Utf8 {
-    /// The first bytes of a character that the last piece has cut.
+    /// The first bytes of a character whose rest has not arrived.
     tail: [u8; 4],
     len: u8,
 }
 
 impl Utf8 {
-    /// Whether the text so far ends with a whole character.
+    /// Whether the text so far ends with a complete character.
     pub(crate) fn is_clean(&self) -> bool {
         self.len == 0
     }
 
-    /// Validates the next piece. False: the text is invalid, whatever follows.
+    /// Validates the next piece. Returns false if the text is invalid, whatever follows.
     pub(crate) fn feed(&mut self, mut piece: &[u8]) -> bool {
         while self.len > 0 {
             let Some((first, rest)) = piece.split_first() else { return true };
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_may_be_cut_anywhere() {
+    fn a_character_may_be_split_anywhere() {
         let text = "aé€😀z".as_bytes();
         for step in 1..=text.len() {
             let mut utf8 = Utf8::default();
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_start_is_noticed_at_once() {
+    fn an_invalid_prefix_is_rejected_at_once() {
         for bad in [&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0", b"\xf4\x90", b"a\x80"] {
             let mut utf8 = Utf8::default();
             assert!(!bad.iter().all(|byte| utf8.feed(&[*byte])), "{bad:x?}");
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_character_is_noticed_across_pieces() {
+    fn an_invalid_character_is_rejected_across_pieces() {
         let mut utf8 = Utf8::default();
         assert!(utf8.feed(b"ok \xe2\x82"));
         assert!(!utf8.feed(b"A"));

@@ -1,5 +1,6 @@
-//! The decoder beside tungstenite: a table of streams cut everywhere, and random ones, valid and
-//! damaged. Deterministic; `SPROCKET_FUZZ_ROUNDS` asks for more rounds than the few that are quick.
+//! Compares the decoder with tungstenite: a table of streams, split at every position, and random
+//! streams, valid and damaged. The random numbers are the same in every run; the environment variable
+//! `SPROCKET_FUZZ_ROUNDS` raises the number of rounds.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod oracle;
@@ -10,7 +11,7 @@ use sprocket_protocol::decoder::{Config, Decoder, Event, Role};
 use sprocket_protocol::deflate::{Compressed, Inflaters};
 use std::collections::BTreeMap;
 
-/// xorshift64*: no more is needed, and no dependency.
+/// An xorshift64* generator, which is good enough here and saves a dependency.
 struct Random(u64);
 
 impl Random {
@@ -91,12 +92,12 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     out
 }
 
-/// A masked frame.
+/// Encodes a masked frame.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame(first, payload, Some([0x11, 0xa2, 0x33, 0xc4]))
 }
 
-/// What a sender makes of a message: flushed, without the last four bytes.
+/// Compresses a message as a sender does: flushed, without the last four bytes.
 fn deflate(codec: &mut Compress, payload: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(payload.len() * 2 + 100);
     codec.compress_vec(payload, &mut wire, FlushCompress::Sync).unwrap();
@@ -104,12 +105,12 @@ fn deflate(codec: &mut Compress, payload: &[u8]) -> Vec<u8> {
         wire.truncate(wire.len() - 4);
         wire
     } else {
-        // Nothing to flush.
+        // The compressor had nothing to flush; this is an empty message (RFC 7692 section 7.2.3.6).
         vec![0]
     }
 }
 
-/// A stream of messages and control frames, and what is received of it.
+/// Generates a stream of messages and control frames, and the messages and pings that it contains.
 fn stream(random: &mut Random, config: &Config) -> (Vec<u8>, Vec<Received>) {
     let mut codec = Compress::new(Compression::new(1 + random.below(9) as u32), false);
     let (mut bytes, mut received) = (Vec::new(), Vec::new());
@@ -171,7 +172,8 @@ fn random_messages_come_out_as_they_went_in() {
         let mut end = End::Open;
         let too_long = |message: &Received| matches!(message, Received::Text(payload) | Received::Binary(payload) if payload.len() > MAX);
         if let Some(at) = received.iter().position(too_long) {
-            // It is refused before the control frames between its fragments, or behind some of them.
+            // The decoder rejects the message before it reads some or all of the control frames between
+            // its fragments.
             end = End::Failed(1009);
             received.truncate(at);
         }
@@ -192,7 +194,7 @@ fn damaged_streams_end_as_with_tungstenite() {
         let config = random.config();
         let (mut bytes, _) = stream(&mut random, &config);
         for _ in 0..1 + random.below(4) {
-            // Half of it where the headers are.
+            // Half of the damage goes to the start of the stream, where headers are dense.
             let reach = if random.chance(2) { 40 } else { bytes.len() };
             let at = random.below(reach.min(bytes.len()));
             match random.below(4) {
@@ -212,7 +214,7 @@ fn damaged_streams_end_as_with_tungstenite() {
     }
 }
 
-/// Streams that are short, so that they can be cut at each place.
+/// Short streams, which a test can split at every position.
 fn table() -> Vec<Vec<u8>> {
     const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let long = |first, length: u64| {
@@ -224,31 +226,32 @@ fn table() -> Vec<Vec<u8>> {
         [masked(0x02, b""), masked(0x00, b""), masked(0x80, b""), masked(0x81, b"next")].concat(),
         [masked(0x01, b"text"), masked(0x88, b"\x03\xe8bye")].concat(),
         [masked(0x88, b""), masked(0x81, b"behind the close")].concat(),
-        // Invalid text: in a frame, over two, cut short, in the reason of a close frame.
+        // Invalid text: within a frame, across two frames, truncated, and in the reason of a close
+        // frame.
         masked(0x81, b"valid until \xed\xa0\x80 here"),
         [masked(0x01, b"\xe2\x82"), masked(0x80, b"A")].concat(),
         [masked(0x01, b"caf\xc3"), masked(0x80, b"")].concat(),
         masked(0x81, b"caf\xc3"),
         masked(0x88, b"\x03\xe8\xff"),
         masked(0x88, b"\x03"),
-        // Codes that must not be sent, and one that tungstenite does not know.
+        // Close codes: one that must not be sent, and one that tungstenite does not know.
         masked(0x88, &1005_u16.to_be_bytes()),
         masked(0x88, &1014_u16.to_be_bytes()),
-        // Structure.
+        // Violations of the framing rules.
         masked(0x80, b"continues nothing"),
         [masked(0x01, b"a"), masked(0x82, b"b")].concat(),
         [masked(0x81, b"text"), masked(0x00, &[0xff; 20])].concat(),
         masked(0x09, b"fragmented"),
         masked(0x89, &[7; 126]),
         frame(0x81, b"not masked", None),
-        // Lengths.
+        // Lengths beyond the limits.
         long(0x82, MAX as u64 + 1),
         long(0x01, u64::MAX),
         long(0x89, 1000),
         long(0x89, u64::MAX),
         [masked(0x02, &[1; 100]), long(0x80, MAX as u64)].concat(),
-        // Compressed, as RFC 7692 section 7.2.3 has it; in two fragments; with a final block, and
-        // more behind it; a message that refers to the one before.
+        // Compressed messages: an example of RFC 7692 section 7.2.3; the same in two fragments; one
+        // with a final block and more data after it; one that refers to the message before it.
         masked(0xc1, HELLO),
         [masked(0x41, &HELLO[..3]), masked(0x89, b""), masked(0x80, &HELLO[3..])].concat(),
         masked(0xc1, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]).repeat(2),
@@ -262,7 +265,7 @@ fn table() -> Vec<Vec<u8>> {
         long(0xc2, 2 * MAX as u64 + 1025),
         long(0x50, u64::MAX),
     ];
-    // Every first byte, alone and inside of a message.
+    // Every possible first byte, between messages and inside a fragmented one.
     for first in 0..=255 {
         table.push([masked(0x81, b"ok"), masked(first, b"\x03\xe8")].concat());
         table.push([masked(0x01, b"begun"), masked(first, b"\x03\xe8")].concat());
@@ -271,7 +274,7 @@ fn table() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn it_makes_no_difference_where_a_stream_is_cut() {
+fn the_result_does_not_depend_on_where_a_stream_is_split() {
     for stream in table() {
         for role in [Role::Server, Role::Client] {
             for compressed in [Compressed::Never, Compressed::Alone, Compressed::WithContext] {
@@ -285,7 +288,7 @@ fn it_makes_no_difference_where_a_stream_is_cut() {
                         let ours = decode([a, b], config, manner);
                         assert_eq!(ours, whole, "cut after {cut} bytes, {manner:?}, {config:?}: {stream:x?}");
                     }
-                    // What has not arrived cannot be told from what never comes.
+                    // A truncated stream must also have the same result as with tungstenite.
                     let start = decode([&stream[..cut]], config, Manner::default());
                     agree(&start, &stream[..cut], config, format_args!("the first {cut} bytes, {config:?}"));
                 }
@@ -306,13 +309,13 @@ fn text_is_refused_at_the_byte_that_makes_it_invalid() {
         let (mut decoder, mut shared) = (Decoder::new(config), Inflaters::default());
         let mut read = |byte: &u8| decoder.next(&mut &[*byte][..], &mut shared).is_ok();
         let valid = stream.iter().take_while(|byte| read(byte)).count();
-        // Behind the header of the frame, and that of a stored block.
+        // The offset includes the headers of the frame and of a stored DEFLATE block.
         assert!((5008..5020).contains(&valid), "{valid} bytes are valid");
     }
 }
 
 #[test]
-fn a_bomb_takes_a_buffer_and_its_limit() {
+fn a_decompression_bomb_is_refused_at_the_limit() {
     let mut block = Vec::with_capacity(4096);
     let mut codec = Compress::new(Compression::best(), false);
     codec.compress_vec(&vec![0; 1 << 20], &mut block, FlushCompress::Full).unwrap();
@@ -330,13 +333,13 @@ fn a_bomb_takes_a_buffer_and_its_limit() {
         turns += 1;
     };
     assert_eq!(error.to_string(), format!("message of more than {} bytes when inflated", 64 << 20));
-    // A turn does its work, and a buffer more at most.
+    // A turn exceeds its work budget by at most one buffer.
     assert!((60..=64).contains(&turns), "{turns} turns");
     assert!(bomb.len() - input.len() < bomb.len() / 10, "it is read no further than necessary");
 }
 
 #[test]
-fn each_frame_without_a_message_is_told() {
+fn every_frame_that_ends_no_message_yields_an_event() {
     let stream = [
         masked(0x01, b""),
         masked(0x00, b"x"),
@@ -348,9 +351,9 @@ fn each_frame_without_a_message_is_told() {
     ]
     .concat();
     let mut decoder = Decoder::new(config(Role::Server, Compressed::Alone));
-    let (mut input, mut shared, mut told) = (&stream[..], Inflaters::default(), Vec::new());
+    let (mut input, mut shared, mut events) = (&stream[..], Inflaters::default(), Vec::new());
     while let Some(event) = decoder.next(&mut input, &mut shared).unwrap() {
-        told.push(match event {
+        events.push(match event {
             Event::Fragment { empty: true } => 'e',
             Event::Fragment { empty: false } => 'f',
             Event::Ping(_) => 'p',
@@ -358,5 +361,5 @@ fn each_frame_without_a_message_is_told() {
             other => panic!("{other:?}"),
         });
     }
-    assert_eq!(told.iter().collect::<String>(), "efpmemm");
+    assert_eq!(events.iter().collect::<String>(), "efpmemm");
 }

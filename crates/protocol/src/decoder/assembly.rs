@@ -1,4 +1,5 @@
-//! A data message on its way: its payload as far as it has arrived, unmasked, inflated and validated.
+//! Assembly of one data message from its frames: the payload received so far, unmasked, inflated and
+//! validated.
 
 use bytes::Bytes;
 use flate2::Decompress;
@@ -9,53 +10,53 @@ use crate::error::DecodeError;
 use crate::frame::unmask;
 use crate::utf8::Utf8;
 
-/// Room for the payload before any of it has arrived, at most: a length that is only announced takes
-/// no memory.
+/// Maximum number of bytes reserved for a payload of which nothing has arrived, so that a header that
+/// announces a large payload costs no memory.
 const AT_ONCE: usize = 64 << 10;
-/// Bytes that are unmasked together, while they are in the fastest cache.
+/// Number of bytes copied and unmasked in one step, so that they stay in the L1 cache.
 const CACHED: usize = 8 << 10;
 
-/// A whole message.
+/// A complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Valid UTF-8 if it is a text.
+    /// The payload; of a text message valid UTF-8.
     pub payload: Bytes,
-    /// Binary, or else a text.
+    /// Whether the message is binary; otherwise it is a text message.
     pub binary: bool,
 }
 
-/// The frame whose payload is being read.
+/// The unread rest of the current frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
-    /// Ends its message.
+    /// Whether the frame is the last one of its message.
     pub(super) fin: bool,
-    /// The key, turned to the next byte.
+    /// The masking key, rotated so that its first byte applies to the next byte of the payload.
     pub(super) mask: Option<[u8; 4]>,
-    /// Bytes of the payload that have not been read.
+    /// Number of payload bytes that are not read yet.
     pub(super) left: u64,
 }
 
 impl Piece {
-    /// Bytes of the input that belong to the frame.
+    /// Number of bytes at the start of the input that belong to the frame.
     fn available(&self, input: &[u8]) -> usize {
         usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len())
     }
 
-    /// Counts the first `n` bytes of the input as read.
+    /// Marks the first `n` bytes of the input as read.
     fn skip(&mut self, input: &mut &[u8], n: usize) {
         *input = &input[n..];
         self.left -= n as u64;
     }
 
-    /// Reads what the input has of the frame.
+    /// Splits the bytes of the frame off the input.
     fn split<'a>(&mut self, input: &mut &'a [u8]) -> &'a [u8] {
         let part = &input[..self.available(input)];
         self.skip(input, part.len());
         part
     }
 
-    /// Appends what the input has of the frame, without its mask, which turns along. Returns whether
-    /// it is ASCII.
+    /// Appends the frame's bytes from the input to `to`, unmasked, and rotates the key accordingly.
+    /// Returns whether they are ASCII.
     pub(super) fn read(&mut self, input: &mut &[u8], to: &mut Vec<u8>) -> bool {
         let part = self.split(input);
         let Some(mask) = &mut self.mask else {
@@ -73,15 +74,15 @@ impl Piece {
     }
 }
 
-/// A message from its first frame to the end of its last one.
+/// A message between the start of its first frame and the end of its last one.
 #[derive(Debug)]
 pub(super) struct Assembly {
     binary: bool,
     payload: Vec<u8>,
     utf8: Utf8,
-    /// Of a compressed message.
+    /// The inflater of a compressed message.
     inflating: Option<Inflating>,
-    /// Bytes of the payloads of its frames so far.
+    /// Sum of the payload lengths in the headers of its frames so far, in bytes.
     announced: u64,
 }
 
@@ -94,22 +95,24 @@ impl Assembly {
         self.inflating.is_some()
     }
 
-    /// Counts a frame of `length` bytes, and refuses it if the message must exceed `max` with it.
+    /// Adds a frame of `length` bytes. Returns an error if the message is certain to exceed `max` with
+    /// it.
     pub(super) fn announce(&mut self, length: u64, max: usize) -> Result<(), DecodeError> {
         self.announced = self.announced.saturating_add(length);
         let size = self.announced;
         if self.inflating.is_none() {
             return if size > max as u64 { Err(DecodeError::TooLong { size, max }) } else { Ok(()) };
         }
-        // A compressor never doubles a message. So blocks without content cannot go on for ever.
+        // No compressor doubles the size of a message, so a compressed size beyond twice the limit is
+        // an error. This also bounds a sequence of blocks without content.
         if size > (max as u64).saturating_mul(2).saturating_add(1024) {
             return Err(DecodeError::CompressedTooLong { size, max });
         }
         Ok(())
     }
 
-    /// Reads a part of a frame. [`Stop::Input`]: the part is read, and the message is whole if it has
-    /// no further one.
+    /// Reads the available part of a frame. [`Stop::Input`] means that this part is consumed; if it was
+    /// the end of the last frame, the message is complete.
     pub(super) fn read(
         &mut self,
         piece: &mut Piece,
@@ -126,7 +129,8 @@ impl Assembly {
 
     fn append(&mut self, piece: &mut Piece, input: &mut &[u8]) -> Result<(), DecodeError> {
         let (have, now) = (self.payload.len(), piece.available(input));
-        // The last frame says how long the message becomes. Before it, `Vec` grows as it likes.
+        // The last frame determines the final length, so the capacity can be exact. For earlier
+        // fragments `Vec` grows in its own steps.
         if piece.fin && self.payload.capacity() - have < now {
             let ahead = piece.left.min(have.max(AT_ONCE) as u64) as usize;
             self.payload.reserve_exact(ahead.max(now));
@@ -173,7 +177,7 @@ impl Assembly {
         Ok(Stop::Input)
     }
 
-    /// Ends the message. Also returns the inflater of a compressed one.
+    /// Completes the message. Also returns the inflater of a compressed one, for reuse.
     pub(super) fn end(self) -> Result<(Message, Option<Box<Decompress>>), DecodeError> {
         if !self.binary && !self.utf8.is_clean() {
             return Err(DecodeError::InvalidText);
@@ -188,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_that_is_announced_takes_no_memory() {
+    fn an_announced_length_reserves_no_memory() {
         const LENGTH: u64 = 1 << 30;
         for (fin, most) in [(true, AT_ONCE), (false, 200)] {
             let mut message = Assembly::new(true, None);
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_no_room_beside_it() {
+    fn a_complete_message_has_no_spare_capacity() {
         let mut message = Assembly::new(true, None);
         let mut piece = Piece { fin: true, mask: None, left: 300_000 };
         for part in [70_000, 100_000, 130_000] {

@@ -1,23 +1,23 @@
-//! Where a decoder reads from.
+//! Sources of bytes for a decoder. The source decides whether the payload of a message is copied.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::unmask;
 
-/// Received bytes, of which the decoder takes what it uses.
+/// Received bytes, which the decoder consumes from the front.
 pub trait Input {
-    /// The bytes that are not used yet.
+    /// The bytes that are not consumed yet.
     fn bytes(&self) -> &[u8];
 
-    /// Uses up the first `n` bytes; there must be as many.
+    /// Consumes the first `n` bytes. Panics if there are fewer.
     fn advance(&mut self, n: usize);
 
-    /// Uses up the first `length` bytes, which must be there, as a payload without its mask. Also
-    /// returns whether that is ASCII.
+    /// Consumes the first `length` bytes and returns them as a payload with the mask removed, and
+    /// whether the payload is ASCII. Panics if there are fewer bytes.
     fn take_payload(&mut self, length: usize, mask: Option<[u8; 4]>) -> (Bytes, bool);
 }
 
-/// Borrowed bytes: payloads are copied.
+/// Borrowed bytes: every payload is copied.
 impl Input for &[u8] {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
@@ -39,8 +39,8 @@ impl Input for &[u8] {
     }
 }
 
-/// Bytes in a buffer that payloads may stay in: those from a size on are not copied, and keep the
-/// buffer alive.
+/// A read buffer that large payloads share instead of being copied. Such a payload keeps the whole
+/// buffer allocated.
 #[derive(Debug)]
 pub struct Chunk {
     bytes: BytesMut,
@@ -48,7 +48,8 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// `keep_from`: size of the smallest payload that stays in the buffer.
+    /// `keep_from` is the size in bytes of the smallest payload that shares the buffer; smaller ones
+    /// are copied.
     #[must_use]
     pub fn new(bytes: BytesMut, keep_from: usize) -> Self {
         Self { bytes, keep_from }

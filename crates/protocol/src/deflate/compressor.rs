@@ -1,4 +1,4 @@
-//! Compressing what a server sends (RFC 7692 section 7.2.1): the window of one connection, and the
+//! Compression of messages to send (RFC 7692 section 7.2.1): the state of one connection, and the
 //! compressors that the connections of a thread share.
 
 use bytes::Bytes;
@@ -8,44 +8,46 @@ use super::memory::{Agreed, Reservation};
 use super::negotiation::{Compression, Params};
 use crate::frame;
 
-/// The scratch buffer does not keep more than this.
+/// Maximum capacity of the scratch buffer between two messages, in bytes.
 const KEPT_SCRATCH: usize = 256 << 10;
 
-/// What all connections of one thread share for sending: a compressor for each size of window, and
-/// the buffer that it writes into. Empty until a message is compressed.
+/// Resources that all connections of one thread share for sending: one compressor for each window size,
+/// and its output buffer. They are allocated when the first message is compressed.
 #[derive(Debug, Default)]
 pub struct Compressors {
-    /// With the window bits of each.
+    /// The window bits and the compressor for them.
     compressors: Vec<(u8, Compress)>,
     scratch: Vec<u8>,
 }
 
-/// The sending side of the extension on one connection.
+/// The sending side of the extension on one connection. The session holds it.
 #[derive(Debug)]
 pub struct Compressor {
     params: Params,
-    /// The server's window, if it outlives a message.
+    /// The compressor with the server's window, if the window is kept between messages (context
+    /// takeover).
     window: Option<Box<Compress>>,
-    /// The peer has received a message that the window has not seen, or not received one that it has
-    /// seen. The window must be emptied before it is used.
+    /// Whether the window differs from the peer's, because the peer has received a message that did not
+    /// pass through the window, or the reverse. The window must then be cleared before its next use.
     stale: bool,
     _reserved: Option<Reservation>,
 }
 
 impl Compressor {
-    /// For a connection whose handshake has agreed on this.
+    /// Creates the compressor of a connection with the negotiated parameters.
     #[must_use]
     pub fn new(agreed: Agreed) -> Self {
         Self { params: agreed.params, window: None, stale: false, _reserved: agreed.reserved }
     }
 
-    /// Compresses a message for this peer alone. Returns the frame unchanged if it is not a message, or
-    /// is too small, or does not shrink.
+    /// Compresses a message for this connection only. Returns the frame unchanged if it is not a
+    /// message, is below the threshold, or does not become smaller.
     pub fn compress(&mut self, shared: &mut Compressors, ours: &Compression, frame: Bytes) -> Bytes {
         let Some((payload, binary)) = compressible(&frame, ours) else { return frame };
         let bits = self.params.server_max_window_bits;
         if bits < 9 {
-            // zlib has no such window. A message may always be sent uncompressed.
+            // zlib does not support a window of 8 bits. Sending a message uncompressed is always
+            // allowed.
             return frame;
         }
         if self.params.server_no_context_takeover {
@@ -56,7 +58,7 @@ impl Compressor {
             compressor.reset();
         }
         if !deflate(compressor, payload, &mut shared.scratch) || shared.scratch.len() >= payload.len() {
-            // The peer does not see what the window has seen.
+            // The peer does not receive the data that the window now contains.
             self.stale = true;
             return frame;
         }
@@ -65,7 +67,8 @@ impl Compressor {
 }
 
 impl Compressors {
-    /// Compresses a message by itself. `None`: it does not shrink.
+    /// Compresses a message without reference to earlier ones. Returns `None` if it does not become
+    /// smaller.
     fn compress(&mut self, bits: u8, ours: &Compression, payload: &[u8], binary: bool) -> Option<Bytes> {
         let at = self.compressors.iter().position(|(b, _)| *b == bits).unwrap_or_else(|| {
             self.compressors.push((bits, compressor(ours, bits)));
@@ -77,7 +80,7 @@ impl Compressors {
         good.then(|| self.frame(binary))
     }
 
-    /// A frame of what is in the scratch buffer.
+    /// Builds a frame from the content of the scratch buffer, and empties the buffer.
     fn frame(&mut self, binary: bool) -> Bytes {
         let frame = frame::compressed(&self.scratch, binary);
         self.scratch.clear();
@@ -86,24 +89,25 @@ impl Compressors {
     }
 }
 
-/// A message to many connections. It is compressed once for all that have the same size of window,
-/// when the first of them receives it, and refers to no earlier message, so that it is understood by
-/// those that keep their windows too.
+/// A message to many connections. It is compressed once for each window size, when the first connection
+/// with this size receives it. It refers to no earlier message, so that connections with context
+/// takeover can decompress it too.
 #[derive(Debug)]
 pub struct Fanout {
     plain: Bytes,
-    /// With the window bits of each; the plain frame where it does not shrink.
+    /// The window bits and the compressed frame, or the plain frame if compression does not make it
+    /// smaller.
     compressed: Vec<(u8, Bytes)>,
 }
 
 impl Fanout {
-    /// `plain`: the message in one frame.
+    /// Creates the fan-out of `plain`, an uncompressed message in a single frame.
     #[must_use]
     pub fn new(plain: Bytes) -> Self {
         Self { plain, compressed: Vec::new() }
     }
 
-    /// Bytes of the uncompressed frame.
+    /// Size of the uncompressed frame in bytes.
     #[must_use]
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
@@ -111,7 +115,8 @@ impl Fanout {
         self.plain.len()
     }
 
-    /// The frame for a connection. `ours`: the server's settings, if it compresses.
+    /// Returns the frame for one connection. `ours` are the server's settings, or `None` if it does not
+    /// compress.
     #[inline]
     pub fn frame(
         &mut self,
@@ -145,14 +150,14 @@ impl Fanout {
                 frame
             }
         };
-        // A plain frame does not touch the windows.
+        // A plain frame leaves the window of neither side changed.
         compressor.stale |= frame::payload(&frame).is_none();
         frame
     }
 }
 
 fn compressible<'a>(frame: &'a [u8], ours: &Compression) -> Option<(&'a [u8], bool)> {
-    // An empty message has nothing that a codec could flush.
+    // An empty message is excluded: the flush of the compressor would produce no output.
     frame::payload(frame).filter(|(payload, _)| payload.len() >= ours.threshold.max(1))
 }
 
@@ -160,8 +165,8 @@ fn compressor(ours: &Compression, bits: u8) -> Compress {
     Compress::new_with_window_bits(flate2::Compression::new(u32::from(ours.level)), false, bits)
 }
 
-/// Compresses a message as section 7.2.1 says: a flush ends it, the flush's last four bytes are
-/// left out. False on an error of the codec, which there should be none of.
+/// Compresses a message as RFC 7692 section 7.2.1 requires: a sync flush ends it, and the flush's last
+/// four bytes are removed. Returns false on an error of zlib, which is not expected.
 fn deflate(compressor: &mut Compress, mut payload: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     loop {
@@ -171,7 +176,7 @@ fn deflate(compressor: &mut Compress, mut payload: &[u8], out: &mut Vec<u8>) -> 
             return false;
         }
         payload = &payload[(compressor.total_in() - before) as usize..];
-        // Room that is left over says that nothing waits in the codec.
+        // Spare capacity in the output shows that the flush is complete.
         if payload.is_empty() && out.len() < out.capacity() {
             break;
         }

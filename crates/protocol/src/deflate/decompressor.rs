@@ -1,25 +1,26 @@
-//! Inflating (RFC 7692 section 7.2.2): a payload becomes plain bytes in steps of 64 KiB, so that a
-//! message that inflates to far more than its limit takes no more memory than that.
+//! Decompression of received messages (RFC 7692 section 7.2.2). A payload is inflated in steps of 64
+//! KiB, so that a message that inflates to far more than its limit costs no more than one step beyond
+//! it.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::DecodeError;
 
-/// Bytes that the inflater reads at once, after unmasking.
+/// Number of input bytes that are unmasked and inflated in one step.
 const PIECE: usize = 4 << 10;
-/// Bytes that the inflater writes at most before they are handed on.
+/// Size of the output buffer in bytes; the decoder takes its content whenever it is full.
 const ROOM: usize = 64 << 10;
-/// Inflaters kept for the next message, of 46 KiB each.
+/// Maximum number of idle inflaters (46 KiB each) kept for later messages.
 const SPARE: usize = 4;
-/// Cost of a final block, in inflated bytes: the inflater is reset, which takes about as long.
+/// Work charged for a final block, in inflated bytes: the inflater is reset, which costs about as much.
 const RESET_WORK: usize = 1 << 10;
-/// The last bytes of every flushed message, which the sender leaves out.
+/// The last bytes of every flushed message, which the sender removes (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// What all decoders of one thread share for compressed messages: inflaters between two messages, the
-/// buffer that they write into, and the work that a connection may cause in one turn.
+/// Resources that all decoders of one thread share for compressed messages: idle inflaters, the output
+/// buffer, and the work budget of the current turn. A turn is one bounded run of a connection's task.
 ///
-/// Empty until a compressed message arrives.
+/// Nothing is allocated before the first compressed message.
 #[derive(Debug)]
 pub struct Inflaters {
     #[expect(clippy::vec_box, reason = "messages hold them boxed, and moving the box is cheaper")]
@@ -29,20 +30,20 @@ pub struct Inflaters {
 }
 
 impl Default for Inflaters {
-    /// Without a limit on the work.
+    /// Creates empty resources without a limit on the work.
     fn default() -> Self {
         Self { spare: Vec::new(), buffer: Box::default(), budget: usize::MAX }
     }
 }
 
 impl Inflaters {
-    /// Begins the turn of a connection, in which compressed bytes read and inflated bytes written may
-    /// come to `work`.
+    /// Begins the turn of a connection. `work` limits the sum of compressed bytes read and inflated
+    /// bytes written in this turn.
     pub fn begin_turn(&mut self, work: usize) {
         self.budget = work;
     }
 
-    /// Whether the work of the turn is done. A decoder that has more to inflate then returns
+    /// Whether the work budget of the turn is used up. A decoder with more to inflate then returns
     /// [`Event::Unfinished`](crate::Event::Unfinished).
     #[must_use]
     pub fn is_spent(&self) -> bool {
@@ -50,11 +51,11 @@ impl Inflaters {
     }
 
     fn inflater(&mut self) -> Box<Decompress> {
-        // A smaller window would save nothing: zlib-rs allocates the same for each size.
+        // A smaller window would save no memory: zlib-rs allocates the same amount for each size.
         self.spare.pop().unwrap_or_else(|| Box::new(Decompress::new(false)))
     }
 
-    /// Keeps the inflater of a message that has ended for one of any connection.
+    /// Keeps the inflater of a completed message for the next message of any connection.
     pub(crate) fn give_back(&mut self, mut inflater: Box<Decompress>) {
         if self.spare.len() < SPARE {
             inflater.reset(false);
@@ -63,38 +64,40 @@ impl Inflaters {
     }
 }
 
-/// One compressed message on its way.
+/// Decompression state of one compressed message.
 #[derive(Debug)]
 pub(crate) struct Inflating {
     inflater: Box<Decompress>,
-    /// Bytes of [`TAIL`] that the inflater has read.
+    /// Number of bytes of [`TAIL`] already fed to the inflater.
     tail: usize,
 }
 
-/// Why [`Inflating::read`] and [`Inflating::read_tail`] have returned.
+/// Reason for which [`Inflating::read`] or [`Inflating::read_tail`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// All that there was to read is read.
+    /// The whole input is consumed.
     Input,
-    /// The buffer is full. There may be more, even if all is read.
+    /// The output buffer is full. The inflater may hold more output even if the input is consumed.
     Full,
-    /// The work of the turn is done. There may be more, even if all is read.
+    /// The work budget of the turn is used up. The inflater may hold more output even if the input is
+    /// consumed.
     Spent,
 }
 
 impl Inflating {
-    /// Begins a message; `window` is the inflater that the peer's earlier messages went through, if
-    /// the peer keeps its window.
+    /// Begins a message. `window` is the inflater of the peer's earlier messages if the peer keeps its
+    /// window; otherwise an idle inflater is used.
     pub(crate) fn begin(window: Option<Box<Decompress>>, shared: &mut Inflaters) -> Self {
         Self { inflater: window.unwrap_or_else(|| shared.inflater()), tail: 0 }
     }
 
-    /// Ends the message. The inflater knows the peer's window.
+    /// Ends the message and returns its inflater, which contains the peer's window.
     pub(crate) fn end(self) -> Box<Decompress> {
         self.inflater
     }
 
-    /// Inflates `input`, a part of a frame's payload. `mask` turns along. Returns what is inflated.
+    /// Inflates `input`, a masked part of a frame's payload, and returns the output. Rotates `mask` by
+    /// the number of bytes consumed.
     pub(crate) fn read<'a>(
         &mut self,
         input: &mut &[u8],
@@ -122,7 +125,8 @@ impl Inflating {
         Ok((&room[..len], Stop::Input))
     }
 
-    /// Inflates what the sender has left out at the end of the message. Returns what is inflated.
+    /// Inflates [`TAIL`], which the sender has removed from the end of the message, and returns the
+    /// output.
     pub(crate) fn read_tail<'a>(
         &mut self,
         shared: &'a mut Inflaters,
@@ -136,8 +140,8 @@ impl Inflating {
         Ok((room, if shared.budget == 0 { Stop::Spent } else { Stop::Full }))
     }
 
-    /// Inflates a piece into `room`, of which `len` bytes are used, until either is used up. Returns
-    /// how much of the piece was used.
+    /// Inflates a piece into `room`, whose first `len` bytes are occupied, until the piece is consumed
+    /// or `room` is full. Returns the number of bytes consumed.
     fn inflate(
         &mut self,
         piece: &[u8],
@@ -158,7 +162,7 @@ impl Inflating {
             *len += made;
             *budget = budget.saturating_sub(taken + made);
             if status == Status::StreamEnd {
-                // A block that is marked as the last one need not be (RFC 7692 section 7.2.3.4).
+                // More blocks may follow one that is marked as final (RFC 7692 section 7.2.3.4).
                 self.inflater.reset(false);
                 *budget = budget.saturating_sub(RESET_WORK);
             }
@@ -172,7 +176,8 @@ impl Inflating {
     }
 }
 
-/// Room for what is inflated, and for a piece that is unmasked.
+/// Splits the buffer, allocated on first use, into the output buffer and the buffer for one unmasked
+/// piece.
 fn buffers(buffer: &mut Box<[u8]>) -> (&mut [u8], &mut [u8]) {
     if buffer.is_empty() {
         *buffer = vec![0; ROOM + PIECE].into_boxed_slice();
@@ -180,7 +185,8 @@ fn buffers(buffer: &mut Box<[u8]>) -> (&mut [u8], &mut [u8]) {
     buffer.split_at_mut(ROOM)
 }
 
-/// Copies sixteen bytes at a time, which the compiler turns into one vector instruction.
+/// Copies `from` to `to` and removes the mask. The steps of sixteen bytes compile to one vector
+/// instruction each.
 fn copy_unmasked(to: &mut [u8], from: &[u8], mask: Option<[u8; 4]>) {
     let Some(mask) = mask else { return to.copy_from_slice(from) };
     let mask: [u8; 16] = std::array::from_fn(|i| mask[i & 3]);

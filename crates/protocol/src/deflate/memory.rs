@@ -1,22 +1,22 @@
-//! How much memory the windows of connections may take.
+//! Accounting of the memory for windows that connections keep between messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::negotiation::{Compressed, Compression, Params};
 
-/// Bytes of a compressor beside its window, extrapolated from measurements (zlib-rs 0.6: 251,008 bytes
-/// at 9 bits, 380,032 at 15, at every level).
+/// Size of a compressor without its window in bytes, extrapolated from measurements (zlib-rs 0.6:
+/// 251,008 bytes at 9 bits, 380,032 at 15, at every level).
 const COMPRESSOR: usize = 248_960;
-/// Bytes of an inflater, whatever its window (measured too).
+/// Size of an inflater in bytes, the same for every window size (measured too).
 const INFLATER: usize = 47_552;
-/// Counts the memory of all windows that the connections of one server keep.
+/// Total memory of the windows that the connections of one server keep. All handshakes share it.
 #[derive(Debug, Default)]
 pub struct Windows {
     used: AtomicUsize,
 }
 
-/// A connection's part of that memory, given back when it is dropped.
+/// A connection's share of the memory in [`Windows`], released on drop.
 #[derive(Debug)]
 pub(super) struct Reservation {
     windows: Arc<Windows>,
@@ -40,7 +40,7 @@ impl Drop for Reservation {
     }
 }
 
-/// What a handshake has agreed on, with the memory for it.
+/// The negotiated parameters of one connection, and the reservation of the memory that they need.
 #[derive(Debug)]
 pub struct Agreed {
     pub(super) params: Params,
@@ -48,8 +48,8 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    /// Reserves the memory for the windows of these parameters. If there is not enough, the connection
-    /// keeps none.
+    /// Reserves the memory for the windows of these parameters. If the limit does not allow it, the
+    /// connection uses no context takeover and keeps no windows.
     #[must_use]
     pub fn new(params: Params, windows: &Arc<Windows>, ours: &Compression) -> Self {
         let mut bytes = 0;
@@ -74,7 +74,7 @@ impl Agreed {
         self.params.answer()
     }
 
-    /// What a decoder must expect of the client.
+    /// The kind of compressed messages that the decoder must accept from the client.
     #[must_use]
     pub fn client_sends(&self) -> Compressed {
         if self.params.client_no_context_takeover { Compressed::Alone } else { Compressed::WithContext }

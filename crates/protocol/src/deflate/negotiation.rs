@@ -1,21 +1,23 @@
 //! Negotiation of permessage-deflate (RFC 7692 section 7.1) in `Sec-WebSocket-Extensions`.
 
-/// How messages are compressed with clients that offer permessage-deflate (RFC 7692).
+/// The server's settings for compression with clients that offer permessage-deflate (RFC 7692).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compression {
-    /// Bytes of a message from which on it is compressed; a smaller one hardly shrinks.
+    /// Minimum size in bytes of a message to compress; smaller messages hardly shrink.
     pub threshold: usize,
-    /// 1 (fastest) to 9 (smallest).
+    /// Compression level, from 1 (fastest) to 9 (smallest output).
     pub level: u8,
-    /// Base-2 logarithm of the window in which the server compresses, 9 to 15.
+    /// Base-2 logarithm of the size of the server's compression window, 9 to 15.
     pub server_max_window_bits: u8,
-    /// The same for clients that can be told a limit. Saves memory there, not in the server.
+    /// The same for the client's window, for clients that support a limit. It saves memory in the
+    /// client, not in the server.
     pub client_max_window_bits: u8,
-    /// Each connection keeps its windows from message to message (context takeover), which makes
-    /// similar small messages smaller and costs several hundred KiB. False: all connections of an
-    /// I/O thread share one codec, and each message stands for itself.
+    /// Whether each connection keeps its windows between messages (context takeover). This makes small,
+    /// similar messages smaller and costs several hundred KiB a connection. If false, all connections
+    /// of an I/O thread share one compressor and each message is compressed independently.
     pub context_takeover: bool,
-    /// Bytes of all windows that connections keep. One that would exceed it shares the codec.
+    /// Maximum total size in bytes of the windows that connections keep. A connection that would exceed
+    /// it uses no context takeover.
     pub max_context_memory: usize,
 }
 
@@ -32,12 +34,12 @@ impl Default for Compression {
     }
 }
 
-/// The parameters that a handshake has agreed on (RFC 7692 section 7.1).
+/// The parameters negotiated in a handshake (RFC 7692 section 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
-    /// The server forgets its window after each message.
+    /// The server clears its window after each message.
     pub server_no_context_takeover: bool,
-    /// The client forgets its window after each message.
+    /// The client clears its window after each message.
     pub client_no_context_takeover: bool,
     /// Base-2 logarithm of the server's window, 8 to 15.
     pub server_max_window_bits: u8,
@@ -45,46 +47,47 @@ pub struct Params {
     pub client_max_window_bits: u8,
 }
 
-/// Which compressed messages the peer may send.
+/// The kind of compressed messages that the peer may send.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compressed {
     /// No compressed messages: the extension was not negotiated.
     #[default]
     Never,
-    /// Compressed messages that each stand for themselves ("no context takeover").
+    /// Compressed messages that are independent of each other ("no context takeover").
     Alone,
     /// Compressed messages that refer to earlier ones: the peer keeps its window, and so does the
     /// decoder.
     WithContext,
 }
 
-/// The header does not have the form of RFC 6455 section 9.1, so that the handshake must fail.
+/// The header violates the syntax of RFC 6455 section 9.1; the handshake must fail.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// One extension that a client offers.
+/// One extension in a client's header, with its parameters.
 #[derive(Debug, PartialEq, Eq)]
 struct Offer {
     name: String,
     params: Vec<(String, Option<String>)>,
 }
 
-/// What a client asks for in an acceptable offer. `None` where it is silent.
+/// The parameters of an acceptable offer; `None` for those that the offer does not contain.
 #[derive(Debug, Default)]
 struct Wishes {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// Present: the client can be told a limit, and promises to keep to the one given here.
+    /// `Some` if the client supports a limit; the inner value is the limit that it offers to keep by
+    /// itself.
     client_max_window_bits: Option<Option<u8>>,
 }
 
-/// Chooses the parameters of the first acceptable offer in the values of a request's
-/// `Sec-WebSocket-Extensions` headers. `None`: no offer is acceptable, and the connection goes on
-/// without compression.
+/// Negotiates the parameters of the first acceptable offer in the values of a request's
+/// `Sec-WebSocket-Extensions` headers. Returns `None` if no offer is acceptable; the connection then
+/// uses no compression.
 ///
 /// # Errors
-/// [`Malformed`], wherever a value is malformed.
+/// [`Malformed`] if any value is malformed, even after an acceptable offer.
 pub fn negotiate<'a>(
     values: impl Iterator<Item = &'a [u8]>,
     ours: &Compression,
@@ -103,7 +106,7 @@ pub fn negotiate<'a>(
 fn agree(wishes: &Wishes, ours: &Compression) -> Params {
     let client_bits = match wishes.client_max_window_bits {
         Some(theirs) => theirs.unwrap_or(15).min(ours.client_max_window_bits),
-        // It can't be told.
+        // A client that does not send this parameter does not support a limit.
         None => 15,
     };
     Params {
@@ -115,14 +118,14 @@ fn agree(wishes: &Wishes, ours: &Compression) -> Params {
 }
 
 impl Params {
-    /// The same parameters, but both sides forget their windows after each message.
+    /// Returns the same parameters without context takeover on either side.
     #[must_use]
     pub fn without_takeover(self) -> Self {
         Self { server_no_context_takeover: true, client_no_context_takeover: true, ..self }
     }
 
-    /// The value of `Sec-WebSocket-Extensions` in the response. A window of 15 bits is the default
-    /// and left out.
+    /// Returns the value of `Sec-WebSocket-Extensions` for the response. It omits a window of 15 bits,
+    /// the default.
     #[must_use]
     pub fn answer(&self) -> String {
         let mut answer = "permessage-deflate".to_owned();
@@ -142,8 +145,8 @@ impl Params {
     }
 }
 
-/// `None` declines: an unknown parameter, a duplicate, a value that is invalid or missing or one
-/// too many (RFC 7692 section 7).
+/// Reads the parameters of an offer. Returns `None`, which declines the offer, if a parameter is
+/// unknown or repeated, or if its value is invalid, missing or not permitted (RFC 7692 section 7).
 fn wishes(params: &[(String, Option<String>)]) -> Option<Wishes> {
     let mut wishes = Wishes::default();
     for (at, (name, value)) in params.iter().enumerate() {
@@ -164,7 +167,7 @@ fn wishes(params: &[(String, Option<String>)]) -> Option<Wishes> {
     Some(wishes)
 }
 
-/// Decimal 8 to 15 without leading zeros (section 7.1.2).
+/// Parses a decimal from 8 to 15 without leading zeros (RFC 7692 section 7.1.2).
 fn bits(value: &str) -> Option<u8> {
     match value {
         "8" => Some(8),
@@ -174,12 +177,13 @@ fn bits(value: &str) -> Option<u8> {
     }
 }
 
-/// `1#(token *(";" token ["=" (token | quoted-string)]))`, where what is quoted is a token, too.
+/// Parses the list of offers: `1#(token *(";" token ["=" (token | quoted-string)]))`. The content of a
+/// quoted string must be a token, too (RFC 6455 section 9.1).
 fn parse(value: &[u8]) -> Result<Vec<Offer>, Malformed> {
     let mut rest = Cursor(value);
     let mut offers = Vec::new();
     loop {
-        // The list rule of HTTP admits empty elements.
+        // The list rule of HTTP permits empty elements (RFC 9110 section 5.6.1).
         while rest.take(b',') {}
         if rest.is_end() {
             return Ok(offers);
@@ -198,7 +202,7 @@ fn parse(value: &[u8]) -> Result<Vec<Offer>, Malformed> {
     }
 }
 
-/// What is left of a header's value.
+/// The unread rest of a header's value.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -211,7 +215,7 @@ impl Cursor<'_> {
         self.0.is_empty()
     }
 
-    /// Skips blanks, and then this byte if it comes next.
+    /// Skips whitespace, then `byte` if it is next. Returns whether it was.
     fn take(&mut self, byte: u8) -> bool {
         self.skip_blanks();
         match self.0.split_first() {
@@ -223,7 +227,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// RFC 9110 section 5.6.2.
+    /// Reads a token (RFC 9110 section 5.6.2).
     fn token(&mut self) -> Result<String, Malformed> {
         self.skip_blanks();
         let end = self.0.iter().position(|b| !is_tchar(*b)).unwrap_or(self.0.len());
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn without_takeover_of_ours_both_sides_are_told() {
+    fn without_takeover_in_the_settings_both_sides_get_none() {
         let shared = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         for offer in
             ["permessage-deflate", "permessage-deflate; client_max_window_bits", "PerMessage-Deflate"]
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wish_is_answered() {
+    fn each_offered_parameter_is_answered() {
         for (offer, expected) in [
             ("permessage-deflate", "permessage-deflate"),
             (
@@ -327,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn our_limits_go_below_the_clients() {
+    fn the_settings_can_lower_the_clients_limits() {
         let ours = Compression { server_max_window_bits: 11, client_max_window_bits: 12, ..with_takeover() };
         for (offer, expected) in [
             ("permessage-deflate", "permessage-deflate; server_max_window_bits=11"),
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_with_a_fault_is_declined_and_the_next_one_counts() {
+    fn an_invalid_offer_is_declined_and_the_next_one_is_tried() {
         for fault in [
             "unknown",
             "server_no_context_takeover=1",
@@ -395,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_header_is_found_wherever_it_is() {
+    fn malformed_headers_are_rejected() {
         for malformed in [
             "permessage-deflate; ",
             "permessage-deflate; =1",

@@ -1,16 +1,17 @@
-//! The decoder beside tungstenite, for tests and fuzz targets: what each makes of the same bytes.
+//! Compares the results of the decoder and of tungstenite on the same bytes, for tests and fuzz
+//! targets.
 //!
-//! tungstenite knows no compression. The frames of compressed messages are inflated first, each as a
-//! whole, and handed to it as plain ones.
+//! tungstenite does not support compression, so each frame of a compressed message is inflated and
+//! passed to it as an uncompressed frame.
 //!
-//! The two may differ in this:
-//! - The decoder refuses what is wrong with a frame, or in the text that has arrived, at once (RFC
-//!   6455 sections 7.1.7 and 8.1 allow it at any time); tungstenite waits for the whole frame. So
-//!   where only the decoder has failed, the frame is completed, and tungstenite must fail likewise.
-//! - A control frame over the limit on messages is a protocol error (1002, section 5.5) for the
-//!   decoder; tungstenite says that the message is too big (1009).
-//! - A compressed message that is both too long and invalid may end with either code: the decoder
-//!   inflates and validates it in turns.
+//! The results may differ in these points:
+//! - The decoder rejects an invalid frame or text as soon as it detects the fault (RFC 6455 sections
+//!   7.1.7 and 8.1 permit it at any time); tungstenite waits for the complete frame. If only the
+//!   decoder has failed, the frame is therefore completed, and tungstenite must fail likewise.
+//! - A control frame over the message limit is a protocol error for the decoder (1002, RFC 6455 section
+//!   5.5) and a message that is too big for tungstenite (1009).
+//! - A compressed message that is both too long and invalid may fail with either code, since the
+//!   decoder inflates and validates it in steps.
 #![allow(dead_code, unreachable_pub, reason = "each user needs a part of it")]
 
 use flate2::{Decompress, FlushDecompress};
@@ -22,17 +23,17 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Message, WebSocketConfig, WebSocketContext};
 
-/// The limit on messages.
+/// Maximum size of a message in bytes.
 pub const MAX: usize = 200_000;
-/// What every flushed message ends with and nobody sends (RFC 7692 section 7.2.1).
+/// The last bytes of every flushed message, which the sender removes (RFC 7692 section 7.2.1).
 pub const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// What a connection is.
+/// Returns the settings of a connection.
 pub fn config(role: Role, compressed: Compressed) -> Config {
     Config { role, max_message_size: MAX, compressed }
 }
 
-/// Something received.
+/// A received message or control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     Text(Vec<u8>),
@@ -41,30 +42,31 @@ pub enum Received {
     Pong(Vec<u8>),
 }
 
-/// How the bytes end.
+/// State of the connection at the end of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// More may come.
+    /// The connection expects more bytes.
     Open,
     Closed(Option<CloseFrame>),
-    /// The connection fails with this code.
+    /// The connection fails with this close code.
     Failed(u16),
 }
 
 pub type Outcome = (Vec<Received>, End);
 
-/// How a session reads.
+/// Variants of how a session feeds the decoder.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
-    /// Into chunks that messages of this size keep.
+    /// Read into a [`Chunk`], which messages from this size in bytes on share; `None` uses borrowed
+    /// bytes.
     pub keep_from: Option<usize>,
-    /// It pauses after as many frames, and later goes on with a copy of the rest.
+    /// Pause after this number of frames, and continue with a copy of the remaining bytes.
     pub pause_after: Option<usize>,
-    /// Without the faster way for whole messages.
+    /// Skip the fast path for complete messages.
     pub slow: bool,
 }
 
-/// Reads a stream that arrives in these pieces as a session does.
+/// Decodes a stream that arrives in these pieces, in the way of a session.
 pub fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, config: Config, manner: Manner) -> Outcome {
     let mut session = Session {
         decoder: Decoder::new(config),
@@ -109,9 +111,9 @@ struct Session {
 }
 
 impl Session {
-    /// One turn.
+    /// Runs one turn: decodes until the input, the frames or the work budget are used up.
     fn receive(&mut self, input: &mut impl Input) {
-        // Less than a buffer, so that large messages take several turns.
+        // The budget is smaller than the inflater's buffer, so that large messages need several turns.
         self.shared.begin_turn(50_000);
         let mut frames_left = self.manner.pause_after.unwrap_or(usize::MAX);
         while frames_left > 0 && !self.shared.is_spent() {
@@ -125,7 +127,7 @@ impl Session {
             };
             match event {
                 Ok(None) => {
-                    assert!(input.bytes().is_empty(), "it asks for more and leaves input");
+                    assert!(input.bytes().is_empty(), "the decoder asks for more with unread input");
                     return;
                 }
                 Ok(Some(Event::Unfinished)) => assert!(self.shared.is_spent()),
@@ -155,7 +157,7 @@ impl Session {
     }
 }
 
-/// What tungstenite makes of the whole stream.
+/// Decodes a complete stream with tungstenite.
 pub fn oracle(stream: &[u8], config: Config) -> Outcome {
     if config.compressed == Compressed::Never {
         return plain(stream, config.role);
@@ -165,7 +167,8 @@ pub fn oracle(stream: &[u8], config: Config) -> Outcome {
     (received, if first == End::Open { end } else { first })
 }
 
-/// Compares what the decoder makes of a stream, however it is cut, with what tungstenite does.
+/// Compares the decoder's result for a stream with that of tungstenite. Returns the difference as an
+/// error.
 pub fn compare(ours: &Outcome, stream: &[u8], config: Config) -> Result<(), String> {
     let mut theirs = oracle(stream, config);
     if theirs.1 == End::Open && ours.1 != End::Open {
@@ -186,10 +189,10 @@ pub fn compare(ours: &Outcome, stream: &[u8], config: Config) -> Result<(), Stri
     Err(format!("{:?} and {:?}, {} and {} received", ours.1, theirs.1, ours.0.len(), theirs.0.len()))
 }
 
-/// Compares one input of a fuzz target, cut in several ways. Its first byte says how, and the side that
-/// receives; `compressed` is asked what its lowest bit stands for.
+/// Compares the results for one input of a fuzz target, split in several ways. The first byte of the
+/// input selects the way of splitting and the receiving side; its lowest bit is passed to `compressed`.
 pub fn fuzz(data: &[u8], compressed: impl FnOnce(bool) -> Compressed) {
-    /// Streams up to this length are cut at every byte, longer ones at as many places.
+    /// Number of positions at which a stream is split; shorter streams are split at every byte.
     const CUTS: usize = 64;
     let Some((how, stream)) = data.split_first() else { return };
     let role = if how & 2 == 0 { Role::Server } else { Role::Client };
@@ -213,26 +216,28 @@ pub fn fuzz(data: &[u8], compressed: impl FnOnce(bool) -> Compressed) {
     }
 }
 
-/// Whether two cuts of a stream come to the same, see above.
+/// Whether two results of one stream are equivalent, with the tolerance described above.
 pub fn same(a: &Outcome, b: &Outcome, config: Config) -> bool {
     a.0 == b.0 && (a.1 == b.1 || either(&a.1, &b.1, config))
 }
 
-/// Whether a compressed message may end in both ways.
+/// Whether both results are valid for a compressed message that is both too long and invalid.
 fn either(a: &End, b: &End, config: Config) -> bool {
     let invalid = |end: &End| matches!(end, End::Failed(1007 | 1009));
     config.compressed != Compressed::Never && invalid(a) && invalid(b)
 }
 
-/// The header at the start, and the bytes that it and its payload have.
+/// Parses the header at the start, and returns it with its own size and the length of its payload in
+/// bytes.
 fn header(bytes: &[u8]) -> Option<(FrameHeader, usize, u64)> {
     let mut cursor = Cursor::new(bytes);
-    // It refuses reserved opcodes, which have no length of their own.
+    // The parser returns an error for reserved opcodes; such frames are rejected without regard to
+    // their length.
     let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
     Some((header, cursor.position() as usize, length))
 }
 
-/// Bytes that the last frame lacks.
+/// Returns the number of bytes missing from the last frame.
 fn missing(mut stream: &[u8]) -> usize {
     while let Some((_, size, length)) = header(stream) {
         let all = size.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
@@ -244,7 +249,7 @@ fn missing(mut stream: &[u8]) -> usize {
     0
 }
 
-/// Whether the last frame is a control frame over the limit on messages.
+/// Whether the first frame over the message limit is a control frame.
 fn is_long_control(mut stream: &[u8]) -> bool {
     while let Some((head, size, length)) = header(stream) {
         if length > MAX as u64 {
@@ -256,7 +261,7 @@ fn is_long_control(mut stream: &[u8]) -> bool {
     false
 }
 
-/// What tungstenite reads from, and writes pongs to.
+/// The transport for tungstenite: it reads from the slice, and discards the pongs that it writes.
 struct Stream<'a>(&'a [u8]);
 
 impl Read for Stream<'_> {
@@ -285,8 +290,9 @@ fn plain(stream: &[u8], role: Role) -> Outcome {
         .max_frame_size(Some(MAX));
     let mut context = WebSocketContext::new(role, Some(config));
     let mut stream = Stream(stream);
-    // It then reads on, and tells the code of the peer's close frame as it is.
-    context.close(&mut stream, None).expect("nothing fails to be written");
+    // After its own close frame, tungstenite continues to read and returns the code of the peer's close
+    // frame unchanged.
+    context.close(&mut stream, None).expect("writes cannot fail");
     let mut received = Vec::new();
     loop {
         received.push(match context.read(&mut stream) {
@@ -295,7 +301,7 @@ fn plain(stream: &[u8], role: Role) -> Outcome {
             Ok(Message::Ping(payload)) => Received::Ping(payload.into()),
             Ok(Message::Pong(payload)) => Received::Pong(payload.into()),
             Ok(Message::Close(frame)) => return (received, End::Closed(frame)),
-            Ok(Message::Frame(_)) => unreachable!("frames are not read"),
+            Ok(Message::Frame(_)) => unreachable!("raw frames are never read"),
             Err(Error::Io(_)) => return (received, End::Open),
             Err(error) => return (received, End::Failed(code(&error))),
         });
@@ -312,12 +318,12 @@ fn code(error: &Error) -> u16 {
     }
 }
 
-/// A stream without compression that says the same, as far as its frames are whole, and how it ends
-/// if that is for a reason that no plain stream has.
+/// Converts the complete frames of a compressed stream to uncompressed ones. The second value is the
+/// result if the stream fails for a reason that only compressed streams have.
 fn inflate_frames(mut stream: &[u8], config: Config) -> (Vec<u8>, End) {
     let mut out = Vec::new();
     let mut window = Decompress::new(false);
-    // Compressed and inflated bytes of the compressed message on its way.
+    // Compressed and inflated size in bytes of the current compressed message.
     let mut message: Option<(u64, usize)> = None;
     let (mut in_plain, masked) = (false, config.role == Role::Server);
     while let Some((mut head, size, length)) = header(stream) {
@@ -328,8 +334,8 @@ fn inflate_frames(mut stream: &[u8], config: Config) -> (Vec<u8>, End) {
         let continues = data && !first && !head.rsv1 && message.is_some() && good;
         if !begins && !continues {
             if first && head.rsv1 || data && !first && message.is_some() {
-                // Refused, whatever its length.
-                head.format(0, &mut out).expect("a Vec takes all");
+                // The frame is rejected, whatever its length.
+                head.format(0, &mut out).expect("writing to a Vec cannot fail");
                 return (out, End::Open);
             }
             let all = size.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
@@ -367,14 +373,15 @@ fn inflate_frames(mut stream: &[u8], config: Config) -> (Vec<u8>, End) {
         }
         head.rsv1 = false;
         head.mask = masked.then_some([0; 4]);
-        head.format(plain.len() as u64, &mut out).expect("a Vec takes all");
+        head.format(plain.len() as u64, &mut out).expect("writing to a Vec cannot fail");
         out.extend(plain);
     }
     out.extend_from_slice(stream);
     (out, End::Open)
 }
 
-/// Inflates at least all of it, or more than `most` bytes.
+/// Inflates all parts, or stops after more than `most` bytes of output. Returns `None` if the data is
+/// invalid.
 fn inflate(codec: &mut Decompress, parts: &[&[u8]], most: usize) -> Option<Vec<u8>> {
     let mut out = vec![0; most + 1];
     let mut len = 0;
