@@ -15,7 +15,7 @@ use crate::http::http1;
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
 use crate::net::listener::{Entry, Listener};
-use crate::net::socket::{BACK_OFF, accept_one, somebody_waits};
+use crate::net::socket::{BACK_OFF, accept_one, has_pending_connection};
 use crate::net::unix_socket::UnixFile;
 use crate::state::State;
 use crate::thread::Vital;
@@ -45,7 +45,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
         for _ in 0..ACCEPTS_PER_TURN {
             let connections = state.limits.open();
             if !state.handshakes.has_room(connections) {
-                if !somebody_waits(listener.get_ref()) {
+                if !has_pending_connection(listener.get_ref()) {
                     ready.clear_ready();
                     break;
                 }

@@ -1,31 +1,31 @@
-//! Floods: frames that carry nothing, in numbers for which no client has a use.
+//! Detection of frame floods: empty or control frames in numbers that no real client needs.
 //!
-//! Control frames, empty fragments and the like cost the server more than their sender. A client
-//! may send a burst of them and a rate for as long as it likes; one that sends more is closed with
-//! 1008 (policy violation), an HTTP/2 connection with `ENHANCE_YOUR_CALM` (RFC 9113 section 10.5).
+//! Control frames, empty fragments and the like cost the server more work than their sender. A client may
+//! send a burst of them, and a limited rate indefinitely. A connection that sends more is closed with 1008
+//! (policy violation), or over HTTP/2 with `ENHANCE_YOUR_CALM` (RFC 9113 section 10.5).
 
 use std::time::Duration;
 
-/// Frames that may come at once. Browsers send none, libraries a few in a minute; a program that
+/// Frames allowed in one burst. Browsers send no such frames and libraries a few a minute, but a program that
 /// measures round trips with pings, one at a time, needs more than ten thousand a second.
 const BURST: i32 = 10_000;
-/// Frames per second that may come for ever.
+/// Frames per second that a client may send indefinitely.
 const RATE: i32 = 1_000;
-/// Frames after which the clock is read.
+/// Number of frames between two readings of the clock.
 const LOOK: i32 = 1_000;
 
-/// How many such frames a connection has sent, less those that time has forgiven.
+/// A leaky bucket for one connection: the frames it has sent, less [`RATE`] for each second that has passed.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Flood {
-    /// Negative where the peer has a reason for frames that are yet to come.
+    /// Fill level in frames. Negative while the peer may still send frames granted by [`Flood::allow`].
     frames: i32,
-    /// When they were last forgiven, in milliseconds of the caller's clock.
-    forgiven_at: u32,
+    /// When `frames` was last reduced, in milliseconds since the caller's fixed moment. Wraps.
+    drained_at: u32,
 }
 
 impl Flood {
-    /// Counts `frames` more. True: these are too many. `now` is read seldom: it is the time since a
-    /// fixed moment.
+    /// Counts `frames` more, and returns true if the client floods the connection. `now` returns the time
+    /// since a fixed moment; it is called only once every [`LOOK`] frames.
     pub(crate) fn add(&mut self, frames: u32, now: impl FnOnce() -> Duration) -> bool {
         let before = self.frames;
         self.frames = before.saturating_add_unsigned(frames);
@@ -33,14 +33,13 @@ impl Flood {
             return false;
         }
         let now = now().as_millis() as u32;
-        let passed = now.wrapping_sub(std::mem::replace(&mut self.forgiven_at, now));
-        let forgiven = i64::from(passed) * i64::from(RATE) / 1000;
-        self.frames = (i64::from(self.frames) - forgiven).max(0) as i32;
+        let passed = now.wrapping_sub(std::mem::replace(&mut self.drained_at, now));
+        let drained = i64::from(passed) * i64::from(RATE) / 1000;
+        self.frames = (i64::from(self.frames) - drained).max(0) as i32;
         self.frames > BURST
     }
 
-    /// Takes frames off the count, or allows as many more: the peer has sent, or was sent, something
-    /// that they are in proportion to.
+    /// Grants the peer `frames` more, in return for data sent or received that justifies them.
     pub(crate) fn allow(&mut self, frames: u32) {
         self.frames = self.frames.saturating_sub_unsigned(frames);
     }
@@ -50,19 +49,19 @@ impl Flood {
 mod tests {
     use super::*;
 
-    /// Adds `frames` in one burst, one at a time. True: they were too many.
+    /// Adds `frames` one at a time, all at the same moment. Returns true if they were too many.
     fn burst(flood: &mut Flood, frames: i32, now: Duration) -> bool {
         (0..frames).any(|_| flood.add(1, || now))
     }
 
     #[test]
-    fn a_burst_is_allowed_and_then_it_is_a_flood() {
+    fn a_burst_is_allowed_and_more_is_a_flood() {
         let now = Duration::from_secs(1000);
         assert!(!burst(&mut Flood::default(), BURST, now));
         assert!(burst(&mut Flood::default(), BURST + 3 * LOOK, now));
         assert!(
             Flood::default().add(2 * BURST.unsigned_abs(), || Duration::ZERO),
-            "also if they are counted together"
+            "frames counted in one call are a flood too"
         );
     }
 
@@ -90,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_reason_is_no_flood() {
+    fn granted_frames_are_no_flood() {
         let mut flood = Flood::default();
         for _ in 0..10 * BURST {
             assert!(!flood.add(1, || Duration::ZERO));
             flood.allow(1);
         }
         flood.allow(5 * BURST.unsigned_abs());
-        assert!(!burst(&mut flood, 5 * BURST, Duration::ZERO), "the reason may come first");
+        assert!(!burst(&mut flood, 5 * BURST, Duration::ZERO), "frames may be granted in advance");
     }
 }

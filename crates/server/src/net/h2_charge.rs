@@ -1,31 +1,34 @@
-//! What a request over HTTP/2 takes up while it is answered.
+//! Accounts for the memory of an HTTP/2 request until its response has been sent.
 //!
-//! A connection of HTTP/1.1 has one request at a time, one of HTTP/2 up to 128, and a client whose
-//! windows are closed keeps all of their responses waiting. They count as bodies in the
-//! [backlog](crate::limits::backlog); a request for which there is no room is refused without being looked at.
+//! An HTTP/1.1 connection has one request at a time, an HTTP/2 connection up to 128, and a client that keeps
+//! its flow-control windows closed makes the server hold all of their responses. Each counts as a body in the
+//! [backlog](crate::limits::backlog); a request for which the backlog has no room is refused before it is
+//! processed.
 
 use std::sync::Arc;
 
 use crate::limits::backlog::{Backlog, Charge};
 use crate::net::h2_progress::H2Socket;
 
-/// A request beside what counts elsewhere: its task, its parsed head, and the library's account of
+/// Estimated bytes of one request beside its body: its task, its parsed head, and the h2 library's state for
 /// its stream.
 const REQUEST: usize = 6 << 10;
-/// A connection that holds more than this is refused further requests while bodies take half of what
-/// they may: so a few connections do not take all of it.
+/// A connection whose requests hold more bytes than this is refused further requests once bodies use half of
+/// their share of the backlog, so that a light_requests connections cannot use up all of it.
 const HEAVY: usize = 1 << 20;
 
-/// The charge of one request, until it is dropped.
+/// The bytes of one request, counted in the backlog and on its connection until this is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestCharge {
+    /// The request's part of the backlog.
     charge: Charge,
     socket: Arc<H2Socket>,
+    /// Bytes counted on the connection.
     bytes: usize,
 }
 
 impl RequestCharge {
-    /// `None` where there is no room for a request.
+    /// Counts a new request. Returns `None` if there is no room for it.
     pub(crate) fn begin(backlog: &Arc<Backlog>, socket: &Arc<H2Socket>) -> Option<Self> {
         if socket.held() > HEAVY && backlog.has_many_bodies() {
             return None;
@@ -38,7 +41,7 @@ impl RequestCharge {
         Some(Self { charge, socket: socket.clone(), bytes: REQUEST })
     }
 
-    /// It is answered by a response of so many bytes, which is sent whatever room there is.
+    /// Counts the `bytes` of the response. A response is sent even if the backlog has no room for it.
     pub(crate) fn answered(&mut self, bytes: usize) {
         self.charge.force(bytes);
         self.socket.hold(bytes);
@@ -60,21 +63,25 @@ mod tests {
     fn a_connection_with_large_responses_leaves_room_to_others() {
         let backlog = Backlog::new(16 << 20, 1);
         let [heavy, other] = [0, 1].map(|_| Arc::new(H2Socket::new(None, &backlog)));
-        let mut held = Vec::new();
+        let mut heavy_requests = Vec::new();
         while let Some(mut request) = RequestCharge::begin(&backlog, &heavy) {
             request.answered(100 << 10);
-            held.push(request);
+            heavy_requests.push(request);
         }
-        assert_eq!(held.len(), (4 << 20) / (106 << 10) + 1, "it stops at half of what bodies may take");
-        let mut few = Vec::new();
+        assert_eq!(
+            heavy_requests.len(),
+            (4 << 20) / (106 << 10) + 1,
+            "a heavy connection stops at half of the share of bodies"
+        );
+        let mut light_requests = Vec::new();
         while let Some(mut request) = RequestCharge::begin(&backlog, &other) {
             request.answered(100 << 10);
-            few.push(request);
+            light_requests.push(request);
         }
-        assert_eq!(few.len(), (1 << 20) / (106 << 10) + 1);
-        drop(held);
+        assert_eq!(light_requests.len(), (1 << 20) / (106 << 10) + 1);
+        drop(heavy_requests);
         assert!(RequestCharge::begin(&backlog, &heavy).is_some());
-        drop(few);
+        drop(light_requests);
         assert_eq!((heavy.held(), other.held(), backlog.bytes()), (0, 0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The part of one HTTP/2 connection in what has [arrived](crate::limits::arrivals) and was not taken.
+//! Unread input of one HTTP/2 connection: its part of the server's [arrivals](crate::limits::arrivals).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -7,19 +7,22 @@ use std::task::Context;
 use crate::limits::arrivals::Listed;
 use crate::limits::backlog::Backlog;
 
-/// Amounts up to this do not count: most turns bring less, and counting costs one more turn.
+/// Amounts up to this many bytes are not counted: most turns read less, and counting costs an additional
+/// turn.
 pub(crate) const SMALL: usize = 4 << 10;
 
-/// Counts for a connection and its streams, which share it.
+/// Counts the unread input of a connection; the connection and its streams share it. Dropping it ends the
+/// count of the current turn.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     backlog: Arc<Backlog>,
-    /// Bytes that its streams have gathered.
+    /// Memory of the buffers in which the streams gather input, in bytes.
     gathered: AtomicUsize,
-    /// Bytes that it has read in this turn.
+    /// Bytes read in the current turn of the connection's task.
     turn: AtomicUsize,
+    /// Whether reading has stopped because the server has no room for more input.
     halted: AtomicBool,
-    /// How often it was halted.
+    /// How often reading has stopped.
     halts: AtomicU32,
 }
 
@@ -34,7 +37,8 @@ impl Inlet {
         }
     }
 
-    /// The connection's task is polled anew: its streams have taken what the last turn has brought.
+    /// Begins a turn of the connection's task. The streams have processed the input of the last turn by now,
+    /// so it no longer counts.
     pub(crate) fn begin_turn(&self) {
         let bytes = self.turn.swap(0, Ordering::Relaxed);
         if bytes > SMALL {
@@ -42,13 +46,13 @@ impl Inlet {
         }
     }
 
-    /// The turn has brought input that counts. Another turn must follow, for it not to count longer
-    /// than it is held.
+    /// Whether this turn has read enough to be counted. If so, the connection must schedule another turn,
+    /// which ends the count.
     pub(crate) fn is_counting(&self) -> bool {
         self.turn.load(Ordering::Relaxed) > SMALL
     }
 
-    /// Input was read that takes up so many bytes.
+    /// Counts input that was read and occupies `bytes` of memory.
     pub(crate) fn arrived(&self, bytes: usize) {
         let before = self.turn.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > SMALL {
@@ -56,7 +60,8 @@ impl Inlet {
         }
     }
 
-    /// Whether the connection may read. If not, its task is woken when there is room.
+    /// Whether the connection may read. If not, its task is woken when there is room. `listed` records where
+    /// the task's waker is registered.
     pub(crate) fn has_room(&self, cx: &Context<'_>, listed: &mut Listed) -> bool {
         let own = self.gathered.load(Ordering::Relaxed) + self.turn.load(Ordering::Relaxed);
         let has_room = self.backlog.arrivals.has_room(own, cx, listed);
@@ -67,17 +72,17 @@ impl Inlet {
         has_room
     }
 
-    /// Whether it is not read for want of room: nothing can be heard from its peer.
+    /// Whether reading has stopped for lack of room, so that the server receives nothing from the peer.
     pub(crate) fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// How often that has begun.
+    /// How often reading has stopped for lack of room.
     pub(crate) fn halts(&self) -> u32 {
         self.halts.load(Ordering::Relaxed)
     }
 
-    /// The memory of one stream's buffer was `before` bytes large.
+    /// The buffer of one stream has changed its size from `before` to `now` bytes.
     pub(crate) fn gathered(&self, before: usize, now: usize) {
         let counted = |bytes: usize| if bytes > SMALL { bytes } else { 0 };
         let (before, now) = (counted(before), counted(now));
@@ -106,6 +111,7 @@ mod tests {
     const LIMIT: usize = 1 << 20;
 
     #[derive(Default)]
+    /// Counts wake-ups.
     struct Woken(AtomicUsize);
 
     impl Wake for Woken {
@@ -114,7 +120,7 @@ mod tests {
         }
     }
 
-    /// A server, two connections, and whether the second one was woken.
+    /// A server's backlog, two connections, and a count of wake-ups.
     fn two() -> (Arc<Backlog>, [Inlet; 2], Arc<Woken>) {
         let backlog = Backlog::new(PART * LIMIT, 1);
         let inlets = [0, 1].map(|_| Inlet::new(backlog.clone()));
@@ -122,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_holds_much_stops_before_the_others() {
+    fn a_heavy_connection_stops_before_the_others() {
         let (backlog, [heavy, light], woken) = two();
         let waker = Waker::from(woken.clone());
         let cx = Context::from_waker(&waker);
@@ -135,9 +141,9 @@ mod tests {
         assert!(heavy.is_halted() && light.has_room(&cx, &mut None) && !light.is_halted());
         light.arrived(LIGHT - 1);
         assert!(light.has_room(&cx, &mut None));
-        assert_eq!(backlog.bytes(), (LIMIT / 2 + LIGHT - 1) as u64, "it counts towards the backlog");
+        assert_eq!(backlog.bytes(), (LIMIT / 2 + LIGHT - 1) as u64, "arrivals count towards the backlog");
         light.begin_turn();
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "there is no room yet");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "a heavy connection still has no room");
         heavy.gathered(LIGHT, 0);
         heavy.gathered(LIGHT, 0);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn all_stop_where_all_of_the_room_is_taken() {
+    fn all_connections_stop_when_the_room_is_used_up() {
         let (_, [other, light], woken) = two();
         let waker = Waker::from(woken.clone());
         let cx = Context::from_waker(&waker);
@@ -158,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn input_of_a_turn_counts_until_the_next_and_little_not_at_all() {
+    fn input_counts_until_the_next_turn_unless_it_is_small() {
         let (backlog, [inlet, _], _) = two();
         inlet.arrived(SMALL);
         inlet.gathered(0, SMALL);

@@ -1,14 +1,15 @@
-//! Follows the frames that an HTTP/2 client sends (RFC 9113 section 4.1), and finds floods.
+//! Parses the frame headers that an HTTP/2 client sends (RFC 9113 section 4.1) to detect floods.
 //!
-//! The library reads as long as the socket gives, and answers or ignores most frames by itself:
-//! nobody else sees them.
+//! The h2 library reads for as long as the socket has input, and answers or ignores most frames itself, so
+//! its caller cannot count them.
 
 use std::time::Instant;
 
 use crate::net::flood::Flood;
 
-/// What a connection begins with (RFC 9113 section 3.4).
+/// Length of the preface with which a client begins a connection (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
+/// Length of a frame header.
 const HEADER: usize = 9;
 
 const DATA: u8 = 0x0;
@@ -19,26 +20,29 @@ const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
 const PADDED: u8 = 0x8;
 
-/// SETTINGS weigh more: each may change the windows of all streams, and a client sends one or a few
-/// in the life of a connection.
+/// Number of ordinary frames as which a SETTINGS frame counts. Each may change the windows of all streams,
+/// and a client sends one or a few during a connection.
 const SETTINGS_WEIGHT: u32 = 50;
-/// Bytes sent to the client for which it may send one WINDOW_UPDATE: the shortest DATA frame that
-/// carries anything has ten, and careful clients answer it with two.
+/// Bytes sent to the client for which it may send one WINDOW_UPDATE. The shortest DATA frame with a payload
+/// has ten bytes, and a careful client answers it with two updates.
 const BYTES_PER_UPDATE: u64 = 5;
 
-/// The position in the stream of frames, and the frames that carry nothing.
+/// The position in one connection's stream of frames, and the count of frames without a payload.
 #[derive(Debug)]
 pub(crate) struct Meter {
+    /// Start of the connection; [`Flood`] counts time from here.
     began: Instant,
     flood: Flood,
-    /// Bytes to be passed over: the preface, the rest of a payload.
+    /// Bytes to skip before the next frame header: the preface, or the rest of a payload.
     skip: usize,
-    /// The start of a frame, as far as it is looked at: the header and the length of the padding.
+    /// The beginning of the current frame that is examined: its header, and for padded DATA the length of the
+    /// padding.
     head: [u8; HEADER + 1],
+    /// Bytes of `head` received so far.
     head_len: usize,
-    /// Bytes sent that no WINDOW_UPDATE has answered.
+    /// Bytes sent to the client and not yet offset by a WINDOW_UPDATE; see [`BYTES_PER_UPDATE`].
     sent: u64,
-    /// Frames since they were taken last.
+    /// Frames since the last call of [`Meter::take_frames`].
     frames: usize,
 }
 
@@ -55,22 +59,22 @@ impl Meter {
         }
     }
 
-    /// Number of frames since this was called last.
+    /// Returns the number of frames since the last call.
     pub(crate) fn take_frames(&mut self) -> usize {
         std::mem::take(&mut self.frames)
     }
 
-    /// Bytes in which so many frames end at most that carry anything, beside the current one.
+    /// Longest read, in bytes, in which at most `frames` non-empty frames begin after the current one.
     pub(crate) fn room(&self, frames: usize) -> usize {
         self.skip.saturating_add(frames * (HEADER + 1))
     }
 
-    /// Bytes were sent to the client.
+    /// Records `bytes` sent to the client.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent = self.sent.saturating_add(bytes as u64);
     }
 
-    /// Follows a piece of the stream. True: the client floods the connection.
+    /// Follows the next piece of the stream. Returns true if the client floods the connection.
     pub(crate) fn received(&mut self, mut input: &[u8]) -> bool {
         loop {
             let skipped = self.skip.min(input.len());
@@ -86,7 +90,7 @@ impl Meter {
         }
     }
 
-    /// Bytes of the current frame that are looked at.
+    /// Number of bytes of the current frame to collect in `head`.
     fn head_needed(&self) -> usize {
         let padded = self.head_len >= HEADER && self.kind() == DATA && self.flags() & PADDED != 0;
         HEADER + usize::from(padded && self.length() > 0)
@@ -105,7 +109,7 @@ impl Meter {
         self.head[4]
     }
 
-    /// The head of a frame is complete. True: it is one too many.
+    /// Counts a frame whose head is complete. Returns true if that makes a flood.
     fn frame(&mut self) -> bool {
         let looked_at = std::mem::take(&mut self.head_len) - HEADER;
         self.frames += 1;
@@ -113,7 +117,7 @@ impl Meter {
         self.skip = length - looked_at;
         let padding = if looked_at > 0 { 1 + usize::from(self.head[HEADER]) } else { 0 };
         let weight = match self.kind() {
-            // The library bounds the heads of requests that are never answered.
+            // The h2 library itself limits requests that are reset before they are answered.
             HEADERS => 0,
             DATA if length > padding || self.flags() & END_STREAM != 0 => 0,
             WINDOW_UPDATE if self.sent >= BYTES_PER_UPDATE => {
@@ -140,7 +144,8 @@ mod tests {
         [&length[..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    /// Whether that many of a frame are a flood, however the stream is cut.
+    /// Whether `count` copies of a frame are a flood. Checks that the result doesn't depend on how the stream
+    /// is split.
     fn floods(frame: &[u8], count: usize) -> bool {
         let stream = [vec![0x50; PREFACE], frame.repeat(count)].concat();
         let mut verdicts = [1, 7, 1000, 16 << 10].map(|piece| {
@@ -148,7 +153,7 @@ mod tests {
             stream.chunks(piece).any(|piece| meter.received(piece))
         });
         verdicts.sort_unstable();
-        assert_eq!(verdicts[0], verdicts[3], "cutting makes a difference");
+        assert_eq!(verdicts[0], verdicts[3], "the result depends on how the stream is split");
         verdicts[0]
     }
 
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn data_of_any_size_is_no_flood() {
+    fn data_and_headers_are_no_flood() {
         for frame in [
             frame(DATA, 0, b"x"),
             frame(DATA, PADDED, &[&[3][..], b"x\0\0\0"].concat()),
@@ -198,11 +203,11 @@ mod tests {
             rest = later;
         }
         assert!(frames.iter().all(|n| *n <= 101), "{frames:?}");
-        assert_eq!((frames.iter().sum::<usize>(), frames.len()), (501, 7), "the long one ends in one read");
+        assert_eq!((frames.iter().sum::<usize>(), frames.len()), (501, 7), "the long frame is read at once");
     }
 
     #[test]
-    fn window_updates_are_in_proportion_to_what_was_sent() {
+    fn window_updates_are_allowed_in_proportion_to_data_sent() {
         let updates = frame(WINDOW_UPDATE, 0, &[0, 0, 0, 10]).repeat(2);
         let mut meter = Meter::new();
         meter.skip = 0;
@@ -210,6 +215,6 @@ mod tests {
             meter.sent(HEADER + 1);
             assert!(!meter.received(&updates));
         }
-        assert!((0..50_000).any(|_| meter.received(&updates)), "nothing was sent any more");
+        assert!((0..50_000).any(|_| meter.received(&updates)), "updates without data are a flood");
     }
 }

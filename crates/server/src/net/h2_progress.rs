@@ -1,4 +1,4 @@
-//! What the streams of an HTTP/2 connection share, and how far its peer is with what they have sent.
+//! State that the streams of an HTTP/2 connection share, and the progress of the peer in taking their output.
 
 use futures_util::task::AtomicWaker;
 use std::os::fd::AsFd;
@@ -11,24 +11,26 @@ use crate::limits::backlog::Backlog;
 use crate::net::h2_inlet::Inlet;
 use crate::net::progress::{LEAST_PROGRESS, Sample, SendQueue, WAITING};
 
-/// Bytes of the connection that count as progress of one stream since that has last handed something
-/// over. What it has handed over waits behind other streams, which take turns, and then in the
-/// kernel; a stream that the peer does not want must not live on what other streams do.
+/// Bytes of the whole connection's progress that count as progress of one stream, measured since the stream
+/// last handed data to the connection. That data waits behind other streams, which take turns, and then in
+/// the kernel. The limit keeps a stream that its peer does not read from staying open on the progress of
+/// other streams.
 const SHARED_PROGRESS: u64 = 16 << 20;
 
-/// The socket as the streams of the connection see it.
+/// The socket of a connection, shared by the connection's task and all of its streams.
 #[derive(Debug)]
 pub(crate) struct H2Socket {
-    /// For the kernel's word on it; until the connection has ended.
+    /// Used to query the kernel's send queue; `None` once the connection has ended.
     handle: Mutex<Option<OwnedWriteHalf>>,
-    /// Ciphertext that the kernel has taken.
+    /// Bytes of ciphertext that the kernel has accepted since the start.
     sent: AtomicU64,
-    /// Input that nobody has taken.
+    /// The connection's unread input.
     pub(crate) inlet: Inlet,
-    /// Streams that a task of ours looks after, and the connection's task, woken when there is none.
+    /// Number of streams that carry a WebSocket or whose request is being answered.
     users: AtomicUsize,
+    /// The connection's task, woken when `users` becomes 0.
     owner: AtomicWaker,
-    /// Bytes that requests take up.
+    /// Bytes that the connection's requests occupy; see [`h2_charge`](crate::net::h2_charge).
     held: AtomicUsize,
 }
 
@@ -44,12 +46,12 @@ impl H2Socket {
         }
     }
 
-    /// Notes how much ciphertext the kernel has taken since the start.
+    /// Sets the number of ciphertext bytes that the kernel has accepted since the start.
     pub(crate) fn set_sent(&self, bytes: u64) {
         self.sent.store(bytes, Ordering::Relaxed);
     }
 
-    /// The connection has ended.
+    /// Gives up the handle to the socket, because the connection has ended.
     pub(crate) fn end(&self) {
         if let Some(handle) = self.handle().take() {
             // Dropping it would send FIN.
@@ -57,20 +59,20 @@ impl H2Socket {
         }
     }
 
-    /// Counts a stream until the result is dropped.
+    /// Counts a stream as in use until the returned value is dropped.
     pub(crate) fn use_stream(self: &Arc<Self>) -> InUse {
         self.users.fetch_add(1, Ordering::Relaxed);
         InUse(self.clone())
     }
 
-    /// Whether a task of ours looks after a stream. The task of the connection, which asks, is woken
-    /// when none does any more.
+    /// Whether any stream is in use. Must be called by the connection's task, which is woken when the last
+    /// stream is no longer in use.
     pub(crate) fn is_in_use(&self, cx: &Context<'_>) -> bool {
         self.owner.register(cx.waker());
         self.users.load(Ordering::Relaxed) > 0
     }
 
-    /// How far the peer is with what all streams together have sent.
+    /// The peer's progress in taking the output of all streams together.
     pub(crate) fn sample(&self, queue: Option<SendQueue>) -> Sample {
         let sent = self.sent.load(Ordering::Relaxed);
         let handle = self.handle();
@@ -79,23 +81,23 @@ impl H2Socket {
         Sample { taken: sent.saturating_sub(unacknowledged), outstanding: unacknowledged }
     }
 
-    /// The same where more waits for the kernel.
+    /// [`H2Socket::sample`] while further output waits to be written to the socket.
     pub(crate) fn sample_waiting(&self, queue: Option<SendQueue>) -> Sample {
         let Sample { taken, outstanding } = self.sample(queue);
         Sample { taken, outstanding: outstanding + WAITING as u64 }
     }
 
-    /// Bytes that its requests take up, see [`h2_charge`](crate::net::h2_charge).
+    /// Bytes that the connection's requests occupy; see [`h2_charge`](crate::net::h2_charge).
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// A request takes up more.
+    /// Counts `bytes` more for a request.
     pub(crate) fn hold(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A request is over.
+    /// Ends the count of `bytes` of a request.
     pub(crate) fn let_go(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -117,18 +119,21 @@ impl Drop for InUse {
     }
 }
 
-/// Follows the progress of one stream.
+/// Measures the peer's progress in taking the output of one stream.
 #[derive(Debug)]
 pub(crate) struct H2Progress {
     socket: Arc<H2Socket>,
-    /// Bytes that the connection has taken over from the stream: the peer had a window for them.
+    /// Bytes of the stream that the connection has accepted: the peer's flow-control windows had room for
+    /// them.
     handed: u64,
-    /// The same at the last sample, and what the connection's peer had taken then.
+    /// `handed`, and the bytes acknowledged on the connection, at the last sample.
     before: (u64, u64),
-    /// What of the connection's progress has counted so far, and what may count yet.
+    /// Bytes of the connection's progress credited to the stream so far.
     shared: u64,
+    /// Bytes of the connection's progress that may still be credited, up to [`SHARED_PROGRESS`].
     left: u64,
-    /// How often the connection was halted by then. What its peer says is not heard meanwhile.
+    /// [`Inlet::halts`] at the last sample. While reading is halted the server doesn't see the peer's window
+    /// updates.
     halts: u32,
 }
 
@@ -137,12 +142,12 @@ impl H2Progress {
         Self { socket, handed: 0, before: (0, 0), shared: 0, left: 0, halts: 0 }
     }
 
-    /// The stream has handed over so many bytes.
+    /// Records `bytes` that the stream has handed to the connection.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.handed += bytes as u64;
     }
 
-    /// How far the peer is. `waiting`: bytes that the stream has not handed over.
+    /// The peer's progress. `waiting` is the number of bytes that the stream has not handed over yet.
     pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> Sample {
         let socket = self.socket.sample(queue);
         let moved = socket.taken.saturating_sub(self.before.1).min(self.left);
@@ -166,12 +171,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_lives_on_the_progress_of_its_connection_only_for_a_while() {
+    fn a_stream_profits_from_the_progress_of_its_connection_up_to_a_limit() {
         let socket = Arc::new(H2Socket::new(None, &Backlog::new(1 << 20, 1)));
         socket.sent.store(1 << 30, Ordering::Relaxed);
         let mut progress = H2Progress::new(socket.clone());
         progress.add(1000);
-        assert_eq!(progress.sample(None, 0).taken, 1000, "what came before it does not count");
+        assert_eq!(progress.sample(None, 0).taken, 1000, "earlier progress of the connection does not count");
         socket.sent.fetch_add(5000, Ordering::Relaxed);
         assert_eq!(progress.sample(None, 0).taken, 6000);
         socket.sent.fetch_add(1 << 30, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The socket of an HTTP/2 connection, as the h2 library sees it.
+//! Adapts the socket of an HTTP/2 connection to the h2 library: limits its reads and counts its frames.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,27 +15,29 @@ use crate::net::poll_turn;
 use crate::net::stall::poll_send;
 use crate::net::stream::Stream;
 
-/// One read of the library, at most.
+/// Most bytes of one read.
 const READ: usize = 16 << 10;
-/// Bytes and frames before others get their turn, among them the streams, which take what was read
-/// for them. The library keeps room for as many DATA frames as it has ever held at once: 36 KiB for
-/// this number.
+/// Most bytes and frames read before other tasks get their turn, among them the sessions and requests that
+/// take their streams' input. The h2 library keeps memory for as many DATA frames as it has ever held at
+/// once: 36 KiB for this number.
 const BYTES_PER_TURN: usize = 64 << 10;
 const FRAMES_PER_TURN: usize = 128;
-/// What a DATA frame takes up in the library, beside its payload.
+/// Bytes that the h2 library needs for a DATA frame beside its payload.
 const FRAME: usize = 256;
-/// The socket as the library sees it. When that has done with it, it comes back.
+/// The reader and writer given to the h2 library. When the library drops it, the stream goes to `returned`.
 pub(crate) struct H2Io {
-    /// There until it is dropped.
+    /// The socket, with or without TLS. `None` only while this is being dropped.
     stream: Option<Stream>,
     socket: Arc<H2Socket>,
-    /// Bytes and frames in this turn.
+    /// Bytes and frames read in this turn.
     bytes: usize,
     frames: usize,
     meter: Meter,
+    /// Where the waker of the connection's task is registered while reading is halted.
     listed: Listed,
-    /// Set once for the connection's owner, who ends it: the peer floods it with frames.
+    /// Set when the peer floods the connection with frames; the connection's owner then ends it.
     flooded: Arc<AtomicBool>,
+    /// Receives the socket when the library is done with it.
     returned: Arc<Mutex<Option<Stream>>>,
 }
 
@@ -82,7 +84,7 @@ impl AsyncRead for H2Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // The time also ends the reads that the library begins anew after each request.
+        // The time limit also covers the reads that the library starts anew after each request.
         if this.bytes >= BYTES_PER_TURN || this.frames >= FRAMES_PER_TURN || poll_turn::is_over() {
             (this.bytes, this.frames) = (0, 0);
             poll_turn::pass(cx);
@@ -107,7 +109,7 @@ impl AsyncRead for H2Io {
         this.frames += frames;
         this.socket.inlet.arrived(n + frames * FRAME);
         if flooded {
-            // The library gets nothing of it, and its owner the turn to end the connection.
+            // The input is discarded, and the connection's owner gets the turn to end the connection.
             this.flooded.store(true, Ordering::Relaxed);
             poll_turn::pass(cx);
             return Poll::Pending;
@@ -117,8 +119,8 @@ impl AsyncRead for H2Io {
     }
 }
 
-/// After `Pending` the library comes again with the same bytes, which the stream demands: it puts
-/// nothing before a frame that is being written.
+/// [`Stream`] requires that a write is repeated with the same bytes after `Pending`. The library does so: it
+/// never interrupts a frame that it has begun to write.
 impl AsyncWrite for H2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])

@@ -1,4 +1,4 @@
-//! A WebSocket over a stream of an HTTP/2 connection (RFC 8441), as a session sees it.
+//! One stream of an HTTP/2 connection that carries a WebSocket (RFC 8441), as a session uses it.
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
@@ -13,20 +13,19 @@ use crate::net::h2_inlet::SMALL;
 use crate::net::h2_progress::{H2Progress, H2Socket, InUse};
 use crate::net::progress::{Sample, SendQueue};
 
-/// Bytes that are handed to the connection at once.
+/// Most bytes handed to the connection in one write.
 const WRITE: usize = 64 << 10;
 
-/// Both directions of one stream. Dropped before both have ended, it resets the stream
-/// (RFC 8441 section 5).
+/// Both directions of a stream. Dropping it before both have ended resets the stream (RFC 8441 section 5).
 #[derive(Debug)]
 pub(crate) struct H2Stream {
     send: SendStream<Bytes>,
     incoming: Incoming,
     progress: H2Progress,
     socket: Arc<H2Socket>,
-    /// This looks after the stream.
+    /// Counts the stream as in use.
     _in_use: InUse,
-    /// The socket counts as one of a WebSocket.
+    /// Counts the socket among those that carry a WebSocket.
     _carrying: Carrying,
 }
 
@@ -41,7 +40,7 @@ impl H2Stream {
         Self { send, incoming, progress, _in_use: socket.use_stream(), socket, _carrying: carrying }
     }
 
-    /// Whether the connection is not read for want of room.
+    /// Whether the connection is not read for lack of room.
     pub(crate) fn is_halted(&self) -> bool {
         self.socket.inlet.is_halted()
     }
@@ -55,12 +54,13 @@ impl H2Stream {
         self.incoming.poll_read(cx, out)
     }
 
-    /// Takes what has arrived off the connection while the session doesn't want it.
+    /// Moves input from the connection into the stream's own buffer while the session doesn't read.
     pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
         self.incoming.gather(cx);
     }
 
-    /// As much as the peer's windows and the connection's buffer have room for.
+    /// Writes as much as the peer's windows and the connection's buffer have room for, at most 64 KiB.
+    /// Returns `WouldBlock` if that is nothing.
     pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let all = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE);
         if all == 0 {
@@ -81,19 +81,19 @@ impl H2Stream {
         Ok(room)
     }
 
-    /// After `WouldBlock`: waits for room.
+    /// Waits for room after `WouldBlock`.
     pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_room(&mut self.send, cx).map_ok(drop)
     }
 
-    /// Ends our direction.
+    /// Ends the server's direction of the stream.
     pub(crate) fn shutdown_write(&mut self) {
         // An error means that the stream is gone already.
         let _ = self.send.send_data(Bytes::new(), true);
     }
 }
 
-/// Waits until something of what was asked for by `reserve_capacity` may be sent.
+/// Waits until a part of the capacity requested with `reserve_capacity` is available, and returns its bytes.
 pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     loop {
         match send.capacity() {
@@ -108,18 +108,19 @@ pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> P
     }
 }
 
-/// What comes on a stream.
+/// The input of one stream, gathered into one buffer.
 ///
-/// The library takes some 250 bytes for each frame that waits in it. So what arrives is put together
-/// here as soon as it comes, whether it is wanted yet or not. The windows, which bound this buffer,
-/// open only when it is read; its memory counts as [input that waits](crate::limits::arrivals).
+/// The h2 library needs some 250 bytes for each frame that it holds. Input is therefore moved here as soon as
+/// it arrives, whether the session reads or not. The flow-control windows bound this buffer, because they
+/// open only as the session reads; its memory counts as [arrivals](crate::limits::arrivals).
 #[derive(Debug)]
 pub(crate) struct Incoming {
     stream: RecvStream,
     socket: Arc<H2Socket>,
     gathered: BytesMut,
-    /// Bytes that the buffer takes up.
+    /// Memory of the buffer in bytes, as last counted.
     room: usize,
+    /// How the input has ended, if it has.
     end: Option<io::Result<()>>,
 }
 
@@ -128,6 +129,7 @@ impl Incoming {
         Self { stream, socket, gathered: BytesMut::new(), room: 0, end: None }
     }
 
+    /// Moves all input that the h2 library holds for the stream into the buffer.
     pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
         while self.end.is_none() {
             match self.stream.poll_data(cx) {
@@ -135,7 +137,7 @@ impl Incoming {
                 Poll::Ready(Some(Err(error))) => self.end = Some(Err(lost(error))),
                 Poll::Ready(None) => {
                     self.end = Some(Ok(()));
-                    // Nobody asks for trailers.
+                    // Trailers are read and ignored.
                     let _ = pin!(self.stream.trailers()).poll(cx);
                 }
                 Poll::Pending => break,
@@ -147,18 +149,19 @@ impl Incoming {
         }
     }
 
-    /// Whether the buffer is so large that it counts as input that waits.
+    /// Whether the buffer is large enough to be counted as arrivals.
     pub(crate) fn counts(&self) -> bool {
         self.room > SMALL
     }
 
+    /// Sets the memory of the buffer to `room` bytes, and counts the change.
     fn occupies(&mut self, room: usize) {
         let before = std::mem::replace(&mut self.room, room);
         self.socket.inlet.gathered(before, room);
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        // Also while there is something to read: the library must not hold the rest.
+        // The library must not hold input while the buffer is read, either.
         self.gather(cx);
         if self.gathered.is_empty() {
             return match &self.end {
@@ -171,11 +174,11 @@ impl Incoming {
         out[..n].copy_from_slice(&self.gathered[..n]);
         self.gathered.advance(n);
         if self.gathered.is_empty() {
-            // Even when empty it would keep its memory.
+            // Even an empty buffer would keep its memory.
             self.gathered = BytesMut::new();
             self.occupies(0);
         }
-        // An error means that the stream is gone; reading comes to that.
+        // An error means that the stream is gone, which a later read reports.
         let _ = self.stream.flow_control().release_capacity(n);
         Poll::Ready(Ok(n))
     }
@@ -187,6 +190,7 @@ impl Drop for Incoming {
     }
 }
 
+/// Converts an error of the h2 library; a stream that the peer has cancelled becomes `ConnectionReset`.
 pub(crate) fn lost(error: h2::Error) -> io::Error {
     match error.reason() {
         Some(h2::Reason::CANCEL) => {

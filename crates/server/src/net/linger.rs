@@ -1,8 +1,8 @@
-//! The end of a connection that has said its last.
+//! Lingering close: ends a connection without losing the last bytes sent to the peer.
 //!
-//! Closing a socket that has unread input resets it, and a reset destroys what is still on its way
-//! to the peer. So input is read and dropped until the peer has ended its side, or has had all that
-//! was sent and a moment to notice.
+//! Closing a socket that has unread input resets the connection, and a reset destroys data that is still on
+//! its way to the peer. Input is therefore read and discarded until the peer has ended its side, or until it
+//! has received everything sent and had a moment to react.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,19 +14,20 @@ use crate::net::poll_turn;
 use crate::net::progress::{Progress, SendQueue};
 use crate::net::stream::Stream;
 
-/// How long a peer that takes nothing more may take to end its side.
+/// How long to wait for the peer to end its side once it takes no more data.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Reads before others get their turn.
+/// Reads before other tasks get their turn.
 const READS_PER_TURN: usize = 16;
 
-/// Bytes of a peer that has broken the rules that are read and dropped. Behind a regular response it is
-/// the time alone that bounds them: the rest of a body may come before the client looks for an answer.
+/// Bytes to read and discard after a protocol error of the peer. After a regular response only the time is
+/// limited, because the rest of a request body may arrive before the client looks for the response.
 pub(crate) const AFTER_ERROR: usize = 256 << 10;
 
-/// Ends our side of the connection and waits for the peer's. Reads `most` bytes.
+/// Ends the server's side of the connection and waits for the peer to end its own. Gives up after reading
+/// `most` bytes, or when the peer takes no more data for [`PATIENCE`].
 pub(crate) async fn linger(mut stream: Stream, queue: Option<SendQueue>, mut most: usize) {
     let mut buffer = [0u8; 4096];
-    // Nothing more is written: only what is left matters, not how much that was.
+    // Nothing more is written, so only the outstanding bytes matter, not the number written.
     let sample = |stream: &mut Stream| stream.sample(queue, u64::MAX, 0);
     let mut progress = Progress::begin(sample(&mut stream));
     let mut timer = pin!(sleep(PATIENCE));

@@ -1,4 +1,4 @@
-//! Listening sockets of clients.
+//! Listening sockets on which clients connect.
 
 use socket2::Socket;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::net::address::{Bind, Listen};
 use crate::net::socket::{inherited, scheme, tcp, url_of};
 use crate::net::unix_socket::{self, UnixFile};
 
-/// What the connections of a listener begin with, before HTTP.
+/// What precedes HTTP on the connections of a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) tls: bool,
@@ -17,24 +17,28 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether connections begin with HTTP at once.
+    /// Whether connections begin directly with HTTP.
     pub(crate) fn is_plain(self) -> bool {
         self == Self::default()
     }
 }
 
-/// A listening socket, non-blocking.
+/// A non-blocking listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Removed in the end, before the socket closes.
+    /// The file of a Unix socket. Removed before the socket closes.
     file: Option<UnixFile>,
     socket: Socket,
+    /// The address as a URL, for users.
     url: String,
     entry: Entry,
 }
 
 impl Listener {
-    /// Opens what `listen` says.
+    /// Opens the socket that `listen` describes; `backlog` is the default length of its queue.
+    ///
+    /// # Errors
+    /// The address can't be used, or the inherited descriptor is not a listening stream socket.
     pub(crate) fn open(listen: Listen, backlog: i32) -> Result<Self, BindError> {
         let Listen { bind, name, tls, proxy_protocol, reuse_port, only_v6, mode, .. } = listen;
         let backlog = listen.backlog.unwrap_or(backlog);
@@ -58,7 +62,7 @@ impl Listener {
         named.map_err(|source| BindError { address, source })
     }
 
-    /// As a URL, with the port that the kernel chose.
+    /// The address as a URL, with the port that the kernel chose.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -67,12 +71,13 @@ impl Listener {
         self.entry.tls
     }
 
-    /// Of a socket over TCP.
+    /// The local address of a TCP socket; `None` for a Unix socket.
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
-    /// The socket, what its connections begin with, and its file, which must go before the socket.
+    /// The socket, what precedes HTTP on its connections, and its file, which must be removed before the
+    /// socket closes.
     pub(crate) fn into_parts(self) -> (Socket, Entry, Option<UnixFile>) {
         (self.socket, self.entry, self.file)
     }
@@ -96,17 +101,17 @@ mod tests {
     }
 
     #[test]
-    fn port_zero_is_filled_in() {
+    fn the_url_has_the_port_that_the_kernel_chose() {
         let listener = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()).into(), 8).unwrap();
         assert!(listener.url().starts_with("ws://127.0.0.1:"));
         assert!(!listener.url().ends_with(":0"));
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn the_error_names_a_port_in_use() {
         let first = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()).into(), 8).unwrap();
-        let taken = first.url().trim_start_matches("ws://").parse().unwrap();
-        let error = Listener::open(Bind::Tcp(taken).into(), 8).unwrap_err();
+        let in_use = first.url().trim_start_matches("ws://").parse().unwrap();
+        let error = Listener::open(Bind::Tcp(in_use).into(), 8).unwrap_err();
         assert!(error.to_string().contains(first.url()), "{error}");
     }
 
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_listening_socket_is_taken_over() {
+    fn only_a_listening_socket_is_inherited() {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(Listener::open(Bind::Fd(a.into()).into(), 8).is_err());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

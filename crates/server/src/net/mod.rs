@@ -1,4 +1,5 @@
-//! Sockets, TLS and the streams above them.
+//! Network I/O: listening and connected sockets, TLS, streams of HTTP/2, and the turns and deadlines of reads
+//! and writes.
 
 pub(crate) mod address;
 pub(crate) mod flood;

@@ -1,4 +1,4 @@
-//! A connected socket without TLS.
+//! A connected TCP or Unix socket without TLS.
 
 use bytes::BytesMut;
 use std::io::{self, IoSlice};
@@ -10,18 +10,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp};
 
-/// Reads by `poll_read`, which knows that a short read has emptied the socket and so saves the
-/// call that would only say so; writes by `try_write`, outside of the task if need be.
+/// The socket of one connection. It is read with `poll_read`, which knows that a short read has emptied the
+/// socket and so saves a system call that would only return `WouldBlock`. It is written with `try_write`,
+/// which also works outside of the task.
 #[derive(Debug)]
 pub(crate) enum PlainSocket {
     Tcp(TcpStream),
-    /// The host has the other half, and writes to it, too.
+    /// A TCP socket whose write half the host holds too, for direct writes.
     Shared(tcp::OwnedReadHalf),
     Unix(UnixStream),
 }
 
 impl PlainSocket {
-    /// Takes over an accepted socket, already non-blocking. Must run inside the runtime.
+    /// Registers an accepted socket, which must be non-blocking, with the runtime of the current thread. Must
+    /// be called inside the runtime.
     pub(crate) fn adopt(fd: OwnedFd, unix: bool) -> io::Result<Self> {
         if unix {
             return UnixStream::from_std(fd.into()).map(Self::Unix);
@@ -31,7 +33,8 @@ impl PlainSocket {
         Ok(Self::Tcp(stream))
     }
 
-    /// For a TCP socket, also the half that another thread may write to. Dropping that one sends FIN.
+    /// Splits off a write half of a TCP socket, to which another thread may write. Dropping the half sends
+    /// FIN.
     pub(crate) fn share(self) -> (Self, Option<tcp::OwnedWriteHalf>) {
         match self {
             Self::Tcp(stream) => {
@@ -53,7 +56,7 @@ impl PlainSocket {
         poll.map_ok(|()| buf.filled().len())
     }
 
-    /// Appends to what is in `buf`, as much as it has room for.
+    /// Appends input to `buf`, at most as much as its spare capacity.
     #[inline]
     pub(crate) fn poll_read_chunk(
         &mut self,
@@ -85,7 +88,7 @@ impl PlainSocket {
         }
     }
 
-    /// Waits for input.
+    /// Waits until there is input.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
@@ -94,7 +97,8 @@ impl PlainSocket {
         }
     }
 
-    /// Runs a read on the descriptor itself, after [`PlainSocket::readable`].
+    /// Runs `f`, a read on the descriptor itself, after [`PlainSocket::readable`]. If it returns
+    /// `WouldBlock`, the socket counts as not readable.
     pub(crate) fn try_io<R>(&self, f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, f),
@@ -121,7 +125,7 @@ impl PlainSocket {
         }
     }
 
-    /// Sends FIN; reading goes on.
+    /// Ends the direction to the peer (FIN); reading goes on.
     pub(crate) fn shutdown_write(&self) {
         // An error means that the connection is gone already.
         let _ = match self {
@@ -134,7 +138,7 @@ impl PlainSocket {
         };
     }
 
-    /// Makes dropping it end both directions by RST, so that the peer sees that something is missing.
+    /// Makes a later drop end both directions with RST, which shows the peer that data is missing.
     pub(crate) fn reset(&self) {
         // An error means that the connection is gone already.
         let _ = match self {
@@ -143,7 +147,7 @@ impl PlainSocket {
                 let socket: &TcpStream = stream.as_ref();
                 socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO))
             }
-            // Unix sockets know no RST.
+            // Unix sockets have no RST.
             Self::Unix(_) => Ok(()),
         };
     }

@@ -1,10 +1,10 @@
-//! Turns: how the tasks of one I/O thread share it.
+//! Turns: how the tasks of one I/O thread share its time.
 //!
-//! A `current_thread` runtime runs one task at a time and looks at its sockets when none is ready.
-//! A peer that always has something to read would keep its task ready, and the thread away from
-//! everybody else's sockets and from the host. Each task therefore ends its turn after a bounded
-//! amount of work: sessions count frames and bytes, everything else asks [`is_over`]. A task with
-//! more to do then calls [`pass`], which lets all other tasks, and the sockets, go first.
+//! A `current_thread` runtime runs one task at a time and polls its sockets only when no task is ready. A
+//! peer that sends without pause would keep its task ready, and keep the thread from serving all other
+//! sockets and the host. Each task therefore ends its turn after a bounded amount of work: sessions count
+//! frames and bytes, all other tasks call [`is_over`]. A task with more work then calls [`pass`], so that all
+//! other tasks and the sockets go first.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,16 +12,16 @@ use std::pin::pin;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-/// Length of a turn. A thread that eight peers keep busy comes back to each of its other sockets
-/// after about a millisecond; ending a turn costs some two hundred times less than it lasts.
+/// Length of a turn. A thread that serves eight busy peers returns to each of its other sockets after about a
+/// millisecond; ending a turn costs some two hundred times less than it lasts.
 const TURN: Duration = Duration::from_micros(100);
 
 thread_local! {
-    /// When the current turn began.
+    /// Start of the current turn; `None` outside of a turn.
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs one poll of a task as a turn. The second value: it has taken the time of a turn.
+/// Runs one poll of a task as a turn. The second value returned is true if the poll took the time of a turn.
 pub(crate) fn take<R>(poll: impl FnOnce() -> R) -> (R, bool) {
     BEGAN.set(Some(Instant::now()));
     let result = poll();
@@ -30,19 +30,19 @@ pub(crate) fn take<R>(poll: impl FnOnce() -> R) -> (R, bool) {
     (result, long)
 }
 
-/// Whether the current poll has taken the time of a turn. False outside [`take`]. Reads the clock.
+/// Whether the current poll has used up the time of a turn; false outside [`take`]. Reads the clock.
 pub(crate) fn is_over() -> bool {
     BEGAN.get().is_some_and(|began| began.elapsed() >= TURN)
 }
 
-/// Schedules the current task behind all others that are ready and behind a look at the sockets.
-/// The caller returns `Pending`. Waking the task by its waker would put it before the sockets.
+/// Schedules the current task behind all other ready tasks and behind a poll of the sockets. The caller then
+/// returns `Pending`. Waking the task with its own waker would place it ahead of the sockets.
 pub(crate) fn pass(cx: &mut Context<'_>) {
-    // Its first poll hands the waker to the scheduler, which wakes it at the end of the round.
+    // The first poll hands the waker to the scheduler, which wakes the task at the end of the round.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Ends the turn if its time is over.
+/// Yields to other tasks if the time of the turn is used up.
 pub(crate) async fn share() {
     if is_over() {
         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! Listening sockets that one process opens for several that serve: the master of a node for its
-//! workers. What waits in their queues outlives each worker.
+//! Listening sockets that one process opens for several others: the master of a node opens them for its
+//! workers. Connections waiting in their queues survive the end of a worker.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -11,18 +11,19 @@ use crate::net::address::{Bind, Listen};
 use crate::net::listener::Listener;
 use crate::net::socket::url_of;
 
-/// An open listening socket on which nobody accepts yet; others get duplicates of its descriptor as
-/// [`Bind::Fd`]. While it is open its queue lives. The file of a Unix socket goes with it.
+/// An open listening socket on which this process accepts no connections. Other processes get duplicates of
+/// its descriptor as [`Bind::Fd`]. Its queue exists as long as it is open. Dropping it removes the file of a
+/// Unix socket.
 #[derive(Debug)]
 pub struct OpenListener(Listener);
 
 impl OpenListener {
-    /// Opens one socket for each of `slots` processes where the system shares the connections of a
-    /// port out among several (Linux: `SO_REUSEPORT`), so that each has a queue of its own; else
-    /// a single one, for all of them. With port 0 all get the port that the kernel chose.
+    /// Opens the sockets for `slots` processes. On Linux each process gets one, with a queue of its own, and
+    /// the kernel distributes the connections among them (`SO_REUSEPORT`). Elsewhere all share a single
+    /// socket. With port 0 all sockets get the same port, which the kernel chooses.
     ///
     /// # Errors
-    /// The address can't be listened on, or somebody else listens there already.
+    /// The address can't be used, or another server already listens on it.
     pub fn open(listen: Listen, backlog: i32, slots: usize) -> Result<Vec<Self>, BindError> {
         let Bind::Tcp(address) = listen.bind else {
             return Ok(vec![Self(Listener::open(listen, backlog)?)]);
@@ -30,7 +31,8 @@ impl OpenListener {
         if !cfg!(target_os = "linux") {
             return Ok(vec![Self(Listener::open(listen, backlog)?)]);
         }
-        // With the option the kernel would let us join in with any server of this user.
+        // With `SO_REUSEPORT` the kernel would let this socket share the port with any server of the same
+        // user.
         if !listen.reuse_port && address.port() != 0 {
             probe(address, listen.only_v6).map_err(|source| BindError {
                 address: format!("{}://{address}", if listen.tls { "wss" } else { "ws" }),
@@ -56,13 +58,13 @@ impl OpenListener {
         Ok(open)
     }
 
-    /// What the URL of a socket is that somebody else has opened; empty if it has no address.
+    /// The URL of a listening socket that another program opened; empty if the socket has no address.
     pub fn url_of(socket: &impl AsFd, tls: bool) -> String {
         let address = socket2::SockRef::from(socket).local_addr();
         address.map_or_else(|_| String::new(), |address| url_of(&address, tls))
     }
 
-    /// As a URL, with the port that the kernel chose.
+    /// The address as a URL, with the port that the kernel chose.
     pub fn url(&self) -> &str {
         self.0.url()
     }
@@ -74,7 +76,7 @@ impl AsFd for OpenListener {
     }
 }
 
-/// Whether a listener without `SO_REUSEPORT` could have the address.
+/// Checks whether a listener without `SO_REUSEPORT` could bind the address.
 fn probe(address: SocketAddr, only_v6: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -93,21 +95,21 @@ mod tests {
     }
 
     #[test]
-    fn slots_share_the_port_that_the_first_one_got() {
+    fn all_slots_share_one_port() {
         let open = OpenListener::open(at("127.0.0.1:0"), 8, 3).unwrap();
         assert!(open.iter().all(|l| l.url() == open[0].url()), "{open:?}");
         assert_eq!(open.len(), if cfg!(target_os = "linux") { 3 } else { 1 });
     }
 
     #[test]
-    fn nobody_is_joined_by_accident() {
+    fn the_port_of_another_server_is_not_shared_unless_requested() {
         let first = OpenListener::open(at("127.0.0.1:0"), 8, 2).unwrap();
         let address = first[0].url().trim_start_matches("ws://");
         let error = OpenListener::open(at(address), 8, 2).unwrap_err();
         assert!(error.to_string().contains(address), "{error}");
-        let asked = Listen { reuse_port: true, ..at(address) };
+        let requested = Listen { reuse_port: true, ..at(address) };
         if cfg!(target_os = "linux") {
-            assert!(OpenListener::open(asked, 8, 2).is_ok());
+            assert!(OpenListener::open(requested, 8, 2).is_ok());
         }
     }
 
@@ -116,12 +118,12 @@ mod tests {
         use std::io::Read;
         let open = OpenListener::open(at("127.0.0.1:0"), 8, 1).unwrap();
         let address = open[0].url().trim_start_matches("ws://");
-        let share = || Bind::Fd(open[0].as_fd().try_clone_to_owned().unwrap());
-        drop(Listener::open(share().into(), 8).unwrap());
+        let duplicate = || Bind::Fd(open[0].as_fd().try_clone_to_owned().unwrap());
+        drop(Listener::open(duplicate().into(), 8).unwrap());
         let mut client = std::net::TcpStream::connect(address).unwrap();
-        drop(Listener::open(share().into(), 8).unwrap());
+        drop(Listener::open(duplicate().into(), 8).unwrap());
         client.set_nonblocking(true).unwrap();
-        let waits = client.read(&mut [0]).unwrap_err();
-        assert_eq!(waits.kind(), io::ErrorKind::WouldBlock);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }

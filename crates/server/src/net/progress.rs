@@ -1,44 +1,46 @@
-//! Whether a peer takes what it is sent.
+//! Measures whether a peer takes the data sent to it.
 //!
-//! A deadline that may run only while a peer does nothing compares two samples of the connection.
-//! Bytes that the kernel has taken are not bytes that the peer has: the send queue of a socket
-//! grows to some MiB, a minute's work for a slow link. So the kernel is asked how much of them is
-//! not acknowledged yet, but only when a deadline is about to act.
+//! A deadline for a peer that takes nothing compares two samples of its connection. Bytes that the kernel has
+//! accepted have not necessarily reached the peer: the send queue of a socket grows to some MiB, which takes
+//! a slow link a minute. The kernel is therefore asked for the number of bytes not acknowledged yet, but only
+//! when a deadline is about to expire.
 
 use std::os::fd::BorrowedFd;
 
-/// Tells how many bytes of those written to a socket its peer has not acknowledged: `SIOCOUTQ` of
-/// tcp(7).
+/// Returns how many of the bytes written to a socket its peer has not acknowledged: `SIOCOUTQ` of tcp(7).
 pub type SendQueue = fn(BorrowedFd<'_>) -> std::io::Result<u64>;
 
-/// Bytes that a peer must take in the time that a deadline allows, to get that time anew. A peer to
-/// which no more than this is still to be sent needs no more time.
+/// Bytes that a peer must take within a deadline for the deadline to start again. A peer that has no more
+/// than this left to take gets no further extension.
 pub(crate) const LEAST_PROGRESS: u64 = 4 << 10;
 
-/// More than what is left when a peer needs no more time: a write that waits is never the last.
+/// Stands for data that waits for room in the socket, where its size is unknown: large enough for the
+/// deadline to be extended.
 pub(crate) const WAITING: usize = LEAST_PROGRESS as usize + 1;
 
-/// How far a connection has come.
+/// A snapshot of the output of a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
-    /// Bytes that the peer has acknowledged; where the kernel does not tell, that it has taken.
+    /// Bytes that the peer has acknowledged, or where the kernel does not report it, bytes that the kernel
+    /// has accepted.
     pub(crate) taken: u64,
-    /// Bytes still to be acknowledged, those that wait for the kernel included.
+    /// Bytes not acknowledged yet, including those not yet written to the socket.
     pub(crate) outstanding: u64,
 }
 
-/// The sample from which progress is counted.
+/// Progress of a peer since an earlier sample.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress(Sample);
 
 impl Progress {
-    /// Counts from here.
+    /// Measures progress from `now` on.
     pub(crate) fn begin(now: Sample) -> Self {
         Self(now)
     }
 
-    /// Whether the peer has taken enough since to get its time anew; then it counts from here.
-    /// `sample` is called only if enough was left to be taken.
+    /// Whether the peer has taken enough since the last sample for its deadline to start again. If so,
+    /// progress is measured from the new sample on. `sample` is called only if more than [`LEAST_PROGRESS`]
+    /// was outstanding.
     pub(crate) fn has_moved(&mut self, sample: impl FnOnce() -> Sample) -> bool {
         if self.0.outstanding <= LEAST_PROGRESS {
             return false;
@@ -62,20 +64,23 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_enough_gets_its_time_anew() {
+    fn enough_progress_restarts_the_deadline() {
         let mut progress = Progress::begin(sample(1000, 50_000));
         assert!(!progress.has_moved(|| sample(1000, 50_000)));
-        assert!(!progress.has_moved(|| sample(1001, 49_999)), "a byte now and then is not enough");
-        assert!(progress.has_moved(|| sample(1000 + LEAST_PROGRESS, 46_000)), "the bytes add up");
-        assert!(!progress.has_moved(|| sample(1001 + LEAST_PROGRESS, 46_000)), "from there on");
+        assert!(!progress.has_moved(|| sample(1001, 49_999)), "single bytes are not enough");
+        assert!(progress.has_moved(|| sample(1000 + LEAST_PROGRESS, 46_000)), "bytes taken add up");
+        assert!(
+            !progress.has_moved(|| sample(1001 + LEAST_PROGRESS, 46_000)),
+            "progress is measured from the last extension"
+        );
     }
 
     #[test]
-    fn the_time_begins_once_more_when_all_has_arrived_and_not_again() {
+    fn the_deadline_restarts_only_once_when_little_is_outstanding() {
         let mut progress = Progress::begin(sample(0, LEAST_PROGRESS + 1));
         assert!(progress.has_moved(|| sample(1, LEAST_PROGRESS)));
-        assert!(!progress.has_moved(|| panic!("nobody needs to know")));
+        assert!(!progress.has_moved(|| panic!("no sample is needed")));
         let mut progress = Progress::begin(sample(0, 10));
-        assert!(!progress.has_moved(|| panic!("nobody needs to know")));
+        assert!(!progress.has_moved(|| panic!("no sample is needed")));
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets and descriptors: how they are opened, accepted and numbered.
+//! Opens and accepts sockets, and moves their descriptors to high numbers.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -8,22 +8,22 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Accepted sockets get numbers from here on: `select(2)`, and so PHP's `stream_select`, can't
-/// handle descriptors over 1023, and PHP's own streams need those below.
+/// Lowest number given to the descriptor of an accepted socket. `select(2)`, and so PHP's `stream_select`,
+/// can't handle descriptors above 1023, so the lower ones are left to PHP's own streams.
 const FIRST_DESCRIPTOR: i32 = 1024;
 /// Pause after accept() failed, usually because the descriptor limit was reached.
 pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Whether there is a connection to accept.
-pub(crate) fn somebody_waits(listener: &Socket) -> bool {
+/// Whether a connection waits to be accepted.
+pub(crate) fn has_pending_connection(listener: &Socket) -> bool {
     let mut listener = [PollFd::new(listener, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // An error of the socket is left to accept().
+    // accept() reports an error of the socket.
     poll(&mut listener, Some(&now)) != Ok(0)
 }
 
-/// Accepts a connection: a non-blocking socket whose descriptor is high, and the peer's address,
-/// which a Unix socket does not have.
+/// Accepts a connection. Returns a non-blocking socket with a high descriptor, and the peer's address, which
+/// is `None` on a Unix socket.
 pub(crate) fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     #[cfg(target_os = "linux")]
     let (fd, remote) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
@@ -37,7 +37,8 @@ pub(crate) fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<Socke
     Ok((lift(fd), remote))
 }
 
-/// Gives a descriptor a number that leaves the low ones to PHP, where the limit allows it.
+/// Moves a descriptor to a number of at least 1024, to leave the low ones to PHP. Keeps its number if the
+/// descriptor limit doesn't allow that.
 pub(crate) fn lift(fd: OwnedFd) -> OwnedFd {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() >= FIRST_DESCRIPTOR {
@@ -46,7 +47,7 @@ pub(crate) fn lift(fd: OwnedFd) -> OwnedFd {
     rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd)
 }
 
-/// A listening TCP socket.
+/// Opens a listening TCP socket.
 pub(crate) fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -62,7 +63,10 @@ pub(crate) fn tcp(address: SocketAddr, backlog: i32, reuse_port: bool, only_v6: 
     Ok(socket)
 }
 
-/// A listening socket that another program has opened.
+/// Takes over a listening socket that another program has opened.
+///
+/// # Errors
+/// The descriptor is not a listening stream socket.
 pub(crate) fn inherited(fd: OwnedFd) -> io::Result<Socket> {
     let socket = Socket::from(fd);
     let listens = socket2::SockRef::from(&socket).is_listener()?;
@@ -73,11 +77,12 @@ pub(crate) fn inherited(fd: OwnedFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The URL scheme of a WebSocket, with or without TLS (RFC 6455 section 3).
 pub(crate) fn scheme(tls: bool) -> &'static str {
     if tls { "wss" } else { "ws" }
 }
 
-/// The address of a listening socket as a URL.
+/// Formats the address of a listening socket as a URL.
 pub(crate) fn url_of(address: &SockAddr, tls: bool) -> String {
     if let Some(address) = address.as_socket() {
         return format!("{}://{address}", scheme(tls));

@@ -1,4 +1,4 @@
-//! Writes that give up on a peer that takes nothing.
+//! Writes with a deadline for a peer that takes no data.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,24 +9,28 @@ use tokio::time::{Instant, Sleep};
 use crate::net::progress::{Progress, SendQueue, WAITING};
 use crate::net::stream::Stream;
 
-/// Watches the writes on one socket.
+/// Limits the time for which the writes on one socket may make no progress. Held by the I/O object of an
+/// HTTP/1.1 connection.
 pub(crate) struct Stall {
+    /// How long the peer may take no data.
     limit: Duration,
+    /// Reads the kernel's send queue, where the system has a way to.
     queue: Option<SendQueue>,
-    /// Bytes that the kernel has taken.
+    /// Bytes that the kernel has accepted.
     written: u64,
-    /// Runs while the socket takes no more, anew with each progress.
+    /// The deadline and the progress since it started. Exists while a write waits; restarts whenever the peer
+    /// makes progress.
     timer: Option<(Pin<Box<Sleep>>, Progress)>,
 }
 
 impl Stall {
-    /// `limit` is the time for which a peer may take nothing.
+    /// `limit` is how long the peer may take no data.
     pub(crate) fn new(limit: Duration, queue: Option<SendQueue>) -> Self {
         Self { limit, queue, written: 0, timer: None }
     }
 
-    /// Writes, or waits until the socket takes something. Fails with `TimedOut` if it does not for
-    /// too long.
+    /// Writes, or waits until the socket has room. Fails with `TimedOut` if the peer makes no progress within
+    /// the limit.
     pub(crate) fn poll_send(
         &mut self,
         stream: &mut Stream,
@@ -53,7 +57,7 @@ impl Stall {
     }
 }
 
-/// Writes, or waits until the socket takes something.
+/// Writes, or waits until the socket has room.
 pub(crate) fn poll_send(
     stream: &mut Stream,
     cx: &mut Context<'_>,

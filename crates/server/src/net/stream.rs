@@ -1,4 +1,4 @@
-//! A connected socket, whatever its kind.
+//! The transport of one connection: a socket, a socket with TLS, or a stream of an HTTP/2 connection.
 
 use bytes::BytesMut;
 use std::io::{self, IoSlice};
@@ -11,13 +11,13 @@ use crate::net::plain_socket::PlainSocket;
 use crate::net::progress::{Sample, SendQueue};
 use crate::net::tls_stream::TlsStream;
 
-/// Reads by `poll_read`; writes by `try_write`, outside of the task if need be.
+/// Read with `poll_read`; written with `try_write`, which also works outside of the connection's task.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(PlainSocket),
-    /// Boxed: a plain connection pays nothing for it.
+    /// Boxed, so that a plain connection doesn't pay for its size.
     Tls(Box<TlsStream>),
-    /// One of those that share a socket.
+    /// One stream of an HTTP/2 connection, which shares its socket with others.
     H2(Box<H2Stream>),
 }
 
@@ -28,8 +28,8 @@ impl From<PlainSocket> for Stream {
 }
 
 impl Stream {
-    /// For a plain TCP socket, also the half that another thread may write to. Dropping that one
-    /// sends FIN.
+    /// For a plain TCP socket, also returns a write half that another thread may use. Dropping the half sends
+    /// FIN.
     pub(crate) fn share(self) -> (Self, Option<OwnedWriteHalf>) {
         match self {
             Stream::Plain(socket) => {
@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// The same for the socket below TLS, to look at.
+    /// For the TCP socket below TLS, also returns a write half, used only to query the socket.
     pub(crate) fn share_below(self) -> (Self, Option<OwnedWriteHalf>) {
         match self {
             Stream::Tls(stream) => {
@@ -60,7 +60,8 @@ impl Stream {
         }
     }
 
-    /// Appends to what is in `buf`, as much as it has room for. Only for a socket without TLS.
+    /// Appends input to `buf`, at most as much as its spare capacity. Returns `Unsupported` unless
+    /// [`Stream::is_plain`].
     #[inline]
     pub(crate) fn poll_read_chunk(
         &mut self,
@@ -73,13 +74,13 @@ impl Stream {
         }
     }
 
-    /// Neither TLS nor a stream of HTTP/2.
+    /// Whether this is a socket without TLS and HTTP/2.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Stream::Plain(_))
     }
 
-    /// After `WouldBlock` it must be called with the same bytes again, to which others may have
-    /// been added; or else [`Stream::give_up_claim`] first.
+    /// Writes as much of `buf` as there is room for. After `WouldBlock` the next write must begin with the
+    /// same bytes, to which others may be appended, unless [`Stream::give_up_claim`] is called first.
     pub(crate) fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.try_write(buf),
@@ -88,7 +89,7 @@ impl Stream {
         }
     }
 
-    /// As [`Stream::try_write`].
+    /// [`Stream::try_write`] for several buffers.
     pub(crate) fn try_write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.try_write_vectored(bufs),
@@ -105,7 +106,7 @@ impl Stream {
         }
     }
 
-    /// Bytes that must be the first ones of the next write. 0 without TLS.
+    /// Number of bytes with which the next write must begin again, see [`Stream::try_write`]. 0 without TLS.
     pub(crate) fn claimed(&self) -> usize {
         match self {
             Stream::Tls(stream) => stream.claimed(),
@@ -113,8 +114,8 @@ impl Stream {
         }
     }
 
-    /// What was begun to be written will not be repeated: how many of its bytes are as good as
-    /// written. 0 without TLS.
+    /// Declares that the last write will not be repeated. Returns how many of its bytes are already encrypted
+    /// and must be treated as written. 0 without TLS.
     pub(crate) fn give_up_claim(&mut self) -> usize {
         match self {
             Stream::Tls(stream) => stream.give_up_claim(),
@@ -135,20 +136,22 @@ impl Stream {
         matches!(self, Stream::Tls(stream) if stream.alpn() == Some(b"h2"))
     }
 
-    /// While nothing is to be read: takes what has come off a connection that others share.
+    /// Moves input from a shared HTTP/2 connection into the stream's own buffer. To be called while the
+    /// session doesn't read.
     pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
         if let Stream::H2(stream) = self {
             stream.gather(cx);
         }
     }
 
-    /// Whether it is not read for want of room, over HTTP/2: nothing can be heard from the peer.
+    /// Whether the HTTP/2 connection is not read for lack of room, so that the server receives nothing from
+    /// the peer.
     pub(crate) fn is_halted(&self) -> bool {
         matches!(self, Stream::H2(stream) if stream.is_halted())
     }
 
-    /// Ends our direction, by FIN, under TLS after its own farewell; reading goes on. False: the
-    /// socket takes no more, and this must be called again when it does.
+    /// Ends the server's direction, with FIN, under TLS after `close_notify`; reading goes on. Returns false
+    /// if the socket has no room, in which case this must be called again when it has.
     pub(crate) fn shutdown_write(&mut self) -> bool {
         match self {
             Stream::Plain(socket) => socket.shutdown_write(),
@@ -158,7 +161,7 @@ impl Stream {
         true
     }
 
-    /// [`Stream::shutdown_write`], until it is done.
+    /// Calls [`Stream::shutdown_write`] until it is done.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.shutdown_write() {
             ready!(self.poll_write_ready(cx))?;
@@ -166,8 +169,8 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// How far the peer is with what was written. `written`: bytes since the start, `waiting`: bytes
-    /// that the caller has not written yet.
+    /// The peer's progress in taking the output. `written` is the number of bytes written since the start,
+    /// `waiting` the number that the caller has not written yet.
     pub(crate) fn sample(&mut self, queue: Option<SendQueue>, written: u64, waiting: usize) -> Sample {
         let (socket, written, waiting) = match self {
             Stream::H2(stream) => return stream.sample(queue, waiting),
@@ -177,14 +180,14 @@ impl Stream {
             }
             Stream::Plain(socket) => (&*socket, written, waiting),
         };
-        // Without an answer, what the kernel has taken counts as acknowledged.
+        // If the kernel can't be asked, the bytes that it has accepted count as acknowledged.
         let ask = |queue: SendQueue| queue(socket.as_fd()).ok();
         let unacknowledged = queue.and_then(ask).unwrap_or(0);
         Sample { taken: written.saturating_sub(unacknowledged), outstanding: waiting as u64 + unacknowledged }
     }
 
-    /// Makes dropping it end both directions by RST, so that the peer sees that something is missing.
-    /// A stream of HTTP/2 is reset by being dropped.
+    /// Makes a later drop end both directions with RST, which shows the peer that data is missing. A stream
+    /// of HTTP/2 is always reset when it is dropped before its end.
     pub(crate) fn reset(&self) {
         match self {
             Stream::Plain(socket) => socket.reset(),

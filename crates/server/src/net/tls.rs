@@ -15,42 +15,44 @@ use std::time::{Duration, SystemTime};
 use crate::error::TlsError;
 use sprocket_protocol::pem::{Passphrase, PemError, certificates, private_key, roots};
 
-/// What TLS listeners present and demand. The files are read at start and by
+/// TLS settings of all listeners of a server. The files are read at start and by
 /// [`Server::reload_tls`](crate::Server::reload_tls).
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// For clients that name no host, or one that is not in [`Tls::hosts`].
+    /// Certificate for clients that name no host, or one that is not in [`Tls::hosts`].
     pub identity: Identity,
-    /// By host name (SNI), in lower case: `chat.example.com`, or `*.example.com` for one label.
+    /// Certificates by host name (SNI), in lower case: `chat.example.com`, or `*.example.com` for any single
+    /// label.
     pub hosts: Vec<(String, Identity)>,
-    /// File of CA certificates by which clients must, or may, prove who they are.
+    /// PEM file of CA certificates. If set, clients are asked for a certificate issued by one of them.
     pub client_ca: Option<PathBuf>,
-    /// Whether a client without a certificate is refused.
+    /// Whether a client without a certificate is refused. Only with [`Tls::client_ca`].
     pub client_required: bool,
-    /// Refuse TLS 1.2.
+    /// Whether TLS 1.2 is refused.
     pub only_tls13: bool,
-    /// How often the files are looked at for changes. `None`: never.
+    /// How often the files are checked for changes; `None` for never.
     pub watch: Option<Duration>,
-    /// Offer HTTP/2, over which WebSockets come by extended CONNECT (RFC 8441).
+    /// Whether HTTP/2 is offered, which carries WebSockets by extended CONNECT (RFC 8441).
     pub http2: bool,
 }
 
 /// A certificate with its key.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// PEM file: the certificate, then those that lead to the root.
+    /// PEM file of the certificate, followed by the intermediate certificates up to the root.
     pub certificate: PathBuf,
-    /// PEM file of the key: PKCS#8 (encrypted or not), PKCS#1 or SEC1. May be the same file.
+    /// PEM file of the key: PKCS#8 (encrypted or not), PKCS#1 or SEC1. May be the same file as the
+    /// certificate.
     pub key: PathBuf,
-    /// Opens an encrypted key.
+    /// Decrypts an encrypted key.
     pub passphrase: Option<Passphrase>,
 }
 
-/// Time and size of each file; `None` for one that cannot be read.
+/// Modification time and size of each file; `None` for a file that cannot be read.
 pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
 
 impl Tls {
-    /// One certificate for everybody, clients not verified.
+    /// Settings with one certificate for all hosts, HTTP/2, and no client certificates.
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
@@ -63,7 +65,7 @@ impl Tls {
         }
     }
 
-    /// Reads the files.
+    /// Reads the files and builds the configuration of the TLS library.
     fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let mut hosts = HashMap::new();
@@ -94,7 +96,8 @@ impl Tls {
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
         let offered: &[&[u8]] = if self.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
-        // Without state of ours, so that resumption costs no memory and survives many clients.
+        // Session tickets keep the state on the client, so that resumption costs the server no memory,
+        // whatever the number of clients.
         config.ticketer = ring::Ticketer::new().map_err(TlsError::Setup)?;
         Ok(Arc::new(config))
     }
@@ -117,7 +120,7 @@ impl Identity {
             .map_err(|error| unfit(&self.key, format!("its key is of no use: {error}")))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
-            // A kind of key that can't tell is tried in the handshake.
+            // Kinds of keys that can't be compared here are tested by the handshake.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
             Err(rustls::Error::InconsistentKeys(_)) => {
                 Err(TlsError::Mismatch { key: self.key.clone(), certificate: self.certificate.clone() })
@@ -129,10 +132,11 @@ impl Identity {
     }
 }
 
-/// A certificate that doesn't fit its host would only be noticed by clients.
+/// Checks that a certificate is valid for the host it is configured for. Otherwise only clients would notice
+/// a mismatch.
 fn check_host(host: &str, key: &CertifiedKey, path: &Path) -> Result<(), TlsError> {
     let mismatch = || TlsError::Host { host: host.to_owned(), path: path.to_owned() };
-    // Any label stands for all of them.
+    // Any label matches the wildcard.
     let probe = host.replacen('*', "any-label", 1);
     let name = ServerName::try_from(probe.as_str()).map_err(|_| mismatch())?;
     let leaf = key.end_entity_cert().map_err(|_| mismatch())?;
@@ -140,7 +144,7 @@ fn check_host(host: &str, key: &CertifiedKey, path: &Path) -> Result<(), TlsErro
     verify_server_name(&leaf, &name).map_err(|_| mismatch())
 }
 
-/// Chooses the certificate by the host name that the client asks for (RFC 6066 section 3).
+/// Chooses the certificate by the host name that the client requests (RFC 6066 section 3).
 #[derive(Debug)]
 struct Resolver {
     default: Arc<CertifiedKey>,
@@ -161,7 +165,7 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// The settings in force, exchanged by a reload.
+/// The configuration that new connections use, and the settings from which a reload replaces it.
 #[derive(Debug)]
 pub(crate) struct TlsState {
     tls: Tls,
@@ -178,17 +182,20 @@ impl TlsState {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often the files are looked at for changes. `None`: never.
+    /// How often the files are checked for changes; `None` for never.
     pub(crate) fn watch_interval(&self) -> Option<Duration> {
         self.tls.watch
     }
 
-    /// Size and time of each file, which tell whether it has changed.
+    /// Modification time and size of each file; a difference shows that a file has changed.
     pub(crate) fn stamps(&self) -> Stamps {
         self.tls.stamps()
     }
 
-    /// New connections get what the files hold now; open ones go on. On an error nothing changes.
+    /// Reads the files again. New connections use their contents; open connections keep the old ones.
+    ///
+    /// # Errors
+    /// A file can't be used. Nothing changes then.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let fresh = self.tls.load()?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;

@@ -1,4 +1,4 @@
-//! TLS on a socket: rustls without its own buffers, so that an idle connection holds none.
+//! TLS on a socket, by rustls without its own buffers, so that an idle connection holds no buffer.
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError};
@@ -14,59 +14,61 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::net::plain_socket::PlainSocket;
 use crate::net::poll_turn;
 
-/// One read of ciphertext: several records, so that a busy connection needs fewer calls.
+/// Most bytes of one read of ciphertext: several records, so that a busy connection needs fewer system calls.
 const READ: usize = 64 << 10;
-/// The first one, and the most where the caller would have no room for more plaintext. A read of
-/// 64 KiB holds up to 2,978 empty records, which take 1 ms;
-/// where many records come in one read, the next ones are smaller.
+/// Size of the first read, and the limit if the caller has no room for more plaintext. A read of 64 KiB holds
+/// up to 2,978 empty records, which take 1 ms to process; after a read with many records, the next ones are
+/// therefore smaller.
 const FIRST_READ: usize = 16 << 10;
+/// Size of the next read after one with many records.
 const LEAST_READ: usize = 4 << 10;
-/// That many.
+/// More records than this in one read count as many.
 const MANY_RECORDS: usize = 256;
-/// Reads without plaintext before others get their turn.
+/// Reads without plaintext before other tasks get their turn.
 const EMPTY_READS: usize = 2;
-/// Most ciphertext that can be waiting for the rest of its record or handshake message.
+/// Most bytes of ciphertext that may wait for the rest of their record or handshake message.
 const LONGEST_INCOMPLETE: usize = 96 << 10;
-/// Plaintext of one write.
+/// Most plaintext of one write.
 const WRITE: usize = 64 << 10;
-/// Plaintext of one record (RFC 8446 section 5.1).
+/// Most plaintext of one record (RFC 8446 section 5.1).
 const RECORD: usize = 16 << 10;
-/// What encryption adds to a record at most: header, nonce, content type, tag; rounded up.
+/// Most bytes that encryption adds to a record: header, nonce, content type and tag, rounded up.
 const OVERHEAD: usize = 64;
 
 thread_local! {
-    /// Ciphertext as it is read, and as it is written: shared by the connections of a thread.
+    /// Buffers for ciphertext read and written, shared by all connections of a thread.
     static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-/// A TLS connection of the server's side.
+/// The server's side of a TLS connection.
 ///
-/// What was encrypted and not yet taken by the kernel is claimed for the next write: a write
-/// returns `WouldBlock` until all of its ciphertext is out, and is then repeated by its caller with
-/// the same bytes, and told that they are written. So the caller's own account of what waits is exact.
+/// A write whose ciphertext the kernel has not accepted completely returns `WouldBlock`; its plaintext is
+/// *claimed*. The caller repeats the write with the same bytes, and once all of the ciphertext is out, the
+/// repeated write returns their number without encrypting them again. So the bytes that the caller counts as
+/// unwritten are exactly those not yet accepted by the kernel.
 pub(crate) struct TlsStream {
     socket: PlainSocket,
     session: Session,
-    /// Ciphertext that the kernel has not taken.
+    /// Ciphertext that the kernel has not accepted yet.
     outgoing: Vec<u8>,
-    /// Bytes of the next read.
+    /// Size of the next read.
     room: usize,
-    /// Bytes of the caller that are in `outgoing`, or were since.
+    /// Plaintext bytes of the last incomplete write; the next write must begin with them.
     claimed: usize,
-    /// Ciphertext that the kernel has taken since the start.
+    /// Bytes of ciphertext that the kernel has accepted since the start.
     sent: u64,
-    /// The start of a record.
+    /// Ciphertext of an incomplete record.
     incoming: Vec<u8>,
-    /// Plaintext for which the caller had no room.
+    /// Decrypted bytes for which the caller had no room.
     plain: Vec<u8>,
-    /// `close_notify` or FIN was received.
+    /// Whether `close_notify` or FIN was received.
     eof: bool,
-    /// Something was received.
+    /// Whether anything was received.
     begun: bool,
-    /// `close_notify` was queued: nothing may follow it.
+    /// Whether `close_notify` was queued, after which nothing may be sent.
     closing: bool,
-    /// The protocol has ended with an error. The library, which keeps account of places in its
-    /// input, must not be called again.
+    /// Whether TLS has failed. The library must not be called again then, because it remembers positions in
+    /// its input.
     failed: bool,
 }
 
@@ -76,7 +78,7 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// Where the protocol stands after all input was taken.
+/// State of the protocol after all complete input was processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Handshake,
@@ -84,19 +86,23 @@ enum Stage {
     Closed,
 }
 
-/// What a piece of input came to.
+/// Result of processing a piece of input.
 struct Processed {
-    /// Bytes of the input that are done with.
+    /// Bytes of the input that were processed.
     used: usize,
+    /// Number of records processed.
     records: usize,
     result: Result<Stage, rustls::Error>,
+    /// Whether `close_notify` was received.
     peer_closed: bool,
 }
 
+/// The protocol state of rustls, which is given its buffers with each call.
 struct Session(UnbufferedServerConnection);
 
 impl Session {
-    /// Takes all complete records. Plaintext goes to `sink`, what is to be sent to `outgoing`.
+    /// Processes all complete records. Passes plaintext to `sink` and appends data for the peer to
+    /// `outgoing`.
     fn process(
         &mut self,
         input: &mut [u8],
@@ -149,8 +155,8 @@ impl Session {
         }
     }
 
-    /// After an error: what the peer is to be told. The input must be the rest of what had the
-    /// error, and it is the last time that the library sees it.
+    /// Appends the alert for the peer to `outgoing` after an error. `input` must be the rest of the input
+    /// that caused the error. The library must not be called again.
     fn alert(&mut self, input: &mut [u8], outgoing: &mut Vec<u8>) {
         while self.0.wants_write() {
             match self.0.process_tls_records(input).state {
@@ -164,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Calls `f` with what can encrypt. `incoming` is the start of a record.
+    /// Calls `f` with the part of the session that encrypts. `incoming` is the start of an incomplete record.
     fn write<R>(
         &mut self,
         incoming: &mut [u8],
@@ -172,7 +178,7 @@ impl Session {
         f: impl FnOnce(WriteTraffic<'_, rustls::server::ServerConnectionData>, &mut Vec<u8>) -> R,
     ) -> io::Result<R> {
         loop {
-            // Nothing is discarded here: complete records were taken when they were read.
+            // Nothing is discarded here: complete records were processed when they were read.
             match self.0.process_tls_records(incoming).state {
                 Ok(ConnectionState::WriteTraffic(traffic)) => return Ok(f(traffic, outgoing)),
                 Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing).map_err(broken)?,
@@ -185,6 +191,7 @@ impl Session {
     }
 }
 
+/// Appends one message of the library to `outgoing`, however large it is.
 fn encode<T>(mut data: EncodeTlsData<'_, T>, outgoing: &mut Vec<u8>) -> Result<(), rustls::Error> {
     let start = outgoing.len();
     let mut room = 1024;
@@ -213,8 +220,9 @@ fn broken(error: rustls::Error) -> io::Error {
 }
 
 impl TlsStream {
-    /// Shakes hands. The caller sets the time limit. An error comes with the socket, on which the
-    /// alert is written already; its kind is `Unsupported` if the peer speaks HTTP without TLS.
+    /// Performs the TLS handshake; the caller sets the time limit. An error returns the socket too, on which
+    /// the alert has been written. The kind of the error is `Unsupported` if the peer speaks HTTP without
+    /// TLS.
     pub(crate) async fn accept(
         socket: PlainSocket,
         config: Arc<ServerConfig>,
@@ -247,7 +255,7 @@ impl TlsStream {
         loop {
             let read = poll_fn(|cx| self.poll_records(cx, &mut [])).await;
             if read.is_err() {
-                // The alert: as far as the kernel takes it at once.
+                // Sends as much of the alert as the kernel accepts at once.
                 let _ = self.flush();
             }
             let (_, stage) = read?;
@@ -265,7 +273,7 @@ impl TlsStream {
         self.session.0.peer_certificates()?.first().map(AsRef::as_ref)
     }
 
-    /// What the client has chosen to speak.
+    /// The application protocol that the client has negotiated (RFC 7301).
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.session.0.alpn_protocol()
     }
@@ -274,7 +282,7 @@ impl TlsStream {
         &self.socket
     }
 
-    /// Reads once and takes the records. Returns the plaintext bytes put into `out`.
+    /// Reads once and processes the complete records. Returns the number of plaintext bytes put into `out`.
     fn poll_records(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<(usize, Stage)>> {
         let mut scratch = SCRATCH.with_borrow_mut(|(read, _)| std::mem::take(read));
         let kept = self.incoming.len();
@@ -289,7 +297,7 @@ impl TlsStream {
                 self.eof = true;
                 return Ok((0, Stage::Closed));
             }
-            // No TLS record begins with a capital letter, and each HTTP method does.
+            // A TLS record never begins with a capital letter, and an HTTP method always does.
             if !std::mem::replace(&mut self.begun, true) && scratch[0].is_ascii_uppercase() {
                 return Err(io::ErrorKind::Unsupported.into());
             }
@@ -303,6 +311,7 @@ impl TlsStream {
         result
     }
 
+    /// Processes `input`, which begins with what was incomplete before, and keeps the rest.
     fn take(&mut self, input: &mut [u8], out: &mut [u8]) -> io::Result<(usize, Stage)> {
         let mut filled = 0;
         let plain = &mut self.plain;
@@ -321,14 +330,17 @@ impl TlsStream {
         })?;
         if rest.len() > LONGEST_INCOMPLETE {
             self.failed = true;
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a TLS record or handshake message is too long",
+            ));
         }
-        // Even when empty a vector would keep its memory.
+        // Even an empty vector would keep its memory.
         self.incoming = if rest.is_empty() { Vec::new() } else { rest.to_vec() };
         Ok((filled, stage))
     }
 
-    /// Plaintext; 0 at the end of the stream.
+    /// Reads plaintext. Returns 0 at the end of the stream.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
         if !self.plain.is_empty() && !out.is_empty() {
             let n = out.len().min(self.plain.len());
@@ -345,7 +357,8 @@ impl TlsStream {
             }
             let read = ready!(self.poll_records(cx, out));
             if !self.outgoing.is_empty() {
-                // An alert, or an answer to a key update: the rest goes with the next write.
+                // Sends an alert or the response to a key update; what the socket doesn't accept goes out
+                // with the next write.
                 self.flush()?;
             }
             let (n, _) = read?;
@@ -357,7 +370,7 @@ impl TlsStream {
         Poll::Pending
     }
 
-    /// All of `bufs` or a part; see the type for what happens when the socket takes no more.
+    /// Writes `bufs` or a part of them. See [`TlsStream`] for writes that return `WouldBlock`.
     pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -387,7 +400,7 @@ impl TlsStream {
         result
     }
 
-    /// Returns the bytes of `bufs` that are in `out` now.
+    /// Encrypts up to [`WRITE`] bytes of `bufs` into `out`, and returns how many plaintext bytes those are.
     fn encrypt(&mut self, bufs: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
         let mut taken = 0;
         self.session.write(&mut self.incoming, out, |mut traffic, out| {
@@ -409,7 +422,7 @@ impl TlsStream {
         })?
     }
 
-    /// Writes ciphertext that waits, as far as the socket takes it.
+    /// Writes unsent ciphertext, as much as the socket accepts.
     fn flush(&mut self) -> io::Result<()> {
         let sent = send(&self.socket, &self.outgoing)?;
         self.sent += sent as u64;
@@ -421,6 +434,7 @@ impl TlsStream {
         Ok(())
     }
 
+    /// Waits until the socket has accepted all ciphertext.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.flush()?;
@@ -435,19 +449,19 @@ impl TlsStream {
         self.socket.poll_write_ready(cx)
     }
 
-    /// Bytes with which the next write must begin.
+    /// Number of plaintext bytes with which the next write must begin.
     pub(crate) fn claimed(&self) -> usize {
         self.claimed
     }
 
-    /// The caller will not repeat its last write, but write something else: how much of it is to
-    /// be counted as written.
+    /// Declares that the last write will not be repeated. Returns how many of its bytes must be treated as
+    /// written.
     pub(crate) fn give_up_claim(&mut self) -> usize {
         std::mem::take(&mut self.claimed)
     }
 
-    /// Sends `close_notify` and FIN; reading goes on. False: the socket takes no more, and this must
-    /// be called again when it does.
+    /// Sends `close_notify` and FIN; reading goes on. Returns false if the socket has no room, in which case
+    /// this must be called again when it has.
     pub(crate) fn shutdown_write(&mut self) -> bool {
         if self.failed {
             self.socket.shutdown_write();
@@ -455,7 +469,7 @@ impl TlsStream {
         }
         if !std::mem::replace(&mut self.closing, true) {
             let mut outgoing = std::mem::take(&mut self.outgoing);
-            // Where the session has failed there is nobody to tell.
+            // A failed session has no peer to notify.
             let _ = self.session.write(&mut self.incoming, &mut outgoing, |mut traffic, out| {
                 let start = out.len();
                 out.resize(start + OVERHEAD, 0);
@@ -464,7 +478,7 @@ impl TlsStream {
             });
             self.outgoing = outgoing;
         }
-        // An error means that nobody is there any more.
+        // An error means that the connection is gone.
         if self.flush().is_ok() && !self.outgoing.is_empty() {
             return false;
         }
@@ -472,24 +486,26 @@ impl TlsStream {
         true
     }
 
-    /// The other half of its socket, to look at; see [`PlainSocket::share`].
+    /// Splits off a write half of the TCP socket, used only to query the socket; see [`PlainSocket::share`].
     pub(crate) fn share_below(self: Box<Self>) -> (Box<Self>, Option<OwnedWriteHalf>) {
         let stream = *self;
         let (socket, half) = stream.socket.share();
         (Box::new(Self { socket, ..stream }), half)
     }
 
-    /// Ciphertext that the kernel has taken since the start, and what waits for it.
+    /// Bytes of ciphertext that the kernel has accepted since the start, and bytes that it has not accepted
+    /// yet.
     pub(crate) fn sent(&self) -> (u64, usize) {
         (self.sent, self.outgoing.len())
     }
 }
 
+/// Converts an encryption error, such as the end of the sequence numbers.
 fn exhausted(error: &EncryptError) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// Writes until the socket takes no more; returns how much that was.
+/// Writes until the socket accepts no more, and returns the number of bytes written.
 fn send(socket: &PlainSocket, mut bytes: &[u8]) -> io::Result<usize> {
     let all = bytes.len();
     while !bytes.is_empty() {

@@ -1,10 +1,10 @@
-//! Listening Unix sockets and their files. A file that a server has left behind is replaced; the
-//! file of a socket that is in use never is.
+//! Opens listening Unix sockets, replaces socket files left behind by servers that have ended, and removes
+//! files.
 //!
-//! A path says nothing about the socket behind it: between the check for a stale file and its
-//! removal another server may have put its own there, and one that has bound its socket and does
-//! not listen yet looks like a stale one. So whoever binds or removes a file holds a lock on the
-//! directory meanwhile (`flock(2)`), which leaves nothing behind.
+//! A path does not identify the socket behind it. Between the check for a stale file and its removal another
+//! server may have created its own file at the path, and a socket that is bound but not listening yet looks
+//! like a stale one. Every process therefore holds a lock on the directory while it binds or removes a socket
+//! file (`flock(2)`, which leaves no lock file behind).
 
 use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -14,14 +14,18 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long another process may hold the lock of the directory.
+/// How long to wait for another process to release the lock on the directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// Between two attempts.
+/// Pause between two attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-/// Time that a program which does not know the lock has between its calls of `bind` and `listen`.
+/// Age from which a socket file that refuses connections counts as stale. A program that doesn't use the lock
+/// has this time between its calls of `bind` and `listen`.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// Opens a listening socket with its file; `mode` are the permissions of the file.
+/// Opens a listening socket and its file. `mode` sets the permissions of the file.
+///
+/// # Errors
+/// A live socket or another file is at the path, or a stale socket can't be replaced.
 pub(crate) fn listen(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Result<(Socket, UnixFile)> {
     let address = SockAddr::unix(&path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -30,11 +34,11 @@ pub(crate) fn listen(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Resu
         if error.kind() != io::ErrorKind::AddrInUse || !is_stale(&path)? {
             return Err(error);
         }
-        // Without the lock nobody knows whether it is still the same file.
+        // Without the lock the file may have been replaced since the check.
         lock.as_ref().map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("a stale socket is there, and its directory cannot be locked to replace it: {error}"),
+                format!("the socket at this path is stale, and its directory cannot be locked to replace it: {error}"),
             )
         })?;
         std::fs::remove_file(&path)?;
@@ -42,7 +46,7 @@ pub(crate) fn listen(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Resu
     }
     let file = UnixFile::new(path)?;
     if let Some(mode) = mode {
-        // Nobody can connect before the call of listen below.
+        // No client can connect before the call of listen below.
         std::fs::set_permissions(&file.path, Permissions::from_mode(mode))?;
     }
     socket.listen(backlog)?;
@@ -68,14 +72,14 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether nobody listens behind a socket file any more, nor is about to.
+/// Whether the socket file at `path` is stale: no process listens on it, or is about to.
 fn is_stale(path: &Path) -> io::Result<bool> {
     loop {
         let metadata = std::fs::symlink_metadata(path)?;
         if !metadata.file_type().is_socket() || is_listening(path)? {
             return Ok(false);
         }
-        // A clock that was set back must not make this wait for long.
+        // A clock that was set back must not make this loop wait for long.
         let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or(YOUNG);
         if age >= YOUNG {
             return Ok(true);
@@ -84,6 +88,7 @@ fn is_stale(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether a process listens on the socket at `path`.
 fn is_listening(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     match probe.connect(&SockAddr::unix(path)?) {
@@ -92,14 +97,15 @@ fn is_listening(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The file of a Unix socket. Dropping it removes the file if it is still the same one: that is
-/// certain only while the socket is open, which keeps the number of its inode from being used again.
+/// The file of a listening Unix socket. Dropping it removes the file, unless another file has replaced it. It
+/// must be dropped while the socket is open: the kernel can't reuse the number of the inode until the socket
+/// closes.
 #[derive(Debug)]
 pub(crate) struct UnixFile {
     path: PathBuf,
-    /// Device and inode.
+    /// Device and inode of the file.
     identity: (u64, u64),
-    /// A fork's copy must not remove it.
+    /// Process that created the file. A forked child must not remove it.
     owner: u32,
 }
 
@@ -121,7 +127,7 @@ impl Drop for UnixFile {
         }
         let same = std::fs::symlink_metadata(&self.path).is_ok_and(|m| identity(&m) == self.identity);
         if same {
-            // Nothing can be done about a file that can't be removed; the next start replaces it.
+            // Nothing can be done if the file can't be removed; the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -135,7 +141,7 @@ mod tests {
     use std::sync::Barrier;
     use std::time::Instant;
 
-    /// A path in a directory of its own, which must be empty but for the path in the end.
+    /// Returns a path in a new directory.
     fn place(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("sprocket-unix-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -148,7 +154,7 @@ mod tests {
         socket
     }
 
-    /// Leaves a file as a server does that was killed long ago.
+    /// Creates a file like that of a server that was killed long ago.
     fn leave_stale(path: &Path) {
         drop(bound(path));
         let old = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -165,11 +171,11 @@ mod tests {
         assert!(listen(path.clone(), 8, None).is_err());
         let (socket, file) = live;
         drop((file, socket));
-        std::fs::remove_dir(path.parent().unwrap()).expect("nothing is left behind");
+        std::fs::remove_dir(path.parent().unwrap()).expect("the directory is empty");
     }
 
     #[test]
-    fn of_many_that_start_at_once_one_listens_and_none_loses_its_socket() {
+    fn exactly_one_of_many_concurrent_starts_listens() {
         let path = place("race");
         for _ in 0..50 {
             leave_stale(&path);
@@ -183,12 +189,12 @@ mod tests {
                 threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()
             });
             assert_eq!(open.len(), 1);
-            UnixStream::connect(&path).expect("it is the one that listens");
+            UnixStream::connect(&path).expect("the socket at the path listens");
             for (socket, file) in open {
                 drop((file, socket));
             }
         }
-        std::fs::remove_dir(path.parent().unwrap()).expect("nothing is left behind");
+        std::fs::remove_dir(path.parent().unwrap()).expect("the directory is empty");
     }
 
     #[test]
@@ -197,7 +203,7 @@ mod tests {
         let slow = bound(&path);
         std::thread::scope(|scope| {
             let second = scope.spawn(|| listen(path.clone(), 8, None));
-            // It has the lock while it looks.
+            // The second server holds the lock while it checks the file.
             let deadline = Instant::now() + Duration::from_secs(5);
             let free = || {
                 let directory = File::open(path.parent().unwrap()).unwrap();
@@ -210,13 +216,13 @@ mod tests {
             slow.listen(8).unwrap();
             assert!(second.join().unwrap().is_err());
         });
-        UnixStream::connect(&path).expect("it is there");
+        UnixStream::connect(&path).expect("the bound socket is still at the path");
         std::fs::remove_file(&path).unwrap();
         std::fs::remove_dir(path.parent().unwrap()).unwrap();
     }
 
     #[test]
-    fn only_the_own_file_is_removed() {
+    fn the_file_of_another_server_is_not_removed() {
         let path = place("other");
         let (socket, file) = listen(path.clone(), 8, None).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_lock_a_stale_file_stays() {
+    fn a_stale_file_is_not_replaced_without_the_lock() {
         let path = place("locked");
         leave_stale(&path);
         let _held = lock(&path).unwrap();
