@@ -6,10 +6,11 @@ mod ending;
 mod held;
 mod input;
 mod keep_alive;
+mod output;
 mod publications;
 mod subscriptions;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use sprocket_protocol::Decoder;
 use sprocket_protocol::deflate::Compressor;
 use sprocket_protocol::frame;
@@ -19,7 +20,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
-use crate::channel::event::{Event, Interest};
 use crate::channel::mailbox::{Closed, Item};
 use crate::connection::outbox::Outbox;
 use crate::connection::shared::Shared;
@@ -153,20 +153,6 @@ impl Session {
         }
     }
 
-    /// What waits here, after an attempt to write it, is part of what waits on this thread.
-    fn note(&mut self, context: &mut ThreadContext) {
-        let (frames, bytes) = self.noted;
-        let none = self.out.is_empty() || self.is_dead();
-        if none && frames == 0 {
-            return;
-        }
-        let now = if none { (0, 0) } else { (self.out.len() as u32, self.shared.buffered()) };
-        context.waiting_frames =
-            context.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
-        context.waiting_bytes = context.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
-        self.noted = now;
-    }
-
     pub(crate) fn is_dead(&self) -> bool {
         self.phase == Phase::Dead
     }
@@ -261,132 +247,10 @@ impl Session {
         polled
     }
 
-    fn poll_write(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) {
-        loop {
-            self.write(context);
-            if self.is_dead() || self.is_written() {
-                return;
-            }
-            match self.stream.poll_write_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.lost(context, &format!("connection lost: {error}")),
-                Poll::Pending => return,
-            }
-        }
-    }
-
     /// Nothing is read while the host has too much to take, or the end waits for its answers.
     fn is_paused(&self) -> bool {
         self.phase == Phase::Answering
             || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
-    }
-
-    /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
-    pub(crate) fn send(&mut self, context: &mut ThreadContext, frame: Bytes) -> bool {
-        let (Some(compressor), Phase::Open | Phase::Answering, Some(ours)) =
-            (&mut self.compressor, self.phase, &context.server.config.compression)
-        else {
-            return self.push(frame);
-        };
-        let counted = frame.len();
-        let frame = compressor.compress(&mut context.compressors, ours, frame);
-        // Never longer than it was.
-        self.shared.sub_buffered(counted - frame.len());
-        self.push(frame)
-    }
-
-    /// Queues a frame; [`Session::flush`] writes it. False: too late.
-    pub(crate) fn push(&mut self, frame: Bytes) -> bool {
-        if !matches!(self.phase, Phase::Open | Phase::Answering) {
-            self.shared.sub_buffered(frame.len());
-            return false;
-        }
-        self.out.push(frame);
-        true
-    }
-
-    /// Takes over a frame of which the host has written a part. False: there is none (any more).
-    pub(crate) fn settle(&mut self) -> bool {
-        if !self.is_dead() {
-            self.shared.direct.lock().settle(&mut self.out);
-        }
-        !self.out.is_empty()
-    }
-
-    /// Queues a ping, or a pong that answers none. False: too late.
-    pub(crate) fn push_ping(&mut self, frame: Bytes) -> bool {
-        self.flood.allow(1);
-        self.push(frame)
-    }
-
-    /// Queues a frame that is not counted in `buffered` yet.
-    pub(crate) fn push_counted(&mut self, frame: Bytes) {
-        self.shared.add_buffered(frame.len());
-        self.push(frame);
-    }
-
-    /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
-    /// the socket is ready.
-    pub(crate) fn flush(&mut self, context: &mut ThreadContext) {
-        self.write(context);
-        if !self.is_written() {
-            self.wake();
-        }
-    }
-
-    /// Nothing waits for the socket, nor our end of it.
-    fn is_written(&self) -> bool {
-        self.out.is_empty() && !matches!(self.phase, Phase::Lingering { fin: false, .. })
-    }
-
-    /// Writes what waits, as far as the socket takes it.
-    fn write(&mut self, context: &mut ThreadContext) {
-        if self.is_dead() {
-            return;
-        }
-        self.write_out(context);
-        self.note(context);
-    }
-
-    fn write_out(&mut self, context: &mut ThreadContext) {
-        if !self.out.is_empty() {
-            let mut direct = self.shared.direct.lock();
-            direct.settle(&mut self.out);
-            let result = self.out.write_to(&mut self.stream, &mut context.write);
-            let clear = self.out.is_empty() && self.phase == Phase::Open;
-            direct.wrote(*result.as_ref().unwrap_or(&0), clear);
-            drop(direct);
-            match result {
-                Ok(written) => {
-                    context.bytes_out += written as u64;
-                    self.shared.sub_buffered(written);
-                }
-                Err(error) => return self.lost(context, &format!("connection lost: {error}")),
-            }
-        }
-        if !self.out.is_empty() {
-            return;
-        }
-        if self.resumes.is_some() {
-            self.shared.allowance.store(0, Ordering::Relaxed);
-            self.ask_next(context);
-        }
-        if let Phase::Lingering { fin: false, hung_up } = self.phase
-            && self.stream.shutdown_write()
-        {
-            self.phase = Phase::Lingering { fin: true, hung_up };
-            self.written(context);
-            if hung_up {
-                return self.die(context);
-            }
-        }
-        if self.shared.drain_wanted.load(Ordering::Relaxed)
-            && self.phase == Phase::Open
-            && self.shared.drain_wanted.swap(false, Ordering::AcqRel)
-            && context.wants(Interest::DRAIN)
-        {
-            context.emit(Item::plain(Event::Drain { id: self.shared.id }));
-        }
     }
 
     pub(crate) fn wake(&self) {

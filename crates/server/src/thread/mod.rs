@@ -7,6 +7,7 @@ mod commands;
 mod delivery;
 mod open_streams;
 pub(crate) mod report;
+mod stopping;
 mod streams;
 pub(crate) mod task;
 mod turn;
@@ -19,14 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::channel::event::Event;
 use crate::channel::mailbox::{Command, Item, NewSocket, Stopping};
 use crate::channel::request::Request;
-use crate::clock;
 use crate::cluster::port::Outbound;
 use crate::connection::handle::Connection;
 use crate::connection::shared::Shared;
@@ -407,69 +406,6 @@ impl Io {
     /// A receiver that is told of the end of the server.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
-    }
-
-    fn notify_at(&mut self, when: Option<Instant>) {
-        if let Some(alarm) = self.alarm.take() {
-            alarm.abort();
-        }
-        let Some(when) = when else { return };
-        let state = self.context.server.clone();
-        let alarm = tokio::spawn(async move {
-            tokio::time::sleep_until(when.into()).await;
-            state.waker.signal();
-        });
-        self.alarm = Some(alarm.abort_handle());
-    }
-
-    /// Called again, the earlier end counts.
-    fn stop(&mut self, grace: Duration, why: Stopping) {
-        // Who waits for the end, and not for a leave, looks again.
-        self.stop.send_replace(true);
-        let deadline = tokio::time::Instant::from_std(clock::ahead(grace));
-        if let Some((earlier, waiting)) = &self.stopping {
-            if *earlier <= deadline {
-                return;
-            }
-            waiting.abort();
-        }
-        for accepting in self.accepting.drain(..) {
-            accepting.abort();
-        }
-        for session in self.sessions.iter_mut().flatten() {
-            session.going_away(&mut self.context, why, grace / 2);
-        }
-        let ended = self.context.ended.clone();
-        let waiting = tokio::spawn(async move {
-            let _vital = Vital;
-            let all = async {
-                while with(|io| io.context.live + io.context.unwritten + io.http + io.answering > 0)
-                    == Some(true)
-                {
-                    ended.notified().await;
-                }
-            };
-            let _ = tokio::time::timeout_at(deadline, all).await;
-            with(Io::finish);
-        });
-        self.stopping = Some((deadline, waiting.abort_handle()));
-    }
-
-    /// Cuts what is left after the grace period; the last thread tells the host.
-    fn finish(&mut self) {
-        self.context.server.notices.cut.fetch_add(self.context.live as u64, Ordering::Relaxed);
-        for session in self.sessions.iter_mut().flatten() {
-            session.terminate(&mut self.context, "the server stopped before the peer answered");
-        }
-        self.cut_streams();
-        self.context.publish();
-        if !std::mem::replace(&mut self.finished, true)
-            && self.context.server.working.fetch_sub(1, Ordering::AcqRel) == 1
-        {
-            self.context.log_stopped();
-            self.context.emit(Item::plain(Event::Stopped));
-            self.context.publish();
-        }
     }
 }
 
