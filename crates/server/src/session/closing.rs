@@ -1,4 +1,8 @@
-//! How a session ends: the closing handshake (RFC 6455 section 7), and its deadline.
+//! The end of a session: the closing handshake (RFC 6455 section 7) and its deadline.
+//!
+//! An open session first enters [`Phase::Answering`], in which the host answers the messages it
+//! received earlier; then the close frame goes out, and [`Phase::Lingering`] lasts until both
+//! directions of the socket have ended. A session that makes no progress is cut at its deadline.
 
 use sprocket_protocol::frame;
 use std::time::Duration;
@@ -13,14 +17,14 @@ use crate::id::Target;
 use crate::metrics::counters::Counters;
 use crate::net::progress::{Progress, Sample};
 
-/// Code for the host where the peer's close frame has none (RFC 6455 section 7.1.5).
+/// Close code reported to the host when the peer's close frame carries none (RFC 6455 section 7.1.5).
 const NO_STATUS: u16 = 1005;
-/// Reason for the host where a peer ends its direction without a close frame.
+/// Close reason reported to the host when the peer ends its direction without a close frame.
 const HUNG_UP: &str = "the peer went away without a close frame";
 
 impl Session {
-    /// Ends an open connection once the host has answered the messages that came before; one that is
-    /// closing already, at once.
+    /// Ends the session. If it is open, the host first has up to `close_timeout` to answer the messages
+    /// received earlier; if the closing handshake has already begun, the session ends at once.
     pub(super) fn end(&mut self, context: &mut ThreadContext, ending: Ending) {
         if self.phase == Phase::Open {
             self.end_behind_answers(context, ending, context.server.config.close_timeout);
@@ -29,8 +33,9 @@ impl Session {
         }
     }
 
-    /// The peer has sent FIN, or the farewell of TLS or HTTP/2 in its place. It gets what was sent, and
-    /// the host's answers to the messages that came before.
+    /// Handles the end of the peer's direction: FIN, or its equivalent in TLS (`close_notify`) or
+    /// HTTP/2 (END_STREAM). The peer may still read, so queued frames and the host's answers to earlier
+    /// messages are written before the session ends.
     pub(super) fn hang_up(&mut self, context: &mut ThreadContext) {
         match self.phase {
             Phase::Open | Phase::Closing => self.end(context, Ending::HungUp),
@@ -41,7 +46,8 @@ impl Session {
         }
     }
 
-    /// Lets the host close a connection whose peer has ended its direction while the host answers.
+    /// Returns the session to [`Phase::Open`] if the peer has ended its direction and the host is still
+    /// answering, so that the host can close the connection with a code of its own.
     pub(super) fn revive(&mut self) {
         if self.phase == Phase::Answering && matches!(self.ending.as_deref(), Some(Ending::HungUp)) {
             self.ending = None;
@@ -49,12 +55,13 @@ impl Session {
         }
     }
 
-    /// The host gets `patience` to answer; nobody waits if there is nothing to answer.
+    /// Ends the session after the host has answered the earlier messages, or after `patience`. If there is
+    /// nothing to answer, the session ends at once.
     fn end_behind_answers(&mut self, context: &mut ThreadContext, ending: Ending, patience: Duration) {
         if self.shared.is_open() && context.host_answers(&self.shared) {
             context.emit(Item::Ending { conn: self.shared.clone() });
         } else if context.has_commands() || matches!(ending, Ending::GoingAway(_)) {
-            // The host is through with them, but its answers may be among what it has posted.
+            // The host has processed all messages, but its answers may still be in the mailbox.
             let mailbox = &context.server.mailboxes[context.index as usize];
             mailbox.post(Command::Answered(Target::from(&*self.shared)));
             mailbox.deliver();
@@ -66,24 +73,26 @@ impl Session {
         self.set_deadline(context, patience);
     }
 
-    /// The host has answered all that came before the end, or had time enough to.
+    /// Completes a pending end: called when the host has answered all earlier messages, or when the time
+    /// for its answers has elapsed.
     pub(crate) fn answered(&mut self, context: &mut ThreadContext) {
         if self.phase == Phase::Answering
             && let Some(ending) = self.ending.take()
         {
             self.end_now(context, *ending);
             self.flush(context);
-            // The socket is read again: the peer's end may have come meanwhile.
+            // Reading resumes: the peer may have closed its direction in the meantime.
             self.wake();
         }
     }
 
+    /// Ends the session without waiting for the host's answers.
     fn end_now(&mut self, context: &mut ThreadContext, ending: Ending) {
         match ending {
             Ending::Failed(code, reason) => self.fail_now(context, code, reason),
             Ending::ClosedByPeer(status) => {
-                // RFC 6455 section 5.5.1: the answer has the same code, unless this is the answer to
-                // our close frame.
+                // RFC 6455 section 5.5.1: the response echoes the code. In the phase `Closing`, the
+                // peer's frame is itself the response to ours and needs none.
                 if self.phase != Phase::Closing {
                     let status = status.as_ref().map(|(code, reason)| (*code, reason.as_str()));
                     self.push_counted(frame::close(status));
@@ -102,8 +111,8 @@ impl Session {
         }
     }
 
-    /// The server stops: closes with 1001, behind the answers to what has come already, for which the
-    /// host gets `patience` at most.
+    /// Closes an open session with 1001 because the server stops. The host has up to `patience`, but
+    /// no longer than `close_timeout`, to answer the messages received earlier.
     pub(crate) fn going_away(&mut self, context: &mut ThreadContext, why: Stopping, patience: Duration) {
         if self.phase == Phase::Open {
             let patience = patience.min(context.server.config.close_timeout);
@@ -111,7 +120,8 @@ impl Session {
         }
     }
 
-    /// From here on the session has `time` to end, and anew with each progress of the peer.
+    /// Sets the deadline for the end of the session to `time` from now. Whenever the peer makes
+    /// progress, [`Session::check_close`] extends the deadline by `close_timeout`.
     pub(super) fn set_deadline(&mut self, context: &mut ThreadContext, time: Duration) {
         let now = Instant::now();
         if self.deadline.replace(now + time).is_none() {
@@ -120,19 +130,20 @@ impl Session {
         self.progress = Progress::begin(self.sample(context));
     }
 
-    /// How far the peer is with what it was sent.
+    /// Measures how many of the bytes sent to the peer have been written and acknowledged.
     pub(super) fn sample(&mut self, context: &ThreadContext) -> Sample {
         let written = self.shared.direct.lock().written();
         self.stream.sample(context.server.config.send_queue, written, self.shared.buffered())
     }
 
-    /// Looks after the deadline. Comes again until the session has ended.
+    /// Extends the deadline if the peer has made progress, and cuts the session if the deadline has
+    /// passed. The thread calls this periodically until the session has ended.
     pub(crate) fn check_close(&mut self, context: &mut ThreadContext, now: Instant) {
         if self.is_dead() {
             return;
         }
         let mut progress = self.progress;
-        // For the host there is no progress but the answer.
+        // While the host answers, the peer's progress does not extend the deadline.
         if self.phase != Phase::Answering && progress.has_moved(|| self.sample(context)) {
             self.progress = progress;
             self.deadline = Some(now + context.server.config.close_timeout);
@@ -145,8 +156,8 @@ impl Session {
         }
     }
 
-    /// The time for an answer of the host, for an answer to our close frame, or for the peer's FIN,
-    /// is up.
+    /// Handles an expired deadline: for the host's answers, the peer's close frame, or the peer's FIN,
+    /// depending on the phase.
     fn close_expired(&mut self, context: &mut ThreadContext) {
         if self.phase == Phase::Answering {
             return self.answered(context);
@@ -160,7 +171,8 @@ impl Session {
         self.die(context);
     }
 
-    /// The closing handshake is over, or we have failed the connection.
+    /// Reports the end to the host and begins to linger: the closing handshake is complete, or the server
+    /// has failed the connection (RFC 6455 section 7.1.7).
     pub(super) fn finish(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         self.report(context, code, reason);
         self.decoder.clear();
@@ -177,7 +189,8 @@ impl Session {
         }
     }
 
-    /// All is written, or never will be.
+    /// Removes the session from [`ThreadContext::unwritten`]: its last frame and FIN are written, or it
+    /// has been cut.
     pub(super) fn written(&mut self, context: &mut ThreadContext) {
         if std::mem::take(&mut self.unwritten) {
             context.unwritten -= 1;

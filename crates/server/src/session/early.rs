@@ -1,28 +1,29 @@
-//! Input that a session has read and holds back: what arrived with the handshake, and what follows the
-//! frame at which the connection's credit or its turn ended.
+//! Input that a session has read from the socket but not yet decoded: bytes that arrived with the
+//! handshake, and those after the frame at which the connection's credit or its turn (one bounded run
+//! of its task) ended.
 //!
-//! It counts towards the [backlog](crate::limits::backlog). A full backlog does not keep it from being
-//! received, only a lack of credit does; otherwise it could never become less.
+//! These bytes count towards the [backlog](crate::limits::backlog). A full backlog does not stop them
+//! from being decoded, because decoding them is what makes room; only a lack of credit does.
 
 use super::Session;
 use super::held::Early;
 use crate::context::ThreadContext;
 
 impl Session {
-    /// Keeps the rest of a read for later.
+    /// Keeps the undecoded rest of a read for a later turn.
     pub(super) fn hold_back(&mut self, context: &mut ThreadContext, rest: &[u8]) {
         if !rest.is_empty() {
             self.early = Early::copy(rest, context);
         }
     }
 
-    /// Whether something is to be received before the next read.
+    /// Whether there is input to decode before the socket is read again.
     #[inline]
     pub(super) fn holds_input(&self) -> bool {
         !self.early.is_empty() || self.decoder.is_unfinished()
     }
 
-    /// Receives what was held back, as far as there is credit.
+    /// Decodes the input that was held back, as far as credit and turn allow.
     #[inline(never)]
     pub(super) fn receive_early(&mut self, context: &mut ThreadContext) {
         let mut early = std::mem::take(&mut self.early);
@@ -31,7 +32,7 @@ impl Session {
         self.early = early;
     }
 
-    /// Nothing of it is received any more.
+    /// Discards the input that was held back.
     pub(super) fn discard_input(&mut self, context: &mut ThreadContext) {
         self.early.clear(context);
     }

@@ -1,14 +1,15 @@
-//! Why a session ends.
+//! The reasons for which a session ends after the host has answered the earlier messages.
 
-/// Why a connection ends, where the host answers first what came before.
+/// Why a session is about to end. [`Session`](super::Session) keeps this while the host answers the
+/// messages received earlier.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// The peer has broken the rules: our close frame has this code and reason.
+    /// The peer has violated the protocol or a limit. The close frame carries this code and reason.
     Failed(u16, String),
-    /// The peer's close frame, with this code and reason, if any.
+    /// The peer has sent a close frame, with this code and reason if it carries any.
     ClosedByPeer(Option<(u16, String)>),
     /// The peer has ended its direction without a close frame, and may still read.
     HungUp,
-    /// The server stops.
+    /// The server stops, for this reason.
     GoingAway(&'static str),
 }

@@ -1,20 +1,22 @@
-//! Input that a session has read and holds back, as it counts towards the
+//! A buffer for input that a session holds back, counted towards the
 //! [backlog](crate::limits::backlog).
 
 use bytes::{Buf, Bytes};
 
 use crate::context::ThreadContext;
 
-/// Bytes in the order received.
+/// Undecoded input of one session, in the order received. The session holds it; every method that
+/// changes its size updates the thread's share of the backlog.
 #[derive(Debug, Default)]
 pub(crate) struct Early {
     pub(super) bytes: Bytes,
-    /// Size of the buffer that `bytes` is the rest of, as counted.
+    /// Bytes counted in the backlog: the size of the whole buffer, of which `bytes` may be only the
+    /// tail.
     held: usize,
 }
 
 impl Early {
-    /// A copy of the rest of a buffer.
+    /// Copies the rest of a read buffer and counts it in the backlog.
     pub(crate) fn copy(rest: &[u8], context: &mut ThreadContext) -> Self {
         context.share.hold(rest.len());
         Self { bytes: Bytes::copy_from_slice(rest), held: rest.len() }
@@ -29,7 +31,8 @@ impl Early {
         self.bytes = Bytes::new();
     }
 
-    /// Keeps the last `left` bytes.
+    /// Drops all but the last `left` bytes. The buffer is released, and its size no longer counted, when
+    /// no bytes are left.
     pub(super) fn keep(&mut self, context: &mut ThreadContext, left: usize) {
         if left == 0 {
             self.clear(context);

@@ -1,4 +1,5 @@
-//! What a session receives: from the bytes of the socket to messages for the host, or its end.
+//! The receiving side of a session: decodes bytes from the socket into messages for the host, answers
+//! pings, and starts the closing handshake.
 
 use bytes::BytesMut;
 use sprocket_protocol::decoder::{Chunk, CloseFrame, Event, Input};
@@ -17,10 +18,11 @@ use crate::context::read_buffers::LARGE;
 use crate::context::{KEEP_ALIVE, ThreadContext};
 use crate::metrics::counters::Counters;
 
-/// Close reason for a flood of frames that carry nothing.
+/// Close reason for a peer that floods the server with frames that carry no data.
 const FLOODED: &str = "too many control frames or empty fragments";
 
-/// False: the connection has used up its credit, and nothing more of it may be delivered for now.
+/// Counts a message and passes it to the host, unless the host has closed the connection. Returns
+/// false if the connection's credit is used up, so that no further message may be delivered for now.
 #[must_use]
 #[inline(always)]
 fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload, binary }: Message) -> bool {
@@ -36,7 +38,8 @@ fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload,
     more
 }
 
-/// Takes the credit for one item that goes to the host. False: it is used up.
+/// Charges the connection's credit for one item that goes to the host. Returns false, and pauses
+/// reading, if that uses up the credit.
 #[must_use]
 fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
     shared.add_pending(bytes);
@@ -45,7 +48,8 @@ fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
     }
     if !shared.paused.swap(true, Ordering::SeqCst) {
         Counters::one(&context.server.counters.paused);
-        // The host may have taken all of it just before it could see the flag.
+        // The host may have taken all pending messages just before the flag became visible to it; then
+        // nothing would ever clear the flag.
         if shared.has_credit(&context.server.credit) {
             shared.paused.store(false, Ordering::SeqCst);
             return true;
@@ -55,10 +59,11 @@ fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
 }
 
 impl Session {
-    /// Returns how many bytes at the end of `input` must wait for credit or for the next turn.
+    /// Decodes `input`. Returns the number of bytes at its end that must wait for credit or for the next
+    /// turn; the caller holds them back.
     #[must_use]
     pub(super) fn receive(&mut self, context: &mut ThreadContext, mut input: &[u8]) -> usize {
-        self.heard = context.tick;
+        self.last_received = context.tick;
         self.pinged = None;
         if self.is_over() {
             return 0;
@@ -67,10 +72,11 @@ impl Session {
         if self.is_over() { 0 } else { input.len() }
     }
 
-    /// Receives bytes that large messages stay in: they are not copied.
+    /// Decodes a chunk that may hold large messages. A large message keeps its part of the chunk instead
+    /// of being copied.
     #[inline(never)]
     pub(super) fn receive_chunk(&mut self, context: &mut ThreadContext, input: BytesMut) {
-        self.heard = context.tick;
+        self.last_received = context.tick;
         self.pinged = None;
         if self.is_over() {
             return;
@@ -78,26 +84,27 @@ impl Session {
         let mut input = Chunk::new(input, LARGE);
         self.feed(context, &mut input);
         if !self.is_over() {
-            // A copy is held back, because the chunk is much larger.
+            // The rest is copied: a slice would keep the whole chunk allocated.
             self.hold_back(context, input.bytes());
         }
     }
 
-    /// Whether the connection is out of credit, or its turn is over.
+    /// Whether decoding must stop because the credit or the turn is used up.
     fn must_wait(&self, context: &ThreadContext) -> bool {
         context.frames_left == 0 || self.is_paused()
     }
 
-    /// Whether input is ignored because the connection has ended, or is about to.
+    /// Whether further input is ignored because the connection has ended or is about to end.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Answering | Phase::Lingering { .. } | Phase::Dead)
     }
 
-    /// Hands the messages in `input` to the host, as far as there is credit and the turn lasts.
+    /// Decodes `input` and passes its messages to the host until the input, the credit or the turn is
+    /// used up.
     #[inline(always)]
     fn feed(&mut self, context: &mut ThreadContext, input: &mut impl Input) {
         loop {
-            // Most messages arrive whole, in one frame.
+            // Fast path: most messages arrive complete, in a single frame.
             if self.phase == Phase::Open {
                 let before = context.frames_left;
                 let mut left = before;
@@ -135,7 +142,9 @@ impl Session {
         }
     }
 
-    /// Hands on the next frame, or as much of it as has arrived.
+    /// Decodes the next frame, or the part of it that has arrived, and acts on it. This path handles
+    /// whatever the fast path in [`Session::feed`] leaves: fragments, compressed messages and control
+    /// frames.
     #[inline(never)]
     fn feed_frame(&mut self, context: &mut ThreadContext, input: &mut impl Input) {
         let event = match self.decoder.next(input, &mut context.inflaters) {
@@ -153,7 +162,7 @@ impl Session {
             Event::Fragment { empty: false } | Event::Unfinished => {}
             Event::Fragment { empty: true } => self.count_idle(context),
             Event::Ping(payload) => {
-                // RFC 6455 section 5.5.1: nothing follows our close frame.
+                // RFC 6455 section 5.5.1: no frame may follow our close frame.
                 if self.phase == Phase::Open {
                     let pong = frame::pong(&payload);
                     self.shared.add_buffered(pong.len());
@@ -167,7 +176,7 @@ impl Session {
                     && self.shared.delivers()
                     && self.has_room(context)
                 {
-                    // The caller asks whether there is credit left.
+                    // `feed` checks the remaining credit.
                     let _ = spend(&self.shared, context, payload.len());
                     context.emit(Item::Pong { conn: self.shared.clone(), payload });
                 }
@@ -177,10 +186,10 @@ impl Session {
         }
     }
 
-    /// Delivers a message, or drops it where there is no room.
+    /// Delivers a message if [`Session::has_room`]; otherwise drops it and counts it as undelivered.
     fn deliver_if_room(&mut self, context: &mut ThreadContext, message: Message) {
         if self.has_room(context) {
-            // The caller asks whether there is credit left.
+            // `feed` checks the remaining credit.
             let _ = deliver(&self.shared, context, message);
             return;
         }
@@ -191,40 +200,47 @@ impl Session {
         context.undelivered_bytes += bytes;
     }
 
-    /// An open connection is not read without credit. One that waits for the peer's close frame is
-    /// read on, whatever waits for the host: what there is no room for is dropped.
+    /// Whether a message may be delivered. An open connection always has room, because it is read only
+    /// while it has credit. A connection that waits for the peer's close frame is read regardless of
+    /// credit and backlog, and its messages are dropped if there is no room.
     fn has_room(&self, context: &mut ThreadContext) -> bool {
         self.phase == Phase::Open || self.shared.has_credit(&context.server.credit) && !context.is_full()
     }
 
-    /// Counts a frame that carries nothing, and fails the connection of a peer that floods with such.
+    /// Counts a frame that carries no data. Fails the connection with 1008 if the peer sends too many of
+    /// them.
     fn count_idle(&mut self, context: &mut ThreadContext) {
         if self.flood.add(1, || context.server.started.elapsed()) {
             self.fail(context, 1008, FLOODED.to_owned());
         }
     }
 
+    /// Handles the peer's close frame (RFC 6455 section 5.5.1). A code that must not be sent fails the
+    /// connection with 1002.
     fn closed_by_peer(&mut self, context: &mut ThreadContext, frame: Option<CloseFrame>) {
         let Some(CloseFrame { code, reason }) = frame else {
             return self.end(context, Ending::ClosedByPeer(None));
         };
-        // In the answer to our close frame the code does no harm.
+        // An invalid code is tolerated in the response to our close frame.
         if self.phase == Phase::Open && !may_be_sent(code) {
             return self.fail(context, 1002, format!("close code {code} must not be sent"));
         }
         self.end(context, Ending::ClosedByPeer(Some((code.into(), reason.as_str().to_owned()))));
     }
 
+    /// Fails the connection because of input that the decoder rejects.
     #[cold]
     fn refuse(&mut self, context: &mut ThreadContext, error: DecodeError) {
         self.fail(context, error.close_code(), error.to_string());
     }
 
+    /// Fails the connection (RFC 6455 section 7.1.7) after the host has answered the earlier messages.
     pub(super) fn fail(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         self.end(context, Ending::Failed(code, reason));
     }
 
-    /// Closes the connection of a peer that has broken the rules.
+    /// Fails the connection at once: counts and logs the reason, queues the close frame, and reports the
+    /// end to the host.
     pub(super) fn fail_now(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         if self.admission.is_some() {
             let counters = &context.server.counters;

@@ -1,4 +1,4 @@
-//! Pings to a peer that is silent, and the end of one that does not answer.
+//! Keep-alive: pings a silent peer, and ends the session of one that does not answer.
 
 use super::{Phase, Session};
 use crate::context::ThreadContext;
@@ -7,17 +7,19 @@ use crate::metrics::counters::Counters;
 use crate::net::progress::Progress;
 
 impl Session {
-    /// Once a tick: sends a ping when nothing was heard, ends the session when that did not help.
+    /// Sends a ping if nothing has been received for `interval` ticks, and ends the session if nothing is
+    /// received for `timeout` ticks after the ping. The thread calls this once per tick of its coarse
+    /// clock.
     pub(crate) fn keep_alive(&mut self, context: &mut ThreadContext, interval: u32, timeout: u32) {
-        // While we don't read, we can't hear.
+        // While the socket is not read, silence says nothing about the peer.
         let halted = self.is_paused() || self.place != 0 || self.stream.is_halted();
         if self.phase != Phase::Open || halted || context.is_full() {
-            self.heard = context.tick;
+            self.last_received = context.tick;
             self.pinged = None;
             return;
         }
         let mut progress = self.progress;
-        // The ping waits behind what the peer is taking.
+        // The ping is queued behind earlier frames: while the peer takes those, it has more time.
         if self.pinged.is_some() && progress.has_moved(|| self.sample(context)) {
             self.progress = progress;
             self.pinged = Some(context.tick);
@@ -31,10 +33,10 @@ impl Session {
             }
             Some(_) => {}
             None => {
-                // Spread over a quarter of the interval, so that connections that came together
+                // Pings are spread over a quarter of the interval, so that connections opened together
                 // are not all pinged in the same tick.
                 let early = (self.shared.id.0 % u64::from(interval / 4 + 1)) as u32;
-                if context.tick.wrapping_sub(self.heard) >= interval - early {
+                if context.tick.wrapping_sub(self.last_received) >= interval - early {
                     self.pinged = Some(context.tick);
                     Counters::one(&context.server.counters.pings);
                     self.flood.allow(1);

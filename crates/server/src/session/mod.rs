@@ -1,4 +1,9 @@
-//! One WebSocket connection on its I/O thread: from the 101 to the closed socket.
+//! One WebSocket connection on its I/O thread, from the 101 response to the closed socket.
+//!
+//! A [`Session`] owns the socket, the decoder and the outbox of its connection. It lives in the table of
+//! its thread ([`thread`](crate::thread)); its task only polls it. The I/O thread calls it for
+//! commands of the host, for publications and for timers, and passes the
+//! [`ThreadContext`] that all sessions of the thread share.
 
 mod closing;
 mod early;
@@ -40,82 +45,95 @@ use subscriptions::{Resumes, Subscription};
 pub(crate) use held::Early;
 pub(crate) use subscriptions::Published;
 
-/// Reads of one turn, of up to 128 KiB each.
+/// Maximum number of reads in one turn (one bounded run of the session's task). One read returns up to
+/// 128 KiB.
 const READS_PER_TURN: usize = 4;
-/// Frames of one turn. One read holds up to 10,922 empty pings, which take 2 ms; as many as these
-/// take less than 0.1 ms.
+/// Maximum number of frames decoded in one turn. One read can hold 10,922 empty pings, which take 2 ms
+/// to process; this many take less than 0.1 ms.
 const FRAMES_PER_TURN: u32 = 256;
-/// Compressed bytes read, and inflated bytes written, in one turn.
+/// Maximum number of compressed bytes consumed, and of decompressed bytes produced, in one turn.
 const INFLATED_PER_TURN: usize = 128 << 10;
 
+/// The state of a session in the course of its closing handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Messages pass in both directions.
     Open,
-    /// The connection is to end, and the host has messages from before to answer. Nothing is read any
-    /// more; the close frame goes out behind the answers.
+    /// The connection is about to end, but the host still has to answer messages received earlier. The
+    /// socket is not read; the close frame follows the answers.
     Answering,
-    /// We have sent a close frame and wait for the peer's.
+    /// The server has sent a close frame and waits for the peer's.
     Closing,
-    /// The closing handshake is over, or the peer has ended its direction, and the host knows: what
-    /// waits is written, then FIN; then the peer's FIN is awaited, because closing a socket with unread
-    /// input would reset it and destroy what was written last.
+    /// The end has been reported to the host. The session writes the queued frames, then FIN, and then
+    /// waits for the peer's FIN: closing a socket with unread input would send RST, and the peer
+    /// could lose the last bytes written.
     Lingering {
-        /// Our FIN was sent.
+        /// The server's FIN was sent.
         fin: bool,
         /// The peer's FIN was received.
         hung_up: bool,
     },
+    /// The session is over, and its task drops the socket at the next poll.
     Dead,
 }
 
-/// One connection. Its task holds only its place in the thread's table.
+/// One connection, held in its thread's table of sessions. The session's task holds only the index of
+/// its slot in that table.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     stream: Stream,
     out: Outbox,
     decoder: Decoder,
-    /// Bytes that were received and not looked at yet.
+    /// Bytes that were read from the socket and not yet decoded.
     early: Early,
-    /// Place among those that wait for room in the backlog; 0 where it does not wait.
+    /// Number of its place in the queue of sessions that wait for room in the backlog; 0 if it does not
+    /// wait.
     place: u64,
-    /// If compression was negotiated.
+    /// Compresses outgoing messages, if permessage-deflate was negotiated.
     compressor: Option<Box<Compressor>>,
     phase: Phase,
-    /// The last read brought enough for a large message: what comes is read into a chunk.
+    /// The last read was large enough to hold a large message, so the next one uses a chunk from
+    /// [`ThreadContext::read_buffers`].
     large: bool,
-    /// To be reported instead of what the peer answers: we have failed the connection.
+    /// Close code and reason to report to the host instead of those in the peer's close frame, because
+    /// the server has failed the connection.
     failed: Option<(u16, String)>,
-    /// While the host answers: what comes then.
+    /// Why the session ends once the host has answered; set in [`Phase::Answering`].
     ending: Option<Box<Ending>>,
-    /// When a session that is about to end is cut.
+    /// Time at which a session that is about to end is cut.
     deadline: Option<Instant>,
-    /// Since the last ping, or since the deadline was set.
+    /// The peer's progress in taking what it was sent, since the last ping or since the deadline was set.
     progress: Progress,
-    /// Counted in [`ThreadContext::unwritten`].
+    /// Whether the session is counted in [`ThreadContext::unwritten`].
     unwritten: bool,
-    /// Counts against the limits; goes to the host with the report of the end.
+    /// The connection's place under the connection limits. It is passed to the host with the report of
+    /// the end, so `None` means that the end has been reported.
     admission: Option<Admission>,
-    /// Of the connection's task.
+    /// Wakes the session's task.
     waker: Option<Waker>,
-    /// It is on the list of those that have something to write.
+    /// Whether the session is on the thread's list of sessions with frames to write.
     pub(crate) dirty: bool,
-    /// Tick at which something was received last.
-    heard: u32,
-    /// Tick at which a ping went out that nothing has answered yet.
+    /// Tick of the thread's coarse clock at which bytes were last received.
+    last_received: u32,
+    /// Tick at which a keep-alive ping was sent, if nothing has been received since.
     pinged: Option<u32>,
-    /// Control frames and empty fragments from the peer.
+    /// Rate limiter for control frames and empty fragments from the peer.
     flood: Flood,
+    /// The connection's subscriptions.
     topics: Indexed<Subscription>,
-    /// Topics that it resumes, or has resumed.
+    /// State of the topics that the connection resumes or has resumed; `None` if it never resumed one.
     resumes: Option<Box<Resumes>>,
-    /// Number of the publication that it got last: one that goes to several topics comes once.
+    /// Sequence number, within the thread, of the last publication delivered; deduplicates one that
+    /// matches several of this connection's topics.
     published: u64,
-    /// Frames and bytes that the thread has counted as waiting here.
+    /// Frames and bytes of this session included in the thread's `waiting_frames` and `waiting_bytes`.
     noted: (u32, usize),
 }
 
 impl Session {
+    /// Creates an open session. `early` holds bytes that arrived with the handshake; `tick` is the
+    /// current time of the thread's coarse clock.
     pub(crate) fn new(
         shared: Arc<Shared>,
         stream: Stream,
@@ -143,7 +161,7 @@ impl Session {
             admission: Some(admission),
             waker: None,
             dirty: false,
-            heard: tick,
+            last_received: tick,
             pinged: None,
             flood: Flood::default(),
             topics: Indexed::default(),
@@ -157,7 +175,8 @@ impl Session {
         self.phase == Phase::Dead
     }
 
-    /// Reads, hands on, writes. Ready when the session is over and its socket can be dropped.
+    /// Runs one turn: reads and decodes input, then writes queued frames. Returns `Ready` when the session
+    /// is over and its socket can be dropped.
     pub(crate) fn poll(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
@@ -167,6 +186,8 @@ impl Session {
         if self.is_dead() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Reads and decodes until the socket is drained, the credit or the backlog is used up, or the turn
+    /// is over.
     fn poll_read(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) {
         context.frames_left = FRAMES_PER_TURN;
         context.inflaters.begin_turn(INFLATED_PER_TURN);
@@ -178,7 +199,7 @@ impl Session {
                 return self.stream.gather(cx);
             }
             if self.holds_input() {
-                // Even when the backlog is full: part of it is what is held back here.
+                // This happens even if the backlog is full, because the held-back bytes are part of it.
                 self.receive_early(context);
             } else {
                 if context.is_full() && self.phase == Phase::Open {
@@ -199,12 +220,12 @@ impl Session {
                 break;
             }
         }
-        // The turn is over. Others have theirs, and the host what this one has brought.
+        // The turn is over: publish its events to the host and yield to other tasks.
         context.publish();
         poll_turn::pass(cx);
     }
 
-    /// Reads once, and receives that. Says how many bytes it was.
+    /// Reads once and decodes the input. Returns the number of bytes read; 0 is the end of the stream.
     fn read(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.large
             && let Some(chunk) = context.read_buffers.take()
@@ -226,7 +247,8 @@ impl Session {
         polled
     }
 
-    /// The same into a chunk. Out of line, so that connections with small messages don't pay for it.
+    /// Reads once into a chunk, of which large messages keep parts. This is out of line so that it costs
+    /// connections with small messages nothing.
     #[inline(never)]
     fn read_chunk(
         &mut self,
@@ -247,19 +269,22 @@ impl Session {
         polled
     }
 
-    /// Nothing is read while the host has too much to take, or the end waits for its answers.
+    /// Whether reading is paused: the connection has used up its credit, or its end waits for the host's
+    /// answers.
     fn is_paused(&self) -> bool {
         self.phase == Phase::Answering
             || self.phase == Phase::Open && self.shared.paused.load(Ordering::Relaxed)
     }
 
+    /// Wakes the session's task.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
 
-    /// The host closes.
+    /// Starts the closing handshake on behalf of the host: queues a close frame and waits for the peer's.
+    /// Does nothing if the session is closing already.
     pub(crate) fn close(&mut self, context: &mut ThreadContext, code: u16, reason: &str) {
         self.revive();
         if self.phase != Phase::Open {
@@ -267,16 +292,17 @@ impl Session {
         }
         self.push_counted(frame::close(Some((code, reason))));
         self.phase = Phase::Closing;
-        // Whatever the host sends from here on is refused.
+        // From here on, sends of the host are refused.
         self.shared.end();
         self.set_deadline(context, context.server.config.close_timeout);
         self.flush(context);
-        // A paused socket is read again: the peer's answer comes behind what it has sent.
+        // A paused socket is read again, because the peer's close frame follows its earlier messages.
         self.wake();
     }
 
-    /// The peer reads too slowly: forget what waits, close with 1013, also where the connection ends once
-    /// the host has answered. A peer that has broken the rules learns that instead.
+    /// Closes with 1013 because the peer reads too slowly, and discards the frames that wait for it. This
+    /// also replaces an end that waits for the host's answers, except that of a peer that has violated
+    /// the protocol.
     pub(crate) fn overflow(&mut self, context: &mut ThreadContext) {
         if !matches!(self.phase, Phase::Open | Phase::Answering)
             || matches!(self.ending.as_deref(), Some(Ending::Failed(..)))
@@ -294,7 +320,7 @@ impl Session {
         let reason = "the peer reads too slowly";
         context.log_close(&self.shared, SLOW, 1013, reason);
         if let Some(Ending::ClosedByPeer(_)) = self.ending.take().as_deref() {
-            // Its close frame is here already.
+            // The peer's close frame has already arrived, so the closing handshake ends with ours.
             self.push_counted(frame::close(Some((1013, reason))));
             return self.finish(context, 1013, reason.to_owned());
         }
@@ -303,19 +329,19 @@ impl Session {
         self.close(context, 1013, reason);
     }
 
-    /// Cuts the connection without a word.
+    /// Cuts the connection without a closing handshake, and reports 1006 with `reason` to the host.
     pub(crate) fn terminate(&mut self, context: &mut ThreadContext, reason: &str) {
         self.report(context, 1006, reason.to_owned());
         self.die(context);
     }
 
-    /// The peer is gone.
+    /// Ends the session because the socket failed or the peer disappeared; reports 1006.
     fn lost(&mut self, context: &mut ThreadContext, why: &str) {
         self.report(context, 1006, why.to_owned());
         self.die(context);
     }
 
-    /// Tells the host, once.
+    /// Reports the end of the connection to the host, once, and removes its subscriptions.
     fn report(&mut self, context: &mut ThreadContext, code: u16, reason: String) {
         let Some(admission) = self.admission.take() else { return };
         self.shared.end();
@@ -334,6 +360,7 @@ impl Session {
         context.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
     }
 
+    /// Marks the session dead and wakes its task, which drops it.
     fn die(&mut self, context: &mut ThreadContext) {
         if self.is_dead() {
             return;
@@ -350,7 +377,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The host may keep its handle for long; the socket must not wait for that.
+        // The host may keep its handle for long, and the socket must be closed before that.
         self.shared.direct.end();
     }
 }

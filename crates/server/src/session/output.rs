@@ -10,6 +10,8 @@ use crate::channel::mailbox::Item;
 use crate::context::ThreadContext;
 
 impl Session {
+    /// Writes queued frames until all are written or the socket is full; in the latter case the task is
+    /// woken when the socket becomes writable.
     pub(super) fn poll_write(&mut self, context: &mut ThreadContext, cx: &mut Context<'_>) {
         loop {
             self.write(context);
@@ -24,7 +26,8 @@ impl Session {
         }
     }
 
-    /// Queues a message, compressed if that was negotiated and is worth it. False: too late.
+    /// Queues a message, compressed if that was negotiated and makes it shorter. Returns false if the
+    /// session is already closing.
     pub(crate) fn send(&mut self, context: &mut ThreadContext, frame: Bytes) -> bool {
         let (Some(compressor), Phase::Open | Phase::Answering, Some(ours)) =
             (&mut self.compressor, self.phase, &context.server.config.compression)
@@ -33,12 +36,13 @@ impl Session {
         };
         let counted = frame.len();
         let frame = compressor.compress(&mut context.compressors, ours, frame);
-        // Never longer than it was.
+        // The compressor never returns a longer frame.
         self.shared.sub_buffered(counted - frame.len());
         self.push(frame)
     }
 
-    /// Queues a frame; [`Session::flush`] writes it. False: too late.
+    /// Queues a frame, which [`Session::flush`] writes. Returns false if the session is already closing;
+    /// the frame is then no longer counted in `buffered`.
     pub(crate) fn push(&mut self, frame: Bytes) -> bool {
         if !matches!(self.phase, Phase::Open | Phase::Answering) {
             self.shared.sub_buffered(frame.len());
@@ -48,7 +52,9 @@ impl Session {
         true
     }
 
-    /// Takes over a frame of which the host has written a part. False: there is none (any more).
+    /// Takes over the unwritten tail of a frame that the host has partly written itself (see
+    /// [`direct_write`](crate::connection::direct_write)). Returns false if the outbox is empty
+    /// afterwards.
     pub(crate) fn settle(&mut self) -> bool {
         if !self.is_dead() {
             self.shared.direct.lock().settle(&mut self.out);
@@ -56,20 +62,20 @@ impl Session {
         !self.out.is_empty()
     }
 
-    /// Queues a ping, or a pong that answers none. False: too late.
+    /// Queues a ping, or an unsolicited pong. Returns false if the session is already closing.
     pub(crate) fn push_ping(&mut self, frame: Bytes) -> bool {
         self.flood.allow(1);
         self.push(frame)
     }
 
-    /// Queues a frame that is not counted in `buffered` yet.
+    /// Queues a frame and counts it in `buffered`.
     pub(crate) fn push_counted(&mut self, frame: Bytes) {
         self.shared.add_buffered(frame.len());
         self.push(frame);
     }
 
-    /// Writes what waits, from outside of the task; the task sees to it that the rest goes when
-    /// the socket is ready.
+    /// Writes queued frames from outside the session's task, as far as the socket accepts them. The task
+    /// is woken to write the rest when the socket becomes writable.
     pub(crate) fn flush(&mut self, context: &mut ThreadContext) {
         self.write(context);
         if !self.is_written() {
@@ -77,12 +83,12 @@ impl Session {
         }
     }
 
-    /// Nothing waits for the socket, nor our end of it.
+    /// Whether there is nothing left to write, neither frames nor FIN.
     fn is_written(&self) -> bool {
         self.out.is_empty() && !matches!(self.phase, Phase::Lingering { fin: false, .. })
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes queued frames as far as the socket accepts them, and updates the thread's counts.
     fn write(&mut self, context: &mut ThreadContext) {
         if self.is_dead() {
             return;
@@ -91,6 +97,8 @@ impl Session {
         self.note(context);
     }
 
+    /// Writes queued frames. Once all are written, requests the next deferred replay, sends FIN if the
+    /// session lingers, and emits the drain event that the host waits for.
     fn write_out(&mut self, context: &mut ThreadContext) {
         if !self.out.is_empty() {
             let mut direct = self.shared.direct.lock();
@@ -132,7 +140,8 @@ impl Session {
         }
     }
 
-    /// What waits here, after an attempt to write it, is part of what waits on this thread.
+    /// Updates the thread's counts of waiting frames and bytes by the change in this session since the
+    /// last call.
     pub(super) fn note(&mut self, context: &mut ThreadContext) {
         let (frames, bytes) = self.noted;
         let none = self.out.is_empty() || self.is_dead();

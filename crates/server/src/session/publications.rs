@@ -1,11 +1,17 @@
-//! What a session gets of topics: publications, and what it has missed of those that it resumes.
+//! Publications of a session: its subscriptions, and the replay of missed publications when it resumes a
+//! topic.
+//!
+//! A connection resumes a topic from a position (an offset in the topic's history). The hub, the process
+//! that connects the workers and keeps the history, sends the publications after that position. Until
+//! its answer arrives, the session is not subscribed; the answer contains everything published until
+//! then.
 
 use bytes::Bytes;
 use sprocket_protocol::deflate::Fanout;
 use std::sync::atomic::Ordering;
 
 use super::Session;
-use super::subscriptions::{Got, Published, Subscription};
+use super::subscriptions::{Published, Replayed, Subscription};
 use crate::channel::ask::Ask;
 use crate::channel::event::{Event, Interest};
 use crate::channel::mailbox::{Command, Item, Resumed};
@@ -15,13 +21,13 @@ use crate::context::ThreadContext;
 use crate::metrics::counters::Counters;
 use crate::topics::registry::TopicId;
 
-/// Questions of one connection that wait for an earlier replay to be written; further ones are answered
-/// at once, as incomplete.
+/// Maximum number of replays of one connection that wait until an earlier replay is written. Further ones
+/// are reported at once as incomplete.
 const MOST_DEFERRED: usize = 1024;
 
 impl Session {
-    /// Queues a frame that many get, unless the peer reads too slowly. `number` is that of the
-    /// publication.
+    /// Queues a published frame, unless too many bytes wait for the peer already. `number` is the sequence
+    /// number of the publication within the thread; one that was delivered already is skipped.
     pub(crate) fn push_published(
         &mut self,
         context: &mut ThreadContext,
@@ -35,7 +41,8 @@ impl Session {
         if self.push_shared(context, frame) { Published::Queued } else { Published::Full }
     }
 
-    /// Queues a message that others get, too, if there is room.
+    /// Queues a message that other sessions receive as well. Returns false if it would exceed the send
+    /// buffer limit.
     fn push_shared(&mut self, context: &mut ThreadContext, frame: &mut Fanout) -> bool {
         let ours = context.server.config.compression.as_ref();
         let frame = frame.frame(self.compressor.as_deref_mut(), &mut context.compressors, ours);
@@ -50,7 +57,8 @@ impl Session {
         true
     }
 
-    /// After [`Published::Full`] and a write: the last attempt. True: it is queued.
+    /// Tries once more to queue a frame after [`Published::Full`] and a write; if there is still no
+    /// room, applies the policy for slow consumers. Returns whether the frame is queued.
     pub(crate) fn push_or_give_up(&mut self, context: &mut ThreadContext, frame: &mut Fanout) -> bool {
         if !self.shared.is_open() {
             return false;
@@ -68,8 +76,9 @@ impl Session {
         false
     }
 
+    /// Subscribes the connection to a topic. Does nothing once its end has been reported.
     pub(crate) fn subscribe(&mut self, context: &mut ThreadContext, topic: TopicId) {
-        // A session that is over has left its topics and must not come back.
+        // A session whose end has been reported has left its topics and must not rejoin one.
         if self.admission.is_some()
             && self.topics.insert(Subscription { id: topic, since: context.subscribers.counted(topic) })
         {
@@ -77,10 +86,11 @@ impl Session {
         }
     }
 
+    /// Ends the subscription to a topic, and any replay of it that is under way.
     pub(crate) fn unsubscribe(&mut self, context: &mut ThreadContext, topic: TopicId) {
         if let Some(resumes) = &mut self.resumes {
             resumes.pending.remove(&topic);
-            resumes.got.remove(&topic);
+            resumes.replayed.remove(&topic);
             resumes.deferred.retain(|(_, ask)| ask.id != topic);
         }
         if self.topics.remove(&topic).is_some() {
@@ -88,8 +98,9 @@ impl Session {
         }
     }
 
-    /// It will get what it has missed of a topic, and until then nothing, unless it has got
-    /// something of it already.
+    /// Begins to resume a topic, for which the hub is asked under `ticket`. Until its answer arrives, the
+    /// connection receives nothing of the topic, unless it has already received publications through an
+    /// existing subscription. `replay`: the answer may contain publications, not only a position.
     pub(crate) fn resume(&mut self, context: &mut ThreadContext, topic: TopicId, ticket: u64, replay: bool) {
         if self.admission.is_none() {
             return;
@@ -105,8 +116,8 @@ impl Session {
         }
     }
 
-    /// The same for a position from which on it may have missed something: the hub is asked when no
-    /// earlier replay is under way.
+    /// Resumes a topic from a position after which publications may have been missed. The session asks
+    /// the hub itself, as soon as no earlier replay is under way.
     pub(crate) fn replay(&mut self, context: &mut ThreadContext, ticket: u64, ask: Box<Ask>) {
         let waiting = self.resumes.as_ref().map_or(0, |resumes| resumes.deferred.len());
         if waiting < MOST_DEFERRED {
@@ -130,7 +141,7 @@ impl Session {
         }
     }
 
-    /// Asks the hub for the next replay, if the one before has been written.
+    /// Asks the hub for the next deferred replay, if the previous one has been written completely.
     pub(super) fn ask_next(&mut self, context: &mut ThreadContext) {
         let Some(resumes) = &mut self.resumes else { return };
         if !resumes.asked.is_empty() || self.shared.allowance.load(Ordering::Relaxed) > 0 {
@@ -146,30 +157,32 @@ impl Session {
         }
     }
 
-    /// The hub's answer is here.
+    /// Handles the hub's answer to a resume, and asks for the next deferred replay.
     pub(crate) fn resumed(&mut self, context: &mut ThreadContext, resumed: Resumed) {
         if let Some(resumes) = &mut self.resumes {
             resumes.asked.retain(|ticket| *ticket != resumed.ticket);
         }
-        self.go_on_from(context, resumed);
+        self.deliver_replay(context, resumed);
         self.ask_next(context);
     }
 
-    /// What it has missed is here: it gets that, and from now on what is published.
-    fn go_on_from(&mut self, context: &mut ThreadContext, mut resumed: Resumed) {
+    /// Queues the missed publications, subscribes the connection to the topic, and reports the result to
+    /// the host.
+    fn deliver_replay(&mut self, context: &mut ThreadContext, mut resumed: Resumed) {
         let Some(resumes) = &mut self.resumes else { return };
         if !resumes.take(resumed.id, resumed.ticket) {
             return;
         }
-        // Of what the host has closed, it hears nothing but the end.
+        // After the host has closed a connection, the only event it receives of it is the end.
         if self.admission.is_none() || !self.shared.is_open() {
             return;
         }
         if resumed.skip {
-            resumes.got.remove(&resumed.id);
-            resumes.got.insert(Got { id: resumed.id, position: resumed.position.clone() });
+            resumes.replayed.remove(&resumed.id);
+            resumes.replayed.insert(Replayed { id: resumed.id, position: resumed.position.clone() });
         }
-        // What comes behind newer ones is no help.
+        // If newer publications were delivered already, the missed ones would arrive out of order, so
+        // they are left out.
         let newer = |t: &Subscription| t.since != context.subscribers.counted(t.id);
         if resumed.topics.iter().filter_map(|id| self.topics.get(id)).any(newer) {
             resumed.complete &= resumed.frames.is_empty();
@@ -196,13 +209,13 @@ impl Session {
         }
     }
 
-    /// Whether it has got what has this position, because it has resumed one of the topics.
-    pub(crate) fn has_got(&mut self, topics: &[TopicId], position: &str) -> bool {
+    /// Whether the replay of one of these topics already contained the publication at `position`.
+    pub(crate) fn was_replayed(&mut self, topics: &[TopicId], position: &str) -> bool {
         let Some(resumes) = &mut self.resumes else { return false };
-        let Some(got) = topics.iter().find_map(|id| resumes.got.get(id)) else { return false };
-        let (id, newer) = (got.id, is_after(position, &got.position, false));
+        let Some(replayed) = topics.iter().find_map(|id| resumes.replayed.get(id)) else { return false };
+        let (id, newer) = (replayed.id, is_after(position, &replayed.position, false));
         if newer {
-            resumes.got.remove(&id);
+            resumes.replayed.remove(&id);
         }
         !newer
     }

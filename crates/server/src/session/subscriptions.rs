@@ -1,4 +1,4 @@
-//! The topics of one connection.
+//! The subscriptions of one connection, and the state of the topics that it resumes.
 
 use std::collections::VecDeque;
 
@@ -6,12 +6,13 @@ use crate::channel::ask::Ask;
 use crate::indexed::{Indexed, Keyed};
 use crate::topics::registry::TopicId;
 
-/// A topic of a connection.
+/// One subscription of a connection, held by its session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscription {
     pub(super) id: TopicId,
-    /// What [`Subscribers::counted`](crate::topics::subscribers::Subscribers::counted) was when it began; something else if it got
-    /// what it had missed since.
+    /// Value of [`Subscribers::counted`](crate::topics::subscribers::Subscribers::counted) when the
+    /// subscription began. As long as the two are equal, the connection has received no publication with
+    /// a position; a replay that contained publications makes them differ.
     pub(super) since: u64,
 }
 
@@ -23,10 +24,11 @@ impl Keyed for Subscription {
     }
 }
 
-/// Tickets of the answers to come about a topic, the next one first.
+/// The outstanding resume requests of one topic.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) id: TopicId,
+    /// Tickets of the expected answers, in the order of the requests.
     pub(super) tickets: VecDeque<u64>,
 }
 
@@ -38,14 +40,16 @@ impl Keyed for Pending {
     }
 }
 
-/// The position up to which the connection has got the publications to a topic.
+/// The end of a topic's replay. Publications up to this position may also arrive by the normal way, and
+/// are then skipped as duplicates.
 #[derive(Debug)]
-pub(super) struct Got {
+pub(super) struct Replayed {
     pub(super) id: TopicId,
+    /// Position of the last publication that the replay contained.
     pub(super) position: String,
 }
 
-impl Keyed for Got {
+impl Keyed for Replayed {
     type Key = TopicId;
 
     fn key(&self) -> &TopicId {
@@ -53,20 +57,23 @@ impl Keyed for Got {
     }
 }
 
-/// What a connection has missed, as far as it is under way.
+/// The topics that a connection resumes or has resumed. Its session creates this with the first resume.
 #[derive(Debug, Default)]
 pub(super) struct Resumes {
+    /// Topics for which an answer of the hub is outstanding.
     pub(super) pending: Indexed<Pending>,
-    /// Tickets of the replays that the hub was asked for: one, or two if the host asks for one in the
-    /// moment in which another is asked for here.
+    /// Tickets of the replays requested from the hub: usually one, two if the host requests one at the
+    /// same moment as the session.
     pub(super) asked: Vec<u64>,
-    /// Further replays, asked for one after the other because each may exceed the send buffer limit.
+    /// Tickets and requests of further replays. They are sent one at a time, because each replay may
+    /// exceed the send buffer limit.
     pub(super) deferred: VecDeque<(u64, Box<Ask>)>,
-    pub(super) got: Indexed<Got>,
+    /// Topics whose replayed publications may still arrive a second time.
+    pub(super) replayed: Indexed<Replayed>,
 }
 
 impl Resumes {
-    /// Notes that an answer is to come.
+    /// Records that an answer with this ticket is expected.
     pub(super) fn expect(&mut self, id: TopicId, ticket: u64) {
         match self.pending.get_mut(&id) {
             Some(pending) => pending.tickets.push_back(ticket),
@@ -74,7 +81,8 @@ impl Resumes {
         }
     }
 
-    /// False: nobody waits for this answer.
+    /// Removes an expected answer. Returns false if it is not expected, for example because the
+    /// connection has unsubscribed in the meantime.
     pub(super) fn take(&mut self, id: TopicId, ticket: u64) -> bool {
         let Some(pending) = self.pending.get_mut(&id) else { return false };
         let Some(at) = pending.tickets.iter().position(|other| *other == ticket) else { return false };
@@ -86,11 +94,13 @@ impl Resumes {
     }
 }
 
-/// What became of a published frame.
+/// The result of queueing a published frame in one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Published {
     Queued,
+    /// The session is closing, or has already received this publication.
     Skipped,
-    /// Too much waits for the peer: [`Session::push_or_give_up`](super::Session::push_or_give_up) comes next.
+    /// The send buffer limit is reached. The caller flushes the session and then calls
+    /// [`Session::push_or_give_up`](super::Session::push_or_give_up).
     Full,
 }

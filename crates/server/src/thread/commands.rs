@@ -1,4 +1,5 @@
-//! What the host has posted, carried out in turns.
+//! Executes the commands that the host and other threads have posted to an I/O thread, in turns: bounded
+//! runs between which the thread serves its sockets.
 
 use super::Io;
 use super::turn::Turn;
@@ -10,8 +11,8 @@ use crate::session::Session;
 use crate::topics::registry::Change;
 
 impl Io {
-    /// Carries out what the host has posted, and writes. Many deliveries are spread over turns,
-    /// between which the thread looks at its sockets, and what was queued is written.
+    /// Takes a batch of commands from the mailbox, executes it, and writes the frames that it queued. A
+    /// batch with many deliveries is spread over several turns.
     pub(crate) fn take_commands(&mut self) {
         self.turn = Turn::default();
         if self.has_rest() && !self.carry_out_rest() {
@@ -34,7 +35,7 @@ impl Io {
         self.flush_dirty();
     }
 
-    /// False: there is still something left.
+    /// Executes what is left of an earlier batch, for one turn. Returns false if commands still remain.
     fn carry_out_rest(&mut self) -> bool {
         while let Some(command) = self.rest.next() {
             self.carry_out(command);
@@ -50,15 +51,18 @@ impl Io {
         true
     }
 
+    /// Whether commands of an earlier batch remain.
     pub(crate) fn has_rest(&self) -> bool {
         !self.rest.as_slice().is_empty()
     }
 
+    /// Schedules another turn for the remaining commands, after the sockets have been served.
     fn go_on_later(&mut self) {
         self.overdue = true;
         self.context.server.mailboxes[self.context.index as usize].notify.notify_one();
     }
 
+    /// Writes the frames queued in the sessions on the `dirty` list.
     pub(super) fn flush_dirty(&mut self) {
         for slot in std::mem::take(&mut self.dirty) {
             if let Some(Some(session)) = self.sessions.get_mut(slot as usize) {
@@ -68,6 +72,7 @@ impl Io {
         }
     }
 
+    /// Executes one command.
     pub(super) fn carry_out(&mut self, command: Command) {
         match command {
             Command::Send(target, frame) => self.push(target, |session, context| {
@@ -122,7 +127,7 @@ impl Io {
             Command::Broadcast { frame, except } => self.broadcast(frame, except),
             Command::Answered(target) => self.with_session(target, |s, context| s.answered(context)),
             Command::Resume(target) => self.with_session(target, |session, _| session.wake()),
-            // An error means that the client has gone meanwhile.
+            // An error means that the client has disconnected in the meantime.
             Command::Decide(reply, decision) => drop(reply.send(decision)),
             Command::Respond(reply, answer) => {
                 if let Err(Answer::Stream(_, stream, _)) = reply.send(answer) {
@@ -135,16 +140,17 @@ impl Io {
             Command::Stop(grace, why) => self.stop(grace, why),
             Command::Quit => self.quit.notify_one(),
             #[cfg(test)]
-            Command::Panic { in_task: false } => panic!("a test wants this thread dead"),
+            Command::Panic { in_task: false } => panic!("a test makes this thread panic"),
             #[cfg(test)]
             Command::Panic { in_task: true } => drop(tokio::spawn(async {
                 let _vital = crate::thread::Vital;
-                panic!("a test wants this task dead")
+                panic!("a test makes this task panic")
             })),
         }
     }
 
-    /// `f` queues something and says whether it did.
+    /// Calls `f` with the target's session, if that still exists. If `f` returns true, it has queued a
+    /// frame, and the session is added to the `dirty` list.
     fn push(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut ThreadContext) -> bool) {
         let Some(Some(session)) = self.sessions.get_mut(target.slot as usize) else { return };
         if session.shared.id == target.id && f(session, &mut self.context) && !session.dirty {
@@ -153,8 +159,9 @@ impl Io {
         }
     }
 
-    /// A turn of what the host had asked for when [`Io::batches`] was `since`: who publishes after a
-    /// subscription, or after the server was told to stop, must not come before it. True: it is done.
+    /// Runs one turn of the commands that the host had posted when [`Io::batches`] was `since`, and
+    /// returns whether all of them are executed. A publisher outside the host waits for this, so that its
+    /// publication cannot overtake an earlier subscription or stop.
     pub(crate) fn catch_up(&mut self, since: u64) -> bool {
         let is_done = |io: &Self| {
             let pending = io.context.server.mailboxes[io.context.index as usize].is_pending();
@@ -166,7 +173,7 @@ impl Io {
         is_done(self)
     }
 
-    /// Batches taken so far.
+    /// Number of command batches taken from the mailbox so far.
     pub(crate) fn batches(&self) -> u64 {
         self.batches
     }

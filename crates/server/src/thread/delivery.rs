@@ -1,4 +1,6 @@
-//! Publications on one I/O thread: those of the host, of other processes, and of the cluster.
+//! Delivery of publications to the sessions of one I/O thread. They come from the host, from other
+//! processes on the publish socket, and from other workers and nodes through the hub (the process that
+//! connects the workers).
 
 use bytes::Bytes;
 use sprocket_protocol::deflate::Fanout;
@@ -16,13 +18,15 @@ use crate::session::Published;
 use crate::topics::registry::TopicId;
 
 impl Io {
+    /// Delivers a frame to the subscribers of any of these topics, once each, except to `except`.
     pub(super) fn publish(&mut self, topics: &[TopicId], frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
         let mut frame = Fanout::new(frame);
         let mut full = Vec::new();
         for topic in topics {
             self.turn.count(self.context.subscribers.members(*topic).len(), frame.len());
-            // The list is not changed while it is read: sessions that are full have their turn later.
+            // Nothing in this loop may change the list of members, so full sessions are only noted, and
+            // retried after the loop.
             for at in 0..self.context.subscribers.members(*topic).len() {
                 let slot = self.context.subscribers.members(*topic)[at];
                 self.push_published(slot, &mut frame, except, &mut full);
@@ -31,7 +35,8 @@ impl Io {
         self.retry(&full, &mut frame);
     }
 
-    /// The same for what has a position. Who resumes may have got it.
+    /// Delivers a publication that has a position in a topic's history. Sessions that received it in a
+    /// replay are skipped.
     pub(super) fn publish_sequenced(&mut self, sequenced: &Sequenced) {
         self.published += 1;
         let Sequenced { topics, frame, except, position } = sequenced;
@@ -43,7 +48,7 @@ impl Io {
             for at in 0..self.context.subscribers.members(*topic).len() {
                 let slot = self.context.subscribers.members(*topic)[at];
                 if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
-                    && !session.has_got(topics, position)
+                    && !session.was_replayed(topics, position)
                 {
                     self.push_published(slot, &mut frame, *except, &mut full);
                 }
@@ -52,7 +57,9 @@ impl Io {
         self.retry(&full, &mut frame);
     }
 
-    /// Delivers what another worker or node has published. [`Io::deliver_all`] lets it go.
+    /// Delivers a publication of another worker or node on this thread, and passes it to the other
+    /// threads. Both take effect with [`Io::deliver_all`]. An empty `position` means a topic without
+    /// history; `except` is 0 or the ID of a connection.
     pub(crate) fn deliver_named(
         &mut self,
         topic: &str,
@@ -80,14 +87,14 @@ impl Io {
         }
     }
 
-    /// The same for all connections.
+    /// Delivers a broadcast of another worker or node to all connections of all threads.
     pub(crate) fn deliver_broadcast(&mut self, payload: &[u8], binary: bool) {
         let frame = frame::message(payload, binary);
         self.post_to_others(|| Command::Broadcast { frame: frame.clone(), except: None });
         self.broadcast(frame, None);
     }
 
-    /// The hub's answer to a resuming connection.
+    /// Passes the hub's answer to a resume request to the thread of the connection that resumes.
     pub(crate) fn resumed(&mut self, ticket: u64, complete: bool, position: &str, frames: Vec<Bytes>) {
         let Some(ask) = self.outbound.asks.remove(&ticket) else { return };
         let Ask { thread, target, id, topic, .. } = ask;
@@ -112,7 +119,8 @@ impl Io {
         }
     }
 
-    /// After a batch of what the hub said.
+    /// Writes the queued frames and wakes the other threads; called after a batch of messages from the
+    /// hub.
     pub(crate) fn deliver_all(&mut self) {
         self.flush_dirty();
         if std::mem::take(&mut self.posted) {
@@ -121,6 +129,7 @@ impl Io {
         }
     }
 
+    /// Puts a command into the mailboxes of all other threads, without waking them.
     fn post_to_others(&mut self, command: impl Fn() -> Command) {
         let others = |(index, _): &(usize, &Mailbox)| *index != self.context.index as usize;
         for (_, mailbox) in self.context.server.mailboxes.iter().enumerate().filter(others) {
@@ -129,9 +138,12 @@ impl Io {
         }
     }
 
-    /// Publishes for another process. Gives back a ticket if the hub may refuse to pass it on: it
-    /// has said so before it answers [`Io::cluster_synced`], and the ticket must be given up then by
-    /// [`Outbound::outcome`](crate::cluster::port::Outbound::outcome).
+    /// Publishes on behalf of another process. Returns a ticket if the hub may refuse to forward the
+    /// publication. A refusal arrives before the answer to [`Io::cluster_synced`]; the caller must then
+    /// redeem the ticket with [`Outbound::outcome`](crate::cluster::port::Outbound::outcome).
+    ///
+    /// # Errors
+    /// The topic is invalid, or the queue to the hub is full.
     pub(crate) fn publish_named(
         &mut self,
         topic: &str,
@@ -174,6 +186,7 @@ impl Io {
         Ok(ticket)
     }
 
+    /// Delivers a frame to all sessions of this thread, except to `except`.
     pub(super) fn broadcast(&mut self, frame: Bytes, except: Option<ConnId>) {
         self.published += 1;
         let mut frame = Fanout::new(frame);
@@ -185,6 +198,8 @@ impl Io {
         self.retry(&full, &mut frame);
     }
 
+    /// Queues a published frame in one session. Adds the slot to `full` if the session's send buffer is
+    /// full.
     fn push_published(&mut self, slot: u32, frame: &mut Fanout, except: Option<ConnId>, full: &mut Vec<u32>) {
         let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { return };
         if Some(session.shared.id) == except {
@@ -200,7 +215,8 @@ impl Io {
         }
     }
 
-    /// That much waits for a peer may be because it had no turn to be written.
+    /// Flushes the sessions whose send buffers were full and tries once more: they may be full only
+    /// because this turn has not written to their sockets yet.
     fn retry(&mut self, slots: &[u32], frame: &mut Fanout) {
         for slot in slots {
             if let Some(Some(session)) = self.sessions.get_mut(*slot as usize) {

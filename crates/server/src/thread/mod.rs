@@ -1,7 +1,8 @@
-//! The state of one I/O thread: the sessions whose sockets it owns, and what its tasks share.
+//! The state of one I/O thread, [`Io`]: the sessions whose sockets it owns, and what its tasks share.
 //!
-//! Sessions live in a table of the thread and not in their tasks: so commands of the host are
-//! carried out, and written to the socket, without waking a task.
+//! Sessions live in a table of the thread rather than in their tasks. Commands of the host are
+//! therefore executed, and their frames written to the sockets, without waking a task. The state is
+//! kept in a thread-local variable; tasks access it with [`with`].
 
 mod commands;
 mod delivery;
@@ -45,28 +46,28 @@ thread_local! {
     static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
 }
 
-/// Runs `f` on the I/O state of this thread. `None` when there is none (any more). A panic of `f`
-/// may leave the state in disorder, so it ends the server.
+/// Calls `f` with the state of the current I/O thread. Returns `None` before [`Io::install`] and after
+/// [`Io::uninstall`]. A panic in `f` may leave the state inconsistent, so it ends the server.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
     let _vital = Vital;
     IO.with_borrow_mut(|io| io.as_mut().map(f))
 }
 
-// The runtime catches the panic of a task and goes on without it: nobody would take the host's
-// commands any more, accept, or answer a connection, and the host would wait for ever.
+// The runtime catches a panic in a task and continues without that task. The thread would then no longer
+// execute commands, accept connections or serve them, and the host would wait forever.
 
-/// Held while something runs whose panic must end the server. The host is then woken, and learns of
-/// it from [`Server::check_threads`](crate::Server::check_threads).
+/// A guard held by code whose panic must end the server. The panic wakes the host, which learns of it
+/// from [`Server::check_threads`](crate::Server::check_threads).
 pub(crate) struct Vital;
 
 impl Drop for Vital {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A second panic would abort the process, so nothing here may cause one.
+            // A second panic would abort the process, so nothing here may panic.
             let _ = IO.try_with(|io| {
                 if let Ok(Some(io)) = io.try_borrow().as_deref() {
                     io.context.server.die();
-                    // The thread itself must end, too, even if nobody takes its commands any more.
+                    // The thread must end as well, even if its commands are no longer executed.
                     io.quit.notify_one();
                 }
             });
@@ -74,83 +75,94 @@ impl Drop for Vital {
     }
 }
 
-/// How a thread serves a socket that another one has accepted.
+/// The function by which a thread begins to serve a socket that another thread has accepted.
 pub(crate) type Serve = fn(&Arc<State>, NewSocket);
 
-/// State of one I/O thread.
+/// The state of one I/O thread, owned by that thread. Its parts that sessions use are in the
+/// [`ThreadContext`].
 pub(crate) struct Io {
     context: ThreadContext,
     serve: Serve,
+    /// The table of sessions; a connection's slot is an index into it.
     sessions: Vec<Option<Box<Session>>>,
+    /// Free slots of the table.
     free: Vec<u32>,
-    /// Sessions with something to write.
+    /// Slots of the sessions with frames queued by commands and not yet written.
     dirty: Vec<u32>,
-    /// Spare vector that is swapped with the mailbox.
+    /// Empty vector that is swapped with that of the mailbox, so that both keep their capacity.
     inbox: Vec<Command>,
-    /// Of these, so many were taken.
+    /// Number of command batches taken from the mailbox so far.
     batches: u64,
-    /// Of a batch that was too much for one turn, what is left.
+    /// Remaining commands of a batch that exceeded one turn.
     rest: std::vec::IntoIter<Command>,
-    /// How much of one is left.
+    /// Budget of deliveries left in the current turn.
     turn: Turn,
-    /// Sockets that speak HTTP.
+    /// Number of open sockets that carry HTTP, not WebSocket.
     http: usize,
-    /// Streamed responses that are open.
+    /// Open streamed responses.
     streams: Streams,
-    /// Requests on the publish socket that are being answered.
+    /// Number of requests on the publish socket that are not answered yet.
     answering: usize,
-    /// The thread has not looked at its sockets for long, because the host keeps it busy.
+    /// The thread must serve its sockets before it executes further commands.
     overdue: bool,
-    /// The hub, where it is in this process, and what ends it when it is dropped.
+    /// The hub, if it runs in this process: dropping the sender ends its task.
     pub(crate) hub_inside: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-    /// Told when the first session comes.
+    /// Notified when the number of sessions becomes 1, which starts the keep-alive clock.
     first: Arc<Notify>,
-    /// True once the server stops.
+    /// Becomes true when the server stops.
     stop: watch::Sender<bool>,
+    /// Notified when the thread must end.
     quit: Arc<Notify>,
+    /// The tasks that accept connections.
     accepting: Vec<AbortHandle>,
-    /// When what is left is cut, and the task that waits for it.
+    /// The end of the grace period of a stop, and the task that waits for it.
     stopping: Option<(tokio::time::Instant, AbortHandle)>,
+    /// Whether [`Io::finish`] has run.
     finished: bool,
+    /// The task that wakes the host at the time it has requested.
     alarm: Option<AbortHandle>,
-    /// Publications so far.
+    /// Number of publications so far; the sequence number by which sessions deduplicate.
     published: u64,
-    /// Topics by name, on the thread that serves other publishers and the cluster.
+    /// Topics by name. Maintained only on the first thread, which serves the publish socket and the
+    /// link to the hub.
     name_index: NameIndex,
-    /// What waits for the hub, on that thread.
+    /// Messages queued for the hub, on the first thread.
     pub(crate) outbound: Outbound,
-    /// Other threads were posted something that is not delivered yet.
+    /// Commands were put into the mailboxes of other threads, and those threads were not woken yet.
     posted: bool,
 }
 
-/// What the tasks of a thread wait for.
+/// The notifications that the long-lived tasks of a thread wait for.
 pub(crate) struct Signals {
-    /// The first session has come.
+    /// The thread has its first session.
     pub(crate) first: Arc<Notify>,
-    /// The thread ends.
+    /// The thread must end.
     pub(crate) quit: Arc<Notify>,
-    /// The list of connections that are about to end has an entry.
+    /// The list of connections that are about to end is no longer empty.
     pub(crate) closing: Arc<Notify>,
-    /// Log lines were left out.
+    /// Log lines were suppressed and must be reported later.
     pub(crate) left_out: Arc<Notify>,
-    /// The host has got a batch of events.
+    /// A batch of events was handed to the host.
     pub(crate) attend: Arc<Notify>,
 }
 
-/// What a handshake hands over.
+/// What the handshake hands over to a new session.
 pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
+    /// Bytes that arrived after the handshake request.
     pub(crate) early: Bytes,
+    /// The connection's place under the connection limits.
     pub(crate) admission: Admission,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) request: Arc<Request>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) compression: Option<Agreed>,
+    /// The ticket of the `Upgrade` event, if the host decided on the handshake.
     pub(crate) ticket: Option<Ticket>,
 }
 
 impl Io {
-    /// Makes the state of the calling thread, until [`Io::uninstall`].
+    /// Creates the state of the calling thread, which lasts until [`Io::uninstall`].
     pub(crate) fn install(state: Arc<State>, index: u16, serve: Serve) -> Signals {
         let io = Self::new(state, index, serve);
         let signals = Signals {
@@ -200,7 +212,8 @@ impl Io {
         }
     }
 
-    /// A task that is no session has been polled, for so long that it has used up its turn.
+    /// Ends one poll of a task other than a session: executes pending commands and publishes events that
+    /// have waited. `long`: the poll used up its turn.
     pub(crate) fn end_turn(&mut self, long: bool) {
         self.take_pending();
         if long {
@@ -210,62 +223,66 @@ impl Io {
         }
     }
 
-    /// Takes what the host has posted, if there is anything. What is too much for one turn must not
-    /// become one turn for each task.
+    /// Executes pending commands, unless an earlier batch is unfinished: otherwise each task would
+    /// execute a whole turn of it.
     fn take_pending(&mut self) {
         if self.context.server.mailboxes[self.context.index as usize].is_pending() && !self.has_rest() {
             self.take_commands();
         }
     }
 
+    /// Number of sessions.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len() - self.free.len()
     }
 
-    /// An HTTP socket began; it must watch the receiver for the end of the server.
+    /// Counts a new HTTP socket. Its task must watch the returned receiver for the stop of the server.
     pub(crate) fn http_began(&mut self) -> watch::Receiver<bool> {
         self.http += 1;
         Counters::one(&self.context.server.counters.http_sockets);
         self.stop.subscribe()
     }
 
-    /// A request of another process is being answered.
+    /// Counts a request on the publish socket, whose answer a stop waits for.
     pub(crate) fn answering_began(&mut self) {
         self.answering += 1;
     }
 
+    /// The request counted by [`Io::answering_began`] is answered.
     pub(crate) fn answering_ended(&mut self) {
         self.answering -= 1;
         self.context.ended.notify_one();
     }
 
+    /// The socket counted by [`Io::http_began`] is closed, or has become a WebSocket.
     pub(crate) fn http_ended(&mut self) {
         self.http -= 1;
         self.context.server.counters.http_sockets.fetch_sub(1, Ordering::Relaxed);
         self.context.ended.notify_one();
     }
 
-    /// Hands the current batch to the host, for tasks that keep the thread from parking.
+    /// Publishes the current batch of events to the host. Used by tasks that keep the thread from parking.
     pub(crate) fn hand_over(&mut self) {
         self.context.publish();
     }
 
-    /// Messages sent since the counters were last added up.
+    /// Number of messages sent since this thread's counts were last added to the shared counters.
     pub(crate) fn messages_out(&self) -> u64 {
         self.context.messages_out
     }
 
-    /// Sends an item to the host with the current batch.
+    /// Adds an item to the current batch of events for the host.
     pub(crate) fn emit(&mut self, item: Item) {
         self.context.emit(item);
     }
 
-    /// What its sessions share.
+    /// The context that this thread's sessions share.
     pub(crate) fn env(&mut self) -> &mut ThreadContext {
         &mut self.context
     }
 
-    /// Makes a session of an upgraded socket.
+    /// Creates the session of an upgraded socket, emits its `Open` event, and spawns its task. If the
+    /// server is already stopping, the session is closed with 1001.
     pub(crate) fn open(&mut self, upgraded: Upgraded) {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -273,7 +290,7 @@ impl Io {
             (self.sessions.len() - 1) as u32
         });
         let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        // Messages that may have to be compressed are the I/O thread's business.
+        // The host cannot compress, so it writes directly only to connections without compression.
         let (stream, socket) = match upgraded.compression {
             None => upgraded.stream.share(),
             Some(_) => (upgraded.stream, None),
@@ -311,6 +328,7 @@ impl Io {
         tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
     }
 
+    /// Calls `f` with the target's session, if that still exists.
     pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut ThreadContext)) {
         if let Some(Some(session)) = self.sessions.get_mut(target.slot as usize)
             && session.shared.id == target.id
@@ -319,6 +337,7 @@ impl Io {
         }
     }
 
+    /// Starts the closing handshake of the target's session.
     fn close(&mut self, target: Target, code: u16, reason: &str) {
         self.with_session(target, |session, context| {
             session.close(context, code, reason);
@@ -326,7 +345,7 @@ impl Io {
         });
     }
 
-    /// Goes through the connections whose deadlines are due; tells when the next ones are.
+    /// Checks the ending connections that are due for a check. Returns the time of the next check.
     pub(crate) fn check_closing(&mut self) -> Option<tokio::time::Instant> {
         let now = tokio::time::Instant::now();
         for target in self.context.closing.take_due(now) {
@@ -335,7 +354,8 @@ impl Io {
         self.context.closing.next()
     }
 
-    /// Reports kinds of log lines of which some were left out; tells when the next report is due.
+    /// Reports how many log lines of each kind were suppressed, for the kinds that are due. Returns the
+    /// time of the next report.
     pub(crate) fn report_left_out(&mut self) -> Option<tokio::time::Instant> {
         for kind in self.context.left_out.take_due(tokio::time::Instant::now()) {
             self.context.report_left_out(kind);
@@ -343,8 +363,8 @@ impl Io {
         self.context.left_out.next()
     }
 
-    /// Advances the coarse clock, and looks after the sessions whose peers are silent. Both times are
-    /// in ticks.
+    /// Advances the coarse clock by one tick, and pings or ends the sessions whose peers are silent.
+    /// `interval` and `timeout` are in ticks.
     pub(crate) fn keep_alive(&mut self, interval: u32, timeout: u32) {
         self.context.tick = self.context.tick.wrapping_add(1);
         for session in self.sessions.iter_mut().flatten() {
@@ -359,8 +379,9 @@ impl Io {
         }
     }
 
-    /// Takes what an awake host has posted. `rounds`: how often more while the host sleeps. False: it
-    /// has slept for that long.
+    /// Executes the commands of an awake host, without waiting to be woken for them. `left` counts the
+    /// further rounds while the host sleeps, and is reset to `rounds` while it is awake. Returns false
+    /// when no rounds are left.
     pub(crate) fn attend(&mut self, left: &mut u32, rounds: u32) -> bool {
         self.take_commands();
         *left = if self.context.server.waker.is_asleep() { *left - 1 } else { rounds };
@@ -368,48 +389,51 @@ impl Io {
         self.context.attending
     }
 
-    /// Takes what the host has posted. True: the thread must look at its sockets before anything else.
+    /// Executes the posted commands. Returns true if the thread must serve its sockets before it takes
+    /// further commands.
     pub(crate) fn collect(&mut self) -> bool {
         self.take_commands();
         std::mem::take(&mut self.overdue)
     }
 
-    /// Keeps the tasks that accept, to be ended when the server stops.
+    /// Stores the tasks that accept connections; they are aborted when the server stops.
     pub(crate) fn accepts(&mut self, accepting: Vec<AbortHandle>) {
         self.accepting = accepting;
     }
 
-    /// A task is ready, so the thread does not park.
+    /// Makes the thread serve its sockets before it parks, because a task is ready.
     pub(crate) fn must_not_park(&mut self) {
         self.overdue = true;
     }
 
-    /// Topics and patterns that have subscribers. On the first thread.
+    /// Names of the topics and patterns that have subscribers. Complete only on the first thread.
     pub(crate) fn topic_names(&self) -> impl Iterator<Item = &str> {
         self.name_index.names()
     }
 
+    /// Whether the server stops and no other process continues with its listening sockets.
     pub(crate) fn is_stopping_for_good(&self) -> bool {
         *self.stop.borrow() && !self.context.server.leaving.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the cluster has taken all that was published so far; at once without a cluster.
+    /// Returns a receiver that resolves when the hub has received everything published so far; `None`
+    /// without a cluster.
     pub(crate) fn cluster_synced(&mut self) -> Option<oneshot::Receiver<()>> {
         self.context.server.cluster.is_some().then(|| self.outbound.sync())
     }
 
-    /// What this thread has counted so far is part of the counters.
+    /// Adds this thread's counts to the shared counters.
     pub(crate) fn count(&mut self) {
         self.context.count();
     }
 
-    /// A receiver that is told of the end of the server.
+    /// Returns a receiver that becomes true when the server stops.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
 }
 
-/// Body of a session's task.
+/// Polls the session in `slot`; the body of its task. Frees the slot when the session is over.
 fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
     with(|io| {
         io.take_pending();

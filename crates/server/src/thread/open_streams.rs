@@ -1,4 +1,5 @@
-//! The streamed responses that are open on one I/O thread.
+//! The table of streamed responses (responses whose body the host writes in pieces) that are open on one
+//! I/O thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use crate::id::Ticket;
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Carrying;
 
-/// The open streams of a thread.
+/// The open streams of a thread, by the ticket of the request that each answers.
 pub(super) type Streams = HashMap<Ticket, Open>;
 
-/// An open stream with its places under the limits of connections and of sockets.
+/// An open stream, with its places under the limits of connections and of sockets. Dropping it releases
+/// the places.
 pub(super) struct Open {
     shared: Arc<Shared>,
     _admission: Admission,

@@ -1,4 +1,5 @@
-//! Log lines about what happens beside the sessions of an I/O thread.
+//! Log lines of an I/O thread that concern no session: sockets, certificates, the broker, and
+//! publications.
 
 use std::net::SocketAddr;
 
@@ -7,28 +8,30 @@ use crate::error::TlsError;
 use crate::thread;
 use sprocket_protocol::publish::Refusal;
 
-/// Logs the trouble with the socket of this peer.
+/// Logs why the socket of this peer was closed or refused.
 pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {
     thread::with(|io| io.env().log(trouble.kind(), || trouble.line(remote)));
 }
 
-/// Logs that certificates were read again because their files had changed.
+/// Logs the result of reloading certificates whose files had changed.
 pub(crate) fn log_tls_reloaded(result: &Result<(), TlsError>) {
     let (kind, line) = node::reloaded(result);
     log((kind, || line));
 }
 
-/// Logs that the connection to the broker is there, or lost. `reason` says with which broker, or why.
+/// Logs that the connection to the broker is established or lost. `reason` names the broker, or the cause
+/// of the loss.
 pub(crate) fn log_broker(connected: bool, reason: &str) {
     log(node::broker(connected, reason));
 }
 
-/// Logs that a publication did not reach other workers or nodes. `topic`: empty if it is not known.
+/// Logs that a publication did not reach other workers or nodes. An empty `topic` means that the topic is
+/// not known.
 pub(crate) fn log_unpublished(topic: &str, reason: &str, uncertain: bool) {
     log(node::unpublished(topic, reason, uncertain));
 }
 
-/// Logs that a request, or a connection, was refused on the publish socket.
+/// Logs that the publish socket refused a request or a connection.
 pub(crate) fn log_publish_refused(refusal: &Refusal) {
     log(node::publish_refused(refusal));
 }

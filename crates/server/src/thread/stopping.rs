@@ -1,4 +1,5 @@
-//! The end of an I/O thread: the grace period of a stop, and the cut after it.
+//! The stop of the server on one I/O thread: a grace period in which connections close, after which the
+//! remaining ones are cut.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crate::channel::mailbox::{Item, Stopping};
 use crate::clock;
 
 impl Io {
+    /// Wakes the host at `when`, in place of any earlier request; `None` only cancels that.
     pub(super) fn notify_at(&mut self, when: Option<Instant>) {
         if let Some(alarm) = self.alarm.take() {
             alarm.abort();
@@ -22,9 +24,11 @@ impl Io {
         self.alarm = Some(alarm.abort_handle());
     }
 
-    /// Called again, the earlier end counts.
+    /// Stops accepting, closes all sessions with 1001, and cuts what is left after `grace`. If it is called
+    /// again, the earlier of the two deadlines applies.
     pub(super) fn stop(&mut self, grace: Duration, why: Stopping) {
-        // Who waits for the end, and not for a leave, looks again.
+        // Sent even if the value is true already: tasks that continue during a leave must check again
+        // whether this stop is for good.
         self.stop.send_replace(true);
         let deadline = tokio::time::Instant::from_std(clock::ahead(grace));
         if let Some((earlier, waiting)) = &self.stopping {
@@ -55,7 +59,8 @@ impl Io {
         self.stopping = Some((deadline, waiting.abort_handle()));
     }
 
-    /// Cuts what is left after the grace period; the last thread tells the host.
+    /// Cuts the connections and streams that remain after the grace period. The last thread to finish
+    /// emits the `Stopped` event.
     fn finish(&mut self) {
         self.context.server.notices.cut.fetch_add(self.context.live as u64, Ordering::Relaxed);
         for session in self.sessions.iter_mut().flatten() {

@@ -1,5 +1,5 @@
-//! The streamed responses of one I/O thread: their places under the connection limits, and their
-//! events.
+//! Bookkeeping of the streamed responses on one I/O thread: their places under the connection limits,
+//! their counters, and their events.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::limits::handshakes::Carrying;
 use crate::metrics::counters::Counters;
 
 impl Io {
-    /// The host's response has come, and its head is about to be sent.
+    /// Registers a stream whose head is about to be sent.
     pub(crate) fn stream_began(&mut self, shared: &Arc<Shared>, admission: Admission, carrying: Carrying) {
         shared.belongs_to(self.context.index);
         let counters = &self.context.server.counters;
@@ -23,7 +23,8 @@ impl Io {
         self.streams.insert(shared.ticket(), Open::new(shared.clone(), admission, carrying));
     }
 
-    /// The socket has taken all that the connection had of a stream.
+    /// The socket has accepted all bytes that the connection had of a stream. Emits the drain event, or
+    /// the final one, as `flushed` says.
     pub(crate) fn stream_flushed(&mut self, shared: &Arc<Shared>, flushed: Flushed) {
         self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(flushed.bytes as u64);
         if flushed.drained {
@@ -34,7 +35,8 @@ impl Io {
         }
     }
 
-    /// A stream is over without its end having been sent, unless it was over before.
+    /// Ends a stream whose response was not sent completely, and counts the cause. Does nothing if the
+    /// stream has ended already.
     pub(crate) fn stream_lost(&mut self, shared: &Arc<Shared>) {
         let Some((loss, void)) = shared.lost() else { return };
         self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(void as u64);
@@ -49,6 +51,7 @@ impl Io {
         self.stream_closed(shared, false);
     }
 
+    /// Removes a stream from the table and emits its last event.
     fn stream_closed(&mut self, shared: &Arc<Shared>, complete: bool) {
         if self.streams.remove(&shared.ticket()).is_some() {
             self.context.server.counters.streams.fetch_sub(1, Ordering::Relaxed);
@@ -57,8 +60,8 @@ impl Io {
         self.emit(Item::plain(Event::StreamClose { stream, complete }));
     }
 
-    /// The grace period of a stop is over: what is left is cut, and the host hears of it before the
-    /// last event.
+    /// Cuts the streams that are open at the end of a stop's grace period. Their last events precede
+    /// `Stopped`.
     pub(super) fn cut_streams(&mut self) {
         let open: Vec<_> = self.streams.values().map(|open| open.shared().clone()).collect();
         for shared in open {

@@ -1,4 +1,4 @@
-//! Tasks of an I/O thread that serve peers, apart from sessions.
+//! Tasks of an I/O thread that serve peers without being sessions, such as HTTP connections.
 
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use crate::net::poll_turn;
 use crate::thread;
 
-/// Spawns a task for a peer on this I/O thread. Between its polls the thread takes what the host
-/// has posted and publishes events that have waited for long, as it does between those of sessions.
+/// Spawns a task that serves a peer on this I/O thread. After each of its polls, as after those of
+/// sessions, the thread executes pending commands and publishes events that have waited too long.
 pub(crate) fn spawn<F>(task: F) -> JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -19,6 +19,7 @@ where
 }
 
 pin_project! {
+    /// A future whose polls count as turns, bounded by [`poll_turn`].
     struct InTurns<F> {
         #[pin]
         task: F,
@@ -41,10 +42,10 @@ mod tests {
     use crate::net::poll_turn::{is_over, share};
 
     #[test]
-    fn a_turn_is_over_after_its_time_and_begins_anew_with_each_poll() {
+    fn a_turn_ends_after_its_time_and_each_poll_begins_a_new_one() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            assert!(!is_over(), "a task that is not from spawn has no turns");
+            assert!(!is_over(), "a task not spawned by `spawn` has no turns");
             let turns = spawn(async {
                 for _ in 0..3 {
                     assert!(!is_over());

@@ -1,10 +1,10 @@
-//! How much an I/O thread delivers before it looks at its sockets.
+//! The budget of deliveries that an I/O thread makes before it serves its sockets again.
 
-/// What may be delivered before the sockets have their turn again: some milliseconds of work; and
-/// a fraction of what may wait for a peer by default, so that it is written before it is too much.
+/// The budget of one turn. It amounts to a few milliseconds of work, and to a fraction of the default
+/// send buffer limit, so that a peer's frames are written before they reach the limit.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Bytes of publications, each at least 4 a delivery.
+    /// Remaining bytes. A publication costs its length, but at least 4 bytes for each recipient.
     left: usize,
 }
 
@@ -15,10 +15,12 @@ impl Default for Turn {
 }
 
 impl Turn {
+    /// Charges a publication of `bytes` to `deliveries` recipients.
     pub(super) fn count(&mut self, deliveries: usize, bytes: usize) {
         self.left = self.left.saturating_sub(bytes.max(4 * deliveries));
     }
 
+    /// Whether the budget is used up.
     pub(super) fn is_over(&self) -> bool {
         self.left == 0
     }
