@@ -1,9 +1,10 @@
-//! The WebSocket server core of Sprocket: everything that needs no PHP.
+//! The WebSocket server of Sprocket, without PHP.
 //!
-//! A host (the PHP binding, a test) calls [`Server::start`], which binds the listeners and
-//! spawns the I/O threads, and then pumps [`Server::next_event`] on one thread of its own.
-//! What the host sends gathers in the facade and reaches the I/O threads with
-//! [`Server::flush`], once a batch.
+//! A *host* is the program that embeds this crate: the PHP binding, or a test. It calls
+//! [`Server::start`], which binds the listeners and spawns the I/O threads, and then calls
+//! [`Server::next_event`] in a loop, on one thread of its own. Commands of the host (send, close,
+//! subscribe and so on) are collected in [`Server`] and reach the I/O threads in batches, with
+//! [`Server::flush`].
 //!
 //! ```text
 //! sockets ── I/O threads ── event batches ──▶ host: next_event()
@@ -11,32 +12,48 @@
 //!    └──────── command batches ◀── flush() ◀────┘
 //! ```
 //!
-//! From the roof down, where each file imports from floors below its own; a check holds the code to
-//! this picture:
+//! # Terms
+//!
+//! * *Peer*: the program at the other end of a connection, usually a browser.
+//! * *Worker*: one of several processes that run the same server on one machine. *Node*: all
+//!   workers of one machine, or a server that runs in a single process.
+//! * *Hub*: the process that connects the workers of a node with each other and with the broker,
+//!   through which nodes reach each other. In a server of a single process, the hub is one of its
+//!   tasks.
+//! * *Position*: where a publication stands in the history of its topic.
+//! * *Turn*: one bounded run of a task, after which it yields to the other tasks of its thread.
+//! * *Backlog*: everything that waits for the host, in bytes; [`Config::max_pending_total`] limits
+//!   it.
+//!
+//! # The floors
+//!
+//! Each file imports only from its own floor and those below it; `tests/lib/imports/check.php`
+//! compares this picture with the code.
 //!
 //! ```text
-//! api/
-//! accept.rs  io_thread.rs  tls_watch.rs
-//! http/
-//! hub_link/  publish_socket/
-//! thread/
-//! session/
-//! context/
-//! state.rs
-//! static_files/
-//! cluster/
-//! config/
-//! channel/
-//! topics/
-//! connection/
-//! net/
-//! limits/
-//! metrics/
-//! reclaim.rs  id.rs  error.rs  indexed.rs  clock.rs
+//! api/                                    what a host calls: Server, with start, send, publish, stop
+//! accept.rs  io_thread.rs  tls_watch.rs   start and run the tasks of an I/O thread
+//! http/                                   HTTP/1.1 and HTTP/2, up to the handshake or the response
+//! hub_link/  publish_socket/              a worker's link to the hub; local publishers
+//! thread/                                 one I/O thread: its sessions, commands and deliveries
+//! session/                                one WebSocket, from the 101 to the closed socket
+//! context/                                buffers, pools and event batch of one I/O thread
+//! state.rs                                what all threads of a server share
+//! static_files/                           files of a directory, over HTTP
+//! cluster/                                hub, presence, history, and their wire format
+//! config/                                 settings of a server
+//! channel/                                what passes between the host and the I/O threads
+//! topics/                                 subscriptions, and the index of their names
+//! connection/                             one connection, as host and I/O thread share it
+//! net/                                    sockets, listeners, TLS, byte streams
+//! limits/                                 bounds that all connections share
+//! metrics/                                counters, callback times, Prometheus text
+//! reclaim.rs  id.rs  error.rs             return of freed memory; ids; error types
+//! indexed.rs  clock.rs                    a list with an index; bounds of durations
 //! ```
 #![forbid(unsafe_code)]
 
-// What the tests share names the crate as they do.
+// Test support is shared with the integration tests, which know this crate by its name.
 #[cfg(test)]
 extern crate self as sprocket_server;
 

@@ -1,4 +1,5 @@
-//! What the host can do through the hub: publish to other workers, resume, and be present.
+//! The part of [`Server`] that needs the hub: publishing to other workers, resuming topics with
+//! history, presence, and the counters of the node.
 
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
@@ -17,24 +18,25 @@ use crate::metrics::counters::{Counters, Stats};
 use crate::topics::registry::Route;
 use sprocket_protocol::topic::check_topic;
 
-/// Bytes that a member may say about itself.
+/// Most bytes of data that a member may attach to its presence.
 const MAX_DATA: usize = 64 << 10;
 
 impl Server {
-    /// Subscribes a connection to a topic with history and sends it what was published after
-    /// `position`, in order, before anything newer. An empty position means "from now on".
-    /// [`Event::Resumed`] tells what it came to.
+    /// Subscribes a connection to a topic with history, and sends it the publications after
+    /// `position`, in order, before any newer one. An empty position subscribes without a replay.
+    /// [`Event::Resumed`] reports the result.
     ///
-    /// On a connection that has got newer messages of the topic already, nothing is sent again.
+    /// Publications that the connection has already received are not repeated.
     ///
-    /// One connection gets one replay at a time: the hub is asked for the next one when the earlier
-    /// one has been written.
+    /// A connection has at most one replay at a time: the hub receives the next question when the
+    /// previous replay has been written.
     ///
-    /// If questions of [`Config::cluster_queue`](crate::Config) bytes wait for the hub already, this one
-    /// is answered at once: incomplete, without a position. The subscription counts from now on.
+    /// When questions of [`Config::cluster_queue`](crate::Config) bytes are waiting for the hub, a
+    /// further one is answered at once, as incomplete and without a position; the connection is
+    /// subscribed nevertheless.
     ///
     /// # Errors
-    /// The name is not that of a topic, or the topic keeps no history.
+    /// `topic` is not a valid name of a topic, or keeps no history.
     pub fn resume(&self, conn: &Connection, topic: &str, position: &str) -> Result<(), TopicError> {
         check_topic(topic)?;
         let (Some(port), Some(_)) = (&self.state.cluster, limits_of(&self.state.config.history, topic))
@@ -48,8 +50,8 @@ impl Server {
         let Some(room) = port.admit_question(topic, position) else {
             return self.resume_without_answer(conn, topic);
         };
-        // The subscription counts from now on; the connection's thread learns of it with what was
-        // missed, so that nothing newer comes before.
+        // The topic counts the subscription from now on. The connection's thread learns of it
+        // together with the replay, so that nothing newer is delivered before.
         self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
         let Some(id) = self.topics.borrow().id(topic) else { return Ok(()) };
         self.tell_changes();
@@ -60,14 +62,15 @@ impl Server {
         if replay && shared.replaying.swap(true, Ordering::AcqRel) {
             self.post(thread, Command::Replay(ticket, ask));
         } else {
-            // The hub gets the question before what the host publishes next.
+            // This order brings the question to the hub before anything that the host publishes next.
             self.post(thread, Command::Resuming(target, id, ticket, replay));
             self.post(0, Command::Ask(ticket, ask));
         }
         Ok(())
     }
 
-    /// The hub is not asked: whoever can't wait for it must get what was missed from elsewhere.
+    /// Subscribes without asking the hub, and reports an incomplete replay; the client must get the
+    /// missed messages by other means.
     fn resume_without_answer(&self, conn: &Connection, topic: &str) -> Result<(), TopicError> {
         self.subscribe(conn, topic)?;
         if self.state.wants(Interest::RESUME) {
@@ -77,7 +80,7 @@ impl Server {
         Ok(())
     }
 
-    /// Something for the host itself, behind what waits for it already.
+    /// Queues an item for the host itself, behind those that are waiting already.
     fn tell(&self, item: Item) {
         // The receiver lives in the same State, so the channel is never disconnected.
         let bytes = item.size() as u64;
@@ -86,11 +89,12 @@ impl Server {
         self.state.waker.wake();
     }
 
-    /// A connection makes `member` present in a topic, until it leaves or ends. Joining again
-    /// replaces what was said before. Has nothing to do with subscriptions.
+    /// Makes `member` present in a topic until the connection leaves it or ends. Joining again
+    /// replaces the data. Presence is independent of subscriptions.
     ///
     /// # Errors
-    /// The name is not that of a topic; the member's is not 1 to 255 bytes, or its data more than 64 KiB.
+    /// `topic` is not a valid name of a topic, the name of the member is not 1 to 255 bytes long, or
+    /// its data is longer than 64 KiB.
     pub fn join(&self, conn: &Connection, topic: &str, member: &str, data: &[u8]) -> Result<(), TopicError> {
         check_topic(topic)?;
         if member.is_empty() || member.len() > 255 {
@@ -110,7 +114,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes [`Server::join`] back.
+    /// Ends the presence that [`Server::join`] has begun.
     pub fn leave(&self, conn: &Connection, topic: &str) {
         self.leave_one(conn.id(), topic);
     }
@@ -123,32 +127,36 @@ impl Server {
         }
     }
 
-    /// A connection is over.
+    /// Removes a closed connection from all topics that it has joined.
     pub(crate) fn absent(&self, conn: ConnId) {
         let joined = self.state.presence().of(conn);
         joined.iter().for_each(|topic| self.leave_one(conn, topic));
     }
 
-    /// There are changes to be told where there were none.
+    /// Queues the item by which the host fetches changes of presence. `changed`: no such item is
+    /// queued yet.
     fn presence_changed(&self, changed: bool) {
         if changed {
             self.tell(Item::Presence);
         }
     }
 
-    /// Who is present in a topic, on all workers and nodes, by name.
+    /// The members present in a topic, on all workers and nodes, ordered by name.
     pub fn presence(&self, topic: &str) -> Vec<Member> {
         self.state.presence().members(topic)
     }
 
-    /// The counters of all workers of the node with their slots, this one's exact and the others'
-    /// at most some seconds old. [`cluster::HUB`](crate::cluster::config::HUB) as slot stands for the hub itself
-    /// and for workers that have ended: the sum of all is that of the node. Without a node it is this server's alone.
+    /// The counters of all workers of the node, each with its slot number; those of other workers are
+    /// up to a few seconds old. The slot [`cluster::HUB`](crate::cluster::config::HUB) stands for the
+    /// hub itself together with workers that have ended, so that the sum of all is that of the node.
+    /// Without a hub the result holds this server alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {
         self.state.node_stats()
     }
 
-    /// What is remembered goes to the hub alone, which gives it a position and to everybody.
+    /// Publishes to the other workers, through the hub. A publication to a topic with history is
+    /// delivered to this worker's own connections by the hub as well, because only the hub can give
+    /// it its position.
     #[cold]
     pub(crate) fn publish_on_bus(
         &self,
@@ -167,7 +175,10 @@ impl Server {
         self.hand_over(frame, !remembered)
     }
 
-    /// Queues a publication for the hub.
+    /// Queues an encoded publication for the hub. `delivered_here` goes into the error.
+    ///
+    /// # Errors
+    /// [`PublishFailed::QueueFull`] if too many bytes are waiting for the hub.
     pub(crate) fn hand_over(&self, frame: Bytes, delivered_here: bool) -> Result<(), PublishFailed> {
         let Some(port) = &self.state.cluster else { return Ok(()) };
         let bytes = frame.len();

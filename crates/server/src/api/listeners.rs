@@ -1,15 +1,15 @@
-//! The listening sockets that a server starts with.
+//! The addresses and sockets that a server listens on.
 
 use crate::net::address::Listen;
 use crate::publish_socket::OpenPublishSocket;
 
-/// Where a server listens. `From` makes one of a list of addresses.
+/// The addresses and sockets that a server listens on. `From` converts a list of client addresses.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// For clients.
+    /// Addresses for clients.
     pub clients: Vec<Listen>,
-    /// An open socket for publishers, instead of the one that
-    /// [`Config::publish_socket`](crate::Config) describes.
+    /// An open publish socket, in place of the one that [`Config::publish_socket`](crate::Config)
+    /// describes.
     pub publishers: Option<OpenPublishSocket>,
 }
 

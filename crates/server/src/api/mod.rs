@@ -1,4 +1,4 @@
-//! The facade: what a host holds, on one thread of its own.
+//! [`Server`], through which a host starts, uses and stops a server, on one thread of its own.
 
 pub(crate) mod cluster;
 mod listeners;
@@ -42,16 +42,17 @@ use crate::topics::registry::Topics;
 pub use listeners::Listeners;
 pub use stopper::Stopper;
 
-/// What became of a message given to [`Server::send`].
+/// The outcome of [`Server::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It goes out after all that was sent before.
+    /// The message is queued behind everything sent before.
     Sent,
     /// The connection is closed or closing.
     Closed,
-    /// The peer reads too slowly; the message was dropped ([`SlowConsumer::Drop`](crate::SlowConsumer::Drop)).
+    /// The peer reads too slowly, and the message was dropped
+    /// ([`SlowConsumer::Drop`](crate::SlowConsumer::Drop)).
     Dropped,
-    /// The peer reads too slowly; the connection is being closed with 1013.
+    /// The peer reads too slowly, and the connection is being closed with code 1013.
     Overflow,
 }
 
@@ -60,67 +61,75 @@ pub enum SendOutcome {
 pub enum Wait {
     /// Events are waiting.
     Ready,
-    /// The time is up.
+    /// The timeout has passed.
     TimedOut,
     /// A signal arrived.
     Interrupted,
 }
 
-/// A plain request that waits for the host.
+/// A plain HTTP request that the host has received and not answered yet.
 #[derive(Debug)]
 struct Asked {
     reply: oneshot::Sender<Answer>,
+    /// The method is HEAD, so that the response has no body.
     is_head: bool,
 }
 
-/// A running server. Its methods take `&self`, hold no lock and no borrow across a return, and
-/// may be called from inside the handling of an event.
+/// A running server. Its methods take `&self` and hold neither a lock nor a borrow when they return,
+/// so that the host may call them while it handles an event.
 ///
-/// Dropping it cuts all connections and joins the I/O threads.
+/// Dropping a server cuts all connections and joins the I/O threads.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) state: Arc<State>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
+    /// URLs of the listeners, see [`Server::addresses`].
     addresses: Vec<String>,
+    /// Id of the process that started the server, see [`Server::check_process`].
     process: u32,
-    /// The batch that is being handed out, last event first.
+    /// The event batch that is being handed out, in reverse, so that the next item is the last one.
     batch: RefCell<Vec<Item>>,
-    /// Its share of the backlog, released with its last event.
+    /// Bytes of the backlog that this batch accounts for; released with its last item.
     batch_bytes: Cell<u64>,
-    /// The threads (one bit each) that have something to take with the next flush.
+    /// Threads, one bit each, whose mailboxes hold commands that were posted since the last flush.
     posted: Cell<u64>,
-    /// Where all that was posted is one message: its connection.
+    /// The recipient, if a single message is all that was posted: [`Server::flush`] then tries to
+    /// write it to the socket on the host's own thread.
     single: RefCell<Option<Arc<Shared>>>,
-    /// Bytes of messages that they have to take.
+    /// Bytes of messages posted since the last flush.
     outgoing_bytes: Cell<usize>,
+    /// Handshakes that the host has received and not decided about.
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
+    /// Plain requests that the host has received and not answered.
     requests: RefCell<HashMap<Ticket, Asked>>,
+    /// Topics and patterns with their subscribers, of all I/O threads.
     pub(crate) topics: RefCell<Topics>,
-    /// The thread that gets the next socket of [`Server::adopt`].
+    /// Number of sockets passed to [`Server::adopt`]; they are spread over the threads in turn.
     adopted: Cell<usize>,
+    /// Measures the host's callbacks.
     stopwatch: Stopwatch,
-    /// The end of the grace period, once the server was told to stop.
+    /// End of the grace period, once the server is stopping.
     cut_at: Cell<Option<Instant>>,
 }
 
 impl Server {
-    /// URLs of the listeners in the order given, the kernel's choice of port filled in:
+    /// URLs of the listeners in the order given, with the actual port where the kernel chose one:
     /// `ws://127.0.0.1:8080`, `ws://[::1]:8080`, `unix:///run/chat.sock`.
     pub fn addresses(&self) -> Vec<String> {
         self.addresses.clone()
     }
 
-    /// Checks that this is the process that started the server. Every other method may only be
-    /// called where this is `Ok`; dropping the server in a fork is harmless.
+    /// Checks that the calling process is the one that started the server. In a fork of it, no other
+    /// method may be called; dropping the server there is harmless.
     ///
     /// # Errors
-    /// The calling process is a fork of the one that started the server.
+    /// [`ForkError`] if the calling process is a fork of the one that started the server.
     pub fn check_process(&self) -> Result<(), ForkError> {
         let here = std::process::id();
         if here == self.process { Ok(()) } else { Err(ForkError { started_in: self.process, here }) }
     }
 
-    /// Says which events the host wants. May change at any time.
+    /// Switches the events of `interest` on or off. A host may change its interest at any time.
     pub fn set_interest(&self, interest: Interest, on: bool) {
         if on {
             self.state.interest.fetch_or(interest.0, Ordering::Relaxed);
@@ -129,7 +138,8 @@ impl Server {
         }
     }
 
-    /// The next event, or `None` when none waits now. Returns its share of the connection's credit.
+    /// Returns the next event, or `None` if none is waiting. The bytes of a message no longer count
+    /// towards the limits of its connection once it has been returned.
     pub fn next_event(&self) -> Option<Event> {
         loop {
             let mut batch = self.batch.borrow_mut();
@@ -139,15 +149,15 @@ impl Server {
                 self.release_batch();
             }
             match item {
-                // Most items are messages: these pass without a call.
+                // Most items are messages, so that this arm is inlined.
                 Some(Item::Message { conn, payload, binary }) if !self.is_cut() => {
                     self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
-                    // Before its credit is given back, see `State::host_answers`.
+                    // This must precede the return of the credit, see `State::host_answers`.
                     self.state.handling.store(conn.id.0, Ordering::Release);
                     let (taken, bytes) = (&self.state.taken, payload.len() as u64);
                     taken.messages.add(1);
                     taken.bytes.add(bytes);
-                    self.taken(&conn, payload.len());
+                    self.return_credit(&conn, payload.len());
                     if conn.delivers() {
                         return Some(Event::Message { id: conn.id, payload, binary });
                     }
@@ -169,14 +179,14 @@ impl Server {
         }
     }
 
-    /// Releases what the batch took up, whose last item has been taken.
+    /// Releases the batch's share of the backlog. Called with its last item.
     fn release_batch(&self) {
         if self.batch_bytes.get() > 0 {
             self.state.backlog.release(self.batch_bytes.take());
         }
     }
 
-    /// Begins to hand out the next batch. False: none waits.
+    /// Makes the next batch the current one. Returns `false` if none is waiting.
     fn next_batch(&self) -> bool {
         let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
             self.state.handling.store(0, Ordering::Release);
@@ -188,21 +198,21 @@ impl Server {
         true
     }
 
-    /// The event that an item other than a message stands for, or a message after the grace period.
-    /// `None`: the host need not know of it.
+    /// Returns the event for an item other than a message, or for any item after the grace period.
+    /// `None` if the host needs no event for it.
     #[inline(never)]
     fn take(&self, item: Item) -> Option<Event> {
         let item = if self.is_cut() { self.after_cut(item)? } else { item };
         self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
         match item {
-            // `after_cut` lets none pass.
+            // `after_cut` drops messages.
             Item::Message { .. } => None,
             Item::Pong { conn, payload } => {
-                self.taken(&conn, payload.len());
+                self.return_credit(&conn, payload.len());
                 conn.delivers().then(|| Event::Pong { id: conn.id, payload })
             }
             Item::Ending { conn } => {
-                // What is sent from here on would be too late.
+                // Messages that the host sends from here on would come after the close frame.
                 conn.end();
                 self.post(conn.thread, Command::Answered(Target::from(&*conn)));
                 None
@@ -259,15 +269,17 @@ impl Server {
         }
     }
 
-    fn taken(&self, conn: &Arc<crate::connection::shared::Shared>, bytes: usize) {
+    /// Subtracts `bytes` from what waits for the host of this connection, and has its thread resume
+    /// reading if the connection had reached its limits.
+    fn return_credit(&self, conn: &Arc<Shared>, bytes: usize) {
         if conn.sub_pending(bytes, &self.state.credit) {
             self.post(conn.thread, Command::Resume(Target::from(&**conn)));
         }
     }
 
-    /// Hands all that was sent, closed, decided since the last call to the I/O threads. To be
-    /// called after a batch of events and before waiting. When the handling of an event takes
-    /// long, what was sent before leaves after some milliseconds without it.
+    /// Delivers all commands posted since the last call to the I/O threads. A host calls it after
+    /// each batch of events and before it waits. While the handling of one event takes long, the
+    /// threads fetch what was posted before by themselves, after some milliseconds.
     pub fn flush(&self) {
         self.outgoing_bytes.set(0);
         let mut posted = self.posted.take();
@@ -282,8 +294,8 @@ impl Server {
         }
     }
 
-    /// Writes the message that was posted, if nothing stands in the way. False: the thread must be
-    /// told.
+    /// Takes the single posted message back from the mailbox and writes it to the socket. Returns
+    /// `false` if the thread must be woken: the socket is busy, or only a part was written.
     fn write(&self, conn: &Shared) -> bool {
         let mailbox = &self.state.mailboxes[conn.thread as usize];
         let Some((target, frame)) = mailbox.take_back() else { return false };
@@ -309,8 +321,9 @@ impl Server {
         !self.batch.borrow().is_empty() || !self.state.events.1.is_empty()
     }
 
-    /// Announces that the host is about to sleep until [`Server::fd`] is readable. False: events
-    /// wait, don't sleep (the descriptor is readable then, too).
+    /// Announces that the host is about to sleep until [`Server::fd`] is readable. Returns `false` if
+    /// events are waiting: the host must then not sleep (the descriptor is readable in this case,
+    /// too).
     pub fn prepare_sleep(&self) -> bool {
         let waker = &self.state.waker;
         waker.reset();
@@ -323,8 +336,8 @@ impl Server {
         true
     }
 
-    /// Flushes, announces sleep, and blocks until events wait, `timeout` has passed, or a signal
-    /// arrives. `None` waits without limit.
+    /// Flushes, then blocks until events are waiting, `timeout` has passed, or a signal arrives.
+    /// `None` waits without limit.
     pub fn wait(&self, timeout: Option<Duration>) -> Wait {
         self.flush();
         if self.has_events() {
@@ -337,25 +350,26 @@ impl Server {
         }
     }
 
-    /// Readable while events wait, once [`Server::prepare_sleep`] has been called after the last
-    /// [`Server::next_event`]. Never read from it.
+    /// The descriptor by which a foreign event loop waits for events. It is readable while events are
+    /// waiting, once [`Server::prepare_sleep`] has been called after the last [`Server::next_event`].
+    /// The host must not read from it.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.state.waker.fd()
     }
 
-    /// Makes [`Server::fd`] readable at `when`, for a host whose timers must wake a foreign loop.
-    /// Replaces what was set before; `None` takes it back.
+    /// Makes [`Server::fd`] readable at `when`, for a host whose timers must wake a foreign event
+    /// loop. Each call replaces the previous time; `None` removes it.
     pub fn notify_at(&self, when: Option<Instant>) {
         self.post(0, Command::NotifyAt(when));
         self.flush();
     }
 
-    /// Serves a connected stream socket, TCP or Unix, that the host has accepted itself, as if a
-    /// listener had. With `tls` it begins with a TLS handshake.
+    /// Serves a connected stream socket, TCP or Unix, that the host has accepted itself, as though a
+    /// listener had accepted it. With `tls` the connection begins with a TLS handshake.
     ///
     /// # Errors
-    /// It is none, its peer is gone, there are no settings for TLS, or the server stops. The
-    /// descriptor is closed.
+    /// The descriptor is not a connected stream socket, the server has no TLS settings and `tls` is
+    /// set, or the server is stopping. The descriptor is closed in each case.
     pub fn adopt(&self, fd: OwnedFd, tls: bool) -> io::Result<()> {
         let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         if self.state.stopping.load(Ordering::Relaxed) {
@@ -376,14 +390,15 @@ impl Server {
         let thread = self.adopted.get() % self.state.mailboxes.len();
         self.adopted.set(thread + 1);
         let entry = Entry { tls, proxy_protocol: false };
-        // Whoever hands over a socket has made room for it.
+        // Limits on handshakes do not apply: the caller has already accepted the socket.
         let place = self.state.handshakes.enter_unknown();
         self.post(thread as u16, Command::Adopt(NewSocket { fd, remote, entry, place }));
         self.flush();
         Ok(())
     }
 
-    /// Answers an `Upgrade` event. False: the ticket is void or was answered before.
+    /// Answers an `Upgrade` event. Returns `false` if the ticket is no longer valid or was answered
+    /// before.
     pub fn decide(&self, ticket: Ticket, decision: Decision) -> bool {
         let Some(reply) = self.upgrades.borrow_mut().remove(&ticket) else { return false };
         if reply.is_closed() {
@@ -393,7 +408,8 @@ impl Server {
         true
     }
 
-    /// Answers a `Request` event. False: the ticket is void or was answered before.
+    /// Answers a `Request` event. Returns `false` if the ticket is no longer valid or was answered
+    /// before.
     pub fn respond(&self, ticket: Ticket, response: Response) -> bool {
         let Some(Asked { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else { return false };
         if reply.is_closed() {
@@ -403,41 +419,43 @@ impl Server {
         true
     }
 
-    /// Reads certificates and keys again: new connections get what the files hold now, open ones
-    /// go on. Does nothing without [`tls`](crate::Config::tls).
+    /// Reads certificates and keys again. New connections use the new ones; open connections continue
+    /// with the old ones. Without [`tls`](crate::Config::tls) the call has no effect.
     ///
     /// # Errors
-    /// A file can't be used; those in force stay in force.
+    /// A file can't be read, or its contents can't be used; the current certificates stay in use.
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         self.state.tls.as_ref().map_or(Ok(()), TlsState::reload)
     }
 
-    /// A reading of the counters.
+    /// The current values of the counters of this server.
     pub fn stats(&self) -> Stats {
         self.state.stats()
     }
 
-    /// A callback begins. Its times are taken, which costs a quick one about 5 ns.
+    /// Starts to measure a callback of the host. For a short callback this costs about 5 ns.
     pub fn handling(&self, handler: Handler) {
         self.stopwatch.begin(handler, || self.state.nanos(), &self.state.handlers);
     }
 
-    /// A callback has ended, if one began. `late`: a coarse clock of some milliseconds has moved on
-    /// since the last call.
+    /// Ends the measurement of a callback, if one has begun. `late`: the host's coarse clock, which
+    /// advances every few milliseconds, has advanced since the last call.
     pub fn handled(&self, late: bool) {
         self.stopwatch.end(late, || self.state.nanos(), &self.state.handlers);
     }
 
-    /// The host has nothing to do any more.
+    /// Stops the clock of the host's callbacks: it has handled all events.
     pub fn idle(&self) {
         self.stopwatch.pause(|| self.state.nanos(), &self.state.handlers);
     }
 
-    /// A callback has ended with an exception.
+    /// Counts a callback that has ended with an exception.
     pub fn handler_failed(&self) {
         Counters::one(&self.state.counters.callback_errors);
     }
 
+    /// Posts a command to the mailbox of a thread, which receives it with the next flush. Blocks
+    /// while the mailbox is full.
     pub(crate) fn post(&self, thread: u16, command: Command) {
         self.single.take();
         let full = self.state.mailboxes[thread as usize].post(command);
@@ -447,17 +465,18 @@ impl Server {
         }
     }
 
-    /// Lets the thread catch up: what the host wants faster than it can be done must not pile up.
+    /// Blocks until the thread has caught up, so that commands cannot pile up without bound when the
+    /// host posts them faster than the thread can carry them out.
     #[cold]
     fn wait_for_room(&self, thread: u16) {
-        /// After which to see whether the thread still lives.
+        /// Interval between two checks of whether the thread is still alive.
         const PATIENCE: Duration = Duration::from_millis(100);
         let mailbox = &self.state.mailboxes[thread as usize];
         mailbox.deliver();
         Counters::one(&self.state.counters.host_waits);
         while self.check_threads().is_ok() && !mailbox.wait_for_room(PATIENCE) {}
         if self.check_threads().is_err() {
-            // Nobody takes it any more.
+            // The thread is dead: discard the commands.
             mailbox.take(&mut Vec::new());
         }
     }
@@ -465,7 +484,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // In a fork there are no threads, and what they had locked stays locked.
+        // A fork has no I/O threads, and locks that they held at the time of the fork stay locked.
         if self.check_process().is_err() {
             return;
         }

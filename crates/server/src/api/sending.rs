@@ -1,4 +1,4 @@
-//! What the host sends to one connection.
+//! The part of [`Server`] that sends to one connection, or closes it.
 
 use bytes::Bytes;
 use sprocket_protocol::frame;
@@ -12,10 +12,11 @@ use crate::connection::shared::Shared;
 use crate::id::Target;
 use crate::metrics::counters::Counters;
 
-/// Bytes sent during one batch of events after which they go out without waiting for its end.
+/// Number of posted bytes above which they are flushed without waiting for the end of the event
+/// batch.
 const EARLY_FLUSH: usize = 256 << 10;
-/// Longest message that the host writes itself. Copying a longer one into the kernel costs more
-/// than the wake-up that is saved.
+/// Longest frame that the host's own thread writes to the socket. For a longer one the copy into the
+/// kernel costs more than the wake-up that is saved.
 const DIRECT: usize = 64 << 10;
 
 impl Server {
@@ -26,7 +27,7 @@ impl Server {
             return SendOutcome::Closed;
         }
         let limit = self.state.config.send_buffer_limit;
-        // A message that is larger than the limit may pass when nothing waits before it.
+        // A message larger than the limit is accepted when nothing else is waiting to be sent.
         let waiting = shared.buffered();
         let then = waiting.saturating_add(payload.len());
         if waiting > 0 && then > limit && shared.exceeds(then, limit) {
@@ -58,14 +59,14 @@ impl Server {
         SendOutcome::Sent
     }
 
-    /// Whether what is sent to a connection can still come before its close frame.
+    /// Whether a message sent now can still precede the close frame.
     fn accepts(&self, conn: &Shared) -> bool {
-        // A server that stops closes all connections; those with messages that the host has still to
-        // answer, behind the answers.
+        // A stopping server closes all connections. If the host has still to answer messages of a
+        // connection, its close frame follows the answers.
         conn.is_open() && (!self.state.stopping.load(Ordering::Relaxed) || self.state.host_answers(conn))
     }
 
-    /// Does not let too much gather before it leaves.
+    /// Adds to the bytes posted since the last flush, and flushes early if there are many.
     pub(crate) fn gathered(&self, bytes: usize) {
         let gathered = self.outgoing_bytes.get() + bytes;
         self.outgoing_bytes.set(gathered);
@@ -74,13 +75,14 @@ impl Server {
         }
     }
 
-    /// Queues a ping of at most 125 bytes. False: not open.
+    /// Queues a ping with a payload of at most 125 bytes. Returns `false` if the payload is longer or
+    /// the connection is not open.
     pub fn ping(&self, conn: &Connection, payload: &[u8]) -> bool {
         self.control(conn, payload, frame::ping)
     }
 
-    /// Queues a pong that answers no ping, of at most 125 bytes (RFC 6455 section 5.5.3). False:
-    /// not open.
+    /// Queues an unsolicited pong with a payload of at most 125 bytes (RFC 6455 section 5.5.3).
+    /// Returns `false` if the payload is longer or the connection is not open.
     pub fn pong(&self, conn: &Connection, payload: &[u8]) -> bool {
         self.control(conn, payload, frame::pong)
     }
@@ -96,9 +98,9 @@ impl Server {
         true
     }
 
-    /// Starts the closing handshake after all that was sent before. No `Message` event of this
-    /// connection follows. `code` must satisfy [`Server::may_send_code`], `reason` is cut after
-    /// 123 bytes. False: it was closing already.
+    /// Starts the closing handshake behind all messages sent before. No `Message` event of this
+    /// connection follows. `code` must satisfy [`Server::may_send_code`]; `reason` is cut to 123
+    /// bytes. Returns `false` if the connection was closing already.
     pub fn close(&self, conn: &Connection, code: u16, reason: &str) -> bool {
         let shared = &conn.0;
         if !Self::may_send_code(code) || !shared.close_by_host() {
@@ -110,15 +112,15 @@ impl Server {
         true
     }
 
-    /// Cuts the connection without a closing handshake; its `Close` event has 1006.
+    /// Cuts the connection without a closing handshake. The code in its `Close` event is 1006.
     pub fn terminate(&self, conn: &Connection) {
         let shared = &conn.0;
         shared.close_by_host();
         self.post(shared.thread, Command::Terminate(Target::from(&**shared)));
     }
 
-    /// Close codes an endpoint may send: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455
-    /// section 7.4 and the IANA registry).
+    /// Whether an endpoint may send this close code: 1000 to 1003, 1007 to 1014, and 3000 to 4999
+    /// (RFC 6455 section 7.4 and the IANA registry).
     pub fn may_send_code(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

@@ -28,16 +28,16 @@ use crate::state::State;
 use crate::static_files::StaticFiles;
 use crate::topics::registry::Topics;
 
-/// I/O threads of one server: a word has a bit for each.
+/// Most I/O threads of a server: bit sets of threads are 64 bits wide.
 const MAX_THREADS: usize = 64;
 
 impl Server {
-    /// Binds, spawns the I/O threads, listens. The threads inherit the caller's signal mask: block
-    /// signals around the call, so that they reach the host's thread.
+    /// Binds the listeners and spawns the I/O threads. The threads inherit the caller's signal mask:
+    /// to receive signals on its own thread, the host blocks them around this call.
     ///
     /// # Errors
-    /// An address that can't be listened on, or no descriptors or threads to be had. Nothing is
-    /// left running then.
+    /// The server can't listen on an address, a certificate, key or directory can't be read, or the
+    /// system has no more descriptors or threads. Nothing is left running in that case.
     pub fn start(mut config: Config, listeners: impl Into<Listeners>) -> Result<Server, StartError> {
         keep_freed_memory();
         config.bound_times();
@@ -125,7 +125,8 @@ impl Server {
         Ok(server)
     }
 
-    /// On an error, dropping the server ends the threads that did start.
+    /// Spawns the I/O threads and waits until each accepts sockets. After an error, the caller drops
+    /// the server, which ends the threads that did start.
     fn spawn(
         &mut self,
         threads: usize,
@@ -140,7 +141,7 @@ impl Server {
             let joined = joined.take();
             let handle =
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
-                    // The receiver waits for exactly as many answers as there are threads.
+                    // The receiver outlives the threads' answers, of which there is one each.
                     let ready = |result| drop(ready.send(result));
                     crate::io_thread::run(state, index as u16, listeners, publish, joined, ready);
                 })?;
@@ -154,14 +155,15 @@ impl Server {
     }
 }
 
-/// Lets the C library keep more of what is freed. One thread frees what the other has allocated;
-/// by default glibc gives the end of its heap back to the kernel as soon as 128 KiB are free there,
-/// and has to fault it in again for the next messages: with 100 connections that echo 16 KiB, once
-/// for every third message, a quarter of the CPU time.
+/// Makes the C library keep more freed memory. One thread frees what another has allocated, and by
+/// default glibc returns the end of a heap to the kernel as soon as 128 KiB of it are free, then
+/// faults it in again for the next messages. With 100 connections that echo 16 KiB this happened with
+/// every third message and cost a quarter of the CPU time.
 ///
-/// When a large block is freed, glibc takes its size as the new limit for blocks of their own, and
-/// twice of it as that of the free end (mallopt(3), `M_MMAP_THRESHOLD`), unless the user has chosen
-/// limits. The block itself is never touched, and so costs no memory.
+/// When a large block is freed, glibc raises the size from which blocks are mapped separately to that
+/// of the block, and the size of a free end that it returns to twice that (mallopt(3),
+/// `M_MMAP_THRESHOLD`), unless the user has set these limits. The block itself is never touched, and
+/// so occupies no memory.
 fn keep_freed_memory() {
     const BLOCK: usize = 4 << 20;
     drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK)));

@@ -1,4 +1,4 @@
-//! The end of a server: in order, by another thread, or because an I/O thread has died.
+//! The part of [`Server`] that stops it: in an orderly way, or because an I/O thread has died.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ use crate::error::ThreadDied;
 use crate::metrics::counters::Counters;
 
 impl Server {
-    /// Accepts no more connections, closes all with 1001, and cuts after `grace` what is still
-    /// there. Ends with [`Event::Stopped`].
+    /// Stops accepting connections, closes all of them with code 1001, and cuts those that are still
+    /// open after `grace`. [`Event::Stopped`] is the last event.
     ///
-    /// Until the end of `grace` events are handed out as always. After it only those are that a
-    /// host needs for its own order: [`Event::Close`], also of connections whose `Open` was left out,
-    /// [`Event::StreamClose`], [`Event::UpgradeGone`], lines for the log, and reports of failures. Messages that are left out count as
-    /// undelivered. Called again, the earlier end counts.
+    /// Events are handed out as usual until the end of `grace`. Afterwards only those are that a host
+    /// needs to clean up: [`Event::Close`] (also for connections whose `Open` was left out),
+    /// [`Event::StreamClose`], [`Event::UpgradeGone`], lines for the log, and reports of failures.
+    /// Messages that are left out count as undelivered. When called again, the earlier end applies.
     pub fn stop(&self, grace: Duration) {
         self.end(grace, Stopping::ForGood);
     }
 
-    /// Stops likewise, where another process goes on with the same listening sockets: clients that
-    /// have connected already may finish their handshakes within `grace`, so that none of them is
-    /// refused; all are closed with 1001 and told that the server restarts.
+    /// Stops as [`Server::stop`] does, for a server whose listening sockets another process continues
+    /// to serve. Clients that are already connected may finish their handshakes within `grace`, so
+    /// that none is refused; afterwards they are closed with code 1001 like all others.
     pub fn give_way(&self, grace: Duration) {
         self.end(grace, Stopping::Leaving);
     }
@@ -40,16 +40,16 @@ impl Server {
         self.flush();
     }
 
-    /// A handle that begins the end of this server from another thread.
+    /// A handle that stops this server from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper::new(self.state.clone())
     }
 
-    /// Checks that all I/O threads work. Where this is an error, no event comes any more: drop the
-    /// server.
+    /// Checks that all I/O threads are alive. After an error no more events arrive, and the host
+    /// should drop the server.
     ///
     /// # Errors
-    /// One has died of a panic. The host is woken when that happens.
+    /// [`ThreadDied`] if a thread has panicked. The host is woken when that happens.
     pub fn check_threads(&self) -> Result<(), ThreadDied> {
         if self.state.died.load(Ordering::Acquire) { Err(ThreadDied) } else { Ok(()) }
     }
@@ -59,7 +59,8 @@ impl Server {
         self.cut_at.get().is_some_and(|at| at <= Instant::now())
     }
 
-    /// After the grace period: what is still to be handed out. The rest is counted and dropped.
+    /// Filters items after the grace period: returns those that the host still needs, and counts and
+    /// drops the others.
     #[cold]
     pub(super) fn after_cut(&self, item: Item) -> Option<Item> {
         match item {
@@ -69,14 +70,14 @@ impl Server {
                 taken.bytes.add(bytes);
                 taken.undelivered.add(1);
                 taken.undelivered_bytes.add(bytes);
-                self.taken(&conn, payload.len());
+                self.return_credit(&conn, payload.len());
                 None
             }
             Item::Pong { conn, payload } => {
-                self.taken(&conn, payload.len());
+                self.return_credit(&conn, payload.len());
                 None
             }
-            // Whoever asked is told at once that no answer comes.
+            // Dropping the question answers the client at once with an error.
             Item::Upgrade { question, .. } => {
                 drop(question.take());
                 None

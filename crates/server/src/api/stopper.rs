@@ -1,4 +1,4 @@
-//! A handle by which any thread begins the end of a server.
+//! A handle that stops a server from any thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::channel::mailbox::{Command, Stopping};
 use crate::state::State;
 
-/// Begins the end of a server from any thread, where its host may be too busy for it.
+/// Stops a server from any thread, for when its host may be too busy to call
+/// [`Server::stop`](crate::Server::stop) itself.
 #[derive(Debug, Clone)]
 pub struct Stopper(Arc<State>);
 
@@ -15,8 +16,8 @@ impl Stopper {
         Self(state)
     }
 
-    /// Does what [`Server::stop`](crate::Server::stop) does for the I/O threads. The host learns of it from the events
-    /// that follow.
+    /// Has the I/O threads stop as [`Server::stop`](crate::Server::stop) does. The host learns of it
+    /// from the events that follow.
     pub fn stop(&self, grace: Duration) {
         self.0.begin_stop(Stopping::ForGood);
         for mailbox in &self.0.mailboxes {

@@ -1,4 +1,4 @@
-//! The facade of streamed responses.
+//! The part of [`Server`] for HTTP responses whose body the host writes in pieces.
 
 use std::sync::Arc;
 
@@ -11,16 +11,18 @@ use crate::metrics::counters::Counters;
 
 impl Server {
     /// Answers a `Request` event with the status and headers of `head`, which are sent at once, and a
-    /// body that [`Server::write_stream`] appends to until [`Server::end_stream`]. [`Event::StreamClose`] follows
-    /// in any case, at once if the ticket is void or was answered before.
+    /// body that [`Server::write_stream`] appends to until [`Server::end_stream`].
+    /// [`Event::StreamClose`] always follows, at once if the ticket is no longer valid or was
+    /// answered before.
     ///
-    /// A response without a body (to HEAD, 204, 304) is over with its head: nothing can be written.
+    /// A response without a body (to HEAD, or with status 204 or 304) ends with its head, and cannot
+    /// be written to.
     pub fn stream(&self, ticket: Ticket, head: Response) -> ResponseStream {
         let asked = self.requests.borrow_mut().remove(&ticket).filter(|asked| !asked.reply.is_closed());
         let Some(asked) = asked else {
             let stream = ResponseStream(Shared::void(ticket));
             let close = Event::StreamClose { stream: stream.clone(), complete: false };
-            // The batch is handed out from its end.
+            // The batch is stored in reverse: index 0 comes last.
             self.batch.borrow_mut().insert(0, Item::plain(close));
             return stream;
         };
@@ -30,9 +32,10 @@ impl Server {
         ResponseStream(shared)
     }
 
-    /// Appends to the body. [`SendOutcome::Overflow`]: the peer reads too slowly, and the stream is
-    /// cut, whatever [`Config::slow_consumer`](crate::Config::slow_consumer) says: a body with a hole
-    /// in it would not be the host's.
+    /// Appends to the body. Returns [`SendOutcome::Overflow`] if the peer reads too slowly; the
+    /// stream is then cut whatever the value of
+    /// [`Config::slow_consumer`](crate::Config::slow_consumer), because a body with a gap would be
+    /// wrong.
     pub fn write_stream(&self, stream: &ResponseStream, data: &[u8]) -> SendOutcome {
         let shared = &stream.0;
         if data.is_empty() {
@@ -54,7 +57,7 @@ impl Server {
         outcome
     }
 
-    /// Ends the body behind all that was written before. False: it was not open.
+    /// Ends the body behind everything written before. Returns `false` if the stream was not open.
     pub fn end_stream(&self, stream: &ResponseStream) -> bool {
         let ended = stream.0.end();
         if ended {
@@ -63,8 +66,8 @@ impl Server {
         ended
     }
 
-    /// Cuts the response before its end, so that the client sees that it is incomplete. Drops what
-    /// waits to be written.
+    /// Cuts the response before its end, so that the client notices that it is incomplete. Data that
+    /// has not been written is dropped.
     pub fn cut_stream(&self, stream: &ResponseStream) {
         if let Some(void) = stream.0.cut() {
             self.void(void);
@@ -72,12 +75,14 @@ impl Server {
         }
     }
 
+    /// Has the stream's thread look at it, unless a command for that is already posted.
     fn changed(&self, shared: &Arc<Shared>) {
         if shared.must_post() {
             self.post(shared.thread(), Command::Stream(shared.clone()));
         }
     }
 
+    /// Takes discarded bytes off the counter of waiting bytes.
     fn void(&self, bytes: usize) {
         Counters::add(&self.state.counters.waiting_bytes, (bytes as u64).wrapping_neg());
     }

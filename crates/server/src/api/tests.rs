@@ -1,4 +1,4 @@
-//! What needs the inside of a server: threads that die.
+//! Tests that need access to the inside of a server: the death of I/O threads.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use crate::config::Config;
 use crate::error::ThreadDied;
 use crate::support::*;
 
-/// Has an I/O thread panic over its next batch of commands.
+/// Makes an I/O thread panic at its next batch of commands: directly, or in a task that it spawns.
 fn kill(server: &Server, thread: u16, in_task: bool) {
     server.post(thread, Command::Panic { in_task });
     server.flush();
 }
 
-/// Sleeps as a host does, and returns within the deadline of tests if the death is noticed.
-fn noticed(server: &Server) {
+/// Waits for events as a host does until the death of the thread is reported; panics if it isn't.
+fn wait_for_death(server: &Server) {
     let deadline = Instant::now() + PATIENCE;
     while server.check_threads() == Ok(()) {
         assert!(Instant::now() < deadline, "the host was not woken");
@@ -37,10 +37,10 @@ fn the_death_of_a_thread_wakes_the_host() {
         let clients: Vec<_> = (0..4).map(|_| (open(address(&server)), opened(&server))).collect();
         assert_eq!(server.check_threads(), Ok(()));
         kill(&server, victim, in_task);
-        noticed(&server);
-        // A loop of the host's own waits for the descriptor.
+        wait_for_death(&server);
+        // A host with an event loop of its own waits for the descriptor.
         server.prepare_sleep();
-        // What follows is harmless, and ends: no thread is left that the drop would wait for.
+        // Further calls are harmless, and the drop does not wait for threads that are gone.
         server.stop(Duration::ZERO);
         clients.iter().for_each(|(_, conn)| server.terminate(conn));
         drop(server);
@@ -48,12 +48,12 @@ fn the_death_of_a_thread_wakes_the_host() {
 }
 
 #[test]
-fn publishing_to_a_dead_thread_neither_blocks_nor_piles_up() {
+fn publishing_to_a_dead_thread_neither_blocks_nor_accumulates_commands() {
     let (server, _) = start(Config::default());
     let (_client, conn) = (open(address(&server)), opened(&server));
     server.subscribe(&conn, "t").unwrap();
     kill(&server, 0, true);
-    noticed(&server);
+    wait_for_death(&server);
     let payload = vec![b'x'; 1 << 20];
     let begun = Instant::now();
     for _ in 0..100 {
@@ -62,5 +62,5 @@ fn publishing_to_a_dead_thread_neither_blocks_nor_piles_up() {
     assert!(begun.elapsed() < PATIENCE);
     let mut waiting = Vec::new();
     server.state.mailboxes[0].take(&mut waiting);
-    assert!(waiting.len() < 20, "{} commands wait for nobody", waiting.len());
+    assert!(waiting.len() < 20, "{} commands remain in the mailbox of a dead thread", waiting.len());
 }

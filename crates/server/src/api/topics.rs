@@ -1,4 +1,4 @@
-//! Topics and broadcast, as the host uses them.
+//! The part of [`Server`] for topics and broadcasts.
 
 use sprocket_protocol::frame;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::topics::registry::Route;
 use sprocket_protocol::topic::{Kind, check_name, check_topic};
 
 impl Server {
-    /// Subscribes a connection to a topic. Subscribing again changes nothing, and neither does a
-    /// connection that is not open.
+    /// Subscribes a connection to a topic. The call has no effect if the connection is subscribed
+    /// already or is not open.
     ///
     /// # Errors
     /// The name is empty, longer than 255 bytes, or a pattern.
@@ -25,9 +25,10 @@ impl Server {
         self.subscribe_name(conn, topic)
     }
 
-    /// Subscribes a connection to all topics that match a pattern, as in NATS subjects: the token
-    /// `*` stands for one token, `>` at the end for one or more. A pattern without either is the
-    /// topic of that name. Otherwise as [`Server::subscribe`].
+    /// Subscribes a connection to all topics that match a pattern, which has the syntax of NATS
+    /// subjects: the token `*` matches one token, and `>` at the end matches one or more. A pattern
+    /// without either matches the topic of that name. Everything else is as for
+    /// [`Server::subscribe`].
     ///
     /// # Errors
     /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
@@ -48,7 +49,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes [`Server::subscribe`] back. A topic that was not subscribed is no error.
+    /// Ends a subscription to a topic. It is no error if the connection has not subscribed to it.
     ///
     /// # Errors
     /// The name is empty, longer than 255 bytes, or a pattern.
@@ -58,8 +59,8 @@ impl Server {
         Ok(())
     }
 
-    /// Takes [`Server::subscribe_pattern`] back: the pattern as it was subscribed, not one that
-    /// covers it.
+    /// Ends a subscription to a pattern, which must be the same text that was subscribed to, not one
+    /// that covers it.
     ///
     /// # Errors
     /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
@@ -78,7 +79,8 @@ impl Server {
         }
     }
 
-    /// Topics may have begun or ended: the thread that serves other publishers must know them by name.
+    /// Updates the counter of topics, and posts new and removed names to thread 0, which needs them
+    /// for publications that arrive from the hub and the publish socket.
     pub(crate) fn tell_changes(&self) {
         self.state.counters.topics.store(self.topics.borrow().len() as u64, Ordering::Relaxed);
         for change in self.topics.borrow_mut().take_changes() {
@@ -86,26 +88,29 @@ impl Server {
         }
     }
 
-    /// The topics that a connection has subscribed to, without patterns, in no order.
+    /// The topics that a connection has subscribed to, without patterns, in no particular order.
     pub fn topics(&self, conn: &Connection) -> Vec<String> {
         self.topics.borrow().of(conn.0.id, Kind::Exact)
     }
 
-    /// The patterns that a connection has subscribed to, in no order.
+    /// The patterns that a connection has subscribed to, in no particular order.
     pub fn patterns(&self, conn: &Connection) -> Vec<String> {
         self.topics.borrow().of(conn.0.id, Kind::Pattern)
     }
 
-    /// How many connections have subscribed to exactly this topic, or to exactly this pattern.
+    /// The number of this server's connections that have subscribed to exactly this topic, or exactly
+    /// this pattern.
     pub fn subscriber_count(&self, topic: &str) -> usize {
         self.topics.borrow().count(topic)
     }
 
-    /// Sends a message to all that have subscribed to `topic`, or to a pattern that matches it,
-    /// once each. It is encoded once and all share its bytes. `payload` as in [`Server::send`].
+    /// Sends a message once to each connection that has subscribed to `topic`, or to a pattern that
+    /// matches it. The frame is encoded once and shared by all recipients. `payload` must be as for
+    /// [`Server::send`].
     ///
     /// # Errors
-    /// The name is empty, longer than 255 bytes, or a pattern; or too much waits for the other workers.
+    /// The name is empty, longer than 255 bytes, or a pattern; or too many bytes are waiting for the
+    /// hub.
     pub fn publish(
         &self,
         topic: &str,
@@ -122,6 +127,7 @@ impl Server {
         Ok(())
     }
 
+    /// Publishes to the subscribers on this server's own threads.
     #[inline]
     pub(crate) fn publish_here(
         &self,
@@ -143,10 +149,12 @@ impl Server {
         self.gathered(frame.len());
     }
 
-    /// Sends a message to all connections, on all workers and nodes. `payload` as in [`Server::send`].
+    /// Sends a message to all connections, on all workers and nodes. `payload` must be as for
+    /// [`Server::send`].
     ///
     /// # Errors
-    /// Too much waits for the other workers; the connections of this one have got it.
+    /// Too many bytes are waiting for the hub. The connections of this server receive the message
+    /// nevertheless.
     pub fn broadcast(
         &self,
         payload: &[u8],

@@ -1,4 +1,5 @@
-//! The body of a response: bytes, a file that is read as the peer takes it, or what the host writes.
+//! The body of a response: bytes, a file that is read as the peer accepts it, or a stream that the
+//! host writes.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,11 +12,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::http::stream_body::StreamBody;
 use crate::static_files::FileBody;
 
-/// What is sent behind the head of a response.
+/// The body of a response.
 pub(crate) enum ResponseBody {
+    /// A body that is in memory.
     Whole(Full<Bytes>),
-    /// With the permit to have the file open. Boxed: few responses are files.
+    /// A file, with the permit to keep it open. Boxed, because few responses are files.
     File(Box<(hyper_staticfile::Body, OwnedSemaphorePermit)>),
+    /// A body that the host writes in pieces.
     Stream(StreamBody),
 }
 
@@ -35,14 +38,15 @@ impl From<FileBody> for ResponseBody {
 }
 
 impl ResponseBody {
-    /// All that was read of it has been taken.
+    /// Records that everything read from this body was written.
     pub(crate) fn flushed(&self) {
         if let ResponseBody::Stream(stream) = self {
             stream.flushed();
         }
     }
 
-    /// Bytes that it takes up until it has been sent, where nothing else counts them.
+    /// Bytes of memory that the body occupies until it has been sent, as far as nothing else counts
+    /// them.
     pub(crate) fn held(&self) -> usize {
         match self {
             ResponseBody::Whole(whole) => whole.size_hint().exact().unwrap_or(0) as usize,
@@ -50,7 +54,7 @@ impl ResponseBody {
         }
     }
 
-    /// Whether the host has cut it. If not, the task is woken when it does.
+    /// Whether the host has cut the stream. If not, the task of `cx` is woken when it does.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         matches!(self, ResponseBody::Stream(stream) if stream.poll_cut(cx))
     }
@@ -78,7 +82,7 @@ impl Body for ResponseBody {
         }
     }
 
-    /// That of a file is in its `Content-Length` header.
+    /// The size of a file is in its `Content-Length` header instead.
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Whole(whole) => whole.size_hint(),

@@ -1,4 +1,4 @@
-//! What becomes of a request, over any version of HTTP: a response, or a WebSocket.
+//! Turns a request, over any version of HTTP, into a response or a WebSocket.
 
 use bytes::Bytes;
 use futures_util::future::Either;
@@ -35,30 +35,33 @@ use sprocket_protocol::forwarded::Origin;
 
 pub(crate) type HttpResponse = http::Response<ResponseBody>;
 
-/// What becomes of a request.
+/// The outcome of a request.
 pub(crate) enum Outcome {
-    /// It is over with this response.
+    /// The request is answered with this response.
     Response(HttpResponse),
-    /// A WebSocket begins behind the response that [`Accepted`] holds.
+    /// The request becomes a WebSocket, behind the response that [`Accepted`] holds.
     Accepted(Accepted),
 }
 
 /// A handshake that has succeeded.
 #[derive(Debug)]
 pub(crate) struct Accepted {
+    /// The connection's place among those that `maxConnections` allows.
     admission: Admission,
     request: Arc<Request>,
     subprotocol: Option<String>,
     compression: Option<Agreed>,
+    /// The question to the host, if it decided about this handshake.
     asked: Option<Asked>,
-    /// The value of `Sec-WebSocket-Accept`; HTTP/2 has none.
+    /// The value of `Sec-WebSocket-Accept`; `None` over HTTP/2.
     accept: Option<String>,
-    /// The other headers of the response: subprotocol and extension, then those of the host.
+    /// The other headers of the response: subprotocol and extensions, then those that the host has
+    /// set.
     headers: Vec<(String, String)>,
 }
 
 impl Accepted {
-    /// The head of the 101 of HTTP/1.1.
+    /// The head of the 101 response over HTTP/1.1.
     pub(crate) fn head(&self) -> Vec<u8> {
         switching::head(self.accept.as_deref().unwrap_or_default(), &self.headers)
     }
@@ -69,7 +72,7 @@ impl Accepted {
         build(Response { status: 200, headers, body: Bytes::new() }).into_parts().0.headers
     }
 
-    /// `early`: what has come behind the handshake already.
+    /// Makes the connection ready for its session. `early`: bytes received behind the handshake.
     pub(crate) fn upgraded(self, stream: Stream, early: Bytes) -> Upgraded {
         Upgraded {
             stream,
@@ -84,25 +87,27 @@ impl Accepted {
     }
 }
 
-/// One connection, as its requests see it.
+/// The properties of one HTTP connection that its requests need.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) state: Arc<State>,
-    /// Of the connection itself; proxies may know better for each request.
+    /// Address and security of the connection itself; trusted proxies may state others for each
+    /// request.
     pub(crate) origin: Origin,
     pub(crate) local: Option<SocketAddr>,
-    /// Of the client, verified, in DER.
+    /// The client's verified certificate, in DER.
     pub(crate) certificate: Option<Arc<Vec<u8>>>,
+    /// The connection's place among the sockets without a WebSocket, which `maxHandshakes` limits.
     pub(crate) place: Arc<HandshakePlace>,
 }
 
-/// The request that a head was packed into.
+/// Request extension: the compact form of a request whose parsed head has been discarded.
 #[derive(Clone)]
 struct Packed(Arc<Request>);
 
-/// Gives up a parsed head, which takes several times the room of the request that it was packed into:
-/// the request is going to wait.
-fn give_up(parts: &mut Parts, request: &Arc<Request>) {
+/// Discards a parsed head before the request waits for the host, because it takes several times as
+/// much memory as the compact `request`. Leaves only what shows whether the request is a handshake.
+fn discard_head(parts: &mut Parts, request: &Arc<Request>) {
     let handshake = asks_for_websocket(parts);
     parts.headers = HeaderMap::new();
     if handshake {
@@ -113,7 +118,7 @@ fn give_up(parts: &mut Parts, request: &Arc<Request>) {
 }
 
 impl Peer {
-    /// The request as the host sees it.
+    /// The compact form of a request, which the host receives.
     fn request(&self, parts: &Parts) -> Arc<Request> {
         if let Some(Packed(request)) = parts.extensions.get() {
             return request.clone();
@@ -123,8 +128,8 @@ impl Peer {
         Arc::new(request.with_client_certificate(self.certificate.clone()))
     }
 
-    /// Turns a refusal into the response. Every refusal of a request whose head was parsed passes
-    /// here.
+    /// Reports a refusal and turns it into a response. Every refusal of a request whose head has been
+    /// parsed goes through this function.
     pub(crate) fn refuse(&self, parts: &Parts, refusal: Refusal) -> HttpResponse {
         let handshake = asks_for_websocket(parts);
         refusal.report(&self.state.counters, handshake, || self.request(parts));
@@ -133,14 +138,14 @@ impl Peer {
     }
 }
 
-/// Answers a request, for whose body and for the host there is time until `until`. Over HTTP/2 the
-/// `Connection` header of the response has no meaning.
+/// Answers a request. The arrival of its body and the answer of the host have until `until`. Over
+/// HTTP/2 the caller removes the `Connection` header of the response.
 pub(crate) async fn respond<B>(peer: &Peer, mut parts: Parts, body: B, until: Instant) -> Outcome
 where
     B: Body<Data = Bytes>,
 {
     if parts.headers.len() > target::MAX_HEADERS {
-        // Hyper looks by itself, HTTP/2's library does not.
+        // Hyper checks this limit itself; h2 does not.
         let refusal = Refusal::new(Cause::Malformed, 431, "The request has too many headers.");
         return Outcome::Response(peer.refuse(&parts, refusal));
     }
@@ -153,8 +158,9 @@ where
             Err(refusal) => peer.refuse(&parts, refusal),
         },
         Ok(Kind::Plain) => {
-            // Hyper has dropped a Content-Length beside it (RFC 9112 section 6.1): what follows such
-            // a message may be what a proxy took for its body.
+            // Hyper ignores a Content-Length next to Transfer-Encoding (RFC 9112 section 6.1). A
+            // proxy may have used it, and so regard what follows this request as a part of its body:
+            // close the connection.
             let ends = parts.headers.contains_key(http::header::TRANSFER_ENCODING);
             let response = plain(peer, &mut parts, body, until)
                 .await
@@ -166,8 +172,8 @@ where
     Outcome::Response(response)
 }
 
-/// Answers a well-formed handshake. `accept` is the value of `Sec-WebSocket-Accept`, which
-/// HTTP/2 doesn't have.
+/// Answers a well-formed handshake, after asking the host if it wants to decide. `accept` is the
+/// value of `Sec-WebSocket-Accept`, `None` over HTTP/2.
 async fn upgrade(
     peer: &Peer,
     parts: &mut Parts,
@@ -195,7 +201,7 @@ async fn upgrade(
     let mut headers = Vec::new();
     let mut asked = None;
     if state.wants(Interest::UPGRADE) {
-        give_up(parts, &request);
+        discard_head(parts, &request);
         let (question, answer) = Asked::new(state, &request);
         match tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok) {
             Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
@@ -227,17 +233,20 @@ async fn upgrade(
     Ok(Accepted { admission, request, subprotocol, compression, asked, accept, headers })
 }
 
-/// A question to the host. When it is dropped before the connection is open, because the peer
-/// went away or the time is up, it is taken back; a host that knows of it already gets an event.
+/// A handshake about which the host is asked. If it is dropped before the connection opens, because
+/// the peer has gone away or the time limit has passed, the question is withdrawn; a host that has
+/// received it already gets an [`Event::UpgradeGone`].
 #[derive(Debug)]
 struct Asked {
     ticket: Ticket,
+    /// Shared with the event batch until the host takes it.
     question: Question<Handshake>,
+    /// Dropping this value withdraws the question.
     open: bool,
 }
 
 impl Asked {
-    /// Also returns where the answer comes.
+    /// Asks the host. Also returns the receiver of its answer.
     fn new(state: &State, request: &Arc<Request>) -> (Self, oneshot::Receiver<Decision>) {
         let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
@@ -247,7 +256,8 @@ impl Asked {
         (asked, answer)
     }
 
-    /// The host hears of it by other ways, or has no need to.
+    /// Marks the question as settled: from here on the host learns of the connection by other events,
+    /// or need not learn of it.
     fn answered(mut self) -> Ticket {
         self.open = false;
         self.ticket
@@ -283,7 +293,8 @@ where
         response.headers.push(("Content-Type".to_owned(), prometheus::CONTENT_TYPE.to_owned()));
         return Ok(build(response));
     }
-    // A place among the open files may have to be waited for: HTTP/2 would hold the body meanwhile.
+    // Waiting for a free place among the open files may take long, and over HTTP/2 the body would
+    // occupy its window meanwhile: read it first.
     let body = if is_read && state.files.is_some() && !body.is_end_stream() {
         let head = peer.request(parts).size();
         Either::Right(collect(peer, announced(parts), body, head, until).await?)
@@ -308,7 +319,7 @@ where
         return Err(overloaded());
     }
     let (request, announced) = (peer.request(parts), announced(parts));
-    give_up(parts, &request);
+    discard_head(parts, &request);
     let body = match body {
         Either::Left(body) => collect(peer, announced, body, request.size(), until).await?,
         Either::Right(collected) => collected,
@@ -327,9 +338,9 @@ where
             match answer {
                 Ok(Answer::Whole(response)) => Ok(build(response)),
                 Ok(Answer::Stream(head, stream, head_only)) => {
-                    streamed(peer, remote, head, StreamBody::new(stream, head_only))
+                    begin_stream(peer, remote, head, StreamBody::new(stream, head_only))
                 }
-                // The host has dropped the request: it stops, or it failed to answer.
+                // The host has dropped the request: it is stopping, or its callback failed.
                 Err(_) => Err(dropped()),
             }
         }
@@ -337,12 +348,13 @@ where
     }
 }
 
-/// The length of its body that a request announces.
+/// The value of the request's `Content-Length` header.
 fn announced(parts: &Parts) -> Option<u64> {
     parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The whole body of a request, whose head takes up `head` bytes.
+/// Reads the whole body of a request. `head`: bytes of memory that the request's head occupies, which
+/// count towards the backlog as well.
 async fn collect<B>(
     peer: &Peer,
     announced: Option<u64>,
@@ -366,9 +378,9 @@ where
     }
 }
 
-/// The response that a stream begins with. A stream may last as long as a WebSocket, and takes a place
-/// like one.
-fn streamed(
+/// Begins a begin_stream response. A stream may last as long as a WebSocket, so it takes a place among
+/// the connections.
+fn begin_stream(
     peer: &Peer,
     remote: Option<IpAddr>,
     head: Response,
@@ -382,12 +394,12 @@ fn streamed(
     Ok(build(head).map(|_| ResponseBody::Stream(body)))
 }
 
-/// The refusal of a request that the host has let go.
+/// The refusal of a request that the host has dropped.
 fn dropped() -> Refusal {
     Refusal::new(Cause::Dropped, 500, "The server could not answer.")
 }
 
-/// The refusal of a client for which there is no place.
+/// The refusal of a client that exceeds a limit on connections.
 fn full(full: NoPlace) -> Refusal {
     let refusal = match full {
         NoPlace::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
@@ -396,7 +408,7 @@ fn full(full: NoPlace) -> Refusal {
     refusal.header("Retry-After", "5")
 }
 
-/// The refusal of a plain request where the host answers none.
+/// The refusal of a plain request that neither the host nor a file answers.
 fn not_served(state: &State, is_read: bool) -> Refusal {
     let no = |status, body| Refusal::new(Cause::NotServed, status, body);
     if !is_read {
@@ -408,8 +420,8 @@ fn not_served(state: &State, is_read: bool) -> Refusal {
     no(426, "This is a WebSocket endpoint.").header("Sec-WebSocket-Version", "13")
 }
 
-/// The answer of the host to a plain request. A stream that nobody has taken when this is dropped
-/// is lost.
+/// Receives the host's answer to a plain request. If it is dropped while it holds an answer with a
+/// stream, the stream is reported as lost.
 struct Awaited(oneshot::Receiver<Answer>);
 
 impl Drop for Awaited {
@@ -421,10 +433,11 @@ impl Drop for Awaited {
     }
 }
 
-/// A plain request to the host, taken back like [`Asked`] when it is dropped unanswered.
+/// A plain request to the host, withdrawn like [`Asked`] when it is dropped unanswered.
 struct Requested {
     ticket: Ticket,
     question: Question<Plain>,
+    /// Dropping this value withdraws the question.
     open: bool,
 }
 
@@ -436,14 +449,15 @@ impl Drop for Requested {
     }
 }
 
-/// Too much waits for the host.
+/// The refusal of a request when the backlog is full.
 pub(crate) fn overloaded() -> Refusal {
     Refusal::new(Cause::Backlog, 503, "The application is too busy.").header("Retry-After", "5")
 }
 
-/// The host's headers have been checked; one that hyper doesn't take is left out.
+/// Converts a response. Its headers have been checked; one that hyper refuses nevertheless is left
+/// out.
 fn build(response: Response) -> HttpResponse {
-    // RFC 9110 section 15: these have no content.
+    // RFC 9110 section 15: responses with these status codes have no content.
     let empty = matches!(response.status, 204 | 304);
     let mut built = http::Response::new(ResponseBody::from(if empty { Bytes::new() } else { response.body }));
     *built.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -453,7 +467,7 @@ fn build(response: Response) -> HttpResponse {
         }
     }
     if response.status == 426 {
-        // RFC 9110 section 15.5.22. Whoever sends Upgrade lists it in Connection (section 7.8).
+        // RFC 9110 section 15.5.22. A sender of Upgrade must list it in Connection (section 7.8).
         let headers = built.headers_mut();
         let connection = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "Upgrade" };
         headers.insert(CONNECTION, HeaderValue::from_static(connection));
@@ -462,7 +476,7 @@ fn build(response: Response) -> HttpResponse {
     built
 }
 
-/// The connection ends with this response.
+/// Makes the response the last one on its connection.
 fn closing(mut response: HttpResponse) -> HttpResponse {
     let headers = response.headers_mut();
     let connection = if headers.contains_key(UPGRADE) { "Upgrade, close" } else { "close" };

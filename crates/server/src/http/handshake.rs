@@ -1,4 +1,4 @@
-//! The server's side of the opening handshake (RFC 6455 section 4.2), apart from HTTP itself.
+//! Checks the opening handshake (RFC 6455 section 4.2) and selects a subprotocol.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE,
@@ -13,23 +13,26 @@ use crate::config::origin::Origin;
 use crate::config::{Config, Origins};
 use crate::http::refusal::{Cause, Refusal};
 
-/// What a request wants of us.
+/// The kind of a request.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// A WebSocket, with the value for `Sec-WebSocket-Accept`; over HTTP/2 there is none.
+    /// A handshake, with the value of `Sec-WebSocket-Accept`; `None` over HTTP/2.
     WebSocket { accept: Option<String> },
-    /// An ordinary response.
+    /// A request for an ordinary response.
     Plain,
 }
 
-/// Sorts a request whose target and host are [settled](crate::http::target::settle). A malformed handshake, or one from a foreign origin, is refused.
+/// Determines the kind of a request whose target and host are [settled](crate::http::target::settle).
+///
+/// # Errors
+/// A refusal, if the handshake is malformed or comes from an origin that is not admitted.
 pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     if parts.method == Method::CONNECT && protocol.is_none() {
         return no(405, "This is no proxy.");
     }
-    // RFC 8441 section 4.
+    // Extended CONNECT, RFC 8441 section 4.
     if let Some(protocol) = protocol {
         return match protocol.as_str() {
             "websocket" => finish(parts, config, None),
@@ -58,11 +61,12 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     finish(parts, config, Some(key))
 }
 
-/// What holds for the handshakes of every version of HTTP. `key`: of `Sec-WebSocket-Key`, which
-/// HTTP/2 doesn't have.
+/// Checks what handshakes over all versions of HTTP have in common. `key`: the value of
+/// `Sec-WebSocket-Key` or why it is wrong; `None` over HTTP/2.
 fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
     let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
-    // Whoever stands before us could take frames for a body, or a body for frames.
+    // With a body, a proxy in front of this server could mistake frames for the body, or the body for
+    // frames.
     let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if length || parts.headers.contains_key(TRANSFER_ENCODING) {
         return no(400, "A WebSocket handshake has no body.");
@@ -81,8 +85,11 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
     Ok(Kind::WebSocket { accept })
 }
 
-/// The subprotocol for a client: the server's favourite of those that it offers (RFC 6455
-/// section 4.2.2). `Err`: it offers some, we want one of ours, and there is none in common.
+/// Selects the first of the server's subprotocols that the client offers (RFC 6455 section 4.2.2).
+///
+/// # Errors
+/// A refusal, if `strictSubprotocols` is set and the client offers subprotocols, none of which the
+/// server supports.
 pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<String>, Refusal> {
     let ours = &config.subprotocols;
     let chosen = ours.iter().find(|ours| request.subprotocols().any(|theirs| theirs == **ours));
@@ -94,7 +101,7 @@ pub(crate) fn negotiate(request: &Request, config: &Config) -> Result<Option<Str
     Ok(chosen.cloned())
 }
 
-/// Whether a request is meant as a handshake, well-formed or not.
+/// Whether a request asks for a WebSocket, be it well-formed or not.
 pub(crate) fn asks_for_websocket(parts: &Parts) -> bool {
     match parts.extensions.get::<h2::ext::Protocol>() {
         Some(protocol) => protocol.as_str() == "websocket",
@@ -102,7 +109,7 @@ pub(crate) fn asks_for_websocket(parts: &Parts) -> bool {
     }
 }
 
-/// Whether a list header contains a token, in any case (RFC 9110 section 5.6.1).
+/// Whether a header that holds a list contains a token, regardless of case (RFC 9110 section 5.6.1).
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -112,14 +119,15 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
-/// Base64 of 16 bytes: 22 digits, the last of which carries only two bits, and `==`.
+/// Whether `key` is the base64 encoding of 16 bytes: 22 digits and `==`. The unused bits of the last
+/// digit are not checked.
 fn is_key(key: &[u8]) -> bool {
     let Some(digits) = key.strip_suffix(b"==") else { return false };
     digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
 }
 
-/// Refuses a malformed `Origin`, or one that is not admitted. Only browsers send it, and they
-/// always do, once.
+/// Refuses a malformed `Origin` header, or one that the configuration does not admit. Browsers always
+/// send exactly one; other clients need not send any.
 fn admit_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Refusal> {
     let mut sent = headers.get_all(ORIGIN).iter();
     let Some(text) = sent.next().filter(|_| *origins != Origins::Any) else { return Ok(()) };
@@ -144,8 +152,8 @@ fn admit_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Refusal> {
     Err(Refusal::new(Cause::Origin, 403, &body))
 }
 
-/// What a client has sent, for a response: what passes the grammar of hosts and origins is harmless
-/// there, but may be long.
+/// Shortens a header value of the client for use in a response. A value that has the grammar of a
+/// host or an origin is harmless there, but may be long.
 fn shown(text: &str) -> &str {
     text.get(..255).unwrap_or(text)
 }
@@ -201,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_key_version_or_method_is_refused() {
+    fn a_handshake_with_a_bad_key_version_or_method_is_refused() {
         for key in
             ["", "short", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25j!Q==", "dGhlIHNhbXBsZSBub25jZWFi"]
         {
@@ -268,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_favourite_subprotocol_wins() {
+    fn the_first_of_the_servers_subprotocols_that_the_client_offers_is_selected() {
         let mut headers = GOOD.to_vec();
         headers.push(("sec-websocket-protocol", "a, b"));
         let offered = Request::new(&request(&headers), None, None, false);

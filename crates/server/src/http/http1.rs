@@ -1,4 +1,4 @@
-//! The HTTP side of a socket, until it becomes a WebSocket or ends: HTTP/1.1 (hyper).
+//! Serves HTTP/1.1 on a socket, using hyper, until the socket becomes a WebSocket or ends.
 
 use bytes::Bytes;
 use http::Method;
@@ -35,10 +35,10 @@ use crate::thread::report::log_trouble;
 use crate::thread::task;
 use sprocket_protocol::forwarded::Origin;
 
-/// Begins to serve an accepted socket on this thread.
+/// Starts the task that serves an accepted socket on this thread.
 pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
     let NewSocket { fd, remote, entry, place } = socket;
-    // An error means that the peer is gone or that memory is short; there is nobody to tell.
+    // An error means that the peer is gone or that memory is short; there is nobody to report it to.
     let Ok(stream) = PlainSocket::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let until = Instant::now() + state.config.handshake_timeout;
@@ -49,20 +49,20 @@ pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
 
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
 
-/// A connection of HTTP/1.1.
+/// State that a connection of HTTP/1.1 shares with the service that hyper calls for each request.
 #[derive(Debug)]
 struct Http1 {
     peer: Peer,
-    /// The outcome of a handshake: filled in by the service, which then waits until the connection is
-    /// taken away from hyper.
+    /// A handshake that has succeeded. The service sets it, and then waits until the connection is
+    /// taken out of hyper.
     accepted: Mutex<Option<Accepted>>,
-    /// The responses that hyper has got to write.
+    /// The responses that hyper still has to write.
     responses: Arc<Responses>,
     clock: Arc<RequestClock>,
 }
 
 impl Http1 {
-    /// A handshake has succeeded, and nothing of earlier responses waits in hyper.
+    /// Whether a handshake has succeeded and hyper has written all earlier responses.
     fn is_upgraded(&self) -> bool {
         self.accepted().is_some() && self.responses.is_done()
     }
@@ -72,7 +72,7 @@ impl Http1 {
     }
 }
 
-/// Keeps the count of HTTP sockets right, however the task ends.
+/// Decrements the number of HTTP sockets when the task ends, for whatever reason.
 struct Serving;
 
 impl Drop for Serving {
@@ -81,13 +81,15 @@ impl Drop for Serving {
     }
 }
 
+/// Serves a socket: preamble, then the requests, then the WebSocket or the end of the socket.
+/// Continues in [`http2::serve`] if ALPN has selected HTTP/2.
 async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, place: HandshakePlace) {
     let Some(mut stop) = thread::with(|io| io.http_began()) else { return };
     let _serving = Serving;
     let arrival = if entry.is_plain() {
         arrival.plain()
     } else {
-        // Boxed: a plain connection has no use for the room.
+        // Boxed, so that plain connections do not need the memory of this future.
         let Some(arrival) = Box::pin(preamble::pass(entry, &state, arrival, &mut stop)).await else { return };
         if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);
@@ -115,9 +117,10 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, p
     let mut io = HttpIo::new(stream, responses, clock, stall);
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut stopping = false;
-    // Few requests have more than 100 headers, hyper's own limit. It keeps the room for them on its
-    // stack, where it is free: room for 1,024 costs 6.5 µs a request, which takes 2.3 µs (one core).
-    let mut roomy = false;
+    // Few requests have more than 100 headers, the limit up to which hyper parses them on its stack.
+    // Allocating room for 1,024 headers takes 6.5 µs per request, where a request takes 2.3 µs on one
+    // core otherwise. So the larger limit applies only when a head exceeds the smaller one.
+    let mut many_headers = false;
     let (ended, mut parts) = loop {
         let service = {
             let shared = shared.clone();
@@ -125,25 +128,27 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, p
         };
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
-            // HttpIo has the time of a request, and looks whether its peer is there.
+            // HttpIo limits the time of a request, and checks whether the peer is still connected.
             .header_read_timeout(None)
-            // `Content-Type`, as most servers write it.
+            // Writes `Content-Type` as most servers do, not `content-type`.
             .title_case_headers(true)
             .half_close(true)
             .max_header_size(config.max_header_size)
-            // The smallest that hyper admits is 8 KiB. It counts what it reads ahead, too.
+            // Hyper requires at least 8 KiB. The buffer also holds bytes that hyper has read ahead.
             .max_buf_size((config.max_header_size + 1024).max(8192));
-        if roomy {
+        if many_headers {
             builder.max_headers(target::MAX_HEADERS);
         }
         let mut connection = builder.serve_connection(io, service);
-        let mut told = false;
+        let mut notified = false;
         let ended = poll_fn(|cx| {
             stopping = stopping || stopped.as_mut().poll(cx).is_ready();
-            if stopping && !told {
-                told = true;
-                // An idle connection ends at once, another one with its response. Hyper would end one
-                // that has not asked yet, too: where others serve on, it is let in and told by 1001.
+            if stopping && !notified {
+                notified = true;
+                // An idle connection ends at once, any other one with its current response. Hyper
+                // would also end a connection that has not sent a request yet. If another process
+                // takes over, such a connection is still served, and closed with 1001 after its
+                // handshake.
                 if !state.leaving.load(Ordering::Relaxed) || shared.clock.is_idle() {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -158,10 +163,10 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, p
         })
         .await;
         let mut parts = connection.into_parts();
-        // The head is too large, or has too many headers for the first attempt.
-        roomy = matches!(&ended, Some(Err(error)) if error.is_parse_too_large())
+        // The head is too large, or has more headers than the first attempt allows: repeat it once.
+        many_headers = matches!(&ended, Some(Err(error)) if error.is_parse_too_large())
             && parts.io.rewind(&parts.read_buf);
-        if !roomy {
+        if !many_headers {
             break (ended, parts);
         }
         io = parts.io;
@@ -170,11 +175,12 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, p
     let incomplete = shared.responses.stream.close();
     match (ended, accepted) {
         (Some(Ok(())), Some(accepted)) => {
-            // An error means that the peer is gone; the host hears of it where it was asked.
+            // On an error the peer is gone. Dropping the handshake then informs a host that was
+            // asked.
             if parts.io.send(&accepted.head()).await.is_ok() {
                 let (stream, ahead) = parts.io.into_parts();
                 let early = match (parts.read_buf, ahead) {
-                    // Even when empty it would keep hyper's buffer of 8 KiB.
+                    // Even an empty slice would keep hyper's buffer of 8 KiB alive.
                     (read, ahead) if read.is_empty() => Bytes::from(ahead),
                     (read, ahead) if ahead.is_empty() => read,
                     (read, ahead) => [&read[..], &ahead].concat().into(),
@@ -211,11 +217,12 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, p
     }
 }
 
+/// The service that hyper calls for each request.
 async fn answer(
     shared: Arc<Http1>,
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, std::convert::Infallible> {
-    // Hyper answers up to 16 requests that wait in its buffer before it yields.
+    // Hyper answers up to 16 buffered requests before it yields: share the thread after each.
     poll_turn::share().await;
     let (parts, body) = request.into_parts();
     let until = shared.clock.begin(asks_for_websocket(&parts));
@@ -224,7 +231,8 @@ async fn answer(
     let _owing = place.owes();
     match respond(&shared.peer, parts, place.watch(body), until).await {
         Outcome::Response(mut response) => {
-            // Its length is not known, so that nothing may follow before all of it is written.
+            // The length of a streamed body is unknown, so that the next response must wait until all
+            // of it is written.
             shared.responses.stream.over().await;
             shared.responses.announce(if head_only { Some(0) } else { length(&response) });
             if let ResponseBody::Stream(body) = response.body_mut() {
@@ -236,13 +244,14 @@ async fn answer(
         Outcome::Accepted(accepted) => {
             shared.clock.decided();
             *shared.accepted() = Some(accepted);
-            // The connection is taken away from hyper, and this task's future is dropped with it.
+            // Waits for ever: `serve` takes the connection out of hyper, and drops this future with
+            // it.
             std::future::pending().await
         }
     }
 }
 
-/// The length of a response's body. `None`: only its end tells.
+/// The length of a response's body. `None` if only the end of the body shows it.
 fn length(response: &HttpResponse) -> Option<u64> {
     if matches!(response.status().as_u16(), 204 | 304) {
         return Some(0);

@@ -1,8 +1,8 @@
-//! HTTP/2 on a TLS connection (RFC 9113), whose streams are requests, and WebSockets by extended
-//! CONNECT (RFC 8441).
+//! HTTP/2 on a TLS connection (RFC 9113). Each stream is a request, or a WebSocket that began with an
+//! extended CONNECT (RFC 8441).
 //!
-//! The library (h2) is driven without hyper between: a session writes when it likes, must know
-//! how much the peer takes, and must be able to reset its stream.
+//! The library h2 is used directly and not through hyper: a session writes at any time, needs to know
+//! how much the peer accepts, and must be able to reset its stream.
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -36,31 +36,33 @@ use crate::thread as threads;
 use crate::thread::report::log_trouble;
 use crate::thread::task;
 
-/// Requests and WebSockets of one connection at once; RFC 9113 section 6.5.2 asks for 100 at least.
+/// Most concurrent streams of a connection; RFC 9113 section 6.5.2 recommends at least 100.
 const STREAMS: u32 = 128;
-/// Bytes that may be under way to us on one stream.
+/// Receive window of one stream, in bytes.
 const STREAM_WINDOW: u32 = 64 << 10;
-/// Bytes that may be under way on all of them: so many that no stream that is not read, because the
-/// host is busy with what came before, holds up another one. What arrives and is not wanted yet counts
-/// towards the backlog, see [`arrivals`](crate::limits::arrivals).
+/// Receive window of a connection, in bytes: the sum of all stream windows, so that a stream that is
+/// not read while the host is busy never blocks another one. Bytes that have arrived and are not
+/// needed yet count towards the backlog, see [`arrivals`](crate::limits::arrivals).
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
-/// Bytes of one stream that wait in the connection for the socket.
+/// Bytes of one stream that may wait inside h2 for the socket.
 const SEND_BUFFER: usize = 64 << 10;
-/// Requests that a client may take back before they are answered, beyond as many as it has let be
-/// answered. To open and reset streams costs it nothing, and us a lot (CVE-2023-44487).
+/// Number of requests that a client may reset before they are answered, in excess of the number of
+/// answered ones. Opening and resetting streams costs a client nothing and the server much
+/// (CVE-2023-44487).
 const TAKEN_BACK: u32 = 100;
-/// Where progress counts from when something has been handed to the library: to ask the kernel each time
-/// would cost a call.
+/// Starting point for measuring progress after data has been handed to h2. It stands for a socket
+/// that has accepted nothing, which saves the system call that would ask for the actual state.
 const FROM_THE_START: Sample = Sample { taken: 0, outstanding: WAITING as u64 };
-/// How long the peer may take to notice that the connection is over, and anew while it takes what is
-/// left.
+/// Time that the peer has to read the end of the connection. It starts anew while the peer reads what
+/// is left.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// The first bytes of a client that speaks HTTP/2 without asking (RFC 9113 section 3.4).
+/// The connection preface of HTTP/2, which a client with prior knowledge sends at once (RFC 9113
+/// section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The answer to such a client on a connection of HTTP/1.1: empty settings, and GOAWAY with a
-/// sentence that debuggers show (RFC 9113 section 6.8).
+/// The answer to the preface on a connection of HTTP/1.1: empty settings, then GOAWAY with an
+/// explanation that debugging tools show (RFC 9113 section 6.8).
 pub(crate) fn goaway() -> Vec<u8> {
     const WHY: &[u8] = b"HTTP/2 is spoken over TLS only, where ALPN has agreed on it; use HTTP/1.1 here.";
     let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -71,18 +73,20 @@ pub(crate) fn goaway() -> Vec<u8> {
     frames
 }
 
-/// What the streams of a connection share.
+/// State that the streams of a connection share.
 struct Shared {
     peer: Peer,
     socket: Arc<H2Socket>,
+    /// Number of requests that were answered.
     answered: AtomicU32,
+    /// Number of requests that the client has reset before they were answered.
     taken_back: AtomicU32,
-    /// The socket has seen a flood of frames.
+    /// Set by the socket when the peer sends a flood of frames.
     flooded: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Whether the peer has flooded the socket, or reset too many requests: its connection then ends
+    /// Whether the peer has flooded the socket or reset too many requests. Its connection then ends
     /// without waiting for its streams.
     fn is_graceless(&self) -> bool {
         if self.flooded.load(Ordering::Relaxed) {
@@ -93,7 +97,7 @@ impl Shared {
     }
 }
 
-/// Serves a connection until it ends. Its first request has until `first`.
+/// Serves a connection until it ends. The first request must arrive before `first`.
 pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: watch::Receiver<bool>) {
     let state = peer.state.clone();
     let remote = peer.origin.remote;
@@ -141,39 +145,43 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
     }
 }
 
+/// Counts and logs an error of h2 if the peer has violated the protocol.
 fn count(error: &h2::Error, counters: &Counters, remote: Option<SocketAddr>) {
-    // Errors of the socket, and what the peer has said, are nobody's bad request.
+    // I/O errors, and errors that the peer itself reports, are no bad requests.
     if !error.is_io() && !error.is_remote() {
         Counters::one(&counters.bad_requests);
         log_trouble(remote, &Trouble::Http2(&error.to_string()));
     }
 }
 
+/// The task of one HTTP/2 connection.
 struct Serving<'a> {
     connection: h2::server::Connection<H2Io, Bytes>,
     shared: Arc<Shared>,
     timeout: Duration,
-    /// When the time of the first request is up, until that is here.
+    /// Deadline of the first request; `None` once it has arrived.
     first: Option<Instant>,
-    /// Runs while no task of ours looks after a stream.
+    /// Time limit of a connection without streams in use; also of its end.
     idle: Pin<&'a mut Sleep>,
-    /// There was one when it was looked last.
+    /// A stream was in use at the last poll.
     busy: bool,
-    /// What the peer has taken since: all that streams still have to send is in the library.
+    /// Progress of the peer since the last stream task ended: the rest of their output is inside h2.
     left: Progress,
-    /// The peer was told that this is the end; what it has taken since.
+    /// Progress of the peer since GOAWAY was sent to it; `None` before.
     ending: Option<Progress>,
-    /// Whether [`Shared::is_graceless`] was seen, so that the connection is ending.
+    /// [`Shared::is_graceless`] was true, and the connection is ending.
     graceless: bool,
 }
 
 impl Serving<'_> {
+    /// Runs until the connection ends. When `stopped` resolves, the connection refuses new streams
+    /// and ends with its last one.
     async fn run(&mut self, mut stopped: Pin<&mut impl Future<Output = ()>>) -> Result<(), h2::Error> {
-        let mut told = false;
+        let mut shutting_down = false;
         poll_fn(|cx| {
-            if !told && stopped.as_mut().poll(cx).is_ready() {
-                told = true;
-                // No more streams; those that are open go on to their end.
+            if !shutting_down && stopped.as_mut().poll(cx).is_ready() {
+                shutting_down = true;
+                // Refuses new streams; those that are open continue.
                 self.connection.graceful_shutdown();
             }
             self.poll(cx)
@@ -202,7 +210,7 @@ impl Serving<'_> {
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.idle.as_mut().reset(Instant::now() + GOODBYE);
             }
-            // A peer that reads nothing does not get the farewell.
+            // A peer that does not read never receives the GOAWAY: do not wait for it any longer.
             if self.graceless && self.idle.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -236,7 +244,7 @@ impl Serving<'_> {
                 continue;
             }
             if self.connection.has_streams() {
-                // They are over but for what the library still holds of them.
+                // The tasks of these streams have ended, but h2 still holds some of their output.
                 if !self.left.has_moved(|| socket.sample_waiting(queue)) {
                     return Poll::Ready(Ok(()));
                 }
@@ -259,7 +267,7 @@ impl Serving<'_> {
     }
 }
 
-/// One request, from its head to the end of its answer, or to the WebSocket that it becomes.
+/// Serves one request, from its head to the end of its response, or until it becomes a WebSocket.
 async fn exchange(
     shared: Arc<Shared>,
     request: Request<RecvStream>,
@@ -271,13 +279,13 @@ async fn exchange(
     let peer = &shared.peer;
     let head_only = parts.method == Method::HEAD;
     let Some(mut charge) = RequestCharge::begin(&peer.state.backlog, &shared.socket) else {
-        // Without a body, which would wait for the peer's windows.
+        // The response has no body: that would have to wait for the peer's windows.
         let headers = peer.refuse(&parts, overloaded()).into_parts().0.headers;
         // An error means that the stream is gone.
         let _ = reply.send_response(head_of(headers, 503), true);
         return;
     };
-    // What comes behind CONNECT is no body, but what the peer says already.
+    // Bytes after the head of a CONNECT request are not a body but the first frames of the WebSocket.
     let (mut incoming, body) = if parts.method == Method::CONNECT {
         (Some(Incoming::new(body, shared.socket.clone())), RequestBody(None))
     } else {
@@ -296,9 +304,9 @@ async fn exchange(
             if let Some(incoming) = &mut incoming {
                 incoming.gather(cx);
                 if incoming.counts() {
-                    // A client must wait for the answer before it sends anything (RFC 6455 section
-                    // 4.1). The host may take long to give it, and until then nothing else would
-                    // free what has arrived.
+                    // A client must wait for the response before it sends frames (RFC 6455 section
+                    // 4.1). The host may take long, and until then nothing would free the memory of
+                    // what has arrived.
                     reply.send_reset(Reason::ENHANCE_YOUR_CALM);
                     return Poll::Ready(None);
                 }
@@ -318,20 +326,20 @@ async fn exchange(
         (Some(Outcome::Accepted(mut accepted)), Some(incoming)) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
             let head = head_of(accepted.take_headers(), 200);
-            // If the stream is gone, so is the handshake, and the host hears of that.
+            // On an error the stream is gone. Dropping the handshake then informs the host.
             if let Ok(send) = reply.send_response(head, false) {
                 let (socket, carrying) = (shared.socket.clone(), peer.place.carry());
                 let stream = Stream::H2(Box::new(H2Stream::new(send, incoming, socket, carrying)));
                 threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
             }
         }
-        // Only CONNECT is accepted.
+        // Unreachable: only CONNECT is accepted as a handshake.
         (Some(Outcome::Accepted(..)), None) => reply.send_reset(Reason::INTERNAL_ERROR),
     }
 }
 
-/// The head of a response, without what belongs to one connection of HTTP/1.1 alone (RFC 9113
-/// section 8.2.2).
+/// Makes the head of a response, without the headers that only HTTP/1.1 may have (RFC 9113 section
+/// 8.2.2).
 fn head_of(mut headers: HeaderMap, status: u16) -> Response<()> {
     for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
         headers.remove(name);
@@ -347,7 +355,8 @@ fn head_of(mut headers: HeaderMap, status: u16) -> Response<()> {
     head
 }
 
-/// Sends a whole response. A peer that takes nothing of it for too long loses the stream.
+/// Sends a whole response. The stream is reset if the peer accepts nothing of it within the handshake
+/// timeout, or if the body can't be read to its end.
 async fn send(
     response: HttpResponse,
     reply: &mut SendResponse<Bytes>,
@@ -373,12 +382,13 @@ async fn send(
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::TimedOut => stream.send_reset(Reason::CANCEL),
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => stream.send_reset(Reason::CANCEL),
-        // A file that can't be read to its end.
+        // A file could not be read to its end.
         Err(_) => stream.send_reset(Reason::INTERNAL_ERROR),
     }
     sent
 }
 
+/// Sends a body and waits until h2 has written all of it to the socket.
 async fn send_body(
     body: &mut ResponseBody,
     stream: &mut SendStream<Bytes>,
@@ -419,12 +429,12 @@ async fn send_body(
     Ok(())
 }
 
-/// The end of a body, without a byte. The library drops it when it has written everything before it,
-/// or the stream has ended otherwise.
+/// An empty last piece of a body. H2 drops it once it has written everything before it, or when the
+/// stream ends for another reason, which shows that the body is no longer in h2.
 struct Tail(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<()>);
 
 impl Tail {
-    /// Also returns what resolves, to an error, when it is dropped.
+    /// Returns the piece, and a receiver that resolves (to an error) when it is dropped.
     fn tracked() -> (Bytes, oneshot::Receiver<()>) {
         let (tail, dropped) = oneshot::channel();
         (Bytes::from_owner(Tail(tail)), dropped)
@@ -437,8 +447,8 @@ impl AsRef<[u8]> for Tail {
     }
 }
 
-/// The next part of a body. A host may be silent for long: meanwhile a client that resets the stream
-/// is noticed.
+/// Polls the next part of a body. It also notices when the client resets the stream, because a host
+/// may write nothing for a long time.
 fn poll_body(
     body: &mut ResponseBody,
     stream: &mut SendStream<Bytes>,
@@ -451,7 +461,7 @@ fn poll_body(
     Pin::new(body).poll_frame(cx)
 }
 
-/// The body of a request; it opens the windows as it is read.
+/// The body of a request. Reading it reopens the stream's receive window.
 struct RequestBody(Option<RecvStream>);
 
 impl Body for RequestBody {

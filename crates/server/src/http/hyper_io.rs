@@ -1,7 +1,8 @@
-//! The socket as hyper sees it.
+//! The socket as hyper sees it: an adapter between [`Stream`] and hyper's I/O traits.
 //!
-//! Hyper answers a head that it can't parse by itself, with an empty body. Those answers are
-//! recognised here by their position (see [`Responses`]) and replaced by ones that say what is wrong.
+//! Hyper itself answers a head that it can't parse, with an empty body. This adapter recognises such
+//! an answer by its position in the output (see [`Responses`]) and replaces it by one that explains
+//! the error.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::future::{Future, poll_fn};
@@ -16,33 +17,36 @@ use crate::http::responses::Responses;
 use crate::net::stall::Stall;
 use crate::net::stream::Stream;
 
-/// A socket in its HTTP phase.
+/// A socket that speaks HTTP/1.1. Hyper's connection owns it until it becomes a WebSocket or ends.
 pub(crate) struct HttpIo {
     stream: Stream,
-    /// The responses that our service has given.
+    /// The responses that the service has returned to hyper.
     responses: Arc<Responses>,
-    /// What is written instead of hyper's own answer.
-    instead: Vec<u8>,
-    /// Hyper may refuse a head for its size once: another attempt follows.
+    /// Unwritten rest of the answer that replaces hyper's own.
+    replacement: Vec<u8>,
+    /// A head that hyper refuses for its size is parsed again once, with a larger limit. True until
+    /// that has happened.
     first: bool,
+    /// Detects a peer that does not read.
     stall: Stall,
+    /// Time limits of requests, shared with the service.
     clock: Arc<RequestClock>,
-    /// Runs while a head is expected.
+    /// Runs out when the expected head has not arrived in time.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Nothing of the head that is expected has come.
+    /// No byte of the expected head has arrived.
     idle: bool,
-    /// Hyper waits for input.
-    wanted: bool,
-    /// What was read while hyper did not want any.
+    /// Hyper's last read is pending.
+    read_pending: bool,
+    /// Bytes that were read ahead of hyper's next read.
     ahead: Vec<u8>,
-    /// The peer has ended its side.
+    /// The peer has closed its sending side.
     ended: bool,
-    /// It has done so with its request.
+    /// The peer has closed its sending side while it waits for the response to a request.
     half_closed: bool,
 }
 
 impl HttpIo {
-    /// `stall` watches over a peer that takes nothing of a response.
+    /// Wraps a stream. `stall` detects a peer that reads nothing of a response.
     pub(crate) fn new(
         stream: Stream,
         responses: Arc<Responses>,
@@ -52,25 +56,26 @@ impl HttpIo {
         Self {
             stream,
             responses,
-            instead: Vec::new(),
+            replacement: Vec::new(),
             first: true,
             stall,
             clock,
             timer: None,
             idle: false,
-            wanted: false,
+            read_pending: false,
             ahead: Vec::new(),
             ended: false,
             half_closed: false,
         }
     }
 
-    /// The socket, and what was read from it that hyper has not got.
+    /// Returns the socket and the bytes that were read from it ahead of hyper.
     pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.ahead)
     }
 
-    /// Makes what hyper has read, and not taken, come again. `false`: that was done before.
+    /// Puts back the bytes that hyper has read without using them, for a second attempt. Returns
+    /// `false` if this has been done before.
     pub(crate) fn rewind(&mut self, read: &[u8]) -> bool {
         let first = std::mem::take(&mut self.first);
         if first {
@@ -79,15 +84,16 @@ impl HttpIo {
         first
     }
 
-    /// While a request is being answered: looks whether the peer is still there. One that has ended
-    /// only its own side gets the answer to a plain request; to a handshake it has no use for one.
-    /// One that ends its side while a response is streamed is gone: streams have no end in sight.
-    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// Checks, while a request is being answered, whether the peer is still connected. A peer that
+    /// has closed only its sending side still receives the response to a plain request, but has no
+    /// use for a handshake. A peer that closes its sending side during a streamed response is
+    /// regarded as gone, because a stream may have no end.
+    fn check_peer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let streaming = self.responses.stream.is_open();
         if !self.clock.is_answering() && !streaming {
             return Ok(());
         }
-        if !self.wanted && !self.ended && self.ahead.is_empty() {
+        if !self.read_pending && !self.ended && self.ahead.is_empty() {
             let mut chunk = [0u8; 1024];
             match self.stream.poll_read(cx, &mut chunk)? {
                 Poll::Ready(0) => (self.ended, self.half_closed) = (true, !streaming),
@@ -101,9 +107,10 @@ impl HttpIo {
         Ok(())
     }
 
-    /// Nothing has come, and hyper waits. Ready when that takes too long.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A body has a time limit elsewhere.
+    /// Polls the time limit while hyper waits for input. An idle connection ends regularly at the
+    /// limit, one that has sent part of a head ends with an error.
+    fn poll_time_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The service limits the time for a body.
         if self.clock.is_answering() {
             return Poll::Pending;
         }
@@ -122,7 +129,7 @@ impl HttpIo {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Writes bytes that hyper does not know of, when it has nothing left to write.
+    /// Writes bytes past hyper. Called only when hyper has nothing left to write.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let n = poll_fn(|cx| self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(bytes)])).await?;
@@ -131,10 +138,11 @@ impl HttpIo {
         Ok(())
     }
 
-    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.instead.is_empty() {
-            let n = ready!(self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(&self.instead)]))?;
-            self.instead.drain(..n);
+    /// Writes the answer that replaces hyper's own.
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            let n = ready!(self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(&self.replacement)]))?;
+            self.replacement.drain(..n);
         }
         Poll::Ready(Ok(()))
     }
@@ -148,15 +156,15 @@ impl Read for HttpIo {
     ) -> Poll<io::Result<()>> {
         let mut chunk = [0u8; 4096];
         let room = chunk.len().min(buf.remaining());
-        self.wanted = false;
+        self.read_pending = false;
         if !self.ahead.is_empty() {
             let n = room.min(self.ahead.len());
             buf.put_slice(&self.ahead[..n]);
             self.ahead.drain(..n);
         } else if !self.ended {
             let Poll::Ready(n) = self.stream.poll_read(cx, &mut chunk[..room])? else {
-                self.wanted = true;
-                return self.poll_late(cx);
+                self.read_pending = true;
+                return self.poll_time_limit(cx);
             };
             buf.put_slice(&chunk[..n]);
             self.ended = n == 0;
@@ -170,14 +178,14 @@ impl Read for HttpIo {
 
 impl Write for HttpIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_instead(cx))?;
+        ready!(self.poll_replacement(cx))?;
         let this = &mut *self;
         let mut ours = this.responses.ours(buf);
         if ours == 0 && !buf.is_empty() {
-            if let Some(instead) = explained(buf) {
-                let again = this.first && instead.starts_with(b"HTTP/1.1 431");
-                this.instead = if again { Vec::new() } else { instead };
-                // Hyper's answer, behind which it writes nothing, is swallowed.
+            if let Some(replacement) = explanation_of(buf) {
+                let again = this.first && replacement.starts_with(b"HTTP/1.1 431");
+                this.replacement = if again { Vec::new() } else { replacement };
+                // Pretend that hyper's answer was written. Hyper writes nothing after it.
                 return Poll::Ready(Ok(buf.len()));
             }
             ours = buf.len();
@@ -187,21 +195,22 @@ impl Write for HttpIo {
         Poll::Ready(Ok(n))
     }
 
-    /// Hyper flushes whenever its task is polled and all that it had is written.
+    /// Hyper flushes at each poll of its task after which nothing is left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_instead(cx))?;
+        ready!(self.poll_replacement(cx))?;
         self.responses.flushed();
-        Poll::Ready(self.look_for_end(cx))
+        Poll::Ready(self.check_peer(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_instead(cx))?;
+        ready!(self.poll_replacement(cx))?;
         self.stream.poll_shutdown(cx)
     }
 }
 
-/// Our answer in place of an empty one that hyper has made (RFC 9110 section 15.5).
-fn explained(answer: &[u8]) -> Option<Vec<u8>> {
+/// The answer that replaces an empty one made by hyper (RFC 9110 section 15.5). `None` if hyper's is
+/// sent as it is.
+fn explanation_of(answer: &[u8]) -> Option<Vec<u8>> {
     let status = std::str::from_utf8(answer.get(9..12)?).ok()?;
     let (line, body) = match status {
         "400" => ("400 Bad Request", "This is not a well-formed HTTP/1.1 request.\n"),

@@ -1,4 +1,5 @@
-//! What some connections begin with before HTTP: a PROXY header, a TLS handshake.
+//! The parts of a connection that come before HTTP: a PROXY header, then a TLS handshake, each if the
+//! listener asks for it.
 
 use rustix::net::{RecvFlags, recv};
 use std::future::Future;
@@ -22,25 +23,27 @@ use crate::thread::report::log_trouble;
 use sprocket_protocol::forwarded::Origin;
 use sprocket_protocol::proxy_protocol::{Header, Progress, parse};
 
-/// A connection: as accepted, or ready for HTTP.
+/// A connection on its way from the accepted socket (`Arrival<PlainSocket>`) to HTTP (`Arrival`).
 pub(crate) struct Arrival<S = Stream> {
     pub(crate) stream: S,
+    /// The client's address, and whether the connection is secure.
     pub(crate) origin: Origin,
+    /// The address to which the client has connected.
     pub(crate) local: Option<SocketAddr>,
-    /// When the time for the handshake, or for the first request, is up: counted from the accept.
+    /// Deadline of the first request, or of the handshake. The time is counted from accept().
     pub(crate) until: Instant,
 }
 
 impl Arrival<PlainSocket> {
-    /// A connection that begins with HTTP.
+    /// Converts a connection that begins with HTTP.
     pub(crate) fn plain(self) -> Arrival {
         let Self { stream, origin, local, until } = self;
         Arrival { stream: stream.into(), origin, local, until }
     }
 }
 
-/// Goes through all that comes before HTTP, within the handshake timeout and until the server
-/// stops. `None`: the connection has ended.
+/// Reads everything that precedes HTTP, within the handshake timeout and until the server stops.
+/// Returns `None` if the connection has ended.
 pub(crate) async fn pass(
     entry: Entry,
     state: &State,
@@ -63,11 +66,13 @@ pub(crate) async fn pass(
     })
 }
 
+/// Reads the PROXY header and accepts TLS, without a time limit.
 async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -> Option<Arrival> {
     if entry.proxy_protocol {
         let peer = arrival.origin.remote.map(|a| a.ip());
         let trusted = &state.config.trusted_proxies;
-        // Who switches the protocol on trusts all that reach the listener, unless told whom.
+        // An operator who enables the protocol without listing trusted proxies trusts everyone who
+        // can reach the listener.
         let header = if peer.is_none() || trusted.is_empty() || trusted.contains(peer) {
             read_header(&arrival.stream).await
         } else {
@@ -80,7 +85,7 @@ async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -
                 arrival.local = Some(destination);
             }
             Err(error) => {
-                // Load balancers probe ports by connecting and going away.
+                // Load balancers probe a port by connecting and closing at once.
                 if error.kind() != io::ErrorKind::UnexpectedEof {
                     Counters::one(&state.counters.proxy_errors);
                     log_trouble(arrival.origin.remote, &Trouble::Proxy(&error));
@@ -92,7 +97,7 @@ async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -
     if !entry.tls {
         return Some(arrival.plain());
     }
-    // A listener with TLS is only opened where there are settings.
+    // TLS settings always exist here: without them, no TLS listener is opened.
     let config = state.tls.as_ref()?.current();
     let Arrival { stream: socket, origin, local, until } = arrival;
     match TlsStream::accept(socket, config).await {
@@ -114,11 +119,16 @@ async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -
     }
 }
 
-/// The answer to a client that speaks HTTP to a TLS port.
+/// The answer to a client that speaks plain HTTP on a TLS port.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 51\r\nConnection: close\r\n\r\nThis port speaks TLS: use https:// or wss:// here.\n";
 
-/// Reads a header and not a byte more.
+/// Reads a PROXY header and not a byte more, so that the rest of the input stays in the socket for
+/// TLS or HTTP.
+///
+/// # Errors
+/// `UnexpectedEof` if the peer has closed the connection without sending a byte; `InvalidData` if the
+/// header is malformed or incomplete.
 async fn read_header(socket: &PlainSocket) -> io::Result<Header> {
     let mut input = Vec::with_capacity(128);
     loop {
@@ -139,6 +149,7 @@ async fn read_header(socket: &PlainSocket) -> io::Result<Header> {
     }
 }
 
+/// Waits for bytes and reads them. Returns 0 at the end of the input.
 async fn receive(socket: &PlainSocket, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         socket.readable().await?;

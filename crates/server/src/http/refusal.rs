@@ -1,7 +1,7 @@
-//! Refusals: why the core answers a request itself with an error, and with which response.
+//! Refusals: requests that the server itself answers with an error, their causes and responses.
 //!
-//! Every refusal of a request whose head was parsed passes [`Refusal::report`], so that the counters,
-//! the log, onRefused and the responses cannot diverge.
+//! Every refusal of a request whose head has been parsed goes through [`Refusal::report`], so that
+//! the counters, the log, onRefused and the responses always agree.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,7 +17,7 @@ use crate::thread;
 pub(crate) enum Cause {
     /// The request violates the protocol: a malformed header, method, version or body.
     Malformed,
-    /// A well-formed request for something that is not served.
+    /// A well-formed request for something that this server does not serve.
     NotServed,
     /// `origins` does not admit the `Origin` header.
     Origin,
@@ -25,7 +25,7 @@ pub(crate) enum Cause {
     Connections,
     /// `maxConnectionsPerIp` is reached.
     Address,
-    /// `strictSubprotocols`, and no subprotocol in common.
+    /// `strictSubprotocols` is set, and client and server have no subprotocol in common.
     Subprotocol,
     /// The host did not decide about the handshake within `handshakeTimeout`.
     Undecided,
@@ -48,7 +48,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// The counter that a refusal for this cause adds to.
+    /// The counter that a refusal for this cause increments.
     pub(crate) fn counter(self, counters: &Counters) -> Option<&AtomicU64> {
         Some(match self {
             Self::Malformed | Self::NotServed | Self::Subprotocol | Self::BodySize => &counters.bad_requests,
@@ -62,7 +62,8 @@ impl Cause {
         })
     }
 
-    /// The option that decides, as the host calls it; empty if none does.
+    /// The name of the option that decides, as the user of the extension writes it; empty if there is
+    /// none.
     fn option(self) -> &'static str {
         match self {
             Self::Origin => "origins",
@@ -81,7 +82,7 @@ impl Cause {
         }
     }
 
-    /// A sentence that never changes. `None`: the body of the response says it.
+    /// A fixed sentence for the log and the host. `None`: the body of the response serves instead.
     fn reason(self) -> Option<&'static str> {
         Some(match self {
             Self::Origin => "The option origins does not admit the origin of this request.",
@@ -104,8 +105,9 @@ impl Cause {
         })
     }
 
-    /// Refusals that an option decides concern the operator, malformed handshakes perhaps; plain
-    /// requests to a WebSocket server are mostly from crawlers.
+    /// Level and name of the event in the log. Refusals that an option decides matter to the
+    /// operator, malformed handshakes perhaps; plain requests to a WebSocket server come mostly from
+    /// crawlers.
     fn kind(self, handshake: bool) -> Kind {
         let level = match self {
             Self::Undecided | Self::Unanswered | Self::Dropped | Self::Backlog => Level::Warning,
@@ -124,23 +126,23 @@ impl Cause {
     }
 }
 
-/// A refusal, before it becomes a response.
+/// A refused request: its cause and the response to it.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) cause: Cause,
     pub(crate) response: Response,
-    /// The connection ends with the response, over HTTP/1.1.
+    /// Whether the connection ends with the response, over HTTP/1.1.
     pub(crate) ends: bool,
 }
 
 impl Refusal {
-    /// A response in plain text that ends the connection. `body` is a sentence that says what is
-    /// wrong.
+    /// A refusal in plain text that ends the connection. `body` is a sentence that explains the
+    /// error.
     pub(crate) fn new(cause: Cause, status: u16, body: &str) -> Self {
         Self::with(cause, text(status, body))
     }
 
-    /// The same with a response of the host's own.
+    /// A refusal with a response that the host has made. It ends the connection.
     pub(crate) fn with(cause: Cause, response: Response) -> Self {
         Self { cause, response, ends: true }
     }
@@ -151,14 +153,14 @@ impl Refusal {
         self
     }
 
-    /// Keeps the connection for the next request.
+    /// Keeps the connection open for the next request.
     pub(crate) fn kept(mut self) -> Self {
         self.ends = false;
         self
     }
 
-    /// Counts the refusal and tells the log and the host. `request` makes the request for those that
-    /// want it; `handshake`: it asks for a WebSocket.
+    /// Counts and logs the refusal, and reports it to the host. `request` makes the compact request
+    /// if one of them needs it; `handshake`: the request asks for a WebSocket.
     pub(crate) fn report(&self, counters: &Counters, handshake: bool, request: impl Fn() -> Arc<Request>) {
         if let Some(counter) = self.cause.counter(counters) {
             Counters::one(counter);
@@ -177,11 +179,13 @@ impl Refusal {
         });
     }
 
+    /// The explanation for the log and the host.
     fn reason(&self) -> String {
         let body = || String::from_utf8_lossy(&self.response.body).trim_end().to_owned();
         self.cause.reason().map_or_else(body, str::to_owned)
     }
 
+    /// The line for the log.
     fn line(&self, request: &Request, handshake: bool) -> Line {
         let (status, reason) = (self.response.status, self.reason());
         let origin = request.header("origin").map(String::from_utf8_lossy);
@@ -196,7 +200,7 @@ impl Refusal {
             .with("status", u64::from(status))
             .with("reason", reason.as_str())
             .with("method", request.method())
-            // Without the query, in which clients often send a secret.
+            // The path excludes the query, in which clients often send a secret.
             .with("path", request.path());
         match &origin {
             Some(origin) => line.with("origin", origin.as_ref()),

@@ -1,4 +1,4 @@
-//! The sending side of a streamed response.
+//! The sending side of a streamed response, whose body the host writes in pieces.
 
 use bytes::Bytes;
 use hyper::body::Frame;
@@ -9,14 +9,16 @@ use tokio::sync::Notify;
 use crate::channel::response_stream::{Flushed, Shared};
 use crate::thread;
 
-/// The body of a streamed response. Dropping it before its end was sent closes the stream.
+/// The body of a streamed response, as hyper or the HTTP/2 task reads it. Dropping it before its end
+/// has been sent reports the stream as lost.
 #[derive(Debug)]
 pub(crate) struct StreamBody {
     shared: Arc<Shared>,
-    /// The response ends with its head.
+    /// The response has no body and ends with its head.
     head_only: bool,
+    /// The end of the body was returned by [`StreamBody::poll_frame`].
     handed_over: bool,
-    /// The connection closes the stream once its end was handed over.
+    /// [`Current`] reports the end of the stream, once the socket has taken it.
     tracked: bool,
 }
 
@@ -44,18 +46,18 @@ impl StreamBody {
         self.shared.is_cut()
     }
 
-    /// The same. If it has not, the task is woken when it does.
+    /// Whether the host has cut it. If not, the task of `cx` is woken when it does.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         self.shared.poll_cut(cx)
     }
 
-    /// All that [`StreamBody::poll_frame`] gave has been taken.
+    /// Records that everything [`StreamBody::poll_frame`] has returned was written.
     pub(crate) fn flushed(&self) {
         flushed(&self.shared);
     }
 }
 
-/// Must not run inside [`thread::with`].
+/// A body must not be dropped inside [`thread::with`], which this calls.
 impl Drop for StreamBody {
     fn drop(&mut self) {
         if !(self.handed_over && self.tracked) {
@@ -64,7 +66,8 @@ impl Drop for StreamBody {
     }
 }
 
-/// True: the stream is over.
+/// Records that everything read from the stream was written, and informs the host's side. Returns
+/// `true` if that was the end of the stream.
 fn flushed(shared: &Arc<Shared>) -> bool {
     let flushed = shared.flushed();
     let over = flushed.complete;
@@ -74,17 +77,21 @@ fn flushed(shared: &Arc<Shared>) -> bool {
     over
 }
 
-/// The stream that a connection of HTTP/1.1 is sending.
+/// The streamed response that a connection of HTTP/1.1 is sending, if any. Shared by the service,
+/// which begins it, and the socket's side, which notices its end.
 #[derive(Debug, Default)]
 pub(crate) struct Current {
     sending: Mutex<Option<Sending>>,
+    /// Notified when the stream has been written.
     over: Notify,
 }
 
+/// A stream whose response was handed to hyper.
 #[derive(Debug)]
 struct Sending {
     shared: Arc<Shared>,
-    /// The end of the connection is the end of the body, because the client knows no chunks.
+    /// The end of the connection marks the end of the body, because an HTTP/1.0 client does not know
+    /// chunks.
     until_close: bool,
 }
 
@@ -97,26 +104,27 @@ impl Current {
         self.get().as_ref().map(|sending| sending.shared.clone())
     }
 
-    /// Whether there is one.
+    /// Whether a stream is being sent.
     pub(crate) fn is_open(&self) -> bool {
         self.get().is_some()
     }
 
-    /// Its response goes to hyper.
+    /// Registers a stream whose response is about to be handed to hyper.
     pub(crate) fn begin(&self, body: &mut StreamBody, version: http::Version) {
         body.tracked = true;
         let until_close = version < http::Version::HTTP_11;
         *self.get() = Some(Sending { shared: body.shared.clone(), until_close });
     }
 
-    /// Waits until all of the stream has been written.
+    /// Waits until the current stream, if any, has been written completely.
     pub(crate) async fn over(&self) {
         while self.get().is_some() {
             self.over.notified().await;
         }
     }
 
-    /// The socket has taken all that hyper had. True: the stream is over with that.
+    /// Records that the socket has taken all of hyper's output. Returns `true` if that was the end of
+    /// the stream.
     pub(crate) fn flushed(&self) -> bool {
         let over = self.shared().is_some_and(|shared| flushed(&shared));
         if over {
@@ -126,14 +134,15 @@ impl Current {
         over
     }
 
-    /// Whether the stream has been cut, which hyper notices only when it has room for more. If not,
-    /// the task is woken when it is.
+    /// Whether the host has cut the stream; hyper would notice that only when it can write more. If
+    /// not, the task of `cx` is woken when it does.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         self.get().as_ref().is_some_and(|sending| sending.shared.poll_cut(cx))
     }
 
-    /// The connection is over. True: its stream is incomplete, and the socket must be reset, because its regular end would make
-    /// the client take what it got for the whole body (RFC 9112 section 8).
+    /// Ends the stream with its connection. Returns `true` if the socket must be reset: the body is
+    /// incomplete, and the regular end of the connection would tell the client that it is whole (RFC
+    /// 9112 section 8).
     pub(crate) fn close(&self) -> bool {
         let Some(sending) = self.get().take() else { return false };
         thread::with(|io| io.stream_lost(&sending.shared));

@@ -1,11 +1,11 @@
-//! What a request is addressed to: its target and its host, by their grammar (RFC 9112 section 3,
-//! RFC 9113 section 8.3.1).
+//! Checks the target and the host of a request by their grammar (RFC 9112 section 3, RFC 9113 section
+//! 8.3.1).
 //!
-//! Two kinds of malformed targets do not come here. The http crate, by which hyper and h2 parse targets,
-//! cuts a fragment off, which RFC 9112 section 3.2 does not allow; to find it, the request lines of
-//! pipelined requests would have to be parsed twice. No component of the URI depends on it. And a target
-//! over HTTP/2 that the library cannot parse resets its stream with PROTOCOL_ERROR (RFC 9113
-//! section 8.1.1).
+//! Two kinds of malformed targets are not detected here. The http crate, with which hyper and h2
+//! parse targets, cuts off a fragment, although RFC 9112 section 3.2 forbids fragments. Detecting one
+//! would mean parsing the request lines of pipelined requests twice, and no other component of the
+//! URI depends on it. Over HTTP/2, h2 itself resets the stream of a target that it cannot parse, with
+//! PROTOCOL_ERROR (RFC 9113 section 8.1.1).
 
 use http::header::HOST;
 use http::request::Parts;
@@ -14,29 +14,33 @@ use http::{HeaderValue, Method, Uri, Version};
 
 use crate::config::authority::{Authority, default_port};
 
-/// Headers of one request. Hyper reserves 64 bytes for each while it parses a head with many; a table of
-/// PHP with so many names that are made to collide costs a millisecond.
+/// Most headers of a request. Hyper reserves 64 bytes for each while it parses a head with many
+/// headers, and a PHP array with this many names that collide costs a millisecond.
 pub(crate) const MAX_HEADERS: usize = 1024;
 
 /// Checks the host and the target, and brings requests of every form and version into one shape: the
-/// URI holds path and query alone, and `Host` names the authority of the target where that has one.
-/// The error is a sentence for the response with 400.
+/// URI holds only path and query, and `Host` holds the authority of the target where the target has
+/// one.
 ///
-/// A path may hold all that browsers send unencoded, which is more than RFC 3986 allows.
+/// A path may contain all characters that browsers send unencoded, which is more than RFC 3986
+/// allows.
+///
+/// # Errors
+/// A sentence for the body of a response with status 400.
 pub(crate) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
     let host = host(parts)?;
     if parts.method == Method::CONNECT && parts.extensions.get::<h2::ext::Protocol>().is_none() {
-        // Refused later: nothing is forwarded to the host that it names.
+        // `examine` refuses this request: the server forwards nothing to the host that it names.
         return Ok(());
     }
     if let Some(authority) = parts.uri.authority() {
-        // A request target such as `example.com:80` is for CONNECT.
+        // Only CONNECT has a target without a scheme, such as `example.com:80`.
         let scheme = parts.uri.scheme_str().ok_or(TARGET)?;
         default_port(scheme).ok_or("The scheme of the request target must be http, https, ws or wss.")?;
         let named = Authority::parse(authority.as_str()).filter(|named| !named.host.is_empty());
         let named = named.ok_or("The host that the request names is malformed.")?;
-        // HTTP/1.1 demands that Host is ignored then (RFC 9112 section 3.2.2), HTTP/2 that both
-        // agree.
+        // HTTP/1.1 requires that Host is ignored in this case (RFC 9112 section 3.2.2); HTTP/2
+        // requires that both agree.
         if parts.version == Version::HTTP_2
             && host.is_some_and(|host| {
                 host.host != named.host || host.port_for(scheme) != named.port_for(scheme)
@@ -54,7 +58,7 @@ pub(crate) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
     match path {
         _ if path.starts_with('/') && !is_absolute => {}
         "*" if parts.method == Method::OPTIONS => parts.uri = Uri::from_static("*"),
-        // An empty path stands for "/" (RFC 9110 section 4.2.3).
+        // An empty path is equivalent to "/" (RFC 9110 section 4.2.3).
         _ if is_absolute && path.starts_with(['/', '?']) => {
             let slash = if path.starts_with('/') { "" } else { "/" };
             parts.uri = Uri::try_from(format!("{slash}{path}")).map_err(|_| TARGET)?;
@@ -66,7 +70,7 @@ pub(crate) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
 
 const TARGET: &str = "The request target must be a path or an absolute http URI.";
 
-/// The value of the only `Host` header. It may be empty (RFC 9110 section 7.2).
+/// Parses the only `Host` header. Its value may be empty (RFC 9110 section 7.2).
 fn host(parts: &Parts) -> Result<Option<Authority>, &'static str> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -99,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn all_forms_of_a_target_become_one() {
+    fn all_forms_of_a_target_become_a_path_with_a_host() {
         for (method, target, uri, host) in [
             ("GET", "/a?b=c", "/a?b=c", "h:8080"),
             ("GET", "//evil/x", "//evil/x", "h:8080"),
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_there_once_and_well_formed() {
+    fn a_request_has_one_well_formed_host() {
         for (hosts, version, fine) in [
             (&["a"][..], Version::HTTP_11, true),
             (&[""], Version::HTTP_11, true),
@@ -134,12 +138,12 @@ mod tests {
         ] {
             assert_eq!(settled("GET", "/", hosts, version).is_some(), fine, "{hosts:?} {version:?}");
         }
-        // Also where the target says it again.
+        // A malformed Host is refused even if the target replaces it.
         assert_eq!(settled("GET", "http://a/", &["a b"], Version::HTTP_11), None);
     }
 
     #[test]
-    fn authority_and_host_agree_over_http_2() {
+    fn authority_and_host_must_agree_over_http_2() {
         for (target, host, same) in [
             ("https://a/", "a", true),
             ("https://a/", "A:443", true),
