@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
-use sprocket_server::{Bind, Listen as Core};
+use sprocket_server::{Authority, Bind, Listen as Core};
 
 use crate::errors::{self, invalid_option};
 use crate::zend::{Result, array_entries, descriptor_of, duplicate, socket_stream};
@@ -163,18 +163,8 @@ pub(crate) fn socket_path(path: &str) -> Option<PathBuf> {
 }
 
 fn host_and_port(text: &str) -> Option<Place> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, rest)
-        }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let digits = port.strip_prefix(':').filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?;
-    let port = digits.parse().ok()?;
-    let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
-    (!host.is_empty() && named).then(|| Place::Tcp { host: host.to_owned(), port })
+    let (host, port) = Authority::parse(text)?.socket()?;
+    Some(Place::Tcp { host, port: port? })
 }
 
 impl Listen {

@@ -1,6 +1,7 @@
 //! The address of a broker, as users write it.
 
 use percent_encoding::percent_decode_str;
+use sprocket_protocol::authority::Authority;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -225,23 +226,9 @@ fn places(hosts: &str, kind: BrokerKind) -> Option<Vec<Place>> {
 }
 
 fn place(text: &str, default: u16) -> Option<Place> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, rest)
-        }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let port = match port.strip_prefix(':') {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().ok().filter(|p| *p > 0)?
-        }
-        None if port.is_empty() => default,
-        _ => return None,
-    };
-    let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
-    (!host.is_empty() && named).then(|| Place::Tcp { host: host.to_owned(), port })
+    let (host, port) = Authority::parse(text)?.socket()?;
+    let port = port.unwrap_or(default);
+    (port > 0).then_some(Place::Tcp { host, port })
 }
 
 /// Decodes percent-encoding (RFC 3986 section 2.1). `None` if it is malformed, contains a NUL, or does
@@ -286,6 +273,7 @@ mod tests {
         assert_eq!(parse("redis://user@h/").credentials, secret(Some("user"), None));
         let url = parse("redis+unix://:pw@/run/redis.sock?db=2");
         assert_eq!((&url.places[..], url.database), (&[Place::Unix("/run/redis.sock".into())][..], 2));
+        assert_eq!(parse("redis://H:").places, [tcp("h", 6379)]);
         let url = parse("nats://token@a,b:5");
         assert_eq!((url.kind, &url.places[..]), (BrokerKind::Nats, &[tcp("a", 4222), tcp("b", 5)][..]));
         assert_eq!(url.credentials, secret(None, Some("token")));
@@ -301,6 +289,7 @@ mod tests {
             ("redis://h:0", "the host"),
             ("redis://h:65536", "the host"),
             ("redis://h:+1", "the host"),
+            ("redis://h%41", "the host"),
             ("redis://a,b", "the host"),
             ("redis://[h]:1", "the host"),
             ("redis://a b", "the host"),

@@ -14,6 +14,7 @@
 //! deflate/memory.rs                       memory limit for the connections' windows
 //! deflate/negotiation.rs  frame.rs  utf8.rs  error.rs
 //! forwarded.rs  proxy_protocol.rs         headers of proxies and load balancers
+//! authority.rs                            hosts with ports
 //! publish.rs                              requests and answers on a publish socket
 //! topic.rs  pem.rs                        names of topics; certificate and key files
 //! ```
@@ -21,6 +22,7 @@
 //! A module imports only modules on its own line or below it.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod decoder;
 pub mod deflate;
 pub mod error;

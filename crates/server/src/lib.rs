@@ -118,6 +118,7 @@ pub use publish_socket::OpenPublishSocket;
 pub use sprocket_broker as broker;
 pub use sprocket_broker::publisher::{BrokerPublisher, PublishError, Publisher};
 pub use sprocket_broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
+pub use sprocket_protocol::authority::Authority;
 pub use sprocket_protocol::deflate::Compression;
 pub use sprocket_protocol::forwarded::TrustedProxies;
 pub use sprocket_protocol::pem::{Passphrase, PemError};

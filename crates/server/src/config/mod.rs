@@ -1,6 +1,5 @@
 //! What a server can be told before it starts. Plain data.
 
-pub(crate) mod authority;
 pub(crate) mod origin;
 
 use crate::channel::event::Interest;

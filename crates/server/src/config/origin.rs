@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::authority::{Authority, Host, default_port};
+use sprocket_protocol::authority::{Authority, Host, default_port};
 
 /// What a page says about where it comes from.
 #[derive(Debug, PartialEq, Eq)]

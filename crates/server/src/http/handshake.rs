@@ -8,10 +8,10 @@ use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::channel::request::Request;
-use crate::config::authority::Authority;
 use crate::config::origin::Origin;
 use crate::config::{Config, Origins};
 use crate::http::refusal::{Cause, Refusal};
+use sprocket_protocol::authority::Authority;
 
 /// The kind of a request.
 #[derive(Debug)]

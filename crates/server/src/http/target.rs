@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
 
-use crate::config::authority::{Authority, default_port};
+use sprocket_protocol::authority::{Authority, default_port};
 
 /// Most headers of a request. Hyper reserves 64 bytes for each while it parses a head with many
 /// headers, and a PHP array with this many names that collide costs a millisecond.

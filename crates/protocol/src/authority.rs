@@ -1,4 +1,5 @@
-//! `host[:port]` as `Host`, `:authority`, request targets and origins hold it (RFC 3986 section 3.2).
+//! `host[:port]` (RFC 3986 section 3.2): in the `Host` header, `:authority`, request targets, origins,
+//! and the addresses of listeners and brokers.
 
 use std::net::Ipv6Addr;
 
@@ -6,21 +7,25 @@ use std::net::Ipv6Addr;
 /// regard to case, IPv6 addresses by value. A dot at the end of a name makes it another name, as it
 /// does in browsers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Authority {
-    pub(crate) host: Host,
+pub struct Authority {
+    /// The host, possibly empty.
+    pub host: Host,
     /// `None` stands for the default of the scheme.
-    pub(crate) port: Option<u16>,
+    pub port: Option<u16>,
 }
 
+/// The host of an [`Authority`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Host {
+pub enum Host {
     /// In lower case; may be empty, and an IPv4 address.
     Name(Box<str>),
+    /// The address between brackets.
     V6(Ipv6Addr),
 }
 
 impl Host {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether the authority names no host.
+    pub fn is_empty(&self) -> bool {
         matches!(self, Self::Name(name) if name.is_empty())
     }
 }
@@ -28,7 +33,7 @@ impl Host {
 impl Authority {
     /// Parses `text` as a whole. `None`: it violates the grammar, has user information (RFC 9110
     /// section 4.2.4), a zone, or a port above 65535.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, port)) => (literal(address)?, port),
             None => {
@@ -45,14 +50,25 @@ impl Authority {
         Some(Self { host, port })
     }
 
+    /// The host of a socket address, without brackets, and the port. `None`: the host is empty or has
+    /// characters that neither an IP address nor the name of a machine has.
+    pub fn socket(self) -> Option<(String, Option<u16>)> {
+        let host = match self.host {
+            Host::V6(address) => address.to_string(),
+            Host::Name(name) => String::from(name),
+        };
+        let is_machine = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
+        (is_machine && !host.is_empty()).then_some((host, self.port))
+    }
+
     /// The port in effect under a scheme. `None`: the scheme has no default.
-    pub(crate) fn port_for(&self, scheme: &str) -> Option<u16> {
+    pub fn port_for(&self, scheme: &str) -> Option<u16> {
         self.port.or_else(|| default_port(scheme))
     }
 }
 
 /// The port that a scheme stands for (RFC 9110 section 4.2, RFC 6455 section 3).
-pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+pub fn default_port(scheme: &str) -> Option<u16> {
     let is = |known: &str| scheme.eq_ignore_ascii_case(known);
     match scheme {
         _ if is("http") || is("ws") => Some(80),
@@ -148,6 +164,22 @@ mod tests {
             "a,b/",
         ] {
             assert_eq!(Authority::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn socket_addresses_have_a_host_that_can_be_resolved() {
+        for (text, expected) in [
+            ("A_b-c.d:80", Some(("a_b-c.d", Some(80)))),
+            ("127.0.0.1", Some(("127.0.0.1", None))),
+            ("[0:0::1]:0", Some(("::1", Some(0)))),
+            (":80", None),
+            ("a%41:80", None),
+            ("a,b", None),
+            ("[v1.fe80:a]:1", None),
+        ] {
+            let socket = Authority::parse(text).and_then(Authority::socket);
+            assert_eq!(socket, expected.map(|(host, port)| (host.to_owned(), port)), "{text}");
         }
     }
 }
