@@ -1,42 +1,46 @@
-//! Input of HTTP/2 connections that was read and that no request or session has taken.
+//! Limit on the input of HTTP/2 connections that was read but not yet processed by a request or session.
 //!
-//! The streams of a connection share its socket: input is read before it is known whether its stream
-//! wants it. Two kinds of it count here, over all connections of a server:
+//! The streams of a connection share its socket: input is read before it is known which stream it belongs to,
+//! and whether that stream's reader has room for it. Two kinds of such input count here, over all connections
+//! of a server:
 //!
-//! - the input of a connection's current turn. The h2 library holds it, with some 250 bytes for each
-//!   DATA frame, until the streams have had their turns. Their tasks are woken by the read, so the
-//!   next turn of the connection comes after them.
-//! - the input that a stream has [gathered](crate::net::h2_stream::Incoming) and that its session does not
-//!   want yet.
+//! - the input of a connection's current turn. The h2 library holds it, with some 250 bytes for each DATA
+//!   frame, until the streams have had their turns. The read wakes their tasks, so they run before the next
+//!   turn of the connection.
+//! - the input that a stream has [gathered](crate::net::h2_stream::Incoming) and that its session has not
+//!   read yet.
 //!
-//! While too much of both waits, the sockets are not read. Connections that hold much stop first, so
-//! that one with many streams does not hold up the others.
+//! While both together exceed the limit, the sockets are not read. Connections that hold much input stop
+//! first, so that one with many streams does not hold up the others.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// Input of HTTP/2 connections may take this part of `max_pending_total`.
+/// Divisor of `max_pending_total` that gives the limit of this input.
 pub(crate) const PART: usize = 8;
-/// A connection that holds less than one stream's window goes on until all of the room is taken; the
-/// others stop at half of it.
+/// A connection that holds less than one stream's window is light and may read until the limit is reached;
+/// the others, heavy ones, stop at half of it.
 pub(crate) const LIGHT: usize = 64 << 10;
 
-/// The input that has arrived at all connections of a server.
+/// The input counted for all connections of a server, held by its
+/// [`Backlog`](crate::limits::backlog::Backlog).
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     limit: usize,
     bytes: AtomicUsize,
-    /// Connections that hold little, and those that hold much.
+    /// Light connections that wait for room, and heavy ones.
     halted: [Halted; 2],
 }
 
-/// Which list of wakers a connection is on, and since which round.
+/// Where a connection's waker is registered: whether in the list of heavy connections, and in which of its
+/// rounds.
 pub(crate) type Listed = Option<(bool, u64)>;
 
-/// Connections that wait for room.
+/// The connections of one kind that wait for room.
 #[derive(Debug, Default)]
 struct Halted {
+    /// Whether the list may have wakers; spares the lock.
     any: AtomicBool,
     wakers: Mutex<Wakers>,
 }
@@ -44,12 +48,12 @@ struct Halted {
 #[derive(Debug, Default)]
 struct Wakers {
     list: Vec<Waker>,
-    /// Times that the list was emptied.
+    /// How often the list was emptied: a waker registered in an earlier round is no longer in it.
     rounds: u64,
 }
 
 impl Arrivals {
-    /// `max_pending_total`: the limit of everything that waits for the host.
+    /// `max_pending_total` limits all data that waits for the host; this input gets a part of it.
     pub(crate) fn new(max_pending_total: usize) -> Self {
         Self {
             limit: (max_pending_total / PART).max(1),
@@ -58,22 +62,26 @@ impl Arrivals {
         }
     }
 
+    /// Bytes counted now.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes at which a connection stops.
+    /// Number of bytes at which a connection stops reading.
     fn limit(&self, heavy: bool) -> usize {
         if heavy { self.limit / 2 } else { self.limit }
     }
 
+    /// Counts `bytes` of new input.
     pub(crate) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Ends the count of `bytes`, and wakes waiting connections once a quarter of their limit is free.
     pub(crate) fn sub(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        // Pairs with the one in `has_room`: either that one sees the room, or this one the waker.
+        // Pairs with the fence in `has_room`: either that thread sees the freed bytes, or this one sees the
+        // waker.
         fence(Ordering::SeqCst);
         for (halted, heavy) in self.halted.iter().zip([false, true]) {
             let limit = self.limit(heavy);
@@ -88,8 +96,8 @@ impl Arrivals {
         }
     }
 
-    /// Whether a connection that holds `own` bytes may read. If not, its task is woken when there is
-    /// room. `listed` says where its waker is already.
+    /// Whether a connection that holds `own` bytes may read. If not, its task is woken when there is room.
+    /// `listed` records where its waker is already registered.
     pub(crate) fn has_room(&self, own: usize, cx: &Context<'_>, listed: &mut Listed) -> bool {
         let heavy = own >= LIGHT;
         let has_room = || self.bytes() == 0 || self.bytes() < self.limit(heavy);

@@ -1,19 +1,19 @@
-//! Everything that waits for the host, over all connections of a server, in bytes.
+//! The backlog: all data that waits for the host, over all connections of a server, in bytes.
 //!
-//! A connection's [`Credit`](crate::connection::shared::Credit) bounds what one peer has waiting; the backlog bounds
-//! the sum. It counts payloads, request heads, bodies, close reasons, input that was read and must
-//! wait for credit or, over HTTP/2, for its stream ([`arrivals`](crate::limits::arrivals)), and a fixed cost
-//! for each event. While it is full, sockets are not read, and
-//! handshakes and plain requests are answered 503; both go on when half of it is free again.
+//! A connection's [`Credit`](crate::connection::shared::Credit) bounds the data that one peer may have
+//! waiting; the backlog bounds the sum (`max_pending_total`). It counts payloads, request heads, bodies,
+//! close reasons, input that was read and must wait for credit or, over HTTP/2, for its stream
+//! ([`arrivals`](crate::limits::arrivals)), and a fixed cost for each event. While it is full, sockets are
+//! not read, and handshakes and plain requests are answered with 503. Both resume when half of it is free.
 //!
-//! Each kind of event that a peer can cause is bounded as follows:
+//! The number of events of each kind that clients can cause is bounded as follows:
 //!
 //! | item | bound |
 //! |---|---|
 //! | `Message`, `Pong` | credit of the connection, which stops reading at the message that uses it up; backlog |
 //! | `Open`, `Closed` | one each for a place under `max_connections`, which `Closed` holds until the host takes it; backlog, because a handshake is refused while it is full |
-//! | `Upgrade`, `Request` | backlog, likewise; an asker that gives up takes the contents back |
-//! | `UpgradeGone`, `RequestGone` | one for each question that the host has taken and still holds |
+//! | `Upgrade`, `Request` | backlog, likewise; a client that gives up takes the contents back |
+//! | `UpgradeGone`, `RequestGone` | one for each `Upgrade` or `Request` that the host has taken and not answered |
 //! | `Ending` | one for each connection |
 //! | `Drain`, `Resumed` | one for each `send()` or `resume()` of the host |
 //! | `StreamDrain`, `StreamClose` | one each for a response that the host has begun |
@@ -22,8 +22,8 @@
 //! | `Notice` | [`Place`](crate::channel::notices::Place) |
 //! | `Broker`, `Stopped` | not caused by clients |
 //!
-//! Each I/O thread counts in a [`Share`] of its own and publishes it with its batches, and the host
-//! releases whole batches: no message costs a lock or a shared counter.
+//! Each I/O thread counts in a [`Share`] of its own and publishes the count with its batches, and the host
+//! releases whole batches, so that no message costs a lock or a shared counter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,29 +34,31 @@ use crate::id::Target;
 use crate::limits::arrivals::Arrivals;
 use crate::metrics::single::Single;
 
-/// A thread publishes its batch early when it holds this part of the limit, or [`EARLY`]: until
-/// then, other threads do not see it.
+/// A thread publishes its batch early when the batch holds this fraction of the limit, or [`EARLY`] bytes,
+/// because other threads don't see the batch before.
 const EARLY_PART: u64 = 16;
 const EARLY: u64 = 4 << 20;
 
-/// Counts for all threads of a server.
+/// The counts of all threads of a server, held by its state.
 #[derive(Debug)]
 pub(crate) struct Backlog {
+    /// `max_pending_total`, in bytes.
     limit: u64,
-    /// Bytes of all batches so far, and of input held back now. Wraps.
+    /// Bytes of all batches since the start, and of input held back now. Wraps.
     added: AtomicU64,
-    /// Bytes of request bodies that arrive, or that wait for the host.
+    /// Bytes of request bodies that are being received or wait for the host.
     bodies: AtomicUsize,
-    /// Input of HTTP/2 connections that nobody has taken yet.
+    /// Unprocessed input of HTTP/2 connections.
     pub(crate) arrivals: Arrivals,
-    /// The threads (one bit each) with sessions that wait for room.
+    /// The threads (one bit each) whose sessions wait for room.
     waiting: AtomicU64,
-    /// For each thread; told when there is room.
+    /// One for each thread, notified when there is room.
     room: Box<[Notify]>,
     taken: Taken,
 }
 
-/// Bytes of the batches that the host has dealt with. In a cache line of its own.
+/// Bytes of the batches that the host has processed since the start. In a cache line of its own, because only
+/// the host writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Taken(Single);
@@ -74,34 +76,35 @@ impl Backlog {
         })
     }
 
-    /// Bytes that wait, without what threads have not published yet.
+    /// Bytes that wait for the host, except those in batches that threads have not published yet.
     pub(crate) fn bytes(&self) -> u64 {
         self.queued() + self.uploads()
     }
 
-    /// Bytes of bodies, and of input over HTTP/2, much of which belongs to bodies.
+    /// Bytes of bodies and of HTTP/2 input, most of which belongs to bodies.
     fn uploads(&self) -> u64 {
         (self.bodies.load(Ordering::Relaxed) + self.arrivals.bytes()) as u64
     }
 
+    /// Bytes of published batches and of input held back.
     fn queued(&self) -> u64 {
-        // The subtrahend first, so that the difference is never negative.
+        // The subtrahend is read first, so that the difference is never negative.
         let taken = self.taken.0.read();
         self.added.load(Ordering::Relaxed).wrapping_sub(taken)
     }
 
-    /// The same as far as it holds up others: bodies and input over HTTP/2 count up to a half, so that
+    /// The bytes that are compared with the limit. Bodies and HTTP/2 input count up to half of it, so that
     /// slow uploads do not keep messages from being read.
     fn load(&self) -> u64 {
         self.queued() + self.uploads().min(self.limit / 2)
     }
 
-    /// Whether nothing new may be let in.
+    /// Whether the limit is reached, so that nothing new may be accepted.
     pub(crate) fn is_full(&self) -> bool {
         self.load() >= self.limit
     }
 
-    /// Whether bodies take more than half of what they may.
+    /// Whether bodies use more than half of their share.
     pub(crate) fn has_many_bodies(&self) -> bool {
         self.uploads() > self.limit / 4
     }
@@ -111,16 +114,16 @@ impl Backlog {
         self.added.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The host has dealt with a batch.
+    /// Releases a batch of `bytes` that the host has processed.
     pub(crate) fn release(&self, bytes: u64) {
         self.taken.0.add(bytes);
         self.freed();
     }
 
-    /// Tells the threads whose sessions wait, if half is free.
+    /// Notifies the threads whose sessions wait, if half of the limit is free.
     fn freed(&self) {
-        // Pairs with the one in `await_room`: either this thread sees the bit, or that one sees
-        // what was freed.
+        // Pairs with this same fence in a call from `await_room`: either this thread sees the bit, or that
+        // one sees the freed bytes.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) == 0 || self.load() > self.limit / 2 {
             return;
@@ -132,7 +135,7 @@ impl Backlog {
         }
     }
 
-    /// A session of this thread waits for room.
+    /// Registers that a session of `thread` waits for room.
     fn await_room(&self, thread: u16) {
         self.waiting.fetch_or(1 << thread, Ordering::AcqRel);
         self.freed();
@@ -144,7 +147,7 @@ impl Backlog {
     }
 }
 
-/// What a request body takes up, until this is dropped.
+/// The bytes of one request body, counted in the backlog until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     backlog: Arc<Backlog>,
@@ -156,8 +159,8 @@ impl Charge {
         Self { backlog: backlog.clone(), bytes: 0 }
     }
 
-    /// Raises it to `bytes`. False: that is more than all bodies may take, and it stays what it was.
-    /// A single body may be larger.
+    /// Raises the charge to `bytes`. Returns false, and changes nothing, if all bodies together would exceed
+    /// their share or if the backlog is full. A single body may exceed the share.
     #[must_use]
     pub(crate) fn raise(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
@@ -173,13 +176,13 @@ impl Charge {
         fits
     }
 
-    /// Adds `bytes`, whether there is room for them or not.
+    /// Adds `bytes`, even if there is no room for them.
     pub(crate) fn force(&mut self, bytes: usize) {
         self.bytes += bytes;
         self.backlog.bodies.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Lowers it by `bytes`.
+    /// Lowers the charge by `bytes`.
     pub(crate) fn lower(&mut self, bytes: usize) {
         let less = bytes.min(self.bytes);
         self.bytes -= less;
@@ -194,26 +197,28 @@ impl Drop for Charge {
     }
 }
 
-/// One I/O thread's view of the backlog.
+/// One I/O thread's part of the backlog, and its estimate of the room left.
 #[derive(Debug)]
 pub(crate) struct Share {
     backlog: Arc<Backlog>,
-    /// Bytes of the batch that gathers.
+    /// Bytes of the batch that is being filled.
     batch: u64,
-    /// Part of the batch that the shared count includes already.
+    /// Bytes of the batch that the shared count already includes.
     counted: u64,
-    /// Bytes of input held back, more (or less) than at the last count.
+    /// Change of the bytes of input held back, since the last publication.
     held: i64,
-    /// Bytes up to the limit, by the load at the last count and what was added here since.
+    /// Bytes left up to the limit, estimated from the load at the last look and the bytes added by this
+    /// thread since.
     room: i64,
-    /// It was full when it was asked last.
+    /// Whether the backlog was full at the last call of [`Share::is_full`].
     full: bool,
-    /// Sessions that wait for room, by the numbers of their places.
+    /// Sessions that wait for room, in the order of their place numbers.
     waiting: BTreeMap<u64, Target>,
-    /// Number of the last place.
+    /// The last place number given out.
     last: u64,
+    /// Size at which a batch is published early, in bytes.
     early: u64,
-    /// Half of the limit.
+    /// Half of the limit, in bytes.
     half: i64,
 }
 
@@ -235,7 +240,7 @@ impl Share {
         }
     }
 
-    /// An item joins the batch. True: other threads should learn of the batch.
+    /// Counts an item of the batch. Returns true if the batch should be published early.
     #[inline]
     pub(crate) fn add(&mut self, bytes: usize) -> bool {
         self.batch += bytes as u64;
@@ -243,19 +248,19 @@ impl Share {
         self.batch >= self.early
     }
 
-    /// A session holds back input.
+    /// Counts `bytes` of input that a session holds back.
     pub(crate) fn hold(&mut self, bytes: usize) {
         self.held += bytes as i64;
         self.room -= bytes as i64;
     }
 
-    /// It does not any more.
+    /// Ends the count of `bytes` held back.
     pub(crate) fn let_go(&mut self, bytes: usize) {
         self.held -= bytes as i64;
         self.room += bytes as i64;
     }
 
-    /// Publishes the counts.
+    /// Adds the thread's counts to the shared ones.
     #[inline]
     pub(crate) fn publish(&mut self) {
         if self.batch == self.counted && self.held == 0 {
@@ -268,13 +273,14 @@ impl Share {
         if held < 0 {
             self.backlog.freed();
         }
-        // On the only thread nothing else but bodies adds to the load, and these take a half at most:
-        // until then there is room whatever the rest.
+        // With a single thread, only bodies add to the load from elsewhere, and they count up to half of the
+        // limit: while `room` is more than half of it, there is room in any case.
         if self.room < self.half || self.backlog.room.len() > 1 {
             self.look();
         }
     }
 
+    /// Computes `room` anew from the shared counts.
     fn look(&mut self) {
         let limit = i64::try_from(self.backlog.limit).unwrap_or(i64::MAX);
         let load = self.backlog.load().saturating_add(self.batch - self.counted);
@@ -282,13 +288,14 @@ impl Share {
         self.room = limit.saturating_sub(i64::try_from(load).unwrap_or(i64::MAX));
     }
 
-    /// Bytes of the batch, which goes to the host and has been published.
+    /// Ends the batch, which goes to the host and has been published. Returns its bytes.
     pub(crate) fn take_batch(&mut self) -> u64 {
         self.counted = 0;
         std::mem::take(&mut self.batch)
     }
 
-    /// Whether sockets must not be read. The second value: it has just become so.
+    /// Whether the backlog is full, so that sockets must not be read. The second value is true if it was not
+    /// full at the last call.
     #[inline]
     pub(crate) fn is_full(&mut self) -> (bool, bool) {
         if self.room > 0 && !self.full {
@@ -300,7 +307,8 @@ impl Share {
         (self.full, self.full && !before)
     }
 
-    /// A session waits for room, at the place that it has had since its last read: 0 stands for none.
+    /// Registers a session that waits for room. `place` is its place number, which it keeps until it has
+    /// read; 0 requests a new one.
     pub(crate) fn await_room(&mut self, target: Target, thread: u16, place: &mut u64) {
         if *place == 0 {
             self.last += 1;
@@ -310,7 +318,7 @@ impl Share {
         self.backlog.await_room(thread);
     }
 
-    /// Sessions that wait, the one that has waited longest first.
+    /// Removes and returns the waiting sessions, the one that has waited longest first.
     pub(crate) fn take_waiting(&mut self) -> impl Iterator<Item = Target> + use<> {
         std::mem::take(&mut self.waiting).into_values()
     }
@@ -330,18 +338,18 @@ mod tests {
         Target { slot: 0, id: ConnId(id) }
     }
 
-    fn is_told(backlog: &Backlog, thread: u16) -> bool {
+    fn is_notified(backlog: &Backlog, thread: u16) -> bool {
         pin!(backlog.room(thread)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
-    fn who_waits_for_room_is_told_when_half_is_free() {
+    fn waiting_threads_are_notified_when_half_is_free() {
         let backlog = Backlog::new(LIMIT, 2);
         let mut share = Share::new(backlog.clone());
         share.add(LIMIT - 1);
         assert_eq!(share.is_full(), (false, false));
         share.add(1);
-        assert_eq!(share.is_full(), (true, true), "what is not published yet counts on its own thread");
+        assert_eq!(share.is_full(), (true, true), "unpublished bytes count on their own thread");
         assert_eq!(share.is_full(), (true, false));
         assert!(!backlog.is_full());
         share.publish();
@@ -350,9 +358,9 @@ mod tests {
         let mut place = 0;
         share.await_room(target(1), 1, &mut place);
         backlog.release(499);
-        assert!(!is_told(&backlog, 1), "less than a half is free");
+        assert!(!is_notified(&backlog, 1), "less than half is free");
         backlog.release(1);
-        assert!(is_told(&backlog, 1) && !is_told(&backlog, 0));
+        assert!(is_notified(&backlog, 1) && !is_notified(&backlog, 0));
         assert_eq!(share.is_full(), (false, false));
         assert_eq!(share.take_waiting().count(), 1);
     }
@@ -367,7 +375,7 @@ mod tests {
         share.await_room(target(2), 0, &mut second);
         share.await_room(target(1), 0, &mut first);
         assert_eq!(share.take_waiting().map(|t| t.id.0).collect::<Vec<_>>(), [1, 2]);
-        // The first has read, and waits behind the other one.
+        // The first session has read, and now waits behind the second.
         first = 0;
         share.await_room(target(1), 0, &mut first);
         share.await_room(target(2), 0, &mut second);
@@ -375,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn held_input_counts_and_its_end_makes_room() {
+    fn input_held_back_counts_until_it_is_released() {
         let backlog = Backlog::new(LIMIT, 1);
         let mut share = Share::new(backlog.clone());
         share.hold(LIMIT);
@@ -387,28 +395,28 @@ mod tests {
         assert!(!share.is_full().0);
         share.publish();
         assert_eq!(backlog.bytes(), 0);
-        assert!(is_told(&backlog, 0));
+        assert!(is_notified(&backlog, 0));
     }
 
     #[test]
-    fn bodies_take_a_half_unless_there_is_only_one() {
+    fn bodies_may_use_half_unless_there_is_only_one() {
         let backlog = Backlog::new(LIMIT, 1);
         let (mut one, mut other) = (Charge::new(&backlog), Charge::new(&backlog));
         assert!(one.raise(300) && other.raise(200));
         assert!(!other.raise(201) && !one.raise(301));
         drop(one);
         assert!(other.raise(400));
-        assert!(other.raise(5 * LIMIT), "alone it may be larger");
-        assert!(!backlog.is_full(), "and does not keep messages from being read");
+        assert!(other.raise(5 * LIMIT), "a single body may be larger");
+        assert!(!backlog.is_full(), "a large body does not keep messages from being read");
         assert!(!Charge::new(&backlog).raise(1));
         drop(other);
         assert_eq!(backlog.bytes(), 0);
         backlog.add(LIMIT as u64);
-        assert!(!Charge::new(&backlog).raise(1), "no body while messages fill it");
+        assert!(!Charge::new(&backlog).raise(1), "no body is accepted while messages fill the backlog");
     }
 
     #[test]
-    fn a_batch_is_published_early_by_bytes() {
+    fn a_large_batch_is_published_early() {
         let mut share = Share::new(Backlog::new(64 << 20, 1));
         assert!(!share.add(EARLY as usize - 1));
         assert!(share.add(1));

@@ -1,25 +1,25 @@
-//! How the descriptors of a process are shared out.
+//! Divides the file descriptors of a process among connections, files and the application.
 
-/// Descriptors left to the application: files, databases, sockets of its own.
+/// Descriptors reserved for the application: files, databases, its own sockets.
 const RESERVE: usize = 64;
-/// What a server holds beside sockets of clients and files that it serves: listeners, the hub, the
-/// broker, what certificates and names are read from.
+/// Descriptors that a server uses in addition to the sockets of clients and the files that it serves:
+/// listeners, the connections to the hub and the broker, certificates and resolver files while they are read.
 const OWN: usize = 32;
-/// The same for each I/O thread: its event loop and waker, and files that are being opened.
+/// Further descriptors for each I/O thread: its event loop and waker, and files that are being opened.
 const OWN_PER_THREAD: usize = 24;
-/// Sockets without a WebSocket that are kept free for newcomers, where there are enough.
+/// Sockets without a WebSocket that are reserved for new clients, where the limit allows as many.
 const NEWCOMERS: usize = 1024;
-/// Sockets without a WebSocket at a time, where nobody has chosen another limit.
+/// Default limit of sockets without a WebSocket.
 const HANDSHAKES: usize = 4096;
-/// Static files that are open at a time.
+/// Most static files open at a time.
 const FILES: usize = 1024;
 
-/// What a server wants descriptors for.
+/// The numbers of descriptors that a server is configured for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
-    /// WebSocket connections, if somebody has chosen how many.
+    /// WebSocket connections; `None` for as many as possible.
     pub connections: Option<usize>,
-    /// Sockets without a WebSocket, if somebody has chosen how many.
+    /// Sockets without a WebSocket; `None` for the default of 4,096.
     pub handshakes: Option<usize>,
     /// Connections to the publish socket.
     pub publishers: usize,
@@ -29,14 +29,14 @@ pub struct Wanted {
     pub io_threads: usize,
 }
 
-/// How many of each may be open at once.
+/// The numbers that may be open at once, as [`share_out`] computes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
     /// WebSocket connections.
     pub connections: usize,
     /// Sockets without a WebSocket.
     pub handshakes: usize,
-    /// Both together.
+    /// Most sockets of both kinds together.
     pub sockets: usize,
     /// Connections to the publish socket.
     pub publishers: usize,
@@ -44,12 +44,12 @@ pub struct Shares {
     pub files: usize,
 }
 
-/// Shares out the descriptors of a process that may have `limit`, and has `used` open already. All
-/// shares together leave `RESERVE` to the application; each is at least 1.
+/// Divides the descriptors of a process whose limit is `limit` and of which `used` are open already. All
+/// shares together leave `RESERVE` to the application if the limit allows it; each share is at least 1.
 pub fn share_out(limit: usize, used: usize, wanted: Wanted) -> Shares {
     let own = OWN + OWN_PER_THREAD * wanted.io_threads.max(1);
     let free = limit.saturating_sub(used).saturating_sub(own.saturating_add(RESERVE));
-    // A limit that is too low for all this is too low for any reserve.
+    // If the limit is too low for the reserve, the server still gets a quarter of it.
     let free = free.max(limit.saturating_sub(used) / 4).max(4);
     let publishers = wanted.publishers.min(free / 4);
     let files = if wanted.files { FILES.min(free / 8).max(1) } else { 1 };
@@ -84,8 +84,8 @@ mod tests {
             share_out(1 << 20, 20, Wanted { connections: Some(7), ..Wanted::default() }).connections,
             7
         );
-        let few = share_out(10, 9, Wanted { publishers: 9, files: true, ..Wanted::default() });
-        assert!(few.connections >= 1 && few.handshakes >= 1 && few.files >= 1);
+        let least = share_out(10, 9, Wanted { publishers: 9, files: true, ..Wanted::default() });
+        assert!(least.connections >= 1 && least.handshakes >= 1 && least.files >= 1);
         assert!(share_out(usize::MAX, 20, Wanted::default()).connections > 1 << 40);
     }
 }

@@ -1,10 +1,10 @@
-//! The sockets that have no WebSocket: those before and in their handshake, and those that speak
-//! plain HTTP, idle ones included. They have limits of their own, apart from those of connections.
+//! Limits on sockets without a WebSocket: those before and in their handshake, and those that speak plain
+//! HTTP, idle ones included. These limits are separate from those of connections.
 //!
-//! A client that connects and asks for nothing costs a descriptor all the same. So when the limit is
-//! reached a newcomer takes the place of a socket that waits for its peer: of those that wait
-//! without a whole request head first, there of the address that holds most sockets, and there of
-//! the one that has waited longest. A socket for which the host owes an answer is never displaced.
+//! A client that connects and sends no request still occupies a descriptor. When the limit is reached, a
+//! newcomer therefore displaces a socket that waits for its peer. Sockets without a complete request head go
+//! first; among them those of the address that holds the most sockets; and among these the one that has
+//! waited longest. A socket to which the server owes a response is never displaced.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -21,44 +21,51 @@ use tokio::task::AbortHandle;
 
 use crate::limits::admission::address_block;
 
-/// A socket that has waited for its peer for less than this is not displaced: the peer may be far
-/// away, and its next bytes on the way.
+/// A socket that has waited for its peer for less than this is not displaced: the peer may be far away, and
+/// its next bytes already on the way.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Sockets that one search finds for the next newcomers, so that not each of them searches.
+/// Number of candidates that one search finds, so that not every newcomer has to search.
 const FOUND: usize = 16;
 
-/// For what a socket waits, in the order in which sockets are displaced.
+/// The event for which a socket waits, in the order in which sockets are displaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
-    /// For a whole request head; the first one.
+    /// The first complete request head.
     Head = 0,
-    /// For the peer to take a response, or for its next request.
+    /// The peer to take a response, or its next request.
     Response = 1,
-    /// For the body of a request.
+    /// The body of a request.
     Body = 2,
 }
 
-/// Limits and counts of all I/O threads.
+/// The limits, and the sockets of all I/O threads. Held by the server's state.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
+    /// Most sockets without a WebSocket.
     max: usize,
-    /// 0: no limit.
+    /// Most of them for one address; 0 for no limit.
     max_per_ip: usize,
-    /// Sockets in all, those of connections included.
+    /// Most sockets in total, those of connections included.
     max_sockets: usize,
+    /// Sockets without a WebSocket that are open.
     open: AtomicUsize,
     table: Mutex<Table>,
-    /// Told when one ends.
+    /// Notified when one ends.
     freed: Notify,
+    /// The moment from which [`stamp`]s count.
     started: Instant,
 }
 
+/// All sockets, by index.
 #[derive(Debug, Default)]
 struct Table {
     sockets: Vec<Option<Arc<Socket>>>,
+    /// Unused indices in `sockets`.
     free: Vec<usize>,
+    /// Number of sockets for each address.
     by_ip: HashMap<IpAddr, usize>,
-    /// Found to be displaced: index, and the stamp by then. The next one is the last.
+    /// Candidates to be displaced, the next one last: index, and the socket's stamp at the time of the
+    /// search.
     found: Vec<(usize, u64)>,
 }
 
@@ -81,34 +88,36 @@ impl Table {
     }
 }
 
-/// One of them.
+/// One socket in the table.
 #[derive(Debug)]
 struct Socket {
     index: usize,
-    /// Its peer, if it counts for it.
+    /// The address for which it counts, if any.
     ip: OnceLock<IpAddr>,
-    /// For what it waits, and since when; see [`stamp`].
+    /// The event for which it waits, and since when; see [`stamp`].
     waits: AtomicU64,
-    /// Requests for which the server owes something. It waits for its peer while there are none.
+    /// Requests to which the server owes a response. The socket waits for its peer while there are none.
     owed: AtomicU32,
-    /// WebSockets that it carries (HTTP/2). It counts as a connection while there are any.
+    /// WebSockets that it carries (HTTP/2). While there are any, it counts as a connection.
     carried: AtomicU32,
-    /// Ends its task, and so closes it.
+    /// Aborts its task, which closes it.
     task: OnceLock<AbortHandle>,
 }
 
 impl Socket {
-    /// Whether it waits for its peer.
+    /// Whether it waits for its peer, and so may be displaced.
     fn waits(&self) -> bool {
         self.owed.load(Ordering::Relaxed) == 0 && self.carried.load(Ordering::Relaxed) == 0
     }
 }
 
-/// Kind and milliseconds in one word. The highest is that of a socket that is being displaced.
+/// Encodes an event and the time since the start at which the wait began. [`DISPLACED`] is higher than any
+/// stamp.
 fn stamp(wait: Wait, millis: u64) -> u64 {
     ((wait as u64) << 56) | millis
 }
 
+/// Stands in place of a stamp while a socket is being displaced.
 const DISPLACED: u64 = u64::MAX;
 
 impl Handshakes {
@@ -128,24 +137,25 @@ impl Handshakes {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Milliseconds since the start.
     fn millis(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Whether a socket may be accepted beside so many connections.
+    /// Whether another socket may be accepted while there are `connections` connections.
     pub(crate) fn has_room(&self, connections: usize) -> bool {
         let open = self.open.load(Ordering::Relaxed);
         open < self.max && open.saturating_add(connections) < self.max_sockets
     }
 
-    /// A place for an accepted socket, whether there is room or not; `None` if its address has as
-    /// many as it may.
+    /// Registers an accepted socket, even if there is no room. Returns `None` if its address has reached its
+    /// limit.
     pub(crate) fn enter(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<HandshakePlace> {
         let place = self.enter_unknown();
         place.identify(ip).then_some(place)
     }
 
-    /// A place for a socket whose peer is not known yet, or does not count.
+    /// Registers a socket whose peer is not known yet, or is not subject to the limit by address.
     pub(crate) fn enter_unknown(self: &Arc<Self>) -> HandshakePlace {
         self.open.fetch_add(1, Ordering::Relaxed);
         let waits = stamp(Wait::Head, self.millis()).into();
@@ -168,10 +178,10 @@ impl Handshakes {
         HandshakePlace { all: self.clone(), socket }
     }
 
-    /// Displaces a socket, and waits until there may be room; without one to displace, until there
-    /// may be one. True: one was displaced.
+    /// Displaces a socket and waits until there may be room. If none can be displaced, waits for a shorter
+    /// time, after which one may have become eligible. Returns whether one was displaced.
     pub(crate) async fn make_room(&self, connections: usize) -> bool {
-        // What has arrived already is read first.
+        // Data that has already arrived is read first.
         tokio::task::yield_now().await;
         if self.has_room(connections) {
             return false;
@@ -182,7 +192,7 @@ impl Handshakes {
         displaced
     }
 
-    /// True: one was found, and is on its way out.
+    /// Aborts the task of the next candidate. Returns false if there is none.
     fn displace(&self) -> bool {
         let mut table = self.table();
         for searched in [false, true] {
@@ -202,7 +212,7 @@ impl Handshakes {
         false
     }
 
-    /// Those that are to be displaced next.
+    /// Finds the next candidates, in reverse: the socket to be displaced first comes last.
     fn search(&self, table: &Table) -> Vec<(usize, u64)> {
         let Some(until) = self.millis().checked_sub(PATIENCE.as_millis() as u64) else { return Vec::new() };
         let since = |stamp: u64| stamp & ((1 << 56) - 1);
@@ -224,7 +234,7 @@ impl Handshakes {
     }
 }
 
-/// The place of one socket, until it is dropped.
+/// The registration of one socket, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct HandshakePlace {
     all: Arc<Handshakes>,
@@ -232,7 +242,7 @@ pub(crate) struct HandshakePlace {
 }
 
 impl HandshakePlace {
-    /// Tells whose it is. False: the address has as many as it may.
+    /// Counts the socket for its peer's address. Returns false if the address has reached its limit.
     pub(crate) fn identify(&self, ip: Option<IpAddr>) -> bool {
         let Some(ip) = ip.map(address_block) else { return true };
         let mut table = self.all.table();
@@ -246,31 +256,34 @@ impl HandshakePlace {
         true
     }
 
-    /// Its task, which ends when it is displaced.
+    /// Returns a function that registers the socket's task, which is aborted when the socket is displaced.
     pub(crate) fn is_served_by(&self) -> impl FnOnce(AbortHandle) + use<> {
         let socket = self.socket.clone();
-        // Set once, where the task is spawned.
+        // Set only once, where the task is spawned.
         move |task| drop(socket.task.set(task))
     }
 
-    /// The server owes an answer to a request whose head has come, until this is dropped.
+    /// Records that the server owes a response to a request whose head has arrived, until the returned value
+    /// is dropped.
     pub(crate) fn owes(&self) -> Owing<'_> {
         self.socket.owed.fetch_add(1, Ordering::Relaxed);
         Owing(self)
     }
 
+    /// Records that the server has done its part and the socket now waits for its peer.
     fn waits_for(&self, wait: Wait) {
         self.socket.waits.store(stamp(wait, self.all.millis()), Ordering::Relaxed);
         self.socket.owed.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A body that is read while the server [owes](HandshakePlace::owes) an answer. While it has to be
-    /// waited for, the peer owes something.
+    /// Wraps the body of a request while the server [owes](HandshakePlace::owes) a response. Whenever the
+    /// server has to wait for more of the body, the socket counts as waiting for its peer.
     pub(crate) fn watch<B>(self: &Arc<Self>, body: B) -> Watched<B> {
         Watched { body, place: self.clone(), waits: false }
     }
 
-    /// It carries a WebSocket, which has a place of its own, until this is dropped.
+    /// Records that the socket carries a WebSocket, which counts as a connection, until the returned value is
+    /// dropped.
     pub(crate) fn carry(self: &Arc<Self>) -> Carrying {
         if self.socket.carried.fetch_add(1, Ordering::Relaxed) == 0 {
             self.all.table().discount(self.socket.ip.get().copied());
@@ -327,12 +340,13 @@ impl Drop for Carrying {
 pub(crate) struct Watched<B> {
     body: B,
     place: Arc<HandshakePlace>,
-    /// It was not there when it was asked for last.
+    /// Whether the last poll found no data.
     waits: bool,
 }
 
 impl<B> Watched<B> {
-    fn here(&mut self) {
+    /// Ends a wait for the peer.
+    fn end_wait(&mut self) {
         if std::mem::take(&mut self.waits) {
             self.place.socket.owed.fetch_add(1, Ordering::Relaxed);
         }
@@ -341,7 +355,7 @@ impl<B> Watched<B> {
 
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
-        self.here();
+        self.end_wait();
     }
 }
 
@@ -360,7 +374,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
                 self.place.waits_for(Wait::Body);
             }
             Poll::Pending => {}
-            Poll::Ready(_) => self.here(),
+            Poll::Ready(_) => self.end_wait(),
         }
         frame
     }
@@ -382,7 +396,7 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    /// Makes a socket look as if it had waited for so long.
+    /// Makes a socket appear to have waited for `millis`.
     fn age(place: &HandshakePlace, wait: Wait, millis: u64) {
         place.socket.waits.store(stamp(wait, 10_000 - millis), Ordering::Relaxed);
     }
@@ -394,7 +408,7 @@ mod tests {
         Arc::new(Handshakes { max, max_per_ip, max_sockets: 100, open, table, freed, started })
     }
 
-    /// The indices of those that a search finds, in order.
+    /// The indices of the sockets that a search finds, in the order in which they are displaced.
     fn order(all: &Handshakes) -> Vec<usize> {
         let mut found = all.search(&all.table());
         found.reverse();
@@ -402,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_asked_for_nothing_goes_first_and_of_these_who_holds_most() {
+    fn sockets_without_a_request_and_of_the_busiest_address_go_first() {
         let all = handshakes(10, 0);
         let places: Vec<_> = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]
             .map(|text| Arc::new(all.enter(ip(text)).unwrap()))
@@ -411,15 +425,15 @@ mod tests {
         for ((place, wait), millis) in places.iter().zip(waits).zip([9000, 200, 300, 9000, 9000, 1]) {
             age(place, wait, millis);
         }
-        assert_eq!(order(&all), [2, 1, 0, 4, 3], "the last one is too young");
+        assert_eq!(order(&all), [2, 1, 0, 4, 3], "the last one has not waited long enough");
         let owing = places[0].owes();
         assert_eq!(order(&all), [2, 1, 4, 3]);
         drop(owing);
-        assert_eq!(order(&all), [2, 1, 4, 3], "it has just got its answer");
+        assert_eq!(order(&all), [2, 1, 4, 3], "the first one has just received its response");
     }
 
     #[test]
-    fn addresses_have_a_limit_and_ipv6_counts_by_network() {
+    fn addresses_have_a_limit_and_ipv6_counts_by_64_bit_network() {
         let all = handshakes(10, 2);
         let _a = all.enter(ip("2001:db8::1")).unwrap();
         let b = all.enter(ip("2001:db8::ffff:2")).unwrap();
@@ -432,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_carries_websockets_counts_as_a_connection() {
+    fn a_socket_that_carries_websockets_counts_as_a_connection() {
         let all = handshakes(1, 1);
         let place = Arc::new(all.enter(ip("10.0.0.1")).unwrap());
         age(&place, Wait::Head, 5000);
@@ -449,18 +463,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_takes_the_place_of_the_one_that_has_waited_longest() {
+    async fn a_newcomer_displaces_the_socket_that_has_waited_longest() {
         let all = handshakes(3, 0);
         let mut tasks = Vec::new();
         for millis in [200, 9000, 300] {
             let place = all.enter(None).unwrap();
             age(&place, Wait::Head, millis);
-            let tell = place.is_served_by();
+            let set_task = place.is_served_by();
             let task = tokio::spawn(async move {
                 let _place = place;
                 std::future::pending::<()>().await;
             });
-            tell(task.abort_handle());
+            set_task(task.abort_handle());
             tasks.push(task);
         }
         tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! Bounds that all connections of a server share.
+//! Limits that all connections of a server share: connections, sockets, descriptors, and bytes that wait for
+//! the host.
 
 pub(crate) mod admission;
 pub(crate) mod arrivals;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::limits::backlog::{Backlog, Charge};
 use crate::net::h2_progress::H2Socket;
 
-/// Estimated bytes of one request beside its body: its task, its parsed head, and the h2 library's state for
+/// Estimated bytes of one request without its body: its task, its parsed head, and the h2 library's state for
 /// its stream.
 const REQUEST: usize = 6 << 10;
 /// A connection whose requests hold more bytes than this is refused further requests once bodies use half of

@@ -110,8 +110,8 @@ mod tests {
 
     const LIMIT: usize = 1 << 20;
 
-    #[derive(Default)]
     /// Counts wake-ups.
+    #[derive(Default)]
     struct Woken(AtomicUsize);
 
     impl Wake for Woken {

@@ -22,7 +22,7 @@ const READ: usize = 16 << 10;
 /// once: 36 KiB for this number.
 const BYTES_PER_TURN: usize = 64 << 10;
 const FRAMES_PER_TURN: usize = 128;
-/// Bytes that the h2 library needs for a DATA frame beside its payload.
+/// Bytes that the h2 library needs for a DATA frame in addition to its payload.
 const FRAME: usize = 256;
 /// The reader and writer given to the h2 library. When the library drops it, the stream goes to `returned`.
 pub(crate) struct H2Io {

@@ -3,8 +3,8 @@
 //!
 //! A path does not identify the socket behind it. Between the check for a stale file and its removal another
 //! server may have created its own file at the path, and a socket that is bound but not listening yet looks
-//! like a stale one. Every process therefore holds a lock on the directory while it binds or removes a socket
-//! file (`flock(2)`, which leaves no lock file behind).
+//! like a stale one. A server therefore holds a lock on the directory while it opens its socket and replaces
+//! a stale file (`flock(2)`, which leaves no lock file behind).
 
 use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -38,7 +38,7 @@ pub(crate) fn listen(path: PathBuf, backlog: i32, mode: Option<u32>) -> io::Resu
         lock.as_ref().map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("the socket at this path is stale, and its directory cannot be locked to replace it: {error}"),
+                format!("the socket is stale, and its directory cannot be locked to replace it: {error}"),
             )
         })?;
         std::fs::remove_file(&path)?;
