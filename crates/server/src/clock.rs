@@ -1,17 +1,16 @@
-//! Times that a host gives, made fit for a clock.
+//! Durations from a host's configuration, limited to what the clock can represent.
 
 use std::time::{Duration, Instant};
 
-/// Longest time that is counted, about 31 years: `Instant` panics where a sum passes what the
-/// platform can count.
+/// Longest duration used, about 31 years: `Instant` panics if a sum exceeds what the platform can represent.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
-/// The time, or the longest that is counted.
+/// Limits `time` to [`LONGEST`].
 pub(crate) fn bounded(time: Duration) -> Duration {
     time.min(LONGEST)
 }
 
-/// The moment that lies `time` ahead.
+/// Returns the moment that is `time` from now.
 pub(crate) fn ahead(time: Duration) -> Instant {
     Instant::now() + bounded(time)
 }

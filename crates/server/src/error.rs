@@ -1,4 +1,4 @@
-//! One error type per operation.
+//! The public errors, one type for each operation.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,27 +7,27 @@ use sprocket_broker::BrokerUrlError;
 use sprocket_protocol::pem::PemError;
 pub use sprocket_protocol::topic::TopicError;
 
-/// A listener could not be opened. The host should tell its user, who frees the address or
-/// chooses another.
+/// A listener could not be opened. The host should report it to its user, who can free the address or choose
+/// another.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
-    /// The address as the host gave it.
+    /// The address as given by the host.
     pub address: String,
     /// The operating system's reason.
     pub source: io::Error,
 }
 
-/// A server did not start. Nothing of it is left running.
+/// A server could not start. No part of it is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The certificates or keys can't be used.
+    /// The certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The directory of static files can't be opened.
+    /// The directory of static files cannot be opened.
     #[error("cannot serve the files of {path}: {source}")]
     Files {
         /// The directory.
@@ -35,21 +35,22 @@ pub enum StartError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The node, or the broker, can't be joined.
+    /// The server cannot connect to the hub of its node, or its settings for the hub or the broker are
+    /// invalid.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The threads or the descriptors that the event path needs could not be had.
+    /// The threads or descriptors that the server needs could not be created.
     #[error("cannot start the I/O threads: {0}")]
     Runtime(#[from] io::Error),
 }
 
-/// Certificates or keys can't be used. At a reload those in force stay in force.
+/// Certificates or keys cannot be used. When a reload fails, the server keeps using the previous ones.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A listener wants TLS and there are no settings for it.
+    /// A listener uses TLS, but there are no TLS settings.
     #[error("{address} needs a certificate, and none is set")]
     Missing {
-        /// The listener.
+        /// Address of the listener.
         address: String,
     },
     /// A file of certificates or keys cannot be used.
@@ -63,42 +64,44 @@ pub enum TlsError {
         /// File of the certificate.
         certificate: PathBuf,
     },
-    /// A certificate was set for a host that it is not valid for.
+    /// A certificate is configured for a host for which it is not valid.
     #[error("the certificate in {path} is not valid for the host {host}")]
     Host {
-        /// The host.
+        /// Name of the host.
         host: String,
         /// File of the certificate.
         path: PathBuf,
     },
-    /// The library refused its own settings.
+    /// The TLS library rejected the settings.
     #[error("cannot set up TLS: {0}")]
     Setup(rustls::Error),
 }
 
-/// A message could not be published, or not to everybody.
+/// A message could not be published, or reached only a part of its subscribers.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishFailed {
-    /// No message can be published to this name.
+    /// The topic is not valid.
     #[error(transparent)]
     Topic(#[from] TopicError),
-    /// Too much waits for the hub of the node: publish less, or later.
+    /// Too many bytes wait for the hub, the process that connects the workers of a node. The host should
+    /// publish less, or later.
     #[error(
         "what waits for the other workers would exceed {limit} bytes; the message was delivered {}",
         if *delivered_here { "on this worker only" } else { "to nobody" }
     )]
     QueueFull {
-        /// The subscribers of this worker have got it.
+        /// Whether the subscribers on this worker received the message.
         delivered_here: bool,
-        /// [`Config::cluster_queue`](crate::Config), or [`HubConfig::queue`](crate::HubConfig) where that is less.
+        /// The limit in bytes: [`Config::cluster_queue`](crate::Config), or
+        /// [`HubConfig::queue`](crate::HubConfig) if that is less.
         limit: usize,
     },
 }
 
-/// A worker can't work together with the hub of its node.
+/// A worker cannot use the hub of its node, the process that connects its workers.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Nobody listens there, or doesn't answer.
+    /// The hub does not accept connections at its socket, or does not answer.
     #[error("cannot reach the hub at {path}: {source}")]
     Unreachable {
         /// Its socket.
@@ -106,12 +109,12 @@ pub enum ClusterError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The hub gave a reason not to: another version, mostly.
+    /// The hub refused the worker, usually because their versions differ.
     #[error("the hub at {path} refused this worker: {why}")]
     Refused {
         /// Its socket.
         path: PathBuf,
-        /// A sentence.
+        /// The hub's reason, as a sentence.
         why: String,
     },
     /// The settings contradict each other.
@@ -125,18 +128,18 @@ impl From<BrokerUrlError> for ClusterError {
     }
 }
 
-/// An I/O thread has died. That is a bug of the server: report it with the message of the panic.
+/// An I/O thread has panicked. That is a bug of the server, to be reported with the panic message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an I/O thread of the server has died of a panic, whose message is on the standard error output")]
+#[error("an I/O thread of the server has panicked; the panic message is on the standard error output")]
 pub struct ThreadDied;
 
-/// The server belongs to the parent of this process: threads don't survive a fork. Start a
-/// server of its own in the child.
+/// The server belongs to the parent of this process: threads don't survive a fork. The child must start a
+/// server of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("this server was started in process {started_in} and cannot be used in its fork {here}")]
 pub struct ForkError {
-    /// The process that started the server.
+    /// Process that started the server.
     pub started_in: u32,
-    /// The process that called.
+    /// Process that used the server.
     pub here: u32,
 }

@@ -1,15 +1,15 @@
-//! The numbers by which threads name connections, and questions to the host.
+//! The identifiers that threads and the host exchange for connections and for requests to the host.
 
-/// Number of a connection, unique in a process and never used again.
+/// Number of a connection, unique within a process and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
-/// Names a handshake or a plain request that waits for the host's answer.
+/// Identifies a handshake or a plain request that waits for the host's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 
-/// A connection by its place in the table of its thread. The slot is valid only while the id there is
-/// the same.
+/// The position of a connection in the table of its thread. The slot may be reused, so it refers to the
+/// connection only if the connection in it has this id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) slot: u32,

@@ -1,7 +1,7 @@
-//! A list whose entries are found by their key in constant time, however many there are.
+//! A set of entries that are found by key in constant time, whatever their number.
 //!
-//! Most connections have a few topics, and most topics a few subscribers: a scan is fastest there,
-//! and an index would take more memory than the list. The index exists from [`SCANNED`] entries on.
+//! Most connections have a few topics, and most topics a few subscribers. A short list is scanned, which is
+//! faster than an index and takes less memory. A list of more than [`SCANNED`] entries also has an index.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -9,10 +9,10 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Longest list that is scanned instead of indexed.
+/// Longest list that is scanned; longer ones are indexed.
 const SCANNED: usize = 16;
 
-/// An entry that is found by a part of itself.
+/// An entry that contains its own key.
 pub(crate) trait Keyed {
     type Key: Clone + Debug + Eq + Hash;
     fn key(&self) -> &Self::Key;
@@ -34,12 +34,12 @@ impl Keyed for Arc<str> {
     }
 }
 
-/// Entries in no order, one for each key.
+/// A set of entries in no particular order, with at most one for each key.
 #[derive(Debug)]
 pub(crate) struct Indexed<T: Keyed> {
     entries: Vec<T>,
-    /// Positions in `entries`, while there are more than [`SCANNED`].
-    #[expect(clippy::box_collection, reason = "a short list, which most are, must stay small itself")]
+    /// Position of each key in `entries`. Created above [`SCANNED`] entries, and dropped at half as many.
+    #[expect(clippy::box_collection, reason = "most lists are short, and the box keeps them small")]
     index: Option<Box<HashMap<T::Key, u32>>>,
 }
 
@@ -74,7 +74,7 @@ impl<T: Keyed> Indexed<T> {
         self.position(key).map(|at| &self.entries[at])
     }
 
-    /// The key of the entry must stay the same.
+    /// Finds an entry to change it. Its key must not change.
     pub(crate) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut T>
     where
         T::Key: Borrow<Q>,
@@ -94,7 +94,7 @@ impl<T: Keyed> Indexed<T> {
         }
     }
 
-    /// Adds an entry. False: there is one with its key, which stays.
+    /// Adds an entry. Returns false, and keeps the existing entry, if there is one with the same key.
     pub(crate) fn insert(&mut self, entry: T) -> bool {
         if self.contains(entry.key()) {
             return false;
@@ -110,8 +110,8 @@ impl<T: Keyed> Indexed<T> {
         true
     }
 
-    /// Removes an entry; the last one takes its place. Memory of a list that has become short is
-    /// given back.
+    /// Removes an entry; the last entry takes its position. A list that has become much shorter releases
+    /// memory.
     pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<T>
     where
         T::Key: Borrow<Q>,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_by_text() {
+    fn names_are_found_by_str() {
         let mut names = Indexed::<Arc<str>>::default();
         assert!((0..100).all(|n| names.insert(n.to_string().into())));
         assert_eq!(names.get("42").map(|name| &**name), Some("42"));

@@ -1,15 +1,16 @@
-//! Has freed memory given back after a peak.
+//! Returns freed memory to the operating system after a peak of load.
 
 use std::time::Duration;
 
-/// Between two looks.
+/// Interval between two checks of the load.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Events of an interval that mean load: freed memory is needed again at once, and giving it back
-/// would hold up the threads.
+/// Number of events in an interval above which the server counts as loaded. The freed memory would soon be
+/// needed again, and returning it would delay the threads.
 const LOAD: u64 = 10_000;
 
-/// Calls `reclaim` when the load is low, if there was any since the last call. `events` gives a number
-/// that grows with all that takes memory for a while.
+/// Runs in a server, or in the hub of a node, until it stops. Calls `reclaim` once the load is low, if there
+/// was any activity since the last call. `events` returns a number that grows with all activity that
+/// allocates memory.
 pub(crate) async fn watch(reclaim: Option<fn()>, events: impl Fn() -> u64) {
     let Some(reclaim) = reclaim else { return };
     let mut seen = events();
@@ -19,7 +20,8 @@ pub(crate) async fn watch(reclaim: Option<fn()>, events: impl Fn() -> u64) {
         let now = events();
         let since = now.wrapping_sub(std::mem::replace(&mut seen, now));
         if since < LOAD && !(idle && since == 0) {
-            // It may take long. A panic of it was reported when it happened.
+            // The call may take long, so it runs on a thread of its own. A panic in it has already been
+            // reported.
             let _ = tokio::task::spawn_blocking(reclaim).await;
         }
         idle = since == 0;

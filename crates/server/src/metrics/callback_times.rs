@@ -1,20 +1,19 @@
-//! How long the host's callbacks take.
+//! Measures the durations of the host's callbacks.
 //!
-//! Reading the exact clock costs 25 ns, which is 3 % of what an echoed message costs at full load
-//! (the coarse clock 7, the processor's own counter 10, but that one needs calibration and does not
-//! exist everywhere). So callbacks that take no more than 4 µs are timed several at a time,
-//! and share what that took; a slow one among them is found out and counted as such. Sums and
-//! counts are exact, and no callback pays more than 0.6 % of its own time for the clock. With all that
-//! belongs to it, counting a quick message costs about 75 instructions of the 3,100 that it takes
-//! outside of the kernel (callgrind).
+//! Reading the exact clock costs 25 ns, which is 3 % of the cost of an echoed message at full load. (The
+//! coarse clock costs 7 ns, and the processor's own counter 10 ns, but that one needs calibration and does
+//! not exist everywhere.) Callbacks of up to 4 µs are therefore timed in runs of several, and share the time
+//! of their run equally; a slow callback in a run is detected and counted as such. Sums and counts are exact,
+//! and no callback spends more than 0.6 % of its own time on the clock. In all, counting a short message
+//! costs about 75 instructions, of the 3,100 that the message takes outside of the kernel (callgrind).
 
 use std::cell::Cell;
 
 use crate::metrics::single::Single;
 
-/// What a callback of the host is for.
+/// The kinds of callbacks that are timed separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "their names say it")]
+#[allow(missing_docs, reason = "the names are those of the callbacks")]
 pub enum Handler {
     Upgrade,
     Open,
@@ -32,7 +31,7 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// All of them, in the order of [`HandlerTimes::iter`].
+    /// All kinds, in the order of [`HandlerTimes::iter`].
     pub const ALL: [Handler; 13] = [
         Handler::Upgrade,
         Handler::Open,
@@ -49,7 +48,7 @@ impl Handler {
         Handler::Log,
     ];
 
-    /// In lower case: `message`.
+    /// The name in lower case: `message`.
     pub fn name(self) -> &'static str {
         match self {
             Handler::Upgrade => "upgrade",
@@ -69,8 +68,8 @@ impl Handler {
     }
 }
 
-/// Upper bounds of the histogram's buckets in nanoseconds, and as Prometheus writes them. From a
-/// callback that only computes to one that must not be.
+/// Upper bounds of the histogram's buckets, in nanoseconds and as Prometheus writes them. They range from
+/// callbacks that only compute to callbacks that block the server for seconds.
 pub(crate) const BOUNDS: [(u64, &str); 12] = [
     (10_000, "0.00001"),
     (100_000, "0.0001"),
@@ -88,38 +87,38 @@ pub(crate) const BOUNDS: [(u64, &str); 12] = [
 
 const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// The times of one kind of callback.
+/// The durations of one kind of callback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HandlerTime {
-    /// How many took at most so long, by the buckets of the histogram; the last one is for those
-    /// beyond all bounds.
+    /// Number of callbacks in each bucket of the histogram, by [`BOUNDS`]; the last bucket is for those above
+    /// all bounds.
     pub(crate) buckets: [u64; BUCKETS],
-    /// Sum, in nanoseconds.
+    /// Total duration in nanoseconds.
     pub nanos: u64,
 }
 
 impl HandlerTime {
-    /// How many there were.
+    /// Number of callbacks.
     pub fn calls(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// What they took together.
+    /// Total duration in seconds.
     pub fn seconds(&self) -> f64 {
         self.nanos as f64 / 1e9
     }
 }
 
-/// A reading of the times of all kinds.
+/// The durations of all kinds of callbacks at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandlerTimes {
     pub(crate) kinds: [HandlerTime; Handler::ALL.len()],
-    /// For how many nanoseconds the callback that runs now has been running; 0: none does.
+    /// Nanoseconds since the current callback began; 0 if none is running.
     pub running: u64,
 }
 
 impl HandlerTimes {
-    /// Adds what others took. The callback that has been running longest is the one of both.
+    /// Adds the durations of another process. `running` becomes the longer of both.
     pub(crate) fn add(&mut self, other: &Self) {
         for (time, more) in self.kinds.iter_mut().zip(&other.kinds) {
             time.nanos += more.nanos;
@@ -128,13 +127,13 @@ impl HandlerTimes {
         self.running = self.running.max(other.running);
     }
 
-    /// As numbers, for the way to another process.
+    /// Encodes the durations as numbers, for transfer to another process.
     pub(crate) fn values(&self) -> impl Iterator<Item = u64> {
         let kinds = self.kinds.iter().flat_map(|time| time.buckets.into_iter().chain([time.nanos]));
         kinds.chain([self.running])
     }
 
-    /// From there.
+    /// Decodes what [`HandlerTimes::values`] returned; `next` returns one number after the other.
     pub(crate) fn from_values(next: &mut impl FnMut() -> u64) -> Self {
         let mut times = Self::default();
         for time in &mut times.kinds {
@@ -144,21 +143,22 @@ impl HandlerTimes {
         times
     }
 
-    /// Each kind with its times.
+    /// Returns each kind with its durations.
     pub fn iter(&self) -> impl Iterator<Item = (Handler, &HandlerTime)> {
         Handler::ALL.into_iter().zip(&self.kinds)
     }
 }
 
-/// The live figures behind [`HandlerTimes`]. Only the host writes.
+/// The live values behind [`HandlerTimes`]. Only the host's thread writes them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Handlers {
     kinds: [Kind; Handler::ALL.len()],
-    /// When the callback that runs now began, by the clock of the stopwatch; 0: none does.
+    /// When the current callback began, by the clock of the stopwatch; 0 if none is running.
     began: Single,
 }
 
+/// The durations of one kind of callback.
 #[derive(Debug, Default)]
 struct Kind {
     buckets: [Single; BUCKETS],
@@ -166,7 +166,7 @@ struct Kind {
 }
 
 impl Kind {
-    /// Calls that took `each` nanoseconds.
+    /// Counts `calls` callbacks of `each` nanoseconds.
     fn count(&self, calls: u64, each: u64) {
         let bucket = BOUNDS.iter().position(|(bound, _)| each <= *bound).unwrap_or(BUCKETS - 1);
         self.buckets[bucket].add(calls);
@@ -174,7 +174,7 @@ impl Kind {
 }
 
 impl Handlers {
-    /// `now` by the clock of the stopwatch.
+    /// Reads all values; `now` is the time by the clock of the stopwatch.
     pub(crate) fn read(&self, now: u64) -> HandlerTimes {
         let mut times = HandlerTimes::default();
         for (time, kind) in times.kinds.iter_mut().zip(&self.kinds) {
@@ -189,23 +189,23 @@ impl Handlers {
     }
 }
 
-/// A callback that takes no longer, in nanoseconds, is timed together with others.
+/// Longest average duration, in nanoseconds, of callbacks that are timed in runs.
 const QUICK: u64 = 4_000;
-/// So many at most.
+/// Most callbacks in one run.
 const RUN: u32 = 8;
 
-/// Times one callback after the other on the host's thread.
+/// Times consecutive callbacks on the host's thread.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
-    /// When the run that is being timed began, in nanoseconds; 0: nothing is timed. The clock
-    /// never says 0.
+    /// Start of the current run, in nanoseconds; 0 if nothing is timed. The clock never returns 0.
     since: Cell<u64>,
-    /// The kind of the callbacks in it, and how many have ended.
+    /// The kind of the callbacks in the run.
     kind: Cell<Handler>,
+    /// The number of callbacks that have ended in the run.
     count: Cell<u32>,
-    /// One is running.
+    /// Whether a callback is running.
     running: Cell<bool>,
-    /// What each callback of the last run took; 0: they were not quick.
+    /// Average duration of the callbacks in the last run, in nanoseconds; 0 if they were not quick.
     typical: Cell<u64>,
 }
 
@@ -222,7 +222,7 @@ impl Default for Stopwatch {
 }
 
 impl Stopwatch {
-    /// There is something to do: callbacks follow each other from here on, until [`Stopwatch::pause`].
+    /// Starts timing: callbacks follow each other until [`Stopwatch::pause`].
     pub(crate) fn start(&self, clock: impl FnOnce() -> u64, times: &Handlers) {
         if self.since.get() == 0 {
             let now = clock();
@@ -231,7 +231,7 @@ impl Stopwatch {
         }
     }
 
-    /// A callback begins.
+    /// Records that a callback begins.
     pub(crate) fn begin(&self, handler: Handler, clock: impl Fn() -> u64, times: &Handlers) {
         self.start(&clock, times);
         if self.kind.get() != handler {
@@ -243,8 +243,8 @@ impl Stopwatch {
         self.running.set(true);
     }
 
-    /// It has ended, if one began. `late`: a coarse clock has moved on meanwhile, so that it need
-    /// not have been quick.
+    /// Records that the current callback, if there is one, has ended. `late` means that a coarse clock has
+    /// advanced meanwhile, so the callback may have been slow.
     pub(crate) fn end(&self, late: bool, clock: impl FnOnce() -> u64, times: &Handlers) {
         if !self.running.replace(false) {
             return;
@@ -256,7 +256,7 @@ impl Stopwatch {
         }
     }
 
-    /// Counts what has ended until now.
+    /// Ends the run at `now`, and counts its callbacks.
     fn split(&self, now: u64, times: &Handlers) {
         let took = now.saturating_sub(self.since.replace(now));
         times.began.set(now);
@@ -268,7 +268,7 @@ impl Stopwatch {
             self.typical.set(each);
             return kind.count(count, each);
         }
-        // One was slow, and the others were as quick as those before.
+        // One callback was slow; the others are counted with the average of the last run.
         let typical = self.typical.replace(0);
         let quick = (count - 1) * typical;
         if count > 1 {
@@ -277,7 +277,7 @@ impl Stopwatch {
         kind.count(1, took.saturating_sub(quick));
     }
 
-    /// No callback runs any more.
+    /// Stops timing, because no callback follows for now.
     pub(crate) fn pause(&self, clock: impl FnOnce() -> u64, times: &Handlers) {
         if self.count.get() > 0 {
             self.split(clock(), times);
@@ -292,28 +292,28 @@ impl Stopwatch {
 mod tests {
     use super::*;
 
-    /// A stopwatch over a clock that the test sets, which counts how often it is asked.
+    /// A stopwatch whose clock the test sets, and which counts the readings of the clock.
     #[derive(Default)]
     struct Rig {
         watch: Stopwatch,
         times: Handlers,
         now: u64,
-        asked: Cell<u32>,
+        readings: Cell<u32>,
     }
 
     impl Rig {
         fn call(&mut self, handler: Handler, took: u64) {
             let clock = |at| {
-                move |asked: &Cell<u32>| {
-                    asked.set(asked.get() + 1);
+                move |readings: &Cell<u32>| {
+                    readings.set(readings.get() + 1);
                     at
                 }
             };
             let at = clock(self.now);
-            self.watch.begin(handler, || at(&self.asked), &self.times);
+            self.watch.begin(handler, || at(&self.readings), &self.times);
             self.now += took;
             let at = clock(self.now);
-            self.watch.end(took > 4_000_000, || at(&self.asked), &self.times);
+            self.watch.end(took > 4_000_000, || at(&self.readings), &self.times);
         }
 
         fn pause(&mut self) -> HandlerTimes {
@@ -332,14 +332,14 @@ mod tests {
     fn quick_callbacks_are_timed_together_and_sums_are_exact() {
         let mut rig = Rig::started();
         (0..801).for_each(|_| rig.call(Handler::Message, 900));
-        assert_eq!(rig.asked.get(), 1 + 100);
+        assert_eq!(rig.readings.get(), 1 + 100);
         let time = rig.pause().kinds[Handler::Message as usize];
         assert_eq!((time.calls(), time.nanos), (801, 801 * 900));
         assert_eq!(time.buckets[0], 801);
     }
 
     #[test]
-    fn a_slow_one_among_quick_ones_is_found() {
+    fn a_slow_callback_among_quick_ones_is_detected() {
         for slow in [300_000, 3_000_000, 30_000_000] {
             let mut rig = Rig::started();
             (0..4).for_each(|_| rig.call(Handler::Message, 1000));
@@ -353,17 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn slow_ones_are_timed_each() {
+    fn slow_callbacks_are_timed_one_by_one() {
         let mut rig = Rig::started();
         (0..10).for_each(|i| rig.call(Handler::Timer, 20_000 << i));
-        assert_eq!(rig.asked.get(), 10);
+        assert_eq!(rig.readings.get(), 10);
         let time = rig.pause().kinds[Handler::Timer as usize];
         assert_eq!(time.buckets[..8], [0, 3, 3, 1, 1, 1, 1, 0]);
         assert_eq!(time.nanos, 20_000 * 1023);
     }
 
     #[test]
-    fn kinds_are_kept_apart() {
+    fn kinds_are_counted_separately() {
         let mut rig = Rig::started();
         for _ in 0..5 {
             rig.call(Handler::Open, 3000);
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_is_seen_while_it_hangs() {
+    fn a_running_callback_is_reported_while_it_runs() {
         let mut rig = Rig::started();
         assert_eq!(rig.times.read(1005).running, 1000);
         rig.call(Handler::Message, 50_000);
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ran_is_not_counted() {
+    fn an_end_without_a_beginning_is_not_counted() {
         let mut rig = Rig::started();
         rig.watch.end(true, || 9000, &rig.times);
         assert_eq!(rig.pause(), HandlerTimes::default());

@@ -1,4 +1,4 @@
-//! Counters that every thread adds to and the host reads without asking.
+//! Counters that all threads of a server increment and the host reads, without a request to the threads.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,21 +9,21 @@ use crate::metrics::single::Single;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// A reading of all counters, totals since start unless said otherwise.
+        /// The values of all counters at one moment: totals since the start, unless the field says otherwise.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[doc = $doc])* pub $name: u64,)*
-            /// Connections that ended after they were open, by the code that the host was told
-            /// (RFC 6455 section 7.1.5). Their sum is `closed`.
+            /// Connections that ended after they were open, by the code that the host received (RFC 6455
+            /// section 7.1.5). The sum of these is `closed`.
             pub closes: BTreeMap<u16, u64>,
-            /// What the host's callbacks took, by their kind.
+            /// Durations of the host's callbacks, by kind.
             pub handlers: HandlerTimes,
-            /// When the server was started, in seconds since 1970.
+            /// Time at which the server was started, in seconds since 1970.
             pub started: u64,
         }
 
         impl Stats {
-            /// Name and value of each counter that is one number, in declaration order.
+            /// Returns the name and value of each plain counter, in the order of declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
@@ -39,7 +39,7 @@ macro_rules! counters {
                 })
             }
 
-            /// All of it as numbers, for the way to another process.
+            /// Encodes all values as numbers, for transfer to another process.
             pub(crate) fn values(&self) -> Vec<u64> {
                 let mut values = vec![$(self.$name,)* self.started];
                 values.extend(self.handlers.values());
@@ -47,7 +47,8 @@ macro_rules! counters {
                 values
             }
 
-            /// Reads what [`Stats::values`] of the same [`Stats::layout`] wrote; missing numbers are 0.
+            /// Decodes the numbers that [`Stats::values`] of a process with the same [`Stats::layout`]
+            /// returned; missing numbers are 0.
             pub(crate) fn from_values(values: &[u64]) -> Self {
                 let mut from = values.iter().copied();
                 let mut next = || from.next().unwrap_or(0);
@@ -59,21 +60,21 @@ macro_rules! counters {
                 stats
             }
 
-            /// Adds what another one counts.
+            /// Adds the counters of another process or thread.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)*
                 for (code, n) in &other.closes {
                     *self.closes.entry(*code).or_default() += n;
                 }
                 self.handlers.add(&other.handlers);
-                // The earlier one; the hub has none.
+                // The earlier start counts; the hub's own is 0.
                 self.started = match (self.started, other.started) {
                     (0, started) | (started, 0) => started,
                     (one, other) => one.min(other),
                 };
             }
 
-            /// What the counter of this name counts, in one sentence.
+            /// Describes the counter `name` in one sentence; empty for an unknown name.
             pub fn describe(name: &str) -> &'static str {
                 match name {
                     $(stringify!($name) => concat!($($doc,)*).trim_start(),)*
@@ -111,23 +112,23 @@ counters! {
     opened,
     /// Connections that ended after they were open.
     closed,
-    /// Handshakes refused for `max_connections` (503).
+    /// Handshakes refused because of `max_connections` (503).
     refused_connections,
-    /// Handshakes refused for `max_connections_per_ip` (429).
+    /// Handshakes refused because of `max_connections_per_ip` (429).
     refused_per_ip,
-    /// Handshakes refused for their `Origin` (403).
+    /// Handshakes refused because of their `Origin` (403).
     refused_origin,
     /// Handshakes rejected by the application.
     rejected,
     /// Requests that were malformed (400, 405, 426, 431 and the like).
     bad_requests,
-    /// Handshakes not complete within `handshake_timeout`.
+    /// Handshakes that were not complete within `handshake_timeout`.
     handshake_timeouts,
     /// Most sockets without a WebSocket that may be open at a time.
     max_handshakes,
     /// Sockets without a WebSocket that were closed to make room for a newcomer.
     handshakes_displaced,
-    /// Sockets closed at once for `max_handshakes_per_ip`.
+    /// Sockets closed at once because of `max_handshakes_per_ip`.
     handshakes_refused,
     /// Plain HTTP requests answered.
     http_requests,
@@ -154,7 +155,7 @@ counters! {
     pending_total,
     /// Times an I/O thread stopped reading because of `max_pending_total`.
     pending_full,
-    /// Handshakes and plain requests refused for `max_pending_total` (503).
+    /// Handshakes and plain requests refused because of `max_pending_total` (503).
     refused_pending,
     /// Frames that now wait to be written to their sockets.
     waiting_frames,
@@ -180,22 +181,22 @@ counters! {
     ping_timeouts,
     /// Connections cut because a close frame was not answered in time.
     close_timeouts,
-    /// Connections closed with 1013 for reading too slowly.
+    /// Connections closed with 1013 because the peer read too slowly.
     slow_closed,
-    /// Connections closed for a flood of frames that carry nothing (1008; over HTTP/2
-    /// `ENHANCE_YOUR_CALM`), or for too many requests that the client reset.
+    /// Connections closed because of a flood of frames that carry nothing (1008; over HTTP/2
+    /// `ENHANCE_YOUR_CALM`), or because of too many requests that the client reset.
     flood_closed,
-    /// Messages dropped because the peer reads too slowly.
+    /// Messages dropped because the peer read too slowly.
     slow_dropped,
-    /// Messages not delivered, because the application had closed their connection.
+    /// Messages not delivered because the application had closed their connection.
     undelivered,
     /// Payload bytes of messages not delivered.
     undelivered_bytes,
     /// Frames not written when their connection ended.
     unsent,
-    /// Connections closed with 1009 for a message that was too big.
+    /// Connections closed with 1009 because of a message that was too big.
     too_big,
-    /// Connections closed with 1002 or 1007 for a protocol error.
+    /// Connections closed with 1002 or 1007 because of a protocol error.
     protocol_errors,
     /// Connections that ended without a close frame.
     abnormal,
@@ -209,7 +210,7 @@ counters! {
     tls_errors,
     /// Changed certificate files that could not be loaded.
     tls_reload_errors,
-    /// Connections cut for a PROXY header that is malformed or from an untrusted peer.
+    /// Connections cut because of a PROXY header that is malformed or from an untrusted peer.
     proxy_errors,
     /// Log lines omitted because of the rate limit, or because too many waited for PHP.
     log_suppressed,
@@ -225,13 +226,14 @@ counters! {
     bus_refused,
     /// Times the connection to the hub was lost, and with it what other workers published meanwhile.
     bus_lost_links,
-    /// Upper bound of own publications that the hub had not handled when the connection was lost.
+    /// Most publications that can have been lost with the connection to the hub: those that the hub had not
+    /// confirmed.
     bus_lost,
-    /// Connections of workers that the hub has cut because the worker did not read.
+    /// Workers' connections that the hub cut because the worker did not read.
     bus_cut,
-    /// Connections to the hub that were cut for malformed frames.
+    /// Connections to the hub that were cut because of malformed frames.
     bus_errors,
-    /// Accepted publications that the hub or the broker could not pass on.
+    /// Publications that were accepted but that the hub or the broker could not pass on.
     unpublished,
     /// 1 while the connection to the broker is up, 0 while it is down or without a broker.
     broker_connected,
@@ -243,7 +245,7 @@ counters! {
     broker_received,
     /// Publications refused because too much waited for the broker.
     broker_refused,
-    /// Accepted publications that the broker did not carry out.
+    /// Publications that were accepted but that the broker did not carry out.
     broker_lost,
     /// Publications received from the broker a second time and ignored.
     broker_duplicates,
@@ -251,12 +253,12 @@ counters! {
     broker_reconnects,
     /// Topics whose history is kept in memory now.
     history_topics,
-    /// Bytes of these histories now.
+    /// Bytes of the histories kept in memory now.
     history_bytes,
 }
 
 impl Stats {
-    /// Without what is a state and not a count: for a server that has ended.
+    /// Sets to 0 the values that describe a current state, for a server that has ended.
     pub(crate) fn counts_only(self) -> Self {
         let mut handlers = self.handlers;
         handlers.running = 0;
@@ -283,27 +285,27 @@ impl Stats {
     }
 }
 
-/// Stands in [`Stats::closes`] for the codes that are not counted by themselves.
+/// Key in [`Stats::closes`] for the codes that have no entry of their own.
 pub const OTHER_CODES: u16 = 0;
 
-/// Codes of peers that are counted by themselves, beside those that RFC 6455 section 7.4.1 and
-/// its registry name and those that the host uses. Each one is kept for good, and what a peer
-/// sends must not fill the memory.
+/// Most codes received from peers that get an entry of their own, in addition to those of RFC 6455 section
+/// 7.4.1 and its registry and those that the host uses. Entries are never removed, so without a limit peers
+/// could fill the memory.
 const MOST_CODES: usize = 64;
 
-/// How often connections ended with which code.
+/// The number of connections that ended with each close code. Shared by all threads of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Closes(Mutex<Codes>);
 
 #[derive(Debug, Default)]
 struct Codes {
     counts: BTreeMap<u16, u64>,
-    /// How many of these were added for what a peer has sent.
+    /// Number of entries added for codes received from peers.
     from_peers: usize,
 }
 
 impl Closes {
-    /// A connection has ended with this code.
+    /// Counts the end of a connection with `code`.
     pub(crate) fn count(&self, code: u16) {
         let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Codes { counts, from_peers } = &mut *codes;
@@ -318,7 +320,7 @@ impl Closes {
         *counts.entry(code).or_default() += 1;
     }
 
-    /// The host closes with this code: it is counted by itself, whatever peers have sent.
+    /// Creates an entry for a code that the host closes with, whatever peers have sent.
     pub(crate) fn expect(&self, code: u16) {
         if code >= 3000 {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.entry(code).or_default();
@@ -330,17 +332,20 @@ impl Closes {
     }
 }
 
-/// What the host has taken of that which was received. Beside the shared counters, so that the
-/// host and the I/O threads don't fight for the same piece of cache.
+/// Totals of the events that the host has taken from its queue. Separate from the shared counters, so that
+/// the host and the I/O threads don't write to the same cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Taken {
+    /// Messages taken.
     pub(crate) messages: Single,
+    /// Payload bytes of these messages.
     pub(crate) bytes: Single,
-    /// Ends of connections.
+    /// Connections whose end the host has taken.
     pub(crate) closes: Single,
-    /// Messages taken that were not delivered, because the host had closed their connection.
+    /// Messages taken but not delivered, because the host had already closed their connection.
     pub(crate) undelivered: Single,
+    /// Payload bytes of the undelivered messages.
     pub(crate) undelivered_bytes: Single,
 }
 
@@ -359,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_travel_as_numbers_and_add_up() {
+    fn stats_survive_encoding_and_add_up() {
         let closes = BTreeMap::from([(1000, 3), (4001, 1)]);
         let one = Stats { opened: 5, pending_bytes: 7, started: 99, closes, ..Stats::default() };
         assert_eq!(Stats::from_values(&one.values()), one);
@@ -371,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_can_not_add_codes_without_end() {
+    fn the_number_of_codes_from_peers_is_limited() {
         let closes = Closes::default();
         closes.expect(4900);
         (3000..5000).for_each(|code| closes.count(code));

@@ -1,4 +1,4 @@
-//! Counters, times of callbacks, and their text for Prometheus.
+//! What a server measures: counters, the durations of callbacks, and both as text for Prometheus.
 
 pub mod callback_times;
 pub mod counters;

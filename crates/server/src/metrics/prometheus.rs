@@ -1,32 +1,32 @@
-//! The counters in the text format of Prometheus (exposition format 0.0.4).
+//! Formats the counters as text for Prometheus (exposition format 0.0.4).
 //!
-//! Names follow its conventions: base units, `_total` for what only grows, and one name with a
-//! label for what can be summed up. `docs/metrics.md` tells what they mean to an operator.
+//! Names follow the conventions of Prometheus: base units, `_total` for counters, and one name with a label
+//! for values that can be added up. `docs/metrics.md` explains them to operators.
 
 use std::fmt::{Display, Write};
 
 use crate::metrics::callback_times::BOUNDS;
 use crate::metrics::counters::{OTHER_CODES, Stats};
 
-/// Type of the answer.
+/// Media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// One name, with the counters that stand under it.
+/// A metric: one name, and one or several samples.
 struct Family {
-    /// Without `sprocket_`. Ends with `_total` if and only if it is a counter.
+    /// The name without `sprocket_`. Ends with `_total` if and only if the metric is a counter.
     name: &'static str,
     help: &'static str,
-    /// The label that tells the samples apart, if there are several.
+    /// The label that distinguishes the samples; empty if there is only one sample.
     label: &'static str,
     samples: &'static [Sample],
 }
 
-/// The value of the label, and where the number comes from.
+/// The value of the label, and a function that returns the value of the sample.
 type Sample = (&'static str, fn(&Stats) -> u64);
 
 macro_rules! families {
     ($($name:literal $help:literal { $($label:ident $($value:literal $field:ident),+)? $(= $only:ident)? })*) => {
-        /// All that are plain numbers.
+        /// All metrics that are plain numbers.
         const FAMILIES: &[Family] = &[$(Family {
             name: $name,
             help: $help,
@@ -34,7 +34,7 @@ macro_rules! families {
             samples: &[$($(($value, |stats| stats.$field)),+)? $(("", |stats| stats.$only))?],
         },)*];
 
-        /// The fields of [`Stats`] that they show.
+        /// The fields of [`Stats`] that these metrics show.
         #[cfg(test)]
         const SHOWN: &[&str] = &[$($($(stringify!($field),)+)? $(stringify!($only),)?)*];
     };
@@ -152,8 +152,8 @@ families! {
     "callback_errors_total" "Callbacks that ended with an exception." { = callback_errors }
 }
 
-/// All that is counted, each with its meaning and its type. Of a node with several workers it is
-/// the sum: a scrape reaches any of them.
+/// Formats all metrics, each with its help text and type. For a node with several workers `stats` is the sum
+/// over them, because a scrape reaches any one of them.
 pub(crate) fn text(stats: &Stats, workers: usize) -> String {
     let mut page = Page { out: String::with_capacity(16 << 10) };
     page.begin("info", "gauge", "Version of the server.");
@@ -176,17 +176,19 @@ pub(crate) fn text(stats: &Stats, workers: usize) -> String {
     page.out
 }
 
+/// The text under construction.
 struct Page {
     out: String,
 }
 
-// Writing into a string can't fail.
+// Writing to a string cannot fail.
 impl Page {
+    /// Writes the help text and the type of a metric.
     fn begin(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.out, "# HELP sprocket_{name} {help}\n# TYPE sprocket_{name} {kind}");
     }
 
-    /// Labels need no escapes: all of them are ours.
+    /// Writes one sample. The labels need no escaping, because they contain only names defined here.
     fn sample(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
         let _ = write!(self.out, "sprocket_{name}");
         let mut before = '{';
@@ -197,9 +199,10 @@ impl Page {
         let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
+    /// Writes the numbers of closed connections by code.
     fn closes(&mut self, stats: &Stats) {
         const NAME: &str = "closes_total";
-        /// Those that a rate must find at 0 before they occur.
+        /// Codes that are always shown: `rate()` needs a sample with 0 before the first event.
         const ALWAYS: [u16; 8] = [1000, 1001, 1002, 1005, 1006, 1009, 1011, 1013];
         self.begin(
             NAME,
@@ -216,6 +219,7 @@ impl Page {
         }
     }
 
+    /// Writes the durations of callbacks.
     fn callbacks(&mut self, stats: &Stats) {
         const RUNNING: &str = "callback_running_seconds";
         self.begin(RUNNING, "gauge", "How long the callback that runs now has been running.");
@@ -242,14 +246,14 @@ mod tests {
 
     #[test]
     fn each_counter_is_shown_once() {
-        // It is the sum of those by code.
+        // `closed` is shown as `closes_total`, by code.
         let shown: BTreeSet<_> = SHOWN.iter().copied().chain(["closed"]).collect();
         assert_eq!(shown.len(), SHOWN.len() + 1);
         assert_eq!(shown, Stats::default().iter().map(|(name, _)| name).collect());
     }
 
     #[test]
-    fn each_has_a_meaning() {
+    fn each_counter_has_a_description() {
         for (name, _) in Stats::default().iter() {
             assert!(Stats::describe(name).len() > 5, "{name}");
         }

@@ -1,8 +1,9 @@
-//! A counter that one thread writes and all read.
+//! A counter that a single thread writes and any thread reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter with one writer, which spares the locked instruction.
+/// A counter with one writer, which therefore needs no locked instruction. Two concurrent writers would lose
+/// updates.
 #[derive(Debug, Default)]
 pub(crate) struct Single(AtomicU64);
 
