@@ -1,4 +1,5 @@
-//! A broker that misbehaves: what it sends is bounded in memory, and reported.
+//! Scripted brokers that flood a node with invalid or endless input: the node's memory stays bounded,
+//! and it reports the reason for which it drops the connection.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
@@ -9,22 +10,22 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Memory that a node may take beside what it had before.
+/// Maximum growth of the process's memory while a node runs, in bytes.
 const MEMORY: usize = 64 << 20;
-/// Cases in which the NATS library reads up to 128 buffers in a turn before the node can stop it, which
-/// may be twice as much. SECURITY.md and docs/brokers.md name the sum.
+/// Cases in which the NATS library reads up to 128 buffers in a turn before the node can stop it. They
+/// may need twice the memory; SECURITY.md and docs/brokers.md document the sum.
 const READ_AHEAD: [&str; 2] = ["nats, a first line", "nats, large messages to a host that takes none"];
-/// How long a broker floods one that goes on taking it.
+/// Duration of the flood if the node does not close the connection.
 const FLOOD: Duration = Duration::from_millis(1500);
-/// How long a node may take to notice, on a busy machine.
+/// Time limit for the node to detect the fault, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const INFO: &str = "INFO {\"server_id\":\"x\",\"version\":\"2.10.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576}\r\n";
-/// Pairs of what the node sends and what the broker answers.
+/// Pairs of a text that the node sends and the broker's answer to it.
 type Answers = &'static [(&'static str, &'static str)];
 const NATS: Answers = &[("PING\r\n", "PONG\r\n")];
 const GREETED: Answers = &[("LIB-VER", "%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n")];
-/// Up to the confirmation of the first subscriptions.
+/// The handshake up to the confirmation of the first subscriptions.
 const REDIS: Answers = &[
     GREETED[0],
     ("server\r\n", "$0\r\n\r\n"),
@@ -39,13 +40,13 @@ const REDIS: Answers = &[
 struct Case<'a> {
     name: &'static str,
     scheme: &'static str,
-    /// Said at once.
+    /// Sent at once, before the answers.
     first: &'static str,
     answers: Answers,
     head: &'static str,
-    /// Again and again.
+    /// Sent repeatedly, after `head`.
     flood: &'a str,
-    /// The report of the node; empty if it may go on.
+    /// Part of the reason that the node reports; empty if it may keep the connection.
     reason: &'static str,
 }
 
@@ -193,20 +194,20 @@ fn memory() -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// Serves one connection until it ends or nobody wants it any more.
+/// Serves one connection until it ends or `stop` is set.
 fn misbehave(mut stream: TcpStream, case: &Case<'_>, flood: &[u8], stop: &AtomicBool) {
     stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let _ = stream.write_all(case.first.as_bytes());
-    let (begun, mut heard) = (Instant::now(), Vec::new());
+    let (begun, mut received) = (Instant::now(), Vec::new());
     for (question, answer) in case.answers {
-        while !heard.windows(question.len()).any(|part| part == question.as_bytes()) {
+        while !received.windows(question.len()).any(|part| part == question.as_bytes()) {
             if stop.load(Ordering::Relaxed) || begun.elapsed() > PATIENCE {
                 return;
             }
             let mut part = [0; 4096];
             if let Ok(read) = stream.read(&mut part) {
-                heard.extend_from_slice(&part[..read]);
+                received.extend_from_slice(&part[..read]);
             }
         }
         let _ = stream.write_all(answer.as_bytes());
@@ -232,7 +233,7 @@ fn run(case: &Case<'_>, takes: bool) {
     let flood = case.flood.repeat(((256 << 10) / case.flood.len()).max(1));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        /// Lets the broker end, also when the test fails.
+        /// Stops the broker's thread, even if the test fails.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -276,7 +277,7 @@ fn run(case: &Case<'_>, takes: bool) {
 }
 
 #[test]
-fn whatever_a_broker_sends_memory_is_bounded() {
+fn memory_is_bounded_for_any_input_from_a_broker() {
     CASES.iter().for_each(|case| run(case, true));
     let payload = "x".repeat(1 << 20);
     let flood = format!(">3\r\n+message\r\n+sprocket:>\r\n$1048576\r\n{payload}\r\n");

@@ -1,4 +1,5 @@
-//! Nodes that share topics through a real NATS server.
+//! Nodes that share topics through a real NATS server. The cases in `support` hold for every broker;
+//! the others are specific to NATS.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -16,37 +17,37 @@ fn nats_nodes_share_topics() {
 }
 
 #[test]
-fn nats_interest_changes_while_messages_come() {
+fn nats_subscriptions_change_while_messages_arrive() {
     if let Some(broker) = Broker::start(Kind::Nats) {
-        run(cases::interest_changes_while_messages_come(&broker));
+        run(cases::subscriptions_change_while_messages_arrive(&broker));
     }
 }
 
 #[test]
-fn nats_a_broken_connection_neither_loses_nor_doubles() {
+fn nats_a_broken_connection_neither_loses_nor_duplicates() {
     if let Some(broker) = Broker::start(Kind::Nats) {
-        run(cases::a_broken_connection_neither_loses_nor_doubles(&broker));
+        run(cases::a_broken_connection_neither_loses_nor_duplicates(&broker));
     }
 }
 
 #[test]
-fn nats_a_silent_broker_is_noticed() {
+fn nats_a_silent_broker_is_detected() {
     if let Some(broker) = Broker::start(Kind::Nats) {
-        run(cases::a_silent_broker_is_noticed(&broker));
+        run(cases::a_silent_broker_is_detected(&broker));
     }
 }
 
 #[test]
-fn nats_a_restarted_broker_is_found_again() {
+fn nats_nodes_reconnect_to_a_restarted_broker() {
     if let Some(mut broker) = Broker::start(Kind::Nats) {
-        run(cases::a_restarted_broker_is_found_again(&mut broker));
+        run(cases::nodes_reconnect_to_a_restarted_broker(&mut broker));
     }
 }
 
 #[test]
-fn nats_a_broker_that_is_not_there_yet() {
+fn nats_messages_wait_for_a_broker_that_starts_later() {
     if let Some(mut broker) = Broker::start(Kind::Nats) {
-        run(cases::a_broker_that_is_not_there_yet(&mut broker));
+        run(cases::messages_wait_for_a_broker_that_starts_later(&mut broker));
     }
 }
 
@@ -78,7 +79,7 @@ fn nats_a_slow_host_loses_nothing() {
     });
 }
 
-/// A test with a NATS server that is set up so.
+/// Runs a test with a NATS server that has this configuration.
 fn with(config: &str, test: impl AsyncFnOnce(&mut Broker)) {
     let folder = Folder::new();
     certificates(&folder);
@@ -89,41 +90,41 @@ fn with(config: &str, test: impl AsyncFnOnce(&mut Broker)) {
 }
 
 #[test]
-fn nats_others_publish_and_subscribe_as_they_like() {
+fn nats_other_clients_publish_and_subscribe() {
     with("max_payload: 10000", async |broker| {
         let mut node = Node::new(&broker.url(), &["news", "*"]).await;
         let mut line = Line::new(broker.port);
-        line.say("CONNECT {\"verbose\":false,\"headers\":true}\r\nPUB sprocket.news 5\r\nhello\r\nPUB sprocket.a%20b 1\r\nx\r\n");
-        line.say("HPUB sprocket.news 32 34\r\nNATS/1.0\r\nSprocket-Binary: 1\r\n\r\nhi\r\n");
-        line.say("PUB sprocket.%all 3\r\nall\r\n");
-        // Each topic keeps its order.
-        let mut heard = Vec::new();
+        line.send("CONNECT {\"verbose\":false,\"headers\":true}\r\nPUB sprocket.news 5\r\nhello\r\nPUB sprocket.a%20b 1\r\nx\r\n");
+        line.send("HPUB sprocket.news 32 34\r\nNATS/1.0\r\nSprocket-Binary: 1\r\n\r\nhi\r\n");
+        line.send("PUB sprocket.%all 3\r\nall\r\n");
+        // Messages arrive in order within each topic only.
+        let mut received = Vec::new();
         for _ in 0..4 {
-            heard.push(match node.event().await {
+            received.push(match node.event().await {
                 FromBroker::Message { topic, payload, binary, .. } => (topic, payload, binary),
                 FromBroker::Broadcast { payload, binary } => ("everybody".to_owned(), payload, binary),
                 other => panic!("{other:?}"),
             });
         }
-        heard.sort_by_key(|(topic, ..)| topic.clone());
-        let said = |topic: &str, payload: &'static str, binary| (topic.to_owned(), payload.into(), binary);
+        received.sort_by_key(|(topic, ..)| topic.clone());
+        let message = |topic: &str, payload: &'static str, binary| (topic.to_owned(), payload.into(), binary);
         assert_eq!(
-            heard,
+            received,
             [
-                said("a b", "x", false),
-                said("everybody", "all", false),
-                said("news", "hello", false),
-                said("news", "hi", true),
+                message("a b", "x", false),
+                message("everybody", "all", false),
+                message("news", "hello", false),
+                message("news", "hi", true),
             ]
         );
-        line.say("PUB sprocket.50%off 1\r\nx\r\nPUB sprocket.news 3\r\nend\r\n");
+        line.send("PUB sprocket.50%off 1\r\nx\r\nPUB sprocket.news 3\r\nend\r\n");
         assert_eq!(node.message().await, "news: end");
         assert_eq!(node.handle.stats().foreign, 1);
 
-        line.say("SUB sprocket.out 1\r\nPING\r\n");
+        line.send("SUB sprocket.out 1\r\nPING\r\n");
         line.until("PONG");
-        node.say("out", "hi");
-        // Reading a line keeps everything else from going on.
+        node.publish("out", "hi");
+        // Reading a line blocks the thread, so the node's task must have sent the message before.
         node.flush().await;
         assert!(line.until("HMSG").starts_with("HMSG sprocket.out 1 "));
         assert_eq!(line.line(), "NATS/1.0");
@@ -132,8 +133,8 @@ fn nats_others_publish_and_subscribe_as_they_like() {
         assert!(headers[0].starts_with("Sprocket-Node: ") && headers[1].starts_with("Sprocket-Number: "));
         assert_eq!([line.line(), line.line()], ["", "hi"]);
 
-        node.say("t", &"x".repeat(9744));
-        node.say("t", &"x".repeat(9745));
+        node.publish("t", &"x".repeat(9744));
+        node.publish("t", &"x".repeat(9745));
         let lost = node.lost().await;
         assert_eq!(lost, "t: the payload has 9745 bytes, this NATS server takes 9744");
         node.flush().await;
@@ -142,27 +143,27 @@ fn nats_others_publish_and_subscribe_as_they_like() {
 }
 
 #[test]
-fn nats_is_connected_when_all_subscriptions_are_in_force() {
+fn nats_is_connected_once_all_subscriptions_are_active() {
     with("", async |broker| {
         let mut line = Line::new(broker.port);
-        line.say("CONNECT {\"verbose\":false}\r\n");
+        line.send("CONNECT {\"verbose\":false}\r\n");
         let names: Vec<String> = (0..2000).map(|n| format!("n{n}")).collect();
         let proxy = Proxy::start(broker.port).await;
         for n in 0..3 {
-            // There is no connection before all is wanted.
+            // The proxy refuses connections until the node has all its subscriptions.
             proxy.close(true);
             let mut node = Node::dial(BrokerConfig::new(&broker.url_at(proxy.port)));
             names.iter().for_each(|name| node.handle.interest(name, true));
             proxy.close(false);
             node.connected().await;
-            line.say(&format!("PUB sprocket.n{} 1\r\nx\r\n", 1999 - n));
+            line.send(&format!("PUB sprocket.n{} 1\r\nx\r\n", 1999 - n));
             assert_eq!(node.message().await, format!("n{}: x", 1999 - n));
         }
     });
 }
 
 #[test]
-fn nats_refuses_what_an_account_may_not() {
+fn nats_operations_without_permission_are_reported() {
     let config = "authorization { users: [
         { user: app, password: \"p@w\", permissions: {
             publish: [\"sprocket.ok\", \"sprocket.%sync.>\"],
@@ -178,8 +179,8 @@ fn nats_refuses_what_an_account_may_not() {
         let reason = Node::dial(BrokerConfig::new(&format!("nats://less:pw@{at}"))).disconnected().await;
         assert!(reason.contains("NATS refuses what a node needs: ") && reason.contains("%sync"), "{reason}");
         let mut node = Node::new(&format!("nats://app:p%40w@{at}"), &["ok"]).await;
-        node.say("ok", "1");
-        node.say("secret", "2");
+        node.publish("ok", "1");
+        node.publish("secret", "2");
         let lost = node.lost().await;
         assert!(lost.starts_with("secret: NATS refuses it: Permissions Violation for Publish"), "{lost}");
         node.handle.interest("secret", true);
@@ -188,15 +189,15 @@ fn nats_refuses_what_an_account_may_not() {
             lost.starts_with("secret: NATS refuses it: Permissions Violation for Subscription"),
             "{lost}"
         );
-        // Each of many is told.
+        // Each of many refusals is reported.
         for n in 0..1000 {
-            node.say("secret", "2");
+            node.publish("secret", "2");
             node.handle.interest(&format!("secret.{n}"), true);
         }
         for _ in 0..2000 {
             assert!(node.lost().await.starts_with("secret"));
         }
-        // JetStream is there, and it may not ask it.
+        // JetStream is enabled, but the account has no permission to use it.
         node.handle.store("ok", "x".into(), false, &History::default()).unwrap();
         let lost = [node.lost().await, node.lost().await];
         assert!(lost.iter().any(|lost| lost.starts_with("ok: Permissions Violation")), "{lost:?}");
@@ -208,7 +209,7 @@ fn nats_refuses_what_an_account_may_not() {
 }
 
 #[test]
-fn nats_refuses_to_store_what_an_account_may_not_publish() {
+fn nats_storing_without_permission_to_publish_is_reported() {
     let config = "authorization { users: [ { user: u, password: p, permissions: {
             publish: [\"sprocket.>\", \"$JS.API.>\"], subscribe: [\"sprocket.>\", \"_INBOX.>\"] } } ] }";
     with(config, async |broker| {
@@ -224,12 +225,12 @@ fn nats_refuses_to_store_what_an_account_may_not_publish() {
 
 #[test]
 fn nats_without_jetstream_has_no_histories() {
-    // Of another account than the one that JetStream is for.
+    // The user belongs to an account without JetStream.
     let config = "accounts { A: { users: [{ user: a, password: p }], jetstream: disabled }, B: { jetstream: enabled } }";
     with(config, async |broker| {
         let mut node = Node::new(&format!("nats://a:p@127.0.0.1:{}", broker.port), &[]).await;
         node.handle.store("t", "x".into(), false, &History::default()).unwrap();
-        node.say("t", "y");
+        node.publish("t", "y");
         let lost = node.lost().await;
         assert!(lost.starts_with("t: ") && lost.to_lowercase().contains("jetstream"), "{lost}");
         node.flush().await;
@@ -249,7 +250,7 @@ fn nats_over_tls_with_a_token_and_the_second_of_two_servers() {
         let two = Node::new(&format!("tls://s%2Ft@127.0.0.1:{port}?{ca}"), &[]).await;
         let long = "x".repeat(300_000);
         for n in 0..20 {
-            two.say("t", &format!("{n}{long}"));
+            two.publish("t", &format!("{n}{long}"));
         }
         for n in 0..20 {
             assert_eq!(one.message().await, format!("t: {n}{long}"));
@@ -257,7 +258,7 @@ fn nats_over_tls_with_a_token_and_the_second_of_two_servers() {
         for (url, why) in [
             (format!("tls://t@127.0.0.1:{port}?{ca}"), "Authorization Violation"),
             (format!("tls://s%2Ft@127.0.0.1:{port}"), "invalid peer certificate: UnknownIssuer"),
-            // The server insists, so it is tried.
+            // The server requires TLS, so the node uses it with `nats://` too.
             (format!("nats://s%2Ft@127.0.0.1:{port}"), "UnknownIssuer"),
             (format!("tls://s%2Ft@localhost:{port}?{ca}"), "not valid for name"),
         ] {
@@ -268,7 +269,7 @@ fn nats_over_tls_with_a_token_and_the_second_of_two_servers() {
 }
 
 #[test]
-fn nats_what_is_none_is_told() {
+fn nats_servers_that_are_none_or_too_old_are_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -285,7 +286,7 @@ fn nats_what_is_none_is_told() {
         let mut node = Node::dial(BrokerConfig::new(&format!("nats://127.0.0.1:{port}")));
         let reason = node.disconnected().await;
         assert!(reason.contains("does not speak the protocol of NATS: \"HTTP/1.1 400"), "{reason}");
-        // The library panics at this one.
+        // The client library panics on this answer.
         assert_eq!(node.disconnected().await, "the server does not speak the protocol of NATS");
         let reason = node.disconnected().await;
         assert!(reason.contains("NATS 2.2 or later is needed, this is 2.1.9"), "{reason}");
@@ -293,7 +294,7 @@ fn nats_what_is_none_is_told() {
 }
 
 #[test]
-fn nats_the_permissions_in_the_guide_are_enough() {
+fn nats_the_permissions_in_the_guide_suffice() {
     let guide = include_str!("../../../docs/brokers.md");
     let at = guide.find("permissions: {").unwrap();
     let permissions = &guide[at..at + guide[at..].find("```").unwrap()];

@@ -1,4 +1,5 @@
-//! Publishing to a broker whose server does what none should, at byte level.
+//! Publishes through scripted broker servers that violate the protocol, at byte level, and checks the
+//! reported outcome of each publication.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
-/// More than kernels hold for a socket.
+/// Larger than the socket buffers of the kernel, in bytes.
 const LARGE: usize = 48 << 20;
 const INFO: &str =
     "INFO {\"server_id\":\"x\",\"version\":\"2.9.1\",\"headers\":true,\"max_payload\":67108864}\r\n";
@@ -23,18 +24,19 @@ struct Peer {
 }
 
 impl Peer {
-    fn say(&mut self, text: impl AsRef<[u8]>) {
-        // Who is told too much may hang up.
+    fn send(&mut self, text: impl AsRef<[u8]>) {
+        // The write may fail: the publisher closes the connection after too much input.
         let _ = self.stream.write_all(text.as_ref());
     }
 
-    /// Everything up to the next `end`, without it; what there was at the end of the connection.
+    /// Reads up to the next `end` and returns the text before it, or the remaining input if the
+    /// connection ends first.
     fn until(&mut self, end: &str) -> String {
         loop {
             if let Some(at) = self.input.windows(end.len()).position(|part| part == end.as_bytes()) {
-                let said = String::from_utf8_lossy(&self.input[..at]).into_owned();
+                let received = String::from_utf8_lossy(&self.input[..at]).into_owned();
                 self.input.drain(..at + end.len());
-                return said;
+                return received;
             }
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
@@ -44,7 +46,7 @@ impl Peer {
         }
     }
 
-    /// Waits for the other side to hang up, reading nothing.
+    /// Waits until the publisher closes the connection, without reading anything.
     fn stall(&mut self) {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && self.stream.write_all(b"").is_ok() {
@@ -59,45 +61,46 @@ impl Peer {
 
     fn greet_redis(&mut self) {
         self.until("HELLO");
-        self.say("%1\r\n+server\r\n+redis\r\n+OK\r\n-ERR unknown subcommand\r\n");
+        self.send("%1\r\n+server\r\n+redis\r\n+OK\r\n-ERR unknown subcommand\r\n");
         self.until("LIB-VER\r\n");
         self.until("\r\n");
         self.until("\r\n");
     }
 
-    /// The subject of markers.
+    /// Completes the greeting and returns the marker subject. The publisher sends an empty marker
+    /// message after each publication; its return confirms the publication.
     fn greet_nats(&mut self) -> String {
-        self.say(INFO);
+        self.send(INFO);
         self.until("PING\r\n");
-        self.say("PONG\r\n");
+        self.send("PONG\r\n");
         self.until("SUB ");
         let marker = self.until(" ");
         self.until(&format!("PUB {marker} 0\r\n\r\n"));
-        self.back(&marker);
+        self.return_marker(&marker);
         marker
     }
 
-    fn back(&mut self, marker: &str) {
-        self.say(format!("MSG {marker} 1 0\r\n\r\n"));
+    fn return_marker(&mut self, marker: &str) {
+        self.send(format!("MSG {marker} 1 0\r\n\r\n"));
     }
 
-    /// A message and the marker behind it.
-    fn hear_nats(&mut self, marker: &str) -> String {
-        let said = self.until(&format!("PUB {marker} 0\r\n\r\n"));
-        // The client library greets so, in its own time.
-        said.trim_start_matches("PING\r\n").to_owned()
+    /// Reads a publication and the marker after it.
+    fn read_publication(&mut self, marker: &str) -> String {
+        let received = self.until(&format!("PUB {marker} 0\r\n\r\n"));
+        // The client library sends a PING after the greeting, at a time of its own.
+        received.trim_start_matches("PING\r\n").to_owned()
     }
 }
 
-/// A server that treats one connection after the other like this.
-fn server(treat: impl Fn(&mut Peer, usize) + Send + 'static) -> u16 {
+/// Starts a server that handles its connections one after the other with `serve`, and returns its port.
+fn server(serve: impl Fn(&mut Peer, usize) + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for (n, stream) in listener.incoming().enumerate() {
             let stream = stream.unwrap();
             stream.set_nodelay(true).unwrap();
-            treat(&mut Peer { stream, input: Vec::new() }, n);
+            serve(&mut Peer { stream, input: Vec::new() }, n);
         }
     });
     port
@@ -108,7 +111,7 @@ fn publisher(scheme: &str, port: u16) -> BrokerPublisher {
     BrokerPublisher::new(url, "p:".to_owned())
 }
 
-/// What comes of a message.
+/// Publishes a message and returns the outcome as a text.
 fn outcome(publisher: &mut BrokerPublisher, bytes: usize, timeout: Duration) -> String {
     let payload = vec![b'x'; bytes];
     let begun = Instant::now();
@@ -133,13 +136,13 @@ fn outcome(publisher: &mut BrokerPublisher, bytes: usize, timeout: Duration) -> 
     }
 }
 
-fn one(scheme: &str, treat: impl Fn(&mut Peer) + Send + 'static, bytes: usize, timeout: Duration) -> String {
-    let port = server(move |peer, _| treat(peer));
+fn one(scheme: &str, serve: impl Fn(&mut Peer) + Send + 'static, bytes: usize, timeout: Duration) -> String {
+    let port = server(move |peer, _| serve(peer));
     outcome(&mut publisher(scheme, port), bytes, timeout)
 }
 
 #[test]
-fn nonsense_instead_of_a_greeting_is_told_as_such() {
+fn invalid_greetings_are_reported_with_their_text() {
     let long = format!("+{}", "x".repeat(100_000));
     let redis: &[(&str, &str)] = &[
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "foreign: HTTP/1.1 400 Bad Request\r\n\r\n"),
@@ -157,13 +160,13 @@ fn nonsense_instead_of_a_greeting_is_told_as_such() {
         ),
         ("-NOPROTO no\r\n+OK\r\n+OK\r\n", "refused NOPROTO: Redis 6 or later is needed: NOPROTO no"),
     ];
-    for (said, expected) in redis {
-        let said = (*said).to_owned();
-        let treat = move |peer: &mut Peer| {
+    for (greeting, expected) in redis {
+        let greeting = (*greeting).to_owned();
+        let serve = move |peer: &mut Peer| {
             peer.until("LIB-VER");
-            peer.say(&said);
+            peer.send(&greeting);
         };
-        assert_eq!(one("redis", treat, 1, PATIENCE), *expected);
+        assert_eq!(one("redis", serve, 1, PATIENCE), *expected);
     }
     let info = "INFO {\"version\":\"2.1.0\"}\r\n";
     let nats: &[(&[u8], &str)] = &[
@@ -173,7 +176,7 @@ fn nonsense_instead_of_a_greeting_is_told_as_such() {
         (b"PING\r\n", "foreign: Ping"),
         (b"", "closed"),
         (b"INF", "closed"),
-        // The client library panics.
+        // The client library panics on this input.
         (b"-ERR\r\n", "closed"),
         (b"-ERR 'maximum connections exceeded'\r\n", "refused error: maximum connections exceeded"),
         (
@@ -181,22 +184,22 @@ fn nonsense_instead_of_a_greeting_is_told_as_such() {
             "refused version: NATS 2.2 or later is needed, this is 2.1.0, or its headers are turned off",
         ),
     ];
-    for (said, expected) in nats {
-        let said = said.to_vec();
-        let treat = move |peer: &mut Peer| {
-            peer.say(&said);
-            if said.starts_with(b"INFO {\"") {
+    for (greeting, expected) in nats {
+        let greeting = greeting.to_vec();
+        let serve = move |peer: &mut Peer| {
+            peer.send(&greeting);
+            if greeting.starts_with(b"INFO {\"") {
                 peer.until("PING\r\n");
-                peer.say("PONG\r\n");
+                peer.send("PONG\r\n");
                 peer.until("never");
             }
         };
-        assert_eq!(one("nats", treat, 1, PATIENCE), *expected);
+        assert_eq!(one("nats", serve, 1, PATIENCE), *expected);
     }
 }
 
 #[test]
-fn a_connection_that_nats_refuses_is_told_with_its_words() {
+fn the_reason_for_which_nats_refuses_a_connection_is_reported() {
     let refused = "refused refused: NATS refuses the connection: ";
     for (errors, expected) in [
         ("-ERR 'Authorization Violation'\r\n", "Authorization Violation"),
@@ -206,57 +209,57 @@ fn a_connection_that_nats_refuses_is_told_with_its_words() {
             "maximum account active connections exceeded",
         ),
     ] {
-        let treat = move |peer: &mut Peer| {
-            peer.say(INFO);
+        let serve = move |peer: &mut Peer| {
+            peer.send(INFO);
             peer.until("PING\r\n");
-            peer.say(errors);
+            peer.send(errors);
         };
-        assert_eq!(one("nats", treat, 1, PATIENCE), format!("{refused}{expected}"));
+        assert_eq!(one("nats", serve, 1, PATIENCE), format!("{refused}{expected}"));
     }
 }
 
 #[test]
-fn silence_costs_no_more_than_the_timeout_and_is_certain_before_the_message() {
+fn a_silent_server_costs_at_most_the_timeout_and_no_uncertainty() {
     for scheme in ["redis", "rediss", "nats", "tls"] {
         assert_eq!(one(scheme, Peer::stall, 1, SHORT), "not taken", "{scheme}");
     }
     let half_greeted = |peer: &mut Peer| {
-        peer.say(INFO);
+        peer.send(INFO);
         peer.until("PING\r\n");
-        peer.say("PONG\r\n");
+        peer.send("PONG\r\n");
         peer.stall();
     };
     assert_eq!(one("nats", half_greeted, 1, SHORT), "not taken");
 }
 
 #[test]
-fn what_speaks_no_tls_cannot_be_reached() {
-    let nonsense = |peer: &mut Peer| peer.say("HTTP/1.1 400 Bad Request\r\n\r\n");
+fn servers_without_tls_are_unreachable() {
+    let nonsense = |peer: &mut Peer| peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
     let outcome = one("rediss", nonsense, 1, PATIENCE);
     assert!(outcome.starts_with("unreachable: "), "{outcome}");
     let nonsense = |peer: &mut Peer| {
-        peer.say(INFO);
-        // The first byte of a handshake.
+        peer.send(INFO);
+        // The first byte of a TLS handshake.
         peer.until("\x16");
-        peer.say("HTTP/1.1 400 Bad Request\r\n\r\n");
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
         peer.until("never");
     };
     let outcome = one("tls", nonsense, 1, PATIENCE);
     assert!(outcome.starts_with("unreachable: "), "{outcome}");
-    // Without any TLS the server takes ours for nonsense, and hangs up.
-    let outcome = one("tls", |peer| peer.say(INFO), 1, PATIENCE);
+    // A server without TLS rejects the publisher's TLS handshake and closes the connection.
+    let outcome = one("tls", |peer| peer.send(INFO), 1, PATIENCE);
     assert!(outcome.starts_with("unreachable: ") || outcome == "closed", "{outcome}");
 }
 
 #[test]
-fn what_redis_does_instead_of_an_answer() {
+fn outcomes_of_invalid_answers_from_redis() {
     let error = format!("-ERR {}\r\n", "x".repeat(60_000));
-    let told = format!("refused ERR: ERR {}", "x".repeat(60_000));
+    let refusal = format!("refused ERR: ERR {}", "x".repeat(60_000));
     let answers = [
         (":0\r\n", "published"),
         (">2\r\n+message\r\n+x\r\n:0\r\n", "published"),
         ("-NOPERM no\r\n", "refused NOPERM: NOPERM no"),
-        (&error, &told),
+        (&error, &refusal),
         ("+OK\r\n", "uncertain lost"),
         (":x\r\n", "uncertain lost"),
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "uncertain lost"),
@@ -265,17 +268,17 @@ fn what_redis_does_instead_of_an_answer() {
     ];
     for (answer, expected) in answers {
         let answer = answer.to_owned();
-        let treat = move |peer: &mut Peer| {
+        let serve = move |peer: &mut Peer| {
             peer.greet_redis();
             peer.until("\r\nxxx\r\n");
-            peer.say(&answer);
+            peer.send(&answer);
         };
-        assert_eq!(one("redis", treat, 3, PATIENCE), expected);
+        assert_eq!(one("redis", serve, 3, PATIENCE), expected);
     }
     let endless = |peer: &mut Peer| {
         peer.greet_redis();
         peer.until("\r\nxxx\r\n");
-        peer.say(vec![b'-'; 100_000]);
+        peer.send(vec![b'-'; 100_000]);
         peer.stall();
     };
     assert_eq!(one("redis", endless, 3, PATIENCE), "uncertain lost");
@@ -293,7 +296,7 @@ fn what_redis_does_instead_of_an_answer() {
 }
 
 #[test]
-fn what_nats_does_instead_of_an_answer() {
+fn outcomes_of_invalid_answers_from_nats() {
     let refused = "refused refused: ";
     let violation = "Permissions Violation for Publish to \"p.t\"";
     let long = format!("-ERR '{}'\r\n", "x".repeat(900_000));
@@ -302,9 +305,9 @@ fn what_nats_does_instead_of_an_answer() {
         ("PING\r\n+OK\r\nINFO {}\r\nMSG a 7 1\r\nx\r\n", true, "published".to_owned()),
         (&format!("-ERR '{violation}'\r\n"), true, format!("{refused}{violation}")),
         ("-ERR 'Maximum Payload Violation'\r\n", false, format!("{refused}Maximum Payload Violation")),
-        // It may have dealt with the message before.
+        // The server may have processed the message before this error.
         ("-ERR 'Stale Connection'\r\n", false, "uncertain lost".to_owned()),
-        // The marker came back: this is of the connection, and was said behind it.
+        // The marker has confirmed the publication, so the error concerns the connection only.
         ("-ERR 'User Authentication Expired'\r\n", true, "published".to_owned()),
         (&long, false, "uncertain lost".to_owned()),
         ("", false, "uncertain lost".to_owned()),
@@ -313,21 +316,21 @@ fn what_nats_does_instead_of_an_answer() {
         ("-ERR\r\n", true, "uncertain lost".to_owned()),
     ] {
         let answer = answer.to_owned();
-        let treat = move |peer: &mut Peer| {
+        let serve = move |peer: &mut Peer| {
             let marker = peer.greet_nats();
-            assert_eq!(peer.hear_nats(&marker), "PUB p.t 3\r\nxxx\r\n");
-            peer.say(&answer);
+            assert_eq!(peer.read_publication(&marker), "PUB p.t 3\r\nxxx\r\n");
+            peer.send(&answer);
             if back {
-                peer.back(&marker);
+                peer.return_marker(&marker);
                 peer.until("never");
             }
         };
-        assert_eq!(one("nats", treat, 3, PATIENCE), expected);
+        assert_eq!(one("nats", serve, 3, PATIENCE), expected);
     }
     let endless = |peer: &mut Peer| {
         let marker = peer.greet_nats();
-        peer.hear_nats(&marker);
-        peer.say(vec![b'-'; 3 << 20]);
+        peer.read_publication(&marker);
+        peer.send(vec![b'-'; 3 << 20]);
         peer.stall();
     };
     assert_eq!(one("nats", endless, 3, PATIENCE), "uncertain lost");
@@ -347,81 +350,82 @@ fn what_nats_does_instead_of_an_answer() {
 }
 
 #[test]
-fn a_kept_connection_is_used_again_until_the_server_ends_it() {
-    // How the server takes its leave before it gets the second message, on the first connection.
+fn a_connection_is_reused_until_the_server_ends_it() {
+    // Ways in which the server ends the first connection before it receives the second message.
     for farewell in ["", "-ERR 'Stale Connection'\r\n", "INFO {\"ldm\":true}\r\n", "nonsense\r\n"] {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (ended_sender, ended) = std::sync::mpsc::channel();
         let port = server(move |peer, n| {
             let marker = peer.greet_nats();
-            assert_eq!(peer.hear_nats(&marker), "PUB p.t 1\r\nx\r\n");
-            peer.back(&marker);
+            assert_eq!(peer.read_publication(&marker), "PUB p.t 1\r\nx\r\n");
+            peer.return_marker(&marker);
             if n > 0 {
                 peer.until("never");
                 return;
             }
-            // It wants to know whether we live.
-            peer.say("PING\r\n");
-            let said = peer.hear_nats(&marker);
-            assert!(said.contains("PUB p.t 1\r\nx\r\n"), "{said:?}");
-            if !said.contains("PONG\r\n") {
+            // A keep-alive PING from the server.
+            peer.send("PING\r\n");
+            let received = peer.read_publication(&marker);
+            assert!(received.contains("PUB p.t 1\r\nx\r\n"), "{received:?}");
+            if !received.contains("PONG\r\n") {
                 peer.until("PONG\r\n");
             }
-            peer.back(&marker);
-            peer.say(farewell);
+            peer.return_marker(&marker);
+            peer.send(farewell);
             if farewell.is_empty() {
                 peer.stream.shutdown(Shutdown::Write).unwrap();
             }
-            tell.send(()).unwrap();
-            // Nothing is published here any more.
+            ended_sender.send(()).unwrap();
+            // Nothing more is published on this connection.
             assert_eq!(peer.until("never"), "");
         });
         let mut publisher = publisher("nats", port);
         assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published");
         assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published");
-        told.recv().unwrap();
+        ended.recv().unwrap();
         assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published", "after {farewell:?}");
     }
-    let (tell, told) = std::sync::mpsc::channel();
+    let (ended_sender, ended) = std::sync::mpsc::channel();
     let port = server(move |peer, n| {
         peer.greet_redis();
         for _ in 0..2 - n {
             peer.until("\r\nx\r\n");
-            peer.say(":1\r\n");
+            peer.send(":1\r\n");
         }
         if n == 0 {
             peer.stream.shutdown(Shutdown::Write).unwrap();
-            tell.send(()).unwrap();
+            ended_sender.send(()).unwrap();
         }
         assert_eq!(peer.until("never"), "", "connection {n}");
     });
     let mut publisher = publisher("redis", port);
     assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published");
     assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published");
-    told.recv().unwrap();
+    ended.recv().unwrap();
     assert_eq!(outcome(&mut publisher, 1, PATIENCE), "published");
 }
 
 #[test]
-fn accounts_that_may_not_have_the_marker_are_told_what_becomes_of_messages() {
-    // It must not be subscribed to: each attempt is answered.
+fn publishing_works_without_permission_for_the_marker() {
+    // The account has no permission to subscribe to the marker, so the server answers each attempt with
+    // an error.
     let port = server(|peer, _| {
-        peer.say(INFO);
+        peer.send(INFO);
         peer.until("PING\r\n");
-        peer.say("PONG\r\n");
+        peer.send("PONG\r\n");
         peer.until("SUB ");
         let marker = peer.until(" ");
         let refusal = format!("-ERR 'Permissions Violation for Subscription to \"{marker}\"'\r\n");
         let unpublished = format!("-ERR 'Permissions Violation for Publish to \"{marker}\"'\r\n");
         peer.until(&format!("PUB {marker} 0\r\n\r\n"));
-        peer.say(format!("{refusal}{unpublished}"));
+        peer.send(format!("{refusal}{unpublished}"));
         for n in 0..3 {
             peer.until("PUB p.t 1\r\nx\r\n");
             peer.until(&format!("SUB {marker} "));
             peer.until("\r\n");
             if n == 1 {
-                peer.say("-ERR 'Permissions Violation for Publish to \"p.t\"'\r\n");
+                peer.send("-ERR 'Permissions Violation for Publish to \"p.t\"'\r\n");
             }
-            peer.say(&refusal);
+            peer.send(&refusal);
         }
         peer.until("never");
     });
@@ -433,17 +437,17 @@ fn accounts_that_may_not_have_the_marker_are_told_what_becomes_of_messages() {
 }
 
 #[test]
-fn a_payload_above_what_the_server_takes_is_refused_here() {
+fn a_payload_above_the_servers_limit_is_refused_locally() {
     let port = server(|peer, _| {
-        peer.say("INFO {\"headers\":true,\"max_payload\":300}\r\n");
+        peer.send("INFO {\"headers\":true,\"max_payload\":300}\r\n");
         peer.until("PING\r\n");
-        peer.say("PONG\r\n");
+        peer.send("PONG\r\n");
         peer.until("SUB ");
         let marker = peer.until(" ");
         peer.until(&format!("PUB {marker} 0\r\n\r\n"));
-        peer.back(&marker);
-        assert_eq!(peer.hear_nats(&marker), format!("PUB p.t 44\r\n{}\r\n", "x".repeat(44)));
-        peer.back(&marker);
+        peer.return_marker(&marker);
+        assert_eq!(peer.read_publication(&marker), format!("PUB p.t 44\r\n{}\r\n", "x".repeat(44)));
+        peer.return_marker(&marker);
         peer.until("never");
     });
     let mut publisher = publisher("nats", port);

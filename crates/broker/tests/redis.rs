@@ -1,4 +1,5 @@
-//! Nodes that share topics through a real Redis.
+//! Nodes that share topics through a real Redis server. The cases in `support` hold for every broker;
+//! the others are specific to Redis.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -15,37 +16,37 @@ fn redis_nodes_share_topics() {
 }
 
 #[test]
-fn redis_interest_changes_while_messages_come() {
+fn redis_subscriptions_change_while_messages_arrive() {
     if let Some(broker) = Broker::start(Kind::Redis) {
-        run(cases::interest_changes_while_messages_come(&broker));
+        run(cases::subscriptions_change_while_messages_arrive(&broker));
     }
 }
 
 #[test]
-fn redis_a_broken_connection_neither_loses_nor_doubles() {
+fn redis_a_broken_connection_neither_loses_nor_duplicates() {
     if let Some(broker) = Broker::start(Kind::Redis) {
-        run(cases::a_broken_connection_neither_loses_nor_doubles(&broker));
+        run(cases::a_broken_connection_neither_loses_nor_duplicates(&broker));
     }
 }
 
 #[test]
-fn redis_a_silent_broker_is_noticed() {
+fn redis_a_silent_broker_is_detected() {
     if let Some(broker) = Broker::start(Kind::Redis) {
-        run(cases::a_silent_broker_is_noticed(&broker));
+        run(cases::a_silent_broker_is_detected(&broker));
     }
 }
 
 #[test]
-fn redis_a_restarted_broker_is_found_again() {
+fn redis_nodes_reconnect_to_a_restarted_broker() {
     if let Some(mut broker) = Broker::start(Kind::Redis) {
-        run(cases::a_restarted_broker_is_found_again(&mut broker));
+        run(cases::nodes_reconnect_to_a_restarted_broker(&mut broker));
     }
 }
 
 #[test]
-fn redis_a_broker_that_is_not_there_yet() {
+fn redis_messages_wait_for_a_broker_that_starts_later() {
     if let Some(mut broker) = Broker::start(Kind::Redis) {
-        run(cases::a_broker_that_is_not_there_yet(&mut broker));
+        run(cases::messages_wait_for_a_broker_that_starts_later(&mut broker));
     }
 }
 
@@ -77,7 +78,7 @@ fn redis_a_slow_host_loses_nothing() {
     });
 }
 
-/// A test with a Redis that has further arguments.
+/// Runs a test with a Redis server that has these additional arguments.
 fn with(extra: &[&str], test: impl AsyncFnOnce(&mut Broker)) {
     let folder = Folder::new();
     certificates(&folder);
@@ -89,33 +90,33 @@ fn with(extra: &[&str], test: impl AsyncFnOnce(&mut Broker)) {
 }
 
 #[test]
-fn redis_others_publish_and_subscribe_as_they_like() {
+fn redis_other_clients_publish_and_subscribe() {
     with(&[], async |broker| {
         let mut node = Node::new(&broker.url(), &["news", "*"]).await;
         let mut line = Line::new(broker.port);
-        line.say("PUBLISH sprocket:news hello\r\n");
+        line.send("PUBLISH sprocket:news hello\r\n");
         assert_eq!(node.message().await, "news: hello");
-        line.say("*3\r\n$7\r\nPUBLISH\r\n$13\r\nsprocket:news\r\n$1\r\n\u{7f}\r\n");
-        line.say("PUBLISH sprocket:news \"\\xff\"\r\nPUBLISH sprocket:other x\r\nPUBLISH sprocket:a.b x\r\nPUBLISH sprocket:> all\r\n");
+        line.send("*3\r\n$7\r\nPUBLISH\r\n$13\r\nsprocket:news\r\n$1\r\n\u{7f}\r\n");
+        line.send("PUBLISH sprocket:news \"\\xff\"\r\nPUBLISH sprocket:other x\r\nPUBLISH sprocket:a.b x\r\nPUBLISH sprocket:> all\r\n");
         assert_eq!(node.message().await, "news: \\x7f");
         assert_eq!(node.message().await, "news: \\xff!");
         assert_eq!(node.message().await, "other: x");
         let all = FromBroker::Broadcast { payload: "all".into(), binary: false };
         assert_eq!(node.event().await, all);
-        // What can be no topic, and what matches a pattern of Redis only.
-        line.say("PUBLISH sprocket: x\r\nPUBLISH sprocket:*.x x\r\nPUBLISH sprocket:news end\r\n");
+        // An empty topic and a pattern are no valid topics; both count as foreign.
+        line.send("PUBLISH sprocket: x\r\nPUBLISH sprocket:*.x x\r\nPUBLISH sprocket:news end\r\n");
         assert_eq!(node.message().await, "news: end");
         assert_eq!(node.handle.stats().foreign, 2);
 
         let mut line = Line::new(broker.port);
-        line.say("SUBSCRIBE sprocket:out\r\n");
+        line.send("SUBSCRIBE sprocket:out\r\n");
         line.until(":1");
-        node.say("out", "hi");
-        // Reading a line keeps everything else from going on.
+        node.publish("out", "hi");
+        // Reading a line blocks the thread, so the node's task must have sent the message before.
         node.flush().await;
         line.until("$12");
         assert!(line.until("$").starts_with("$24"));
-        // The header is binary: a byte of it may look like the end of a line.
+        // The header is binary and may contain a line feed.
         let mut message = line.line();
         while message.len() < 20 || !message.ends_with("\0hi") {
             message.push_str(&line.line());
@@ -125,16 +126,16 @@ fn redis_others_publish_and_subscribe_as_they_like() {
 }
 
 #[test]
-fn redis_refuses_what_an_account_may_not() {
+fn redis_operations_without_permission_are_reported() {
     with(&[], async |broker| {
         let mut line = Line::new(broker.port);
-        line.say("CONFIG SET requirepass s:e@c/ret\r\n");
+        line.send("CONFIG SET requirepass s:e@c/ret\r\n");
         line.until("+OK");
-        line.say(
+        line.send(
             "ACL SETUSER app on >pw resetchannels &sprocket:> &sprocket:>.nodes &sprocket:ok* ~* +@all\r\n",
         );
         line.until("+OK");
-        line.say("ACL SETUSER plain on >pw allchannels +@connection +publish +subscribe +psubscribe\r\n");
+        line.send("ACL SETUSER plain on >pw allchannels +@connection +publish +subscribe +psubscribe\r\n");
         line.until("+OK");
         let at = format!("127.0.0.1:{}", broker.port);
         for (url, why) in [
@@ -149,9 +150,9 @@ fn redis_refuses_what_an_account_may_not() {
 
         let mut node = Node::new(&format!("redis://app:pw@{at}"), &["ok"]).await;
         node.handle.interest("secret", true);
-        node.say("ok", "1");
-        node.say("secret", "2");
-        node.say("ok", "3");
+        node.publish("ok", "1");
+        node.publish("secret", "2");
+        node.publish("ok", "3");
         let lost = node.lost().await;
         assert!(lost.starts_with("secret: Redis refuses the subscription: NOPERM"), "{lost}");
         let lost = node.lost().await;
@@ -159,16 +160,16 @@ fn redis_refuses_what_an_account_may_not() {
         node.flush().await;
         let stats = node.handle.stats();
         assert_eq!((stats.published, stats.lost, stats.connected), (2, 2, true), "{stats:?}");
-        // The script has stored it before it may not publish it.
+        // The script stores the message before its PUBLISH is refused.
         node.handle.store("secret", "x".into(), false, &History::default()).unwrap();
         let lost = node.lost().await;
         assert!(lost.starts_with("secret: ") && lost.ends_with('?'), "{lost}");
-        line.say("XLEN sprocket:history:secret\r\n");
+        line.send("XLEN sprocket:history:secret\r\n");
         line.until(":1");
 
         let mut node = Node::new(&format!("redis://plain:pw@{at}"), &[]).await;
         node.handle.store("t", "x".into(), false, &History::default()).unwrap();
-        node.say("t", "x");
+        node.publish("t", "x");
         let lost = node.lost().await;
         assert!(lost.starts_with("t: Redis refuses the script for histories: NOPERM"), "{lost}");
         node.flush().await;
@@ -193,8 +194,8 @@ fn redis_over_tls_and_over_a_unix_socket() {
         let two = Node::new(&format!("redis+unix://{}", file("redis.sock")), &[]).await;
         let long = "x".repeat(300_000);
         for n in 0..20 {
-            two.say("t", &format!("{n}{long}"));
-            one.say("back", &long);
+            two.publish("t", &format!("{n}{long}"));
+            one.publish("back", &long);
         }
         for n in 0..20 {
             assert_eq!(one.message().await, format!("t: {n}{long}"));
@@ -214,7 +215,7 @@ fn redis_over_tls_and_over_a_unix_socket() {
 }
 
 #[test]
-fn redis_histories_are_bounded_in_bytes_and_begin_anew_with_the_server() {
+fn redis_histories_are_bounded_in_bytes_and_restart_with_the_server() {
     with(&[], async |broker| {
         let kept = History { bytes: 1000, messages: 100, ..History::default() };
         let mut node = Node::new(&broker.url(), &["t"]).await;
@@ -222,21 +223,21 @@ fn redis_histories_are_bounded_in_bytes_and_begin_anew_with_the_server() {
         let mut positions = vec![start];
         for n in 0..10 {
             node.handle.store("t", vec![b'0' + n; 300].into(), false, &kept).unwrap();
-            positions.push(node.placed().await.1);
+            positions.push(node.message_at().await.1);
         }
         let replay = node.handle.replay("t", &positions[7], &kept).await;
         assert_eq!((replay.complete, replay.entries.len()), (true, 3));
         assert!(!node.handle.replay("t", &positions[6], &kept).await.complete);
-        // One that is larger than all of it is kept alone.
+        // A message larger than the whole limit is kept as the only one.
         node.handle.store("t", vec![b'x'; 2000].into(), false, &kept).unwrap();
-        positions.push(node.placed().await.1);
+        positions.push(node.message_at().await.1);
         assert!(!node.handle.replay("t", &positions[9], &kept).await.complete);
         assert_eq!(node.handle.replay("t", &positions[10], &kept).await.entries.len(), 1);
 
-        // The keys don't stay for ever.
+        // The keys expire.
         let mut line = Line::new(broker.port);
         for key in ["history:t", "state:t"] {
-            line.say(&format!("PTTL sprocket:{key}\r\n"));
+            line.send(&format!("PTTL sprocket:{key}\r\n"));
             let left: u64 = line.line().trim_start_matches(':').parse().unwrap();
             assert!((3_000_000..=3_900_000).contains(&left), "{left} ms");
         }
@@ -253,9 +254,9 @@ fn redis_histories_are_bounded_in_bytes_and_begin_anew_with_the_server() {
         assert_eq!(node.handle.replay("t", &start, &kept).await.entries.len(), 1);
         assert!(!node.handle.replay("t", &positions[0], &kept).await.complete);
 
-        // Whoever throws the scripts away is told to have cost a message, and nothing else.
+        // After SCRIPT FLUSH one message is lost and reported; the next one is stored.
         let mut line = Line::new(broker.port);
-        line.say("SCRIPT FLUSH\r\n");
+        line.send("SCRIPT FLUSH\r\n");
         line.until("+OK");
         node.handle.store("t", "lost".into(), false, &kept).unwrap();
         let lost = node.lost().await;
@@ -266,7 +267,7 @@ fn redis_histories_are_bounded_in_bytes_and_begin_anew_with_the_server() {
 }
 
 #[test]
-fn redis_what_is_none_is_told() {
+fn redis_servers_that_are_none_or_too_old_are_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -298,14 +299,14 @@ fn redis_what_is_none_is_told() {
 }
 
 #[test]
-fn redis_the_account_in_the_guide_is_enough() {
+fn redis_the_account_in_the_guide_suffices() {
     let guide = include_str!("../../../docs/brokers.md");
     let account = guide.lines().find(|line| line.starts_with("ACL SETUSER chat ")).unwrap();
     with(&[], async |broker| {
         let mut line = Line::new(broker.port);
-        line.say(&format!("{}\r\n", account.replace(">PASSWORD", ">pw")));
+        line.send(&format!("{}\r\n", account.replace(">PASSWORD", ">pw")));
         assert_eq!(line.line(), "+OK");
-        line.say("ACL SETUSER default off\r\n");
+        line.send("ACL SETUSER default off\r\n");
         assert_eq!(line.line(), "+OK");
         let broker = broker.with_credentials("chat:pw");
         cases::nodes_share_topics(broker).await;

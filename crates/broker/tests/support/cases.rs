@@ -1,25 +1,26 @@
-//! What is promised of every broker.
+//! Test cases that hold for every kind of broker.
 
 use super::proxy::Proxy;
 use super::{Broker, Node};
 use sprocket_broker::{BrokerClient, BrokerConfig, FromBroker, History, QueueFull};
 use std::time::{Duration, Instant};
 
-/// Nodes hear each other, once, whatever they are subscribed to; not themselves.
+/// A node receives each message of other nodes once, even if several of its subscriptions match, and
+/// none of its own.
 pub async fn nodes_share_topics(broker: &Broker) {
     let mut one = Node::new(&broker.url(), &["room.1", ">", "room.*", "*.1", "größe 50%*?[x]", "a..b"]).await;
     let mut two = Node::new(&broker.url(), &["room.1", "done"]).await;
     for topic in ["room.1", "room.2", "other", "größe 50%*?[x]", "a..b", "größe 50%x", "a\\b", ".", "a b\r\n"]
     {
-        two.say(topic, "größer");
+        two.publish(topic, "größer");
         assert_eq!(one.message().await, format!("{topic}: gr\\xc3\\xb6\\xc3\\x9fer"));
     }
     two.handle.publish("x", b"\xff\0"[..].into(), true).unwrap();
     two.handle.publish("x", "".into(), false).unwrap();
     assert_eq!([one.message().await, one.message().await], ["x: \\xff\\x00!", "x: "]);
-    // A name that was subscribed to last gets no second copy either.
-    one.say("room.1", "from one");
-    one.say("unheard", "x");
+    // The last subscription of a node causes no second copy either.
+    one.publish("room.1", "from one");
+    one.publish("unsubscribed", "x");
     one.handle.publish("done", "".into(), true).unwrap();
     assert_eq!([two.message().await, two.message().await], ["room.1: from one", "done: !"]);
     one.flush().await;
@@ -28,7 +29,7 @@ pub async fn nodes_share_topics(broker: &Broker) {
     two.handle.broadcast("for all".into(), false).unwrap();
     two.handle.control("for nodes".into());
     two.handle.broadcast(b"\xff"[..].into(), true).unwrap();
-    // The three go different ways, and each way keeps its order.
+    // Broadcasts and control messages take different channels; order holds within a channel.
     let mut got = Vec::new();
     for _ in 0..3 {
         got.push(match one.event().await {
@@ -46,17 +47,19 @@ pub async fn nodes_share_topics(broker: &Broker) {
     assert_eq!((stats.queued_bytes, stats.duplicates, stats.foreign, stats.lost), (0, 0, 0, 0), "{stats:?}");
 }
 
-/// Names come and go while messages do: none is doubled, and none missed by who stays.
-pub async fn interest_changes_while_messages_come(broker: &Broker) {
+/// Subscriptions change while messages arrive: none is duplicated, and none is lost on a topic that
+/// stays subscribed.
+pub async fn subscriptions_change_while_messages_arrive(broker: &Broker) {
     let mut one = Node::new(&broker.url(), &["a.b"]).await;
     let two = Node::new(&broker.url(), &[]).await;
     let others = ["a.*", ">", "*.b", "a.>", "*.*"];
     for n in 0..2000 {
-        two.say("a.b", &n.to_string());
-        // In turn, so that each overlaps others in each order.
+        two.publish("a.b", &n.to_string());
+        // The names alternate, so that each overlaps the others in every order.
         let name = others[n % 5];
         one.handle.interest(name, n / 5 % 2 == 0);
-        // While another one overlaps it; alone it would be away for a moment.
+        // Another subscription covers the topic at this moment; otherwise the topic would be
+        // unsubscribed for an instant.
         if n % 7 == 0 && n / 5 % 2 == 0 {
             one.handle.interest("a.b", false);
             one.handle.interest("a.b", true);
@@ -72,15 +75,15 @@ pub async fn interest_changes_while_messages_come(broker: &Broker) {
         one.handle.interest(name, false);
     }
     one.settled().await;
-    two.say("a.c", "unwanted");
-    two.say("a.b", "end");
+    two.publish("a.c", "unwanted");
+    two.publish("a.b", "end");
     assert_eq!(one.message().await, "a.b: end");
     assert_eq!(one.handle.stats().subscriptions, 1);
 }
 
-/// The publisher's connection breaks again and again, with answers under way, and with parts of
-/// commands: everything arrives once and in order all the same.
-pub async fn a_broken_connection_neither_loses_nor_doubles(broker: &Broker) {
+/// The publisher's connection breaks repeatedly, with answers outstanding and commands half sent. All
+/// messages still arrive once and in order.
+pub async fn a_broken_connection_neither_loses_nor_duplicates(broker: &Broker) {
     let mut receiver = Node::new(&broker.url(), &["t", ">"]).await;
     let proxy = Proxy::start(broker.port).await;
     let publisher = Node::new(&broker.url_at(proxy.port), &[]).await;
@@ -89,7 +92,7 @@ pub async fn a_broken_connection_neither_loses_nor_doubles(broker: &Broker) {
     let mut cuts = 0;
     while cuts < 8 {
         for _ in 0..100 {
-            publisher.say("t", &format!("{sent} {long}"));
+            publisher.publish("t", &format!("{sent} {long}"));
             sent += 1;
             if sent % 10 == 0 {
                 tokio::task::yield_now().await;
@@ -97,11 +100,11 @@ pub async fn a_broken_connection_neither_loses_nor_doubles(broker: &Broker) {
         }
         if cuts % 2 == 1 {
             publisher.flush().await;
-            // The next one is carried out, and the publisher doesn't know.
+            // The broker executes the next command, but the publisher gets no answer.
             proxy.swallow_answers();
-            publisher.say("t", &format!("{sent} {long}"));
+            publisher.publish("t", &format!("{sent} {long}"));
             sent += 1;
-            while receiver.seen < sent {
+            while receiver.next_number < sent {
                 check(&mut receiver).await;
             }
         }
@@ -112,12 +115,12 @@ pub async fn a_broken_connection_neither_loses_nor_doubles(broker: &Broker) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    while receiver.seen < sent {
+    while receiver.next_number < sent {
         check(&mut receiver).await;
     }
     publisher.flush().await;
     let end = Node::new(&broker.url(), &[]).await;
-    end.say("t", "end");
+    end.publish("t", "end");
     assert_eq!(receiver.message().await, "t: end");
     assert!(receiver.handle.stats().duplicates > 0, "{:?}", receiver.handle.stats());
     let stats = publisher.handle.stats();
@@ -125,17 +128,17 @@ pub async fn a_broken_connection_neither_loses_nor_doubles(broker: &Broker) {
     assert!(stats.reconnects >= 4, "{stats:?}");
 }
 
-/// The next message is the next number.
+/// Checks that the next message has the next number.
 async fn check(receiver: &mut Node) {
     let got = receiver.message().await;
-    let expected = format!("t: {} ", receiver.seen);
+    let expected = format!("t: {} ", receiver.next_number);
     assert!(got.starts_with(&expected), "{:?} instead of {expected:?}", &got[..20]);
-    receiver.seen += 1;
+    receiver.next_number += 1;
 }
 
-/// A broker that says nothing is noticed; what is published queues up to the bound, and is
-/// published in order when the broker is back.
-pub async fn a_silent_broker_is_noticed(broker: &Broker) {
+/// A broker that stops responding is detected. Publications queue up to the limit and are published in
+/// order once the broker responds again.
+pub async fn a_silent_broker_is_detected(broker: &Broker) {
     let mut receiver = Node::new(&format!("{}?timeout=60", broker.url()), &["t"]).await;
     let config = BrokerConfig { queue: 2000, ..BrokerConfig::new(&format!("{}?timeout=0.3", broker.url())) };
     let mut publisher = Node::with(config, &["t"]).await;
@@ -152,7 +155,7 @@ pub async fn a_silent_broker_is_noticed(broker: &Broker) {
     let reason = publisher.disconnected().await;
     assert!(reason.contains("silent for 300ms"), "{reason}");
     assert!(begun.elapsed() < Duration::from_secs(10));
-    // The kernel still accepts connections for it.
+    // The kernel still accepts connections on behalf of the stopped broker.
     let reason = publisher.disconnected().await;
     assert!(reason.contains("no answer within 300ms"), "{reason}");
     broker.signal("CONT");
@@ -161,15 +164,15 @@ pub async fn a_silent_broker_is_noticed(broker: &Broker) {
         assert_eq!(receiver.message().await, format!("t: {n}"));
     }
     publisher.flush().await;
-    publisher.say("t", "end");
+    publisher.publish("t", "end");
     assert_eq!(receiver.message().await, "t: end");
     publisher.flush().await;
     let stats = publisher.handle.stats();
     assert_eq!((stats.published, stats.queue_full, stats.lost), (sent + 1, 1, 0), "{stats:?}");
 }
 
-/// After a restart of the broker everything is as before.
-pub async fn a_restarted_broker_is_found_again(broker: &mut Broker) {
+/// After a restart of the broker, nodes reconnect and restore their subscriptions.
+pub async fn nodes_reconnect_to_a_restarted_broker(broker: &mut Broker) {
     let mut one = Node::new(&broker.url(), &["a.b", "gone", "a.*"]).await;
     let mut two = Node::new(&broker.url(), &[]).await;
     one.handle.interest("gone", false);
@@ -185,20 +188,21 @@ pub async fn a_restarted_broker_is_found_again(broker: &mut Broker) {
     assert!(broker.up());
     one.connected().await;
     two.connected().await;
-    two.say("gone", "1");
-    two.say("a.b", "2");
-    two.say("x", "3");
+    two.publish("gone", "1");
+    two.publish("a.b", "2");
+    two.publish("x", "3");
     let got = [one.message().await, one.message().await, one.message().await];
     assert_eq!(got, ["gone: 1", "a.b: 2", "x: 3"]);
     let stats = one.handle.stats();
     assert_eq!((stats.connected, stats.reconnects, stats.subscriptions), (true, 1, 2), "{stats:?}");
 }
 
-/// What nobody takes is queued, and goes out in order as soon as there is a broker.
-pub async fn a_broker_that_is_not_there_yet(broker: &mut Broker) {
+/// Publications before the first connection are queued, and are published in order as soon as the
+/// broker starts.
+pub async fn messages_wait_for_a_broker_that_starts_later(broker: &mut Broker) {
     broker.kill();
     let mut early = Node::dial(BrokerConfig::new(&broker.url()));
-    early.say("t", "1");
+    early.publish("t", "1");
     early.handle.broadcast("2".into(), false).unwrap();
     assert!(early.disconnected().await.contains("Connection refused"));
     let flushed = tokio::time::timeout(Duration::from_millis(50), early.handle.flush()).await;
@@ -213,8 +217,8 @@ fn limits(messages: usize) -> History {
     History { messages, seconds: Some(Duration::from_secs(60)), ..History::default() }
 }
 
-/// Stored messages have one order for all, their publisher included, and can be replayed from each
-/// position.
+/// Stored messages have the same order for all nodes, their publisher included, and can be replayed
+/// from every position.
 pub async fn stored_messages_are_replayed(broker: &Broker) {
     let kept = limits(10);
     let mut one = Node::new(&broker.url(), &["h.t", "h.*"]).await;
@@ -224,21 +228,21 @@ pub async fn stored_messages_are_replayed(broker: &Broker) {
     for n in 0..10 {
         one.handle.store("h.t", format!("one {n}").into(), false, &kept).unwrap();
         two.handle.store("h.t", vec![0xff, n].into(), true, &kept).unwrap();
-        // Another topic of the same limits.
+        // Another topic with the same limits.
         two.handle.store("h.other", "x".into(), false, &kept).unwrap();
     }
-    // Beside it, without a history.
-    one.say("h.t", "plain");
+    // A message of the same topic that bypasses the history.
+    one.publish("h.t", "plain");
     let mut all = Vec::new();
     while all.len() < 20 {
-        let (text, position) = one.placed().await;
+        let (text, position) = one.message_at().await;
         if text.starts_with("h.t: ") {
             all.push((text, position));
         }
     }
     let mut others = Vec::new();
     while others.len() < 20 {
-        let (text, position) = two.placed().await;
+        let (text, position) = two.message_at().await;
         if text != "h.t: plain" {
             others.push((text, position));
         }
@@ -246,7 +250,7 @@ pub async fn stored_messages_are_replayed(broker: &Broker) {
     assert_eq!(all, others);
     let offsets: Vec<u64> =
         all.iter().map(|(_, at)| at.split_once('-').unwrap().1.parse().unwrap()).collect();
-    // NATS 2.9 may publish again in another order what two connections store in the same instant.
+    // NATS 2.9 may deliver two messages that are stored at the same instant in a different order.
     assert!(offsets.is_sorted() || broker.kind == super::Kind::Nats, "{offsets:?}");
     all.sort_by_key(|(_, at)| at.split_once('-').map(|(_, offset)| offset.parse::<u64>().unwrap()));
     let epochs: Vec<_> = all.iter().map(|(_, at)| at.split('-').next()).collect();
@@ -286,7 +290,7 @@ pub async fn stored_messages_are_replayed(broker: &Broker) {
     }
 }
 
-/// A history has each message once, whatever becomes of the publisher's connection.
+/// A history contains each message once, even if the publisher's connection breaks.
 pub async fn a_broken_connection_stores_once(broker: &Broker) {
     let kept = limits(1000);
     let proxy = Proxy::start(broker.port).await;
@@ -304,7 +308,7 @@ pub async fn a_broken_connection_stores_once(broker: &Broker) {
             sent += 1;
         }
         if cut % 2 == 1 {
-            // Until the broker has carried out all that the publisher doesn't know of.
+            // Wait until the broker has executed all commands whose answers were discarded.
             while reader.handle.replay("s", &start, &kept).await.entries.len() < sent {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -321,7 +325,7 @@ pub async fn a_broken_connection_stores_once(broker: &Broker) {
     assert_eq!((stats.published, stats.lost), (sent as u64, 0), "{stats:?}");
 }
 
-/// What is too old is not replayed, and its absence is told.
+/// Expired messages are not replayed, and the replay is reported as incomplete.
 pub async fn old_messages_are_not_replayed(broker: &Broker) {
     let brief = History { seconds: Some(Duration::from_millis(400)), ..limits(10) };
     let node = Node::new(&broker.url(), &[]).await;
@@ -332,7 +336,7 @@ pub async fn old_messages_are_not_replayed(broker: &Broker) {
     let mut replay = node.handle.replay("brief", &start, &brief).await;
     while replay.complete {
         assert_eq!(replay.entries.len(), 1);
-        assert!(begun.elapsed() < super::PATIENCE, "it never gets old");
+        assert!(begun.elapsed() < super::PATIENCE, "the message never expires");
         tokio::time::sleep(Duration::from_millis(20)).await;
         replay = node.handle.replay("brief", &start, &brief).await;
     }
@@ -342,8 +346,8 @@ pub async fn old_messages_are_not_replayed(broker: &Broker) {
     assert!(replay.complete && replay.entries.is_empty(), "{replay:?}");
 }
 
-/// The broker has messages faster than the host takes them: they stay there, not in our memory, and
-/// none is lost.
+/// If the broker delivers faster than the host takes messages, they wait in the broker and not in the
+/// node's memory, and none is lost.
 pub async fn a_slow_host_loses_nothing(broker: &Broker) {
     const MESSAGES: usize = 7000;
     const SIZE: usize = 8192;
@@ -352,18 +356,18 @@ pub async fn a_slow_host_loses_nothing(broker: &Broker) {
     let publisher = Node::new(&broker.url(), &[]).await;
     let text = |n: usize| format!("{n:0SIZE$}");
     for n in 0..MESSAGES {
-        publisher.say("t", &text(n));
+        publisher.publish("t", &text(n));
         if n % 100 == 0 {
             publisher.flush().await;
         }
     }
     publisher.flush().await;
     for n in 0..MESSAGES {
-        // Not only while it stands still.
+        // The bound also holds after the host has begun to take messages.
         if n == MESSAGES / 2 {
-            // In sockets there are up to 12 MiB, and 8 MiB are what a library reads in one turn.
+            // Socket buffers hold up to 12 MiB, and a client library reads up to 8 MiB in one turn.
             let (passed, taken) = (proxy.passed().await, n * SIZE);
-            assert!(passed < taken + (22 << 20), "{passed} bytes came while {taken} were taken");
+            assert!(passed < taken + (22 << 20), "{passed} bytes arrived while {taken} were taken");
             assert!(receiver.handle.stats().received < n as u64 + 1000, "{:?}", receiver.handle.stats());
         }
         let message = receiver.message().await;

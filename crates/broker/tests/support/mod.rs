@@ -1,4 +1,4 @@
-//! Real brokers for tests, each with a folder of its own and nothing kept, and nodes that use them.
+//! Runs real brokers for tests, each in a temporary folder of its own, and nodes connected to them.
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 
-/// How long anything may take, on a busy machine.
+/// Time limit of each step, generous enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A program, or the test is skipped, loudly: `cargo test` has no word for that, so it goes to the
-/// terminal, and to the file that bin/test reads.
+/// Finds a program. If it is not installed, the caller skips its test; `cargo test` cannot report a
+/// skipped test, so this function reports it on the terminal and in the file that `bin/test` reads.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin:/sbin";
     let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|file| file.is_file());
@@ -34,7 +34,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Runs a test to its end, or fails it.
+/// Runs a test on a runtime of its own. Panics if it takes too long.
 pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime
@@ -42,7 +42,7 @@ pub fn run(test: impl Future<Output = ()>) {
         .expect("the test takes too long");
 }
 
-/// A folder that is gone in the end.
+/// A temporary folder, removed on drop.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -82,7 +82,7 @@ pub struct Broker {
     pub kind: Kind,
     program: PathBuf,
     pub port: u16,
-    /// What its command line has beside the usual.
+    /// Additional command line arguments.
     extra: Vec<String>,
     credentials: String,
     pub folder: Folder,
@@ -104,7 +104,7 @@ impl Broker {
             Self { kind, program, port: 0, extra, credentials: String::new(), folder, child: None };
         for _ in 0..5 {
             broker.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // Somebody else may have taken the port meanwhile.
+            // Another process may have taken the port in the meantime.
             if broker.up() {
                 return Some(broker);
             }
@@ -112,7 +112,7 @@ impl Broker {
         panic!("{} does not start", broker.program.display());
     }
 
-    /// Starts it, again. False: it ended.
+    /// Starts or restarts the broker. Returns false if it exited before it accepted a connection.
     pub fn up(&mut self) -> bool {
         assert!(self.child.is_none());
         let port = self.port.to_string();
@@ -166,7 +166,7 @@ impl Broker {
         std::fs::read_to_string(self.folder.path("log")).unwrap_or_default()
     }
 
-    /// Without a farewell.
+    /// Kills the broker by SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -174,13 +174,13 @@ impl Broker {
         }
     }
 
-    /// `STOP` or `CONT`.
+    /// Sends a signal to the broker: `STOP` or `CONT`.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
-    /// Its addresses have a user and password from now on.
+    /// Adds a user and password to the URLs returned from now on.
     pub fn with_credentials(&mut self, credentials: &str) -> &Self {
         self.credentials = format!("{credentials}@");
         self
@@ -198,31 +198,29 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // A stopped process takes this signal, too.
+        // SIGKILL also ends a process that SIGSTOP has stopped.
         self.kill();
     }
 }
 
-/// A node as the host of the broker module sees it.
+/// A node: a client of a broker, used as the server uses it.
 pub struct Node {
     pub handle: BrokerHandle,
     events: Receiver<FromBroker>,
-    /// What was told last of the connection.
-    why: String,
-    /// For tests that number their messages.
-    pub seen: u64,
+    /// Number of the next message, for tests that number their messages.
+    pub next_number: u64,
 }
 
 impl Node {
-    /// Does not wait for the connection.
+    /// Creates a node without waiting for its connection.
     pub fn dial(config: BrokerConfig) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
         let (handle, events) = connect(config, number);
-        Self { handle, events, why: String::new(), seen: 0 }
+        Self { handle, events, next_number: 0 }
     }
 
-    /// Connected, and interested in these names.
+    /// Creates a node that is connected and subscribed to these names.
     pub async fn new(url: &str, names: &[&str]) -> Self {
         Self::with(BrokerConfig::new(url), names).await
     }
@@ -236,20 +234,20 @@ impl Node {
         node
     }
 
-    /// The next event.
+    /// Waits for the next event.
     pub async fn event(&mut self) -> FromBroker {
         let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
         event
-            .unwrap_or_else(|_| panic!("nothing comes; {:?}", self.handle.stats()))
+            .unwrap_or_else(|_| panic!("no event arrives; {:?}", self.handle.stats()))
             .expect("the driver ended")
     }
 
-    /// Waits for a connection, and passes over everything else.
+    /// Waits until the node is connected. Other events are discarded.
     pub async fn connected(&mut self) {
         while !matches!(self.event().await, FromBroker::State { connected: true, .. }) {}
     }
 
-    /// Waits until there is none; why.
+    /// Waits until the node is disconnected and returns the reason.
     pub async fn disconnected(&mut self) -> String {
         loop {
             if let FromBroker::State { connected: false, reason } = self.event().await {
@@ -258,7 +256,8 @@ impl Node {
         }
     }
 
-    /// What is lost next, as `topic: reason`, with a `?` if that is uncertain.
+    /// Waits for the next report of a loss and returns it as `topic: reason`, followed by `?` if the
+    /// loss is uncertain.
     pub async fn lost(&mut self) -> String {
         loop {
             if let FromBroker::Lost { topic, reason, uncertain } = self.event().await {
@@ -267,13 +266,13 @@ impl Node {
         }
     }
 
-    /// The next message, as `topic: payload`, with a `!` if it is binary.
+    /// Waits for the next message and returns it as `topic: payload`, followed by `!` if it is binary.
     pub async fn message(&mut self) -> String {
-        self.placed().await.0
+        self.message_at().await.0
     }
 
-    /// The same with its position.
-    pub async fn placed(&mut self) -> (String, String) {
+    /// Returns the next message together with its position in the topic's history.
+    pub async fn message_at(&mut self) -> (String, String) {
         loop {
             match self.event().await {
                 FromBroker::Message { topic, payload, binary, position, .. } => {
@@ -287,25 +286,25 @@ impl Node {
         }
     }
 
-    pub fn say(&self, topic: &str, payload: &str) {
+    pub fn publish(&self, topic: &str, payload: &str) {
         self.handle.publish(topic, payload.to_owned().into(), false).unwrap();
     }
 
-    /// Until the broker has confirmed all.
+    /// Waits until the broker has confirmed all publications.
     pub async fn flush(&self) {
         let flushed = tokio::time::timeout(PATIENCE, self.handle.flush()).await;
         flushed.unwrap_or_else(|_| panic!("not flushed: {:?}", self.handle.stats()));
     }
 
-    /// Subscriptions made since the connection are in force.
+    /// Waits until subscriptions made after the connection are active.
     pub async fn settled(&self) {
-        // Confirmed after what was sent before it.
-        self.say("settled", "");
+        // The broker confirms this publication after the subscriptions sent before it.
+        self.publish("settled", "");
         self.flush().await;
     }
 }
 
-/// A line of bytes to a broker, for who knows its protocol.
+/// A raw connection to a broker, for tests that use its protocol directly.
 pub struct Line(std::io::BufReader<TcpStream>);
 
 impl Line {
@@ -315,11 +314,11 @@ impl Line {
         Self(std::io::BufReader::new(stream))
     }
 
-    pub fn say(&mut self, bytes: &str) {
+    pub fn send(&mut self, bytes: &str) {
         self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
     }
 
-    /// The next line, without its end.
+    /// Reads the next line, without its line end.
     pub fn line(&mut self) -> String {
         use std::io::BufRead;
         let mut line = Vec::new();
@@ -328,7 +327,7 @@ impl Line {
         String::from_utf8_lossy(&line).trim_end().to_owned()
     }
 
-    /// Reads lines up to one that begins so.
+    /// Reads lines until one begins with `start`, and returns it.
     pub fn until(&mut self, start: &str) -> String {
         loop {
             let line = self.line();
@@ -339,12 +338,12 @@ impl Line {
     }
 }
 
-/// Files of a CA and of a certificate for 127.0.0.1: `ca.pem`, `cert.pem`, `key.pem`.
+/// Writes the files of a CA and of a certificate for 127.0.0.1: `ca.pem`, `cert.pem`, `key.pem`.
 pub fn certificates(folder: &Folder) {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    // Not the name that the other one has by default.
+    // The name must differ from the default name of the leaf certificate.
     ca.distinguished_name.push(DnType::CommonName, "Test CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     folder.file("ca.pem", &ca.self_signed(&ca_key).unwrap().pem());

@@ -1,4 +1,4 @@
-//! Stands between a node and its broker, and breaks their connection.
+//! A TCP proxy between a node and its broker, which can interrupt their connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// Passes everything on, until told otherwise. Ends with its runtime.
+/// Forwards all bytes until a test interrupts it. Ends with its runtime.
 pub struct Proxy {
     pub port: u16,
     state: Arc<State>,
@@ -15,13 +15,13 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// What the broker answers is swallowed.
-    deaf: AtomicBool,
-    /// Connections are closed as soon as they come.
+    /// Whether the bytes from the broker are discarded.
+    discards_answers: AtomicBool,
+    /// Whether new connections are closed at once.
     closed: AtomicBool,
     cut: Notify,
     accepted: AtomicUsize,
-    /// Bytes that clients have been given.
+    /// Number of bytes forwarded to clients.
     passed: AtomicUsize,
 }
 
@@ -43,10 +43,10 @@ impl Proxy {
                     let Ok(broker) = TcpStream::connect(("127.0.0.1", to)).await else { return };
                     let (from_client, to_client) = client.into_split();
                     let (from_broker, to_broker) = broker.into_split();
-                    let (never, nobody) = (AtomicBool::new(false), AtomicUsize::new(0));
+                    let (never, uncounted) = (AtomicBool::new(false), AtomicUsize::new(0));
                     tokio::select! {
-                        () = pass(from_client, to_broker, &never, &nobody) => {}
-                        () = pass(from_broker, to_client, &state.deaf, &state.passed) => {}
+                        () = pass(from_client, to_broker, &never, &uncounted) => {}
+                        () = pass(from_broker, to_client, &state.discards_answers, &state.passed) => {}
                         () = state.cut.notified() => {}
                     }
                 });
@@ -55,8 +55,8 @@ impl Proxy {
         Self { port, state }
     }
 
-    /// The same on a thread of its own, which ends with the process: at its own pace, not that of the
-    /// test.
+    /// Starts a proxy on a thread of its own, so that it runs independently of the test's runtime. The
+    /// thread ends with the process.
     pub fn start_apart(to: u16) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -69,18 +69,18 @@ impl Proxy {
         receiver.recv().unwrap()
     }
 
-    /// From now on the broker gets everything, and its answers get lost.
+    /// From now on, commands reach the broker and its answers are discarded.
     pub fn swallow_answers(&self) {
-        self.state.deaf.store(true, Ordering::Relaxed);
+        self.state.discards_answers.store(true, Ordering::Relaxed);
     }
 
-    /// Ends all connections, in the middle of whatever. New ones are as usual.
+    /// Closes all connections at any point of their streams. New connections are forwarded as usual.
     pub fn cut(&self) {
-        self.state.deaf.store(false, Ordering::Relaxed);
+        self.state.discards_answers.store(false, Ordering::Relaxed);
         self.state.cut.notify_waiters();
     }
 
-    /// Whether nothing gets through.
+    /// Starts or stops refusing all connections.
     pub fn close(&self, closed: bool) {
         self.state.closed.store(closed, Ordering::Relaxed);
         if closed {
@@ -88,7 +88,7 @@ impl Proxy {
         }
     }
 
-    /// Bytes that clients were given, as soon as they take no more for a while.
+    /// Waits until clients read no more for a while, and returns the number of bytes forwarded to them.
     pub async fn passed(&self) -> usize {
         let mut passed = 0;
         loop {
@@ -100,7 +100,7 @@ impl Proxy {
         }
     }
 
-    /// Connections so far.
+    /// Number of connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::Relaxed)
     }
@@ -109,13 +109,13 @@ impl Proxy {
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    deaf: &AtomicBool,
+    discards_answers: &AtomicBool,
     passed: &AtomicUsize,
 ) {
-    // Small, so that a cut leaves a command in pieces.
+    // The buffer is small, so that a cut leaves a command incomplete.
     let mut chunk = [0; 1000];
     while let Ok(n @ 1..) = from.read(&mut chunk).await {
-        if !deaf.load(Ordering::Relaxed) && to.write_all(&chunk[..n]).await.is_err() {
+        if !discards_answers.load(Ordering::Relaxed) && to.write_all(&chunk[..n]).await.is_err() {
             return;
         }
         passed.fetch_add(n, Ordering::Relaxed);
