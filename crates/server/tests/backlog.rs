@@ -1,4 +1,4 @@
-//! What waits for the host is bounded: for each connection, and as a whole.
+//! Limits on the events that wait for the host, for each connection and in total.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use support::*;
 
-/// Bytes that an event takes up beside its contents, at most.
+/// Maximum size of an event without its payload, in bytes.
 const EVENT: u64 = 1024;
 
-/// Waits until the counters say so, without taking an event.
+/// Waits until the counters satisfy `done`, without taking an event.
 fn await_stats(server: &Server, what: &str, done: impl Fn(&Stats) -> bool) -> Stats {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -26,7 +26,7 @@ fn await_stats(server: &Server, what: &str, done: impl Fn(&Stats) -> bool) -> St
     }
 }
 
-/// Status of the answer to a handshake.
+/// Sends a handshake and returns the status of its response.
 fn status(address: SocketAddr) -> (u16, TcpStream) {
     let mut stream = connect(address);
     stream.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
@@ -34,9 +34,9 @@ fn status(address: SocketAddr) -> (u16, TcpStream) {
     (head[9..12].parse().unwrap(), stream)
 }
 
-/// A client has sent `items` frames at once, of which the host takes none: no more than its credit
-/// becomes events, and when the host takes them, all of them come in order.
-fn spends_its_credit(frames: impl Fn(usize) -> Vec<u8>, before: &[u8], pongs: bool) {
+/// A client sends thousands of frames at once while the host takes no event. The server turns only as
+/// many into events as the connection's credit allows; once the host takes them, all arrive in order.
+fn check_credit(frames: impl Fn(usize) -> Vec<u8>, before: &[u8], pongs: bool) {
     const CREDIT: usize = 16;
     const ALL: usize = 5000;
     let config = Config {
@@ -77,27 +77,27 @@ fn closed(server: &Server) {
 
 #[test]
 fn reading_stops_at_the_message_at_which_the_credit_ends() {
-    spends_its_credit(|n| frame(0x81, n.to_string().as_bytes()), b"", false);
+    check_credit(|n| frame(0x81, n.to_string().as_bytes()), b"", false);
 }
 
 #[test]
-fn so_it_does_with_fragments() {
+fn reading_stops_at_the_fragment_at_which_the_credit_ends() {
     let fragments = |n: usize| [frame(0x02, b""), frame(0x80, n.to_string().as_bytes())].concat();
-    spends_its_credit(fragments, b"", false);
+    check_credit(fragments, b"", false);
 }
 
 #[test]
-fn pongs_take_the_same_credit() {
-    spends_its_credit(|n| frame(0x8a, n.to_string().as_bytes()), b"", true);
+fn pongs_use_the_same_credit() {
+    check_credit(|n| frame(0x8a, n.to_string().as_bytes()), b"", true);
 }
 
 #[test]
-fn so_do_pongs_inside_a_fragmented_message() {
-    spends_its_credit(|n| frame(0x8a, n.to_string().as_bytes()), &frame(0x01, b"begun"), true);
+fn pongs_inside_a_fragmented_message_use_the_same_credit() {
+    check_credit(|n| frame(0x8a, n.to_string().as_bytes()), &frame(0x01, b"begun"), true);
 }
 
 #[test]
-fn large_messages_in_one_read_take_their_credit() {
+fn large_messages_in_one_read_use_their_credit() {
     let (server, address) = start(Config { max_pending_messages: 3, ..Config::default() });
     let mut client = open(address);
     opened(&server);
@@ -111,7 +111,7 @@ fn large_messages_in_one_read_take_their_credit() {
 }
 
 #[test]
-fn a_connection_counts_until_the_host_knows_of_its_end() {
+fn a_connection_counts_until_the_host_takes_its_close_event() {
     for per_ip in [false, true] {
         let (max, each) = if per_ip { (100, 2) } else { (2, 0) };
         let config = Config { max_connections: max, max_connections_per_ip: each, ..Config::default() };
@@ -130,7 +130,7 @@ fn a_connection_counts_until_the_host_knows_of_its_end() {
 }
 
 #[test]
-fn messages_of_ended_connections_fill_the_backlog_and_not_the_memory() {
+fn messages_of_ended_connections_count_against_the_backlog_limit() {
     const LIMIT: u64 = 1 << 20;
     let config = Config { max_pending_total: LIMIT as usize, ..Config::default() };
     let (server, address) = start(config);
@@ -157,7 +157,7 @@ fn messages_of_ended_connections_fill_the_backlog_and_not_the_memory() {
     let stats = server.stats();
     assert!(stats.pending_total < LIMIT + (300 << 10), "{}", stats.pending_total);
     assert_eq!((stats.refused_pending, stats.pending_full > 0), (1, true));
-    // Nothing that was accepted is lost.
+    // No accepted message is lost.
     let (mut messages, mut ends) = (0, 0);
     while ends < accepted {
         match next(&server) {
@@ -172,7 +172,7 @@ fn messages_of_ended_connections_fill_the_backlog_and_not_the_memory() {
 }
 
 #[test]
-fn who_is_not_read_is_not_taken_for_dead() {
+fn a_connection_that_is_not_read_does_not_time_out() {
     const LIMIT: usize = 1 << 20;
     let config = Config {
         max_pending_total: LIMIT,
@@ -188,7 +188,7 @@ fn who_is_not_read_is_not_taken_for_dead() {
     busy.write_all(&frame(0x82, &[7; LIMIT - 100]).repeat(2)).unwrap();
     await_stats(&server, "it is full", |stats| stats.pending_full > 0);
     let before = server.stats();
-    // Several times as long as a connection that is read would live without a pong.
+    // The pause is several times the period after which a connection without a pong counts as dead.
     std::thread::sleep(Duration::from_millis(500));
     let stats = server.stats();
     assert_eq!((stats.ping_timeouts, stats.connections), (before.ping_timeouts, 2));
@@ -200,7 +200,7 @@ fn who_is_not_read_is_not_taken_for_dead() {
 }
 
 #[test]
-fn a_request_whose_client_is_gone_is_released_at_once() {
+fn a_request_is_released_as_soon_as_its_client_disconnects() {
     let config = Config { interest: Interest::REQUEST.and(Interest::UPGRADE), ..Config::default() };
     let (server, address) = start(config);
     let mut client = connect(address);
@@ -210,7 +210,7 @@ fn a_request_whose_client_is_gone_is_released_at_once() {
     await_stats(&server, "it waits", |stats| stats.pending_total > 500_000);
     drop(client);
     await_stats(&server, "it does not wait any more", |stats| stats.pending_total < 100_000);
-    // Nor is a handshake whose client is gone a question any more.
+    // The same holds for a handshake whose client has disconnected.
     let mut client = connect(address);
     client.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
     await_stats(&server, "it waits", |stats| stats.handshakes == 1);
@@ -221,7 +221,7 @@ fn a_request_whose_client_is_gone_is_released_at_once() {
 }
 
 #[test]
-fn a_body_in_the_smallest_pieces_takes_one_buffer() {
+fn a_body_in_one_byte_pieces_needs_one_buffer() {
     let (server, address) = start(Config { interest: Interest::REQUEST, ..Config::default() });
     let mut client = connect(address);
     let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -235,7 +235,7 @@ fn a_body_in_the_smallest_pieces_takes_one_buffer() {
 }
 
 #[test]
-fn an_announced_length_over_the_limit_is_refused_before_the_body() {
+fn a_content_length_over_the_limit_is_refused_before_the_body() {
     let (server, address) = start(Config { interest: Interest::REQUEST, ..Config::default() });
     let more = format!("Host: {address}\r\nContent-Length: 1048577\r\nExpect: 100-continue\r\n\r\n");
     let answer = exchange(address, format!("POST / HTTP/1.1\r\n{more}").as_bytes());

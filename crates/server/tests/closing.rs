@@ -1,4 +1,5 @@
-//! How connections end: what the host was told that it could send goes out before the close frame.
+//! The end of connections: messages that the server has accepted from the host leave before the close
+//! frame.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -25,7 +26,7 @@ fn closed(server: &Server) -> (u16, String) {
 }
 
 #[test]
-fn messages_that_come_with_a_close_frame_are_answered_before_it() {
+fn messages_before_a_close_frame_are_answered_first() {
     let (server, address) = start(Config { close_timeout: NEVER, ..Config::default() });
     let mut client = open(address);
     let conn = opened(&server);
@@ -44,14 +45,15 @@ fn messages_that_come_with_a_close_frame_are_answered_before_it() {
 }
 
 #[test]
-fn so_is_a_message_that_the_host_has_answered_already() {
+fn an_answer_in_the_current_batch_precedes_the_close_frame() {
     let (server, address) = start(Config { close_timeout: NEVER, ..Config::default() });
     let mut client = open(address);
     let conn = opened(&server);
     client.write_all(&frame(0x81, b"one")).unwrap();
     assert_eq!(message(&server), b"one");
     assert_eq!(server.send(&conn, b"answer", false), SendOutcome::Sent);
-    // The answer leaves with the batch, and the close frame comes before its end.
+    // The answer leaves with the current batch of commands; the close frame arrives before the batch
+    // ends.
     client.write_all(&frame(0x88, b"")).unwrap();
     assert_eq!(closed(&server).0, 1005);
     assert_eq!(read_frame(&mut client), (0x81, b"answer".to_vec()));
@@ -59,7 +61,7 @@ fn so_is_a_message_that_the_host_has_answered_already() {
 }
 
 #[test]
-fn a_close_frame_is_answered_at_once_while_the_host_is_busy_with_others() {
+fn a_close_frame_is_answered_at_once_while_the_host_serves_other_connections() {
     let (server, address) = start(Config { close_timeout: NEVER, ..Config::default() });
     let mut other = open(address);
     opened(&server);
@@ -73,7 +75,7 @@ fn a_close_frame_is_answered_at_once_while_the_host_is_busy_with_others() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_cannot_hold_up_the_reply_to_a_close_frame() {
+fn a_host_that_does_not_answer_cannot_delay_the_reply_to_a_close_frame() {
     let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
     let mut client = open(address);
     let conn = opened(&server);
@@ -85,7 +87,7 @@ fn a_host_that_does_not_answer_cannot_hold_up_the_reply_to_a_close_frame() {
 }
 
 #[test]
-fn a_server_that_stops_lets_answers_out_and_refuses_other_messages() {
+fn a_stopping_server_delivers_answers_and_refuses_other_messages() {
     let (server, address) = start(Config { close_timeout: NEVER, ..Config::default() });
     let mut quiet = open(address);
     let quiet_one = opened(&server);
@@ -99,7 +101,7 @@ fn a_server_that_stops_lets_answers_out_and_refuses_other_messages() {
     assert_eq!(read_close(&mut quiet).0, 1001);
     assert_eq!(message(&server), b"two");
     assert_eq!(server.send(&conn, b"second", false), SendOutcome::Sent);
-    // The host has handled both.
+    // The host has taken both messages.
     assert!(server.next_event().is_none());
     assert_eq!(server.send(&conn, b"too late", false), SendOutcome::Closed);
     let reader = std::thread::spawn(move || {
@@ -117,7 +119,7 @@ fn a_server_that_stops_lets_answers_out_and_refuses_other_messages() {
 }
 
 #[test]
-fn a_stop_does_not_wait_longer_for_the_host_than_the_grace_allows() {
+fn a_stop_waits_for_the_host_no_longer_than_the_grace_period() {
     let (server, address) = start(Config { close_timeout: NEVER, ..Config::default() });
     let mut client = open(address);
     opened(&server);
@@ -128,7 +130,7 @@ fn a_stop_does_not_wait_longer_for_the_host_than_the_grace_allows() {
 }
 
 #[test]
-fn a_stop_waits_for_what_is_still_to_be_written() {
+fn a_stop_waits_for_unwritten_messages() {
     const SIZE: usize = 16 << 20;
     let config = Config { send_buffer_limit: 2 * SIZE, close_timeout: NEVER, ..Config::default() };
     let (server, address) = start(config);
@@ -151,7 +153,7 @@ fn a_stop_waits_for_what_is_still_to_be_written() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_cut_whatever_waits_for_it() {
+fn a_peer_that_reads_nothing_is_cut_despite_unwritten_messages() {
     const SIZE: usize = 16 << 20;
     let config = Config {
         send_buffer_limit: 2 * SIZE,

@@ -1,4 +1,5 @@
-//! Workers of one node: several servers in this process, and a hub on a real Unix socket.
+//! The workers of one node: several servers in this process, connected by a hub on a real Unix socket.
+//! The hub is the process that connects the workers.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -19,14 +20,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::*;
 
-/// A hub in a process of its own, in a directory of its own.
+/// A node with its directory and its hub, which runs as a process of its own.
 struct Node {
     directory: PathBuf,
     config: HubConfig,
     hub: Option<Child>,
 }
 
-/// Not a test: what the hub's process runs. It ends with its standard input.
+/// Not a test but the entry point of the hub's process. The hub ends when its standard input is closed.
 #[test]
 #[ignore = "run by the others"]
 fn hub_process() {
@@ -34,22 +35,22 @@ fn hub_process() {
     let number = |name| std::env::var(name).unwrap().parse::<usize>().unwrap();
     let mut config = HubConfig { queue: number("QUEUE"), ..HubConfig::default() };
     if number("MESSAGES") > 0 {
-        config.history = remembering(number("MESSAGES"));
+        config.history = history_settings(number("MESSAGES"));
     }
     let listener = UnixListener::bind(path).unwrap();
     let quit = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     serve_blocking(config, listener, quit).unwrap();
 }
 
-/// Topics below `h` remember so many messages.
-fn remembering(messages: usize) -> Vec<(String, History)> {
+/// History settings that keep this number of messages for each topic below `h`.
+fn history_settings(messages: usize) -> Vec<(String, History)> {
     let stamp = Some("%p%".to_owned());
     vec![("h.>".to_owned(), History { messages, stamp, bytes: 8 << 20, ..History::default() })]
 }
 
-/// The hub of a node whose topics below `h` remember so many messages; 0 for none.
+/// Settings of a hub with these histories; 0 stands for none.
 fn history(messages: usize) -> HubConfig {
-    let history = if messages == 0 { Vec::new() } else { remembering(messages) };
+    let history = if messages == 0 { Vec::new() } else { history_settings(messages) };
     HubConfig { history, ..HubConfig::default() }
 }
 
@@ -68,7 +69,7 @@ impl Node {
         self.directory.join("hub.sock")
     }
 
-    /// Workers wait until it listens.
+    /// Starts the hub. Workers retry until it listens.
     fn begin(&mut self) {
         let messages = self.config.history.first().map_or(0, |(_, limits)| limits.messages);
         let hub = Command::new(std::env::current_exe().unwrap())
@@ -82,7 +83,7 @@ impl Node {
         self.hub = Some(hub.unwrap());
     }
 
-    /// Like a crash.
+    /// Kills the hub, as a crash would.
     fn kill(&mut self) {
         let mut hub = self.hub.take().unwrap();
         hub.kill().unwrap();
@@ -90,7 +91,7 @@ impl Node {
         std::fs::remove_file(self.path()).unwrap();
     }
 
-    /// A connection that is no worker's.
+    /// Connects to the hub without being a worker.
     fn dial(&self) -> UnixStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -123,7 +124,7 @@ impl Drop for Node {
     }
 }
 
-/// What a client has got so far: the connection is asked for an answer, which comes behind.
+/// Returns the messages that a client has received so far. A final message marks their end.
 fn drain(server: &Server, conn: &Connection, client: &mut TcpStream) -> Vec<String> {
     server.send(conn, b"that is all", false);
     server.flush();
@@ -137,7 +138,7 @@ fn drain(server: &Server, conn: &Connection, client: &mut TcpStream) -> Vec<Stri
 }
 
 #[test]
-fn what_one_worker_publishes_reaches_all_in_order_and_once() {
+fn a_publication_reaches_all_workers_in_order_and_once() {
     let node = Node::new(HubConfig::default());
     let workers: Vec<_> = (0..3)
         .map(|slot| node.worker_with(slot, Config { io_threads: slot as usize + 1, ..Config::default() }))
@@ -162,14 +163,14 @@ fn what_one_worker_publishes_reaches_all_in_order_and_once() {
         }
         assert_eq!(last, [Some(297), Some(298), Some(299)]);
     }
-    // Except one, and to everybody.
+    // A publication with an excepted connection, and a broadcast.
     let (server, _) = &workers[0];
-    server.publish("t.1", b"but one", false, Some(&clients[0].1)).unwrap();
+    server.publish("t.1", b"excepted", false, Some(&clients[0].1)).unwrap();
     server.broadcast(b"\x01\x02", true, None).unwrap();
     server.flush();
     for (at, (client, _)) in clients.iter_mut().enumerate() {
         if at > 0 {
-            assert_eq!(text(client), "but one");
+            assert_eq!(text(client), "excepted");
         }
         assert_eq!(read_frame(client), (0x82, vec![1, 2]));
     }
@@ -185,13 +186,13 @@ fn a_topic_with_history_has_one_order_for_all_workers() {
         .flat_map(|(server, address)| (0..2).map(|_| subscriber(server, *address, &["h.1"])))
         .collect();
     std::thread::scope(|scope| {
-        // Each worker's host publishes on a thread of its own.
+        // The host of each worker publishes on a thread of its own.
         for (at, (server, _)) in workers.into_iter().enumerate() {
             scope.spawn(move || {
                 for i in 0..100 {
                     publish(&server, "h.1", &format!("%p% {at} {i}"));
                 }
-                // As long as there is something to be read.
+                // Serve the connections until the clients have read everything.
                 let end = Instant::now() + PATIENCE;
                 while server.stats().connections > 0 && Instant::now() < end {
                     server.wait(Some(Duration::from_millis(10)));
@@ -213,7 +214,7 @@ fn a_topic_with_history_has_one_order_for_all_workers() {
 }
 
 #[test]
-fn a_connection_resumes_on_another_worker_and_misses_nothing() {
+fn a_connection_resumes_on_another_worker_without_a_gap() {
     let node = Node::new(history(5));
     let (one, address) = node.worker(1);
     let (two, other) = node.worker_with(2, Config { io_threads: 3, ..Config::default() });
@@ -224,7 +225,7 @@ fn a_connection_resumes_on_another_worker_and_misses_nothing() {
     assert_eq!(text(&mut client), "1");
     drop(client);
     let (mut witness, _) = subscriber(&one, address, &["h.1"]);
-    // It is away, and comes back elsewhere: on each thread of the other worker.
+    // The client reconnects to the other worker, once for each of its threads.
     publish(&one, "h.1", "2");
     publish(&one, "h.1", "3");
     assert_eq!([text(&mut witness), text(&mut witness)], ["2", "3"]);
@@ -233,7 +234,7 @@ fn a_connection_resumes_on_another_worker_and_misses_nothing() {
         let (complete, messages, now) = resume(&two, &conn, "h.1", &position);
         assert_eq!((complete, messages), (true, 3));
         assert_eq!([text(&mut client), text(&mut client), text(&mut client)], ["1", "2", "3"]);
-        // Again, it gets nothing twice.
+        // Resuming again delivers nothing twice.
         assert_eq!(resume(&two, &conn, "h.1", &position), (false, 0, now.clone()));
         assert_eq!(resume(&two, &conn, "h.1", &now), (true, 0, now));
         assert_eq!(drain(&two, &conn, &mut client), [""; 0]);
@@ -242,7 +243,7 @@ fn a_connection_resumes_on_another_worker_and_misses_nothing() {
         publish(&one, "h.1", &i.to_string());
         assert_eq!(text(&mut witness), i.to_string());
     }
-    // Too late, and nonsense.
+    // Resuming fails from an expired position and from an invalid one.
     let (mut client, conn) = subscriber(&two, other, &[]);
     let (complete, messages, now) = resume(&two, &conn, "h.1", &position);
     assert_eq!((complete, messages), (false, 0));
@@ -258,7 +259,7 @@ fn a_connection_resumes_on_another_worker_and_misses_nothing() {
 }
 
 #[test]
-fn resuming_under_fire_is_exactly_once() {
+fn resuming_during_publications_delivers_exactly_once() {
     let node = Node::new(history(100_000));
     let (one, _) = node.worker(1);
     let (two, address) = node.worker_with(2, Config { io_threads: 3, ..Config::default() });
@@ -276,13 +277,13 @@ fn resuming_under_fire_is_exactly_once() {
                 }
             }
             one.flush();
-            // Its end waits until the hub has all.
+            // Dropping the server waits until the hub has received all publications.
         });
         let mut complete = 0;
         for (at, (_, conn)) in clients.iter().enumerate() {
             two.resume(conn, "h.1", &start).unwrap();
             if at % 3 == 0 {
-                // Once more while that is under way.
+                // Resume again while the first replay is pending.
                 two.resume(conn, "h.1", &start).unwrap();
             }
             two.flush();
@@ -310,7 +311,7 @@ fn resuming_under_fire_is_exactly_once() {
 }
 
 #[test]
-fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
+fn one_replay_at_a_time_may_exceed_the_send_buffer_limit() {
     const REPLAY: usize = 1 << 20;
     let node = Node::new(history(100));
     let config = Config { io_threads: 2, cluster_queue: 16 << 20, ..Config::default() };
@@ -325,7 +326,7 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
         server.unsubscribe(&witness, &topic).unwrap();
         (0..16).for_each(|_| publish(&server, &topic, &piece));
     }
-    // Who reads gets everything, of any number of topics.
+    // A client that reads receives the replays of any number of topics.
     let (mut reader, conn) = subscriber(&server, address, &[]);
     (0..8).for_each(|topic| server.resume(&conn, &format!("h.{topic}"), &starts[topic]).unwrap());
     server.flush();
@@ -335,14 +336,14 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
     });
     (0..8).for_each(|_| assert_eq!(resumed(&server).1, 16));
     let _reader = reading.join().unwrap();
-    // Who does not read waits for the second one, whatever it asks for.
+    // A client that does not read receives one replay; its further requests wait.
     let (mut slow, conn) = subscriber(&server, address, &[]);
-    let (mut most, mut told) = (0, 0);
+    let (mut most, mut answered) = (0, 0);
     for round in 0..100 {
         let topic = format!("h.{}", round % 8);
         server.resume(&conn, &topic, &starts[round % 8]).unwrap();
         server.flush();
-        // The hub has answered all that it was asked before.
+        // The hub answers in order, so it has answered all requests before this one.
         server.resume(&witness, "h.witness", "").unwrap();
         server.flush();
         loop {
@@ -350,7 +351,7 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
             if id == witness.id() {
                 break;
             }
-            told += usize::from(round >= 92 && messages == 16);
+            answered += usize::from(round >= 92 && messages == 16);
         }
         most = most.max(conn.buffered_amount());
         if round < 92 {
@@ -359,7 +360,7 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
     }
     assert!(most < limit + REPLAY + (64 << 10), "{most} bytes wait");
     assert!(conn.is_open());
-    // When it reads at last, what it has not taken back comes.
+    // Once the client reads, it receives the pending replays that were not cancelled.
     let reading = std::thread::spawn(move || {
         let mut frames = 0;
         while read_frame(&mut slow).1 != b"end" {
@@ -367,11 +368,11 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
         }
         frames
     });
-    while told < 8 {
+    while answered < 8 {
         if let Event::Resumed { id, messages, .. } = next(&server)
             && id == conn.id()
         {
-            told += usize::from(messages == 16);
+            answered += usize::from(messages == 16);
         }
     }
     server.send(&conn, b"end", false);
@@ -380,7 +381,7 @@ fn one_replay_at_a_time_waits_beyond_the_send_buffer_limit() {
 }
 
 #[test]
-fn a_subscription_that_ends_while_it_resumes_stays_ended() {
+fn unsubscribing_during_a_resume_cancels_it() {
     let node = Node::new(history(100));
     let (server, address) = node.worker(0);
     let (mut client, conn) = subscriber(&server, address, &[]);
@@ -398,7 +399,8 @@ fn a_subscription_that_ends_while_it_resumes_stays_ended() {
     publish(&server, "h.1", "not subscribed");
     let events = std::iter::from_fn(|| Some(next(&server))).take(1).collect::<Vec<_>>();
     assert!(matches!(events[..], [Event::Close { .. }]), "{events:?}");
-    // Subscribed before in the same batch, it gets all the same what it has missed.
+    // A subscription earlier in the same batch does not keep a resume from delivering the missed
+    // messages.
     server.subscribe(&conn, "h.2").unwrap();
     server.subscribe(&conn, "h.3").unwrap();
     let (_, _, start) = resume(&server, &conn, "h.3", "");
@@ -414,7 +416,7 @@ fn a_subscription_that_ends_while_it_resumes_stays_ended() {
 }
 
 #[test]
-fn a_single_process_remembers_too() {
+fn a_single_process_keeps_histories_too() {
     let config = Config {
         history: vec![("h.*".to_owned(), History { bytes: 3 << 20, messages: 1000, ..History::default() })],
         interest: Interest::RESUME.and(Interest::PRESENCE),
@@ -425,13 +427,13 @@ fn a_single_process_remembers_too() {
     let (mut client, conn) = subscriber(&server, address, &[]);
     let (mut other, excepted) = subscriber(&server, address, &["h.1"]);
     let (_, _, position) = resume(&server, &conn, "h.1", "");
-    server.publish("h.1", b"but one", false, Some(&excepted)).unwrap();
+    server.publish("h.1", b"excepted", false, Some(&excepted)).unwrap();
     publish(&server, "h.1", "all");
-    assert_eq!([text(&mut client), text(&mut client)], ["but one", "all"]);
+    assert_eq!([text(&mut client), text(&mut client)], ["excepted", "all"]);
     assert_eq!(text(&mut other), "all");
     server.unsubscribe(&conn, "h.1").unwrap();
     server.unsubscribe(&excepted, "h.1").unwrap();
-    // What was missed may be more than what else may wait, and does not end the connection.
+    // A replay may exceed the send buffer limit without ending the connection.
     let large = "x".repeat(60_000);
     for _ in 0..40 {
         publish(&server, "h.1", &large);
@@ -452,7 +454,7 @@ fn a_single_process_remembers_too() {
 }
 
 #[test]
-fn members_come_and_go_with_connections_and_workers() {
+fn members_join_and_leave_with_connections_and_workers() {
     let node = Node::new(HubConfig::default());
     let (one, address) = node.worker(1);
     let (two, other) = node.worker(2);
@@ -486,10 +488,10 @@ fn members_come_and_go_with_connections_and_workers() {
     pump(&one, |_, _| {}, || full(&one) && full(&two) && one.presence("lounge").len() == 1);
     seen.extend(presence(&two, &one));
     assert!(seen.contains(&("room".into(), "bob".into(), true)), "{seen:?}");
-    // A late worker gets to know all.
+    // A worker that starts later learns of all members.
     let (three, _) = node.worker(3);
     pump(&three, |_, _| {}, || full(&three));
-    // A connection ends, then a worker.
+    // First a connection ends, then a worker.
     drop(ann);
     pump(&one, |_, _| {}, || one.presence("room").len() == 1);
     one.flush();
@@ -508,7 +510,7 @@ fn members_come_and_go_with_connections_and_workers() {
 }
 
 #[test]
-fn a_new_hub_knows_who_is_present_and_forgets_what_was_published() {
+fn a_new_hub_restores_presence_and_starts_with_empty_histories() {
     let mut node = Node::new(history(100));
     let (one, address) = node.worker(1);
     let (two, other) = node.worker(2);
@@ -528,7 +530,7 @@ fn a_new_hub_knows_who_is_present_and_forgets_what_was_published() {
     };
     node.kill();
     pump(&two, &mut see, || two.stats().bus_lost_links == 1);
-    // Publications wait for the next hub, in their order.
+    // Publications wait for the next hub and keep their order.
     for i in 0..50 {
         publish(&two, "t", &i.to_string());
     }
@@ -547,20 +549,20 @@ fn a_new_hub_knows_who_is_present_and_forgets_what_was_published() {
 }
 
 #[test]
-fn a_worker_that_does_not_read_is_cut_and_others_go_on() {
+fn a_worker_that_does_not_read_is_disconnected_and_others_continue() {
     let node = Node::new(HubConfig { queue: 1 << 20, ..HubConfig::default() });
     let (one, address) = node.worker(1);
     let (two, other) = node.worker(2);
     let (mut client, _) = subscriber(&two, other, &["t"]);
     let (_own, _) = subscriber(&one, address, &[]);
-    // It says hello, and then nothing.
-    let mut deaf = node.dial();
-    deaf.write_all(&hello(3, Stats::layout(), &format!("{:?}", node.config.history))).unwrap();
-    // What the hub would not take, is refused at once, and ends nothing.
+    // This worker sends its greeting and then neither reads nor writes.
+    let mut stalled = node.dial();
+    stalled.write_all(&hello(3, Stats::layout(), &format!("{:?}", node.config.history))).unwrap();
+    // A message above the hub's limit is refused at once and ends no connection.
     let large = one.publish("t", &vec![7; 2 << 20], true, None);
     assert_eq!(large, Err(PublishFailed::QueueFull { delivered_here: true, limit: 1 << 20 }));
     let payload = vec![7; 100_000];
-    // What has room waits for it; and that it stands still is seen while it does.
+    // Messages within the limit wait for the worker; meanwhile the hub detects that it reads nothing.
     for _ in 0..6 {
         one.publish("t", &payload, true, None).unwrap();
     }
@@ -584,12 +586,12 @@ fn a_worker_that_does_not_read_is_cut_and_others_go_on() {
         || one.node_stats().into_iter().filter(|(slot, _)| *slot == HUB).map(|(_, s)| s.bus_cut).sum::<u64>();
     pump(&one, |_, _| {}, || hub() == 1);
     let mut rest = Vec::new();
-    deaf.read_to_end(&mut rest).unwrap();
+    stalled.read_to_end(&mut rest).unwrap();
     assert!(rest.len() > 100_000);
 }
 
 #[test]
-fn a_full_queue_is_told_and_counts_no_one_out() {
+fn a_full_queue_is_reported_and_the_connection_recovers() {
     let mut node = Node::new(history(100));
     let socket = node.directory.join("publish.sock");
     let config = Config {
@@ -604,7 +606,7 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
     publisher.publish("h.1", b"also what is remembered", false, PATIENCE).unwrap();
     assert_eq!(text(&mut client), "over the socket");
     assert_eq!(text(&mut client), "also what is remembered");
-    // Nobody takes it.
+    // Without a hub the queue fills up.
     node.kill();
     pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
     for i in 0..9 {
@@ -625,7 +627,7 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
     let here: Vec<_> = (0..6).map(|_| text(&mut client)).collect();
     assert!(here[..4].iter().zip([1, 3, 5, 7]).all(|(text, i)| text.starts_with(&i.to_string())));
     assert!(here[4].starts_with('y') && here[5].starts_with('z'));
-    // When the hub is back, what waited goes on, in order.
+    // The queued messages are delivered in order once the hub runs again.
     node.begin();
     for i in [0, 2, 4, 6, 8] {
         assert!(text(&mut client).starts_with(&i.to_string()));
@@ -635,7 +637,7 @@ fn a_full_queue_is_told_and_counts_no_one_out() {
 }
 
 #[test]
-fn questions_that_have_no_room_are_answered_at_once() {
+fn requests_beyond_the_queue_limit_are_answered_at_once() {
     let mut node = Node::new(history(100));
     let config = Config { cluster_queue: 10_000, ..Config::default() };
     let (server, address) = node.worker_with(0, config);
@@ -646,25 +648,26 @@ fn questions_that_have_no_room_are_answered_at_once() {
     assert_eq!(text(&mut client), "before");
     node.kill();
     pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
-    // Nobody answers; some wait for a new hub, and the rest are told that nothing is known.
+    // Without a hub some requests wait for the next one; the others are answered at once, as
+    // incomplete.
     for _ in 0..200 {
         server.resume(&conn, "h.2", &position).unwrap();
     }
     server.flush();
-    let mut told = 0;
+    let mut answered = 0;
     while let Some(event) = server.next_event() {
         if let Event::Resumed { complete, messages, position, topic, .. } = event {
             assert_eq!((complete, messages, &*position, &*topic), (false, 0, "", "h.2"));
-            told += 1;
+            answered += 1;
         }
     }
-    assert!((150..200).contains(&told), "{told} of 200 were told at once");
+    assert!((150..200).contains(&answered), "{answered} of 200 were answered at once");
     node.begin();
-    for _ in told..200 {
+    for _ in answered..200 {
         let (complete, _, position) = resumed(&server);
         assert!(!complete && !position.is_empty());
     }
-    // There is room again, and all topics are subscribed.
+    // The queue has room again, and all topics are subscribed.
     assert!(resume(&server, &conn, "h.2", "").0);
     for topic in ["h.1", "h.2"] {
         publish(&server, topic, topic);
@@ -673,7 +676,7 @@ fn questions_that_have_no_room_are_answered_at_once() {
 }
 
 #[test]
-fn the_counters_of_all_workers_add_up() {
+fn the_counters_of_all_workers_are_summed() {
     let node = Node::new(HubConfig::default());
     let (one, _) = node.worker(1);
     let (two, _) = node.worker(2);
@@ -684,13 +687,13 @@ fn the_counters_of_all_workers_add_up() {
     let published = |server: &Server| -> u64 { server.node_stats().iter().map(|(_, s)| s.published).sum() };
     pump(&one, |_, _| {}, || published(&one) == 6);
     assert_eq!(one.node_stats().iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [1, 2, HUB]);
-    // Also when one has ended, as far as it has told.
+    // The counters of a worker that has ended are included up to its last report.
     pump(&two, |_, _| {}, || published(&two) == 6);
     drop(two);
     pump(&one, |_, _| {}, || one.node_stats().len() == 2 && published(&one) == 6);
 }
 
-/// Frames as a worker writes them.
+/// Encodes the greeting of a worker.
 fn hello(version: u64, counters: u64, history: &str) -> Vec<u8> {
     let mut frame = vec![1];
     for n in [version, 9, 77, counters] {
@@ -705,7 +708,7 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn hostile_bytes_and_strangers_end_only_themselves() {
+fn malformed_input_closes_only_its_own_connection() {
     let node = Node::new(HubConfig { queue: 1 << 20, ..history(100) });
     let (server, address) = node.worker(0);
     let (mut client, _) = subscriber(&server, address, &["t"]);
@@ -721,7 +724,8 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
         [&ours[..], &huge].concat(),
         [&ours[..], &framed(&[])].concat(),
         [&ours[..], &framed(&[2])].concat(),
-        // A text that is none, to a pattern, to nowhere; a member without a name.
+        // Invalid UTF-8 as text; a publication to a pattern; one to an empty topic; a member without a
+        // name.
         [&ours[..], &framed(b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0t\xff")].concat(),
         [&ours[..], &framed(b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0>x")].concat(),
         [&ours[..], &framed(b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0x")].concat(),
@@ -732,13 +736,13 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
         let mut stream = node.dial();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
-        // Cut by the hub, with unread input perhaps.
+        // The hub closes the connection, possibly with unread input, which makes it a reset.
         match stream.read_to_end(&mut answer) {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{bytes:?}"),
         }
     }
-    // Other versions and settings are told so.
+    // A worker with another version or other settings gets the reason.
     let layout = Stats::layout();
     for (bytes, word) in [
         (hello(2, layout, ""), "version 2 of the protocol"),
@@ -760,7 +764,7 @@ fn hostile_bytes_and_strangers_end_only_themselves() {
 }
 
 #[test]
-fn a_server_that_does_not_fit_its_hub_does_not_start() {
+fn a_server_incompatible_with_its_hub_does_not_start() {
     let node = Node::new(history(100));
     let cluster = Some(ClusterMember { path: node.path(), slot: 0 });
     let listen = Vec::<sprocket_server::Bind>::new;
@@ -770,7 +774,7 @@ fn a_server_that_does_not_fit_its_hub_does_not_start() {
         matches!(&error, StartError::Cluster(ClusterError::Refused { why, .. }) if why.contains("history")),
         "{error}"
     );
-    // What is not a hub at all.
+    // A server on the socket that is not a hub.
     let path = node.directory.join("other.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let other = std::thread::spawn(move || {
@@ -785,7 +789,7 @@ fn a_server_that_does_not_fit_its_hub_does_not_start() {
 }
 
 #[test]
-fn the_hub_ends_with_its_pipe_and_leaves_nothing() {
+fn the_hub_ends_with_its_pipe_and_removes_its_files() {
     let mut node = Node::new(HubConfig::default());
     let (server, _) = node.worker(0);
     drop(server);

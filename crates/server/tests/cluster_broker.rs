@@ -1,4 +1,4 @@
-//! Servers that are nodes: they share topics, history and presence through a real broker.
+//! Servers as nodes of a cluster: they share topics, histories and presence through a real broker.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -32,7 +32,8 @@ fn node(broker: &Broker) -> (Server, SocketAddr) {
     }
 }
 
-/// Publishes until a client of another node gets it: its subscription is in force then.
+/// Publishes until a client of another node receives a message, which proves that its subscription is
+/// active.
 fn warm(from: &Server, topic: &str, client: &mut TcpStream) {
     client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let end = Instant::now() + PATIENCE;
@@ -56,7 +57,7 @@ fn share(kind: Kind) {
     publish(&a, "t", "1");
     while text(&mut there) != "1" {}
     while text(&mut here) != "1" {}
-    // Order and positions are the broker's.
+    // The broker determines the order and the positions.
     let (complete, messages, position) = resume(&b, &bob, "h.1", "");
     assert_eq!((complete, messages), (true, 0));
     warm(&a, "h.1", &mut there);
@@ -88,7 +89,7 @@ fn share(kind: Kind) {
     pump(&b, |_, _| {}, || b.presence("room").is_empty());
     b.flush();
     pump(&a, |_, _| {}, || a.presence("room").is_empty());
-    // A server that ends says its last.
+    // A server sends all its publications before it ends.
     (0..500).for_each(|n| publish(&b, "t", &format!("last {n}")));
     drop(b);
     (0..500).for_each(|n| assert_eq!(text(&mut here), format!("last {n}")));

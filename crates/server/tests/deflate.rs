@@ -1,4 +1,4 @@
-//! permessage-deflate (RFC 7692), byte for byte on a raw socket.
+//! permessage-deflate (RFC 7692), tested byte by byte on a raw socket.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 use support::*;
 
-/// "Hello" as in RFC 7692 section 7.2.3.1.
+/// The compressed "Hello" of RFC 7692 section 7.2.3.1.
 const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
 fn config(compression: Compression) -> Config {
@@ -25,7 +25,7 @@ fn takeover() -> Config {
     config(Compression { context_takeover: true, ..Compression::default() })
 }
 
-/// A connection with this offer, and what it was answered.
+/// Opens a connection with this offer and returns the server's answer to it.
 fn offer(address: SocketAddr, offer: &str) -> (TcpStream, Option<String>) {
     let mut stream = connect(address);
     let header = format!("Sec-WebSocket-Extensions: {offer}\r\n");
@@ -59,7 +59,7 @@ fn closed(server: &Server) -> (u16, String) {
     }
 }
 
-/// What a client would send: flushed, without the last four bytes.
+/// Compresses a message as a client does: flushed, without the last four bytes.
 fn deflate(codec: &mut Compress, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() * 2 + 100);
     codec.compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
@@ -84,12 +84,12 @@ fn inflated(payload: &[u8]) -> Vec<u8> {
     inflate(&mut Decompress::new(false), payload)
 }
 
-/// Compressible, and different for each number.
+/// Generates a compressible text that differs for each number.
 fn text(number: usize) -> String {
     (0..200).map(|n| format!("{{\"id\":{n},\"room\":{number}}},")).collect()
 }
 
-/// Hardly compressible.
+/// Generates pseudo-random bytes, which hardly compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     std::iter::repeat_with(|| {
@@ -128,7 +128,7 @@ fn a_client_that_does_not_offer_it_gets_none() {
 }
 
 #[test]
-fn the_answer_follows_the_offer() {
+fn the_answer_matches_the_offer() {
     let (_shared, shared) = start(shared());
     let (_takeover, takeover) = start(takeover());
     for (address, offered, expected) in [
@@ -169,7 +169,7 @@ fn a_malformed_header_fails_the_handshake() {
 }
 
 #[test]
-fn the_examples_of_the_rfc_are_understood() {
+fn the_examples_of_the_rfc_are_decoded() {
     let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
     let last_block = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
     let two_blocks = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
@@ -181,7 +181,7 @@ fn the_examples_of_the_rfc_are_understood() {
             client.write_all(&frame(0xc1, payload)).unwrap();
             assert_eq!(message(&server), (b"Hello".to_vec(), false), "{payload:x?}");
         }
-        // In two frames, cut anywhere; a control frame may come between.
+        // The message in two frames, split at every position, with a control frame between them.
         for cut in 0..=HELLO.len() {
             client.write_all(&frame(0x42, &HELLO[..cut])).unwrap();
             client.write_all(&frame(0x89, b"ping")).unwrap();
@@ -189,7 +189,7 @@ fn the_examples_of_the_rfc_are_understood() {
             assert_eq!(message(&server), (b"Hello".to_vec(), true), "cut {cut}");
             assert_eq!(read_frame(&mut client), (0x8a, b"ping".to_vec()));
         }
-        // Empty, and not compressed at all.
+        // An empty message, and an uncompressed one.
         client.write_all(&frame(0xc1, &[0])).unwrap();
         assert_eq!(message(&server), (vec![], false));
         client.write_all(&frame(0x81, b"plain")).unwrap();
@@ -205,7 +205,7 @@ fn a_client_may_refer_to_its_earlier_messages_only_with_takeover() {
     let (server, address) = start(takeover());
     let mut client = negotiated(address);
     opened(&server);
-    // Section 7.2.3.2: the second "Hello" is a reference to the first.
+    // RFC 7692 section 7.2.3.2: the second "Hello" refers to the first one.
     for payload in [HELLO, &[0xf2, 0x00, 0x11, 0x00, 0x00]] {
         client.write_all(&frame(0xc1, payload)).unwrap();
         assert_eq!(message(&server), (b"Hello".to_vec(), false));
@@ -230,7 +230,7 @@ fn a_client_may_refer_to_its_earlier_messages_only_with_takeover() {
 }
 
 #[test]
-fn messages_survive_any_cut_of_the_stream() {
+fn messages_arrive_intact_for_any_split_of_the_stream() {
     let payloads =
         [text(1).into_bytes(), noise(100_000), vec![b'a'; 600_000], b"x".to_vec(), text(2).into_bytes()];
     let mut stream = Vec::new();
@@ -243,7 +243,7 @@ fn messages_survive_any_cut_of_the_stream() {
         stream.extend(frame(0x80, tail));
     }
     for step in [1, 7, 1000, 70_000] {
-        // Every byte on its own for the start only: it takes a system call each.
+        // Only the start is sent byte by byte, since each byte costs a system call.
         let slow = if step == 1 { 3000 } else { stream.len() };
         let (server, address) = start(shared());
         let mut client = negotiated(address);
@@ -264,7 +264,7 @@ fn messages_survive_any_cut_of_the_stream() {
 }
 
 #[test]
-fn what_breaks_the_rules_is_refused() {
+fn protocol_violations_are_refused() {
     let hidden: Vec<u8> = [frame(0x42, &HELLO[..3]), frame(0xc1, HELLO)].concat();
     for (bytes, code, words) in [
         (frame(0xc9, b""), 1002, "reserved bit 1"),
@@ -280,16 +280,16 @@ fn what_breaks_the_rules_is_refused() {
         (frame(0x80, b"x"), 1002, "continuation"),
         ([&[0xc1, HELLO.len() as u8], HELLO].concat(), 1002, "not masked"),
         (frame(0xc1, &[0xff; 20]), 1007, "invalid compressed data"),
-        // A distance beyond the beginning.
+        // A reference to data before the start of the message.
         (frame(0xc1, &[0xf2, 0x00, 0x11, 0x00, 0x00]), 1007, "invalid compressed data"),
         (frame(0xc1, &deflated(b"caf\xe9 au lait")), 1007, "UTF-8"),
-        // Cut inside a character.
+        // A text that ends inside a character.
         (frame(0xc1, &deflated(b"euro \xe2\x82")), 1007, "UTF-8"),
     ] {
         let (server, address) = start(shared());
         let mut client = negotiated(address);
         opened(&server);
-        // What came before counts.
+        // Messages before the error are delivered.
         client.write_all(&[frame(0xc1, HELLO), bytes.clone()].concat()).unwrap();
         assert_eq!(message(&server).0, b"Hello", "{bytes:x?}");
         let (got, reason) = closed(&server);
@@ -299,7 +299,7 @@ fn what_breaks_the_rules_is_refused() {
 }
 
 #[test]
-fn invalid_text_is_noticed_before_the_message_ends() {
+fn invalid_text_is_detected_before_the_message_ends() {
     let (server, address) = start(shared());
     let mut client = negotiated(address);
     opened(&server);
@@ -332,7 +332,7 @@ fn the_inflated_size_is_limited() {
         assert!(code == 1009 && reason.contains("100000"), "{code} {reason}");
         assert_eq!(server.stats().too_big, 1);
     }
-    // Compressed bytes that come to nothing.
+    // Compressed bytes without any content.
     let (server, address) = start(limited);
     let mut client = negotiated(address);
     opened(&server);
@@ -342,7 +342,7 @@ fn the_inflated_size_is_limited() {
 }
 
 #[test]
-fn what_is_sent_is_compressed_where_it_pays() {
+fn messages_are_compressed_if_they_shrink() {
     let (server, address) = start(shared());
     let mut client = negotiated(address);
     let conn = opened(&server);
@@ -354,7 +354,7 @@ fn what_is_sent_is_compressed_where_it_pays() {
             let (first, packed) = read_frame(&mut client);
             assert_eq!(first, if binary { 0xc2 } else { 0xc1 });
             assert!(packed.len() < payload.len() / 4, "{} of {}", packed.len(), payload.len());
-            // Each message stands for itself.
+            // Each message can be decompressed on its own.
             assert!(inflated(&packed) == payload);
         }
     }
@@ -374,7 +374,7 @@ fn what_is_sent_is_compressed_where_it_pays() {
 }
 
 #[test]
-fn the_threshold_is_the_configurations() {
+fn the_configured_threshold_applies() {
     let (server, address) = start(config(Compression { threshold: 0, level: 9, ..Compression::default() }));
     let mut client = negotiated(address);
     let conn = opened(&server);
@@ -387,7 +387,7 @@ fn the_threshold_is_the_configurations() {
 }
 
 #[test]
-fn our_window_is_kept_with_takeover_and_only_then() {
+fn the_servers_window_is_kept_only_with_takeover() {
     let sizes = |config: Config, offered: &str| {
         let (server, address) = start(config);
         let mut client = offer(address, offered).0;
@@ -412,8 +412,8 @@ fn our_window_is_kept_with_takeover_and_only_then() {
 }
 
 #[test]
-fn the_windows_are_as_small_as_was_agreed() {
-    // What repeats after 5000 bytes is out of reach of 10 bits.
+fn the_windows_have_the_negotiated_size() {
+    // A window of 10 bits does not reach back 5000 bytes.
     let unit = noise(5000);
     let payload = [&unit[..], &unit, &[b'a'; 4000]].concat();
     for (bits, reaches) in [(15, true), (10, false), (9, false)] {
@@ -429,7 +429,8 @@ fn the_windows_are_as_small_as_was_agreed() {
             assert!(inflate(&mut Decompress::new_with_window_bits(false, bits), &packed) == payload);
         }
     }
-    // A window that the codec doesn't have: sent as it is, received compressed.
+    // zlib does not support a window of 8 bits: the server sends uncompressed messages and accepts
+    // compressed ones.
     let (server, address) = start(takeover());
     let (mut client, answer) = offer(address, "permessage-deflate; server_max_window_bits=8");
     assert_eq!(answer.unwrap(), "permessage-deflate; server_max_window_bits=8");
@@ -442,7 +443,7 @@ fn the_windows_are_as_small_as_was_agreed() {
 }
 
 #[test]
-fn windows_beyond_the_memory_for_them_are_not_kept() {
+fn windows_beyond_the_memory_limit_are_not_kept() {
     let (server, address) = start(config(Compression {
         context_takeover: true,
         max_context_memory: 500_000,
@@ -458,7 +459,7 @@ fn windows_beyond_the_memory_for_them_are_not_kept() {
     server.send(&conn, text(1).as_bytes(), false);
     server.flush();
     assert_eq!(inflated(&read_frame(&mut second).1), text(1).into_bytes());
-    // The place of one that goes is free again.
+    // The memory of a closed connection becomes available again.
     drop(first);
     assert_eq!(closed(&server).0, 1006);
     let deadline = Instant::now() + PATIENCE;
@@ -468,7 +469,7 @@ fn windows_beyond_the_memory_for_them_are_not_kept() {
 }
 
 #[test]
-fn a_published_message_is_compressed_once_for_all_that_can() {
+fn a_publication_is_compressed_once_for_all_connections() {
     let (server, address) = start(takeover());
     let offers = [
         "permessage-deflate",
@@ -483,7 +484,8 @@ fn a_published_message_is_compressed_once_for_all_that_can() {
     conns.iter().for_each(|conn| server.subscribe(conn, "room").unwrap());
     let mut codecs: Vec<_> = offers.iter().map(|_| Decompress::new(false)).collect();
     for round in 0..4 {
-        // Between publications each gets something of its own, so that windows differ.
+        // Each connection receives a message of its own between publications, so that their windows
+        // differ.
         for ((n, conn), (client, codec)) in conns.iter().enumerate().zip(clients.iter_mut().zip(&mut codecs))
         {
             let own = text(n + 10 * round);
@@ -520,11 +522,11 @@ fn a_published_message_is_compressed_once_for_all_that_can() {
 }
 
 #[test]
-fn a_short_input_that_holds_a_lot_waits_for_the_host() {
+fn input_that_inflates_to_much_waits_for_the_host() {
     let (server, address) = start(Config { max_pending_bytes: 1 << 20, ..shared() });
     let mut client = negotiated(address);
     opened(&server);
-    // 64 MiB in one write of some 70 KB.
+    // One write of about 70 KB that inflates to 64 MiB.
     let payload = vec![b'z'; 1 << 20];
     let one = frame(0xc2, &deflated(&payload));
     client.write_all(&one.repeat(64)).unwrap();
@@ -540,7 +542,7 @@ fn a_short_input_that_holds_a_lot_waits_for_the_host() {
         assert!(message(&server).0 == payload);
     }
     assert_eq!(message(&server).0, b"Hello");
-    // And the end is seen behind what waits.
+    // A close frame takes effect after the messages that wait before it.
     client.write_all(&[one.repeat(8), close_frame(1000, "")].concat()).unwrap();
     for _ in 0..8 {
         assert!(message(&server).0 == payload);
@@ -553,7 +555,8 @@ fn reading_stops_at_the_message_at_which_the_credit_ends() {
     let (server, address) = start(Config { max_pending_messages: 16, ..shared() });
     let mut client = negotiated(address);
     opened(&server);
-    // Inflated, all of them together take less than one step. The failure comes behind them.
+    // All messages together inflate to less than one step of the decoder. The invalid frame comes after
+    // them.
     let input = [frame(0xc1, HELLO).repeat(1000), frame(0xb1, b"reserved bits")].concat();
     client.write_all(&input).unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -570,7 +573,7 @@ fn reading_stops_at_the_message_at_which_the_credit_ends() {
 }
 
 #[test]
-fn our_close_is_answered_behind_what_waits() {
+fn the_answer_to_the_servers_close_follows_pending_messages() {
     let (server, address) = start(Config { max_pending_bytes: 1 << 20, ..shared() });
     let mut client = negotiated(address);
     let conn = opened(&server);
@@ -586,7 +589,7 @@ fn our_close_is_answered_behind_what_waits() {
 }
 
 #[test]
-fn several_threads_each_have_their_codecs() {
+fn every_thread_has_its_own_codecs() {
     let (server, address) = start(Config { io_threads: 3, ..shared() });
     let mut clients: Vec<_> = (0..9).map(|_| negotiated(address)).collect();
     for _ in &clients {

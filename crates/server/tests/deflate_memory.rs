@@ -1,7 +1,7 @@
-//! What compressed connections cost, and that a bomb does not cost more.
+//! Memory cost of compressed connections, and the bound on it for decompression bombs.
 //!
-//! `cargo test --release -p sprocket-server --test deflate_memory -- --nocapture` prints what it
-//! measures; `docs/compression.md` quotes it.
+//! `cargo test --release -p sprocket-server --test deflate_memory -- --nocapture` prints the measured
+//! values; `docs/compression.md` quotes them.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test may panic and tell")]
@@ -15,14 +15,14 @@ use support::*;
 
 const CONNECTIONS: usize = 400;
 
-/// A value of `/proc/self/status` in KiB.
+/// Reads a value of `/proc/self/status` in KiB.
 fn status(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Anonymous memory: what files are mapped is nobody's cost.
+/// Returns the anonymous memory in KiB. Mapped files are excluded, since connections do not cause them.
 fn memory() -> usize {
     status("RssAnon:")
 }
@@ -42,7 +42,7 @@ fn negotiated(address: SocketAddr, offer: bool) -> TcpStream {
     stream
 }
 
-/// One message in and one out on each, so that all that is lazy is there.
+/// Exchanges a message in each direction on every connection, so that all lazy allocations happen.
 fn talk(server: &Server, peers: &mut [(TcpStream, Connection)], compressed: bool) {
     let text: String = (0..300).map(|n| format!("{{\"id\":{n}}},")).collect();
     let mut packed = deflated(text.as_bytes(), FlushCompress::Sync);
@@ -57,13 +57,13 @@ fn talk(server: &Server, peers: &mut [(TcpStream, Connection)], compressed: bool
     }
 }
 
-/// KiB for each connection after the handshake, and after a message each way.
+/// Returns the KiB per connection after the handshake, and after a message in each direction.
 fn cost(compression: Option<Compression>) -> (f64, f64) {
     let offer = compression.is_some();
     let (server, address) = start(Config { compression, ping_interval: None, ..Config::default() });
     let open =
         |n: usize| -> Vec<_> { (0..n).map(|_| (negotiated(address, offer), opened(&server))).collect() };
-    // What the first ones make the server allocate for all is not theirs.
+    // The first connections cause allocations that all connections share; they are not counted.
     let mut first = open(20);
     talk(&server, &mut first, offer);
     let before = memory();
@@ -74,7 +74,7 @@ fn cost(compression: Option<Compression>) -> (f64, f64) {
     (idle as f64 / CONNECTIONS as f64, after as f64 / CONNECTIONS as f64)
 }
 
-/// The highest the process gets, in KiB above what it had, while `f` runs.
+/// Returns the peak growth of the process's memory in KiB while `f` runs.
 fn peak(f: impl FnOnce()) -> usize {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = status("VmRSS:");
@@ -82,7 +82,7 @@ fn peak(f: impl FnOnce()) -> usize {
     status("VmHWM:").saturating_sub(before)
 }
 
-/// The configurations by name.
+/// Returns the configuration with this name.
 fn configuration(name: &str) -> Option<Compression> {
     let windows = |bits| Compression {
         context_takeover: true,
@@ -98,7 +98,7 @@ fn configuration(name: &str) -> Option<Compression> {
     }
 }
 
-/// Measures in a process of its own, where nothing has been freed before that could be used again.
+/// Measures in a separate process, in which no freed memory can be reused.
 fn cost_of(name: &str) -> (f64, f64) {
     let out = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "measures_one_configuration", "--nocapture"])
@@ -112,7 +112,7 @@ fn cost_of(name: &str) -> (f64, f64) {
     (idle.parse().unwrap(), after.trim().parse().unwrap())
 }
 
-/// Has something to do only where the test below runs it.
+/// The entry point of that process; without the environment variable it does nothing.
 #[test]
 fn measures_one_configuration() {
     let Ok(name) = std::env::var("SPROCKET_MEMORY_OF") else { return };
@@ -121,7 +121,7 @@ fn measures_one_configuration() {
 }
 
 #[test]
-fn a_compressed_connection_costs_what_is_documented() {
+fn the_cost_of_a_compressed_connection_is_as_documented() {
     let [plain, shared, nine, fifteen] = ["none", "shared", "windows-9", "windows-15"].map(cost_of);
     assert!(shared.0 < plain.0 + 1.0 && shared.1 < plain.1 + 1.0, "{shared:?}, plain {plain:?}");
     assert!(fifteen.0 < plain.0 + 1.0, "{fifteen:?}: windows come with the first message");
@@ -129,8 +129,9 @@ fn a_compressed_connection_costs_what_is_documented() {
 }
 
 #[test]
-fn a_bomb_takes_little_memory() {
-    // 1 MiB that inflates to 1 GiB: in one message, and in a thousand that nobody takes.
+fn a_decompression_bomb_needs_little_memory() {
+    // 1 MiB of input that inflates to 1 GiB, as a single message and as a thousand messages that the
+    // host does not take.
     let zeros = vec![0; 1 << 20];
     let block = deflated(&zeros, FlushCompress::Full);
     let bomb = frame(0xc2, &block.repeat((1 << 20) / block.len()));
@@ -157,7 +158,7 @@ fn a_bomb_takes_little_memory() {
             assert!(paused.elapsed() < PATIENCE, "the socket is read on");
             std::thread::yield_now();
         }
-        // They come on as the host takes them.
+        // More messages arrive as the host takes them.
         for _ in 0..100 {
             let Event::Message { payload, .. } = next(&server) else { panic!() };
             assert_eq!(payload.len(), 1 << 20);

@@ -1,4 +1,5 @@
-//! Messages that the host writes itself, while the I/O thread rests: nobody can tell by the bytes.
+//! Direct writes: the host's thread writes a message itself while the I/O thread is idle. The stream of
+//! bytes must not differ from that of the I/O thread.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -8,7 +9,7 @@ use std::io::Write;
 use std::time::Duration;
 use support::*;
 
-/// A batch of one message, with the I/O thread most likely at rest.
+/// Sends a batch of one message while the I/O thread is most likely idle.
 fn send_alone(server: &Server, conn: &Connection, payload: &[u8]) {
     server.wait(Some(Duration::from_millis(1)));
     assert_eq!(server.send(conn, payload, true), SendOutcome::Sent);
@@ -23,7 +24,8 @@ fn a_peer_that_stops_reading_gets_everything_in_order() {
     let conn = opened(&server);
     let payload = |i: usize| [&(i as u32).to_be_bytes()[..], &vec![i as u8; SIZE]].concat();
     let mut sent = 0;
-    // The socket takes some, then a part of one, then nothing: the I/O thread has the rest.
+    // The socket accepts some messages, then a part of one, then nothing; the I/O thread writes the
+    // rest.
     while conn.buffered_amount() < 10 * SIZE {
         send_alone(&server, &conn, &payload(sent));
         if sent.is_multiple_of(7) {
@@ -46,7 +48,7 @@ fn a_peer_that_stops_reading_gets_everything_in_order() {
         }
     }
     assert!(pongs > 0);
-    // The way is free again.
+    // Direct writes are possible again.
     pump(&server, |_, event| panic!("{event:?}"), || conn.buffered_amount() == 0);
     send_alone(&server, &conn, b"afterwards");
     loop {

@@ -1,4 +1,4 @@
-//! No peer holds up the others: floods, and work that never ends.
+//! Fairness: no peer delays the others by a flood or by requests for unbounded work.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -11,11 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::*;
 
-/// What a good client may wait on a machine that is busy. Before there were turns it waited until
-/// the flood was over.
+/// Maximum delay of a well-behaved client on a busy machine. Without turns it would wait until the
+/// flood ends.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// Writes the same bytes until it is stopped or cut, and reads what comes.
+/// A client that writes the same bytes until it is stopped or disconnected, and discards all input.
 struct Flooder {
     stream: TcpStream,
     threads: Vec<JoinHandle<()>>,
@@ -38,13 +38,13 @@ impl Flooder {
 
 impl Drop for Flooder {
     fn drop(&mut self) {
-        // An error means that the server has closed it.
+        // An error means that the server has closed the connection.
         let _ = self.stream.shutdown(Shutdown::Both);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
 }
 
-/// Echoes for as long as `clients` runs on a thread of its own.
+/// Echoes messages while `clients` runs on a thread of its own.
 fn echo_while(server: &Server, clients: impl FnOnce() + Send) {
     let done = AtomicBool::new(false);
     let mut connections = Vec::new();
@@ -57,7 +57,7 @@ fn echo_while(server: &Server, clients: impl FnOnce() + Send) {
         let mut on = |event| match event {
             Event::Open { conn, .. } => connections.push(conn),
             Event::Message { id, payload, binary } => {
-                // Messages of an earlier flood may still wait.
+                // Messages of an earlier flood may still be queued.
                 if let Some(conn) = connections.iter().find(|conn| conn.id() == id) {
                     assert_ne!(server.send(conn, &payload, binary), SendOutcome::Dropped);
                 }
@@ -66,7 +66,7 @@ fn echo_while(server: &Server, clients: impl FnOnce() + Send) {
             _ => {}
         };
         while !done.load(Ordering::Relaxed) {
-            // During a flood there is always one more.
+            // During a flood the queue never becomes empty, so the number of events is limited.
             std::iter::from_fn(|| server.next_event()).take(256).for_each(&mut on);
             server.flush();
             server.wait(Some(Duration::from_millis(5)));
@@ -75,7 +75,7 @@ fn echo_while(server: &Server, clients: impl FnOnce() + Send) {
     });
 }
 
-/// Round trips of a client that was there before, and a newcomer, during a flood.
+/// Measures the round trips of an existing client and of a new one during a flood.
 fn good_clients_are_served(address: SocketAddr, flooders: impl FnOnce() -> Vec<Flooder>) {
     let mut good = open(address);
     let flooders = flooders();
@@ -94,7 +94,7 @@ fn good_clients_are_served(address: SocketAddr, flooders: impl FnOnce() -> Vec<F
 }
 
 #[test]
-fn pipelined_requests_hold_nobody_up() {
+fn pipelined_requests_delay_no_other_client() {
     let (health, metrics) = ("/healthz".to_owned(), "/metrics".to_owned());
     let config = Config { health_path: Some(health), metrics_path: Some(metrics), ..Config::default() };
     let (server, address) = start(config);
@@ -106,7 +106,7 @@ fn pipelined_requests_hold_nobody_up() {
 }
 
 #[test]
-fn messages_and_frames_without_end_hold_nobody_up() {
+fn endless_messages_and_frames_delay_no_other_client() {
     let (server, address) = start(Config::default());
     let fragments = [frame(0x01, b""), frame(0x80, b"")].concat();
     for bytes in [frame(0x81, b"x"), frame(0x89, b""), fragments] {
@@ -115,13 +115,13 @@ fn messages_and_frames_without_end_hold_nobody_up() {
     }
 }
 
-/// The code and reason with which the server closes a client that sends `bytes`.
+/// Returns the code and reason with which the server closes a client that sends `bytes`.
 fn closed_after(server: &Server, address: SocketAddr, bytes: &[u8]) -> (u16, String) {
     let mut client = open(address);
     let conn = opened(server);
     let mut writer = client.try_clone().unwrap();
     std::thread::scope(|scope| {
-        // An error means that the server has closed the connection before it has read all.
+        // The write fails if the server closes the connection before it has read all of it.
         scope.spawn(move || _ = writer.write_all(bytes));
         let reading = scope.spawn(move || {
             loop {
@@ -134,13 +134,13 @@ fn closed_after(server: &Server, address: SocketAddr, bytes: &[u8]) -> (u16, Str
         let Event::Close { id, code, reason } = next(server) else { panic!("the end comes next") };
         assert_eq!(id, conn.id());
         let frame = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
-        assert_eq!(reading.join().unwrap(), frame, "the client is told the same");
+        assert_eq!(reading.join().unwrap(), frame, "the client receives the same code and reason");
         (code, reason)
     })
 }
 
 #[test]
-fn a_flood_of_frames_that_carry_nothing_is_closed_with_1008() {
+fn a_flood_of_empty_frames_is_closed_with_1008() {
     let (server, address) = start(Config::default());
     let fragments = [frame(0x01, b""), frame(0x00, b"").repeat(20_000)].concat();
     let floods = [frame(0x89, b"").repeat(20_000), frame(0x8a, b"pong").repeat(20_000), fragments];
@@ -152,7 +152,7 @@ fn a_flood_of_frames_that_carry_nothing_is_closed_with_1008() {
 }
 
 #[test]
-fn control_frames_in_proportion_to_messages_or_to_pings_are_no_flood() {
+fn control_frames_in_proportion_to_messages_or_pings_are_accepted() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
@@ -179,7 +179,7 @@ fn control_frames_in_proportion_to_messages_or_to_pings_are_no_flood() {
 }
 
 #[test]
-fn nothing_is_lost_where_a_turn_ends_in_the_middle_of_a_read() {
+fn a_turn_that_ends_inside_a_read_loses_no_message() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     opened(&server);

@@ -1,4 +1,5 @@
-//! Peers that end their own direction and read on: by FIN, by the `close_notify` of TLS, or both.
+//! Peers that close their sending direction and continue to read: by FIN, by `close_notify` of TLS, or
+//! by both.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use support::*;
 
 const NEVER: Duration = Duration::from_secs(60);
-/// More than the kernel takes for a peer that does not read.
+/// Larger than the kernel's buffers for a peer that does not read, in bytes.
 const LARGE: usize = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +27,13 @@ enum Half {
     Notify,
     /// FIN without `close_notify`.
     Fin,
-    /// FIN behind `close_notify`.
+    /// FIN after `close_notify`.
     Both,
 }
 
 const ALL: [Half; 4] = [Half::Plain, Half::Notify, Half::Fin, Half::Both];
 
-/// A server, and what its clients need.
+/// A server and the means to connect to it.
 struct Site {
     half: Half,
     server: Server,
@@ -89,7 +90,7 @@ impl Site {
     }
 }
 
-/// All that comes up to the end of the stream.
+/// Reads up to the end of the stream.
 fn rest(peer: &mut Box<dyn Peer>) -> Vec<u8> {
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).unwrap();
@@ -106,7 +107,7 @@ fn closed(server: &Server) -> u16 {
 }
 
 #[test]
-fn answers_to_what_came_before_still_arrive() {
+fn answers_to_earlier_messages_still_arrive() {
     for half in ALL {
         let site = Site::new(half, "answers", Config { close_timeout: NEVER, ..Config::default() });
         let mut peer = site.open();
@@ -117,7 +118,7 @@ fn answers_to_what_came_before_still_arrive() {
             message(&site.server);
             assert_eq!(site.server.send(&conn, &vec![b'x'; LARGE], true), SendOutcome::Sent, "{half:?}");
         }
-        // The host has answered everything, and asks for what comes next.
+        // The host has answered all messages and waits for the next event.
         let reader = std::thread::spawn(move || {
             let (one, two) = (payload(&mut peer).len(), payload(&mut peer).len());
             (one, two, rest(&mut peer).len())
@@ -147,13 +148,14 @@ fn the_host_may_close_in_answer() {
 }
 
 #[test]
-fn a_peer_that_takes_too_little_of_the_answers_is_closed_as_a_slow_consumer() {
+fn a_peer_that_reads_too_slowly_is_closed_as_a_slow_consumer() {
     for half in ALL {
         for closes in [false, true] {
             let site = Site::new(half, "slow", Config { close_timeout: NEVER, ..Config::default() });
             let mut peer = site.open();
             let conn = opened(&site.server);
-            // In one piece: by the time the host has the message, the session knows of the end.
+            // Message and end arrive together, so that the session knows of the end when the host gets
+            // the message.
             let close = if closes { close_frame(1000, "") } else { Vec::new() };
             peer.write_all(&[frame(0x81, b"one"), close].concat()).unwrap();
             peer.end(half);
@@ -208,7 +210,7 @@ fn a_peer_that_reads_nothing_is_cut_after_close_timeout() {
         message(&site.server);
         site.server.send(&conn, &vec![b'x'; LARGE], true);
         assert_eq!(closed(&site.server), 1006, "{half:?}");
-        // Only the end of the session brings this.
+        // `Stopped` arrives only after the end of the session.
         site.server.stop(NEVER);
         assert!(matches!(next(&site.server), Event::Stopped), "{half:?}");
     }

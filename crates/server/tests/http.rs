@@ -1,4 +1,4 @@
-//! The HTTP side: handshakes, refusals, plain requests, limits.
+//! HTTP/1: handshakes, refusals, plain requests, limits.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -15,7 +15,7 @@ fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
 }
 
-/// Every refusal has a body that says why.
+/// Checks that a response is a refusal with a reason in its body.
 fn refused(answer: &str, expected: u16) {
     assert_eq!(status(answer), expected, "{answer}");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -62,7 +62,7 @@ fn a_slow_head_is_cut_off() {
 }
 
 #[test]
-fn a_silent_connection_is_cut_off_too() {
+fn a_silent_connection_is_cut_off() {
     let (_server, address) =
         start(Config { handshake_timeout: Duration::from_millis(200), ..Config::default() });
     let mut client = connect(address);
@@ -109,8 +109,8 @@ fn the_host_decides_about_a_handshake() {
 }
 
 #[test]
-fn a_connection_that_waits_before_the_start_is_asked_about_too() {
-    // Its handshake is there before the server is.
+fn the_host_also_decides_about_a_connection_from_before_the_start() {
+    // The handshake arrives before the server starts.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut client = connect(address);
@@ -122,7 +122,7 @@ fn a_connection_that_waits_before_the_start_is_asked_about_too() {
 }
 
 #[test]
-fn a_rejection_is_sent_as_it_is() {
+fn a_rejection_is_sent_unchanged() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::UPGRADE, true);
     let mut client = connect(address);
@@ -141,7 +141,7 @@ fn a_rejection_is_sent_as_it_is() {
 }
 
 #[test]
-fn an_undecided_handshake_ends_and_the_host_hears_of_it() {
+fn an_undecided_handshake_times_out_and_the_host_gets_an_event() {
     let (server, address) =
         start(Config { handshake_timeout: Duration::from_millis(400), ..Config::default() });
     server.set_interest(Interest::UPGRADE, true);
@@ -152,7 +152,7 @@ fn an_undecided_handshake_ends_and_the_host_hears_of_it() {
     assert_eq!(ticket, gone);
     assert!(!server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
     refused(&asking.join().unwrap(), 503);
-    // A host that has not taken it by then has nothing to do.
+    // If the host has not taken the event by then, it never gets it.
     refused(&ask(), 503);
     assert!(server.next_event().is_none());
     let mut client = connect(address);
@@ -187,7 +187,7 @@ fn plain_requests_go_to_the_host_on_a_kept_connection() {
 }
 
 #[test]
-fn the_host_may_end_the_connection_and_say_nothing_else_about_it() {
+fn the_host_may_close_the_connection_but_not_set_its_other_headers() {
     assert!(Response::check_header("Connection", "close").is_ok());
     for (name, value) in [
         ("Connection", "keep-alive"),
@@ -219,14 +219,14 @@ fn a_body_over_the_limit_is_refused() {
 }
 
 #[test]
-fn the_health_path_needs_no_host() {
+fn the_health_path_is_served_without_the_host() {
     let (_server, address) = start(Config { health_path: Some("/up".to_owned()), ..Config::default() });
     let answer = exchange(address, b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(status(&answer), 200);
 }
 
 #[test]
-fn a_unix_socket_serves_too() {
+fn a_unix_socket_is_served() {
     let path = std::env::temp_dir().join(format!("sprocket-http-{}.sock", std::process::id()));
     let server =
         sprocket_server::Server::start(Config::default(), vec![sprocket_server::Bind::Unix(path.clone())])
@@ -241,10 +241,10 @@ fn a_unix_socket_serves_too() {
     assert!(!path.exists());
 }
 
-/// Each shape by which one message can be made to look like two, or two like one. The second
-/// request, if it were taken, would go to `/smuggled`.
+/// Forms of request smuggling: one message that can be read as two, or two as one. The second request,
+/// if it were accepted, would go to `/smuggled`.
 #[test]
-fn messages_of_doubtful_length_are_refused_or_the_last_of_their_connection() {
+fn messages_of_ambiguous_length_are_refused_or_end_their_connection() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::REQUEST, true);
     let second = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -268,7 +268,8 @@ fn messages_of_doubtful_length_are_refused_or_the_last_of_their_connection() {
         (format!("POST /first HTTP/1.1\r\nContent-Length: 0\r\n\r\n{second}"), 400),
         (format!("{}{second}", upgrade_head(address, "/", "Content-Length: 42\r\n")), 400),
         (format!("{}{second}", upgrade_head(address, "/", "Transfer-Encoding: chunked\r\n")), 400),
-        // Both: by the coding, and nothing after it is believed.
+        // Both headers: `Transfer-Encoding` determines the length, and the connection ends after this
+        // request.
         (format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"), 200),
         (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{second}"), 200),
     ] {
@@ -315,7 +316,7 @@ fn statuses_without_content_have_none() {
 }
 
 #[test]
-fn the_metrics_path_needs_no_host() {
+fn the_metrics_path_is_served_without_the_host() {
     let (_server, address) = start(Config { metrics_path: Some("/metrics".to_owned()), ..Config::default() });
     let _open = open(address);
     let answer = exchange(address, b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -326,7 +327,7 @@ fn the_metrics_path_needs_no_host() {
 }
 
 #[test]
-fn a_unix_socket_has_the_mode_that_it_is_given_and_errors_have_the_name() {
+fn a_unix_socket_has_the_configured_mode_and_errors_name_it() {
     let path = std::env::temp_dir().join(format!("sprocket-mode-{}.sock", std::process::id()));
     let listen =
         sprocket_server::Listen { mode: Some(0o620), ..sprocket_server::Bind::Unix(path.clone()).into() };
@@ -344,7 +345,7 @@ fn a_unix_socket_has_the_mode_that_it_is_given_and_errors_have_the_name() {
 }
 
 #[test]
-fn one_port_can_be_shared_and_ipv4_comes_over_ipv6_unless_refused() {
+fn a_port_can_be_shared_and_ipv6_listeners_accept_ipv4_unless_disabled() {
     use sprocket_server::{Bind, Listen, Server};
     let v6 = |port: u16| Bind::Tcp(std::net::SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port));
     let share = |port| Listen { reuse_port: true, ..v6(port).into() };
@@ -360,19 +361,19 @@ fn one_port_can_be_shared_and_ipv4_comes_over_ipv6_unless_refused() {
     drop(open((std::net::Ipv6Addr::LOCALHOST, port).into()));
 }
 
-/// Whether the server has closed the connection; waits for something to read.
+/// Waits for input and returns whether the server has closed the connection.
 fn is_closed(stream: &mut TcpStream) -> bool {
     !matches!(stream.read(&mut [0]), Ok(1..))
 }
 
 #[test]
-fn an_address_has_so_many_sockets_without_a_websocket() {
+fn http_sockets_per_address_are_limited() {
     let (server, address) = start(Config { max_handshakes_per_ip: 2, ..Config::default() });
     let mut first = connect(address);
     first.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
     read_head(&mut first);
     opened(&server);
-    // The first one has become a WebSocket, and counts no more.
+    // The first socket has become a WebSocket and no longer counts.
     pump(&server, |_, _| {}, || server.stats().http_sockets == 0);
     let mut others = [connect(address), connect(address), connect(address)];
     assert!(is_closed(&mut others[2]));
@@ -384,8 +385,8 @@ fn an_address_has_so_many_sockets_without_a_websocket() {
 }
 
 #[test]
-fn files_that_nobody_reads_are_open_in_bounded_number_and_others_wait_their_turn() {
-    /// More than sockets hold.
+fn the_number_of_open_files_is_limited_and_further_responses_wait() {
+    /// Larger than the socket buffers, in bytes.
     const SIZE: usize = 16 << 20;
     let dir = std::env::temp_dir().join(format!("sprocket-open-files-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -407,7 +408,7 @@ fn files_that_nobody_reads_are_open_in_bounded_number_and_others_wait_their_turn
     if cfg!(target_os = "linux") {
         assert_eq!(open(), 2);
     }
-    // Each that goes lets the next one have its turn.
+    // Each client that disconnects lets the next one be served.
     drop(clients.drain(..2));
     std::thread::scope(|scope| {
         for client in &mut clients {
@@ -421,12 +422,12 @@ fn files_that_nobody_reads_are_open_in_bounded_number_and_others_wait_their_turn
 }
 
 #[test]
-fn a_further_request_has_its_time_from_its_first_byte() {
+fn the_time_limit_of_a_further_request_starts_with_its_first_byte() {
     let (server, address) = start(Config { handshake_timeout: Duration::from_secs(4), ..Config::default() });
     server.set_interest(Interest::REQUEST, true);
     let mut client = connect(address);
     for pause in [Duration::ZERO, Duration::from_millis(2500)] {
-        // First the client takes its time, then the host: together longer than one request may.
+        // The delays of client and host together exceed the time limit of one request.
         std::thread::sleep(pause);
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let Event::Request { ticket, .. } = next(&server) else { panic!() };
@@ -439,7 +440,7 @@ fn a_further_request_has_its_time_from_its_first_byte() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_while_the_host_decides_is_gone() {
+fn a_client_that_half_closes_during_the_decision_is_dropped() {
     let (server, address) = start(Config { handshake_timeout: Duration::from_secs(60), ..Config::default() });
     server.set_interest(Interest::UPGRADE, true);
     let mut client = connect(address);
@@ -450,7 +451,7 @@ fn a_client_that_ends_its_side_while_the_host_decides_is_gone() {
 }
 
 #[test]
-fn frames_that_come_while_the_host_decides_are_not_lost() {
+fn frames_that_arrive_during_the_decision_are_kept() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::UPGRADE, true);
     let mut client = connect(address);

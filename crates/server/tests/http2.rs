@@ -1,4 +1,4 @@
-//! HTTP/2 byte by byte: what connections hold, and what they do with malformed requests.
+//! HTTP/2, tested byte by byte: memory that connections may use, and malformed requests.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -22,13 +22,14 @@ const WINDOW_UPDATE: u8 = 8;
 const END_HEADERS: u8 = 4;
 const END_HEADERS_AND_STREAM: u8 = 5;
 
-/// `:method GET` or `POST`, `:scheme https` and `:authority a`, by the static table of RFC 7541.
+/// `:method GET` or `POST`, `:scheme https` and `:authority a`, encoded with the static table of RFC
+/// 7541.
 const GET: &[u8] = b"\x82\x87\x01\x01a";
 const POST: &[u8] = b"\x83\x87\x01\x01a";
 /// `:path /`.
 const ROOT: &[u8] = b"\x84";
 
-/// Certificates, a server that trusts in them, and its clients.
+/// Certificates, a server that uses them, and its clients.
 struct Fixture {
     _folder: Folder,
     authority: Authority,
@@ -44,7 +45,7 @@ impl Fixture {
         Self { _folder: folder, authority, server, address }
     }
 
-    /// A connection that has sent its preface, and these settings.
+    /// Opens a connection and sends its preface with these settings.
     fn connect(&self, settings: &[u8]) -> Secure {
         let mut client = self.authority.client();
         client.alpn_protocols = vec![b"h2".to_vec()];
@@ -69,7 +70,7 @@ fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header that is spelled out (RFC 7541 section 6.2).
+/// Encodes a header as a literal (RFC 7541 section 6.2).
 fn literal(prefix: u8, name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = vec![prefix];
     for text in [name.as_bytes(), value] {
@@ -84,7 +85,7 @@ fn literal(prefix: u8, name: &str, value: &[u8]) -> Vec<u8> {
     block
 }
 
-/// An extended CONNECT (RFC 8441).
+/// Encodes an extended CONNECT, the WebSocket handshake of RFC 8441.
 fn websocket(stream: u32) -> Vec<u8> {
     let block = [
         literal(0, ":method", b"CONNECT"),
@@ -95,7 +96,7 @@ fn websocket(stream: u32) -> Vec<u8> {
     h2(HEADERS, END_HEADERS, stream, &block.concat())
 }
 
-/// The next frame from the server: type, flags, stream, payload.
+/// Reads the next frame from the server: type, flags, stream, payload.
 fn next_frame(stream: &mut Secure) -> (u8, u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     stream.read_exact(&mut head).unwrap();
@@ -104,7 +105,7 @@ fn next_frame(stream: &mut Secure) -> (u8, u8, u32, Vec<u8>) {
     (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
 }
 
-/// The next frame of a stream.
+/// Reads up to the next frame of a stream.
 fn next_of(stream: &mut Secure, id: u32) -> (u8, Vec<u8>) {
     loop {
         let (kind, _, of, payload) = next_frame(stream);
@@ -114,7 +115,7 @@ fn next_of(stream: &mut Secure, id: u32) -> (u8, Vec<u8>) {
     }
 }
 
-/// Whether the connection answers a ping, whatever comes before.
+/// Whether the connection answers a ping; frames before the answer are discarded.
 fn is_alive(stream: &mut Secure) -> bool {
     stream.write_all(&h2(PING, 0, 0, b"anything")).unwrap();
     loop {
@@ -125,10 +126,10 @@ fn is_alive(stream: &mut Secure) -> bool {
 }
 
 #[test]
-fn heads_whose_bodies_never_come_are_bounded_in_sum() {
+fn heads_whose_bodies_never_arrive_are_limited_in_total() {
     const TOTAL: usize = 4 << 20;
     let fixture = Fixture::new("heads", Config { max_pending_total: TOTAL, ..Config::default() });
-    // One header of 3.6 KB, which each request then names four times.
+    // One header of 3.6 KB, to which each request refers four times.
     let first = [POST, ROOT, &literal(0x40, "x-a", &[b'v'; 3600]), b"\xbe\xbe\xbe"].concat();
     let other = [POST, ROOT, b"\xbe\xbe\xbe\xbe"].concat();
     let mut clients = Vec::new();
@@ -142,14 +143,14 @@ fn heads_whose_bodies_never_come_are_bounded_in_sum() {
     }
     fixture.wait_for("most are refused", || fixture.server.stats().refused_pending > 300);
     let waits = fixture.server.stats().pending_total as usize;
-    // Beside those that wait, some refusals are being sent.
+    // The sum also contains some refusals that are being sent.
     assert!(waits > TOTAL / 4 && waits < TOTAL / 2 + (64 << 10), "{waits} bytes");
     drop(clients);
-    fixture.wait_for("they count no more", || fixture.server.stats().pending_total == 0);
+    fixture.wait_for("they no longer count", || fixture.server.stats().pending_total == 0);
 }
 
 #[test]
-fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_lost() {
+fn messages_that_wait_for_the_host_pause_their_connections_without_loss() {
     const TOTAL: usize = 1 << 20;
     const STREAMS: u32 = 12;
     const MESSAGES: usize = 120;
@@ -164,14 +165,15 @@ fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_l
             ..Config::default()
         },
     );
-    // Frames of 40 bytes, of all streams in turn.
+    // DATA frames of 40 bytes, alternating between all streams.
     let stream = frame(0x82, &[7; 500]).repeat(MESSAGES);
     let ids = || (1..=STREAMS).map(|n| 2 * n + 1);
     let pieces = stream.chunks(40).flat_map(|piece| ids().flat_map(move |id| h2(DATA, 0, id, piece)));
     let bytes = [ids().flat_map(websocket).collect::<Vec<_>>(), pieces.collect()].concat();
     let clients = [0, 1].map(|_| {
         let mut client = fixture.connect(&[]);
-        // One that says nothing: while the others' messages halt the connection, it can't be heard.
+        // An idle stream of the same connection: it gets no input while the messages of the others
+        // pause the connection.
         client.write_all(&websocket(1)).unwrap();
         client.write_all(&bytes).unwrap();
         client
@@ -180,7 +182,8 @@ fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_l
     fixture.wait_for("input is held", || pending() > TOTAL as u64 / 10);
     let end = Instant::now() + 4 * PING;
     while Instant::now() < end {
-        // An eighth of the limit, the events, and what one turn of each connection brings.
+        // The bound is an eighth of the limit, the events, and the input of one turn of each
+        // connection.
         assert!(pending() < (TOTAL / 8 + 26 * 4000 + 2 * (96 << 10)) as u64, "{} bytes", pending());
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -199,26 +202,27 @@ fn messages_that_the_host_does_not_take_yet_halt_their_connections_and_none_is_l
 }
 
 #[test]
-fn a_client_that_does_not_wait_for_its_handshake_is_reset_before_it_takes_up_room() {
+fn a_client_that_sends_before_its_handshake_ends_is_reset() {
     /// ENHANCE_YOUR_CALM.
     const CALM: [u8; 4] = [0, 0, 0, 0x0b];
     let fixture = Fixture::new("early", Config::default());
     fixture.server.set_interest(Interest::UPGRADE, true);
     let mut client = fixture.connect(&[]);
-    // A short message is forgiven.
+    // A short early message is tolerated.
     client.write_all(&[websocket(1), h2(DATA, 0, 1, &frame(0x82, &[7; 1000]))].concat()).unwrap();
     let Event::Upgrade { ticket, .. } = next(&fixture.server) else { panic!() };
     client.write_all(&[websocket(3), h2(DATA, 0, 3, &[7; 9000])].concat()).unwrap();
     assert_eq!(next_of(&mut client, 3), (RST_STREAM, CALM.to_vec()));
-    // The first request counts still.
-    fixture.wait_for("the early input counts no more", || fixture.server.stats().pending_total < 9000);
+    // The first request still counts.
+    fixture.wait_for("the early input no longer counts", || fixture.server.stats().pending_total < 9000);
     assert!(fixture.server.decide(ticket, Decision::Accept { subprotocol: None, headers: vec![] }));
     fixture.server.flush();
     pump(&fixture.server, |_, _| {}, || fixture.server.stats().messages_in == 1);
     assert!(is_alive(&mut client));
 }
 
-/// Asks for responses with windows for all of them, and never reads the socket.
+/// Opens a client that requests responses with flow-control windows for all of them and never reads its
+/// socket.
 fn asks_and_reads_nothing(fixture: &Fixture, first: &[u8]) -> Secure {
     let mut client = fixture.connect(&[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     socket2::SockRef::from(&client.sock).set_recv_buffer_size(4096).unwrap();
@@ -230,8 +234,8 @@ fn asks_and_reads_nothing(fixture: &Fixture, first: &[u8]) -> Secure {
     client
 }
 
-/// Answers a request by more than the kernel holds for 120 of them, and by less than what the library
-/// takes for each.
+/// Answers a request. 120 responses exceed the kernel's buffers; a single one is small enough for the
+/// HTTP library to accept it as a whole.
 fn respond(server: &Server, event: Event) {
     if let Event::Request { ticket, .. } = event {
         server.respond(ticket, Response { status: 200, headers: vec![], body: vec![0; 60_000].into() });
@@ -240,7 +244,7 @@ fn respond(server: &Server, event: Event) {
 }
 
 #[test]
-fn responses_that_nobody_reads_end_their_connection_though_the_library_has_all_of_them() {
+fn unread_responses_end_their_connection() {
     let config = Config { handshake_timeout: Duration::from_millis(400), ..Config::default() };
     let fixture = Fixture::new("unread", config);
     let client = asks_and_reads_nothing(&fixture, &[]);
@@ -250,12 +254,12 @@ fn responses_that_nobody_reads_end_their_connection_though_the_library_has_all_o
 }
 
 #[test]
-fn responses_that_nobody_reads_count_until_they_are_dropped_beside_a_websocket() {
+fn unread_responses_beside_a_websocket_count_until_they_are_dropped() {
     let config = Config { handshake_timeout: Duration::from_millis(1500), ..Config::default() };
     let fixture = Fixture::new("beside", config);
     let client = asks_and_reads_nothing(&fixture, &websocket(1));
     let pending = || fixture.server.stats().pending_total;
-    // Much more than 120 requests without their responses.
+    // Far more than 120 requests need without their responses.
     pump(&fixture.server, respond, || pending() > 1 << 20);
     pump(&fixture.server, respond, || fixture.server.stats().http_requests == 120);
     pump(&fixture.server, respond, || pending() == 0);
@@ -264,7 +268,7 @@ fn responses_that_nobody_reads_count_until_they_are_dropped_beside_a_websocket()
 }
 
 #[test]
-fn a_target_that_the_library_cannot_parse_resets_its_stream_and_no_other() {
+fn an_unparsable_target_resets_only_its_own_stream() {
     let fixture = Fixture::new("targets", Config::default());
     let mut client = fixture.connect(&[]);
     let mut id = 1;
@@ -286,7 +290,7 @@ fn a_target_that_the_library_cannot_parse_resets_its_stream_and_no_other() {
 }
 
 #[test]
-fn a_fragment_is_no_part_of_the_target() {
+fn a_fragment_is_not_part_of_the_target() {
     let fixture = Fixture::new("fragment", Config::default());
     let mut client = fixture.connect(&[]);
     let get = [GET, &literal(0, ":path", b"/a?b#c")].concat();

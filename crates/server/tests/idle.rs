@@ -1,4 +1,5 @@
-//! What costs no CPU time. Alone in its process, because it measures the whole of it.
+//! Checks that an idle server uses no CPU time. It is the only test of its process, since it measures
+//! the CPU time of the whole process.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -10,7 +11,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use support::*;
 
-/// CPU time of the process while `time` passes.
+/// Sleeps for `time` and returns the CPU time that the process uses meanwhile.
 fn cpu_while(time: Duration) -> Duration {
     let now = || {
         let now = clock_gettime(ClockId::ProcessCPUTime);
@@ -22,7 +23,7 @@ fn cpu_while(time: Duration) -> Duration {
 }
 
 #[test]
-fn a_peer_that_does_not_read_costs_nothing_and_delays_nobody() {
+fn a_peer_that_does_not_read_costs_no_cpu_time_and_delays_no_other() {
     let (server, address) = start(Config { slow_consumer: SlowConsumer::Drop, ..Config::default() });
     let _deaf = open(address);
     let deaf = opened(&server);

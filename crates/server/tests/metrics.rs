@@ -1,4 +1,4 @@
-//! What is counted, and the page that Prometheus reads.
+//! The server's counters, and the page that Prometheus scrapes.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -11,19 +11,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::*;
 
-/// Names and values.
+/// Names and values of the labels of a sample.
 type Labels = Vec<(String, String)>;
 
-/// One name of a page.
+/// A metric family of the page.
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
-    /// By name and labels as written.
+    /// Values by the name and the labels of the sample.
     samples: BTreeMap<(String, Labels), f64>,
 }
 
-/// Takes what the text format 0.0.4 allows and what its conventions ask for, and nothing else:
-/// each family in one piece with HELP and TYPE before it, each sample once.
+/// Parses the page strictly by the text format 0.0.4 and its conventions: each family is contiguous and
+/// begins with HELP and TYPE, and each sample occurs once.
 fn parse(page: &str) -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     assert!(page.ends_with('\n') && !page.contains("\n\n"), "it ends with a line end and has no empty line");
@@ -69,7 +69,8 @@ fn parse(page: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// Buckets grow with their bounds, the last one is infinite and holds the count.
+/// Checks that the counts of the buckets do not decrease, and that the last bucket is infinite and
+/// equals the count.
 fn check_histogram(name: &str, family: &Family) {
     let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for ((sample, labels), value) in &family.samples {
@@ -89,7 +90,7 @@ fn check_histogram(name: &str, family: &Family) {
     }
 }
 
-/// A server with a page, and the page.
+/// Starts a server with a metrics page.
 fn with_page(config: Config) -> (Server, SocketAddr) {
     start(Config { metrics_path: Some("/metrics".to_owned()), ..config })
 }
@@ -130,7 +131,7 @@ fn closed(server: &Server) -> u16 {
 }
 
 #[test]
-fn a_strict_parser_takes_the_page() {
+fn a_strict_parser_accepts_the_page() {
     let (server, address) = with_page(Config { max_connections: 77, ..Config::default() });
     let mut client = open(address);
     let conn = opened(&server);
@@ -166,7 +167,7 @@ fn a_strict_parser_takes_the_page() {
 }
 
 #[test]
-fn what_waits_for_the_host_is_counted() {
+fn messages_that_wait_for_the_host_are_counted() {
     let (server, address) = with_page(Config { max_pending_messages: 10, ..Config::default() });
     let mut client = open(address);
     opened(&server);
@@ -174,7 +175,7 @@ fn what_waits_for_the_host_is_counted() {
         client.write_all(&frame(0x82, payload)).unwrap();
     }
     await_stats(&server, "three wait", |s| (s.pending_messages, s.pending_bytes) == (3, 17));
-    // The host is busy: the page is not.
+    // The page is served while the host is busy.
     let shown = page(address);
     assert_eq!(sample(&shown, "pending_messages", &[]), 3.0);
     assert_eq!(sample(&shown, "pending_bytes", &[]), 17.0);
@@ -185,11 +186,11 @@ fn what_waits_for_the_host_is_counted() {
 }
 
 #[test]
-fn what_comes_after_a_close_is_counted_as_dropped() {
+fn messages_after_a_close_are_counted_as_dropped() {
     let (server, address) = with_page(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
-    // One that waits already, and one that is still to come.
+    // One message is queued at the close, and one arrives after it.
     client.write_all(&frame(0x82, b"12")).unwrap();
     await_stats(&server, "one waits", |s| s.pending_messages == 1);
     server.close(&conn, 1000, "");
@@ -199,14 +200,15 @@ fn what_comes_after_a_close_is_counted_as_dropped() {
     client.write_all(&frame(0x82, b"345")).unwrap();
     client.write_all(&close_frame(1000, "")).unwrap();
     assert_eq!(closed(&server), 1000);
-    await_stats(&server, "all is told", |s| s.messages_in == 2);
+    await_stats(&server, "all are counted", |s| s.messages_in == 2);
     let stats = server.stats();
     assert_eq!((stats.undelivered, stats.undelivered_bytes), (2, 5));
     assert_eq!((stats.pending_messages, stats.pending_bytes), (0, 0));
     assert_eq!(sample(&page(address), "messages_dropped_total", &[("reason", "closed")]), 2.0);
 }
 
-/// Sends until the peer, which does not read, holds up the rest. How many that were.
+/// Sends until messages for the peer, which does not read, wait in the server. Returns the number of
+/// messages sent.
 fn fill(server: &Server, conn: &Connection) -> usize {
     let chunk = vec![0; 64 << 10];
     let deadline = Instant::now() + PATIENCE;
@@ -223,7 +225,7 @@ fn fill(server: &Server, conn: &Connection) -> usize {
 }
 
 #[test]
-fn what_waits_for_the_peer_is_counted() {
+fn frames_that_wait_for_the_peer_are_counted() {
     let config =
         Config { send_buffer_limit: 1 << 20, slow_consumer: SlowConsumer::Drop, ..Config::default() };
     let (server, address) = with_page(config);
@@ -241,7 +243,7 @@ fn what_waits_for_the_peer_is_counted() {
     await_stats(&server, "nothing waits", |s| (s.waiting_frames, s.waiting_bytes) == (0, 0));
     assert_eq!(server.stats().unsent, 0);
 
-    // A peer that vanishes leaves nothing behind, and what it did not get is not forgotten.
+    // A peer that disconnects leaves no message behind, and the undelivered ones remain counted.
     fill(&server, &conn);
     await_stats(&server, "some wait", |s| s.waiting_frames > 8);
     drop(slow);
@@ -251,7 +253,7 @@ fn what_waits_for_the_peer_is_counted() {
 }
 
 #[test]
-fn what_a_slow_peer_is_refused_is_counted() {
+fn messages_refused_for_a_slow_peer_are_counted() {
     let config =
         Config { send_buffer_limit: 1 << 20, close_timeout: Duration::from_millis(100), ..Config::default() };
     let (server, address) = with_page(config);
@@ -266,13 +268,13 @@ fn what_a_slow_peer_is_refused_is_counted() {
 }
 
 #[test]
-fn ends_are_counted_by_code() {
+fn closes_are_counted_by_code() {
     let (server, address) = with_page(Config { max_message_size: 100, ..Config::default() });
     let mut expected = BTreeMap::new();
     let peer_says: [&[u8]; 7] = [
         &close_frame(1000, ""),
         &close_frame(4001, "app"),
-        // 1009 and 1002 of the peer are not errors that we have found.
+        // Codes 1009 and 1002 from the peer are not errors that the server has detected.
         &close_frame(1009, ""),
         &close_frame(1002, ""),
         &frame(0x88, b""),
@@ -311,7 +313,7 @@ fn ends_are_counted_by_code() {
 }
 
 #[test]
-fn callbacks_are_timed_and_one_that_hangs_is_seen() {
+fn callbacks_are_timed_and_a_hanging_one_is_visible() {
     let (server, address) = with_page(Config::default());
     assert_eq!(sample(&page(address), "callback_running_seconds", &[]), 0.0);
     server.handling(Handler::Message);
@@ -335,7 +337,7 @@ fn callbacks_are_timed_and_one_that_hangs_is_seen() {
 }
 
 #[test]
-fn handshakes_that_wait_for_the_host_are_no_connections() {
+fn handshakes_that_wait_for_the_host_are_not_counted_as_connections() {
     let interest = sprocket_server::Interest::UPGRADE;
     let (server, address) = with_page(Config { interest, ..Config::default() });
     let mut client = connect(address);

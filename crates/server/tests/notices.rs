@@ -1,4 +1,4 @@
-//! Lines for the operator's log, and refused requests, as the host gets them.
+//! Log lines and refused requests, as the server reports them to the host.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -16,12 +16,12 @@ fn wants(interest: Interest) -> Config {
     Config { interest, ..Config::default() }
 }
 
-/// A handshake from another origin, up to the end of its connection.
+/// Sends a handshake from a foreign origin and reads up to the end of the connection.
 fn refuse(address: SocketAddr) {
     let mut client = connect(address);
     client.write_all(upgrade_head(address, "/", "Origin: http://evil.example\r\n").as_bytes()).unwrap();
     let mut response = String::new();
-    // A reset behind the response is no failure.
+    // A reset after the response is not a failure.
     let _ = client.read_to_string(&mut response);
     assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
 }
@@ -40,8 +40,8 @@ fn number(line: &Line, name: &str) -> u64 {
     }
 }
 
-/// Lines and refused requests up to the end of the server. After the grace period, refused requests are
-/// not handed out any more.
+/// Returns all log lines and the number of refused requests up to the end of the server. After the
+/// grace period the server reports no more refused requests.
 fn all(server: &Server, grace: Duration) -> (Vec<Line>, usize) {
     server.stop(grace);
     let (mut lines, mut refused) = (Vec::new(), 0);
@@ -56,7 +56,7 @@ fn all(server: &Server, grace: Duration) -> (Vec<Line>, usize) {
 }
 
 #[test]
-fn nothing_comes_that_the_host_did_not_ask_for() {
+fn the_host_gets_only_the_notices_that_it_requests() {
     for (interest, lines, refused) in [
         (Interest::NONE, false, 0),
         (Interest::LOG, true, 0),
@@ -72,7 +72,7 @@ fn nothing_comes_that_the_host_did_not_ask_for() {
 }
 
 #[test]
-fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
+fn a_sleeping_host_gets_few_notices_of_a_flood_and_a_complete_count() {
     const FLOOD: u64 = 400;
     for io_threads in [1, 3] {
         let config = Config { io_threads, ..wants(Interest::LOG.and(Interest::REFUSED)) };
@@ -86,7 +86,7 @@ fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
         let written = of("handshake.refused").count() as u64;
         assert!(written < FLOOD / 2, "{written} lines");
         assert_eq!(written + stats.log_suppressed, FLOOD);
-        // The end of the server reports the rest.
+        // The server reports the remaining numbers when it ends.
         assert_eq!(of("log.suppressed").map(|line| number(line, "lines")).sum::<u64>(), stats.log_suppressed);
         assert_eq!(
             of("refused.untold").map(|line| number(line, "requests")).sum::<u64>(),
@@ -96,7 +96,7 @@ fn a_host_that_sleeps_gets_few_notices_of_a_flood_and_all_are_counted() {
 }
 
 #[test]
-fn the_end_says_how_many_connections_of_all_threads_were_cut() {
+fn the_final_line_counts_the_cut_connections_of_all_threads() {
     let (server, address) = start(Config { io_threads: 2, ..wants(Interest::LOG) });
     let clients: Vec<_> = (0..3).map(|_| open(address)).collect();
     (0..3).for_each(|_| drop(opened(&server)));
@@ -107,10 +107,10 @@ fn the_end_says_how_many_connections_of_all_threads_were_cut() {
 }
 
 #[test]
-fn a_line_holds_nothing_that_could_forge_another_one() {
+fn a_line_cannot_be_used_to_forge_another_one() {
     let (server, address) = start(wants(Interest::LOG));
     let mut client = connect(address);
-    // NEL and CSI as single characters: RFC 9110 section 5.5 lets bytes beyond ASCII pass.
+    // The single-byte control characters NEL and CSI: RFC 9110 section 5.5 permits bytes beyond ASCII.
     let origin = b"Origin: http://evil.example\xc2\x85\xc2\x9b2Jforged\r\n\r\n";
     let head = upgrade_head(address, "/", "");
     client.write_all(&[head.trim_end().as_bytes(), b"\r\n", origin].concat()).unwrap();
@@ -127,25 +127,25 @@ fn a_line_holds_nothing_that_could_forge_another_one() {
 }
 
 #[test]
-fn refusals_on_the_publish_socket_are_logged_with_their_reason_and_their_option() {
+fn refusals_on_the_publish_socket_are_logged_with_reason_and_option() {
     const FLOOD: u64 = 40;
     let path = std::env::temp_dir().join(format!("sprocket-notices-{}.sock", std::process::id()));
     let mut socket = PublishSocket::new(path.clone());
     (socket.max_publishers, socket.request_timeout) = (1, Duration::from_millis(100));
     let config = Config { publish_socket: Some(socket), send_buffer_limit: 1000, ..wants(Interest::LOG) };
     let (server, _) = start(config);
-    // The answers, up to the end of the connection.
+    // Sends the bytes and returns all answers up to the end of the connection.
     let say = |bytes: &[u8]| {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answers = String::new();
-        // A reset behind the answers is no failure.
+        // A reset after the answers is not a failure.
         let _ = BufReader::new(stream).read_to_string(&mut answers);
         answers
     };
     let free = || pump(&server, |_, _| {}, || server.stats().publishers == 0);
-    // One line each; then a flood.
+    // One log line for each refusal; after them a flood.
     let mut expected = Vec::new();
     for (bytes, code, option, reason) in [
         (&b"PUBLISH text 1 1001\n"[..], "too-large", Some("sendBufferLimit"), "has 1001 bytes, 1000 are"),
@@ -170,7 +170,7 @@ fn refusals_on_the_publish_socket_are_logged_with_their_reason_and_their_option(
         let found = line.context.iter().find(|(name, _)| *name == "option").map(|(_, value)| value.clone());
         assert_eq!(found, option.map(Value::from), "{line:?}");
     }
-    // Another one is connected.
+    // Another publisher is already connected.
     let mut first = BufReader::new(UnixStream::connect(&path).unwrap());
     first.get_mut().write_all(&b"PUBLISH text 1 1\n>x".repeat(FLOOD as usize)).unwrap();
     (0..FLOOD).for_each(|_| assert!(first.read_line(&mut String::new()).unwrap() > 0));

@@ -1,4 +1,5 @@
-//! Behind proxies: forwarding headers, the PROXY protocol, limits by the client's own address.
+//! Servers behind reverse proxies: forwarding headers, the PROXY protocol, limits by the client's own
+//! address.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -28,7 +29,7 @@ fn proxied(list: &[&str], config: Config) -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// Sends `start` and a handshake with `headers`; returns the answer's head.
+/// Sends `start` and a handshake with `headers`; returns the head of the response.
 fn shake(address: SocketAddr, start: &[u8], headers: &str) -> (TcpStream, String) {
     let mut stream = connect(address);
     stream.write_all(&[start, upgrade_head(address, "/", headers).as_bytes()].concat()).unwrap();
@@ -36,41 +37,41 @@ fn shake(address: SocketAddr, start: &[u8], headers: &str) -> (TcpStream, String
     (stream, head)
 }
 
-/// Address and scheme that the server tells of a handshake.
-fn told(server: &Server, address: SocketAddr, start: &[u8], headers: &str) -> (String, bool) {
+/// Returns the address and scheme that the server reports for a handshake.
+fn origin(server: &Server, address: SocketAddr, start: &[u8], headers: &str) -> (String, bool) {
     let (stream, head) = shake(address, start, headers);
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let told = loop {
+    let origin = loop {
         if let Event::Open { conn, request, .. } = next(server) {
             assert_eq!(conn.remote_ip(), request.remote().map(|a| a.ip()));
             break (request.remote().unwrap().ip().to_string(), request.is_secure());
         }
     };
     drop(stream);
-    told
+    origin
 }
 
 #[test]
 fn headers_of_a_trusted_proxy_count_and_others_do_not() {
     let headers = "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
     let (server, address) = behind(&["127.0.0.0/8"], Config::default());
-    assert_eq!(told(&server, address, b"", headers), ("192.0.2.7".to_owned(), true));
-    assert_eq!(told(&server, address, b"", ""), ("127.0.0.1".to_owned(), false));
+    assert_eq!(origin(&server, address, b"", headers), ("192.0.2.7".to_owned(), true));
+    assert_eq!(origin(&server, address, b"", ""), ("127.0.0.1".to_owned(), false));
     for list in [&[][..], &["10.0.0.0/8"]] {
         let (server, address) = behind(list, Config::default());
-        assert_eq!(told(&server, address, b"", headers), ("127.0.0.1".to_owned(), false));
+        assert_eq!(origin(&server, address, b"", headers), ("127.0.0.1".to_owned(), false));
     }
 }
 
 #[test]
-fn the_limit_per_address_counts_clients_not_the_proxy() {
+fn the_limit_per_address_applies_to_clients_not_to_the_proxy() {
     let (server, address) = behind(&["127.0.0.1"], Config { max_connections_per_ip: 1, ..Config::default() });
     let from = |ip: &str| shake(address, b"", &format!("X-Forwarded-For: {ip}\r\n"));
     let (_one, head) = from("192.0.2.1");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let (_two, head) = from("192.0.2.2");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    // A forged address to the left of its own doesn't help.
+    // A forged address left of the client's own has no effect.
     let (_, head) = from("9.9.9.9, 192.0.2.1");
     assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
     assert_eq!(server.stats().refused_per_ip, 1);
@@ -79,21 +80,21 @@ fn the_limit_per_address_counts_clients_not_the_proxy() {
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x09\x0a\x00\x00\x01\x1f\x90\x00\x50";
 
 #[test]
-fn a_proxy_header_tells_the_client() {
+fn a_proxy_header_determines_the_client() {
     let (server, address) = proxied(&[], Config::default());
     let v1 = b"PROXY TCP4 192.0.2.8 10.0.0.1 5000 80\r\n";
-    assert_eq!(told(&server, address, v1, ""), ("192.0.2.8".to_owned(), false));
-    assert_eq!(told(&server, address, V2, ""), ("192.0.2.9".to_owned(), false));
-    assert_eq!(told(&server, address, b"PROXY UNKNOWN\r\n", ""), ("127.0.0.1".to_owned(), false));
+    assert_eq!(origin(&server, address, v1, ""), ("192.0.2.8".to_owned(), false));
+    assert_eq!(origin(&server, address, V2, ""), ("192.0.2.9".to_owned(), false));
+    assert_eq!(origin(&server, address, b"PROXY UNKNOWN\r\n", ""), ("127.0.0.1".to_owned(), false));
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
-    assert_eq!(told(&server, address, local, ""), ("127.0.0.1".to_owned(), false));
-    // What follows the header counts as from that client, who is no proxy.
+    assert_eq!(origin(&server, address, local, ""), ("127.0.0.1".to_owned(), false));
+    // The request after the header counts as the client's, which is not a trusted proxy.
     let headers = "X-Forwarded-For: 6.6.6.6\r\n";
-    assert_eq!(told(&server, address, V2, headers), ("192.0.2.9".to_owned(), false));
+    assert_eq!(origin(&server, address, V2, headers), ("192.0.2.9".to_owned(), false));
 }
 
 #[test]
-fn a_proxy_header_in_small_pieces_is_read_whole() {
+fn a_proxy_header_may_arrive_in_small_pieces() {
     let (server, address) = proxied(&["127.0.0.1"], Config::default());
     for header in [V2, b"PROXY TCP4 192.0.2.9 10.0.0.1 5000 80\r\n"] {
         let mut stream = connect(address);
@@ -130,7 +131,7 @@ fn a_malformed_or_missing_proxy_header_ends_the_connection() {
         let mut stream = connect(address);
         stream.write_all(bad).unwrap();
         let mut rest = Vec::new();
-        // A reset is as good as an end here.
+        // A reset counts as an end, too.
         let _ = stream.read_to_end(&mut rest);
         assert!(rest.is_empty(), "{rest:?}");
         count += 1;
@@ -143,7 +144,7 @@ fn a_malformed_or_missing_proxy_header_ends_the_connection() {
 }
 
 #[test]
-fn half_a_proxy_header_is_cut_off() {
+fn an_incomplete_proxy_header_is_cut_off() {
     let config = Config { handshake_timeout: Duration::from_millis(200), ..Config::default() };
     let (server, address) = proxied(&[], config);
     let mut stream = connect(address);
@@ -156,7 +157,7 @@ fn half_a_proxy_header_is_cut_off() {
 }
 
 #[test]
-fn a_proxy_header_counts_only_from_trusted_peers_where_there_are_some() {
+fn a_proxy_header_counts_only_from_trusted_peers_if_any_are_configured() {
     let (server, address) = proxied(&["10.0.0.0/8"], Config::default());
     let mut stream = connect(address);
     stream.write_all(V2).unwrap();
@@ -168,7 +169,7 @@ fn a_proxy_header_counts_only_from_trusted_peers_where_there_are_some() {
 }
 
 #[test]
-fn a_plain_listener_takes_no_proxy_header() {
+fn a_plain_listener_accepts_no_proxy_header() {
     let (_server, address) = behind(&["127.0.0.1"], Config::default());
     let answer = exchange(address, &[V2, upgrade_head(address, "/", "").as_bytes()].concat());
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

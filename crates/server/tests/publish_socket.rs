@@ -1,4 +1,4 @@
-//! Publishing from outside, at byte level and by our own client.
+//! Publishing through the publish socket, at byte level and with the client of this crate.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::*;
 
-/// A path that is free, and its file gone in the end.
+/// An unused path; its file is removed on drop.
 struct Place(PathBuf);
 
 impl Place {
@@ -44,11 +44,11 @@ fn dial(path: &Path) -> BufReader<UnixStream> {
     BufReader::new(stream)
 }
 
-fn say(stream: &mut BufReader<UnixStream>, bytes: impl AsRef<[u8]>) {
+fn send(stream: &mut BufReader<UnixStream>, bytes: impl AsRef<[u8]>) {
     stream.get_mut().write_all(bytes.as_ref()).unwrap();
 }
 
-/// The next line; empty at the end.
+/// Reads the next line; it is empty at the end of the stream.
 fn line(stream: &mut BufReader<UnixStream>) -> String {
     let mut line = String::new();
     stream.read_line(&mut line).unwrap();
@@ -60,7 +60,7 @@ fn request(topic: &str, payload: &str) -> String {
 }
 
 #[test]
-fn what_is_published_reaches_subscribers_without_the_host() {
+fn publications_reach_subscribers_without_the_host() {
     for io_threads in [1, 3] {
         let place = Place::new();
         let (server, address) = start_with(&place, Config { io_threads, ..Config::default() });
@@ -68,12 +68,12 @@ fn what_is_published_reaches_subscribers_without_the_host() {
             .map(|t| subscriber(&server, address, t))
             .into();
         let mut publisher = dial(&place.0);
-        // From here on the host does nothing.
+        // From here on the host is idle.
         for i in 0..200 {
-            say(&mut publisher, request("room.1", &format!("{i}")));
+            send(&mut publisher, request("room.1", &format!("{i}")));
             assert_eq!(line(&mut publisher), "OK\n");
         }
-        say(&mut publisher, "PUBLISH binary 5 3\nother\u{1}\u{2}\u{3}");
+        send(&mut publisher, "PUBLISH binary 5 3\nother\u{1}\u{2}\u{3}");
         assert_eq!(line(&mut publisher), "OK\n");
         for at in [0, 1, 3] {
             for i in 0..200 {
@@ -89,7 +89,7 @@ fn what_is_published_reaches_subscribers_without_the_host() {
 }
 
 #[test]
-fn subscriptions_that_end_and_come_again_are_followed() {
+fn publications_follow_subscriptions_that_end_and_return() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let (mut client, conn) = subscriber(&server, address, &["a"]);
@@ -117,11 +117,11 @@ fn subscriptions_that_end_and_come_again_are_followed() {
 }
 
 #[test]
-fn a_host_that_is_busy_in_a_batch_holds_up_no_publisher() {
+fn a_host_busy_with_a_batch_delays_no_publisher() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config { io_threads: 3, ..Config::default() });
     let mut clients: Vec<_> = (0..3).map(|_| subscriber(&server, address, &["t"])).collect();
-    // More commands than publishers may find waiting for a thread, and not delivered.
+    // More undelivered commands than a thread may have while publishers are served.
     for (_, conn) in &clients {
         for _ in 0..500 {
             server.send(conn, b"x", false);
@@ -137,19 +137,19 @@ fn a_host_that_is_busy_in_a_batch_holds_up_no_publisher() {
 }
 
 #[test]
-fn requests_may_come_in_pieces_and_many_at_once() {
+fn requests_may_arrive_in_pieces_or_many_at_once() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let (mut client, _) = subscriber(&server, address, &["t"]);
     let mut publisher = dial(&place.0);
     for byte in request("t", "slowly").bytes() {
-        say(&mut publisher, [byte]);
+        send(&mut publisher, [byte]);
     }
     assert_eq!(line(&mut publisher), "OK\n");
     let big = "x".repeat(300_000);
     let mut all: String = (0..500).map(|i| request("t", &i.to_string())).collect();
     all += &request("t", &big);
-    say(&mut publisher, all);
+    send(&mut publisher, all);
     for _ in 0..501 {
         assert_eq!(line(&mut publisher), "OK\n");
     }
@@ -161,7 +161,7 @@ fn requests_may_come_in_pieces_and_many_at_once() {
 }
 
 #[test]
-fn a_bad_name_or_text_is_refused_and_the_next_request_is_served() {
+fn an_invalid_topic_or_text_is_refused_and_the_next_request_is_served() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let (mut client, _) = subscriber(&server, address, &["t", ">"]);
@@ -175,10 +175,10 @@ fn a_bad_name_or_text_is_refused_and_the_next_request_is_served() {
         (b"PUBLISH binary 1 2\n>hi", "ERROR topic "),
     ];
     for (bytes, answer) in bad {
-        say(&mut publisher, bytes);
+        send(&mut publisher, bytes);
         let got = line(&mut publisher);
         assert!(got.starts_with(answer) && got.ends_with('\n'), "{got}");
-        say(&mut publisher, request("t", "fine"));
+        send(&mut publisher, request("t", "fine"));
         assert_eq!(line(&mut publisher), "OK\n");
         assert_eq!(text(&mut client), "fine");
     }
@@ -186,7 +186,7 @@ fn a_bad_name_or_text_is_refused_and_the_next_request_is_served() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_answered_and_ends_the_connection() {
+fn malformed_input_is_answered_and_ends_the_connection() {
     let place = Place::new();
     let limit = 1000;
     let (server, address) = start_with(&place, Config { send_buffer_limit: limit, ..Config::default() });
@@ -200,44 +200,44 @@ fn what_cannot_be_understood_is_answered_and_ends_the_connection() {
         ("PUBLISH text 1 18446744073709551615\n".to_owned(), "ERROR too-large "),
     ] {
         let mut publisher = dial(&place.0);
-        // What came before counts.
-        say(&mut publisher, request("t", "first") + &bytes);
+        // Earlier requests are served.
+        send(&mut publisher, request("t", "first") + &bytes);
         assert_eq!(line(&mut publisher), "OK\n", "{bytes:?}");
         assert_eq!(text(&mut client), "first");
         let got = line(&mut publisher);
         assert!(got.starts_with(answer), "{bytes:?}: {got}");
-        // Sent bytes that were not read make the end a reset.
+        // Unread bytes turn the end of the connection into a reset.
         let mut rest = Vec::new();
         assert!(publisher.read_to_end(&mut rest).is_err() || rest.is_empty());
     }
     let mut publisher = dial(&place.0);
-    say(&mut publisher, request("t", &"x".repeat(limit)));
+    send(&mut publisher, request("t", &"x".repeat(limit)));
     assert_eq!(line(&mut publisher), "OK\n");
     assert_eq!(text(&mut client).len(), limit);
 }
 
 #[test]
-fn a_part_of_a_request_is_never_published() {
+fn an_incomplete_request_is_never_published() {
     let place = Place::new();
     let socket =
         PublishSocket { request_timeout: Duration::from_millis(200), ..PublishSocket::new(place.0.clone()) };
     let (server, address) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
     let (mut client, _) = subscriber(&server, address, &["t"]);
     let mut gone = dial(&place.0);
-    say(&mut gone, "PUBLISH text 1 5\nthell");
+    send(&mut gone, "PUBLISH text 1 5\nthell");
     gone.get_mut().shutdown(Shutdown::Both).unwrap();
     let mut stuck = dial(&place.0);
     let mut idle = dial(&place.0);
-    say(&mut stuck, "PUBLISH text 1 5\nthell");
+    send(&mut stuck, "PUBLISH text 1 5\nthell");
     assert!(line(&mut stuck).starts_with("ERROR timeout "));
     assert_eq!(line(&mut stuck), "");
-    // Who has not begun a request may take its time.
-    say(&mut idle, request("t", "whole"));
+    // A publisher between two requests has no time limit.
+    send(&mut idle, request("t", "whole"));
     assert_eq!((line(&mut idle), text(&mut client)), ("OK\n".to_owned(), "whole".to_owned()));
 }
 
 #[test]
-fn who_takes_no_answers_is_not_served_for_ever() {
+fn a_publisher_that_reads_no_answers_is_disconnected() {
     let place = Place::new();
     let socket =
         PublishSocket { request_timeout: Duration::from_millis(200), ..PublishSocket::new(place.0.clone()) };
@@ -246,7 +246,7 @@ fn who_takes_no_answers_is_not_served_for_ever() {
     publisher.set_write_timeout(Some(PATIENCE)).unwrap();
     let many = request("t", "x").repeat(10_000);
     let mut sent = 0;
-    // The server ends it when its answers fill the socket.
+    // The server closes the connection when its answers fill the socket.
     while publisher.write_all(many.as_bytes()).is_ok() {
         sent += 1;
         assert!(sent < 1000, "the server reads on and keeps the answers");
@@ -255,13 +255,13 @@ fn who_takes_no_answers_is_not_served_for_ever() {
 }
 
 #[test]
-fn one_publisher_too_many_is_told() {
+fn a_publisher_beyond_the_limit_is_refused() {
     let place = Place::new();
     let socket = PublishSocket { max_publishers: 2, ..PublishSocket::new(place.0.clone()) };
     let (server, _) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
     let mut both = [dial(&place.0), dial(&place.0)];
     for publisher in &mut both {
-        say(publisher, request("t", "x"));
+        send(publisher, request("t", "x"));
         assert_eq!(line(publisher), "OK\n");
     }
     let mut third = dial(&place.0);
@@ -271,12 +271,12 @@ fn one_publisher_too_many_is_told() {
     drop(first);
     pump(&server, |_, _| {}, || server.stats().publishers == 1);
     let mut third = dial(&place.0);
-    say(&mut third, request("t", "x"));
+    send(&mut third, request("t", "x"));
     assert_eq!(line(&mut third), "OK\n");
 }
 
 #[test]
-fn the_file_has_the_mode_and_goes_with_the_server() {
+fn the_socket_file_has_the_configured_mode_and_is_removed() {
     let place = Place::new();
     for mode in [0o600, 0o660] {
         let socket = PublishSocket { mode, ..PublishSocket::new(place.0.clone()) };
@@ -290,7 +290,7 @@ fn the_file_has_the_mode_and_goes_with_the_server() {
         drop(server);
         assert!(!place.0.exists());
     }
-    // What a killed server left is replaced.
+    // The socket file of a killed server is replaced.
     drop(UnixListener::bind(&place.0).unwrap());
     let (server, _) = start_with(&place, Config::default());
     Publisher::new(place.0.clone()).publish("t", b"x", false, PATIENCE).unwrap();
@@ -303,12 +303,12 @@ fn a_stop_ends_publishers() {
     let (server, _) = start_with(&place, Config::default());
     let mut idle = dial(&place.0);
     let mut begun = dial(&place.0);
-    say(&mut idle, request("t", "x"));
+    send(&mut idle, request("t", "x"));
     assert_eq!(line(&mut idle), "OK\n");
-    say(&mut begun, request("t", "x") + "PUBLISH text 1 5\nthe");
+    send(&mut begun, request("t", "x") + "PUBLISH text 1 5\nthe");
     assert_eq!(line(&mut begun), "OK\n");
     server.stop(Duration::from_secs(5));
-    // However fast: what the server was told before comes first.
+    // The stop takes effect before any later publication, however fast.
     let late = Publisher::new(place.0.clone()).publish("t", b"x", false, PATIENCE).unwrap_err();
     assert!(!late.is_uncertain(), "{late}");
     assert_eq!(line(&mut idle), "");
@@ -318,18 +318,18 @@ fn a_stop_ends_publishers() {
 }
 
 #[test]
-fn the_client_tells_what_went_wrong() {
+fn the_client_reports_the_cause_of_a_failure() {
     let place = Place::new();
     let mut publisher = Publisher::new(place.0.clone());
     let mut publish = |timeout: u64| publisher.publish("t", b"x", false, Duration::from_millis(timeout));
     assert!(matches!(publish(1000), Err(PublishError::Unreachable { .. })));
-    // Somebody listens and says nothing.
+    // A server that listens and never answers.
     let silent = UnixListener::bind(&place.0).unwrap();
     let begun = Instant::now();
     let error = publish(100).unwrap_err();
     assert!(matches!(error, PublishError::NoAnswer { .. }) && error.is_uncertain(), "{error}");
     assert!(begun.elapsed() >= Duration::from_millis(100) && begun.elapsed() < PATIENCE);
-    // Nobody accepts, and the queue is full.
+    // The listener's queue is full and no connection is accepted.
     let mut waiting = Vec::new();
     let error = loop {
         match publish(50).unwrap_err() {
@@ -344,7 +344,7 @@ fn the_client_tells_what_went_wrong() {
     assert!(matches!(error, PublishError::NotTaken { .. }) && !error.is_uncertain(), "{error}");
     drop((silent, waiting));
     std::fs::remove_file(&place.0).unwrap();
-    // Something else listens.
+    // Another kind of server listens.
     let other = Server::start(Config::default(), vec![Bind::Unix(place.0.clone())]).unwrap();
     let error = publish(5000).unwrap_err();
     assert!(
@@ -352,7 +352,7 @@ fn the_client_tells_what_went_wrong() {
         "{error}"
     );
     drop(other);
-    // The server's word.
+    // A refusal by the server.
     let socket = PublishSocket { max_publishers: 0, ..PublishSocket::new(place.0.clone()) };
     let server = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
     let error = publish(5000).unwrap_err();
@@ -366,7 +366,7 @@ fn the_client_tells_what_went_wrong() {
 }
 
 #[test]
-fn the_client_keeps_its_connection_and_survives_a_restart_of_the_server() {
+fn the_client_reuses_its_connection_and_survives_a_server_restart() {
     let place = Place::new();
     let mut publisher = Publisher::new(place.0.clone());
     for _ in 0..3 {
@@ -381,12 +381,12 @@ fn the_client_keeps_its_connection_and_survives_a_restart_of_the_server() {
 }
 
 #[test]
-fn a_server_that_dies_before_it_answers_leaves_it_open_what_happened() {
+fn a_server_that_dies_before_its_answer_makes_the_outcome_uncertain() {
     let place = Place::new();
     let listener = UnixListener::bind(&place.0).unwrap();
     let wanted = request("t", "hello").len();
     let dying = std::thread::spawn(move || {
-        // Once with the whole request read, once with a part of it.
+        // First the whole request is read, then only a part of it.
         for bytes in [wanted, wanted - 1] {
             let (mut stream, _) = listener.accept().unwrap();
             stream.read_exact(&mut vec![0; bytes]).unwrap();
@@ -401,7 +401,7 @@ fn a_server_that_dies_before_it_answers_leaves_it_open_what_happened() {
     dying.join().unwrap();
 }
 
-/// A value of `/proc/self/status` in bytes.
+/// Reads a value of `/proc/self/status` in bytes.
 #[cfg(target_os = "linux")]
 fn status(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -411,30 +411,30 @@ fn status(name: &str) -> usize {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_length_that_is_only_announced_reserves_nothing() {
+fn an_announced_length_reserves_no_memory() {
     let place = Place::new();
     let most = i32::MAX as usize;
     let (server, _) = start_with(&place, Config { send_buffer_limit: most, ..Config::default() });
     let before = status("VmSize:");
     let mut publishers: Vec<_> = (0..32).map(|_| dial(&place.0)).collect();
     for publisher in &mut publishers {
-        say(publisher, format!("PUBLISH binary 1 {most}\nt and some of it"));
+        send(publisher, format!("PUBLISH binary 1 {most}\nt and some of it"));
     }
     pump(&server, |_, _| {}, || server.stats().publishers == 32);
-    // One that comes behind them, and is small, has been served after all of them were read.
+    // The answer to a later, small publication proves that all earlier headers were read.
     let mut small = dial(&place.0);
     for _ in 0..10 {
-        say(&mut small, request("t", "x"));
+        send(&mut small, request("t", "x"));
         assert_eq!(line(&mut small), "OK\n");
     }
-    // Threads of other tests have arenas; what was announced is 64 GiB.
+    // Threads of other tests have malloc arenas; the announced payloads amount to 64 GiB.
     let more = status("VmSize:").saturating_sub(before);
     assert!(more < 8 << 30, "{more} bytes of address space");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_has_not_arrived_whole_is_bounded_in_sum_and_nobody_is_forgotten() {
+fn incomplete_requests_are_limited_in_total_and_all_are_served() {
     const SIZE: usize = 4 << 20;
     let place = Place::new();
     let (server, address) = start_with(&place, Config { send_buffer_limit: 2 * SIZE, ..Config::default() });
@@ -442,7 +442,7 @@ fn what_has_not_arrived_whole_is_bounded_in_sum_and_nobody_is_forgotten() {
     let payload = vec![b'x'; SIZE];
     let before = status("RssAnon:");
     let (begun, all_begun) = std::sync::mpsc::channel();
-    // Held until all have begun; a test that fails lets go of it, too.
+    // Locked until all publishers have begun, and released if the test fails.
     let held = std::sync::RwLock::new(());
     let go_on = held.write().unwrap();
     std::thread::scope(|scope| {
@@ -450,8 +450,8 @@ fn what_has_not_arrived_whole_is_bounded_in_sum_and_nobody_is_forgotten() {
             let (begun, payload, held, place) = (begun.clone(), &payload, &held, &place);
             scope.spawn(move || {
                 let mut publisher = dial(&place.0);
-                say(&mut publisher, format!("PUBLISH text 1 {SIZE}\nt"));
-                // Those that have no room yet are not read from.
+                send(&mut publisher, format!("PUBLISH text 1 {SIZE}\nt"));
+                // The server does not read from publishers for which it has no memory yet.
                 let stream = publisher.get_mut();
                 stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
                 let mut sent = 0;
@@ -479,12 +479,12 @@ fn what_has_not_arrived_whole_is_bounded_in_sum_and_nobody_is_forgotten() {
 }
 
 #[test]
-fn publishers_that_never_rest_hold_nobody_up() {
+fn publishers_without_pause_delay_no_other_client() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let clients: Vec<_> = (0..8).map(|_| subscriber(&server, address, &["t"])).collect();
     let (mut good, conn) = subscriber(&server, address, &[]);
-    /// Ends the threads of the test, also when it fails.
+    /// Ends the threads of the test, even if it fails.
     struct Ending<'a>(&'a AtomicBool, Vec<TcpStream>);
     impl Drop for Ending<'_> {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! Responses whose body the host writes in pieces, over HTTP/1.
+//! Streamed responses over HTTP/1: the host writes the body in pieces.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -22,7 +22,7 @@ fn head(status: u16) -> Response {
     Response { status, headers: vec![("X-Kind".into(), "stream".into())], body: Bytes::new() }
 }
 
-/// Answers the next request with a stream.
+/// Waits for the next request and answers it with a stream.
 fn begin(server: &Server) -> ResponseStream {
     let Event::Request { ticket, .. } = next(server) else { panic!("a request") };
     let stream = server.stream(ticket, head(200));
@@ -48,7 +48,7 @@ fn end(server: &Server, stream: &ResponseStream) {
     server.flush();
 }
 
-/// Whether the stream was complete. Its end must be the next event.
+/// Returns whether the stream was complete. Its end must be the next event.
 fn closed(server: &Server, stream: &ResponseStream) -> bool {
     match next(server) {
         Event::StreamClose { stream: which, complete } => {
@@ -61,7 +61,7 @@ fn closed(server: &Server, stream: &ResponseStream) -> bool {
     }
 }
 
-/// One chunk of RFC 9112 section 7.1; empty at the end.
+/// Reads one chunk (RFC 9112 section 7.1); it is empty at the end of the body.
 fn chunk(client: &mut TcpStream) -> Vec<u8> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -76,14 +76,14 @@ fn chunk(client: &mut TcpStream) -> Vec<u8> {
     data
 }
 
-/// Writes until the socket of a client that does not read is full and something waits.
+/// Writes until the socket of a client that does not read is full and data waits in the server.
 fn fill(server: &Server, stream: &ResponseStream) {
     let piece = vec![b'x'; LIMIT / 4];
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "the socket takes all");
         if stream.buffered_amount() > LIMIT / 2 {
-            // Not just on its way to the thread: it stays.
+            // The data stays in the buffer, so it is not merely on its way to the I/O thread.
             if quiet(server, Duration::from_millis(200)) && stream.buffered_amount() > LIMIT / 2 {
                 return;
             }
@@ -94,7 +94,7 @@ fn fill(server: &Server, stream: &ResponseStream) {
 }
 
 #[test]
-fn pieces_are_chunks_and_the_connection_goes_on() {
+fn pieces_become_chunks_and_the_connection_stays_open() {
     let (server, address) = serve(Config::default());
     let (mut client, stream) = streamed(&server, address, GET);
     let got = read_head(&mut client);
@@ -122,7 +122,7 @@ fn pieces_are_chunks_and_the_connection_goes_on() {
 }
 
 #[test]
-fn what_follows_a_stream_on_its_connection_has_its_own_answer() {
+fn the_next_request_on_a_connection_gets_its_own_response() {
     let (server, address) = serve(Config::default());
     let mut client = connect(address);
     client.write_all(format!("{GET}{GET}garbage\r\n\r\n").as_bytes()).unwrap();
@@ -140,7 +140,7 @@ fn what_follows_a_stream_on_its_connection_has_its_own_answer() {
 }
 
 #[test]
-fn to_http_1_0_the_body_ends_with_the_connection() {
+fn in_http_1_0_the_connection_ends_with_the_body() {
     let (server, address) = serve(Config::default());
     let (mut client, stream) = streamed(&server, address, "GET / HTTP/1.0\r\n\r\n");
     write(&server, &stream, b"some");
@@ -153,7 +153,7 @@ fn to_http_1_0_the_body_ends_with_the_connection() {
 }
 
 #[test]
-fn an_incomplete_body_does_not_look_complete() {
+fn the_client_can_detect_an_incomplete_body() {
     let (server, address) = serve(Config::default());
     for request in [GET, "GET / HTTP/1.0\r\n\r\n"] {
         let (mut client, stream) = streamed(&server, address, request);
@@ -166,7 +166,7 @@ fn an_incomplete_body_does_not_look_complete() {
         server.flush();
         let mut rest = Vec::new();
         match client.read_to_end(&mut rest) {
-            // Without the last chunk.
+            // The last chunk is missing.
             Ok(_) => assert!(request == GET && rest.is_empty()),
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
@@ -176,7 +176,7 @@ fn an_incomplete_body_does_not_look_complete() {
 }
 
 #[test]
-fn a_response_without_a_body_is_over_with_its_head() {
+fn a_response_without_a_body_ends_with_its_head() {
     let (server, address) = serve(Config::default());
     let mut client = connect(address);
     for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
@@ -207,7 +207,7 @@ fn the_time_limit_ends_with_the_head() {
 }
 
 #[test]
-fn the_host_hears_that_the_client_left() {
+fn the_host_gets_an_event_when_the_client_disconnects() {
     let (server, address) = serve(Config::default());
     let (mut client, stream) = streamed(&server, address, GET);
     read_head(&mut client);
@@ -219,12 +219,12 @@ fn the_host_hears_that_the_client_left() {
 }
 
 #[test]
-fn a_request_that_was_taken_back_begins_a_stream_that_is_over() {
+fn a_stream_for_a_cancelled_request_is_already_closed() {
     let (server, address) = serve(Config::default());
     let mut client = connect(address);
     client.write_all(GET.as_bytes()).unwrap();
     let Event::Request { ticket, .. } = next(&server) else { panic!() };
-    // By RST: one that only ends its own side still gets its answer.
+    // The client sends RST; a client that only half-closes would still get its response.
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     let deadline = Instant::now() + PATIENCE;
@@ -240,7 +240,7 @@ fn a_request_that_was_taken_back_begins_a_stream_that_is_over() {
 }
 
 #[test]
-fn who_reads_too_slowly_loses_the_stream() {
+fn a_client_that_reads_too_slowly_loses_the_stream() {
     let (server, address) = serve(Config::default());
     let (client, stream) = streamed(&server, address, GET);
     fill(&server, &stream);
@@ -254,7 +254,7 @@ fn who_reads_too_slowly_loses_the_stream() {
 }
 
 #[test]
-fn who_takes_nothing_for_too_long_loses_the_stream() {
+fn a_client_that_reads_nothing_for_too_long_loses_the_stream() {
     let (server, address) =
         serve(Config { handshake_timeout: Duration::from_millis(300), ..Config::default() });
     let (client, stream) = streamed(&server, address, GET);
@@ -321,7 +321,7 @@ fn a_host_that_waits_for_drains_delivers_any_amount_to_a_slow_reader() {
 }
 
 #[test]
-fn each_stream_takes_a_place_and_gives_it_back() {
+fn each_stream_counts_against_the_limit_until_it_ends() {
     let (server, address) = serve(Config { max_connections: 1, ..Config::default() });
     let (client, stream) = streamed(&server, address, GET);
     let (mut refused, other) = streamed(&server, address, GET);
@@ -337,7 +337,7 @@ fn each_stream_takes_a_place_and_gives_it_back() {
 }
 
 #[test]
-fn a_stop_lets_streams_end_within_the_grace_period_and_cuts_them_after_it() {
+fn streams_may_end_within_the_grace_period_of_a_stop() {
     let (server, address) = serve(Config::default());
     let (mut one, first) = streamed(&server, address, GET);
     let (mut two, second) = streamed(&server, address, GET);
@@ -357,7 +357,7 @@ fn a_stop_lets_streams_end_within_the_grace_period_and_cuts_them_after_it() {
 }
 
 #[test]
-fn streams_of_several_threads_are_served_by_their_own() {
+fn streams_are_served_by_the_thread_of_their_connection() {
     let (server, address) = serve(Config { io_threads: 4, ..Config::default() });
     let mut clients: Vec<_> = (0..16).map(|_| streamed(&server, address, GET)).collect();
     for (i, (client, stream)) in clients.iter_mut().enumerate() {

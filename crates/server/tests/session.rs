@@ -1,4 +1,4 @@
-//! Life of a connection, seen from a raw socket and from the host.
+//! The life of a connection, as seen by a raw client and by the host.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
@@ -16,7 +16,7 @@ fn closed(server: &Server) -> (ConnId, u16, String) {
 }
 
 #[test]
-fn messages_arrive_whole_and_answers_leave_in_order() {
+fn messages_arrive_complete_and_answers_leave_in_order() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
@@ -53,7 +53,7 @@ fn messages_arrive_whole_and_answers_leave_in_order() {
 }
 
 #[test]
-fn messages_arrive_whole_however_the_stream_is_cut() {
+fn messages_arrive_complete_for_any_split_of_the_stream() {
     let (server, address) = start(Config { max_message_size: 4 << 20, ..Config::default() });
     let mut client = open(address);
     let conn = opened(&server);
@@ -73,7 +73,8 @@ fn messages_arrive_whole_however_the_stream_is_cut() {
             let (mut client, bytes) = (client.try_clone().unwrap(), bytes.clone());
             std::thread::spawn(move || bytes.chunks(step).for_each(|piece| client.write_all(piece).unwrap()))
         };
-        // Kept until all have come: what is read later must not be written over them.
+        // The payloads are kept until all have arrived, which proves that later input does not
+        // overwrite them.
         let mut got = Vec::new();
         while got.len() < sizes.len() + sizes.len().div_ceil(3) {
             let Event::Message { id, payload, binary } = next(&server) else { panic!() };
@@ -98,12 +99,12 @@ fn messages_arrive_whole_however_the_stream_is_cut() {
 }
 
 #[test]
-fn a_host_that_closes_inside_of_a_message_gets_the_answer_behind_it() {
+fn the_answer_to_a_close_inside_a_message_is_read_after_the_message() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
     let message = frame(0x82, &vec![7; 50_000]);
-    // It has begun when the first one is there, and cannot be over.
+    // The second message has begun when the first one arrives, and is incomplete.
     client.write_all(&[frame(0x82, b"first"), message[..30_000].to_vec()].concat()).unwrap();
     assert!(matches!(next(&server), Event::Message { .. }));
     assert!(server.close(&conn, 1000, "enough"));
@@ -118,17 +119,17 @@ fn a_host_that_closes_inside_of_a_message_gets_the_answer_behind_it() {
 }
 
 #[test]
-fn a_large_text_is_refused_where_it_gets_invalid() {
+fn a_large_text_is_refused_at_its_first_invalid_byte() {
     for (size, at) in [(200_000, 150_000), (20_000, 19_999), (16_384, 0)] {
         let (server, address) = start(Config::default());
         let mut client = open(address);
         let conn = opened(&server);
         let mut payload = vec![b'x'; size];
         payload[at] = 0xc3;
-        // Large messages before it, so that it is read like one of many.
+        // Large messages before it make the server read it into a shared buffer.
         let good = frame(0x81, &vec![b'y'; 16_384]);
         let bad = frame(0x81, &payload);
-        // But for the last byte, where that is not the bad one.
+        // The last byte is left out unless it is the invalid one.
         let cut = if at + 1 < size { bad.len() - 1 } else { bad.len() };
         for _ in 0..3 {
             client.write_all(&good).unwrap();
@@ -141,7 +142,7 @@ fn a_large_text_is_refused_where_it_gets_invalid() {
 }
 
 #[test]
-fn a_frame_that_comes_with_the_handshake_is_not_lost() {
+fn a_frame_that_arrives_with_the_handshake_is_kept() {
     let (server, address) = start(Config::default());
     let mut client = connect(address);
     let mut bytes = upgrade_head(address, "/", "").into_bytes();
@@ -153,14 +154,14 @@ fn a_frame_that_comes_with_the_handshake_is_not_lost() {
 }
 
 #[test]
-fn the_peers_close_is_answered_and_told() {
+fn the_peers_close_is_answered_and_reported() {
     for (sent, code, reason) in [
         (close_frame(1000, "bye"), 1000, "bye"),
         (close_frame(4321, ""), 4321, ""),
         (close_frame(1012, "restart"), 1012, "restart"),
         (close_frame(1014, "upstream"), 1014, "upstream"),
         (close_frame(1014, ""), 1014, ""),
-        // Also between the fragments of a message.
+        // A close frame between the fragments of a message.
         ([frame(0x01, b"part"), close_frame(1014, "upstream")].concat(), 1014, "upstream"),
         (frame(0x88, b""), 1005, ""),
     ] {
@@ -171,8 +172,9 @@ fn the_peers_close_is_answered_and_told() {
         assert_eq!(closed(&server), (conn.id(), code, reason.to_owned()));
         let (first, payload) = read_frame(&mut client);
         assert_eq!(first, 0x88);
-        let said = if code == 1005 { Vec::new() } else { [&code.to_be_bytes(), reason.as_bytes()].concat() };
-        assert_eq!(payload, said);
+        let expected =
+            if code == 1005 { Vec::new() } else { [&code.to_be_bytes(), reason.as_bytes()].concat() };
+        assert_eq!(payload, expected);
         assert_eq!(server.stats().protocol_errors, 0);
         assert!(at_end(&mut client), "the server closes first");
         assert!(!conn.is_open());
@@ -181,7 +183,7 @@ fn the_peers_close_is_answered_and_told() {
 }
 
 #[test]
-fn our_close_waits_for_the_answer_and_delivers_nothing_meanwhile() {
+fn the_hosts_close_waits_for_the_answer_and_delivers_no_messages() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
@@ -200,7 +202,7 @@ fn our_close_waits_for_the_answer_and_delivers_nothing_meanwhile() {
 }
 
 #[test]
-fn the_answer_to_our_close_may_have_any_code() {
+fn the_answer_to_a_close_may_have_any_code() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
@@ -227,7 +229,7 @@ fn a_peer_that_does_not_answer_the_close_is_cut() {
 }
 
 #[test]
-fn protocol_errors_have_their_codes() {
+fn protocol_errors_are_closed_with_their_codes() {
     for (bytes, code) in [
         (b"\x81\x05hello".to_vec(), 1002),            // not masked
         (frame(0xc1, b"x"), 1002),                    // RSV1
@@ -246,36 +248,36 @@ fn protocol_errors_have_their_codes() {
         let mut client = open(address);
         let conn = opened(&server);
         let _ = client.write_all(&bytes);
-        let (id, told, reason) = closed(&server);
-        assert_eq!((id, told), (conn.id(), code), "{reason}");
+        let (id, reported, reason) = closed(&server);
+        assert_eq!((id, reported), (conn.id(), code), "{reason}");
         assert!(!reason.is_empty());
         assert_eq!(read_close(&mut client).0, code, "{reason}");
     }
 }
 
 #[test]
-fn what_was_well_said_before_an_error_is_answered_first() {
+fn messages_before_an_error_are_answered_first() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
-    let mut bytes = frame(0x81, b"well said");
+    let mut bytes = frame(0x81, b"valid");
     bytes.extend(frame(0x83, b"reserved"));
     client.write_all(&bytes).unwrap();
     let Event::Message { payload, .. } = next(&server) else { panic!() };
     assert_eq!(server.send(&conn, &payload, false), SendOutcome::Sent);
     assert_eq!(closed(&server).1, 1002);
-    assert_eq!(read_frame(&mut client), (0x81, b"well said".to_vec()));
+    assert_eq!(read_frame(&mut client), (0x81, b"valid".to_vec()));
     assert_eq!(read_close(&mut client).0, 1002);
 }
 
 #[test]
-fn a_message_that_the_host_is_busy_with_is_answered_first_too() {
+fn a_message_in_progress_is_answered_before_the_error() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
-    client.write_all(&frame(0x81, b"well said")).unwrap();
+    client.write_all(&frame(0x81, b"valid")).unwrap();
     assert!(matches!(next(&server), Event::Message { .. }));
-    // The host works on it while the error arrives.
+    // The host is processing the message while the error arrives.
     client.write_all(&frame(0x83, b"reserved")).unwrap();
     client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     assert!(client.read(&mut [0; 1]).is_err(), "nothing is sent before the host is done");
@@ -287,11 +289,11 @@ fn a_message_that_the_host_is_busy_with_is_answered_first_too() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_cannot_hold_up_a_failure() {
+fn a_host_that_does_not_answer_cannot_delay_a_failure() {
     let (server, address) = start(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
     let mut client = open(address);
     opened(&server);
-    let mut bytes = frame(0x81, b"well said");
+    let mut bytes = frame(0x81, b"valid");
     bytes.extend(frame(0x83, b"reserved"));
     client.write_all(&bytes).unwrap();
     assert_eq!(read_close(&mut client).0, 1002);
@@ -311,7 +313,7 @@ fn a_message_that_grows_too_big_in_fragments_is_refused() {
 }
 
 #[test]
-fn invalid_text_is_refused_before_its_frame_is_whole() {
+fn invalid_text_is_refused_before_its_frame_is_complete() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     opened(&server);
@@ -337,7 +339,7 @@ fn an_abrupt_end_is_1006() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_within_interval_and_timeout() {
+fn a_dead_peer_is_detected_within_interval_and_timeout() {
     let (interval, timeout) = (Duration::from_millis(300), Duration::from_millis(200));
     let config = Config { ping_interval: Some(interval), ping_timeout: timeout, ..Config::default() };
     let (server, address) = start(config);
@@ -353,7 +355,7 @@ fn a_dead_peer_is_noticed_within_interval_and_timeout() {
 }
 
 #[test]
-fn a_peer_that_answers_pings_stays() {
+fn a_peer_that_answers_pings_stays_connected() {
     let config = Config {
         ping_interval: Some(Duration::from_millis(50)),
         ping_timeout: Duration::from_millis(400),
@@ -363,14 +365,16 @@ fn a_peer_that_answers_pings_stays() {
     server.set_interest(Interest::PONG, true);
     let mut client = open(address);
     opened(&server);
-    // For longer than the timeout.
+    // The test lasts longer than the timeout.
     for _ in 0..12 {
         let (first, payload) = read_frame(&mut client);
         assert_eq!(first, 0x89);
         client.write_all(&frame(0x8a, &payload)).unwrap();
     }
     client.write_all(&frame(0x8a, b"mine")).unwrap();
-    let Event::Pong { payload, .. } = next(&server) else { panic!("only the host's pongs are told") };
+    let Event::Pong { payload, .. } = next(&server) else {
+        panic!("only pongs that the host awaits are reported")
+    };
     assert_eq!(&payload[..], b"mine");
 }
 
@@ -394,7 +398,7 @@ fn a_peer_that_does_not_read_is_closed_with_1013() {
 }
 
 #[test]
-fn or_its_messages_are_dropped_and_it_is_told_when_it_has_caught_up() {
+fn a_slow_peers_messages_are_dropped_and_a_drain_event_follows() {
     let config =
         Config { send_buffer_limit: 1 << 20, slow_consumer: SlowConsumer::Drop, ..Config::default() };
     let (server, address) = start(config);
@@ -419,7 +423,7 @@ fn or_its_messages_are_dropped_and_it_is_told_when_it_has_caught_up() {
         (0..sent).for_each(|_| assert_eq!(read_frame(&mut client).1.len(), 64 << 10));
         client
     });
-    // One may tell of a moment at which the kernel had taken all, before it took no more.
+    // A drain event may be outdated: the kernel had accepted all data for a moment.
     loop {
         let Event::Drain { id } = next(&server) else { panic!() };
         assert_eq!(id, conn.id());
@@ -434,7 +438,7 @@ fn or_its_messages_are_dropped_and_it_is_told_when_it_has_caught_up() {
 }
 
 #[test]
-fn a_flood_waits_in_the_socket_and_nothing_is_lost() {
+fn a_flood_waits_in_the_socket_without_loss() {
     let config = Config { max_pending_messages: 10, ..Config::default() };
     let (server, address) = start(config);
     let mut client = open(address);
@@ -459,21 +463,21 @@ fn a_flood_waits_in_the_socket_and_nothing_is_lost() {
 }
 
 #[test]
-fn what_was_sent_leaves_while_the_host_is_busy() {
+fn messages_leave_while_the_host_is_busy() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
     client.write_all(&frame(0x81, b"work")).unwrap();
     assert!(matches!(next(&server), Event::Message { .. }));
     server.send(&conn, b"begun", false);
-    // No flush: the host is busy with a slow query.
+    // The host does not flush, as if it were busy with a slow query.
     assert_eq!(read_frame(&mut client), (0x81, b"begun".to_vec()));
     server.send(&conn, b"half", false);
     assert_eq!(read_frame(&mut client), (0x81, b"half".to_vec()));
 }
 
 #[test]
-fn terminate_cuts_without_a_word() {
+fn terminate_cuts_without_a_close_frame() {
     let (server, address) = start(Config::default());
     let mut client = open(address);
     let conn = opened(&server);
@@ -484,7 +488,7 @@ fn terminate_cuts_without_a_word() {
 }
 
 #[test]
-fn stop_says_1001_and_cuts_who_does_not_answer() {
+fn stop_closes_with_1001_and_cuts_peers_that_do_not_answer() {
     let (server, address) = start(Config::default());
     let mut polite = open(address);
     opened(&server);
@@ -501,14 +505,15 @@ fn stop_says_1001_and_cuts_who_does_not_answer() {
 }
 
 #[test]
-fn a_server_that_gives_way_lets_in_who_has_connected() {
+fn a_server_being_replaced_serves_connections_already_accepted() {
     let (server, address) = start(Config { health_path: Some("/up".to_owned()), ..Config::default() });
     let mut old = open(address);
     opened(&server);
     let mut idle = connect(address);
     idle.write_all(b"GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert!(read_head(&mut idle).contains(" 200 "));
-    // One has said nothing yet, the other half of it. A third one makes sure that both are accepted.
+    // One client has sent nothing yet, the other half of its request. A third one proves that both are
+    // accepted.
     let (mut silent, mut slow) = (connect(address), connect(address));
     let head = upgrade_head(address, "/", "");
     slow.write_all(&head.as_bytes()[..20]).unwrap();
@@ -516,17 +521,17 @@ fn a_server_that_gives_way_lets_in_who_has_connected() {
     opened(&server);
     assert_eq!(closed(&server).1, 1006);
     server.give_way(Duration::from_secs(20));
-    let told = (1001, "the server is restarting".to_owned());
-    assert_eq!(read_close(&mut old), told);
+    let restarting = (1001, "the server is restarting".to_owned());
+    assert_eq!(read_close(&mut old), restarting);
     old.write_all(&close_frame(1001, "")).unwrap();
     assert_eq!(closed(&server).1, 1001);
-    // One between two requests ends.
+    // A connection between two requests is closed.
     idle.read_to_end(&mut Vec::new()).unwrap();
     for (client, rest) in [(&mut slow, &head[20..]), (&mut silent, &head[..])] {
         client.write_all(rest.as_bytes()).unwrap();
         assert!(read_head(client).contains(" 101 "));
         opened(&server);
-        assert_eq!(read_close(client), told);
+        assert_eq!(read_close(client), restarting);
         client.write_all(&close_frame(1001, "")).unwrap();
         assert_eq!(closed(&server).1, 1001);
     }
@@ -534,7 +539,7 @@ fn a_server_that_gives_way_lets_in_who_has_connected() {
 }
 
 #[test]
-fn several_io_threads_serve_alike() {
+fn several_io_threads_share_the_connections() {
     let (server, address) = start(Config { io_threads: 3, ..Config::default() });
     let mut clients: Vec<_> = (0..9).map(|_| open(address)).collect();
     let conns: Vec<_> = (0..9).map(|_| opened(&server)).collect();

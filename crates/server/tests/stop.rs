@@ -1,4 +1,4 @@
-//! The end of a server, and what waits for the host by then.
+//! The end of a server, and the events that wait for the host at that time.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -9,7 +9,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use support::*;
 
-/// A server with one open connection that has sent `messages`, all of which wait for the host.
+/// Starts a server with one open connection that has sent `messages` messages, all of which wait for
+/// the host.
 fn with_backlog(messages: usize) -> (Server, std::net::TcpStream) {
     let config = Config {
         max_pending_messages: messages,
@@ -25,7 +26,7 @@ fn with_backlog(messages: usize) -> (Server, std::net::TcpStream) {
     (server, client)
 }
 
-/// Waits until so many messages wait for the host, which takes none.
+/// Waits until this number of messages waits for the host, which takes none.
 fn arrived(server: &Server, messages: u64) {
     let deadline = Instant::now() + PATIENCE;
     while server.stats().pending_messages < messages {
@@ -34,7 +35,7 @@ fn arrived(server: &Server, messages: u64) {
     }
 }
 
-/// The events up to the last one, in short.
+/// Returns short descriptions of all remaining events.
 fn rest(server: &Server) -> Vec<String> {
     let mut all = Vec::new();
     loop {
@@ -48,9 +49,9 @@ fn rest(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn after_the_grace_period_only_closes_are_left() {
+fn after_the_grace_period_only_close_events_remain() {
     let (server, _client) = with_backlog(1000);
-    // Behind it: a connection that the host never hears of, a pong and a request.
+    // After them: a connection of which the host never learns, a pong and a request.
     let address = server.addresses()[0].trim_start_matches("ws://").parse().unwrap();
     let mut unseen = open(address);
     unseen.write_all(&[frame(0x8a, b"pong"), frame(0x81, b"hello")].concat()).unwrap();
@@ -61,7 +62,7 @@ fn after_the_grace_period_only_closes_are_left() {
         assert!(matches!(next(&server), Event::Message { .. }));
     }
     server.stop(Duration::ZERO);
-    // The second one is of the connection whose opening was left out.
+    // The second close belongs to the connection whose open event was omitted.
     assert_eq!(rest(&server), ["close 1006", "close 1006"]);
     let stats = server.stats();
     assert_eq!((stats.undelivered, stats.pending_messages), (991, 0));
@@ -69,14 +70,14 @@ fn after_the_grace_period_only_closes_are_left() {
 }
 
 #[test]
-fn within_the_grace_period_everything_is_delivered_and_a_second_stop_ends_it() {
+fn events_are_delivered_within_the_grace_period_which_a_second_stop_ends() {
     let (server, _client) = with_backlog(200);
     server.stop(Duration::from_secs(3600));
     for _ in 0..100 {
         assert!(matches!(next(&server), Event::Message { .. }));
     }
     server.stop(Duration::ZERO);
-    // A later end is no end.
+    // A second stop cannot extend the grace period.
     server.stop(Duration::from_secs(3600));
     assert_eq!(rest(&server), ["close 1006"]);
     assert_eq!(server.stats().undelivered, 100);
@@ -87,7 +88,7 @@ fn another_thread_stops_a_server_whose_host_is_busy() {
     let (server, mut client) = with_backlog(10);
     let stopper = server.stopper();
     std::thread::spawn(move || stopper.stop(Duration::from_secs(1))).join().unwrap();
-    // The host has done nothing yet, and is not waited for.
+    // The stop does not wait for the host, which has made no call since.
     assert_eq!(read_close(&mut client).0, 1001);
     let address: std::net::SocketAddr = server.addresses()[0].trim_start_matches("ws://").parse().unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -98,7 +99,7 @@ fn another_thread_stops_a_server_whose_host_is_busy() {
 }
 
 #[test]
-fn times_that_no_clock_can_count_are_as_good_as_never() {
+fn durations_beyond_the_clocks_range_mean_never() {
     let config = Config {
         handshake_timeout: Duration::MAX,
         ping_interval: Some(Duration::MAX),

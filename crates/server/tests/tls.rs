@@ -1,4 +1,4 @@
-//! TLS listeners: versions, certificates by name, clients' certificates, reload, hostile peers.
+//! TLS listeners: versions, certificates by host name, client certificates, reload, hostile peers.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -58,7 +58,7 @@ fn messages_of_any_size_pass_both_ways_in_both_versions() {
             stream.flush().unwrap();
             let Event::Message { payload: got, .. } = next(&server) else { panic!("no message") };
             assert!(got == message, "received {size}");
-            // The client reads only after the server has more to send than the kernel takes.
+            // The client reads only after the server has more to send than the kernel's buffers hold.
             for _ in 0..3 {
                 server.send(&conn, &got, true);
             }
@@ -67,7 +67,7 @@ fn messages_of_any_size_pass_both_ways_in_both_versions() {
                 assert!(payload(&mut stream) == message, "sent {size}");
             }
         }
-        // What was sent counts as buffered until the kernel has taken its ciphertext.
+        // Messages count as buffered until the kernel has accepted their ciphertext.
         wait_for("all is written", || conn.buffered_amount() == 0);
         server.close(&conn, 1000, "bye");
         server.flush();
@@ -102,7 +102,7 @@ fn many_small_messages_stay_in_order() {
 }
 
 #[test]
-fn a_slow_reader_is_closed_with_1013_over_tls_too() {
+fn a_slow_reader_is_closed_with_1013_over_tls() {
     let (folder, ca) = (Folder::new("slow"), Authority::new());
     let config = Config { send_buffer_limit: 256 << 10, ..Config::default() };
     let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
@@ -117,7 +117,7 @@ fn a_slow_reader_is_closed_with_1013_over_tls_too() {
         server.flush();
         !conn.is_open()
     });
-    // Whole messages come until the close frame, and nothing that is garbled.
+    // All messages before the close frame are complete and intact.
     let mut got = 0;
     loop {
         let payload = payload(&mut stream);
@@ -132,7 +132,7 @@ fn a_slow_reader_is_closed_with_1013_over_tls_too() {
     assert!(got < sent, "{got} of {sent}");
 }
 
-/// A pong that waits is replaced by the next one, but not once it is encrypted.
+/// A newer pong replaces a pending one, unless that is already encrypted.
 #[test]
 fn pongs_for_a_peer_that_does_not_read_stay_well_formed() {
     let (folder, ca) = (Folder::new("pongs"), Authority::new());
@@ -153,7 +153,7 @@ fn pongs_for_a_peer_that_does_not_read_stay_well_formed() {
         }
         (messages, numbers.last() == Some(&2999))
     };
-    // Messages and pongs by turns, until the socket is full; then it empties slowly.
+    // Messages and pongs alternate until the socket is full; then it empties slowly.
     for i in 0..3000 {
         if i < 400 {
             server.send(&conn, &big, true);
@@ -211,7 +211,7 @@ fn a_reload_changes_new_connections_and_keeps_open_ones() {
 }
 
 #[test]
-fn changed_files_are_noticed_if_asked_for() {
+fn changed_files_are_reloaded_if_configured() {
     let (folder, ca) = (Folder::new("watch"), Authority::new());
     let identity = ca.identity(&folder, "localhost");
     let tls = Tls { watch: Some(Duration::from_millis(20)), ..Tls::new(identity.clone()) };
@@ -227,7 +227,7 @@ fn changed_files_are_noticed_if_asked_for() {
 }
 
 #[test]
-fn client_certificates_are_verified_and_told() {
+fn client_certificates_are_verified_and_reported() {
     let (folder, ca) = (Folder::new("mutual"), Authority::new());
     let identity = ca.identity(&folder, "localhost");
     let clients = Authority::new();
@@ -278,7 +278,7 @@ fn error_of(identity: Identity) -> String {
 }
 
 #[test]
-fn each_error_names_the_file_and_what_is_wrong() {
+fn each_error_names_the_file_and_the_fault() {
     let (folder, ca) = (Folder::new("errors"), Authority::new());
     let good = ca.identity(&folder, "localhost");
     let with_key = |key: PathBuf| Identity { key, ..good.clone() };
@@ -312,7 +312,7 @@ fn each_error_names_the_file_and_what_is_wrong() {
 }
 
 #[test]
-fn an_encrypted_key_needs_its_passphrase() {
+fn an_encrypted_key_requires_its_passphrase() {
     let (folder, ca) = (Folder::new("passphrase"), Authority::new());
     let mut identity = ca.identity(&folder, "localhost");
     let encrypted = folder.0.join("encrypted.key");
@@ -333,12 +333,13 @@ fn an_encrypted_key_needs_its_passphrase() {
 }
 
 #[test]
-fn hostile_peers_are_ended_and_hold_nobody_up() {
+fn hostile_peers_are_disconnected_and_delay_no_other() {
     let (folder, ca) = (Folder::new("hostile"), Authority::new());
     let config = Config { handshake_timeout: Duration::from_millis(300), ..Config::default() };
     let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
 
-    // Garbage, a record of an unknown type, one that is too long, a hello of nonsense.
+    // Invalid input: random bytes, a record of unknown type, one that is too long, and a malformed
+    // ClientHello.
     for (count, garbage) in [
         vec![0xff; 2000],
         b"\x18\x03\x03\x00\x03abc".to_vec(),
@@ -356,13 +357,13 @@ fn hostile_peers_are_ended_and_hold_nobody_up() {
         wait_for("it is counted", || server.stats().tls_errors == count as u64 + 1);
     }
 
-    // HTTP without TLS is told what to do.
+    // The response to HTTP without TLS names the right scheme.
     let answer = exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("wss://"), "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
 
-    // Half a hello, held open: cut after the handshake timeout.
+    // An incomplete ClientHello is cut off after the handshake timeout.
     let mut half = connect(address);
     half.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
     let mut silent = connect(address);
@@ -372,7 +373,7 @@ fn hostile_peers_are_ended_and_hold_nobody_up() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     wait_for("both are counted", || server.stats().handshake_timeouts == 2);
 
-    // A handshake that is done and then garbled.
+    // Invalid records after a complete handshake.
     let mut stream = upgraded(address, ca.client(), "localhost");
     stream.sock.write_all(b"\x17\x03\x03\x00\x20garbagegarbagegarbagegarbagegarb").unwrap();
     let mut rest = Vec::new();
@@ -382,7 +383,7 @@ fn hostile_peers_are_ended_and_hold_nobody_up() {
 }
 
 #[test]
-fn plain_and_secure_listeners_and_a_unix_socket_serve_at_once() {
+fn plain_and_tls_listeners_and_a_unix_socket_serve_together() {
     let (folder, ca) = (Folder::new("kinds"), Authority::new());
     let any = || Bind::Tcp(([127, 0, 0, 1], 0).into());
     let listen = vec![

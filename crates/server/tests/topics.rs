@@ -24,7 +24,7 @@ fn texts(client: &mut TcpStream, n: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_publication_reaches_its_subscribers_in_order_and_nobody_else() {
+fn a_publication_reaches_only_its_subscribers_and_in_order() {
     for io_threads in [1, 3] {
         let (server, address) = start(Config { io_threads, ..Config::default() });
         let mut all = clients(&server, address, 7);
@@ -70,7 +70,7 @@ fn several_matching_patterns_deliver_once() {
 }
 
 #[test]
-fn a_pattern_must_be_asked_for() {
+fn wildcards_apply_only_to_pattern_subscriptions() {
     let (server, address) = start(Config::default());
     let mut all = clients(&server, address, 1);
     let (client, conn) = &mut all[0];
@@ -80,7 +80,7 @@ fn a_pattern_must_be_asked_for() {
         assert_eq!(server.unsubscribe(conn, pattern), refused);
     }
     assert!(server.subscribe_pattern(conn, "a.>.b").is_err());
-    // A part of a token is no wildcard, and a pattern without one is a topic.
+    // A wildcard inside a token has no meaning, and a pattern without wildcards is a topic.
     for name in ["room*", ">1", "a.b>.c"] {
         server.subscribe(conn, name).unwrap();
         server.subscribe_pattern(conn, name).unwrap();
@@ -100,7 +100,7 @@ fn a_pattern_must_be_asked_for() {
 }
 
 #[test]
-fn a_closed_subscriber_is_forgotten() {
+fn a_closed_connection_is_unsubscribed() {
     let (server, address) = start(Config::default());
     let mut all = clients(&server, address, 3);
     for (_, conn) in &all {
@@ -121,7 +121,7 @@ fn a_closed_subscriber_is_forgotten() {
 }
 
 #[test]
-fn a_slow_subscriber_delays_nobody() {
+fn a_slow_subscriber_delays_no_other() {
     for slow_consumer in [SlowConsumer::Close, SlowConsumer::Drop] {
         let config = Config { slow_consumer, close_timeout: Duration::from_millis(200), ..Config::default() };
         let (server, address) = start(config);
@@ -153,7 +153,7 @@ fn a_slow_subscriber_delays_nobody() {
 }
 
 #[test]
-fn what_only_waits_for_its_turn_makes_nobody_a_slow_reader() {
+fn messages_of_the_current_batch_do_not_make_a_slow_consumer() {
     for slow_consumer in [SlowConsumer::Close, SlowConsumer::Drop] {
         let (server, address) =
             start(Config { send_buffer_limit: 8 << 10, slow_consumer, ..Config::default() });
@@ -161,7 +161,7 @@ fn what_only_waits_for_its_turn_makes_nobody_a_slow_reader() {
         for (_, conn) in &all {
             server.subscribe(conn, "t").unwrap();
         }
-        // One batch of ten times the limit, and of a part of what sockets take unread.
+        // One batch of ten times the limit, which is a fraction of what the socket buffers hold.
         let payload = [b'x'; 100];
         for _ in 0..800 {
             server.publish("t", &payload, false, None).unwrap();
@@ -177,7 +177,7 @@ fn what_only_waits_for_its_turn_makes_nobody_a_slow_reader() {
 }
 
 #[test]
-fn a_flood_of_publications_holds_up_the_host_and_not_the_sockets() {
+fn a_flood_of_publications_slows_the_host_and_not_the_sockets() {
     let (server, address) = start(Config { send_buffer_limit: 64 << 20, ..Config::default() });
     let all = clients(&server, address, 20);
     for (_, conn) in &all {
@@ -198,7 +198,7 @@ fn a_flood_of_publications_holds_up_the_host_and_not_the_sockets() {
             })
         })
         .collect();
-    // The host is busy with nothing else, and still newcomers are let in.
+    // New clients connect although the host only publishes.
     let newcomer = std::thread::spawn(move || drop(open(address)));
     let mut published = 0;
     while published < 20_000 || !newcomer.is_finished() {

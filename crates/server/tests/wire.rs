@@ -1,4 +1,4 @@
-//! HTTP/1.1 byte by byte: how the answer to a handshake is spelled, and whose answer is written.
+//! HTTP/1.1, tested byte by byte: the exact form of the handshake response, and the order of responses.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use support::*;
 
 #[test]
-fn the_answer_to_a_handshake_is_spelled_as_in_the_rfc_whatever_connection_says() {
+fn the_handshake_response_has_the_form_of_the_rfc() {
     let (server, address) = start(Config { subprotocols: vec!["v1".to_owned()], ..Config::default() });
     server.set_interest(Interest::UPGRADE, true);
     for connection in ["Upgrade", "keep-alive, Upgrade", "close, Upgrade", "Upgrade\r\nConnection: close"] {
@@ -40,7 +40,7 @@ fn the_answer_to_a_handshake_is_spelled_as_in_the_rfc_whatever_connection_says()
     }
 }
 
-/// Answers requests with `body` until the client has read all that it wants.
+/// Answers requests with `body` until the client has finished.
 fn serve_to<R: Send>(server: &Server, body: &[u8], client: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let client = scope.spawn(client);
@@ -65,7 +65,7 @@ fn read_body(client: &mut TcpStream, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_body_that_begins_like_a_refusal_arrives_as_it_is_whatever_the_pieces() {
+fn a_body_that_resembles_a_refusal_arrives_unchanged() {
     let directory = std::env::temp_dir().join(format!("sprocket-wire-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let body = b"HTTP/1.1 400 xyz".repeat(200_000);
@@ -82,7 +82,7 @@ fn a_body_that_begins_like_a_refusal_arrives_as_it_is_whatever_the_pieces() {
                 assert!(head.starts_with("HTTP/1.1 200"), "{head}");
                 assert!(read_body(&mut client, body.len()) == body, "{path}: the body was changed");
             }
-            // And what hyper does answer by itself still says why.
+            // A refusal by hyper itself still has a body with the reason.
             client.write_all(b"garbage\r\n\r\n").unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
@@ -93,7 +93,7 @@ fn a_body_that_begins_like_a_refusal_arrives_as_it_is_whatever_the_pieces() {
 }
 
 #[test]
-fn a_refusal_behind_a_response_that_waits_is_explained_too() {
+fn a_refusal_after_a_pending_response_has_a_reason() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::REQUEST, true);
     let body = vec![b'x'; 4 << 20];
@@ -112,7 +112,7 @@ fn a_refusal_behind_a_response_that_waits_is_explained_too() {
 }
 
 #[test]
-fn a_handshake_behind_another_request_comes_after_the_whole_response() {
+fn a_handshake_after_another_request_waits_for_its_response() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::REQUEST, true);
     let body = vec![b'x'; 4 << 20];
@@ -120,7 +120,7 @@ fn a_handshake_behind_another_request_comes_after_the_whole_response() {
         let mut client = connect(address);
         let handshake = upgrade_head(address, "/", "");
         let mut requests = format!("GET / HTTP/1.1\r\nHost: a\r\n\r\n{handshake}").into_bytes();
-        // The first message and the end come with it, too.
+        // The first message and the close frame arrive together with the requests.
         requests.extend(frame(0x81, b"early"));
         requests.extend(close_frame(1000, "bye"));
         client.write_all(&requests).unwrap();
@@ -134,7 +134,7 @@ fn a_handshake_behind_another_request_comes_after_the_whole_response() {
 }
 
 #[test]
-fn an_expectation_is_met_before_the_response() {
+fn a_100_continue_precedes_the_response() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::REQUEST, true);
     serve_to(&server, b"HTTP/1.1 400 is the body", || {
@@ -152,14 +152,14 @@ fn an_expectation_is_met_before_the_response() {
 }
 
 #[test]
-fn hundreds_of_headers_are_taken_wherever_they_come() {
+fn hundreds_of_headers_are_accepted_in_every_request() {
     let (server, address) = start(Config::default());
     server.set_interest(Interest::REQUEST, true);
     let many = |count: usize| (0..count).map(|i| format!("X-{i}: v\r\n")).collect::<String>();
     serve_to(&server, b"answer", || {
         let plain = |more: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{more}\r\nhi");
         let mut client = connect(address);
-        // One before, and one that comes with it.
+        // A single request, and several that arrive together.
         for requests in [plain(""), plain(&many(500)) + &plain(&many(1000)) + &plain("")] {
             client.write_all(requests.as_bytes()).unwrap();
             for _ in 0..requests.matches("POST").count() {

@@ -1,4 +1,4 @@
-//! A server on a port of the kernel's choice, and clients for it.
+//! Starts servers on ports chosen by the kernel, and provides raw clients for them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use sprocket_server::{Bind, Config, Connection, Event, Server, Wait};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Starts a server on 127.0.0.1 and tells its address.
+/// Starts a server on 127.0.0.1 and returns its address.
 pub fn start(config: Config) -> (Server, SocketAddr) {
     let server = Server::start(config, vec![Bind::Tcp(([127, 0, 0, 1], 0).into())]).unwrap();
     let address = server.addresses()[0].trim_start_matches("ws://").parse().unwrap();
     (server, address)
 }
 
-/// The next event, awaited.
+/// Waits for the next event.
 pub fn next(server: &Server) -> Event {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -27,7 +27,7 @@ pub fn next(server: &Server) -> Event {
     }
 }
 
-/// The connection whose opening must be the next event.
+/// Waits for the next event, which must be the opening of a connection.
 pub fn opened(server: &Server) -> Connection {
     match next(server) {
         Event::Open { conn, .. } => conn,
@@ -35,7 +35,7 @@ pub fn opened(server: &Server) -> Connection {
     }
 }
 
-/// The next connection that is opened; other events may come before.
+/// Waits until a connection is opened; other events are discarded.
 pub fn found_open(server: &Server) -> Connection {
     loop {
         if let Event::Open { conn, .. } = next(server) {
@@ -44,7 +44,7 @@ pub fn found_open(server: &Server) -> Connection {
     }
 }
 
-/// A client whose connection is subscribed to topics or patterns.
+/// Opens a client and subscribes its connection to topics or patterns.
 pub fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (TcpStream, Connection) {
     let client = open(address);
     let conn = found_open(server);
@@ -53,20 +53,20 @@ pub fn subscriber(server: &Server, address: SocketAddr, topics: &[&str]) -> (Tcp
     (client, conn)
 }
 
-/// Publishes a text, at once.
+/// Publishes a text and flushes.
 pub fn publish(server: &Server, topic: &str, payload: &str) {
     server.publish(topic, payload.as_bytes(), false, None).unwrap();
     server.flush();
 }
 
-/// Resumes, and tells what that came to: complete, messages, position.
+/// Resumes a topic and returns the result: complete, messages, position.
 pub fn resume(server: &Server, conn: &Connection, topic: &str, position: &str) -> (bool, u64, String) {
     server.resume(conn, topic, position).unwrap();
     server.flush();
     resumed(server)
 }
 
-/// What resuming came to: complete, messages, position.
+/// Waits for the result of resuming: complete, messages, position.
 pub fn resumed(server: &Server) -> (bool, u64, String) {
     loop {
         if let Event::Resumed { complete, messages, position, .. } = next(server) {
@@ -75,7 +75,7 @@ pub fn resumed(server: &Server) -> (bool, u64, String) {
     }
 }
 
-/// Pumps until `f` says so; `on` sees each event.
+/// Takes events until `done` returns true and calls `on` with each of them.
 pub fn pump(server: &Server, mut on: impl FnMut(&Server, Event), mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
@@ -89,7 +89,7 @@ pub fn pump(server: &Server, mut on: impl FnMut(&Server, Event), mut done: impl 
     }
 }
 
-/// Whether no event comes for a while.
+/// Whether no event arrives within `time`.
 pub fn quiet(server: &Server, time: Duration) -> bool {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -101,7 +101,7 @@ pub fn quiet(server: &Server, time: Duration) -> bool {
     true
 }
 
-/// A raw connection, with time limits so that a test can't hang.
+/// Opens a raw connection with time limits, so that a test cannot hang.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -109,7 +109,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A request head with further header lines.
+/// Returns the head of a handshake with additional header lines.
 pub fn upgrade_head(address: SocketAddr, path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -117,7 +117,7 @@ pub fn upgrade_head(address: SocketAddr, path: &str, more: &str) -> String {
     )
 }
 
-/// A raw connection after a successful handshake.
+/// Opens a raw connection and completes its handshake.
 pub fn open(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
@@ -126,7 +126,7 @@ pub fn open(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Up to the empty line, byte by byte so that nothing behind it is taken.
+/// Reads up to the empty line, byte by byte, so that the data after it stays unread.
 pub fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -139,7 +139,7 @@ pub fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Sends a whole request and reads until the server closes.
+/// Sends a complete request and reads until the server closes the connection.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(request).unwrap();
@@ -148,7 +148,7 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A masked client frame.
+/// Encodes a masked client frame.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x11, 0x22, 0x33, 0x44];
     let mut out = vec![first];
@@ -168,7 +168,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One frame of the server: first byte and payload.
+/// Reads a frame from the server and returns its first byte and its payload.
 pub fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut head = [0u8; 2];
     stream.read_exact(&mut head).unwrap();
@@ -190,12 +190,12 @@ pub fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     (head[0], payload)
 }
 
-/// The text of the next frame.
+/// Reads the next frame and returns its text.
 pub fn text(stream: &mut TcpStream) -> String {
     String::from_utf8(read_frame(stream).1).unwrap()
 }
 
-/// Code and reason of the close frame that must come next.
+/// Reads the next frame, which must be a close frame, and returns its code and reason.
 pub fn read_close(stream: &mut TcpStream) -> (u16, String) {
     let (first, payload) = read_frame(stream);
     assert_eq!(first, 0x88, "a close frame");
@@ -203,7 +203,7 @@ pub fn read_close(stream: &mut TcpStream) -> (u16, String) {
     (code, String::from_utf8(payload[2..].to_vec()).unwrap())
 }
 
-/// A close frame of the client.
+/// Encodes a close frame of the client.
 pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend(reason.as_bytes());

@@ -1,4 +1,4 @@
-//! Certificates that tests trust, a server with TLS, and clients for it.
+//! A certificate authority for tests, servers with TLS, and clients for them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -14,7 +14,7 @@ use crate::support::*;
 
 pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
-/// A folder of its own for each test, removed in the end.
+/// A temporary folder for one test, removed on drop.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// A certificate authority that tests trust.
+/// A certificate authority that the clients of the tests trust.
 pub struct Authority(pub CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -47,7 +47,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Certificate and key for a host, in PEM.
+    /// Issues a certificate for a host and returns it with its key, in PEM.
     pub fn issue(&self, host: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
@@ -93,7 +93,7 @@ pub fn secure(address: SocketAddr, client: ClientConfig, host: &str) -> Secure {
     StreamOwned::new(connection, connect(address))
 }
 
-/// Shakes hands, TLS and WebSocket.
+/// Opens a connection and completes the handshakes of TLS and WebSocket.
 pub fn upgraded(address: SocketAddr, client: ClientConfig, host: &str) -> Secure {
     let mut stream = secure(address, client, host);
     stream.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
@@ -112,7 +112,7 @@ pub fn head_of(stream: &mut impl Read) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Payload of the next frame of a message.
+/// Reads the next data frame and returns its payload.
 pub fn payload(stream: &mut impl Read) -> Vec<u8> {
     let mut head = [0u8; 2];
     stream.read_exact(&mut head).unwrap();
