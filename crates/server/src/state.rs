@@ -1,4 +1,4 @@
-//! What all threads of one server share.
+//! The state that all threads of one server share.
 
 use sprocket_protocol::deflate::Windows;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
@@ -22,70 +22,86 @@ use crate::metrics::counters::{Closes, Counters, Stats, Taken};
 use crate::net::tls::TlsState;
 use crate::static_files::StaticFiles;
 
-/// Held by the host and by each I/O thread.
+/// The shared state of one server, held by the host's facade and by each I/O thread.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Config,
+    /// How much of one connection may wait for the host.
     pub(crate) credit: Credit,
+    /// Bytes that wait for the host, over all connections.
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) counters: Counters,
+    /// Number of closed connections, by close code.
     pub(crate) closes: Closes,
+    /// Counts of what the host has taken.
     pub(crate) taken: Taken,
+    /// Run times of the host's callbacks.
     pub(crate) handlers: Handlers,
-    /// The connection whose message the host is at work on; 0 if none.
+    /// ID of the connection whose message the host is processing; 0 if none.
     pub(crate) handling: AtomicU64,
-    /// What times are counted from.
+    /// Start of the server on the monotonic clock; the origin of [`State::nanos`].
     pub(crate) started: Instant,
+    /// Start of the server on the wall clock.
     pub(crate) started_at: SystemTime,
+    /// The limits on connections.
     pub(crate) limits: Arc<Limits>,
+    /// The limits on log lines and refused requests that wait for the host.
     pub(crate) notices: Arc<Notices>,
-    /// Of sockets without a WebSocket.
+    /// The limits on sockets that carry no WebSocket.
     pub(crate) handshakes: Arc<Handshakes>,
-    /// Where there are settings for TLS.
+    /// TLS certificates and keys, if configured.
     pub(crate) tls: Option<TlsState>,
+    /// Memory accounting of the compression windows.
     pub(crate) windows: Arc<Windows>,
     pub(crate) files: Option<StaticFiles>,
+    /// The kinds of events that the host wants; bits of [`Interest`].
     pub(crate) interest: AtomicU16,
+    /// Channel of event batches to the host.
     pub(crate) events: Events,
+    /// Wakes the host.
     pub(crate) waker: Waker,
+    /// One mailbox of commands for each I/O thread, by its index.
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) stopping: AtomicBool,
-    /// It stops, but others serve on: who has connected already is still let in, and told by 1001.
+    /// The server stops, but another process continues with its listening sockets. Handshakes under way
+    /// are still completed, and their connections closed with 1001.
     pub(crate) leaving: AtomicBool,
-    /// Threads whose connections are not all closed yet.
+    /// Number of I/O threads whose connections are not all closed yet.
     pub(crate) working: AtomicUsize,
-    /// A panic has ended something that the server cannot do without.
+    /// A panic has ended a thread or task without which the server cannot continue.
     pub(crate) died: AtomicBool,
-    /// The way to other workers and nodes, and to what is remembered.
+    /// The link to the hub, and through it to other workers and nodes.
     pub(crate) cluster: Option<Port>,
+    /// The members present in each topic.
     pub(crate) presence: Mutex<View>,
 }
 
-/// Commands of the first thread that wait for another before those hold on who make it more.
+/// Number of commands from the first thread in another thread's mailbox above which the first thread
+/// stops reading publications from the publish socket and the hub.
 pub(crate) const CROWDED: usize = 64;
 
 impl State {
-    /// Whether an I/O thread has more to do than it gets done. What waits for it undelivered, it
-    /// is given. For the first thread, when there are others.
+    /// Whether some I/O thread executes the first thread's commands more slowly than they arrive. Also
+    /// delivers the commands that wait for such a thread. Called only by the first thread.
     pub(crate) fn is_crowded(&self) -> bool {
         let mut crowded = false;
         for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.passed() > CROWDED) {
-            // Among what waits may be what a busy host has not delivered yet.
+            // A busy host may have posted commands without having delivered them.
             mailbox.deliver();
             crowded = true;
         }
         crowded
     }
 
-    /// Who is present.
+    /// Locks the view of the members present in each topic.
     pub(crate) fn presence(&self) -> MutexGuard<'_, View> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reading of the counters, but for what only the host knows.
+    /// Reads the counters, except those that only the host knows.
     pub(crate) fn stats(&self) -> Stats {
-        // First, so that less is taken than there was.
+        // Read first, so that the host cannot seem to have taken more than was received.
         let taken = (self.taken.messages.read(), self.taken.bytes.read());
         let dropped = (self.taken.undelivered.read(), self.taken.undelivered_bytes.read());
         let closes = self.taken.closes.read();
@@ -100,7 +116,7 @@ impl State {
         stats.bus_waiting_bytes = self.cluster.as_ref().map_or(0, |port| port.queued() as u64);
         stats.closes = self.closes.read();
         stats.connections = stats.opened.saturating_sub(stats.closed);
-        // A connection keeps its place until the host knows of its end.
+        // A connection keeps its place under the limits until the host has taken its `Close` event.
         let placed = stats.opened.saturating_sub(closes) + stats.streams;
         stats.handshakes = (self.limits.open() as u64).saturating_sub(placed);
         stats.pending_total = self.backlog.bytes();
@@ -111,7 +127,7 @@ impl State {
         stats
     }
 
-    /// Those of all workers of the node, by their slots, and of the hub.
+    /// Returns the counters of all workers of the node, and of the hub, sorted by slot.
     pub(crate) fn node_stats(&self) -> Vec<(u16, Stats)> {
         let slot = self.config.cluster.as_ref().map_or(0, |cluster| cluster.slot);
         let mut all = vec![(slot, self.stats())];
@@ -122,7 +138,7 @@ impl State {
         all
     }
 
-    /// Their sum, and how many workers there are.
+    /// Returns the sum of the node's counters, and the number of workers.
     pub(crate) fn stats_of_node(&self) -> (Stats, usize) {
         let all = self.node_stats();
         let workers = all.iter().filter(|(slot, _)| *slot != HUB).count();
@@ -131,14 +147,15 @@ impl State {
         (sum, workers)
     }
 
-    /// Whether the host has messages of the connection to take, or is at work on one of them: what it
-    /// sends in answer is still to come.
+    /// Whether messages of the connection wait for the host or are being processed by it, so that its
+    /// answers are still to come.
     pub(crate) fn host_answers(&self, conn: &Shared) -> bool {
-        // In this order: the host notes what it works on before it gives back the credit.
+        // The order matters: the host sets `handling` before it returns the message's credit.
         conn.has_pending() || self.handling.load(Ordering::Acquire) == conn.id.0
     }
 
-    /// A number that grows with all that takes memory for a while.
+    /// Returns a number that grows with every event that allocates memory temporarily. Its growth measures
+    /// the load.
     pub(crate) fn events(&self) -> u64 {
         let (stats, taken) = (self.counters.read(), &self.taken);
         let received =
@@ -146,26 +163,29 @@ impl State {
         received.into_iter().chain([taken.messages.read(), taken.closes.read()]).fold(0, u64::wrapping_add)
     }
 
-    /// The clock of the times of callbacks: nanoseconds since the start, never 0.
+    /// Returns the clock for callback run times: nanoseconds since the start, never 0.
     pub(crate) fn nanos(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64 | 1
     }
 
-    /// Notes that the server stops, and why.
+    /// Records that the server stops, and why.
     pub(crate) fn begin_stop(&self, why: Stopping) {
-        // A stop for good, which clients have been told of, is not taken back by a later leave.
+        // A later leave does not revoke a stop for good, because clients have already been told that the
+        // server shuts down.
         let leaving = why == Stopping::Leaving
             && (!self.stopping.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed));
         self.leaving.store(leaving, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// A panic has taken away what this server cannot do without: the host must end it.
+    /// Records that a panic has ended a thread or task without which the server cannot continue, and wakes
+    /// the host, which must end the server.
     pub(crate) fn die(&self) {
         self.died.store(true, Ordering::Release);
         self.waker.signal();
     }
 
+    /// Whether the host wants this kind of event.
     pub(crate) fn wants(&self, interest: Interest) -> bool {
         self.interest.load(Ordering::Relaxed) & interest.0 != 0
     }

@@ -1,4 +1,4 @@
-//! One connection, as both the host and its I/O thread hold it.
+//! The parts of a connection that the host and its I/O thread share, and the outbox of its session.
 
 pub(crate) mod direct_write;
 pub(crate) mod handle;

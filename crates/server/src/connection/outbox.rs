@@ -1,4 +1,5 @@
-//! What waits to be written to one socket: whole frames, shared with other connections.
+//! The outbox of a session: the frames that wait to be written to its socket. A published frame is one
+//! allocation shared by the outboxes of all its recipients.
 
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -6,23 +7,26 @@ use std::io::{self, IoSlice};
 
 use crate::net::stream::Stream;
 
-/// Smaller frames are copied together: `writev` of tiny pieces costs more than the copy.
+/// Frames below this size, in bytes, are copied into one buffer: `writev` of tiny pieces costs more than
+/// the copy.
 const COPY_BELOW: usize = 1024;
-/// Bytes of one gathered write.
+/// Maximum size of such a buffer in bytes.
 const GATHER: usize = 64 << 10;
-/// Pieces of one `writev`.
+/// Maximum number of pieces in one `writev`.
 const PIECES: usize = 32;
 
-/// Frames in the order in which they leave.
+/// Frames in the order in which they are written. Each session holds one outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
-    /// The first frame has been written in part.
+    /// The first frame is partly written, so it must be completed.
     begun: bool,
-    /// The socket took no more at the last attempt.
+    /// The socket was full at the last attempt to write.
     blocked: bool,
-    /// Frames written since the start, and the number of the last pong in that count.
+    /// Number of frames completely written so far.
     written: u64,
+    /// Sequence number of the last queued pong, on the scale of `written`; it is at the front of the
+    /// outbox when the two are equal.
     pong: Option<u64>,
 }
 
@@ -31,26 +35,27 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Frames that wait, one that has begun included.
+    /// Number of frames that wait, including one that is partly written.
     pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
 
+    /// Appends a frame.
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.frames.push_back(frame);
     }
 
-    /// Puts the rest of a frame that has begun to be written before everything else.
+    /// Puts the unwritten tail of a partly written frame in front of all others.
     pub(crate) fn push_rest(&mut self, rest: Bytes) {
-        debug_assert!(!self.begun, "two frames can't both have begun");
+        debug_assert!(!self.begun, "only one frame can be partly written");
         self.pong = self.pong.map(|number| number + 1);
         self.frames.push_front(rest);
         self.begun = true;
     }
 
-    /// Queues a pong. Where an earlier one waits for a peer that doesn't read, this takes its
-    /// place (RFC 6455 section 5.5.3), so that pings can't make us gather answers without end.
-    /// Returns the length of the one that was replaced.
+    /// Queues a pong. If an earlier pong waits because the socket is full, the new one replaces it
+    /// (RFC 6455 section 5.5.3), so that pings from a peer that does not read cannot fill the outbox.
+    /// Returns the length of the replaced pong, or 0.
     pub(crate) fn push_pong(&mut self, frame: Bytes) -> usize {
         if let Some(number) = self.pong.filter(|_| self.blocked)
             && let Some(at) = number.checked_sub(self.written)
@@ -64,8 +69,11 @@ impl Outbox {
         0
     }
 
-    /// Writes until all is written or the socket takes no more. Returns the bytes written.
-    /// `scratch` is empty before and after.
+    /// Writes until the outbox is empty or the socket is full. Returns the number of bytes written.
+    /// `scratch` must be empty, and is left empty.
+    ///
+    /// # Errors
+    /// The socket failed.
     pub(crate) fn write_to(&mut self, stream: &mut Stream, scratch: &mut Vec<u8>) -> io::Result<usize> {
         let mut total = 0;
         self.blocked = false;
@@ -111,7 +119,8 @@ impl Outbox {
         Ok(total)
     }
 
-    /// The first `n` bytes are encrypted already: a pong among them can't be replaced any more.
+    /// Records that the first `n` bytes are already encrypted, so that a pong among them can no longer be
+    /// replaced.
     fn keep(&mut self, n: usize) {
         if let Some(at) = self.pong.and_then(|number| number.checked_sub(self.written))
             && n > 0
@@ -121,12 +130,12 @@ impl Outbox {
         }
     }
 
-    /// Takes bytes off the front that are as good as written.
+    /// Removes `n` bytes at the front without writing them; they count as written.
     pub(crate) fn skip(&mut self, n: usize) {
         self.advance(n);
     }
 
-    /// Forgets what has not begun to be written. Returns how many bytes that was.
+    /// Discards all frames except one that is partly written. Returns the number of bytes discarded.
     pub(crate) fn discard(&mut self) -> usize {
         let keep = usize::from(self.begun);
         let dropped = self.frames.iter().skip(keep).map(Bytes::len).sum();
@@ -135,6 +144,7 @@ impl Outbox {
         dropped
     }
 
+    /// Removes `n` written bytes at the front.
     fn advance(&mut self, mut n: usize) {
         while n > 0 {
             let Some(front) = self.frames.front_mut() else { return };
@@ -170,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn all_arrives_in_order_whatever_the_sizes() {
+    fn frames_of_all_sizes_arrive_in_order() {
         run(async {
             let (mut stream, mut theirs) = pair().await;
             let sizes = [3, 900, 1024, 5000, 1, 1, 70_000, 10, 2000, 40];
@@ -197,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn pongs_gather_only_while_the_socket_takes_them() {
+    fn a_pong_replaces_the_last_one_while_the_socket_is_full() {
         run(async {
             let (mut stream, _theirs) = pair().await;
             let mut outbox = Outbox::default();
             let pong = |i: u8| Bytes::from(vec![0x8a, 1, i]);
             (0..3).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 0));
-            assert_eq!(outbox.frames.len(), 3, "each is answered");
+            assert_eq!(outbox.frames.len(), 3, "each ping is answered");
             outbox.push(Bytes::from(vec![7; 4 << 20]));
             outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
             assert!(outbox.blocked && outbox.frames.len() == 1);
@@ -216,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn discard_keeps_a_frame_that_has_begun() {
+    fn discard_keeps_a_partly_written_frame() {
         run(async {
             let (mut stream, mut theirs) = pair().await;
             let big = Bytes::from(vec![7; 4 << 20]);
@@ -241,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_that_is_encrypted_already_is_not_replaced() {
+    fn an_encrypted_pong_is_not_replaced() {
         let mut outbox = Outbox { blocked: true, ..Outbox::default() };
         outbox.push(Bytes::from_static(b"ten bytes."));
         outbox.push_pong(Bytes::from_static(b"first"));

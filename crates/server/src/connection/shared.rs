@@ -1,4 +1,4 @@
-//! What the host and an I/O thread both see of a connection.
+//! The state of a connection that the host and its I/O thread share.
 
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -9,42 +9,46 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::connection::direct_write::{DirectWrite, WriteResult};
 use crate::id::{ConnId, Target};
 
-/// Accepting sends.
+/// The connection accepts sends.
 const OPEN: u8 = 0;
-/// The host has closed it: no `Message` event any more, `Close` still to come.
+/// The host has closed the connection: it receives no further `Message` event, only `Close`.
 const CLOSED_BY_HOST: u8 = 1;
-/// The I/O thread has seen its end.
+/// The I/O thread has detected the end of the connection.
 const ENDED: u8 = 2;
 
-/// Shared by the host's [`Connection`](crate::Connection) and the I/O thread's session.
+/// The shared state of one connection, held by the host's [`Connection`](crate::Connection) and by the
+/// session on the I/O thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: ConnId,
     /// Index of the I/O thread that owns the socket.
     pub(crate) thread: u16,
-    /// Place in that thread's table; valid together with `id` only.
+    /// Slot in that thread's table of sessions. Slots are reused, so it is valid only together with `id`.
     pub(crate) slot: u32,
+    /// The peer's address; `None` on a Unix socket.
     pub(crate) remote: Option<SocketAddr>,
+    /// [`OPEN`], [`CLOSED_BY_HOST`] or [`ENDED`].
     state: AtomicU8,
-    /// By which the host may write, too.
+    /// The socket, for direct writes of the host.
     pub(crate) direct: DirectWrite,
-    /// The host wants to know when all is written.
+    /// The host waits for a drain event.
     pub(crate) drain_wanted: AtomicBool,
-    /// The socket is not read until the host has taken some of what waits.
+    /// The credit is used up, so the socket is not read until the host has taken half of it.
     pub(crate) paused: AtomicBool,
-    /// Bytes sent by the host and not yet taken by the kernel.
+    /// Bytes that were sent and not yet accepted by the kernel.
     buffered: AtomicUsize,
-    /// Bytes that were sent at once and may wait beyond the limit: what was missed.
+    /// Bytes of replayed publications, which may wait in addition to the send buffer limit.
     pub(crate) allowance: AtomicUsize,
-    /// A replay was asked for and is not written whole: the next one waits for it.
+    /// A replay was requested and is not completely written; the next one must wait for it.
     pub(crate) replaying: AtomicBool,
-    /// Messages and bytes that were received and not yet taken by the host.
+    /// Messages that were received and not yet taken by the host.
     pending_messages: AtomicU32,
+    /// Bytes of these messages.
     pending_bytes: AtomicUsize,
 }
 
 impl Shared {
-    /// `socket`: if the host may write to it.
+    /// Creates the state of an open connection. `socket` allows direct writes of the host.
     pub(crate) fn new(
         id: ConnId,
         thread: u16,
@@ -69,42 +73,45 @@ impl Shared {
         }
     }
 
+    /// Whether the connection accepts sends.
     pub(crate) fn is_open(&self) -> bool {
         self.state.load(Ordering::Acquire) == OPEN
     }
 
-    /// Whether messages may still be delivered: the host has not closed it.
+    /// Whether messages are still delivered, that is, the host has not closed the connection.
     pub(crate) fn delivers(&self) -> bool {
         self.state.load(Ordering::Acquire) != CLOSED_BY_HOST
     }
 
-    /// True the first time, if it was open.
+    /// Host: marks the connection as closed. Returns false if it was not open.
     pub(crate) fn close_by_host(&self) -> bool {
         self.state.compare_exchange(OPEN, CLOSED_BY_HOST, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// A message that was received before the end is still delivered, unless the host has closed.
+    /// I/O thread: marks the connection as ended, so that further sends are refused. Messages received
+    /// earlier are still delivered, unless the host has closed the connection.
     pub(crate) fn end(&self) {
         let _ = self.state.compare_exchange(OPEN, ENDED, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Host: writes a whole frame if the connection is open and nothing waits before it; see
+    /// Host: writes a frame directly if the connection is open and its outbox empty; see
     /// [`DirectWrite::write`].
     pub(crate) fn write(&self, frame: Bytes) -> WriteResult {
         self.direct.write(frame, || self.is_open())
     }
 
+    /// Number of bytes that were sent and not yet accepted by the kernel.
     pub(crate) fn buffered(&self) -> usize {
         self.buffered.load(Ordering::Relaxed)
     }
 
-    /// Returns what was buffered before.
+    /// Adds to the buffered bytes. Returns their previous number.
     pub(crate) fn add_buffered(&self, bytes: usize) -> usize {
         self.buffered.fetch_add(bytes, Ordering::Relaxed)
     }
 
-    /// Whether so many bytes are too many, beside what may wait anyway. Asked where they exceed
-    /// `limit` already.
+    /// Whether `waiting` bytes exceed `limit` plus the allowance for replays. Callers first compare
+    /// with `limit` alone, which is cheaper.
     pub(crate) fn exceeds(&self, waiting: usize, limit: usize) -> bool {
         waiting > limit.saturating_add(self.allowance.load(Ordering::Relaxed))
     }
@@ -113,13 +120,14 @@ impl Shared {
         self.buffered.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// I/O thread: a message goes to the host.
+    /// I/O thread: counts a message that is passed to the host.
     pub(crate) fn add_pending(&self, bytes: usize) {
         self.pending_messages.fetch_add(1, Ordering::Relaxed);
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Host: a message was taken. True if the I/O thread must be told to read again.
+    /// Host: counts a message that was taken. Returns true if the I/O thread must be told to resume
+    /// reading.
     pub(crate) fn sub_pending(&self, bytes: usize, credit: &Credit) -> bool {
         self.pending_messages.fetch_sub(1, Ordering::SeqCst);
         self.pending_bytes.fetch_sub(bytes, Ordering::SeqCst);
@@ -133,6 +141,7 @@ impl Shared {
         self.pending_messages.load(Ordering::Acquire) > 0
     }
 
+    /// Whether the pending messages and bytes are both below `credit`.
     pub(crate) fn has_credit(&self, credit: &Credit) -> bool {
         self.pending_messages.load(Ordering::SeqCst) < credit.messages
             && self.pending_bytes.load(Ordering::SeqCst) < credit.bytes
@@ -145,7 +154,8 @@ impl From<&Shared> for Target {
     }
 }
 
-/// How much of one connection may wait for the host.
+/// The maximum of messages and bytes of one connection that may wait for the host before the socket is no
+/// longer read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Credit {
     pub(crate) messages: u32,
@@ -153,8 +163,8 @@ pub(crate) struct Credit {
 }
 
 impl Credit {
-    /// Reading goes on when half is free again, so that a busy connection doesn't stop and go
-    /// with every message.
+    /// Half of the credit. Reading resumes only when this much is left, so that a busy connection does not
+    /// pause and resume with every message.
     fn half(self) -> Self {
         Self { messages: self.messages.div_ceil(2), bytes: self.bytes.div_ceil(2) }
     }

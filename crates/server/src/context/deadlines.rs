@@ -1,23 +1,24 @@
-//! The connections of one I/O thread that are about to end.
+//! The list of connections of one I/O thread that are about to end and have a deadline.
 //!
-//! Each comes up several times within its timeout, and gets the timeout anew if its peer has taken
-//! something since: see [`Progress`](crate::net::progress::Progress).
+//! Each connection is checked several times within its timeout, and its deadline is extended if its peer
+//! has made progress since the last check; see [`Progress`](crate::net::progress::Progress).
 
 use std::time::Duration;
 
 use crate::context::delayed::Delayed;
 use crate::id::Target;
 
-/// How often a connection comes up within its timeout, at least.
+/// Number of checks of a connection within its timeout, unless [`PERIODS`] demands otherwise.
 const CHECKS: u32 = 8;
-/// The time between two checks, at least and at most: what a timer can tell apart, and what a host
-/// that must answer within a short grace period does not miss.
+/// Minimum and maximum time between two checks. The minimum is the resolution of the timer; the maximum
+/// is short enough for a grace period of a fraction of a second.
 const PERIODS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
-/// The list of a thread. A connection on it comes up once, after a fraction of the timeout.
+/// The list of one thread, held in its [`ThreadContext`](super::ThreadContext). An entry comes due
+/// once, for one check; a connection that has not ended by then is added again.
 pub(crate) type Closing = Delayed<Target>;
 
-/// An empty list, for connections with this timeout.
+/// Creates an empty list for connections with this timeout.
 pub(crate) fn list(timeout: Duration) -> Closing {
     Delayed::new((timeout / CHECKS).clamp(PERIODS.0, PERIODS.1))
 }

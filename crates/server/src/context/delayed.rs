@@ -1,6 +1,6 @@
-//! Things of one I/O thread that each come up once, all after the same delay.
+//! A list of entries of one I/O thread that each come due once, after a fixed delay.
 //!
-//! The delay is the same for all, so the list is in order by itself, and one timer serves it.
+//! Since the delay is the same for all entries, the list is always sorted, and a single timer serves it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A list of a thread, watched by a task of that thread.
+/// A list of entries that come due after a fixed delay. The thread's context holds it; a task of the
+/// thread waits for the next entry.
 #[derive(Debug)]
 pub(crate) struct Delayed<T> {
-    /// When each comes up, the next one first.
+    /// Entries with the times at which they come due, the next one first.
     due: VecDeque<(Instant, T)>,
     delay: Duration,
+    /// Notified when an entry is added to the empty list.
     began: Arc<Notify>,
 }
 
@@ -22,12 +24,13 @@ impl<T> Delayed<T> {
         Self { due: VecDeque::new(), delay, began: Arc::default() }
     }
 
-    /// Notified when the list has its first entry.
+    /// Returns the notification for the task that serves the list: it fires when an entry is added to the
+    /// empty list.
     pub(crate) fn began(&self) -> Arc<Notify> {
         self.began.clone()
     }
 
-    /// Adds an entry that comes up after the delay.
+    /// Adds an entry that comes due after the delay.
     pub(crate) fn push(&mut self, now: Instant, entry: T) {
         if self.due.is_empty() {
             self.began.notify_one();
@@ -35,13 +38,13 @@ impl<T> Delayed<T> {
         self.due.push_back((now + self.delay, entry));
     }
 
-    /// Takes off the list whatever is due.
+    /// Removes and returns the entries that are due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<T> {
         let due = self.due.partition_point(|(when, _)| *when <= now);
         self.due.drain(..due).map(|(_, entry)| entry).collect()
     }
 
-    /// When the next entry comes up.
+    /// Returns the time at which the next entry comes due.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.front().map(|(when, _)| *when)
     }

@@ -1,4 +1,5 @@
-//! How an I/O thread hands notices to its host.
+//! Passes notices (log lines and refused requests) from an I/O thread to the host. The limits on their
+//! number are in [`notices`](crate::channel::notices).
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,8 @@ use crate::connection::shared::Shared;
 use crate::context::ThreadContext;
 use crate::metrics::counters::Counters;
 
-// Lines about connections that a limit or a violation of the protocol ends.
+// Kinds of log lines about connections that ended because of a limit or a protocol violation. The last
+// argument is the option that sets the limit.
 pub(crate) const TOO_BIG: Kind = Kind::new(Level::Notice, CLOSED, "maxMessageSize");
 pub(crate) const SLOW: Kind = Kind::new(Level::Notice, CLOSED, "sendBufferLimit");
 pub(crate) const PROTOCOL: Kind = Kind::new(Level::Notice, CLOSED, "");
@@ -18,13 +20,14 @@ pub(crate) const CLOSE_TIMEOUT: Kind = Kind::new(Level::Info, CLOSED, "closeTime
 
 const CLOSED: &str = "connection.closed";
 
-/// The server has stopped.
+/// The last line of a server: it has stopped.
 const STOPPED: Kind = Kind::new(Level::Info, "server.stopped", "");
-/// onRefused could not be called.
+/// Refused requests were not passed to `onRefused`, because too many notices waited.
 const UNTOLD: Kind = Kind::new(Level::Warning, "refused.untold", "");
 
 impl ThreadContext {
-    /// Hands the host a line, which `line` makes only if it is wanted.
+    /// Passes a log line to the host, or counts it as suppressed if its kind has reached its rate or too
+    /// many notices wait. `line` is called only if the host wants log lines.
     #[cold]
     pub(crate) fn log(&mut self, kind: Kind, line: impl FnOnce() -> Line) {
         if !self.wants(Interest::LOG) {
@@ -36,7 +39,8 @@ impl ThreadContext {
         }
     }
 
-    /// Reports a refused request to the host. `request` makes it only if it is wanted.
+    /// Passes a refused request to the host, or counts it if too many notices wait. `refused` is called
+    /// only if the host wants such reports.
     #[cold]
     pub(crate) fn refused(&mut self, refused: impl FnOnce() -> Refused) {
         if !self.wants(Interest::REFUSED) {
@@ -55,13 +59,14 @@ impl ThreadContext {
         }
     }
 
-    /// False: too many wait.
+    /// Adds a line to the batch of events. Returns false if too many notices wait for the host.
     fn put(&mut self, line: Line) -> bool {
         let Some(place) = self.server.notices.place(line.bytes()) else { return false };
         self.emit(Item::Notice(Box::new((place, Event::Log(line)))));
         true
     }
 
+    /// Counts suppressed lines, and schedules the line that reports their number.
     fn leave_out(&mut self, kind: Kind, lines: u64) {
         if kind != UNTOLD {
             Counters::add(&self.server.counters.log_suppressed, lines);
@@ -71,7 +76,7 @@ impl ThreadContext {
         }
     }
 
-    /// Says how many lines of a kind were left out; later, if too many wait.
+    /// Logs how many lines of a kind were suppressed; postpones that if too many notices wait.
     pub(crate) fn report_left_out(&mut self, kind: Kind) {
         let lines = self.server.notices.take_left_out(kind);
         if lines > 0
@@ -83,7 +88,8 @@ impl ThreadContext {
         }
     }
 
-    /// Hands the host the last lines of a server, whatever waits: there is one of each kind at most.
+    /// Passes the last log lines of the server to the host, regardless of how many notices wait: there is
+    /// at most one line of each kind.
     pub(crate) fn log_stopped(&mut self) {
         if !self.wants(Interest::LOG) {
             return;
@@ -100,8 +106,7 @@ impl ThreadContext {
         self.emit(Item::plain(Event::Log(Line::new(message).with("cut", cut).of(STOPPED))));
     }
 
-    /// A connection is closed with this code because of a limit, or because its peer violates the
-    /// protocol.
+    /// Logs that a connection is closed with this code because of a limit or a protocol violation.
     #[cold]
     pub(crate) fn log_close(&mut self, conn: &Shared, kind: Kind, code: u16, reason: &str) {
         self.log(kind, || {
@@ -115,7 +120,7 @@ impl ThreadContext {
     }
 }
 
-/// The line about those that were left out.
+/// Builds the line that reports how many lines of a kind were suppressed.
 fn summary(kind: Kind, lines: u64) -> Line {
     if kind == UNTOLD {
         let message =

@@ -1,4 +1,5 @@
-//! What the sessions of one I/O thread share: buffers, pools, the batch of events.
+//! The context of one I/O thread, shared by its sessions: buffers, pools, local counters, and the
+//! current batch of events for the host.
 
 pub(crate) mod deadlines;
 pub(crate) mod delayed;
@@ -24,76 +25,88 @@ use crate::metrics::counters::Counters;
 use crate::state::State;
 use crate::topics::subscribers::Subscribers;
 
-/// Events that are published together when the thread doesn't park earlier: the host then works
-/// while the thread goes on.
+/// Number of events after which a batch is published to an awake host, which then works in parallel with
+/// the thread. A batch is published earlier when the thread parks.
 const BATCH: usize = 64;
-/// As many gather before a host that sleeps is woken. Waking costs two system calls and a switch;
-/// at full load and 16 messages in flight, four times the batch saves a tenth of the CPU time.
+/// Number of events after which a batch is published to a sleeping host. Waking it costs two system calls
+/// and a context switch; at full load with 16 messages in flight, a batch four times as large saves a
+/// tenth of the CPU time.
 const WAKING_BATCH: usize = 256;
-/// Polls of tasks after which a batch that is not empty is looked at by the clock, and how long it
-/// may wait while the thread does not park.
+/// Number of polls between two checks of the age of a batch. Each check reads the clock.
 const POLLS_PER_LOOK: usize = 8;
+/// Maximum age of a batch while the thread does not park.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// One read. Larger than what a socket usually holds, so that one call empties it.
+/// Size of one read. It exceeds what a socket usually holds, so that one call empties the socket.
 const READ_BUFFER: usize = 64 << 10;
 
-/// Payload of keep-alive pings. The host does not see the pong that answers one.
+/// Payload of keep-alive pings. A pong with this payload is not passed to the host.
 pub(crate) const KEEP_ALIVE: &[u8] = b"\0spk";
 
-/// What one thread's sessions share.
+/// The state that the sessions of one I/O thread share. The thread's [`Io`](crate::thread::Io) owns it
+/// and passes it to each session that it calls.
 #[derive(Debug)]
 pub(crate) struct ThreadContext {
+    /// The state that all threads of the server share.
     pub(crate) server: Arc<State>,
+    /// Index of this I/O thread.
     pub(crate) index: u16,
-    /// For reads of plain sockets.
+    /// Chunks for reads from plain sockets, of which large messages keep parts.
     pub(crate) read_buffers: ReadBuffers,
-    /// Scratch of other reads.
+    /// Scratch buffer for all other reads.
     pub(crate) read: Box<[u8]>,
-    /// Scratch of writes, empty between them.
+    /// Scratch buffer for writes; empty between them.
     pub(crate) write: Vec<u8>,
-    /// Coarse clock: advances once per keep-alive scan.
+    /// Coarse clock: number of keep-alive scans so far.
     pub(crate) tick: u32,
+    /// The sessions subscribed to each topic, on this thread.
     pub(crate) subscribers: Subscribers,
-    /// Frames that the session whose turn it is may still take.
+    /// Number of frames that the current session may still decode in its turn.
     pub(crate) frames_left: u32,
-    /// Sessions whose end the host has not been told.
+    /// Number of sessions whose end has not been reported to the host.
     pub(crate) live: usize,
-    /// Told when one of these, or an HTTP socket, ends.
+    /// Notified whenever a session ends or has written its last frame, an HTTP socket closes, or a
+    /// publish request is answered: a stop waits for these.
     pub(crate) ended: Arc<Notify>,
-    /// For compressed messages, in and out.
+    /// Pool of decompressors for incoming messages.
     pub(crate) inflaters: Inflaters,
+    /// Pool of compressors for outgoing messages.
     pub(crate) compressors: Compressors,
-    // Counted here and added to the shared counters once a batch.
+    // The following are counted locally and added to the shared counters once a batch.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
-    /// Of the messages above, those that the host does not get.
+    /// Incoming messages, included above, that are not delivered to the host.
     pub(crate) undelivered: u64,
+    /// Bytes of these messages.
     pub(crate) undelivered_bytes: u64,
-    /// What sessions have waiting in their outboxes, more (or, wrapping, less) than at the last batch.
+    /// Change, since the last batch, in the number of frames that wait in outboxes; wraps below 0.
     pub(crate) waiting_frames: u64,
+    /// Change in the number of their bytes; wraps below 0.
     pub(crate) waiting_bytes: u64,
-    /// Frames that were given up.
+    /// Frames discarded before they were written.
     pub(crate) unsent: u64,
+    /// The current batch of events for the host.
     events: Vec<Item>,
-    /// Connections whose end has a deadline.
+    /// Connections that are about to end and have a deadline.
     pub(crate) closing: Closing,
-    /// Sessions whose end the host knows, and that have something to write yet.
+    /// Number of sessions whose end has been reported but whose last frames are not written yet.
     pub(crate) unwritten: usize,
-    /// A batch of commands was too much for one turn.
+    /// Part of a batch of commands remains for the next turn.
     pub(crate) behind: bool,
-    /// This thread's view of what waits for the host.
+    /// This thread's share of the backlog, the total of what waits for the host.
     pub(crate) share: Share,
-    /// The task that looks after an awake host is at work, and what sets it to work.
+    /// Whether the task that executes the commands of an awake host is running.
     pub(crate) attending: bool,
+    /// Starts that task.
     pub(crate) attend: Arc<Notify>,
-    /// Kinds of log lines of which some were left out, to be reported.
+    /// Kinds of log lines of which some were suppressed, to be reported after a delay.
     pub(crate) left_out: Delayed<Kind>,
-    /// Polls of tasks since the last batch.
+    /// Polls of tasks since the last batch was published.
     polls: usize,
-    /// When the batch was first looked at by the clock.
+    /// Time of the first check of the current batch's age.
     waiting_since: Option<Instant>,
+    /// The encoded keep-alive ping.
     keep_alive: Bytes,
 }
 
@@ -136,28 +149,30 @@ impl ThreadContext {
         }
     }
 
+    /// Whether the host wants this kind of event.
     pub(crate) fn wants(&self, interest: Interest) -> bool {
         self.server.wants(interest)
     }
 
-    /// Whether the host has messages of the connection to take, or is at work on one of them.
+    /// Whether the host still has to process messages of the connection; see [`State::host_answers`].
     pub(crate) fn host_answers(&self, conn: &Shared) -> bool {
         self.server.host_answers(conn)
     }
 
-    /// Commands of the host that are not carried out yet.
+    /// Whether posted commands have not been executed yet.
     pub(crate) fn has_commands(&self) -> bool {
         self.behind || !self.server.mailboxes[self.index as usize].is_empty()
     }
 
-    /// Adds to the batch.
+    /// Adds an item to the current batch of events for the host.
     #[inline(always)]
     pub(crate) fn emit(&mut self, item: Item) {
-        // Where the kind of the item is known, so is most of its size.
+        // Inlined, because the caller knows the kind of the item and so most of its size at compile time.
         let size = item.size();
         self.gather(item, size);
     }
 
+    /// Adds an item to the batch, and publishes the batch if it is full.
     fn gather(&mut self, item: Item, size: usize) {
         let early = self.share.add(size);
         self.events.push(item);
@@ -167,7 +182,7 @@ impl ThreadContext {
         }
     }
 
-    /// Whether too much waits for the host, so that sockets must not be read.
+    /// Whether the backlog is full, so that sockets must not be read.
     #[inline]
     pub(crate) fn is_full(&mut self) -> bool {
         let (full, new) = self.share.is_full();
@@ -177,8 +192,9 @@ impl ThreadContext {
         full
     }
 
-    /// Counts a poll of a task. Publishes by number and by time while the thread is too busy to
-    /// park, so that what one connection says does not wait for what others do.
+    /// Counts a poll of a task. While the thread is too busy to park, this publishes the batch after a
+    /// number of polls or some time, so that the events of one connection do not wait for the work of
+    /// others.
     pub(crate) fn polled(&mut self) {
         self.polls += 1;
         if self.polls >= BATCH || self.polls.is_multiple_of(POLLS_PER_LOOK) && self.has_waited() {
@@ -186,7 +202,7 @@ impl ThreadContext {
         }
     }
 
-    /// Whether the batch has waited for long. Reads the clock.
+    /// Whether the batch has waited for [`PATIENCE`]. Reads the clock.
     fn has_waited(&mut self) -> bool {
         if self.events.is_empty() {
             return false;
@@ -195,7 +211,7 @@ impl ThreadContext {
         now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE
     }
 
-    /// Hands the batch to the host.
+    /// Adds the local counts to the shared counters, and hands the current batch to the host.
     pub(crate) fn publish(&mut self) {
         self.polls = 0;
         self.waiting_since = None;
@@ -214,7 +230,7 @@ impl ThreadContext {
         self.server.waker.wake();
     }
 
-    /// Adds what was counted here to the shared counters.
+    /// Adds this thread's local counts to the shared counters.
     #[inline(always)]
     pub(crate) fn count(&mut self) {
         let counters = &self.server.counters;
@@ -236,6 +252,7 @@ impl ThreadContext {
         self.share.publish();
     }
 
+    /// Returns the encoded keep-alive ping.
     pub(crate) fn keep_alive_frame(&self) -> Bytes {
         self.keep_alive.clone()
     }

@@ -1,37 +1,39 @@
-//! Where an I/O thread reads into, so that large messages need not be copied out of it.
+//! Read buffers of an I/O thread, from which large messages need not be copied.
 //!
-//! A large message goes to the host as a part of the chunk that it was read into. The chunk is read
-//! into again when the host has let go of all its parts; meanwhile there are others. Their number is
-//! bounded: where the host is far behind, or parts are kept for long, messages are copied, and what
-//! they hold is no more than their own bytes.
+//! A large message is passed to the host as a slice of the chunk that it was read into. A chunk is reused
+//! once the host has released all its slices; until then, the thread reads into other chunks. Their number
+//! is bounded: if the host falls behind or keeps slices for long, no chunk is available, and messages are
+//! copied into allocations of their own size.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
 
-/// A message of which at least so many bytes come at once is not copied. A shorter one would keep
-/// many times its size.
+/// Minimum number of bytes of a message, received in one read, that make it stay in the chunk. A shorter
+/// message is copied, because its slice would keep many times its size allocated.
 pub(crate) const LARGE: usize = 4 << 10;
-/// Bytes of a chunk.
+/// Size of a chunk in bytes.
 const CHUNK: usize = 128 << 10;
-/// Bytes that a read has room for, at least. More than what a socket usually holds, so that one call
-/// empties it.
+/// Minimum free space for a read, in bytes. It exceeds what a socket usually holds, so that one call
+/// empties the socket.
 const ROOM: usize = 64 << 10;
-/// ReadBuffers of a thread.
+/// Maximum number of chunks of a thread.
 const MOST: usize = 64;
-/// As many are kept when fewer would do.
+/// Number of chunks that are kept although they are not in use.
 const KEPT: usize = 8;
 
-/// ReadBuffers of one thread.
+/// The chunks of one thread, held in its [`ThreadContext`](super::ThreadContext).
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffers {
-    /// With room for a read, and nothing in it.
+    /// The empty chunk, or rest of a chunk, for the next read.
     ready: Option<BytesMut>,
-    /// Others, in the order in which they were filled, empty as we see them.
+    /// Chunks that were used up, oldest first. Messages may still hold slices of them; the handles kept
+    /// here are empty.
     full: VecDeque<BytesMut>,
 }
 
 impl ReadBuffers {
-    /// A chunk to read into, which has room and nothing in it. `None`: all are in use.
+    /// Returns an empty chunk with at least [`ROOM`] bytes of free space, or `None` if all chunks are in
+    /// use.
     pub(crate) fn take(&mut self) -> Option<BytesMut> {
         if let Some(ready) = self.ready.take() {
             if ready.capacity() >= ROOM {
@@ -52,7 +54,7 @@ impl ReadBuffers {
         (self.full.len() < MOST).then(|| BytesMut::with_capacity(CHUNK))
     }
 
-    /// Gives back what [`ReadBuffers::take`] has given, or what is left of it.
+    /// Returns a chunk obtained from [`ReadBuffers::take`], or the part of it that no message keeps.
     pub(crate) fn give_back(&mut self, mut chunk: BytesMut) {
         chunk.clear();
         self.ready = Some(chunk);
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    /// A read that fills the room that there is at least.
+    /// Simulates a read of [`ROOM`] bytes, and returns the slice that a message keeps.
     fn read(chunks: &mut ReadBuffers) -> Option<Bytes> {
         let mut chunk = chunks.take()?;
         assert!(chunk.is_empty() && chunk.capacity() >= ROOM);
@@ -75,12 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_used_again_when_all_its_parts_are_gone() {
+    fn a_chunk_is_reused_when_all_its_parts_are_dropped() {
         let mut chunks = ReadBuffers::default();
         let first = read(&mut chunks).unwrap();
         let second = read(&mut chunks).unwrap();
         let start = first.as_ptr();
-        assert_eq!(second.as_ptr(), start.wrapping_add(ROOM), "both are parts of one");
+        assert_eq!(second.as_ptr(), start.wrapping_add(ROOM), "both are parts of one chunk");
         drop(first);
         let third = read(&mut chunks).unwrap();
         assert!(second.iter().all(|byte| *byte == 7));
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_long_is_bounded_and_given_up_when_it_is_over() {
+    fn the_number_of_chunks_is_bounded_and_shrinks_when_parts_are_dropped() {
         let mut chunks = ReadBuffers::default();
         let mut parts = Vec::new();
         while let Some(part) = read(&mut chunks) {
