@@ -1,4 +1,5 @@
-//! What crosses the threads: events inward, handles and decisions outward. Plain data.
+//! The public events that the core passes to the host, and the decisions and responses that the host
+//! returns. Plain data.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -10,157 +11,160 @@ use crate::connection::handle::Connection;
 use crate::connection::shared::Shared;
 use crate::id::{ConnId, Ticket};
 
-/// What happened, in the order in which the host must see it.
+/// An event for the host. [`Server::next_event`](crate::Server::next_event) returns events in the order in
+/// which the host must process them.
 #[derive(Debug)]
 pub enum Event {
     /// A handshake waits for [`Server::decide`](crate::Server::decide). Only with [`Interest::UPGRADE`].
     Upgrade {
-        /// To be given back with the decision.
+        /// Identifies the handshake in the host's decision.
         ticket: Ticket,
-        /// The request, already found to be a well-formed WebSocket handshake.
+        /// The request, which is a well-formed WebSocket handshake.
         request: Arc<Request>,
     },
-    /// The handshake is void and no `Open` follows: the client went away, or the time was up. A
-    /// decision that comes later is ignored. Follows an acceptance, too, if the client was gone
-    /// before the 101 was written; never a rejection.
+    /// A handshake ended without an `Open` event: the client disconnected, or `handshake_timeout` elapsed.
+    /// A later decision is ignored. This event also follows an acceptance if the client disconnected
+    /// before the 101 was written; it never follows a rejection.
     UpgradeGone {
         /// The ticket of the `Upgrade` event.
         ticket: Ticket,
     },
-    /// A connection is open: its 101 is written.
+    /// A connection is open: its 101 response is written.
     Open {
-        /// Handle for sending; also answers `id()`, `buffered_amount()`, ….
+        /// The handle of the connection, used to send.
         conn: Connection,
-        /// The ticket of the `Upgrade` event, where there was one.
+        /// The ticket of the `Upgrade` event, if the host decided on the handshake.
         ticket: Option<Ticket>,
         /// The handshake request.
         request: Arc<Request>,
-        /// What was negotiated.
+        /// The negotiated subprotocol.
         subprotocol: Option<String>,
     },
-    /// A whole message.
+    /// A complete message.
     Message {
-        /// From whom.
+        /// The connection that sent it.
         id: ConnId,
-        /// Its bytes; valid UTF-8 unless `binary`.
+        /// The payload; valid UTF-8 unless `binary`.
         payload: Bytes,
-        /// Opcode 2 instead of 1.
+        /// Whether this is a binary message (opcode 2) instead of a text message (opcode 1).
         binary: bool,
     },
-    /// A pong that is not the answer to the core's own keep-alive ping. Only with [`Interest::PONG`].
+    /// A pong that does not answer the core's own keep-alive ping. Only with [`Interest::PONG`].
     Pong {
-        /// From whom.
+        /// The connection that sent it.
         id: ConnId,
-        /// Its bytes.
+        /// The payload.
         payload: Bytes,
     },
-    /// All that waited for a peer is written, after [`Server::send`](crate::Server::send) had
-    /// left at least a quarter of the send buffer limit waiting. Only with [`Interest::DRAIN`].
+    /// All frames that waited for a peer are written, after a [`Server::send`](crate::Server::send) had
+    /// filled at least a quarter of the send buffer limit. Only with [`Interest::DRAIN`].
     Drain {
-        /// Whose outbox is empty.
+        /// The connection whose outbox is empty.
         id: ConnId,
     },
-    /// The connection is over. Exactly once after `Open`, and the last event of the connection.
+    /// A connection has ended. This event follows `Open` exactly once and is the last one of its connection.
     Close {
-        /// Whose.
+        /// The connection.
         id: ConnId,
-        /// RFC 6455 section 7.1.5; 1005 and 1006 included.
+        /// The close code (RFC 6455 section 7.1.5), including 1005 and 1006.
         code: u16,
-        /// From the close frame, or the core's own words for an abnormal end.
+        /// The reason from the close frame, or the core's description of an abnormal end.
         reason: String,
     },
     /// A plain HTTP request waits for [`Server::respond`](crate::Server::respond). Only with
     /// [`Interest::REQUEST`].
     Request {
-        /// To be given back with the response.
+        /// Identifies the request in the host's response.
         ticket: Ticket,
-        /// Method, target, headers.
+        /// The head of the request: method, target and headers.
         request: Arc<Request>,
-        /// The whole body.
+        /// The complete body.
         body: Bytes,
     },
-    /// Nothing of a streamed response waits to be written any more. Only with
+    /// All pieces written to a streamed response have left the queue. Only after
     /// [`ResponseStream::want_drain`].
     StreamDrain {
-        /// Which one.
+        /// The stream.
         stream: ResponseStream,
     },
-    /// A streamed response is over. Exactly once for each [`Server::stream`](crate::Server::stream),
-    /// and its last event.
+    /// A streamed response has ended. This event follows each [`Server::stream`](crate::Server::stream)
+    /// exactly once and is the last one of its stream.
     StreamClose {
-        /// Which one.
+        /// The stream.
         stream: ResponseStream,
-        /// The socket has taken the whole response, its end included. False: the client left, it read
-        /// too slowly, or the host or the end of the server cut it.
+        /// Whether the socket has accepted the complete response. If false, the client disconnected or
+        /// read too slowly, the host cut the stream, or the server stopped.
         complete: bool,
     },
-    /// What [`Server::resume`](crate::Server::resume) came to. What was missed is on its way to
-    /// the connection already. Only with [`Interest::RESUME`].
+    /// The result of [`Server::resume`](crate::Server::resume). The missed publications are already
+    /// queued for the connection. Only with [`Interest::RESUME`].
     Resumed {
-        /// Whose subscription.
+        /// The connection that resumed the topic.
         id: ConnId,
-        /// Its topic.
+        /// The topic.
         topic: String,
-        /// Nothing is missing between the position that was asked for and the next publication.
-        /// If false, nothing was sent again either.
+        /// Whether no publication is missing between the requested position and the next publication. If
+        /// false, no missed publications were sent.
         complete: bool,
-        /// How many were sent again.
+        /// Number of missed publications that were sent.
         messages: u64,
-        /// Of the last publication, from which on the subscription goes.
+        /// Position (offset in the topic's history) after which the subscription continues.
         position: String,
     },
     /// The first connection of a member has joined a topic, or its last one has left. Only with
     /// [`Interest::PRESENCE`].
     Presence {
-        /// Which topic.
+        /// The topic.
         topic: String,
-        /// Who.
+        /// The name of the member.
         member: String,
-        /// What was said at joining.
+        /// The data that the member joined with.
         data: Vec<u8>,
-        /// False: left.
+        /// True if the member has joined, false if it has left.
         joined: bool,
     },
-    /// The connection to the broker is there, or gone. Only with [`Interest::BROKER`].
+    /// The connection to the broker was established or lost. Only with [`Interest::BROKER`].
     Broker {
-        /// Which of both.
+        /// True if it was established, false if it was lost.
         connected: bool,
-        /// Why it is gone.
+        /// The cause of the loss.
         reason: String,
     },
-    /// A publication that was accepted got lost between workers or nodes, or several did.
+    /// One or more accepted publications were lost between workers or nodes.
     Unpublished {
-        /// Of the publication; empty if it is not known which ones, or if it went to everybody.
+        /// The topic; empty if the lost publications are not known, or for a broadcast.
         topic: String,
-        /// A sentence.
+        /// The cause, as a sentence.
         reason: String,
-        /// It may have reached somebody: publishing it again could deliver it twice.
+        /// The publication may have reached some recipients, so publishing it again could deliver it twice.
         uncertain: bool,
     },
     /// A line for the operator's log. Only with [`Interest::LOG`].
     Log(Line),
-    /// The core has answered a request itself with an error. Only with [`Interest::REFUSED`].
+    /// The core itself has answered a request with an error. Only with [`Interest::REFUSED`].
     Refused(Refused),
-    /// After [`Server::stop`](crate::Server::stop): every connection is closed. The last event.
+    /// The server has stopped after [`Server::stop`](crate::Server::stop), and every connection is closed.
+    /// This is the last event.
     Stopped,
 }
 
 /// A request that the core has refused.
 #[derive(Debug)]
 pub struct Refused {
-    /// Its head.
+    /// The head of the request.
     pub request: Arc<Request>,
-    /// Of the response, such as 403.
+    /// The status of the response, such as 403.
     pub status: u16,
-    /// A sentence that names the option that decides, if one does. It holds nothing that the client
-    /// has sent.
+    /// The cause, as a sentence. It names the option that caused the refusal, if any, and contains nothing
+    /// that the client has sent.
     pub reason: String,
-    /// The request asked for a WebSocket.
+    /// Whether the request was a WebSocket handshake.
     pub handshake: bool,
 }
 
 impl Event {
-    /// Bytes of the allocations that it holds.
+    /// Number of bytes in the allocations that the event owns, for the
+    /// [backlog](crate::limits::backlog).
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             Self::Upgrade { request, .. } => request.size(),
@@ -171,7 +175,7 @@ impl Event {
             Self::Resumed { topic, position, .. } => topic.len() + position.len(),
             Self::Presence { topic, member, data, .. } => topic.len() + member.len() + data.len(),
             Self::Unpublished { topic, reason, .. } => topic.len() + reason.len(),
-            // Notices are counted by their place.
+            // Notices are counted by `notices::Place`.
             _ => 0,
         }
     }
@@ -180,35 +184,40 @@ impl Event {
 /// The host's answer to an `Upgrade` event.
 #[derive(Debug)]
 pub enum Decision {
-    /// Answer 101.
+    /// Accept the handshake with 101.
     Accept {
-        /// `Sec-WebSocket-Protocol` of the answer. `None`: what [`Config::subprotocols`](crate::Config) yields.
+        /// `Sec-WebSocket-Protocol` of the response. `None` selects a subprotocol by
+        /// [`Config::subprotocols`](crate::Config).
         subprotocol: Option<String>,
-        /// Further headers, already checked by [`Response::check_header`].
+        /// Additional headers, already checked by [`Response::check_header`].
         headers: Vec<(String, String)>,
     },
-    /// Answer with this and close.
+    /// Reject the handshake with this response, and close the socket.
     Reject(Response),
 }
 
 /// An HTTP response of the host.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// 200 to 599.
+    /// The status, 200 to 599.
     pub status: u16,
-    /// In this order; `Content-Length`, `Connection` and `Transfer-Encoding` are the core's.
+    /// The headers, sent in this order. The core adds `Content-Length`, `Connection` and
+    /// `Transfer-Encoding`.
     pub headers: Vec<(String, String)>,
-    /// The whole body.
+    /// The complete body.
     pub body: Bytes,
 }
 
 impl Response {
-    /// Whether a header may be sent: a token as name, no control characters in the value, and
-    /// none of those that frame the message, but for `Connection: close`. The error is a sentence for the user.
+    /// Checks whether the host may send a header (RFC 9110 sections 5.1 and 5.5): its name must be a token,
+    /// its value must not contain control characters, and it must not be one of the headers that the core
+    /// sets itself. `Connection: close` is allowed.
     ///
-    /// `Sec-WebSocket-Protocol` belongs to the server in a 101 only; a refusal may list subprotocols in it.
+    /// `Sec-WebSocket-Protocol` is reserved for the core only in a 101, which the caller checks; a rejection
+    /// may list subprotocols in it.
     ///
-    /// RFC 9110 sections 5.1 and 5.5.
+    /// # Errors
+    /// A sentence for the user that says why the header is not allowed.
     pub fn check_header(name: &str, value: &str) -> Result<(), String> {
         const OURS: [&str; 6] = [
             "connection",
@@ -221,7 +230,7 @@ impl Response {
         if http::HeaderName::try_from(name).is_err() {
             return Err(format!("{name:?} is not a header name"));
         }
-        // The one thing that a host may say about the connection: that it ends.
+        // The only connection option that the host may set is `close`.
         let ends = name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close");
         if !ends && OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             return Err(format!("header {name} is set by the server"));
@@ -232,11 +241,11 @@ impl Response {
         Ok(())
     }
 
-    /// The reason phrase of a status (RFC 9110 section 15 and the registry of HTTP status codes); for
-    /// an unregistered status that of its class, as which clients treat it.
+    /// Returns the reason phrase of a status (RFC 9110 section 15 and the registry of HTTP status codes).
+    /// An unregistered status has the phrase of the generic status of its class, as which clients treat it.
     pub fn reason(status: u16) -> &'static str {
         match status {
-            // The http crate has the phrases of RFC 7231 and RFC 4918.
+            // For these, the http crate has the obsolete phrases of RFC 7231 and RFC 4918.
             413 => "Content Too Large",
             422 => "Unprocessable Content",
             _ => http::StatusCode::from_u16(status)
@@ -252,49 +261,50 @@ impl Response {
     }
 }
 
-/// Somebody who is present in a topic.
+/// A member present in a topic: one name under which one or more connections have joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// By what the host called them.
+    /// The name, as the host passed it to [`Server::join`](crate::Server::join).
     pub member: String,
-    /// What was said when one of their connections joined last.
+    /// The data of the connection that joined last.
     pub data: Vec<u8>,
-    /// With how many connections, on all workers and nodes.
+    /// Number of the member's connections in the topic, on all workers and nodes.
     pub connections: u32,
 }
 
-/// Which events the host wants; the core acts by itself where it doesn't.
+/// The kinds of optional events that the host wants, as bits. For kinds that it does not want, the core
+/// acts on its own: it accepts handshakes, for example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest(pub u16);
 
 impl Interest {
-    /// Nothing but connections, messages and closes.
+    /// Only the events that are not optional, such as `Open`, `Message` and `Close`.
     pub const NONE: Interest = Interest(0);
-    /// Handshakes wait for the host's decision.
+    /// [`Event::Upgrade`]: handshakes wait for the host's decision.
     pub const UPGRADE: Interest = Interest(1);
-    /// Plain HTTP requests go to the host.
+    /// [`Event::Request`]: plain HTTP requests wait for the host's response.
     pub const REQUEST: Interest = Interest(2);
-    /// Pongs are delivered.
+    /// [`Event::Pong`].
     pub const PONG: Interest = Interest(4);
-    /// Emptied outboxes are told.
+    /// [`Event::Drain`].
     pub const DRAIN: Interest = Interest(8);
-    /// What resuming came to is told.
+    /// [`Event::Resumed`].
     pub const RESUME: Interest = Interest(16);
-    /// Members that come and go are told.
+    /// [`Event::Presence`].
     pub const PRESENCE: Interest = Interest(32);
-    /// The state of the broker is told.
+    /// [`Event::Broker`].
     pub const BROKER: Interest = Interest(64);
-    /// Lines for a log are delivered.
+    /// [`Event::Log`].
     pub const LOG: Interest = Interest(128);
-    /// Refused requests are delivered.
+    /// [`Event::Refused`].
     pub const REFUSED: Interest = Interest(256);
 
-    /// Whether it has all that `other` has.
+    /// Whether this includes all kinds of `other`.
     pub const fn includes(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Both.
+    /// The kinds of both.
     #[must_use]
     pub const fn and(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)

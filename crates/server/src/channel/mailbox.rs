@@ -1,7 +1,7 @@
-//! The two ways between the host and the I/O threads, in batches.
+//! The mailboxes by which the host, and other threads, send commands to an I/O thread in batches. The
+//! opposite direction is in [`item`](crate::channel::item).
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -10,157 +10,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use crate::channel::ask::Ask;
-use crate::channel::event::{Decision, Event, Response};
-use crate::channel::notices::Place;
-use crate::channel::request::Request;
+use crate::channel::event::Decision;
 use crate::channel::response_stream::Shared as Stream;
-use crate::channel::upload::Body;
-use crate::connection::shared::Shared;
-use crate::id::{ConnId, Target, Ticket};
-use crate::limits::admission::Admission;
+use crate::id::{ConnId, Target};
 use crate::limits::handshakes::HandshakePlace;
 use crate::net::listener::Entry;
 use crate::topics::registry::{Change, TopicId};
 
-/// What an I/O thread tells the host. [`backlog`](crate::limits::backlog) says what bounds each kind.
-#[derive(Debug)]
-pub(crate) enum Item {
-    /// The connection is at hand for its credit.
-    Message {
-        conn: Arc<Shared>,
-        payload: Bytes,
-        binary: bool,
-    },
-    Pong {
-        conn: Arc<Shared>,
-        payload: Bytes,
-    },
-    /// Behind the last message of a connection that is to end: goes back as [`Command::Answered`].
-    Ending {
-        conn: Arc<Shared>,
-    },
-    Upgrade {
-        ticket: Ticket,
-        question: Question<Handshake>,
-    },
-    Request {
-        ticket: Ticket,
-        question: Question<Plain>,
-    },
-    /// The ticket's reply channel can be forgotten.
-    RequestGone {
-        ticket: Ticket,
-    },
-    /// Somebody's presence may have changed.
-    Presence,
-    /// A log line or a refused request, and the room that it takes up.
-    Notice(Box<(Place, Event)>),
-    /// The end of a connection. Boxed, as below.
-    Closed(Box<Closed>),
-    /// Boxed: some are large, and messages are moved with as many bytes.
-    Plain(Box<Event>),
-}
-
-/// The last item of a connection.
-#[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) id: ConnId,
-    pub(crate) code: u16,
-    pub(crate) reason: String,
-    /// Released when the host takes the item: until then the connection counts.
-    pub(crate) admission: Admission,
-}
-
-/// Contents of [`Item::Upgrade`].
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    pub(crate) request: Arc<Request>,
-    pub(crate) reply: oneshot::Sender<Decision>,
-}
-
-/// Contents of [`Item::Request`].
-#[derive(Debug)]
-pub(crate) struct Plain {
-    pub(crate) request: Arc<Request>,
-    pub(crate) body: Body,
-    pub(crate) reply: oneshot::Sender<Answer>,
-}
-
-/// Contents of a question to the host, shared with the asker: whoever comes first takes them.
-#[derive(Debug)]
-pub(crate) struct Question<T>(Arc<Mutex<Option<T>>>);
-
-impl<T> Question<T> {
-    pub(crate) fn new(contents: T) -> Self {
-        Self(Arc::new(Mutex::new(Some(contents))))
-    }
-
-    /// The asker's handle, by which it can take the contents back.
-    pub(crate) fn share(&self) -> Self {
-        Self(self.0.clone())
-    }
-
-    pub(crate) fn take(&self) -> Option<T> {
-        self.lock().take()
-    }
-
-    /// What `f` makes of the contents; 0 when they have been taken.
-    fn size(&self, f: impl FnOnce(&T) -> usize) -> usize {
-        self.lock().as_ref().map_or(0, f)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Item {
-    pub(crate) fn plain(event: Event) -> Self {
-        Self::Plain(Box::new(event))
-    }
-
-    /// Bytes that it takes up while it waits, for the [backlog](crate::limits::backlog). A body counts
-    /// apart, because it is released as soon as the client gives up.
-    #[inline(always)]
-    pub(crate) fn size(&self) -> usize {
-        /// Its place in a batch, whose vector may have twice the room, and what the allocator adds
-        /// to a payload.
-        const ITEM: usize = 2 * size_of::<Item>() + 32;
-        /// Allocations of a question, which stays in the batch when its contents are gone.
-        const QUESTION: usize = size_of::<Mutex<Option<Plain>>>() + 64;
-        ITEM + match self {
-            Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
-            Self::Upgrade { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
-            Self::Request { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
-            Self::Closed(closed) => size_of::<Closed>() + closed.reason.len(),
-            Self::Plain(event) => size_of::<Event>() + event.heap_size(),
-            Self::Notice(notice) => notice.0.bytes(),
-            Self::Ending { .. } | Self::RequestGone { .. } | Self::Presence => 0,
-        }
-    }
-}
-
-/// Items that are handed to the host together.
-#[derive(Debug, Default)]
-pub(crate) struct EventBatch {
-    pub(crate) items: Vec<Item>,
-    /// Their sizes, to be released when the host has dealt with them.
-    pub(crate) bytes: u64,
-}
-
-pub(crate) type Events = (Sender<EventBatch>, Receiver<EventBatch>);
+pub(crate) use crate::channel::item::{Answer, Closed, EventBatch, Events, Handshake, Item, Plain, Question};
 
 /// Why a server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopping {
-    /// Nobody serves after it.
+    /// The service ends with this server.
     ForGood,
-    /// Another process goes on with its listening sockets.
+    /// Another process continues with its listening sockets.
     Leaving,
 }
 
 impl Stopping {
-    /// For close frames.
+    /// The reason in close frames.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::ForGood => "the server is shutting down",
@@ -169,89 +38,90 @@ impl Stopping {
     }
 }
 
-/// What the host, or another I/O thread, tells an I/O thread.
+/// A command to an I/O thread, from the host or from another I/O thread.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A data frame, already counted in `buffered`.
+    /// Send a data frame or message, which is already counted in `buffered`.
     Send(Target, Bytes),
-    /// The host has written a part of a frame and left the rest.
+    /// Write the rest of a frame that the host has partly written itself.
     Owed(Target),
-    /// A ping, or a pong that answers none.
+    /// Send a ping, or an unsolicited pong.
     Ping(Target, Bytes),
+    /// Start the closing handshake with this code and reason.
     Close(Target, u16, String),
-    /// Close with 1013 and forget what waits.
+    /// Discard the frames that wait for a slow peer, and close with 1013.
     Overflow(Target),
+    /// Cut the connection without a closing handshake.
     Terminate(Target),
     Subscribe(Target, TopicId),
     Unsubscribe(Target, TopicId),
-    /// For the directory of the first thread.
+    /// Update the first thread's index of topic names.
     Topic(Change),
-    /// To the subscribers of any of these topics, once each.
+    /// Deliver a frame to the subscribers of any of these topics, once each, except to `except`.
     Publish {
         topics: Arc<[TopicId]>,
         frame: Bytes,
         except: Option<ConnId>,
     },
-    /// The same for a topic with history.
+    /// Deliver a publication to a topic with history.
     Sequenced(Box<Sequenced>),
-    /// A frame for the hub. For the first thread.
+    /// Send a message to the hub. Only for the first thread.
     Bus(Bytes),
-    /// A connection resumes a topic, and the hub is to be asked under this ticket. For the first
-    /// thread, after [`Command::Resuming`] or [`Command::Replay`].
+    /// Ask the hub, under this ticket, for what a resuming connection has missed. Only for the first
+    /// thread, after the session has received [`Command::Resuming`] or [`Command::Replay`].
     Ask(u64, Box<Ask>),
-    /// What is published until the answer comes, will be in it. The last value: it may be a replay,
-    /// and not only a position.
+    /// Begin to resume a topic: until the answer with this ticket arrives, the session must not receive
+    /// publications to the topic, because the answer contains them. The last value is true if the answer
+    /// may contain publications, not only a position.
     Resuming(Target, TopicId, u64, bool),
-    /// The same for a replay that the connection asks for by itself, when it has written the one before.
+    /// Begin to resume a topic, for which the session itself asks the hub when it has written its previous
+    /// replay.
     Replay(u64, Box<Ask>),
-    /// The answer.
+    /// The hub's answer to [`Command::Ask`].
     Resumed(Box<Resumed>),
-    /// To all connections.
+    /// Deliver a frame to all connections, except to `except`.
     Broadcast {
         frame: Bytes,
         except: Option<ConnId>,
     },
-    /// The host has answered all that came before the end of a connection.
+    /// The host has answered all messages received before the end of a connection.
     Answered(Target),
-    /// The host has taken messages: read again.
+    /// Resume reading, because the host has returned credit.
     Resume(Target),
+    /// Pass the host's decision on a handshake to the task that waits for it.
     Decide(oneshot::Sender<Decision>, Decision),
+    /// Pass the host's answer to a plain request to the task that waits for it.
     Respond(oneshot::Sender<Answer>, Answer),
-    /// The host has written to a streamed response, or has ended it.
+    /// The host has written to a streamed response or has ended it.
     Stream(Arc<Stream>),
+    /// Serve a socket that another thread has accepted.
     Adopt(NewSocket),
+    /// Wake the host at this time; `None` cancels that.
     NotifyAt(Option<Instant>),
-    /// The grace period, and why.
+    /// Stop within this grace period, for this reason.
     Stop(Duration, Stopping),
-    /// End at once.
+    /// End the thread at once.
     Quit,
-    /// Panic here, or in a task.
+    /// Panic in the command itself or in a task.
     #[cfg(test)]
     Panic {
         in_task: bool,
     },
 }
 
-/// The host's answer to a plain request.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Whole(Response),
-    /// The head, and a body that the host writes in pieces. The last value: the response ends with its
-    /// head.
-    Stream(Response, Arc<Stream>, bool),
-}
-
-/// An accepted socket, for the thread that serves it.
+/// An accepted socket on its way to the thread that serves it.
 #[derive(Debug)]
 pub(crate) struct NewSocket {
     pub(crate) fd: OwnedFd,
     /// The peer's address; `None` for a Unix socket.
     pub(crate) remote: Option<SocketAddr>,
+    /// How connections of its listener begin (TLS, PROXY header).
     pub(crate) entry: Entry,
+    /// Its place under the limit on sockets without a WebSocket.
     pub(crate) place: HandshakePlace,
 }
 
-/// A publication that has a position.
+/// A publication that has a position, that is, an offset in the history of its topic.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequenced {
     pub(crate) topics: Arc<[TopicId]>,
@@ -260,24 +130,29 @@ pub(crate) struct Sequenced {
     pub(crate) position: Arc<str>,
 }
 
-/// What a resuming connection has missed.
+/// The hub's answer to a resuming connection: the publications that it has missed.
 #[derive(Debug)]
 pub(crate) struct Resumed {
     pub(crate) target: Target,
     pub(crate) ticket: u64,
     pub(crate) topic: String,
     pub(crate) id: TopicId,
-    /// It, and the patterns that fit it.
+    /// The topic and all patterns that match it.
     pub(crate) topics: Arc<[TopicId]>,
+    /// Whether the history still held everything after the requested position.
     pub(crate) complete: bool,
+    /// Position of the last publication to the topic.
     pub(crate) position: String,
+    /// The missed publications, as frames.
     pub(crate) frames: Vec<Bytes>,
-    /// What is published may come with this position or an earlier one yet.
+    /// Publications up to `position` may still arrive separately and must be skipped; the case with a
+    /// broker.
     pub(crate) skip: bool,
 }
 
 impl Command {
-    /// Bytes of a publication, which no connection's limit counts yet.
+    /// The size of the frame if this is a publication. The limits of connections do not count it until it
+    /// is delivered.
     fn published(&self) -> Option<usize> {
         match self {
             Self::Publish { frame, .. } | Self::Broadcast { frame, .. } => Some(frame.len()),
@@ -287,22 +162,23 @@ impl Command {
     }
 }
 
-/// Publications that wait for a thread before the host has to wait, too. To ten thousand subscribers
-/// they are a second's work; and enough that a host that publishes to few seldom waits.
+/// Number of publications in one mailbox above which the host must wait. With ten thousand subscribers
+/// each, they are a second's work for the thread; with few subscribers, the host seldom waits.
 const FULL: usize = 256;
-/// Bytes of them likewise.
+/// Number of bytes in these publications above which the host must wait.
 const FULL_BYTES: usize = 8 << 20;
 
-/// What waits for one I/O thread.
+/// The commands that wait for one I/O thread.
 #[derive(Debug, Default)]
 struct Batch {
     commands: Vec<Command>,
+    /// Number of publications of the host among the commands.
     publications: usize,
-    /// Of these.
+    /// Bytes of these publications.
     bytes: usize,
-    /// Of the commands, those of another I/O thread.
+    /// Number of commands from other I/O threads.
     passed: usize,
-    /// The host waits until it is taken.
+    /// The host waits until the thread takes the batch.
     awaited: bool,
 }
 
@@ -312,17 +188,18 @@ impl Batch {
     }
 }
 
-/// Inbox of one I/O thread.
+/// The mailbox of one I/O thread. [`State`](crate::state::State) holds one for each thread.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     queue: Mutex<Batch>,
-    /// The batch that the host waits for has been taken.
+    /// Signaled when the thread has taken the batch that the host waits for.
     room: Condvar,
-    /// There is a batch to take. Read without the lock before each park and each poll of a task.
+    /// A batch was delivered and not taken yet. Read without the lock before each park and each poll of a
+    /// task.
     pending: AtomicBool,
-    /// The thread is parked or about to.
+    /// The thread is parked or about to park.
     parked: AtomicBool,
-    /// Wakes the runtime; used only when the thread is parked, because it costs a system call.
+    /// Wakes the thread. Notified only when the thread is parked, because that costs a system call.
     pub(crate) notify: Notify,
 }
 
@@ -331,8 +208,9 @@ impl Mailbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a command to the batch. The thread takes it after [`Mailbox::deliver`], or when the
-    /// host is busy for long. True: it was a publication, and the batch has enough of them.
+    /// Adds a command to the batch. The thread takes the batch after [`Mailbox::deliver`], or on its own if
+    /// the host is busy for long. Returns true if the command was a publication and the batch is full, so
+    /// that the host should wait for room.
     pub(crate) fn post(&self, command: Command) -> bool {
         let published = command.published();
         let mut batch = self.lock();
@@ -343,16 +221,16 @@ impl Mailbox {
         batch.is_full()
     }
 
-    /// The same from another I/O thread, which must not wait: it sees to it by [`Mailbox::passed`]
-    /// that this does not get too much.
+    /// Adds a command of another I/O thread, which must not block. That thread limits the number of such
+    /// commands by [`Mailbox::passed`].
     pub(crate) fn pass(&self, command: Command) {
         let mut batch = self.lock();
         batch.passed += 1;
         batch.commands.push(command);
     }
 
-    /// Blocks the host until the thread has taken what was delivered, `patience` at most. False: it
-    /// has not.
+    /// Blocks the host while the batch is full, for at most `patience`. Returns false if the batch is still
+    /// full.
     pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
         let full = |batch: &mut Batch| {
             batch.awaited = batch.is_full();
@@ -362,12 +240,12 @@ impl Mailbox {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Takes the batch back if it is a single message and the thread is at rest, all earlier
-    /// batches carried out.
+    /// Takes back a batch that is a single message, if the thread is parked and has executed all earlier
+    /// batches. The host then writes the message itself.
     pub(crate) fn take_back(&self) -> Option<(Target, Bytes)> {
         let commands = &mut self.lock().commands;
-        // The thread takes batches under the lock, and only while it is not parked: so this is
-        // not what it was before it took the last one.
+        // The thread takes batches under this lock and only while it is not parked. Read under the lock,
+        // the flag therefore cannot predate the last batch that the thread took.
         if commands.len() != 1 || !self.parked.load(Ordering::Relaxed) {
             return None;
         }
@@ -380,36 +258,38 @@ impl Mailbox {
         }
     }
 
-    /// Puts what was taken back before all that has come meanwhile.
+    /// Returns a command to the front of the batch, before those posted since [`Mailbox::take_back`].
     pub(crate) fn put_back(&self, command: Command) {
         self.lock().commands.insert(0, command);
     }
 
-    /// Lets the thread take the batch.
+    /// Makes the thread take the batch, and wakes the thread if it is parked.
     pub(crate) fn deliver(&self) {
         self.pending.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `may_park`: either we see that it parks, or it sees the flag.
+        // Pairs with the fence in `may_park`: either this thread sees `parked`, or the I/O thread sees
+        // `pending`.
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
             self.notify.notify_one();
         }
     }
 
-    /// Whether nothing waits, delivered or not.
+    /// Whether no commands wait, delivered or not.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().commands.is_empty()
     }
 
+    /// Whether a batch was delivered and not taken yet.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// Commands of other threads that wait.
+    /// Number of waiting commands from other I/O threads.
     pub(crate) fn passed(&self) -> usize {
         self.lock().passed
     }
 
-    /// Moves the queue into `batch`, which must be empty.
+    /// I/O thread: moves the waiting commands into `batch`, which must be empty.
     pub(crate) fn take(&self, batch: &mut Vec<Command>) {
         let mut queue = self.lock();
         self.pending.store(false, Ordering::Relaxed);
@@ -420,7 +300,8 @@ impl Mailbox {
         }
     }
 
-    /// Announces the park. False: a batch came; take it first.
+    /// I/O thread: announces that it is about to park. Returns false if a batch was delivered, which the
+    /// thread must take first.
     pub(crate) fn may_park(&self) -> bool {
         self.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -431,6 +312,7 @@ impl Mailbox {
         true
     }
 
+    /// I/O thread: announces that it is running again.
     pub(crate) fn unparked(&self) {
         self.parked.store(false, Ordering::Relaxed);
     }
@@ -445,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_full_by_number_or_by_bytes_until_it_is_taken() {
+    fn a_batch_is_full_by_count_or_bytes_until_it_is_taken() {
         let mailbox = Mailbox::default();
         assert!((1..FULL).all(|_| !mailbox.post(publication(0))));
         assert!(mailbox.post(publication(0)));
@@ -459,16 +341,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_publication_never_makes_the_host_wait() {
+    fn only_publications_make_the_host_wait() {
         let mailbox = Mailbox::default();
         let target = Target { slot: 0, id: ConnId(1) };
         let others = || [Command::Send(target, Bytes::new()), Command::Resume(target)];
         assert!((0..FULL).flat_map(|_| others()).all(|command| !mailbox.post(command)));
-        assert!((1..FULL).all(|_| !mailbox.post(publication(0))), "nor does it count among them");
+        assert!(
+            (1..FULL).all(|_| !mailbox.post(publication(0))),
+            "other commands do not count as publications"
+        );
     }
 
     #[test]
-    fn what_another_thread_has_passed_on_is_counted_apart() {
+    fn commands_of_other_threads_are_counted_separately() {
         let mailbox = Mailbox::default();
         mailbox.post(publication(1));
         mailbox.pass(publication(1));
@@ -478,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_goes_on_when_the_thread_takes_the_batch() {
+    fn the_host_continues_when_the_thread_takes_the_batch() {
         let mailbox = Arc::new(Mailbox::default());
         assert!(mailbox.post(publication(FULL_BYTES)));
         let thread = mailbox.clone();

@@ -1,7 +1,9 @@
-//! Everything that passes between the host and the I/O threads.
+//! The channels between the host and the I/O threads, and the data that passes through them: items and
+//! events to the host, commands and answers to the threads.
 
 pub(crate) mod ask;
 pub mod event;
+pub(crate) mod item;
 pub(crate) mod mailbox;
 pub mod notices;
 pub mod request;

@@ -169,7 +169,11 @@ mod tests {
                 state.wrote(n, out.is_empty());
             }
             assert!(matches!(conn.write(Bytes::from_static(b"last")), WriteResult::Written));
-            assert_eq!(conn.direct.lock().written() as usize, 5 + big.len() + 4 + 4, "counts the bytes of both writers");
+            assert_eq!(
+                conn.direct.lock().written() as usize,
+                5 + big.len() + 4 + 4,
+                "counts the bytes of both writers"
+            );
             conn.direct.end();
             drop(stream);
             let all = reader.join().unwrap();
