@@ -1,20 +1,25 @@
-//! The settings of a hub.
+//! Settings of a hub.
 
 use crate::config::{BrokerConfig, DEFAULT_QUEUE, History};
 
-/// As a slot in [`Server::node_stats`](crate::Server::node_stats): the hub, and workers that have ended.
+/// Slot number under which [`Server::node_stats`](crate::Server::node_stats) returns the counters of
+/// the hub itself, together with those of workers that have ended.
 pub const HUB: u16 = u16::MAX;
 
-/// What the hub of a node is told.
+/// Settings of a node's hub, which the host passes to
+/// [`serve_blocking`](crate::cluster::serve_blocking).
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// As in [`Config::history`](crate::Config), and the same.
+    /// Topics with history: must equal [`Config::history`](crate::Config) of the workers, or the hub
+    /// refuses them.
     pub history: Vec<(String, History)>,
-    /// Shares topics with other nodes.
+    /// The broker that shares topics with other nodes; `None` for a node on its own.
     pub broker: Option<BrokerConfig>,
-    /// Bytes that may wait for a worker before the others are held up, and it is cut.
+    /// High-water mark in bytes of the frames that wait for one worker. Above it the hub reads nothing
+    /// more from any worker, and it disconnects this one if the backlog does not shrink in time.
     pub queue: usize,
-    /// As in [`Config::reclaim`](crate::Config), for a process of its own.
+    /// Called while the hub is idle to return freed memory to the system, as
+    /// [`Config::reclaim`](crate::Config) is in a worker. `None` for a hub inside a worker.
     pub reclaim: Option<fn()>,
 }
 

@@ -1,4 +1,5 @@
-//! What workers and the hub say to each other, and hubs to hubs, for fuzz targets.
+//! Entry points for the fuzz targets: frames between workers and the hub, and the exchange of presence
+//! between hubs.
 
 use bytes::{Bytes, BytesMut};
 use std::time::{Duration, Instant};
@@ -7,11 +8,11 @@ use super::wire::{Down, Up, split};
 use crate::cluster::presence::gossip::{Gossip, Outcome};
 use crate::cluster::presence::registry::{Key, Registry};
 
-/// Bytes of a frame.
+/// Bytes of the largest frame.
 const LIMIT: usize = 1000;
 
-/// Frames of a worker or a hub. The first byte says how the stream is cut, which must not make a
-/// difference.
+/// Decodes a stream of frames of a worker or a hub. The first byte of `data` is the size of the pieces
+/// in which the stream arrives, which must not make a difference.
 pub(crate) fn frames(data: &[u8]) {
     let Some((how, stream)) = data.split_first() else { return };
     let whole = read(std::iter::once(stream));
@@ -19,17 +20,18 @@ pub(crate) fn frames(data: &[u8]) {
     for frame in &whole.0 {
         if let Ok(up) = Up::decode(frame) {
             let current = !matches!(up, Up::Hello { version, .. } if version != super::wire::VERSION);
-            again(frame, &up.encode(), current);
+            check_encoding(frame, &up.encode(), current);
             assert_eq!(Up::decode(&up.encode()[4..]).as_ref(), Ok(&up));
         }
         if let Ok(down) = Down::decode(frame) {
-            again(frame, &down.encode(), true);
+            check_encoding(frame, &down.encode(), true);
             assert_eq!(Down::decode(&down.encode()[4..]).as_ref(), Ok(&down));
         }
     }
 }
 
-/// Frames, and the bytes that wait for more; or that it failed.
+/// The frames of a stream, and the number of bytes of an incomplete frame at its end; `None` if the
+/// stream is malformed.
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, Option<usize>) {
     let (mut input, mut frames) = (BytesMut::new(), Vec::new());
     for piece in pieces {
@@ -40,7 +42,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, Option<usize
                 Ok(None) => break,
                 Err(_) => {
                     input.extend_from_slice(&[1, 0, 0, 0, 9]);
-                    assert!(split(&mut input, LIMIT).is_err(), "what has failed goes on");
+                    assert!(split(&mut input, LIMIT).is_err(), "splitting continues after an error");
                     return (frames, None);
                 }
             }
@@ -50,16 +52,18 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, Option<usize
     (frames, Some(input.len()))
 }
 
-/// There is one way to say something. (`LIMIT` leaves no name so long that it would be cut.)
-fn again(frame: &[u8], encoded: &[u8], exact: bool) {
-    let length = u32::from_le_bytes(*encoded.first_chunk().expect("it has a length")) as usize;
+/// Checks that a decoded frame is encoded as the same bytes (`exact`), with a correct length. `LIMIT`
+/// keeps names too short to be truncated.
+fn check_encoding(frame: &[u8], encoded: &[u8], exact: bool) {
+    let length =
+        u32::from_le_bytes(*encoded.first_chunk().expect("an encoded frame begins with its length")) as usize;
     assert_eq!(length, encoded.len() - 4);
     if exact {
         assert_eq!(&encoded[4..], frame);
     }
 }
 
-/// A node that hears others.
+/// A node without a hub: its members and its side of the exchange.
 struct Side {
     registry: Registry,
     gossip: Gossip,
@@ -72,16 +76,17 @@ impl Side {
 
     fn settle(&mut self, outcome: Outcome) -> Vec<Bytes> {
         outcome.changed.iter().for_each(|key| self.registry.settle(key));
-        outcome.say
+        outcome.send
     }
 
-    /// Who is where, seen without the own connections (`link` 1) or with nothing else.
+    /// The members with their number of connections: only those of this node (`own`), which are on the
+    /// link 1, or only those elsewhere.
     fn members(&self, own: bool) -> Vec<(String, String, u32)> {
-        let seats = self.registry.iter().map(|(topic, member, seat)| {
-            let connections = if own { seat.here() } else { seat.elsewhere(1) };
+        let members = self.registry.iter().map(|(topic, member, entry)| {
+            let connections = if own { entry.here() } else { entry.elsewhere(1) };
             (topic.to_string(), member.to_string(), connections)
         });
-        let mut all: Vec<_> = seats.filter(|(_, _, connections)| *connections > 0).collect();
+        let mut all: Vec<_> = members.filter(|(_, _, connections)| *connections > 0).collect();
         all.sort();
         all
     }
@@ -91,9 +96,10 @@ const ME: u64 = 1;
 const PEER: u64 = 2;
 const STRANGER: u64 = 3;
 
-/// What nodes tell each other about who is present. The bytes are joins and departures at a peer,
-/// of which some are never heard, and what a stranger says. In the end we know what the peer knows,
-/// and nothing is left of those who have said goodbye.
+/// Runs the exchange of presence between this node, a peer (another node, which follows the protocol)
+/// and a stranger (one that sends arbitrary bytes). Each byte of `data` is a join or departure at the
+/// peer, whose message may be lost, a tick of the peer, or a message of the stranger. In the end this
+/// node must know the peer's members, and none of nodes that have announced their end.
 pub(crate) fn gossip(mut data: &[u8]) {
     let (mut me, mut peer, mut now) = (Side::new(), Side::new(), Instant::now());
     while let Some((step, rest)) = data.split_first() {
@@ -109,69 +115,76 @@ pub(crate) fn gossip(mut data: &[u8]) {
             1 => peer.registry.leave(1, who, topic).into_iter().collect(),
             2 => {
                 now += Duration::from_millis(500);
-                let said = peer.gossip.tick(&mut peer.registry, now).say;
-                exchange(&mut me, &mut peer, said, now);
+                let messages = peer.gossip.tick(&mut peer.registry, now).send;
+                exchange(&mut me, &mut peer, messages, now);
                 Vec::new()
             }
             _ => {
                 let Some((length, rest)) = data.split_first() else { break };
-                let (said, rest) = rest.split_at(rest.len().min((*length).into()));
+                let (message, rest) = rest.split_at(rest.len().min((*length).into()));
                 data = rest;
-                stranger(&mut me, if who == 0 { ME } else { STRANGER }, said, now);
+                stranger(&mut me, if who == 0 { ME } else { STRANGER }, message, now);
                 Vec::new()
             }
         };
         for key in changed {
-            let said = delta(&mut peer, &key);
+            let message = delta(&mut peer, &key);
             if step & 4 == 0 {
-                exchange(&mut me, &mut peer, vec![said], now);
+                exchange(&mut me, &mut peer, vec![message], now);
             }
         }
     }
-    hear(&mut me, STRANGER, &Gossip::bye(), now);
-    // A heartbeat leads to a question if something got lost, and the answer to all that is known.
+    receive(&mut me, STRANGER, &Gossip::bye(), now);
+    // If a delta was lost, a heartbeat makes this node request a snapshot.
     for _ in 0..3 {
         now += Duration::from_secs(5);
-        let said = peer.gossip.tick(&mut peer.registry, now).say;
-        exchange(&mut me, &mut peer, said, now);
+        let messages = peer.gossip.tick(&mut peer.registry, now).send;
+        exchange(&mut me, &mut peer, messages, now);
     }
     assert_eq!(me.members(false), peer.members(true));
-    hear(&mut me, PEER, &Gossip::bye(), now);
-    assert!(me.registry.iter().next().is_none(), "somebody is left");
+    receive(&mut me, PEER, &Gossip::bye(), now);
+    assert!(me.registry.iter().next().is_none(), "members of departed nodes remain");
 }
 
+/// The peer's message about a changed member.
 fn delta(side: &mut Side, key: &Key) -> Bytes {
     let (here, data) =
-        side.registry.get(key).map_or((0, Bytes::new()), |seat| (seat.here(), seat.data.clone()));
-    let said = side.gossip.delta(key, here, &data);
+        side.registry.get(key).map_or((0, Bytes::new()), |entry| (entry.here(), entry.data.clone()));
+    let message = side.gossip.delta(key, here, &data);
     side.registry.settle(key);
-    said
+    message
 }
 
-fn hear(side: &mut Side, from: u64, said: &[u8], now: Instant) -> Vec<Bytes> {
-    let outcome = side.gossip.hear(ME, from, said, &mut side.registry, now).expect("one of us has said it");
+/// Passes a well-formed message to this node. Returns its replies.
+fn receive(side: &mut Side, from: u64, message: &[u8], now: Instant) -> Vec<Bytes> {
+    let outcome = side
+        .gossip
+        .receive(ME, from, message, &mut side.registry, now)
+        .expect("messages of nodes are well-formed");
     side.settle(outcome)
 }
 
-/// What the peer says, what we ask in turn, and what it answers.
-fn exchange(me: &mut Side, peer: &mut Side, said: Vec<Bytes>, now: Instant) {
-    for said in said {
-        for asked in hear(me, PEER, &said, now) {
-            let outcome =
-                peer.gossip.hear(PEER, ME, &asked, &mut peer.registry, now).expect("we have said it");
+/// Passes messages of the peer to this node, its requests to the peer, and the answers back.
+fn exchange(me: &mut Side, peer: &mut Side, messages: Vec<Bytes>, now: Instant) {
+    for message in messages {
+        for request in receive(me, PEER, &message, now) {
+            let outcome = peer
+                .gossip
+                .receive(PEER, ME, &request, &mut peer.registry, now)
+                .expect("requests are well-formed");
             for answer in peer.settle(outcome) {
-                assert!(hear(me, PEER, &answer, now).is_empty());
+                assert!(receive(me, PEER, &answer, now).is_empty());
             }
         }
     }
 }
 
-/// Any bytes: what is malformed changes nothing.
-fn stranger(me: &mut Side, from: u64, said: &[u8], now: Instant) {
+/// Passes arbitrary bytes to this node: a malformed message must change nothing.
+fn stranger(me: &mut Side, from: u64, message: &[u8], now: Instant) {
     let before = me.members(false);
-    match me.gossip.hear(ME, from, said, &mut me.registry, now) {
+    match me.gossip.receive(ME, from, message, &mut me.registry, now) {
         Ok(outcome) if from != ME => drop(me.settle(outcome)),
-        Ok(outcome) => assert!(outcome.changed.is_empty() && outcome.say.is_empty()),
+        Ok(outcome) => assert!(outcome.changed.is_empty() && outcome.send.is_empty()),
         Err(_) => assert_eq!(me.members(false), before),
     }
 }

@@ -1,4 +1,8 @@
-//! What the host, the I/O threads and the link of one worker share.
+//! The worker's side of the hub as the host and the I/O threads see it: admission to the queue of
+//! publications, and the queue itself.
+//!
+//! [`Port`] belongs to the state that all threads share; [`Outbound`] is the queue on the first I/O
+//! thread, where the link's task (`hub_link`) takes its frames from.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,26 +16,31 @@ use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{self, Up};
 use crate::metrics::counters::Stats;
 
-/// Bytes that are handed to the socket at a time.
-const HANDFUL: usize = 256 << 10;
-/// Losses that the host has not heard of yet; further ones are only counted.
+/// Bytes that the link moves from the queue to its pipe at a time. The rest stays in the queue, where
+/// it still counts against the limit.
+const PIPE_FILL: usize = 256 << 10;
+/// Reports of lost publications that may wait for the host; further losses are only counted.
 const MOST_LOSS_REPORTS: usize = 1000;
-/// Bytes that a question takes up, beside its names: the frame, and what the connection remembers.
+/// Bytes charged for a resume request in addition to its strings: the frame, and the state that the
+/// connection keeps until the answer arrives.
 const ASK: usize = size_of::<Ask>() + 128;
 
-/// The way to the hub.
+/// Admission to the queue for the hub, and what the hub has reported. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Port {
-    /// Bytes of publications that wait.
+    /// Bytes of admitted publications that the link has not yet moved to its pipe.
     queued: AtomicUsize,
-    /// Bytes of questions that wait for their answers.
+    /// Bytes charged for resume requests that wait for their answers.
     asking: Arc<AtomicUsize>,
+    /// Upper bound in bytes for `queued`, and likewise for `asking`.
     limit: usize,
-    /// Bytes of a publication that the hub takes.
+    /// Bytes of the largest publication that the hub accepts, from its `Welcome`.
     pub(crate) largest: AtomicUsize,
+    /// The next ticket. 0 is never used: in a frame it means that nobody waits for an answer.
     tickets: AtomicU64,
+    /// Reports of losses that wait for the host.
     loss_reports: AtomicUsize,
-    /// Counters of the other workers, by their links.
+    /// Slot and last reported counters of each other worker and of the hub, by link number.
     stats: Mutex<HashMap<u32, (u16, Stats)>>,
 }
 
@@ -48,7 +57,8 @@ impl Port {
         }
     }
 
-    /// Takes room for a publication, if there is some. What has it must reach [`Outbound::push`].
+    /// Reserves queue space for a publication of `frame` bytes. False if the queue is full or the
+    /// frame is larger than the hub accepts; if true, the frame must be passed to [`Outbound::push`].
     pub(crate) fn admit(&self, frame: usize) -> bool {
         let before = self.queued.fetch_add(frame, Ordering::Relaxed);
         let fits =
@@ -59,18 +69,19 @@ impl Port {
         fits
     }
 
-    /// Takes room for a question, if there is some: as much as for publications, and apart from it.
+    /// Reserves space for a resume request until the returned guard is dropped. `None` if the space
+    /// for requests is used up; it is as large as that for publications, but separate.
     pub(crate) fn admit_question(&self, topic: &str, position: &str) -> Option<Room> {
         let bytes = topic.len() + position.len() + ASK;
         Room::take(&self.asking, bytes, self.limit)
     }
 
-    /// How much has room.
+    /// Bytes of the largest publication that [`Port::admit`] can ever accept.
     pub(crate) fn limit(&self) -> usize {
         self.limit.min(self.largest.load(Ordering::Relaxed))
     }
 
-    /// Bytes of publications that wait.
+    /// Bytes of publications that wait in the queue.
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -79,11 +90,13 @@ impl Port {
         self.queued.fetch_sub(frame, Ordering::Relaxed);
     }
 
+    /// A number unique in this worker, which ties an answer of the hub to its request.
     pub(crate) fn ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether the host may be told of one more loss.
+    /// Whether one more report of a loss may wait for the host. If so, it is counted until
+    /// [`Port::loss_reported`].
     pub(crate) fn may_report_loss(&self) -> bool {
         let fits = self.loss_reports.fetch_add(1, Ordering::Relaxed) < MOST_LOSS_REPORTS;
         if !fits {
@@ -92,56 +105,64 @@ impl Port {
         fits
     }
 
-    /// The host has been told of a loss.
+    /// The host has received a report of a loss.
     pub(crate) fn loss_reported(&self) {
         self.loss_reports.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Slot and counters of each other worker and of the hub, by link number.
     pub(crate) fn stats(&self) -> MutexGuard<'_, HashMap<u32, (u16, Stats)>> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why the hub has not passed a publication on, and whether it has reached somebody all the same.
+/// The hub's answer to a publication that it could not forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
+    /// Reason, as text for the publisher.
     pub(crate) why: String,
+    /// Delivery is uncertain: the publication may have reached some recipients.
     pub(crate) uncertain: bool,
 }
 
-/// What waits on the first I/O thread for the link.
+/// Queue of frames for the hub, on the first I/O thread, and the requests that wait for answers.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     queue: VecDeque<Bytes>,
-    /// Bytes of it that are not publications: those have been admitted, these are bounded by
-    /// giving the hub up, for a new connection is told all anew.
-    told: usize,
-    /// Of the link's task.
+    /// Bytes of the queued frames that are not publications: subscriptions, presence, resume requests.
+    /// Unlike publications they need no admission. When they exceed the limit, the link drops its
+    /// connection, because a new connection starts with the complete state anyway.
+    control_bytes: usize,
+    /// Wakes the link's task.
     waker: Option<Waker>,
-    /// The hub is there. Without it, only publications wait; the rest is told anew.
+    /// Whether the link is connected. While it is not, only publications are queued; the rest of the
+    /// state is sent in full when it connects.
     up: bool,
-    /// The hub has a broker.
+    /// Whether the hub has a broker.
     pub(crate) broker: bool,
-    /// Questions without an answer, by ticket; bounded by the room that each has.
+    /// Resume requests without an answer, by ticket. Each holds a reservation of
+    /// [`Port::admit_question`], which bounds their number.
     pub(crate) asks: BTreeMap<u64, Ask>,
-    /// Publications whose publishers wait, by ticket, and what the hub has said of them.
+    /// Publications whose publishers wait for the outcome, by ticket, and the hub's refusal, if any.
     refusals: HashMap<u64, Option<Refused>>,
-    /// Who waits for the hub to have all that was queued before, in order.
+    /// Callers of [`Outbound::sync`], oldest first.
     syncs: VecDeque<oneshot::Sender<()>>,
 }
 
 impl Outbound {
-    /// Queues a frame; a publication must have been admitted.
+    /// Queues a frame and wakes the link. A publication must have been admitted by [`Port::admit`].
+    /// Any other frame is dropped while the link is not connected.
     pub(crate) fn push(&mut self, frame: Bytes) {
         let publication = wire::is_publication(&frame);
         if self.up || publication {
-            self.told += if publication { 0 } else { frame.len() };
+            self.control_bytes += if publication { 0 } else { frame.len() };
             self.queue.push_back(frame);
             self.wake();
         }
     }
 
-    /// Resolves when the hub has carried out all that was queued so far, or is gone.
+    /// Resolves when the hub has processed every frame queued so far, or with an error when the link
+    /// is lost or not connected.
     pub(crate) fn sync(&mut self) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         if self.up {
@@ -151,49 +172,52 @@ impl Outbound {
         receiver
     }
 
-    /// The hub does not pass this publication on. False: nobody waits to be told.
+    /// Records that the hub refused a publication. False if no publisher waits for its outcome.
     pub(crate) fn refused(&mut self, ticket: u64, refused: Refused) -> bool {
-        let waits = self.refusals.get_mut(&ticket);
-        waits.map(|told| *told = Some(refused)).is_some()
+        let outcome = self.refusals.get_mut(&ticket);
+        outcome.map(|outcome| *outcome = Some(refused)).is_some()
     }
 
-    /// Somebody waits to be told if the publication with this ticket is refused. Until
-    /// [`Outbound::outcome`].
+    /// Records that a publisher waits for the outcome of the publication with this ticket, until
+    /// [`Outbound::outcome`] is called.
     pub(crate) fn await_refusal(&mut self, ticket: u64) {
         self.refusals.insert(ticket, None);
     }
 
-    /// What is known of it by now.
+    /// Returns the hub's refusal of a publication, if one arrived, and stops waiting for it. Complete
+    /// once a [`Outbound::sync`] requested after the publication has resolved.
     pub(crate) fn outcome(&mut self, ticket: u64) -> Option<Refused> {
         self.refusals.remove(&ticket).flatten()
     }
 
-    /// The hub has answered the oldest one.
+    /// Resolves the oldest [`Outbound::sync`]; the hub answers in order.
     pub(crate) fn synced(&mut self) {
         if let Some(done) = self.syncs.pop_front() {
-            // An error means that nobody waits any more.
+            // An error means that the caller no longer waits.
             let _ = done.send(());
         }
     }
 
+    /// Wakes the link's task.
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Gives the link what it can write next. Returns how many publications that were. The link
-    /// is woken for more.
+    /// Moves frames from the queue to the link's pipe, up to [`PIPE_FILL`] bytes, and releases the
+    /// space of the publications among them. Returns their number. The next [`Outbound::push`] calls
+    /// `waker`.
     pub(crate) fn fill(&mut self, port: &Port, pipe: &mut Pipe, waker: &Waker) -> u64 {
         let mut publications = 0;
-        while pipe.waiting() < HANDFUL
+        while pipe.waiting() < PIPE_FILL
             && let Some(frame) = self.queue.pop_front()
         {
             if wire::is_publication(&frame) {
                 publications += 1;
                 port.release(frame.len());
             } else {
-                self.told -= frame.len();
+                self.control_bytes -= frame.len();
             }
             pipe.push(frame);
         }
@@ -208,24 +232,26 @@ impl Outbound {
         self.queue.is_empty()
     }
 
-    /// Whether more waits than a hub that reads would leave, beside publications.
+    /// Whether the frames that are not publications exceed the limit, which happens only if the hub
+    /// has stopped reading.
     pub(crate) fn is_beyond(&self, port: &Port) -> bool {
-        self.told > port.limit
+        self.control_bytes > port.limit
     }
 
-    /// The hub has said hello.
+    /// Marks the link as connected, to a hub with or without a broker.
     pub(crate) fn begin(&mut self, broker: bool) {
         self.up = true;
         self.broker = broker;
     }
 
-    /// The hub is gone. What it can't have got is queued again, first; returns how many
-    /// publications these are.
+    /// Marks the link as lost and abandons all calls of [`Outbound::sync`]. Publications that were not
+    /// written in full go back to the front of the queue; returns their number. All other frames are
+    /// dropped.
     pub(crate) fn interrupt(&mut self, port: &Port, pipe: Pipe) -> u64 {
         self.up = false;
         self.syncs.clear();
         self.queue.retain(|frame| wire::is_publication(frame));
-        self.told = 0;
+        self.control_bytes = 0;
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;
         for frame in unsent.into_iter().rev() {

@@ -1,4 +1,9 @@
-//! What topics remember, in the memory of the hub.
+//! Histories of topics, in the memory of a hub without a broker. (With a broker, its store keeps them,
+//! and `sequence` puts the publications that arrive from it in order.)
+//!
+//! A position is the text `epoch-offset`. The offset counts the publications of a topic; the epoch is
+//! new whenever the topic's history starts over, so that an old position is never mistaken for a new
+//! one.
 
 pub(crate) mod sequence;
 
@@ -11,26 +16,29 @@ use crate::config::History;
 use sprocket_broker::{Replay, ReplayEntry};
 use sprocket_protocol::topic::fits;
 
-/// Bytes of all topics together, with what each topic and entry costs. Beyond, topics go that were
-/// used the longest time ago.
+/// Limit in bytes for all topics together, overhead included. Above it the least recently used topics
+/// are dropped.
 const MEMORY: usize = 256 << 20;
-/// What a topic costs beside its name and entries: its place in the table, which doubles, and while
-/// it does so exists twice; and the allocations of its name and epoch.
+/// Overhead in bytes of a topic: its slots in the hash table, which is up to half empty and exists
+/// twice while it grows, and the allocations of its name and epoch.
 const TOPIC: usize = 3 * size_of::<(String, Log)>() + 64;
-/// What a payload costs beside its bytes: the header and rounding of its allocation, and the counter
-/// of its references.
+/// Overhead in bytes of a payload: the header and rounding of its allocation, and the reference
+/// counter of [`Bytes`].
 const PAYLOAD: usize = 24 + 32;
 
+/// Memory of a payload, in bytes.
 fn cost_of(payload: &Bytes) -> usize {
     payload.len() + PAYLOAD
 }
 
-/// The history of a topic of this name, if it has one: the first that fits counts.
+/// The limits of a topic's history, from the first pattern that matches its name; `None` for a topic
+/// without history.
 pub(crate) fn limits_of<'a>(history: &'a [(String, History)], topic: &str) -> Option<&'a History> {
     history.iter().find(|(pattern, _)| fits(pattern, topic)).map(|(_, limits)| limits)
 }
 
-/// A payload with its position where it wants to have it.
+/// Replaces the first occurrence of the configured placeholder ([`History::stamp`]) in a text payload
+/// by the position of the publication.
 pub(crate) fn stamped(limits: &History, payload: &Bytes, binary: bool, position: &str) -> Bytes {
     let stamp = limits.stamp.as_deref().unwrap_or_default().as_bytes();
     if binary || stamp.is_empty() || payload.len() < stamp.len() {
@@ -42,7 +50,7 @@ pub(crate) fn stamped(limits: &History, payload: &Bytes, binary: bool, position:
     }
 }
 
-/// The number in a position, if it is one of this epoch.
+/// The offset in a position, if the position is valid and of this epoch.
 pub(crate) fn offset(position: &str, epoch: &str) -> Option<u64> {
     let digits = position.strip_prefix(epoch)?.strip_prefix('-')?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -51,34 +59,42 @@ pub(crate) fn offset(position: &str, epoch: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// The histories of all topics.
+/// The histories of all topics, held by the hub.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// Makes the epochs of one start of a hub differ from those of any other.
+    /// First epoch, a random number of this start of the hub.
     base: u64,
-    /// Topics begun so far: one that comes again has an epoch of its own.
+    /// Number of logs created so far, added to `base` for the next epoch. A topic that was dropped
+    /// and returns therefore gets a new epoch.
     begun: u64,
     logs: HashMap<String, Log>,
+    /// Memory of all logs in bytes, overhead included.
     bytes: usize,
+    /// Limit for `bytes`: [`MEMORY`], except in tests.
     memory: usize,
 }
 
+/// The history of one topic.
 #[derive(Debug)]
 struct Log {
     epoch: String,
     /// Offset of the newest publication, 0 before the first.
     last: u64,
+    /// Stored publications with consecutive offsets, the newest last.
     entries: VecDeque<Entry>,
     /// Payload bytes of the entries.
     bytes: usize,
+    /// When the topic was last published to or resumed.
     used: Instant,
 }
 
-/// What is forgotten first, and how much that frees.
+/// Last use and memory in bytes of a topic that eviction may drop.
 type Candidate = (Instant, usize);
 
+/// A stored publication.
 #[derive(Debug)]
 struct Entry {
+    /// When it was published.
     at: Instant,
     payload: Bytes,
     binary: bool,
@@ -89,12 +105,12 @@ impl Log {
         format!("{}-{offset}", self.epoch)
     }
 
-    /// Memory of all entries, those for which there is only room included.
+    /// Memory of the entries in bytes, including unused capacity.
     fn cost(&self) -> usize {
         self.bytes + self.entries.len() * PAYLOAD + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Drops what exceeds the limits.
+    /// Drops the oldest entries that exceed the topic's limits.
     fn trim(&mut self, limits: &History, now: Instant) {
         while let Some(oldest) = self.entries.front() {
             let expired = limits.seconds.is_some_and(|time| now.saturating_duration_since(oldest.at) >= time);
@@ -106,7 +122,7 @@ impl Log {
         self.shrink();
     }
 
-    /// Drops the oldest entries until all cost at most `most`.
+    /// Drops the oldest entries until the rest needs at most `most` bytes.
     fn trim_to(&mut self, most: usize) {
         while self.cost() > most && !self.entries.is_empty() {
             let excess = self.cost() - most;
@@ -126,6 +142,7 @@ impl Log {
         Some(oldest)
     }
 
+    /// Frees unused capacity once less than a quarter is in use.
     fn shrink(&mut self) {
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
@@ -138,12 +155,12 @@ impl Store {
         Self { base, begun: 0, logs: HashMap::new(), bytes: 0, memory: MEMORY }
     }
 
-    /// Topics, and bytes in all.
+    /// Number of topics, and memory in bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.logs.len(), self.bytes)
     }
 
-    /// Keeps a publication. Returns its position and the payload as it is to be delivered.
+    /// Stores a publication. Returns its position, and the payload to deliver, stamped with it.
     pub(crate) fn append(
         &mut self,
         topic: &str,
@@ -168,7 +185,9 @@ impl Store {
         (position, payload)
     }
 
-    /// What was published after `position`.
+    /// Returns the publications of a topic after `position`; none for the empty position, which asks
+    /// for the current one. The replay is incomplete if the position is invalid, of another epoch, or
+    /// older than the oldest stored publication.
     pub(crate) fn replay(&mut self, topic: &str, limits: &History, position: &str, now: Instant) -> Replay {
         let log = self.log(topic, now);
         let before = log.cost();
@@ -196,6 +215,7 @@ impl Store {
         replay
     }
 
+    /// The log of a topic, created if necessary, and marked as used.
     fn log(&mut self, topic: &str, now: Instant) -> &mut Log {
         if !self.logs.contains_key(topic) {
             let epoch = format!("{:x}", self.base.wrapping_add(self.begun));
@@ -204,15 +224,15 @@ impl Store {
             let log = Log { epoch, last: 0, entries: VecDeque::new(), bytes: 0, used: now };
             self.logs.insert(topic.to_owned(), log);
         }
-        let Some(log) = self.logs.get_mut(topic) else { unreachable!("it was put there") };
+        let Some(log) = self.logs.get_mut(topic) else { unreachable!("the log was just inserted") };
         log.used = now;
         log
     }
 
-    /// Drops what is too old, and topics that hold nothing and were not used for as long. To be
-    /// called now and then.
+    /// Drops expired publications, and empty topics that were not used for the time that publications
+    /// are kept. The hub calls it every few seconds.
     pub(crate) fn sweep(&mut self, history: &[(String, History)], now: Instant) {
-        /// So that a position which was given out a moment ago is known.
+        /// Minimum idle time of a topic, so that positions sent to clients a moment ago stay valid.
         const LEAST: Duration = Duration::from_secs(60);
         let bytes = &mut self.bytes;
         self.logs.retain(|topic, log| {
@@ -229,8 +249,8 @@ impl Store {
         });
     }
 
-    /// Makes room: an eighth at once, so that this is rare. The topic `used` goes on, with its newest
-    /// entries if they alone are too much.
+    /// Frees an eighth of the memory limit, so that evictions are rare: drops the least recently used
+    /// topics, but never `used`, which only loses its oldest entries if it alone exceeds the limit.
     fn evict(&mut self, used: &str) {
         let target = self.memory / 8 * 7;
         let cost = |topic: &str, log: &Log| topic.len() + TOPIC + log.cost();
@@ -242,11 +262,11 @@ impl Store {
             left -= cost;
             left <= target
         });
-        // All of the others, if that is not enough.
-        let goes = |log: &Log| last.is_none_or(|(at, _)| log.used <= at);
+        // Without a `last`, dropping all other topics is not enough, and all of them are dropped.
+        let evicted = |log: &Log| last.is_none_or(|(at, _)| log.used <= at);
         let bytes = &mut self.bytes;
         self.logs.retain(|topic, log| {
-            let keep = topic == used || !goes(log);
+            let keep = topic == used || !evicted(log);
             if !keep {
                 *bytes -= cost(topic, log);
             }
@@ -276,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_comes_in_order_or_not_at_all() {
+    fn a_replay_is_complete_and_in_order_or_empty() {
         let (mut store, now, limits) = (Store::new(9), Instant::now(), limits(3, 60, 1000));
         let start = store.replay("t", &limits, "", now);
         assert!(start.complete && start.entries.is_empty());
@@ -291,7 +311,7 @@ mod tests {
             assert_eq!(replay.position, positions[3]);
             assert!(replay.entries.iter().zip(&positions[from + 1..]).all(|(entry, p)| entry.position == *p));
         }
-        // One more, and the first is gone.
+        // A fourth publication displaces the first.
         store.append("t", &limits, &"4".into(), false, now);
         assert!(!store.replay("t", &limits, &positions[0], now).complete);
         assert_eq!(texts(&store.replay("t", &limits, &positions[1], now)), ["2", "3", "4"]);
@@ -299,12 +319,12 @@ mod tests {
             let replay = store.replay("t", &limits, unknown, now);
             assert!(!replay.complete && replay.entries.is_empty(), "{unknown}");
         }
-        // A hub that was started anew knows nothing of it.
+        // A restarted hub rejects positions of the previous one.
         assert!(!Store::new(10).replay("t", &limits, &positions[3], now).complete);
     }
 
     #[test]
-    fn time_and_bytes_are_limits_and_idle_topics_go() {
+    fn time_and_byte_limits_hold_and_idle_topics_are_dropped() {
         let (mut store, now) = (Store::new(1), Instant::now());
         let history = vec![("t.*".to_owned(), limits(100, 300, 10))];
         let limits = limits_of(&history, "t.1").unwrap();
@@ -314,7 +334,7 @@ mod tests {
         }
         assert_eq!(store.replay("t.1", limits, "1-3", now).entries.len(), 2);
         assert!(!store.replay("t.1", limits, "1-2", now).complete);
-        // One that is too large for the whole history is delivered, and not kept.
+        // A publication larger than the byte limit gets a position but is not stored.
         let (position, _) = store.append("t.1", limits, &"more than ten".into(), false, now);
         assert!(store.replay("t.1", limits, &position, now).complete);
         assert!(!store.replay("t.1", limits, "1-5", now).complete);
@@ -324,7 +344,7 @@ mod tests {
         assert_eq!(store.size().0, 1);
         store.sweep(&history, later + Duration::from_secs(2));
         assert_eq!(store.size(), (0, 0));
-        // It begins anew, and does not take the old positions for its own.
+        // The returning topic has a new epoch and rejects positions of the old one.
         let (position, _) = store.append("t.1", limits, &"x".into(), false, later);
         assert_eq!(position, "2-1");
         assert!(!store.replay("t.1", limits, "1-0", later).complete);
@@ -350,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn one_topic_alone_keeps_to_the_memory_and_its_newest_entries() {
+    fn a_single_topic_stays_within_the_memory_limit_and_keeps_its_newest_entries() {
         let mut store = Store { memory: 100_000, ..Store::new(1) };
         let (limits, now) = (limits(1_000_000, 60, 1 << 30), Instant::now());
         for i in 1..=5_000 {
@@ -362,19 +382,19 @@ mod tests {
         assert!(!store.replay("t", &limits, "1-1", now).complete);
     }
 
-    /// Runs the test of this name, which is ignored elsewhere, in a process of its own, so that what
-    /// others allocate is not measured.
+    /// Runs an ignored test by its name in a process of its own, so that allocations of other tests
+    /// are not measured.
     #[cfg(target_os = "linux")]
     fn alone(name: &str) {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let output = command.args(["--exact", name, "--ignored", "--nocapture"]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_memory_that_is_counted_is_what_the_process_takes() {
+    fn the_counted_memory_matches_that_of_the_process() {
         alone("cluster::history::tests::measured_many_entries");
         alone("cluster::history::tests::measured_many_topics");
     }
@@ -422,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_stamp_of_a_text_is_replaced() {
+    fn only_the_first_placeholder_of_a_text_is_replaced() {
         let limits = limits(1, 1, 1);
         let stamp = |payload: &str, binary| stamped(&limits, &payload.to_owned().into(), binary, "e-12");
         assert_eq!(stamp("a%p%b%p%", false), "ae-12b%p%");

@@ -1,5 +1,11 @@
-//! Topics whose history a broker keeps: publications come in by subscription and what was missed
-//! by question, on two ways that know nothing of each other. Here they become one order again.
+//! Ordering of topics whose history a broker stores.
+//!
+//! A hub receives the publications of such a topic in two ways that are not synchronized: new ones
+//! through its subscription, older ones as replays that it requests. [`Sequences`] merges both by
+//! their positions. It drops duplicates, and on a gap holds back newer publications until a replay
+//! has filled it (*filling*). It also keeps what is delivered while a connection's resume request
+//! waits for its replay, and completes the replay with it, because the connection is not subscribed
+//! until the answer arrives.
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -7,62 +13,69 @@ use std::time::{Duration, Instant};
 
 use sprocket_broker::{Replay, ReplayEntry};
 
-/// Publications of a topic that are held back while a gap is filled, or kept while a question is
-/// under way.
+/// Limit per topic for the publications held back while a gap is filled, and likewise for those kept
+/// while a resume request waits for its answer.
 const HELD: usize = 10_000;
-/// Bytes of them for all topics together.
+/// Limit in bytes for these publications of all topics together.
 const MEMORY: usize = 64 << 20;
-/// What one costs beside its payload.
+/// Overhead in bytes of such a publication.
 const OVERHEAD: usize = 256;
-/// A topic that nothing is heard of is forgotten.
+/// Time without publications or requests after which the state of a topic is dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// A publication with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Positioned {
     pub(crate) position: String,
-    /// That of the topic's publication before it. `None`: the number before.
+    /// Position of the topic's previous publication. `None` if the broker numbers each topic without
+    /// gaps, so that the previous number is one less.
     pub(crate) previous: Option<String>,
     pub(crate) payload: Bytes,
     pub(crate) binary: bool,
 }
 
-/// What to do with a publication that came in.
+/// What the hub must do after a publication arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Action {
+    /// Deliver the publication to the workers.
     Deliver(Positioned),
-    /// It was delivered already, or it waits until a gap is filled.
+    /// Nothing: the publication is a duplicate, or is held back until a gap is filled.
     Nothing,
-    /// Ask for what follows this position.
+    /// Request the publications after this position to fill a gap.
     Fill(String),
 }
 
-/// The topics that were heard of.
+/// The state of all topics with history. The hub's `upstream::Broker` holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     topics: HashMap<String, Sequence>,
-    /// Of all that is held or kept.
+    /// Bytes of the publications in `held` and `recent` of all topics.
     bytes: usize,
 }
 
+/// The state of a topic.
 #[derive(Debug)]
 struct Sequence {
-    /// Delivered last.
+    /// Position of the last delivered publication.
     seen: Option<String>,
-    /// What a resuming connection was told, before anything was delivered: what follows must come.
+    /// Position sent to the first resuming connection, if nothing was delivered before. The next
+    /// publication must follow it without a gap.
     base: Option<String>,
-    /// A gap is being filled.
+    /// A gap is being filled: a replay was requested.
     filling: bool,
+    /// Publications held back while a gap is filled.
     held: VecDeque<Positioned>,
-    /// Questions of resuming connections under way, and what was delivered meanwhile.
+    /// Number of resume requests without an answer.
     asking: u32,
+    /// Publications delivered while resume requests wait.
     recent: VecDeque<Positioned>,
-    /// Some of what was delivered meanwhile could not be kept.
+    /// Publications are missing from `recent` because of the limits.
     forgot: bool,
+    /// When the topic last had a publication or a request.
     used: Instant,
 }
 
-/// Epoch and number.
+/// Splits a position into epoch and number.
 fn parse(position: &str) -> Option<(&str, u64)> {
     let (epoch, number) = position.rsplit_once('-')?;
     Some((epoch, number.parse().ok()?))
@@ -72,8 +85,8 @@ fn same_epoch(a: &str, b: &str) -> bool {
     matches!((parse(a), parse(b)), (Some((a, _)), Some((b, _))) if a == b)
 }
 
-/// Whether `position` comes after `other`: so far that something lies between, if `beyond`. In
-/// another epoch everything is new, and nothing is between.
+/// Whether `position` is greater than `other`; with `beyond`, by more than one, so that there is a
+/// gap between them. A position of another epoch counts as greater, but without a gap.
 pub(crate) fn is_after(position: &str, other: &str, beyond: bool) -> bool {
     match (parse(position), parse(other)) {
         (Some((a, n)), Some((b, m))) if a == b => n > m.saturating_add(beyond.into()),
@@ -82,6 +95,7 @@ pub(crate) fn is_after(position: &str, other: &str, beyond: bool) -> bool {
 }
 
 impl Positioned {
+    /// Memory of the publication in bytes.
     fn size(&self) -> usize {
         self.payload.len() + OVERHEAD
     }
@@ -90,7 +104,7 @@ impl Positioned {
         ReplayEntry { position: self.position.clone(), payload: self.payload.clone(), binary: self.binary }
     }
 
-    /// Whether the topic had publications between `known` and this one.
+    /// Whether the topic had publications between the position `known` and this publication.
     fn leaves_gap(&self, known: &str) -> bool {
         match &self.previous {
             Some(previous) => same_epoch(&self.position, known) && is_after(previous, known, false),
@@ -100,6 +114,7 @@ impl Positioned {
 }
 
 impl Sequences {
+    /// The state of a topic, created if necessary, and marked as used.
     fn of(&mut self, topic: &str, now: Instant) -> &mut Sequence {
         let fresh = || Sequence {
             seen: None,
@@ -116,55 +131,56 @@ impl Sequences {
         sequence
     }
 
-    /// The same, and the bytes of all topics.
+    /// The state of a topic as [`Sequences::of`] returns it, and the byte count of all topics.
     fn counted(&mut self, topic: &str, now: Instant) -> (&mut Sequence, &mut usize) {
         self.of(topic, now);
-        let Some(sequence) = self.topics.get_mut(topic) else { unreachable!("it was put there") };
+        let Some(sequence) = self.topics.get_mut(topic) else { unreachable!("`of` has inserted it") };
         (sequence, &mut self.bytes)
     }
 
-    /// A publication came in.
-    pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Turn {
+    /// Processes a publication that arrived through the subscription.
+    pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Action {
         let (sequence, bytes) = self.counted(topic, now);
         if sequence.filling {
-            // What has no room leaves a gap behind what is held, which the next one shows. To deliver
-            // it now would make all that is held come too late, and nobody would know.
+            // Without space the publication is dropped. That leaves a gap after those held back, which
+            // the next publication reveals. Delivering it now would turn them into late duplicates.
             if sequence.held.len() < HELD && *bytes + message.size() <= MEMORY {
                 *bytes += message.size();
                 sequence.held.push_back(message);
             }
-            return Turn::Nothing;
+            return Action::Nothing;
         }
         match sequence.seen.as_ref().or(sequence.base.as_ref()) {
-            // What comes late is new to those who have only subscribed.
+            // After `base` alone a late publication is no duplicate: subscribers have not received it.
             Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
-                Turn::Nothing
+                Action::Nothing
             }
             Some(seen) if message.leaves_gap(seen) => {
                 let from = seen.clone();
                 sequence.filling = true;
-                // Without room, it comes with what fills the gap.
+                // Without space, the replay that fills the gap contains it.
                 if *bytes + message.size() <= MEMORY {
                     *bytes += message.size();
                     sequence.held.push_back(message);
                 }
-                Turn::Fill(from)
+                Action::Fill(from)
             }
             _ => {
                 sequence.deliver(&message, bytes);
-                Turn::Deliver(message)
+                Action::Deliver(message)
             }
         }
     }
 
-    /// What fills a gap has come: all that is to be delivered now, and whether the gap is closed.
+    /// Processes the replay that fills a gap. Returns the publications to deliver now, those held back
+    /// included, and whether the gap is closed.
     pub(crate) fn filled(&mut self, topic: &str, replay: Replay, now: Instant) -> (Vec<Positioned>, bool) {
         let (sequence, bytes) = self.counted(topic, now);
         sequence.filling = false;
         *bytes -= sequence.held.iter().map(Positioned::size).sum::<usize>();
         let mut due = Vec::new();
         let entries = replay.entries.into_iter();
-        // They follow one another, whatever their numbers.
+        // The entries of a replay are consecutive publications even if their numbers are not.
         let mut before = sequence.seen.clone();
         let entries = entries.map(|ReplayEntry { position, payload, binary }| {
             let previous = before.replace(position.clone());
@@ -179,13 +195,14 @@ impl Sequences {
         (due, replay.complete)
     }
 
-    /// The same for a look whether there was a gap at all. Where one is being filled, that does it.
+    /// Processes the replay of a check for missed publications, as [`Sequences::filled`] does. If a gap
+    /// is being filled meanwhile, its replay covers the check, and this one is ignored.
     pub(crate) fn looked(&mut self, topic: &str, replay: Replay, now: Instant) -> Vec<Positioned> {
         if self.of(topic, now).filling { Vec::new() } else { self.filled(topic, replay, now).0 }
     }
 
-    /// The broker was away: topics that are followed, with the position after which something may
-    /// be missing.
+    /// Starts filling all followed topics after the broker's connection was interrupted. Returns each
+    /// topic with the position after which publications may be missing.
     pub(crate) fn fill_all(&mut self) -> Vec<(String, String)> {
         let mut all = Vec::new();
         for (topic, sequence) in &mut self.topics {
@@ -197,14 +214,15 @@ impl Sequences {
         all
     }
 
-    /// A resuming connection's question goes out.
+    /// Records that a resume request is about to be sent to the broker.
     pub(crate) fn asking(&mut self, topic: &str, now: Instant) {
         self.of(topic, now).asking += 1;
     }
 
-    /// Its answer came: completed by what was delivered since it was given. If nothing is known of
-    /// the topic before, also the position after which to look once more, when the subscription
-    /// is surely in force.
+    /// Processes the replay for a resume request. Returns it completed with the publications delivered
+    /// since the broker made it, or as incomplete if some of those were not kept. If the topic is new
+    /// here, also returns the position after which to check once more, when the subscription is
+    /// certainly active.
     pub(crate) fn answered(
         &mut self,
         topic: &str,
@@ -218,7 +236,7 @@ impl Sequences {
             first = Some(replay.position.clone());
         }
         for message in &sequence.recent {
-            // Something is lacking between them, or they can't be compared.
+            // There is a gap between replay and publication, or their positions can't be compared.
             if message.leaves_gap(&replay.position) || !same_epoch(&message.position, &replay.position) {
                 replay.complete = false;
                 replay.position.clone_from(&message.position);
@@ -245,8 +263,8 @@ impl Sequences {
         (replay, first)
     }
 
-    /// Forgets what is idle. While the broker is away, what was followed is remembered, to be asked
-    /// for afterwards.
+    /// Drops idle topics. While the broker is disconnected, topics with delivered publications stay, so
+    /// that [`Sequences::fill_all`] can fill their gaps afterwards.
     pub(crate) fn sweep(&mut self, now: Instant, connected: bool) {
         self.topics.retain(|_, s| {
             let idle = now.saturating_duration_since(s.used) >= IDLE;
@@ -260,6 +278,7 @@ impl Sequences {
 }
 
 impl Sequence {
+    /// Records a publication as delivered, and keeps it for waiting resume requests.
     fn deliver(&mut self, message: &Positioned, bytes: &mut usize) {
         self.seen = Some(message.position.clone());
         if self.asking == 0 || self.forgot {
@@ -293,7 +312,7 @@ mod tests {
         messages.iter().map(|message| message.position.as_str()).collect()
     }
 
-    /// One whose broker counts over all topics, and says what came before it on this one.
+    /// A publication of a broker that numbers all topics together, and names the topic's previous one.
     fn after(previous: u64, n: u64) -> Positioned {
         Positioned { previous: Some(format!("e-{previous}")), ..at(n) }
     }
@@ -304,22 +323,22 @@ mod tests {
     }
 
     #[test]
-    fn what_all_topics_hold_is_bounded_in_bytes() {
+    fn the_memory_of_held_publications_is_bounded_over_all_topics() {
         let (mut all, now) = (Sequences::default(), Instant::now());
         let large = |n| Positioned { payload: vec![0; 4 << 20].into(), ..at(n) };
         for topic in ["a", "b", "c"] {
             all.asking(topic, now);
             all.take(topic, large(1), now);
-            assert_eq!(all.take(topic, large(3), now), Turn::Fill("e-1".into()));
+            assert_eq!(all.take(topic, large(3), now), Action::Fill("e-1".into()));
             for n in 4..20 {
-                assert_eq!(all.take(topic, large(n), now), Turn::Nothing);
+                assert_eq!(all.take(topic, large(n), now), Action::Nothing);
                 assert!(all.bytes <= MEMORY);
             }
         }
         for topic in ["a", "b", "c"] {
             let (due, _) = all.filled(topic, replay(true, 2..=20, 20), now);
             assert_eq!(due.len(), 19);
-            // Not all that was delivered could be kept for the answer.
+            // The delivered publications exceed the limit for those kept for the answer.
             assert!(all.bytes <= MEMORY);
         }
         for n in 21..40 {
@@ -335,39 +354,39 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled_and_doubles_dropped() {
+    fn gaps_are_filled_and_duplicates_dropped() {
         let (mut all, now) = (Sequences::default(), Instant::now());
-        assert_eq!(all.take("t", at(5), now), Turn::Deliver(at(5)));
-        assert_eq!(all.take("t", at(5), now), Turn::Nothing);
-        assert_eq!(all.take("t", at(6), now), Turn::Deliver(at(6)));
-        assert_eq!(all.take("t", at(9), now), Turn::Fill("e-6".into()));
-        assert_eq!(all.take("t", at(10), now), Turn::Nothing);
+        assert_eq!(all.take("t", at(5), now), Action::Deliver(at(5)));
+        assert_eq!(all.take("t", at(5), now), Action::Nothing);
+        assert_eq!(all.take("t", at(6), now), Action::Deliver(at(6)));
+        assert_eq!(all.take("t", at(9), now), Action::Fill("e-6".into()));
+        assert_eq!(all.take("t", at(10), now), Action::Nothing);
         let (due, complete) = all.filled("t", replay(true, 7..=9, 9), now);
         assert_eq!((places(&due), complete), (vec!["e-7", "e-8", "e-9", "e-10"], true));
-        assert_eq!(all.take("t", at(8), now), Turn::Nothing);
-        assert_eq!(all.take("t", at(11), now), Turn::Deliver(at(11)));
-        // Another epoch begins anew.
+        assert_eq!(all.take("t", at(8), now), Action::Nothing);
+        assert_eq!(all.take("t", at(11), now), Action::Deliver(at(11)));
+        // A publication of another epoch is delivered.
         let other = Positioned { position: "f-1".into(), ..at(1) };
-        assert_eq!(all.take("t", other.clone(), now), Turn::Deliver(other));
-        // After the broker was away.
+        assert_eq!(all.take("t", other.clone(), now), Action::Deliver(other));
+        // The broker reconnects.
         assert_eq!(all.fill_all(), [("t".to_owned(), "f-1".to_owned())]);
         assert!(all.fill_all().is_empty());
         assert_eq!(all.filled("t", Replay::default(), now), (vec![], false));
     }
 
     #[test]
-    fn numbers_of_other_topics_are_no_gap() {
+    fn numbers_used_by_other_topics_are_not_gaps() {
         let (mut all, now) = (Sequences::default(), Instant::now());
-        assert_eq!(all.take("t", after(0, 3), now), Turn::Deliver(after(0, 3)));
-        assert_eq!(all.take("t", after(3, 7), now), Turn::Deliver(after(3, 7)));
-        // 9 is under way behind 12.
-        assert_eq!(all.take("t", after(9, 12), now), Turn::Fill("e-7".into()));
+        assert_eq!(all.take("t", after(0, 3), now), Action::Deliver(after(0, 3)));
+        assert_eq!(all.take("t", after(3, 7), now), Action::Deliver(after(3, 7)));
+        // 12 arrives before 9.
+        assert_eq!(all.take("t", after(9, 12), now), Action::Fill("e-7".into()));
         let entries = [9, 12].map(|n| at(n).entry()).to_vec();
         let filling = Replay { complete: true, entries, position: "e-12".into(), failed: None };
         assert_eq!(all.filled("t", filling, now).0, [after(7, 9), after(9, 12)]);
-        assert_eq!(all.take("t", after(7, 9), now), Turn::Nothing);
-        assert_eq!(all.take("t", after(12, 20), now), Turn::Deliver(after(12, 20)));
-        // A question is answered while 25 and 31 come in.
+        assert_eq!(all.take("t", after(7, 9), now), Action::Nothing);
+        assert_eq!(all.take("t", after(12, 20), now), Action::Deliver(after(12, 20)));
+        // 25 and 31 arrive while a resume request waits.
         all.asking("t", now);
         all.take("t", after(20, 25), now);
         all.take("t", after(25, 31), now);
@@ -378,28 +397,28 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_between_answer_and_subscription_is_looked_for() {
+    fn publications_between_replay_and_subscription_are_found() {
         let (mut all, now) = (Sequences::default(), Instant::now());
         all.asking("t", now);
         let (_, first) = all.answered("t", replay(true, 4..=5, 5), now);
         assert_eq!(first.as_deref(), Some("e-5"));
-        // Late, for those who had subscribed before.
+        // A late publication is delivered to connections that subscribed before.
         let mut late = Sequences::default();
         late.asking("t", now);
         late.answered("t", replay(true, 4..=5, 5), now);
-        assert_eq!(late.take("t", at(5), now), Turn::Deliver(at(5)));
-        // 6 has come to nobody; 7 tells.
-        assert_eq!(all.take("t", at(7), now), Turn::Fill("e-5".into()));
+        assert_eq!(late.take("t", at(5), now), Action::Deliver(at(5)));
+        // 6 was lost; 7 reveals it.
+        assert_eq!(all.take("t", at(7), now), Action::Fill("e-5".into()));
         assert_eq!(places(&all.filled("t", replay(true, 6..=7, 7), now).0), ["e-6", "e-7"]);
-        // Or the question, where nothing follows.
+        // If no publication follows, the check finds the lost one.
         let (_, first) = late.answered("u", replay(true, 4..=5, 5), now);
         assert!(first.is_some());
         assert_eq!(late.looked("u", replay(true, 6..=6, 6), now), [at(6)]);
-        assert_eq!(late.take("u", at(6), now), Turn::Nothing);
+        assert_eq!(late.take("u", at(6), now), Action::Nothing);
     }
 
     #[test]
-    fn an_answer_is_completed_by_what_came_meanwhile() {
+    fn an_answer_includes_publications_delivered_meanwhile() {
         let (mut all, now) = (Sequences::default(), Instant::now());
         all.asking("t", now);
         (5..=7).for_each(|n| drop(all.take("t", at(n), now)));

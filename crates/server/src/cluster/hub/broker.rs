@@ -1,21 +1,23 @@
-//! What the broker says: messages of other nodes, answers, and how it is.
+//! The hub's handling of what arrives from the broker: messages of other nodes, replays of stored
+//! publications, and changes of the connection's state.
 
 use std::time::{Duration, Instant};
 
 use super::Hub;
-use crate::cluster::history::sequence::{Positioned, Turn};
+use crate::cluster::history::sequence::{Action, Positioned};
 use crate::cluster::history::{limits_of, stamped};
 use crate::cluster::hub::upstream::{Answer, Question};
 use crate::cluster::wire::Down;
 use crate::config::History;
 use sprocket_broker::FromBroker;
 
-/// When the subscription of a topic is surely in force: until then, what is published may reach
-/// neither the answer to a question nor the subscriber.
+/// Time after which a new subscription at the broker is certainly active. A publication stored before
+/// that may be both too late for the replay and too early for the subscription, so the hub requests
+/// another replay then.
 const SUBSCRIBED: Duration = Duration::from_millis(500);
 
 impl Hub {
-    /// The broker's answer to a question.
+    /// Processes a replay that the broker returned.
     pub(crate) fn answered(&mut self, (topic, question, replay): Answer, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
         match question {
@@ -34,7 +36,7 @@ impl Hub {
                 let (due, complete) = broker.sequences.filled(&topic, replay, now);
                 due.into_iter().for_each(|message| self.arrived(&topic, message, now));
                 if !complete {
-                    self.give_up();
+                    self.count_lost();
                     let why = "messages of other nodes were missed while the broker was away";
                     let lost = Down::Refused { ticket: 0, topic: &topic, why, uncertain: true };
                     self.send_all(&lost.encode(), 0);
@@ -43,17 +45,18 @@ impl Hub {
         }
     }
 
-    /// Something of a topic did not come in, or may not have.
+    /// Requests the publications of a topic after the position `from`, because some did not arrive or
+    /// may not have arrived. The sequence holds back newer ones until [`Hub::answered`].
     fn fill(&mut self, topic: &str, from: &str) {
         let kept = History { messages: usize::MAX, seconds: None, bytes: usize::MAX, stamp: None };
-        // Of a topic that another node alone remembers, no limits are known.
+        // The topic may have history in the settings of another node only, whose limits are unknown.
         let limits = limits_of(&self.config.history, topic).unwrap_or(&kept);
         if let Some(broker) = &mut self.broker {
             broker.ask(topic, from, limits, Question::Fill, Duration::ZERO);
         }
     }
 
-    /// A publication of the broker's history, in its order.
+    /// Delivers a publication from the broker's history to the workers. The caller has put it in order.
     fn arrived(&mut self, topic: &str, mut message: Positioned, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
         let except = broker.except(topic, &message.payload, now);
@@ -63,16 +66,16 @@ impl Hub {
         self.deliver(topic, &message, except);
     }
 
-    /// What the broker says.
-    pub(crate) fn hear_broker(&mut self, said: FromBroker, now: Instant) {
+    /// Processes a message or a state change from the broker.
+    pub(crate) fn receive_from_broker(&mut self, received: FromBroker, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
-        match said {
+        match received {
             FromBroker::Message { topic, payload, binary, position: Some(position), previous } => {
                 let message = Positioned { position, previous, payload, binary };
                 match broker.sequences.take(&topic, message, now) {
-                    Turn::Deliver(message) => self.arrived(&topic, message, now),
-                    Turn::Nothing => {}
-                    Turn::Fill(from) => self.fill(&topic, &from),
+                    Action::Deliver(message) => self.arrived(&topic, message, now),
+                    Action::Nothing => {}
+                    Action::Fill(from) => self.fill(&topic, &from),
                 }
             }
             FromBroker::Message { topic, payload, binary, position: None, .. } => {
@@ -84,8 +87,8 @@ impl Hub {
                 self.send_all(&Down::Broadcast { payload: &payload, binary }.encode(), 0);
             }
             FromBroker::Control { node, payload } => {
-                // Nonsense of others is nobody's fault here.
-                if let Ok(outcome) = self.gossip.hear(self.node, node, &payload, &mut self.registry, now) {
+                // Malformed messages of other nodes are ignored: no worker of this node can act on them.
+                if let Ok(outcome) = self.gossip.receive(self.node, node, &payload, &mut self.registry, now) {
                     self.carry_out(outcome);
                 }
             }
@@ -100,8 +103,8 @@ impl Hub {
                 self.send_all(&Down::Broker { connected, reason: &reason }.encode(), 0);
             }
             FromBroker::Lost { topic, reason, uncertain } => {
-                self.give_up();
-                // Without history it was delivered on this machine.
+                self.count_lost();
+                // Without history, the workers of this node have already received it.
                 let uncertain = uncertain || limits_of(&self.config.history, &topic).is_none();
                 let lost = Down::Refused { ticket: 0, topic: &topic, why: &reason, uncertain };
                 self.send_all(&lost.encode(), 0);

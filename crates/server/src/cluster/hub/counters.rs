@@ -1,4 +1,4 @@
-//! What is counted, and what of it the workers are told once a second.
+//! The hub's counters, and the reports that it sends to the workers once a second.
 
 use std::io;
 
@@ -8,18 +8,20 @@ use crate::cluster::wire::Down;
 use crate::metrics::counters::Stats;
 
 impl Hub {
-    /// A publication is lost.
-    pub(super) fn give_up(&mut self) {
+    /// Counts a lost publication.
+    pub(super) fn count_lost(&mut self) {
         self.stats.unpublished += 1;
         self.stats_changed = true;
     }
 
-    /// Tells what is told once a second. Returns whether there was anything.
+    /// Sends the reports that are due once a second, where something has changed: to each worker the
+    /// number of its publications that are processed, and to all the counters of the others and of
+    /// the hub.
     pub(crate) fn tick(&mut self) {
         for at in 0..self.links.len() {
             let link = &mut self.links[at];
-            if link.told != link.handled {
-                link.told = link.handled;
+            if link.handled_sent != link.handled {
+                link.handled_sent = link.handled;
                 link.push(Down::Handled { publications: link.handled }.encode());
             }
             if std::mem::take(&mut link.stats_changed)
@@ -31,7 +33,7 @@ impl Hub {
             }
         }
         let stats = self.all_stats();
-        // What waits for the broker gets less by itself.
+        // The backlog for the broker shrinks without a further call, and must then be reported again.
         self.stats_changed = stats.broker_waiting_bytes > 0;
         let values = stats.values();
         if values != self.sent_stats {
@@ -40,6 +42,8 @@ impl Hub {
         }
     }
 
+    /// The counters of the hub: its own, those of workers that have ended, and those of the broker's
+    /// client.
     fn all_stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         self.ended.iter().for_each(|(_, ended)| stats.add(ended));
@@ -60,12 +64,13 @@ impl Hub {
         stats
     }
 
-    /// Whether [`Hub::tick`] has something to tell.
-    pub(crate) fn has_news(&self) -> bool {
-        self.stats_changed || self.links.iter().any(|l| l.told != l.handled || l.stats_changed)
+    /// Whether [`Hub::tick`] has something to report.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.stats_changed || self.links.iter().any(|l| l.handled_sent != l.handled || l.stats_changed)
     }
 
-    /// Why a worker's connection is over, for its counter.
+    /// Counts the end of a worker's connection if the worker violated the protocol. Errors of the
+    /// decoder have the kind `Other`.
     pub(crate) fn count_end(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::Other {
             self.stats.bus_errors += 1;
@@ -73,7 +78,8 @@ impl Hub {
         }
     }
 
-    pub(crate) fn cut(&mut self) {
+    /// Counts a worker that was disconnected because it did not read.
+    pub(crate) fn count_cut(&mut self) {
         self.stats.bus_cut += 1;
         self.stats_changed = true;
     }

@@ -1,5 +1,9 @@
-//! The hub of a node: what it does with what its workers, the broker and other nodes say. How it
-//! reads and writes is in `serve`.
+//! The hub of a node: the process that connects the workers. [`Hub`] holds its state and processes
+//! the frames of the workers; it does no I/O of its own.
+//!
+//! `serve` reads and writes the sockets and drives the hub, `topics` publishes and resumes,
+//! `upstream` holds the connection to the broker and `broker` processes what arrives there,
+//! `counters` reports the statistics.
 
 pub(crate) mod broker;
 pub(crate) mod counters;
@@ -22,37 +26,48 @@ use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Malformed, Up, VERSION};
 use crate::metrics::counters::Stats;
 
-/// Counters of workers that have ended, kept apart in case they were only cut off.
+/// Ended workers whose counters are kept apart: a worker that was only disconnected returns with the
+/// same counters, which must not be added twice.
 const ENDED: usize = 64;
 
-/// A worker that is connected.
+/// The hub's end of the connection to a worker.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// Number of the link, unique in this start of the hub. 0 stands for no link.
     pub(super) id: u32,
     pub(super) pipe: Pipe,
+    /// When the worker connected.
     pub(super) since: Instant,
-    /// Since when too much has been waiting for it.
+    /// Since when the output queue has exceeded its high-water mark.
     pub(super) over: Option<Instant>,
-    /// When it last had all that there was, or took some of it; and how much it had taken by then.
+    /// When the worker last made progress, by reading or with an empty queue, and the bytes written to
+    /// it by then.
     moved: (Instant, u64),
-    /// It was told to go: what waits is written first.
+    /// The worker was refused: the link ends once its queue is written.
     pub(super) leaving: bool,
-    /// Goes with the link, for those who ask the broker something for it.
+    /// Dropped with the link. Requests to the broker hold weak references, which show whether the
+    /// worker that waits for the answer is still connected.
     alive: Arc<()>,
-    /// Who it is, once it has said so.
+    /// The worker's identity, once it has sent its `Hello`.
     pub(super) worker: Option<Worker>,
-    /// Publications, and how many of them it was told of.
+    /// Number of the worker's publications processed so far.
     pub(super) handled: u64,
-    pub(super) told: u64,
+    /// Value of `handled` that the worker was last sent.
+    pub(super) handled_sent: u64,
+    /// Topics and patterns with a subscriber in this worker.
     interest: HashSet<String>,
+    /// Counters that the worker last reported.
     stats: Vec<u64>,
-    /// They have changed since the others were told.
+    /// `stats` has changed since the other workers received it.
     stats_changed: bool,
 }
 
+/// Identity of a worker, from its `Hello`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Worker {
+    /// Number of the worker on the node.
     slot: u16,
+    /// Random number of this start of its server, the same when it reconnects.
     instance: u64,
 }
 
@@ -68,7 +83,7 @@ impl Link {
             alive: Arc::default(),
             worker: None,
             handled: 0,
-            told: 0,
+            handled_sent: 0,
             interest: HashSet::new(),
             stats: Vec::new(),
             stats_changed: false,
@@ -76,13 +91,13 @@ impl Link {
     }
 
     fn push(&mut self, frame: Bytes) {
-        // Who has gone may have said something before, but hears nothing.
+        // Frames that a departed worker sent earlier are still read, but it can't receive any.
         if !self.pipe.is_broken() {
             self.pipe.push(frame);
         }
     }
 
-    /// Takes note of what was written to it, where more than `queue` bytes are too much.
+    /// Updates the progress of a worker after a write. `queue` is the high-water mark in bytes.
     pub(super) fn written(&mut self, queue: usize, now: Instant) {
         let (taken, waiting) = (self.pipe.taken(), self.waiting());
         if waiting == 0 || taken != self.moved.1 {
@@ -95,55 +110,66 @@ impl Link {
         }
     }
 
-    /// When it is cut if it does not go on: too much waits, and it takes none of it, or too little.
+    /// When to disconnect the worker unless it reads: its queue is above the high-water mark, and it
+    /// reads nothing for [`STANDSTILL`], or too little for [`PATIENCE`].
     pub(super) fn cut_at(&self) -> Option<Instant> {
         self.over.map(|since| (since + PATIENCE).min(self.moved.0 + STANDSTILL))
     }
 
-    /// Bytes that wait for it.
+    /// Bytes that wait for the worker.
     pub(super) fn waiting(&self) -> usize {
         if self.pipe.is_broken() { 0 } else { self.pipe.waiting() }
     }
 }
 
-/// All that a hub knows.
+/// The state of a hub.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) config: HubConfig,
-    /// What workers must have for theirs.
+    /// [`fingerprint`] of the settings for topics with history, which each worker's must equal.
     history: String,
-    /// Random, of this start.
+    /// Random number of this start, by which other nodes know this one.
     pub(super) node: u64,
     pub(super) links: Vec<Link>,
     pub(super) next_link: u32,
     pub(super) broker: Option<Broker>,
+    /// Histories of topics, when there is no broker to store them.
     store: Store,
+    /// Members present on this and all other nodes.
     registry: Registry,
     pub(super) gossip: Gossip,
+    /// The hub's own counters.
     pub(super) stats: Stats,
+    /// Counters of the hub that the workers were last sent.
     sent_stats: Vec<u64>,
-    /// The hub's own counters have changed.
+    /// The hub's own counters may have changed since.
     stats_changed: bool,
+    /// Counters of workers that have ended, by `instance`, oldest first; at most [`ENDED`].
     ended: VecDeque<(u64, Stats)>,
 }
 
-/// What the workers' settings are compared by.
+/// Text form of the settings for topics with history, to compare a worker's with the hub's.
 pub(crate) fn fingerprint(history: &[(String, crate::config::History)]) -> String {
     format!("{history:?}")
 }
 
-/// 64 bits that nobody else has. From the operating system each time: what the standard library
-/// seeds its hash maps with is the same in all forks of a process, and so in each new hub.
+/// 64 random bits from the operating system. The standard library's hash seeds would not do: they are
+/// the same in all forks of a process, and hence in each hub that a supervisor forks.
+///
+/// # Errors
+/// The operating system returns no random numbers.
 pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    random
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the operating system returns no random numbers"))?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
 impl Hub {
     pub(super) fn new(mut config: HubConfig, node: u64, base: u64, broker: Option<Broker>) -> Self {
-        // A frame has 32 bits of length.
+        // The length of a frame has 32 bits.
         config.queue = config.queue.min(1 << 30);
         Self {
             history: fingerprint(&config.history),
@@ -162,24 +188,27 @@ impl Hub {
         }
     }
 
+    /// Queues a frame for one worker.
     fn send(&mut self, link: u32, frame: Bytes) {
         if let Some(link) = self.links.iter_mut().find(|l| l.id == link) {
             link.push(frame);
         }
     }
 
-    /// To all workers that have said hello, but one.
+    /// Queues a frame for all workers that the hub has accepted, except the link `but`.
     fn send_all(&mut self, frame: &Bytes, but: u32) {
         for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some() && !l.leaving) {
             link.push(frame.clone());
         }
     }
 
-    /// What a worker says.
-    pub(super) fn hear(&mut self, link: u32, frame: &Bytes, now: Instant) -> Result<(), Malformed> {
-        let said = Up::decode(frame)?;
+    /// Processes a frame from a worker.
+    ///
+    /// # Errors
+    /// The frame is malformed, or not allowed at this point: the worker must be disconnected.
+    pub(super) fn receive(&mut self, link: u32, frame: &Bytes, now: Instant) -> Result<(), Malformed> {
         let greeted = self.links.iter().any(|l| l.id == link && l.worker.is_some());
-        match said {
+        match Up::decode(frame)? {
             Up::Hello { version, slot, instance, counters, history } if !greeted => {
                 self.welcome(link, version, counters, Worker { slot, instance }, history);
             }
@@ -211,11 +240,11 @@ impl Hub {
                     return Err(Malformed);
                 }
                 let changed = self.registry.join(link, conn, topic, member, Bytes::copy_from_slice(data));
-                self.tell(&changed, link, true);
+                self.announce(&changed, link, true);
             }
             Up::Leave { conn, topic } => {
                 let changed = self.registry.leave(link, conn, topic);
-                self.tell(changed.as_slice(), link, true);
+                self.announce(changed.as_slice(), link, true);
             }
             Up::Stats { values } => {
                 if values.len() > 1000 {
@@ -231,22 +260,24 @@ impl Hub {
         Ok(())
     }
 
+    /// Counts a publication of a worker as processed.
     fn handled(&mut self, link: u32) {
         if let Some(link) = self.links.iter_mut().find(|l| l.id == link) {
             link.handled += 1;
         }
     }
 
+    /// Accepts a worker and sends it the hub's state, or refuses it.
     fn welcome(&mut self, id: u32, version: u16, counters: u64, worker: Worker, history: &str) {
         let why = if version != VERSION {
             format!(
-                "it speaks version {version} of the protocol, and the hub {VERSION}; restart the whole server"
+                "it uses version {version} of the protocol, but the hub {VERSION}; restart the whole server"
             )
         } else if counters != Stats::layout() {
-            "it has other counters than the hub, so they are of different versions; restart the whole server"
+            "its counters differ from the hub's, so their versions differ; restart the whole server"
                 .to_owned()
         } else if history != self.history {
-            "its topics with history are others than those of the hub; restart the whole server".to_owned()
+            "its topics with history differ from the hub's; restart the whole server".to_owned()
         } else {
             String::new()
         };
@@ -257,17 +288,17 @@ impl Hub {
             return;
         }
         link.worker = Some(worker);
-        // It was cut off, and counts on.
+        // A worker that reconnects reports totals since its start, which replace those kept for it.
         self.ended.retain(|(instance, _)| *instance != worker.instance);
         let limit = self.config.queue as u64;
         link.push(Down::Welcome { broker: self.broker.is_some(), limit }.encode());
         if let Some((connected, reason)) = self.broker.as_ref().and_then(|broker| broker.state.as_ref()) {
             link.push(Down::Broker { connected: *connected, reason }.encode());
         }
-        for (topic, member, seat) in self.registry.iter() {
-            let connections = seat.elsewhere(id);
+        for (topic, member, entry) in self.registry.iter() {
+            let connections = entry.elsewhere(id);
             if connections > 0 {
-                link.push(Down::Present { topic, member, connections, data: &seat.data }.encode());
+                link.push(Down::Present { topic, member, connections, data: &entry.data }.encode());
             }
         }
         let hub = Down::Stats { link: 0, slot: HUB, values: self.sent_stats.clone() };
@@ -281,36 +312,39 @@ impl Hub {
         stats.into_iter().for_each(|frame| self.send(id, frame));
     }
 
-    /// Seats have changed: the workers but the one that knows, and the other nodes, are told.
-    fn tell(&mut self, changed: &[Key], but: u32, own: bool) {
+    /// Announces changed members to all workers except the link `but`, which caused the change, and
+    /// with `own`, if a worker of this node caused it, to the other nodes.
+    fn announce(&mut self, changed: &[Key], but: u32, own: bool) {
         for key in changed {
-            if let Some(seat) = self.registry.get(key) {
+            if let Some(entry) = self.registry.get(key) {
                 for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some()) {
                     let (topic, member) = (&*key.0, &*key.1);
-                    let (connections, data) = (seat.elsewhere(link.id), &seat.data[..]);
+                    let (connections, data) = (entry.elsewhere(link.id), &entry.data[..]);
                     link.push(Down::Present { topic, member, connections, data }.encode());
                 }
                 if own && let Some(broker) = &self.broker {
-                    broker.upstream.control(self.gossip.delta(key, seat.here(), &seat.data));
+                    broker.upstream.control(self.gossip.delta(key, entry.here(), &entry.data));
                 }
             }
             self.registry.settle(key);
         }
     }
 
+    /// Announces the members that a message of another node has changed, and sends the replies.
     pub(super) fn carry_out(&mut self, outcome: Outcome) {
-        self.tell(&outcome.changed, 0, false);
+        self.announce(&outcome.changed, 0, false);
         if let Some(broker) = &self.broker {
-            outcome.say.into_iter().for_each(|said| broker.upstream.control(said));
+            outcome.send.into_iter().for_each(|message| broker.upstream.control(message));
         }
     }
 
+    /// Sends this node's heartbeat and forgets silent nodes.
     pub(super) fn tick_gossip(&mut self, now: Instant) {
         let outcome = self.gossip.tick(&mut self.registry, now);
         self.carry_out(outcome);
     }
 
-    /// A worker is gone.
+    /// Removes the link at an index of `links`, and withdraws the worker's interest and members.
     pub(super) fn end(&mut self, at: usize) {
         let link = self.links.swap_remove(at);
         let Some(worker) = link.worker else { return };
@@ -318,7 +352,7 @@ impl Hub {
             link.interest.iter().for_each(|name| broker.interested(name, false));
             broker.forget_excepts(link.id);
         }
-        // A worker that was cut off may be back already, and counts on.
+        // A disconnected worker may already be back on another link, with the same counters.
         let back = self.links.iter().any(|l| l.worker.is_some_and(|w| w.instance == worker.instance));
         if !link.stats.is_empty() && !back {
             self.stats_changed = true;
@@ -331,10 +365,10 @@ impl Hub {
         }
         self.send_all(&Down::StatsGone { link: link.id }.encode(), 0);
         let changed = self.registry.forget(link.id);
-        self.tell(&changed, link.id, true);
+        self.announce(&changed, link.id, true);
     }
 
-    /// Forgets what is too old. True if there is something that will be.
+    /// Drops expired publications and idle topics. True if there are others that will expire.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.store.sweep(&self.config.history, now);
         if let Some(broker) = &mut self.broker {
@@ -344,15 +378,17 @@ impl Hub {
         self.remembers()
     }
 
+    /// Whether [`Hub::sweep`] must be called again.
     pub(super) fn remembers(&self) -> bool {
         self.store.size().0 > 0 || self.broker.as_ref().is_some_and(|b| !b.sequences.is_empty())
     }
 }
 
-/// How long a worker for which too much waits may hold up the others before it is cut, where it
-/// takes some of it.
+/// Time for which a worker above its high-water mark may hold up the others while it still reads,
+/// before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same since it took anything at all. No callback holds up a worker's link, and its thread does
-/// what it is given in turns, so it is a process that stands still. One that has done so for longer
-/// holds up nobody.
+/// The same for a worker that reads nothing. PHP callbacks do not delay a worker's link, and its
+/// thread serves all tasks in short turns, so a link without any progress means that the whole
+/// process is stopped. It counts from the last progress: a process that has been stopped for longer
+/// is disconnected as soon as its queue passes the mark.
 const STANDSTILL: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
-//! How the hub reads and writes: one task serves all workers, so that what it does has one order.
+//! The hub's event loop: one task accepts the workers, reads and writes their sockets, and passes
+//! what arrives to [`Hub`]. A single task gives all publications one order.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -21,48 +22,57 @@ use crate::cluster::wire::pipe::Pipe;
 use crate::metrics::single::Single;
 use sprocket_broker;
 
-/// Workers at once: twice 256 while each replaces another.
+/// Connections at once. A node has at most 256 workers, and during a reload as many replacements.
 const MAX_LINKS: usize = 512;
-/// Frames of one worker before the next one has its turn.
+/// Frames read from one worker before the next one has its turn.
 const FRAMES: usize = 64;
-/// What comes from the broker before the workers have their turn.
+/// Messages processed from the broker before the workers have their turn.
 const MESSAGES: usize = 256;
-/// Rounds before other tasks of the thread have their turn.
+/// Rounds over all sockets in one turn of the task, before it yields to others on its thread.
 const ROUNDS: usize = 16;
-/// Questions to the broker at once.
+/// Requests to the broker that may wait for answers before the hub stops reading from the workers.
 const QUESTIONS: usize = 1000;
-/// For a worker to say hello.
+/// Time for a new connection to send its `Hello`.
 const GREETING: Duration = Duration::from_secs(5);
-/// Between two of what is told now and then.
+/// Interval between reports to the workers.
 const TICK: Duration = Duration::from_secs(1);
+/// Interval between removals of expired publications.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Workers that are there when the hub is to end may finish.
+/// Time for connected workers to finish after the hub was asked to end, and then for the broker to
+/// accept the last publications.
 const GRACE: Duration = Duration::from_secs(5);
-/// Until `accept` is tried again.
+/// Pause after a failed accept().
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A hub with its sockets.
+/// A hub with its listening socket and timers.
 #[derive(Debug)]
 pub(crate) struct Service {
     hub: Hub,
     listener: Option<UnixListener>,
-    /// Workers that don't read are cut: not the only one, which is in this very process.
+    /// Whether to disconnect workers that do not read. False for a hub inside its only worker.
     cuts: bool,
+    /// Timer for the earliest deadline, set by [`Service::arm`].
     sleep: Pin<Box<Sleep>>,
+    /// When the next reports are due, if something has changed.
     tick: Option<Instant>,
+    /// When expired publications were last removed.
     swept: Instant,
+    /// When to call accept() again after a failure.
     accept_again: Option<Instant>,
+    /// When the hub ends even if workers are still connected; set when it was asked to end.
     ending: Option<Instant>,
-    /// Frames and messages that were taken, and turns of this task.
+    /// Number of frames and messages processed and of turns of this task. While it does not change,
+    /// the hub is idle.
     events: Arc<Single>,
 }
 
-/// The hub of a node, for a process of its own: serves the workers that connect to `listener`,
-/// until `quit`, the reading end of a pipe, reports that all its writing ends are closed. Workers
-/// that are there then may finish, for some seconds.
+/// Runs the hub of a node in a process of its own: serves the workers that connect to `listener`
+/// until all writing ends of the pipe `quit` are closed. Workers connected at that moment have some
+/// seconds to finish.
 ///
 /// # Errors
-/// The runtime can't be had, or the listener can't be used.
+/// The runtime can't be created, the listener or the pipe can't be registered with it, or the broker's
+/// settings are invalid.
 pub fn serve_blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -79,7 +89,11 @@ pub fn serve_blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -
     })
 }
 
-/// The broker of these settings, if they name one, and who we are there.
+/// Creates the client of the configured broker, if there is one, and a random number for this node.
+/// The client connects in the background.
+///
+/// # Errors
+/// The broker's settings are invalid, or the operating system returns no random numbers.
 pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>> {
     let Some(broker) = &config.broker else { return Ok(None) };
     let node = random()?;
@@ -88,7 +102,7 @@ pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>
     Ok(Some((node, (Arc::new(client), incoming))))
 }
 
-/// Until all writing ends of a pipe are closed; what is written does not matter.
+/// Resolves when all writing ends of a pipe are closed. Ignores bytes written to it.
 async fn closed(pipe: Receiver) {
     loop {
         if pipe.readable().await.is_err() {
@@ -122,14 +136,14 @@ impl Service {
         })
     }
 
-    /// For the one worker in this process.
+    /// Adds the worker that shares this process with the hub, over one end of a socket pair.
     pub(crate) fn for_one(mut self, stream: UnixStream) -> Self {
         self.cuts = false;
         self.add(stream);
         self
     }
 
-    /// Serves until `quit`, and then those that are there until they go, for a while.
+    /// Serves workers until `quit` resolves, and the connected ones for up to [`GRACE`] longer.
     pub(crate) async fn run(mut self, quit: impl Future<Output = ()>) {
         let mut quit = pin!(quit);
         poll_fn(|cx| {
@@ -142,11 +156,12 @@ impl Service {
         .await;
         if let Some(broker) = &self.hub.broker {
             broker.upstream.control(Gossip::bye());
-            // What was accepted should reach the others yet.
+            // Publications already accepted should still reach the other nodes.
             let _ = tokio::time::timeout(GRACE, broker.upstream.flush()).await;
         }
     }
 
+    /// Adds a connection, which must send its `Hello` first.
     fn add(&mut self, stream: UnixStream) {
         let pipe = Pipe::new(stream, self.hub.config.queue.saturating_add(OVERHEAD));
         let id = self.hub.next_link;
@@ -154,6 +169,7 @@ impl Service {
         self.hub.links.push(Link::new(id, pipe, Instant::now()));
     }
 
+    /// One turn of the task. `Ready` when the hub ends.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.events.add(1);
         for _ in 0..ROUNDS {
@@ -162,8 +178,8 @@ impl Service {
             let mut progress = self.accept(cx, now);
             progress |= self.flush(cx, now);
             progress |= self.read(cx, now);
-            progress |= self.hear_broker(cx, now);
-            // A worker in this process has said its last before it ends the hub.
+            progress |= self.read_broker(cx, now);
+            // A worker in this process sends its last frame before it ends the hub.
             if self.ending.is_some_and(|end| !self.cuts || self.hub.links.is_empty() || now >= end) {
                 return Poll::Ready(());
             }
@@ -175,6 +191,7 @@ impl Service {
         Poll::Pending
     }
 
+    /// Accepts waiting connections. True if there were any.
     fn accept(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
         while let Some(listener) = &self.listener
@@ -192,8 +209,8 @@ impl Service {
         progress
     }
 
-    /// Writes to all, and lets those go that are over, or that leave too much unread.
-    /// True if some went: the others have been told, and have that to write yet.
+    /// Writes the queues of all workers, and removes links that are refused, late with their `Hello`,
+    /// or too slow. True if one was removed: its removal queues frames for the other workers.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let queue = self.hub.config.queue;
         let mut progress = false;
@@ -202,12 +219,12 @@ impl Service {
             let written = link.pipe.poll_flush(cx);
             link.written(queue, now);
             let stuck = self.cuts && link.cut_at().is_some_and(|at| now >= at);
-            let mute = link.worker.is_none() && now >= link.since + GREETING;
+            let silent = link.worker.is_none() && now >= link.since + GREETING;
             let left = link.leaving && (written.is_ready() || link.pipe.is_broken());
             if stuck {
-                self.hub.cut();
+                self.hub.count_cut();
             }
-            if stuck || mute || left {
+            if stuck || silent || left {
                 self.hub.end(at);
                 progress = true;
             } else {
@@ -217,17 +234,18 @@ impl Service {
         progress
     }
 
-    /// Whether some worker has to read first, before there is more to write.
+    /// Whether a worker's queue is above its high-water mark, so that nothing may be added to it.
     fn is_full(&self) -> bool {
         let queue = self.hub.config.queue;
         self.hub.links.iter().any(|link| link.waiting() > queue)
     }
 
-    /// The same before more is taken in that may become a question to the broker.
+    /// Whether to stop reading input that may cause a request to the broker or output for workers.
     fn is_congested(&self) -> bool {
         self.is_full() || self.hub.broker.as_ref().is_some_and(|broker| broker.asking >= QUESTIONS)
     }
 
+    /// Reads from all workers, and removes those whose connection failed. True if there was anything.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
         let mut at = 0;
@@ -247,10 +265,14 @@ impl Service {
         progress
     }
 
+    /// Reads and processes up to [`FRAMES`] frames of the link at an index. True if there was any.
+    ///
+    /// # Errors
+    /// The connection has ended, or the worker violated the protocol.
     fn read_one(&mut self, at: usize, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let id = self.hub.links[at].id;
         for done in 0..FRAMES {
-            // Who has not said hello may do so: it has no part in what others leave unread.
+            // A `Hello` is read even while congested: the backlog of others must not cause its timeout.
             let held = self.is_congested() && self.hub.links[at].worker.is_some();
             if held || self.hub.links[at].leaving {
                 return Ok(done > 0);
@@ -258,7 +280,7 @@ impl Service {
             match self.hub.links[at].pipe.next()? {
                 Some(frame) => {
                     self.events.add(1);
-                    self.hub.hear(id, &frame, now).map_err(io::Error::other)?;
+                    self.hub.receive(id, &frame, now).map_err(io::Error::other)?;
                 }
                 None => match self.hub.links[at].pipe.poll_read(cx) {
                     Poll::Ready(read) => read?,
@@ -269,9 +291,10 @@ impl Service {
         Ok(true)
     }
 
-    fn hear_broker(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    /// Processes replays and messages from the broker. True if there were any.
+    fn read_broker(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
-        // Not held up by too many questions: answers are what makes them fewer.
+        // The limit on open requests does not apply to answers, because they reduce its count.
         for _ in 0..MESSAGES {
             if self.is_full() {
                 break;
@@ -285,14 +308,15 @@ impl Service {
                 break;
             }
             let Some(broker) = &mut self.hub.broker else { break };
-            let Poll::Ready(Some(said)) = broker.incoming.poll_recv(cx) else { break };
+            let Poll::Ready(Some(received)) = broker.incoming.poll_recv(cx) else { break };
             self.events.add(1);
-            self.hub.hear_broker(said, now);
+            self.hub.receive_from_broker(received, now);
             progress = true;
         }
         progress
     }
 
+    /// Carries out what is due at this time.
     fn timers(&mut self, now: Instant) {
         if self.tick.is_some_and(|at| now >= at) {
             self.tick = None;
@@ -300,7 +324,7 @@ impl Service {
         }
         if now >= self.swept + SWEEP {
             self.swept = now;
-            // What went is told with the counters.
+            // A removal changes the counters of the history.
             if self.hub.sweep(now) && self.tick.is_none() {
                 self.tick = Some(now + TICK);
             }
@@ -310,9 +334,9 @@ impl Service {
         }
     }
 
-    /// Sleeps until something is due. False if that is now.
+    /// Sets the timer to the earliest deadline. False if that has already passed.
     fn arm(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if self.tick.is_none() && self.hub.has_news() {
+        if self.tick.is_none() && self.hub.has_changed() {
             self.tick = Some(now + TICK);
         }
         let sweep = self.hub.remembers().then(|| self.swept + SWEEP);

@@ -1,4 +1,5 @@
-//! What workers do with topics: they publish, are interested, and ask for what they have missed.
+//! The hub's processing of workers' frames that concern topics: publications, interest in topics, and
+//! requests to resume.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use crate::cluster::wire::Down;
 use sprocket_broker::{QueueFull, Replay, ReplayEntry};
 
 impl Hub {
+    /// Forwards a publication of a worker. One without history goes to the other workers and the
+    /// broker at once; one with history goes to its store first, which gives it a position, and then
+    /// to all workers, the sender's included. Returns an error if the broker's queue is full.
     pub(super) fn publish(
         &mut self,
         link: u32,
@@ -41,7 +45,7 @@ impl Hub {
                 stored.err()
             }
             (Some(limits), None) => {
-                // Not a slice of what was read, which would keep all of that.
+                // A copy: a slice would keep the whole read buffer allocated.
                 let payload = Bytes::copy_from_slice(payload);
                 let (position, payload) = self.store.append(topic, limits, &payload, binary, now);
                 self.deliver(
@@ -54,7 +58,8 @@ impl Hub {
         }
     }
 
-    /// A publication with a position, to all workers; one connection of one of them is left out.
+    /// Sends a publication with a position to all workers. The connection `except` of the worker `link`
+    /// does not receive it; 0 if none.
     pub(super) fn deliver(&mut self, topic: &str, message: &Positioned, (link, except): (u32, u64)) {
         let Positioned { position, payload, binary, .. } = message;
         let frame = |except| Down::Deliver { topic, payload, binary: *binary, position, except }.encode();
@@ -66,7 +71,7 @@ impl Hub {
         }
     }
 
-    /// The broker does not take a publication.
+    /// Reports to a worker that the broker's queue had no space for its publication.
     pub(super) fn refuse(
         &mut self,
         (link, ticket): (u32, u64),
@@ -74,13 +79,14 @@ impl Hub {
         full: &QueueFull,
         delivered_here: bool,
     ) {
-        self.give_up();
+        self.count_lost();
         let whom = if delivered_here { "on this machine only" } else { "to nobody" };
         let why = format!("{full}; the message was delivered {whom}");
         let uncertain = delivered_here;
         self.send(link, Down::Refused { ticket, topic, why: &why, uncertain }.encode());
     }
 
+    /// A worker got its first subscriber for a topic or pattern (`on`), or lost its last one.
     pub(super) fn interest(&mut self, link: u32, name: &str, on: bool) {
         let Some(broker) = &mut self.broker else { return };
         let Some(link) = self.links.iter_mut().find(|l| l.id == link) else { return };
@@ -90,6 +96,8 @@ impl Hub {
         }
     }
 
+    /// Answers a worker's request for the publications after a position: from memory at once, or when
+    /// the broker has returned a replay. A topic without history is answered as incomplete.
     pub(super) fn resume(&mut self, link: u32, ticket: u64, topic: &str, position: &str, now: Instant) {
         let Some(limits) = limits_of(&self.config.history, topic) else {
             self.resumed(link, ticket, topic, &Replay::default());
@@ -110,11 +118,12 @@ impl Hub {
         }
     }
 
+    /// Sends the answer to a `Resume` to a worker.
     pub(super) fn resumed(&mut self, link: u32, ticket: u64, topic: &str, replay: &Replay) {
         let with_broker = self.broker.is_some();
         let limits = limits_of(&self.config.history, topic).cloned();
         for ReplayEntry { position, payload, binary } in &replay.entries {
-            // In memory they are stamped already.
+            // Publications in memory were stamped with their position when they were stored.
             let payload = match &limits {
                 Some(limits) if with_broker => stamped(limits, payload, *binary, position),
                 _ => payload.clone(),

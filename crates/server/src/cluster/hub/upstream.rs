@@ -1,5 +1,5 @@
-//! What the hub knows of its broker: whose interest it passes on, what it has asked, and what it
-//! expects back.
+//! The hub's connection to its broker: the workers' combined interest in topics, the requests for
+//! stored publications, and the publications that the broker will send back.
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -13,44 +13,42 @@ use crate::cluster::history::sequence::Sequences;
 use crate::config::History;
 use sprocket_broker::{BrokerClient, FromBroker, Replay};
 
-/// Own publications to the broker's history that exclude a connection, and until when they are
-/// expected back.
+/// Publications stored at the broker that exclude a connection and have not yet come back.
 const EXCEPTS: usize = 10_000;
+/// Time after which such a publication counts as lost.
 const EXCEPTS_FOR: Duration = Duration::from_secs(60);
-/// Answers that wait for the hub to take them; each may be a whole history. Beyond that the broker
-/// is asked nothing.
+/// Answers that may wait for the hub; each may be the whole history of a topic. While the channel is
+/// full, no further request goes to the broker.
 const ANSWERS: usize = 4;
 
-/// A question to the broker.
+/// Purpose of a request for a topic's stored publications.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// Asked for a worker's connection. Nobody waits for the answer once `asker_alive` has gone
-    /// with the worker's link.
-    Resume {
-        link: u32,
-        ticket: u64,
-        asker_alive: Weak<()>,
-    },
+    /// A connection of a worker resumes. The weak reference `asker_alive` expires with the worker's
+    /// link, after which the answer is useless.
+    Resume { link: u32, ticket: u64, asker_alive: Weak<()> },
+    /// Publications are missing or may be missing: see [`Hub::fill`](super::Hub).
     Fill,
+    /// Check for publications that fell between a replay and the start of the subscription.
     Look,
 }
 
 impl Question {
-    /// Whether nobody waits for the answer any more.
+    /// Whether the answer is no longer needed.
     fn is_abandoned(&self) -> bool {
         matches!(self, Self::Resume { asker_alive, .. } if asker_alive.strong_count() == 0)
     }
 }
 
-/// Who has asked the same, and waits for the broker to be asked: when a node has died, all its
-/// clients come back with the position of the same moment. The answer to one that was asked after
-/// them is theirs, too; they are no more than there may be questions.
+/// Requests that wait to be sent to the broker, grouped by topic and position, so that one request
+/// answers all of a group. After the crash of a node its clients reconnect together, all with about
+/// the same position. The limit on open requests bounds their number.
 #[derive(Debug, Clone, Default)]
 struct Waiting(Arc<StdMutex<Groups>>);
 
 /// Topic and position.
 type Key = (String, String);
-/// Who has asked, and when the last one did.
+/// The requests of a group, and the time of the latest.
 type Groups = HashMap<Key, (Vec<Question>, Instant)>;
 
 impl Waiting {
@@ -58,56 +56,63 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True: somebody must ask for them.
+    /// Adds a request to its group. True if it is the first, for which the caller must start a task.
     fn join(&self, key: &Key, question: Question) -> bool {
         let (mut waiting, now) = (self.lock(), Instant::now());
-        let (together, last) = waiting.entry(key.clone()).or_insert_with(|| (Vec::new(), now));
-        together.push(question);
+        let (group, last) = waiting.entry(key.clone()).or_insert_with(|| (Vec::new(), now));
+        group.push(question);
         *last = now;
-        together.len() == 1
+        group.len() == 1
     }
 
-    /// Those who have asked until now, and when the last one did; who comes later needs a later answer.
+    /// Removes and returns a group just before its request is sent, with the time of its latest member.
+    /// Later requests form a new group, because this answer may lack the newest publications.
     fn close(&self, key: &Key) -> (Vec<Question>, Instant) {
         self.lock().remove(key).unwrap_or_else(|| (Vec::new(), Instant::now()))
     }
 }
 
-/// Its answer.
+/// Topic, purpose and result of a request.
 pub(crate) type Answer = (String, Question, Replay);
 
 /// The client of a broker, and the receiver of its events.
 pub(crate) type Connected = (Arc<dyn BrokerClient>, mpsc::Receiver<FromBroker>);
 
-/// The connection to a broker.
+/// The hub's connection to its broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) upstream: Arc<dyn BrokerClient>,
     pub(crate) incoming: mpsc::Receiver<FromBroker>,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
-    /// Who asks the broker, one at a time, until the answer has its place; and when the broker was
-    /// last found to be away: who has waited since before need not try again.
+    /// Held by the task whose request is at the broker, until its answer is in the channel: requests
+    /// go out one at a time. The value is when the broker was last found to be disconnected; requests
+    /// made before that fail without another attempt.
     turn: Arc<Mutex<Option<Instant>>>,
     waiting: Waiting,
-    /// Questions under way that somebody waits for.
+    /// Requests without an answer, other than those of [`Question::Look`].
     pub(crate) asking: usize,
-    /// Whether it is there, and why not, once it has said so.
+    /// Whether the broker is connected, and the reason for the last change; `None` before the first.
     pub(crate) state: Option<(bool, String)>,
-    /// Links that are interested in each name.
+    /// Number of links that are interested in each topic or pattern.
     interest: HashMap<String, u32>,
+    /// Order of the topics whose history the broker stores.
     pub(crate) sequences: Sequences,
-    /// Own publications that will come back, and whom they exclude.
+    /// Stored publications that will come back and exclude a connection, oldest first.
     excepts: VecDeque<Except>,
-    /// Makes the hashes of publications.
+    /// Keys of the hashes in `excepts`.
     hashes: RandomState,
 }
 
+/// A publication of this node that excludes a connection, typically the publisher's own.
 #[derive(Debug)]
 struct Except {
-    /// Of the topic and the payload, which may be large.
+    /// Hash of topic and payload, by which the publication is recognized when it comes back.
     hash: u64,
+    /// Link of the worker with the excluded connection.
     link: u32,
+    /// The excluded connection.
     conn: u64,
+    /// When the publication was stored.
     at: Instant,
 }
 
@@ -128,6 +133,7 @@ impl Broker {
         }
     }
 
+    /// Takes the next answer, or registers the task to be woken for it.
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>) -> Option<Answer> {
         match self.answers.1.poll_recv(cx) {
             Poll::Ready(answer) => {
@@ -140,7 +146,9 @@ impl Broker {
         }
     }
 
-    /// Asks what a topic holds behind a position, at once or after a while.
+    /// Requests the publications of a topic after a position, after a delay of `after`. The result
+    /// arrives through [`Broker::answer`]. Requests without a delay for the same topic and position
+    /// share one request to the broker.
     pub(crate) fn ask(
         &mut self,
         topic: &str,
@@ -153,7 +161,7 @@ impl Broker {
             self.asking += 1;
         }
         let key = (topic.to_owned(), position.to_owned());
-        // A question that comes later on purpose must not be answered before.
+        // A delayed request must not join a group, whose answer might come before the delay is over.
         let alone = if after.is_zero() {
             if !self.waiting.join(&key, question) {
                 return;
@@ -173,7 +181,7 @@ impl Broker {
             let (topic, position) = key;
             let replay = if questions.iter().all(Question::is_abandoned) || away.is_some_and(|at| asked < at)
             {
-                Replay::failed("nobody waits for the answer, or the broker is away".to_owned())
+                Replay::failed("the requests were abandoned, or the broker is disconnected".to_owned())
             } else {
                 let replay = upstream.replay(&topic, &position, &limits).await;
                 if replay.failed.is_some() && !upstream.stats().connected {
@@ -188,9 +196,9 @@ impl Broker {
         });
     }
 
-    /// Whom a publication that came back excludes.
+    /// Link and connection that a publication from the broker excludes; zeros if none.
     pub(crate) fn except(&mut self, topic: &str, payload: &Bytes, now: Instant) -> (u32, u64) {
-        // What has not come back by then, got lost.
+        // Publications that did not come back in this time are lost.
         while self.excepts.front().is_some_and(|e| now >= e.at + EXCEPTS_FOR) {
             self.excepts.pop_front();
         }
@@ -202,7 +210,8 @@ impl Broker {
         at.and_then(|at| self.excepts.remove(at)).map_or((0, 0), |e| (e.link, e.conn))
     }
 
-    /// A publication will come back, and is to leave out a connection of a link.
+    /// Records that a stored publication will come back and excludes a connection of a link. Drops the
+    /// oldest record if there are too many.
     pub(crate) fn will_except(
         &mut self,
         topic: &str,
@@ -217,10 +226,13 @@ impl Broker {
         self.excepts.push_back(Except { hash, link, conn, at: now });
     }
 
+    /// Drops the records of a link that has ended.
     pub(crate) fn forget_excepts(&mut self, link: u32) {
         self.excepts.retain(|except| except.link != link);
     }
 
+    /// Adds or removes one link's interest in a topic or pattern, and subscribes with the first or
+    /// unsubscribes with the last.
     pub(crate) fn interested(&mut self, name: &str, on: bool) {
         let n = self.interest.entry(name.to_owned()).or_insert(0);
         if on {

@@ -1,38 +1,41 @@
-//! Who is present, as the hub knows it: connections of its workers, counts of other nodes.
+//! The hub's list of members: individual connections of its own workers, and connection counts
+//! reported by other nodes.
 
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Where connections of a member are.
+/// Origin of connections of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    /// A worker of this node, by its link.
+    /// A worker of this node, by the number of its link.
     Link(u32),
-    /// Another node.
+    /// Another node, by its number.
     Node(u64),
 }
 
-/// A member of a topic.
+/// Topic and member.
 pub(crate) type Key = (Arc<str>, Arc<str>);
 
-/// What the connections of a worker have joined, and as whom.
+/// The members that a worker's connections have joined as, by connection and topic.
 type Joined = HashMap<(u64, Arc<str>), Arc<str>>;
 
-/// Connections of one member.
+/// The state of a member of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Member {
+    /// Number of connections by origin; may hold zeros until [`Registry::settle`].
     places: Vec<(Place, u32)>,
+    /// The application's data about the member, from its latest join.
     pub(crate) data: Bytes,
 }
 
 impl Member {
-    /// Connections everywhere but at one worker.
+    /// Number of connections on all workers and nodes except the worker of one link.
     pub(crate) fn elsewhere(&self, link: u32) -> u32 {
         self.sum(|place| place != Place::Link(link))
     }
 
-    /// Connections at this node.
+    /// Number of connections on this node.
     pub(crate) fn here(&self) -> u32 {
         self.sum(|place| matches!(place, Place::Link(_)))
     }
@@ -41,6 +44,7 @@ impl Member {
         self.places.iter().filter(|(place, _)| counts(*place)).fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
+    /// The connection count of an origin, created if necessary.
     fn count(&mut self, at: Place) -> &mut u32 {
         let index = self.places.iter().position(|(place, _)| *place == at).unwrap_or_else(|| {
             self.places.push((at, 0));
@@ -50,17 +54,20 @@ impl Member {
     }
 }
 
-/// All members of all topics.
+/// The members of all topics, held by the hub.
+///
+/// A method that returns changed members keeps those without connections until the caller has
+/// announced the change and calls [`Registry::settle`] for each.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     topics: HashMap<Arc<str>, HashMap<Arc<str>, Member>>,
-    /// What each connection has joined.
+    /// The joins of each worker of this node, by its link.
     joined: HashMap<u32, Joined>,
 }
 
 impl Registry {
-    /// A connection joins. Returns the members that change: another member's, too, if it was that
-    /// one before.
+    /// A connection joins a topic. Returns the changed members: the joined one, and the previous one
+    /// if the connection had joined as somebody else.
     pub(crate) fn join(&mut self, link: u32, conn: u64, topic: &str, member: &str, data: Bytes) -> Vec<Key> {
         let mut changed = Vec::new();
         let before = self.joined.get(&link).and_then(|of| of.get(&(conn, topic.into()))).cloned();
@@ -76,7 +83,7 @@ impl Registry {
         changed
     }
 
-    /// A connection leaves. Returns the entry that changes.
+    /// A connection leaves a topic. Returns the changed member, or `None` if it had not joined.
     pub(crate) fn leave(&mut self, link: u32, conn: u64, topic: &str) -> Option<Key> {
         let mine = self.joined.get_mut(&link)?;
         let member = mine.remove(&(conn, topic.into()))?;
@@ -88,7 +95,7 @@ impl Registry {
         Some((topic.into(), member))
     }
 
-    /// A worker is gone. Returns the members that change.
+    /// Removes all connections of a worker that has disconnected. Returns the changed members.
     pub(crate) fn forget(&mut self, link: u32) -> Vec<Key> {
         let mut changed: Vec<Key> = Vec::new();
         for ((_, topic), member) in self.joined.remove(&link).unwrap_or_default() {
@@ -100,7 +107,8 @@ impl Registry {
         changed
     }
 
-    /// So many connections of a member another node has. True if that is a change.
+    /// Sets the number of connections that a member has on another node. True if the number or the
+    /// data has changed.
     pub(crate) fn set(
         &mut self,
         node: u64,
@@ -111,7 +119,7 @@ impl Registry {
     ) -> bool {
         let entry = self.member(topic, member);
         let n = entry.count(Place::Node(node));
-        let changed = *n != connections || connections > 0 && seat_data_differs(data, &entry.data);
+        let changed = *n != connections || connections > 0 && entry.data != data;
         *entry.count(Place::Node(node)) = connections;
         if connections > 0 && entry.data != data {
             entry.data = Bytes::copy_from_slice(data);
@@ -122,6 +130,7 @@ impl Registry {
         changed
     }
 
+    /// The state of a member, created if necessary.
     fn member(&mut self, topic: &str, member: &str) -> &mut Member {
         let topic = match self.topics.get_key_value(topic) {
             Some((topic, _)) => topic.clone(),
@@ -130,12 +139,12 @@ impl Registry {
         self.topics.entry(topic).or_default().entry(member.into()).or_default()
     }
 
-    /// A entry, after it has changed.
+    /// The state of a member.
     pub(crate) fn get(&self, key: &Key) -> Option<&Member> {
         self.topics.get(&key.0)?.get(&key.1)
     }
 
-    /// The change has been told: what is empty goes.
+    /// Removes a member without connections, after the change has been announced.
     pub(crate) fn settle(&mut self, key: &Key) {
         let Some(members) = self.topics.get_mut(&key.0) else { return };
         if let Some(entry) = members.get_mut(&key.1) {
@@ -149,7 +158,7 @@ impl Registry {
         }
     }
 
-    /// All members.
+    /// All members with their topics.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Member)> {
         self.topics.iter().flat_map(|(t, members)| members.iter().map(move |(m, entry)| (t, m, entry)))
     }
@@ -160,16 +169,12 @@ impl Registry {
     }
 }
 
-fn seat_data_differs(new: &[u8], old: &Bytes) -> bool {
-    new != &old[..]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_by_place_and_nothing_is_left() {
+    fn connections_are_counted_by_origin_and_empty_members_removed() {
         let mut registry = Registry::default();
         let key: Key = ("t".into(), "ann".into());
         assert_eq!(registry.join(1, 10, "t", "ann", "a".into()), std::slice::from_ref(&key));
@@ -180,10 +185,10 @@ mod tests {
         let entry = registry.get(&key).unwrap();
         assert_eq!((entry.elsewhere(1), entry.elsewhere(2), entry.here()), (4, 5, 3));
         assert_eq!(entry.data, "d");
-        // Joining again changes what is said, and counts once.
+        // Joining again replaces the data and is not counted twice.
         registry.join(2, 10, "t", "ann", "e".into());
         assert_eq!(registry.get(&key).unwrap().here(), 3);
-        // As somebody else.
+        // The connection joins as another member.
         let changed = registry.join(2, 10, "t", "bob", "".into());
         assert_eq!(changed, [key.clone(), ("t".into(), "bob".into())]);
         assert_eq!(registry.leave(2, 99, "t"), None);

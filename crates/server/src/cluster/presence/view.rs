@@ -1,5 +1,5 @@
-//! Who is present, as a worker knows it: its own connections, which count at once, and how many
-//! there are elsewhere, which the hub says.
+//! A worker's copy of the presence lists: its own connections, which count at once, and the number of
+//! connections elsewhere, which the hub reports.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,16 +10,20 @@ use crate::indexed::{Indexed, Keyed};
 
 type Name = Arc<str>;
 
+/// The state of a member of a topic.
 #[derive(Debug, Default)]
 struct MemberState {
+    /// Number of connections of this worker.
     here: u32,
+    /// Number of connections on other workers and nodes.
     elsewhere: u32,
+    /// The application's data about the member.
     data: Vec<u8>,
-    /// The host has been told that the member is present.
-    told: bool,
-    /// It is among those of which the host will be told.
+    /// The member is present according to the last event that the host received.
+    reported: bool,
+    /// The member is in [`View::changed`].
     queued: bool,
-    /// The hub is gone, and the next one has not confirmed it.
+    /// `elsewhere` comes from a lost hub, and the next one has not confirmed it yet.
     stale: bool,
 }
 
@@ -44,17 +48,22 @@ impl Keyed for Joined {
     }
 }
 
-/// All members of all topics.
+/// The members of all topics. The state that all threads share holds it behind a lock.
+///
+/// Methods that change it return whether the host must be notified: true for the first change since
+/// the host has taken all earlier ones with [`View::take`].
 #[derive(Debug, Default)]
 pub(crate) struct View {
     topics: HashMap<Name, HashMap<Name, MemberState>>,
+    /// The topics that each connection of this worker has joined.
     own: HashMap<ConnId, Indexed<Joined>>,
-    /// Whose presence may have changed. Not longer than there are members.
+    /// Topic and member whose presence may have changed, each at most once.
     changed: VecDeque<(Name, Name)>,
 }
 
 impl View {
-    /// A connection joins. True if the host is to be told to look for changes.
+    /// A connection joins a topic, or replaces its data or its previous member there. True if the host
+    /// must be notified.
     pub(crate) fn join(&mut self, conn: ConnId, topic: &str, member: &str, data: &[u8]) -> bool {
         let idle = self.changed.is_empty();
         let joined = self.own.entry(conn).or_default();
@@ -76,7 +85,8 @@ impl View {
         idle && !self.changed.is_empty()
     }
 
-    /// A connection leaves. `None`: it had not joined; or as for [`View::join`].
+    /// A connection leaves a topic. `None` if it had not joined; otherwise whether the host must be
+    /// notified.
     pub(crate) fn leave(&mut self, conn: ConnId, topic: &str) -> Option<bool> {
         let idle = self.changed.is_empty();
         let joined = self.own.get_mut(&conn)?;
@@ -89,7 +99,7 @@ impl View {
         Some(idle && !self.changed.is_empty())
     }
 
-    /// What a connection has joined.
+    /// The topics that a connection has joined.
     pub(crate) fn of(&self, conn: ConnId) -> Vec<Name> {
         self.own.get(&conn).map_or(&[][..], Indexed::as_slice).iter().map(|j| j.topic.clone()).collect()
     }
@@ -104,7 +114,8 @@ impl View {
         })
     }
 
-    /// The hub says how many connections of a member there are elsewhere. As for [`View::join`].
+    /// Sets the number of a member's connections elsewhere, as the hub reports it. True if the host
+    /// must be notified.
     pub(crate) fn set(&mut self, topic: &str, member: &str, elsewhere: u32, data: &[u8]) -> bool {
         let idle = self.changed.is_empty();
         let state = self.entry(topic, member);
@@ -117,29 +128,31 @@ impl View {
         idle && !self.changed.is_empty()
     }
 
-    /// The hub is gone: what it said may be true still.
+    /// Marks the counts reported by a lost hub as stale; they stay in effect until
+    /// [`View::give_up`].
     pub(crate) fn doubt(&mut self) {
         for state in self.topics.values_mut().flat_map(HashMap::values_mut) {
             state.stale = state.elsewhere > 0;
         }
     }
 
-    /// What the next hub has not confirmed is over. As for [`View::join`].
+    /// Drops the counts that the next hub has not confirmed. True if the host must be notified.
     pub(crate) fn give_up(&mut self) -> bool {
         let idle = self.changed.is_empty();
-        let mut over = Vec::new();
+        let mut dropped = Vec::new();
         for (topic, members) in &mut self.topics {
             for (member, state) in members.iter_mut().filter(|(_, state)| state.stale) {
                 state.stale = false;
                 state.elsewhere = 0;
-                over.push((topic.clone(), member.clone()));
+                dropped.push((topic.clone(), member.clone()));
             }
         }
-        over.iter().for_each(|(topic, member)| self.change(topic, member));
+        dropped.iter().for_each(|(topic, member)| self.change(topic, member));
         idle && !self.changed.is_empty()
     }
 
-    /// The next change, and whether there may be more.
+    /// The next change of presence as an event for the host, and whether there may be more. A member
+    /// that came and went since the last event yields none.
     pub(crate) fn take(&mut self) -> (Option<Event>, bool) {
         while let Some((topic, member)) = self.changed.pop_front() {
             let Some(state) = self.topics.get_mut(&topic).and_then(|members| members.get_mut(&member)) else {
@@ -147,13 +160,13 @@ impl View {
             };
             state.queued = false;
             let joined = state.connections() > 0;
-            let event = (joined != state.told).then(|| Event::Presence {
+            let event = (joined != state.reported).then(|| Event::Presence {
                 topic: topic.to_string(),
                 member: member.to_string(),
                 data: state.data.clone(),
                 joined,
             });
-            state.told = joined;
+            state.reported = joined;
             self.settle(&topic, &member);
             if event.is_some() {
                 return (event, !self.changed.is_empty());
@@ -162,7 +175,7 @@ impl View {
         (None, false)
     }
 
-    /// Who is present, by name.
+    /// The members present in a topic, sorted by name.
     pub(crate) fn members(&self, topic: &str) -> Vec<Member> {
         let present = self.topics.get(topic).into_iter().flatten().filter(|(_, s)| s.connections() > 0);
         let mut members: Vec<_> = present
@@ -176,6 +189,7 @@ impl View {
         members
     }
 
+    /// The state of a member, created if necessary.
     fn entry(&mut self, topic: &str, member: &str) -> &mut MemberState {
         if !self.topics.contains_key(topic) {
             self.topics.insert(topic.into(), HashMap::new());
@@ -184,6 +198,7 @@ impl View {
         members.entry(member.into()).or_default()
     }
 
+    /// Queues a member for [`View::take`] if its presence differs from the last event.
     fn change(&mut self, topic: &Name, member: &Name) {
         let Some(state) = self.topics.get_mut(topic).and_then(|members| members.get_mut(member)) else {
             return;
@@ -191,16 +206,17 @@ impl View {
         if state.queued {
             return;
         }
-        if (state.connections() > 0) == state.told {
+        if (state.connections() > 0) == state.reported {
             return self.settle(topic, member);
         }
         state.queued = true;
         self.changed.push_back((topic.clone(), member.clone()));
     }
 
+    /// Removes a member without connections once the host has received that it left.
     fn settle(&mut self, topic: &Name, member: &Name) {
         let Some(members) = self.topics.get_mut(topic) else { return };
-        if members.get(member).is_some_and(|s| s.connections() == 0 && !s.told && !s.queued) {
+        if members.get(member).is_some_and(|s| s.connections() == 0 && !s.reported && !s.queued) {
             members.remove(member);
             if members.is_empty() {
                 self.topics.remove(topic);
@@ -244,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_and_goes_unseen_is_not_told_of_and_costs_nothing() {
+    fn a_member_that_comes_and_goes_between_events_yields_none() {
         let mut view = View::default();
         for _ in 0..100 {
             view.join(A, "t", "ann", b"");
@@ -260,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_loss_of_the_hub_only_what_is_confirmed_stays() {
+    fn after_the_loss_of_the_hub_only_confirmed_members_stay() {
         let mut view = View::default();
         view.set("t", "ann", 1, b"");
         view.set("t", "bob", 1, b"");

@@ -1,4 +1,5 @@
-//! A broker that delivers and stores, loses what it is told to lose, and goes away when told to.
+//! A fake broker in memory, which can be made to lose publications, to refuse them, to delay replays
+//! and to disconnect.
 
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
@@ -10,36 +11,43 @@ use crate::config::History;
 use sprocket_broker::{BrokerClient, FromBroker, QueueFull, Replay, ReplayEntry, Replaying};
 use sprocket_protocol::topic::fits;
 
-/// What all nodes share.
+/// The broker's state, which the clients of all nodes share.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     pub(super) nodes: HashMap<u64, Attached>,
     logs: HashMap<String, Vec<(Bytes, bool)>>,
-    /// The next publication reaches nobody but the store.
+    /// Loses the next publication on its way to the nodes, after storing it.
     pub(super) lose: bool,
+    /// Refuses publications, as with a full queue.
     pub(super) full: bool,
-    /// Nobody is told what a topic holds; and how often somebody was.
+    /// Holds replays back.
     pub(super) hold: bool,
+    /// Number of replays returned.
     pub(super) replays: usize,
 }
 
+/// A node that is attached to the broker.
 #[derive(Debug)]
 pub(super) struct Attached {
+    /// Channel to the node's hub.
     pub(super) to: mpsc::Sender<FromBroker>,
+    /// Topics and patterns that the node has subscribed to.
     pub(super) interest: BTreeSet<String>,
+    /// The node is disconnected and receives no messages.
     pub(super) away: bool,
 }
 
 impl Attached {
-    fn say(&self, said: FromBroker) {
-        if !self.away || matches!(said, FromBroker::State { .. }) {
-            // A node that has ended hears nothing.
-            let full = matches!(self.to.try_send(said), Err(mpsc::error::TrySendError::Full(_)));
+    fn send(&self, message: FromBroker) {
+        if !self.away || matches!(message, FromBroker::State { .. }) {
+            // The channel of a node that has ended is closed, which is no failure.
+            let full = matches!(self.to.try_send(message), Err(mpsc::error::TrySendError::Full(_)));
             assert!(!full);
         }
     }
 }
 
+/// A node's client of the broker: the shared state, and the node's number.
 #[derive(Debug, Clone)]
 pub(super) struct Fake(pub(super) Arc<Mutex<Exchange>>, pub(super) u64);
 
@@ -48,6 +56,7 @@ impl Fake {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Sends a publication to all interested nodes; to this one only if `own`.
     fn spread(&self, own: bool, topic: &str, payload: &Bytes, binary: bool, position: Option<String>) {
         self.with(|exchange| {
             if std::mem::take(&mut exchange.lose) {
@@ -56,28 +65,30 @@ impl Fake {
             for (id, node) in &exchange.nodes {
                 if (own || *id != self.1) && node.interest.iter().any(|name| fits(name, topic)) {
                     let (topic, payload, position) = (topic.to_owned(), payload.clone(), position.clone());
-                    node.say(FromBroker::Message { topic, payload, binary, position, previous: None });
+                    node.send(FromBroker::Message { topic, payload, binary, position, previous: None });
                 }
             }
         });
     }
 
-    fn others(&self, said: FromBroker) {
+    /// Sends a message to all other nodes.
+    fn others(&self, message: FromBroker) {
         self.with(|exchange| {
-            exchange.nodes.iter().filter(|(id, _)| **id != self.1).for_each(|(_, n)| n.say(said.clone()));
+            exchange.nodes.iter().filter(|(id, _)| **id != self.1).for_each(|(_, n)| n.send(message.clone()));
         });
     }
 
+    /// Fails while the broker refuses publications.
     fn room(&self) -> Result<(), QueueFull> {
         if self.with(|exchange| exchange.full) { Err(QueueFull { queued: 1, limit: 1 }) } else { Ok(()) }
     }
 
-    /// The broker comes, or goes, for one node.
+    /// Connects or disconnects a node.
     pub(super) fn connect(&self, node: u64, connected: bool) {
         self.with(|exchange| {
             let node = exchange.nodes.get_mut(&node).unwrap();
             node.away = !connected;
-            node.say(FromBroker::State { connected, reason: "as told".to_owned() });
+            node.send(FromBroker::State { connected, reason: "requested by the test".to_owned() });
         });
     }
 }

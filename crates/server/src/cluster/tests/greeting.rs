@@ -1,4 +1,4 @@
-//! Which workers a hub lets in.
+//! Workers that a hub accepts or refuses.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use super::{Node, fingerprint};
 use crate::cluster::wire::{Down, Up, VERSION};
 use crate::metrics::counters::Stats;
 
-/// The hub's answer: why it turns the worker away, or `None`.
+/// The reason for which the hub refuses a worker, or `None` if it accepts it.
 fn answer(node: &Node, version: u16, counters: u64, history: &str) -> Option<String> {
     let mut worker = node.stranger();
-    worker.say(&Up::Hello { version, slot: 1, instance: 1, counters, history });
-    worker.hear(|said| match said {
+    worker.send(&Up::Hello { version, slot: 1, instance: 1, counters, history });
+    worker.receive(|frame| match frame {
         Down::Welcome { .. } => None,
         Down::TurnedAway { why } => Some(why.to_owned()),
         other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! Topics with history, whose order is the broker's, and resuming them.
+//! Topics whose history the broker stores: their order, and resuming connections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,20 +30,20 @@ fn the_history_of_a_broker_is_one_order_for_all_nodes() {
     for (n, text) in expected.iter().enumerate() {
         assert!(text.starts_with(&format!("f-{} ", n + 2)), "{text}");
     }
-    // What was missed, stamped, and nothing twice.
+    // A resuming connection receives the missed publications once, stamped with their positions.
     let (mut late, conn) = subscriber(&b, at_b, &[]);
     let (complete, messages, position) = resume(&b, &conn, "h.1", "f-39");
     assert_eq!((complete, messages, position.as_str()), (true, 2, "f-41"));
     assert_eq!([text(&mut late), text(&mut late)], [expected[38].clone(), expected[39].clone()]);
     assert!(!resume(&b, &conn, "h.1", "g-1").0);
-    // The broker loses one on the way to the nodes: the next one brings it along.
+    // The broker loses a publication on its way to the nodes. The next one reveals the gap.
     fake.with(|exchange| exchange.lose = true);
     publish(&a, "h.1", "lost");
     publish(&a, "h.1", "found");
     for client in [&mut here, &mut there, &mut late] {
         assert_eq!([text(client), text(client)], ["lost", "found"]);
     }
-    // It is away for one node, and back.
+    // The broker's connection to one node is interrupted.
     fake.connect(2, false);
     publish(&a, "h.1", "away");
     assert_eq!(text(&mut here), "away");
@@ -52,7 +52,7 @@ fn the_history_of_a_broker_is_one_order_for_all_nodes() {
 }
 
 #[test]
-fn resuming_from_a_broker_under_fire_is_exactly_once() {
+fn resuming_while_others_publish_delivers_exactly_once() {
     let (fake, one, two) = pair();
     let ((a, _), (b, at_b)) = (one.worker(1), two.worker(3));
     let (_keeps, _) = subscriber(&b, at_b, &["h.1"]);
@@ -80,7 +80,7 @@ fn resuming_from_a_broker_under_fire_is_exactly_once() {
 }
 
 #[test]
-fn those_who_come_back_together_are_answered_together() {
+fn simultaneous_resume_requests_share_one_replay() {
     let exchange = Arc::default();
     let node = Node::with_queue(&exchange, 1, 1 << 20);
     let fake = Fake(exchange, 0);
@@ -92,13 +92,13 @@ fn those_who_come_back_together_are_answered_together() {
     hold(false);
     let (mut answered, mut got) = (BTreeSet::new(), BTreeSet::new());
     while answered.len() < 500 {
-        raw.hear(|said| match said {
+        raw.receive(|frame| match frame {
             Down::Missed { ticket, payload, .. } => assert!(payload == b"kept" && got.insert(ticket)),
             Down::Resumed { ticket, complete, .. } => assert!(complete && answered.insert(ticket)),
             _ => {}
         });
     }
-    assert_eq!(got.len(), 500, "what each has missed comes once");
+    assert_eq!(got.len(), 500, "each connection receives the missed publication once");
     let replays = fake.with(|exchange| exchange.replays);
     assert!(replays < 10, "the broker was asked {replays} times");
 }

@@ -1,4 +1,4 @@
-//! Nodes that share a broker, which is a fake one here.
+//! Tests of several nodes that share a fake broker.
 
 pub(crate) mod exchange;
 pub(crate) mod greeting;
@@ -30,7 +30,7 @@ use crate::support;
 use exchange::{Attached, Exchange, Fake};
 use support::*;
 
-/// A hub with a broker, on a thread.
+/// A hub with a broker, which runs on a thread until dropped.
 struct Node {
     directory: PathBuf,
     id: u64,
@@ -71,16 +71,16 @@ impl Node {
         Self { directory, id, history, quit: Some(quit), thread: Some(thread) }
     }
 
-    /// A worker of which nobody but the test knows what it reads.
+    /// A worker without a server: the test itself sends and receives its frames.
     fn raw(&self, slot: u16) -> Raw {
         let mut raw = self.stranger();
         let history = fingerprint(&self.history);
         let counters = Stats::layout();
-        raw.say(&Up::Hello { version: VERSION, slot, instance: slot.into(), counters, history: &history });
+        raw.send(&Up::Hello { version: VERSION, slot, instance: slot.into(), counters, history: &history });
         raw
     }
 
-    /// A connection to the hub that has not said hello.
+    /// A connection to the hub that has not sent its `Hello`.
     fn stranger(&self) -> Raw {
         let stream = StdStream::connect(self.directory.join("hub")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -107,24 +107,26 @@ impl Drop for Node {
     }
 }
 
+/// The socket of a worker or hub that a test plays itself.
 struct Raw(StdStream);
 
 impl Raw {
-    fn say(&mut self, said: &Up<'_>) {
-        self.0.write_all(&said.encode()).unwrap();
+    fn send(&mut self, frame: &Up<'_>) {
+        self.0.write_all(&frame.encode()).unwrap();
     }
 
-    /// Asks for a topic from its beginning, so often; the hub has read it all.
-    /// From the beginning; `apart`: each in other words, so that each must be asked.
+    /// Sends `times` requests to resume a topic from its beginning, and waits until the hub has read
+    /// them all. With `apart` each writes the position differently, so that none shares a replay.
     fn ask(&mut self, topic: &str, times: u64, apart: bool) {
         for ticket in 0..times {
             let position = &format!("f-{}", "0".repeat(if apart { ticket as usize + 1 } else { 1 }));
-            self.say(&Up::Resume { ticket, topic, position });
+            self.send(&Up::Resume { ticket, topic, position });
         }
-        self.say(&Up::Sync);
-        while !self.hear(|said| matches!(said, Down::Synced)) {}
+        self.send(&Up::Sync);
+        while !self.receive(|frame| matches!(frame, Down::Synced)) {}
     }
 
+    /// Reads a frame, and returns it without its length.
     fn frame(&mut self) -> Vec<u8> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
@@ -133,12 +135,13 @@ impl Raw {
         frame
     }
 
-    fn hear<R>(&mut self, of: impl FnOnce(Down<'_>) -> R) -> R {
-        of(Down::decode(&self.frame()).unwrap())
+    /// Reads a frame from the hub and passes it to `f`.
+    fn receive<R>(&mut self, f: impl FnOnce(Down<'_>) -> R) -> R {
+        f(Down::decode(&self.frame()).unwrap())
     }
 }
 
-/// Waits until the broker knows the node's interest in a topic.
+/// Waits until a node has subscribed to a topic at the broker.
 fn subscribed(fake: &Fake, node: &Node, topic: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !fake.with(|exchange| exchange.nodes[&node.id].interest.contains(topic)) {
@@ -147,6 +150,7 @@ fn subscribed(fake: &Fake, node: &Node, topic: &str) {
     }
 }
 
+/// Two nodes that share a broker, and a handle to it.
 fn pair() -> (Fake, Node, Node) {
     let exchange = Arc::default();
     let nodes = (Node::new(&exchange, 1), Node::new(&exchange, 2));

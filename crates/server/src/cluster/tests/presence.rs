@@ -1,4 +1,4 @@
-//! Who is present on other nodes.
+//! Presence over several nodes.
 
 use super::support::*;
 use super::{Node, pair};
@@ -18,11 +18,11 @@ fn members_are_known_to_all_nodes() {
         server.presence("room").into_iter().map(|member| member.member).collect()
     };
     pump(&a, |_, _| {}, || names(&a) == ["ann", "bob"] && names(&b) == ["ann", "bob"]);
-    // A node that comes later asks.
+    // A node that starts later requests a snapshot.
     let three = Node::new(&fake.0, 3);
     let (c, at_c) = three.worker(1);
     pump(&c, |_, _| {}, || names(&c) == ["ann", "bob"] && c.presence("lounge").len() == 1);
-    // One that was cut off does, too.
+    // So does a node that reconnects.
     fake.connect(3, false);
     drop(there);
     pump(&b, |_, _| {}, || names(&b) == ["ann"]);
@@ -34,7 +34,7 @@ fn members_are_known_to_all_nodes() {
     c.flush();
     fake.connect(3, true);
     pump(&c, |_, _| {}, || names(&c) == ["ann", "cid"]);
-    // A node that ends says so.
+    // A node announces its end.
     drop((a, one));
     pump(&c, |_, _| {}, || names(&c) == ["cid"] && c.presence("lounge").is_empty());
     drop(b);

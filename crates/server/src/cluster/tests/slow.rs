@@ -1,4 +1,4 @@
-//! Workers and hubs that do not read.
+//! Slow workers, and workers and hubs that do not read at all.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -20,13 +20,13 @@ use crate::config::{ClusterMember, Config, History};
 use sprocket_broker::BrokerClient;
 
 #[tokio::test]
-async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
+async fn a_worker_that_reads_nothing_is_disconnected_sooner_than_a_slow_one() {
     const BYTES: usize = 1 << 20;
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let begin = Instant::now();
     let after = |seconds| begin + Duration::from_secs_f64(seconds);
     let mut link = Link::new(1, Pipe::new(ours, BYTES), begin);
-    // The other side reads so much.
+    // Lets the worker read this number of bytes.
     let read = async |link: &mut Link, theirs: &mut UnixStream, bytes: usize| {
         let mut buffer = vec![0; bytes];
         let flush = poll_fn(|cx| {
@@ -44,7 +44,7 @@ async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
     link.written(BYTES, after(60.0));
     link.written(BYTES, after(60.5));
     assert_eq!(link.cut_at(), Some(after(62.0)));
-    // It takes some, which buys it time, but not for ever.
+    // Reading a part extends the deadline, but not indefinitely.
     for seconds in [60.9, 61.8, 62.7] {
         read(&mut link, &mut theirs, BYTES / 2).await;
         link.written(BYTES, after(seconds));
@@ -54,14 +54,14 @@ async fn a_worker_is_cut_sooner_if_it_takes_nothing_at_all() {
     read(&mut link, &mut theirs, BYTES / 4).await;
     link.written(BYTES, after(64.6));
     assert_eq!(link.cut_at(), Some(after(65.0)));
-    // It is behind no more.
+    // The worker has caught up.
     read(&mut link, &mut theirs, BYTES * 2).await;
     link.written(BYTES, after(64.7));
     assert_eq!(link.cut_at(), None);
 }
 
 #[test]
-fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others() {
+fn a_worker_that_does_not_read_delays_the_broker_but_not_answers_for_others() {
     const BYTES: usize = 256 << 10;
     let exchange = Arc::default();
     let node = Node::with_queue(&exchange, 1, BYTES);
@@ -69,7 +69,7 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     let replays = || fake.with(|exchange| exchange.replays);
     let hold = |hold| fake.with(|exchange| exchange.hold = hold);
     fake.store("h.1", vec![b'x'; BYTES].into(), true, &History::default()).unwrap();
-    // One that reads late has its answers nevertheless, and each once.
+    // A worker that reads late still receives each answer once.
     hold(true);
     let mut late = node.raw(1);
     late.ask("h.1", 40, true);
@@ -79,16 +79,16 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     }
     let mut answered = BTreeSet::new();
     while answered.len() < 40 {
-        late.hear(|said| {
-            if let Down::Resumed { ticket, complete, .. } = said {
+        late.receive(|frame| {
+            if let Down::Resumed { ticket, complete, .. } = frame {
                 assert!(complete && answered.insert(ticket));
             }
         });
     }
-    // One that never does is cut, and until then the broker is asked for no more than has room.
+    // A worker that never reads is disconnected, and until then limits the requests to the broker.
     hold(true);
-    let mut deaf = node.raw(2);
-    deaf.ask("h.1", 300, true);
+    let mut stalled = node.raw(2);
+    stalled.ask("h.1", 300, true);
     let (worker, address) = node.worker(1);
     let (_client, conn) = subscriber(&worker, address, &[]);
     let before = replays();
@@ -97,10 +97,10 @@ fn a_worker_that_does_not_read_holds_up_the_broker_and_not_the_answers_of_others
     assert_eq!((complete, messages), (true, 1));
     let asked = replays() - before;
     assert!(asked < 50, "{asked} answers for a worker that does not read");
-    drop(deaf);
+    drop(stalled);
 }
 
-/// A hub of which nobody but the test knows what it reads: says hello to the next worker.
+/// A hub that the test plays itself: accepts the next connection and answers its greeting.
 fn raw_hub(listener: &StdListener) -> Raw {
     let mut raw = Raw(listener.accept().unwrap().0);
     raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -111,21 +111,21 @@ fn raw_hub(listener: &StdListener) -> Raw {
 }
 
 #[test]
-fn what_waits_for_a_hub_that_does_not_read_is_bounded_and_told_anew() {
+fn the_queue_for_a_hub_that_does_not_read_is_bounded_and_the_state_resent() {
     let path = std::env::temp_dir().join(format!("sprocket-raw-hub-{}", std::process::id()));
     let listener = StdListener::bind(&path).unwrap();
     let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
     let cluster = Some(ClusterMember { path: path.clone(), slot: 0 });
     let (server, address) = start(Config { cluster, cluster_queue: 10_000, ..Config::default() });
-    let (deaf, listener) = greeting.join().unwrap();
+    let (stalled, listener) = greeting.join().unwrap();
     let (_client, conn) = subscriber(&server, address, &[]);
-    // Beyond what the socket takes, and what is handed to it.
+    // More than fits into the socket buffer and the pipe together.
     for i in 0..40 {
         server.join(&conn, &format!("room{i}"), "ann", &[b'x'; 50_000]).unwrap();
         server.flush();
     }
     pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
-    drop(deaf);
+    drop(stalled);
     let mut hub = raw_hub(&listener);
     let mut joined = BTreeSet::new();
     while joined.len() < 40 {

@@ -1,4 +1,4 @@
-//! Publications that reach other nodes, and those that the broker does not take.
+//! Publications to other nodes, and publications that the broker refuses.
 
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn nodes_share_topics_through_the_broker() {
     publish(&b, "t", "4");
     assert_eq!([text(&mut here), text(&mut here)], ["1", "4"]);
     assert_eq!(text(&mut there), "4");
-    // Interest ends with its last subscriber, and with the worker.
+    // Interest ends with the last subscriber, and with the worker.
     a.unsubscribe(&conn, "t").unwrap();
     a.flush();
     drop(b);
@@ -34,7 +34,7 @@ fn nodes_share_topics_through_the_broker() {
         assert!(Instant::now() < deadline, "interest ends");
         std::thread::sleep(Duration::from_millis(1));
     }
-    // A broker that takes no more is told of.
+    // Publications that the broker's queue has no space for are reported.
     fake.with(|exchange| exchange.full = true);
     publish(&a, "t", "5");
     let mut connected = 0;
@@ -55,7 +55,7 @@ fn nodes_share_topics_through_the_broker() {
 }
 
 #[test]
-fn a_publisher_is_told_what_the_broker_does_not_take() {
+fn a_publisher_receives_the_refusals_of_the_broker() {
     let (fake, one, _two) = pair();
     let socket = one.directory.join("publish");
     let publish_socket = Some(PublishSocket::new(socket.clone()));
@@ -70,7 +70,8 @@ fn a_publisher_is_told_what_the_broker_does_not_take() {
         publisher.publish(topic, b"1", false, PATIENCE).unwrap();
         assert_eq!([text(&mut here), text(&mut beside)], ["1", "1"]);
     }
-    // Those of this machine get it, or nobody does: each answer says so, and goes to its request.
+    // Without history a refused publication still reaches this machine, with history nobody. Each
+    // answer says so, and goes to its request.
     fake.with(|exchange| exchange.full = true);
     let error = publisher.publish("t", b"2", false, PATIENCE).unwrap_err();
     assert!(matches!(error, PublishError::Partly { .. }) && error.is_uncertain(), "{error}");
@@ -90,7 +91,7 @@ fn a_publisher_is_told_what_the_broker_does_not_take() {
     for _ in 0..20 {
         assert_eq!([text(&mut here), text(&mut beside)], ["3", "3"]);
     }
-    // The publisher knows, and so the host need not; both are counted.
+    // The publisher receives the refusal, so the host gets no event. Both kinds are counted.
     let stats = a.stats();
     assert_eq!((stats.socket_published, stats.socket_refused), (2, 62));
     fake.with(|exchange| exchange.full = false);

@@ -1,15 +1,17 @@
-//! The fields of a frame, written and read.
+//! Encoding and decoding of a frame's fields.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The bytes are not a frame of this protocol.
+/// Error: the bytes are not a valid frame of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed frame")]
 pub(crate) struct Malformed;
 
+/// Builds a frame: a placeholder for the length, the kind, and the fields in order of the calls.
 pub(super) struct Writer(BytesMut);
 
 impl Writer {
+    /// Begins a frame. `hint` is the expected number of bytes in its names and payload.
     pub(super) fn new(kind: u8, hint: usize) -> Self {
         let mut out = BytesMut::with_capacity(hint + 64);
         out.put_u32_le(0);
@@ -27,6 +29,7 @@ impl Writer {
         self
     }
 
+    /// A string with a 16-bit length, cut at a character boundary to at most 1000 bytes.
     pub(super) fn name(mut self, name: &str) -> Self {
         let mut end = name.len().min(1000);
         while !name.is_char_boundary(end) {
@@ -41,6 +44,7 @@ impl Writer {
         values.iter().fold(self, |out, n| out.number(*n))
     }
 
+    /// Appends the payload, fills in the frame's length, and returns the frame.
     pub(super) fn end(self, payload: &[u8]) -> Bytes {
         let mut out = self.0;
         out.put_slice(payload);
@@ -50,6 +54,7 @@ impl Writer {
     }
 }
 
+/// Reads the fields of a frame in order. Each method removes its field from the front of the bytes.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -67,7 +72,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A number that has fewer bits.
+    /// A 64-bit number that must fit into the narrower type `T`.
     pub(super) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
         T::try_from(self.number()?).map_err(|_| Malformed)
     }
@@ -85,16 +90,19 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length.into())?).map_err(|_| Malformed)
     }
 
+    /// The rest of the frame as 64-bit numbers.
     pub(super) fn numbers(&mut self) -> Result<Vec<u64>, Malformed> {
         let values =
             self.rest().chunks(8).map(|n| n.try_into().map(u64::from_le_bytes).map_err(|_| Malformed));
         values.collect()
     }
 
+    /// The rest of the frame as bytes.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
+    /// Checks that no byte is left.
     pub(super) fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }

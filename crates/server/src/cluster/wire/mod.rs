@@ -1,7 +1,10 @@
-//! What workers and the hub say to each other: frames of a length, a kind and fields.
+//! The protocol between workers and the hub, over a Unix socket: [`Up`] is a frame from a worker to
+//! the hub, [`Down`] a frame from the hub to a worker.
 //!
-//! A length is 32 bits, little-endian as all numbers, and does not count itself. Names have 16
-//! bits of length; a payload is the rest of its frame.
+//! A frame is a 32-bit length, which does not count itself, a byte for the kind, and the fields of
+//! that kind. All numbers are little-endian. A name has a 16-bit length; a payload is the rest of
+//! its frame. [`split`] cuts the byte stream into frames, `fields` reads and writes the fields, and
+//! `pipe` is one end of the socket.
 
 pub(crate) mod fields;
 pub(crate) mod pipe;
@@ -14,142 +17,93 @@ use bytes::{Bytes, BytesMut};
 pub(crate) use fields::Malformed;
 use fields::{Reader, Writer};
 
-/// Of the protocol. A worker that speaks another one is refused.
+/// Version of the protocol. The hub refuses a worker with a different one.
 pub(crate) const VERSION: u16 = 3;
-/// Bytes of a frame beyond those of its payload: four names of the longest kind and numbers.
+/// Upper bound for the bytes of a frame other than its payload: up to four names of full length, and
+/// the numbers.
 pub(crate) const OVERHEAD: usize = 4096;
 
-/// What a worker says.
+/// A frame from a worker to the hub. `topic`, `payload` and `binary` (a binary rather than a text
+/// message) mean the same in every kind; `conn` is the number of a connection of the worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Up<'a> {
-    /// The first frame. `instance` differs for each start of a server. `counters` is the
-    /// [`layout`](crate::metrics::counters::Stats::layout) of the numbers in `Stats`.
-    Hello {
-        version: u16,
-        slot: u16,
-        instance: u64,
-        counters: u64,
-        history: &'a str,
-    },
-    /// `except` is a connection of this worker, or 0. `ticket`, unless it is 0, is of somebody who
-    /// waits to be told if it is `Refused`.
-    Publish {
-        topic: &'a str,
-        payload: &'a [u8],
-        binary: bool,
-        except: u64,
-        ticket: u64,
-    },
-    Broadcast {
-        payload: &'a [u8],
-        binary: bool,
-    },
-    /// The first subscriber of a topic or pattern came, or the last one went.
-    Interest {
-        name: &'a str,
-        on: bool,
-    },
-    Resume {
-        ticket: u64,
-        topic: &'a str,
-        position: &'a str,
-    },
-    Join {
-        conn: u64,
-        topic: &'a str,
-        member: &'a str,
-        data: &'a [u8],
-    },
-    Leave {
-        conn: u64,
-        topic: &'a str,
-    },
-    /// Its counters, as the host knows them.
-    Stats {
-        values: Vec<u64>,
-    },
-    /// To be answered with `Synced` when all that came before is carried out.
+    /// Greeting, the first frame. `slot` is the worker's number on the node; `instance` is a random
+    /// number drawn at each start of a server. `counters` is the
+    /// [`layout`](crate::metrics::counters::Stats::layout) of the numbers in `Stats`, and `history`
+    /// the fingerprint of the worker's settings for topics with history: the hub refuses a worker
+    /// whose values differ from its own.
+    Hello { version: u16, slot: u16, instance: u64, counters: u64, history: &'a str },
+    /// A publication to a topic. The connection `except` of this worker does not receive it; 0 if
+    /// none. With a `ticket` other than 0 a publisher waits for the outcome, and a [`Down::Refused`]
+    /// repeats the ticket.
+    Publish { topic: &'a str, payload: &'a [u8], binary: bool, except: u64, ticket: u64 },
+    /// A message to every connection of the other workers and nodes.
+    Broadcast { payload: &'a [u8], binary: bool },
+    /// A topic or pattern got its first subscriber in this worker (`on`) or lost its last one.
+    Interest { name: &'a str, on: bool },
+    /// Request for the publications of a topic after `position`, which the hub answers with
+    /// [`Down::Missed`] and [`Down::Resumed`] of the same ticket.
+    Resume { ticket: u64, topic: &'a str, position: &'a str },
+    /// A connection joins a topic's presence list as `member`, with the application's `data` about it.
+    Join { conn: u64, topic: &'a str, member: &'a str, data: &'a [u8] },
+    /// A connection leaves a topic's presence list.
+    Leave { conn: u64, topic: &'a str },
+    /// The worker's counters, in the order of the layout announced in `Hello`.
+    Stats { values: Vec<u64> },
+    /// Request for a [`Down::Synced`] once every earlier frame is processed.
     Sync,
 }
 
-/// What the hub says.
+/// A frame from the hub to a worker. `topic`, `payload` and `binary` mean the same as in [`Up`];
+/// `link` is the number that the hub gives to the connection of a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Down<'a> {
-    /// The answer to `Hello`. Interest is to be told if there is a broker. A publication may have
-    /// so many bytes. Members follow.
-    Welcome {
-        broker: bool,
-        limit: u64,
-    },
-    /// The other answer, and the last frame.
-    TurnedAway {
-        why: &'a str,
-    },
-    /// The position is empty for a topic without history.
-    Deliver {
-        topic: &'a str,
-        payload: &'a [u8],
-        binary: bool,
-        position: &'a str,
-        except: u64,
-    },
-    Broadcast {
-        payload: &'a [u8],
-        binary: bool,
-    },
-    /// Before `Resumed` of the same ticket, and with nothing else between.
-    Missed {
-        ticket: u64,
-        payload: &'a [u8],
-        binary: bool,
-    },
-    Resumed {
-        ticket: u64,
-        complete: bool,
-        position: &'a str,
-    },
-    /// With so many connections on other workers and nodes a member is present.
-    Present {
-        topic: &'a str,
-        member: &'a str,
-        connections: u32,
-        data: &'a [u8],
-    },
-    /// A publication got lost, for others or for all: uncertain if it may have reached somebody.
-    /// With the ticket of the publication, before the answer to a `Sync` behind it; or 0.
-    Refused {
-        ticket: u64,
-        topic: &'a str,
-        why: &'a str,
-        uncertain: bool,
-    },
-    Broker {
-        connected: bool,
-        reason: &'a str,
-    },
-    Stats {
-        link: u32,
-        slot: u16,
-        values: Vec<u64>,
-    },
+    /// The hub accepts the worker's `Hello`. If there is a `broker`, the worker must announce its
+    /// interest in topics. `limit` is the size in bytes of the largest publication that the hub
+    /// accepts. The members present elsewhere follow as `Present`.
+    Welcome { broker: bool, limit: u64 },
+    /// The hub refuses the worker; no frame follows.
+    TurnedAway { why: &'a str },
+    /// A publication for the worker's subscribers. `position` is empty for a topic without history;
+    /// the connection `except` does not receive the publication, unless it is 0.
+    Deliver { topic: &'a str, payload: &'a [u8], binary: bool, position: &'a str, except: u64 },
+    /// A message to every connection of the worker.
+    Broadcast { payload: &'a [u8], binary: bool },
+    /// A publication that a resuming connection missed. All those of one ticket and their `Resumed`
+    /// come without any other frame in between.
+    Missed { ticket: u64, payload: &'a [u8], binary: bool },
+    /// The end of the answer to `Resume`. `complete` if no publication after the requested position
+    /// is missing; `position` is that of the newest publication.
+    Resumed { ticket: u64, complete: bool, position: &'a str },
+    /// Number of connections that a member of a topic has on other workers and nodes.
+    Present { topic: &'a str, member: &'a str, connections: u32, data: &'a [u8] },
+    /// A publication was lost for some or all recipients; `uncertain` if it may have reached some.
+    /// `ticket` is that of the publication, or 0. The frame precedes the answer to any `Sync` sent
+    /// after the publication.
+    Refused { ticket: u64, topic: &'a str, why: &'a str, uncertain: bool },
+    /// The hub's connection to the broker was established, or failed for a reason.
+    Broker { connected: bool, reason: &'a str },
+    /// Counters of another worker, or of the hub itself (link 0).
+    Stats { link: u32, slot: u16, values: Vec<u64> },
     /// The answer to the oldest `Sync`.
     Synced,
-    /// The worker of these counters is gone.
-    StatsGone {
-        link: u32,
-    },
-    /// So many of the worker's publications have been dealt with.
-    Handled {
-        publications: u64,
-    },
+    /// The worker with these counters has disconnected.
+    StatsGone { link: u32 },
+    /// Number of publications and broadcasts of this worker that the hub has processed since the
+    /// link was established.
+    Handled { publications: u64 },
 }
 
-/// Whether a whole frame is one of a worker's publications.
+/// Whether a complete encoded frame is a worker's `Publish` or `Broadcast`.
 pub(crate) fn is_publication(frame: &[u8]) -> bool {
     matches!(frame.get(4), Some(2 | 3))
 }
 
-/// The next whole frame, without its length, taken off `input`. `limit` is for its bytes.
+/// Takes the next complete frame, without its length field, from the front of `input`. `None` if the
+/// frame is still incomplete.
+///
+/// # Errors
+/// The length is 0 or exceeds `limit`.
 pub(crate) fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Malformed> {
     let Some(length) = input.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
@@ -157,7 +111,7 @@ pub(crate) fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Bytes>,
         return Err(Malformed);
     }
     if input.len() < 4 + length {
-        // As much as is there already, and no more: who only claims much gets no memory for it.
+        // At most doubles the buffer, so that a large length alone allocates little memory.
         input.reserve((4 + length - input.len()).min(input.len().max(64 << 10)));
         return Ok(None);
     }
@@ -166,9 +120,10 @@ pub(crate) fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Bytes>,
 }
 
 impl Up<'_> {
+    /// Encodes the frame with its length field.
     pub(crate) fn encode(&self) -> Bytes {
         match *self {
-            // A later version may say it differently, but for the kind and the version.
+            // Only the kind and the version number must keep their place in later protocol versions.
             Self::Hello { version, slot, instance, counters, history } => Writer::new(1, history.len())
                 .number(version.into())
                 .number(slot.into())
@@ -199,10 +154,12 @@ impl Up<'_> {
 }
 
 impl<'a> Up<'a> {
+    /// Decodes a frame without its length field. A `Hello` of another protocol version has only its
+    /// version filled in.
     pub(crate) fn decode(frame: &'a [u8]) -> Result<Self, Malformed> {
         let mut from = Reader(frame);
         let [kind] = from.array()?;
-        let said = match kind {
+        let decoded = match kind {
             1 => {
                 let version: u16 = from.small()?;
                 if version != VERSION {
@@ -233,16 +190,18 @@ impl<'a> Up<'a> {
             _ => return Err(Malformed),
         };
         from.end()?;
-        Ok(said)
+        Ok(decoded)
     }
 }
 
-/// What a worker says goes to everybody's clients.
+/// Returns the payload unless it is a text message with invalid UTF-8. The hub checks this because
+/// the payload goes to clients of every worker, which would fail the connection (RFC 6455 8.1).
 fn text_or_binary(payload: &[u8], binary: bool) -> Result<&[u8], Malformed> {
     if binary || std::str::from_utf8(payload).is_ok() { Ok(payload) } else { Err(Malformed) }
 }
 
 impl Down<'_> {
+    /// Encodes the frame with its length field.
     pub(crate) fn encode(&self) -> Bytes {
         match *self {
             Self::Welcome { broker, limit } => Writer::new(65, 0).flag(broker).number(limit).end(&[]),
@@ -291,10 +250,11 @@ impl Down<'_> {
 }
 
 impl<'a> Down<'a> {
+    /// Decodes a frame without its length field.
     pub(crate) fn decode(frame: &'a [u8]) -> Result<Self, Malformed> {
         let mut from = Reader(frame);
         let [kind] = from.array()?;
-        let said = match kind {
+        let decoded = match kind {
             65 => Self::Welcome { broker: from.flag()?, limit: from.number()? },
             66 => Self::TurnedAway { why: from.name()? },
             67 => {
@@ -321,6 +281,6 @@ impl<'a> Down<'a> {
             _ => return Err(Malformed),
         };
         from.end()?;
-        Ok(said)
+        Ok(decoded)
     }
 }

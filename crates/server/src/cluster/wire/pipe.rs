@@ -1,4 +1,5 @@
-//! One end of a connection between a worker and the hub: whole frames in both directions.
+//! One end of the socket between a worker and the hub: cuts the input into frames and queues frames
+//! for output.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -8,26 +9,26 @@ use tokio::net::UnixStream;
 
 use crate::cluster::wire;
 
-/// One read.
+/// Bytes of buffer space for one read.
 const READ: usize = 64 << 10;
-/// Frames of one write.
+/// Frames of one vectored write.
 const PIECES: usize = 64;
 
-/// A socket with what was read of it and what waits for it.
+/// A socket with its input buffer and output queue. A worker's link and the hub hold one each.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     stream: UnixStream,
     input: BytesMut,
     out: VecDeque<Bytes>,
-    /// Of the first frame, written already.
+    /// Bytes of the first queued frame that are already written.
     begun: usize,
-    /// Of all frames that wait.
+    /// Bytes of all queued frames, including those already written of the first.
     waiting: usize,
-    /// Bytes that the other side, or the socket between, has taken so far.
-    taken: u64,
-    /// Bytes of a frame that is read.
+    /// Bytes written to the socket so far.
+    written: u64,
+    /// Bytes of the largest frame accepted as input.
     limit: usize,
-    /// The other side has gone, and reads no more. What it has written before is there still.
+    /// A write has failed because the peer closed its end. Its earlier output can still be read.
     broken: bool,
 }
 
@@ -39,34 +40,38 @@ impl Pipe {
             out: VecDeque::new(),
             begun: 0,
             waiting: 0,
-            taken: 0,
+            written: 0,
             limit,
             broken: false,
         }
     }
 
-    /// Queues a frame.
+    /// Queues a frame; [`Pipe::poll_flush`] writes it.
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.waiting += frame.len();
         self.out.push_back(frame);
     }
 
-    /// Whether what is queued can't be written any more. An error follows when all is read.
+    /// Whether writing has failed for good. [`Pipe::poll_read`] returns an error once the peer's
+    /// remaining output is read.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes queued and not yet written.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting - self.begun
     }
 
-    /// Bytes written so far: as long as it is the same, nothing gets on.
+    /// Bytes written to the socket so far. While the value stays the same, the peer reads nothing.
     pub(crate) fn taken(&self) -> u64 {
-        self.taken
+        self.written
     }
 
-    /// A whole frame that was read.
+    /// The next complete frame of the input, if there is one.
+    ///
+    /// # Errors
+    /// The frame has an invalid length. The kind of the error is `Other`.
     pub(crate) fn next(&mut self) -> io::Result<Option<Bytes>> {
         let frame = wire::split(&mut self.input, self.limit).map_err(io::Error::other)?;
         if self.input.is_empty() && self.input.capacity() > 4 * READ {
@@ -75,7 +80,10 @@ impl Pipe {
         Ok(frame)
     }
 
-    /// Reads once. An end of the stream is an error.
+    /// Reads once from the socket into the input buffer.
+    ///
+    /// # Errors
+    /// Reading failed, or the stream has ended (`UnexpectedEof`).
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.stream.poll_read_ready(cx) {
@@ -92,7 +100,8 @@ impl Pipe {
         }
     }
 
-    /// Writes until all is written (`Ready`) or the socket takes no more.
+    /// Writes queued frames. `Ready` once the queue is empty; `Pending` while the socket buffer is
+    /// full, or for ever if the pipe is broken.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.out.is_empty() {
             if self.broken {
@@ -110,7 +119,7 @@ impl Pipe {
             }
             match self.stream.try_write_vectored(&pieces[..used]) {
                 Ok(0) => self.broken = true,
-                Ok(n) => self.written(n),
+                Ok(n) => self.consume(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => self.broken = true,
             }
@@ -121,9 +130,10 @@ impl Pipe {
         Poll::Ready(())
     }
 
-    fn written(&mut self, n: usize) {
+    /// Drops `n` written bytes from the output queue.
+    fn consume(&mut self, n: usize) {
         self.begun += n;
-        self.taken += n as u64;
+        self.written += n as u64;
         while let Some(front) = self.out.front() {
             if self.begun < front.len() {
                 return;
@@ -134,7 +144,7 @@ impl Pipe {
         }
     }
 
-    /// What the other side can't have got whole.
+    /// The frames that were not written in full, which the peer therefore can't have processed.
     pub(crate) fn into_unsent(self) -> VecDeque<Bytes> {
         self.out
     }

@@ -1,4 +1,4 @@
-//! What is written is read as it was meant, and nothing else is.
+//! Encoding and decoding of frames are inverse, and malformed input is rejected.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn downs() -> Vec<Down<'static>> {
 }
 
 #[test]
-fn what_is_written_is_read_however_it_is_cut() {
+fn frames_survive_encoding_and_any_split_of_the_stream() {
     let all: Vec<u8> = ups().iter().map(Up::encode).collect::<Vec<_>>().concat();
     for step in [1, 2, 7, all.len()] {
         let (mut input, mut frames) = (BytesMut::new(), Vec::new());
@@ -54,10 +54,10 @@ fn what_is_written_is_read_however_it_is_cut() {
 }
 
 #[test]
-fn no_bytes_are_misread() {
+fn malformed_frames_are_rejected_without_a_panic() {
     for frame in ups().iter().map(Up::encode).chain(downs().iter().map(Down::encode)) {
         let frame = &frame[4..];
-        // Cut anywhere, or changed anywhere: an error or something else, never a panic.
+        // Truncated or altered anywhere, a frame decodes to an error or another frame, never a panic.
         for cut in 0..frame.len() {
             let _ = (Up::decode(&frame[..cut]), Down::decode(&frame[..cut]));
         }
@@ -75,7 +75,7 @@ fn no_bytes_are_misread() {
 }
 
 #[test]
-fn a_length_alone_costs_no_memory() {
+fn a_length_field_alone_allocates_no_memory() {
     let mut input = BytesMut::from(&1000u32.to_le_bytes()[..]);
     assert_eq!(split(&mut input, 999), Err(Malformed));
     assert_eq!(split(&mut BytesMut::from(&[0; 4][..]), 999), Err(Malformed));
@@ -85,7 +85,7 @@ fn a_length_alone_costs_no_memory() {
 }
 
 #[test]
-fn another_version_is_understood_as_such() {
+fn a_hello_of_another_version_yields_its_version() {
     let mut hello =
         Up::Hello { version: 2, slot: 0, instance: 0, counters: 0, history: "" }.encode().to_vec();
     hello.extend(b"something new");
