@@ -1,4 +1,5 @@
-//! What a worker and its hub say of themselves first: before there is a runtime, and when it comes back.
+//! The greeting between a worker and its hub: blocking when the server starts, before there is a
+//! runtime, and as part of the link's task when it reconnects.
 
 use bytes::Bytes;
 use std::io::{self, Read, Write};
@@ -15,16 +16,19 @@ use crate::config::{ClusterMember, Config, History};
 use crate::error::{ClusterError, StartError};
 use crate::metrics::counters::Stats;
 
-/// For the hub to answer, and for it to be there at the start.
+/// Time for the hub to answer a greeting, and at the start of the server also for the hub to appear.
 pub(super) const GREETING: Duration = Duration::from_secs(5);
-/// The shortest pause between attempts to reach it.
+/// Shortest pause between attempts to connect to the hub.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// A worker as it introduces itself.
+/// Identity of a worker, which it sends to the hub in each `Hello`.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
+    /// Number of the worker on the node.
     slot: u16,
+    /// Random number of this start of the server.
     instance: u64,
+    /// Fingerprint of the settings for topics with history.
     history: String,
 }
 
@@ -33,17 +37,19 @@ impl Identity {
         Ok(Self { slot, instance: random()?, history: fingerprint(history) })
     }
 
+    /// The encoded `Hello`.
     pub(super) fn hello(&self) -> Bytes {
         let (slot, instance, history) = (self.slot, self.instance, self.history.as_str());
         Up::Hello { version: VERSION, slot, instance, counters: Stats::layout(), history }.encode()
     }
 }
 
-/// What a hub says of itself.
+/// A hub's answer to a worker that it accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Welcome {
+    /// Whether the hub has a broker.
     pub(super) broker: bool,
-    /// Bytes of a publication.
+    /// Bytes of the largest publication that the hub accepts.
     pub(super) limit: usize,
 }
 
@@ -53,19 +59,26 @@ impl Welcome {
     }
 }
 
-/// The way to a hub, before there is a runtime.
+/// A connection to a hub, made before there is a runtime. The first I/O thread turns it into the link
+/// ([`run`](super::run)).
 #[derive(Debug)]
 pub(crate) struct Joined {
     pub(super) identity: Identity,
-    /// `None`: the hub is in this process, and has not said hello.
+    /// Path of the hub's socket, already greeted. `None` for a hub in this process, which is greeted
+    /// when the link's task runs.
     pub(super) path: Option<PathBuf>,
     pub(super) stream: StdStream,
     pub(super) welcome: Welcome,
+    /// Settings and socket of a hub in this process, which the link's task starts.
     pub(super) hub: Option<(HubConfig, StdStream)>,
 }
 
 impl Joined {
-    /// The way to the hub that a server with these settings has, if it has one.
+    /// Connects to the node's hub, or prepares one in this process if the settings need a hub but name
+    /// no node. `None` if they need none.
+    ///
+    /// # Errors
+    /// The hub is unreachable or refuses this worker, or the broker's settings are invalid.
     pub(crate) fn by(config: &Config) -> Result<Option<Self>, StartError> {
         match &config.cluster {
             Some(member) => Ok(Some(Self::node(member, config)?)),
@@ -74,7 +87,7 @@ impl Joined {
         }
     }
 
-    /// To a hub in this process.
+    /// Prepares a hub in this process, connected by a socket pair.
     fn inside(config: &Config) -> Result<Self, StartError> {
         if let Some(broker) = &config.broker {
             broker.check().map_err(ClusterError::from)?;
@@ -97,7 +110,7 @@ impl Joined {
         })
     }
 
-    /// To the hub of a node, awaited for some seconds.
+    /// Connects to the hub of a node, and waits up to [`GREETING`] for it to appear.
     fn node(member: &ClusterMember, config: &Config) -> Result<Self, StartError> {
         let identity = Identity::new(member.slot, &config.history)?;
         let deadline = Instant::now() + GREETING;
@@ -107,7 +120,7 @@ impl Joined {
                     let path = Some(member.path.clone());
                     return Ok(Self { identity, path, stream, welcome, hub: None });
                 }
-                // It may just be starting.
+                // The hub may still be starting.
                 Err(ClusterError::Unreachable { .. }) if Instant::now() < deadline => {
                     std::thread::sleep(SHORTEST_PAUSE);
                 }
@@ -117,7 +130,8 @@ impl Joined {
     }
 }
 
-/// Says hello and reads the answer, and nothing behind it.
+/// Connects, sends the `Hello` and reads exactly the frame of the answer; later frames stay in the
+/// socket for the link.
 fn greet(
     member: &ClusterMember,
     identity: &Identity,
@@ -134,7 +148,7 @@ fn greet(
         stream.read_exact(&mut length)?;
         let length = u32::from_le_bytes(length) as usize;
         if length > 4096 {
-            return Err(io::Error::other("what listens there is not a hub"));
+            return Err(io::Error::other("the process that listens there is not a hub"));
         }
         let mut frame = vec![0; length];
         stream.read_exact(&mut frame)?;
@@ -149,13 +163,16 @@ fn greet(
             Err(ClusterError::Refused { path: path.clone(), why: why.to_owned() })
         }
         _ => {
-            let why = "it does not speak the protocol of a hub".to_owned();
+            let why = "its answer is not that of a hub".to_owned();
             Err(ClusterError::Refused { path: path.clone(), why })
         }
     }
 }
 
-/// The hub's answer; `PermissionDenied` if it refuses.
+/// Sends the queued `Hello` and resolves with the hub's answer.
+///
+/// # Errors
+/// The hub refuses this worker (`PermissionDenied`), or the connection failed.
 pub(super) fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<Welcome>> {
     let _ = pipe.poll_flush(cx);
     loop {
@@ -163,7 +180,7 @@ pub(super) fn greeted(pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<
             return Poll::Ready(match Down::decode(&frame).map_err(io::Error::other)? {
                 Down::Welcome { broker, limit } => Ok(Welcome::new(broker, limit)),
                 Down::TurnedAway { why } => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
-                _ => Err(io::Error::other("the hub did not say hello")),
+                _ => Err(io::Error::other("the hub did not answer the greeting")),
             });
         }
         ready!(pipe.poll_read(cx))?;

@@ -1,4 +1,10 @@
-//! A worker's end of the cluster: a task on the first I/O thread.
+//! A worker's link to its hub, the process that connects the workers of a machine: a task on the first
+//! I/O thread.
+//!
+//! The link moves frames from the thread's queue ([`Outbound`](crate::cluster::port::Outbound)) to the
+//! hub's socket, and `received` processes the frames of the hub. When the connection is lost, the link
+//! reconnects and sends the worker's complete state: interest in topics, members, and open resume
+//! requests. A hub that serves this worker alone runs as another task on the same thread.
 
 mod greeting;
 mod received;
@@ -32,60 +38,71 @@ use sprocket_broker::Backoff;
 pub(crate) use crate::hub_link::greeting::Joined;
 use crate::hub_link::greeting::{GREETING, Identity, SHORTEST_PAUSE, Welcome, greeted};
 
-/// The longest pause between attempts to reach the hub.
+/// Longest pause between attempts to connect to the hub.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-/// A new hub gets no publication before the other workers had time to come back to it.
+/// Delay of publications after reconnecting, so that the other workers can reconnect first: a new hub
+/// does not store publications for workers that are still absent.
 const GATHERING: Duration = Duration::from_millis(400);
-/// Between two reports of the counters.
+/// Interval between reports of the counters.
 const REPORT: Duration = Duration::from_secs(1);
-/// Bytes that wait for the hub when it is not sent another one.
+/// Backlog in bytes above which reports are skipped.
 const REPORTS: usize = 64 << 10;
-/// What a new hub has not said so long after its start, it will not say.
+/// Time for a new hub to confirm the members that the previous one reported.
 const SETTLED: Duration = Duration::from_secs(3);
-/// For a hub to take something, if too much waits that is not published: longer than it may leave
-/// all workers unread for the sake of one, but where the crate tests itself. The reports see to it
-/// that this is looked at.
-const DEAF: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 6 });
-/// Bytes of a frame of the hub.
+/// Time without progress after which a link with too many queued frames is dropped. It exceeds the
+/// time for which a hub may leave all workers unread because of a slow one; the crate's own tests use
+/// a shorter time. The timer of the reports makes the task check it at least once a second.
+const STALLED: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 6 });
+/// Bytes of the largest frame accepted from the hub: any, as the worker trusts its hub.
 const LIMIT: usize = u32::MAX as usize;
-/// Reads before other tasks of the thread have their turn.
+/// Reads in one turn of the task, before it yields to others on its thread.
 const READS: usize = 4;
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<UnixStream>> + Send>>;
 
+/// Phases of a connection to the hub.
 enum Phase {
+    /// Waits for the end of the pause and for the connection.
     Connecting(Connecting),
+    /// The `Hello` is sent; the timer limits the wait for the answer.
     Greeting(Pipe, Pin<Box<Sleep>>),
+    /// The hub has accepted this worker.
     Up(Pipe),
-    /// A hub in this process ends with it.
+    /// The link ends: a hub in this process can't be connected to again.
     Over,
 }
 
-/// The task.
+/// State of the link's task.
 struct Link {
     state: Arc<State>,
     identity: Identity,
+    /// Path of the hub's socket; `None` for a hub in this process.
     path: Option<PathBuf>,
     phase: Phase,
+    /// Pauses between attempts to connect.
     backoff: Backoff,
-    /// Publications handed over on this connection, and how many the hub has dealt with.
+    /// Number of publications moved to the pipe of this connection.
     sent: u64,
+    /// Number of them that the hub has processed, according to its last report.
     handled: u64,
-    /// What a resuming connection has missed, until it is whole.
+    /// Publications for the resuming connection whose `Resumed` has not arrived yet, as encoded
+    /// WebSocket frames, and whether each is binary.
     missed: Vec<(Bytes, bool)>,
-    /// When the hub last took something, and how much it had taken by then, where too much waits.
+    /// When the backlog was last below its limit or shrank, and the bytes written by then.
     moved: (Instant, u64),
+    /// Timer of the next report.
     report: Pin<Box<Sleep>>,
+    /// Counters last reported on this connection.
     reported: Vec<u64>,
-    /// Until publications go out.
+    /// Timer until which publications are held back.
     hold: Option<Pin<Box<Sleep>>>,
-    /// When what the hub has not confirmed is given up.
+    /// Timer after which members that the hub has not confirmed are dropped.
     settle: Option<Pin<Box<Sleep>>>,
-    /// The other threads have too much to do.
+    /// Timer of a pause in reading, while the other I/O threads have too many commands queued.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Body of the task.
+/// Body of the link's task. Ends only if the link can't be set up, or with a hub in this process.
 pub(crate) async fn run(joined: Joined, state: Arc<State>) {
     let Joined { identity, path, stream, welcome, hub } = joined;
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
@@ -120,7 +137,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
     poll_fn(|cx| link.poll(cx)).await;
 }
 
-/// The hub of this process alone, as a task of this thread.
+/// Starts a hub for this worker alone, as a task of this thread.
 fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     let stream = lifted(stream)?;
     let broker = connect(&config)?;
@@ -128,21 +145,23 @@ fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     let (quit, end) = oneshot::channel::<()>();
     let hub = tokio::spawn(async move {
         let _vital = io_thread::Vital;
-        // A sender that is dropped is an end, too.
+        // Dropping the sender also ends the hub.
         service.run(async move { drop(end.await) }).await;
     });
     io_thread::with(|io| io.hub_inside = Some((quit, hub)));
     Ok(())
 }
 
-/// Leaves the low descriptors to PHP.
+/// Registers a socket with the runtime, under a high descriptor number: PHP's select() needs the low
+/// ones.
 fn lifted(stream: StdStream) -> io::Result<UnixStream> {
     let stream = StdStream::from(lift(stream.into()));
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
 }
 
-/// Tells the host of a publication that is lost without its doing; `topic` is empty where none is known.
+/// Logs the loss of publications and reports it to the host, unless too many reports already wait
+/// there. `topic` is empty if none in particular is affected.
 fn report_loss(state: &State, topic: &str, reason: &str, uncertain: bool) {
     log_unpublished(topic, reason, uncertain);
     if state.cluster.as_ref().is_some_and(|port| port.may_report_loss()) {
@@ -152,6 +171,7 @@ fn report_loss(state: &State, topic: &str, reason: &str, uncertain: bool) {
 }
 
 impl Link {
+    /// Drives the link through its phases. `Ready` when it ends.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.phase {
@@ -197,6 +217,7 @@ impl Link {
         }
     }
 
+    /// Begins the next attempt to connect, after a pause. Ends the link if the hub is in this process.
     fn connect(&mut self) {
         let Some(path) = self.path.clone() else {
             self.phase = Phase::Over;
@@ -209,7 +230,7 @@ impl Link {
         }));
     }
 
-    /// The hub has said hello: it is told all that it must know.
+    /// Begins a connection that the hub has accepted, and queues the worker's complete state.
     fn begin(&mut self, mut pipe: Pipe, welcome: Welcome) {
         let Welcome { broker, limit } = welcome;
         if let Some(port) = &self.state.cluster {
@@ -238,11 +259,13 @@ impl Link {
         self.phase = Phase::Up(pipe);
     }
 
+    /// Processes the loss of the connection: requeues unsent publications, reports those that may be
+    /// lost, and reconnects.
     fn lost(&mut self, error: &io::Error) {
         let Phase::Up(pipe) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
         let Some(port) = &self.state.cluster else { return };
-        let again = io_thread::with(|io| io.outbound.interrupt(port, pipe)).unwrap_or(0);
-        let lost = self.sent.saturating_sub(self.handled).saturating_sub(again);
+        let requeued = io_thread::with(|io| io.outbound.interrupt(port, pipe)).unwrap_or(0);
+        let lost = self.sent.saturating_sub(self.handled).saturating_sub(requeued);
         let counters = &self.state.counters;
         Counters::one(&counters.bus_lost_links);
         Counters::add(&counters.bus_lost, lost);
@@ -259,7 +282,11 @@ impl Link {
         self.connect();
     }
 
-    /// `Ready(Ok)`: others have their turn before this goes on.
+    /// One turn of an established link: timers, output, then input. `Ready(Ok)` if there may be more
+    /// input after other tasks have had their turn.
+    ///
+    /// # Errors
+    /// The connection is lost, or the hub does not read.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.settle.as_mut().is_some_and(|s| s.as_mut().poll(cx).is_ready()) {
             self.settle = None;
@@ -291,7 +318,7 @@ impl Link {
         let beyond = io_thread::with(|io| io.outbound.is_beyond(port)) == Some(true);
         if !beyond || pipe.taken() != self.moved.1 {
             self.moved = (Instant::now(), pipe.taken());
-        } else if self.moved.0.elapsed() >= DEAF {
+        } else if self.moved.0.elapsed() >= STALLED {
             return Poll::Ready(Err(io::Error::other("it does not read")));
         }
         for _ in 0..READS {
@@ -310,9 +337,10 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Queues the worker's counters for the hub, if they have changed.
     fn report(&mut self) {
         let values = self.state.stats().values();
-        // A hub that does not read gets no more of them.
+        // Reports must not add to the backlog of a hub that does not read.
         if let Phase::Up(pipe) = &mut self.phase
             && pipe.waiting() < REPORTS
             && values != self.reported

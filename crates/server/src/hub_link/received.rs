@@ -1,4 +1,4 @@
-//! What the hub says, carried out.
+//! Processing of the frames that a worker's link receives from the hub.
 
 use bytes::Bytes;
 use std::io;
@@ -13,7 +13,11 @@ use crate::thread as io_thread;
 use crate::thread::report::log_broker;
 
 impl Link {
-    /// Carries out all that was read.
+    /// Processes all complete frames in the pipe, then lets the thread deliver the publications among
+    /// them.
+    ///
+    /// # Errors
+    /// A frame is malformed; those before it are processed.
     pub(super) fn take_frames(&mut self) -> io::Result<()> {
         let result = loop {
             let Phase::Up(pipe) = &mut self.phase else { return Ok(()) };
@@ -31,6 +35,7 @@ impl Link {
         result
     }
 
+    /// Processes one frame.
     fn take(&mut self, frame: &Bytes) -> io::Result<()> {
         let state = &self.state;
         match Down::decode(frame).map_err(io::Error::other)? {
@@ -57,13 +62,13 @@ impl Link {
             }
             Down::Refused { ticket, topic, why, uncertain } => {
                 let refused = Refused { why: why.to_owned(), uncertain };
-                // Who has published it over the socket is told.
+                // If a publisher on the publish socket waits for the outcome, it receives the refusal.
                 if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
                     report_loss(state, topic, why, uncertain);
                 }
             }
             Down::Broker { connected, reason } => {
-                // One worker of a node is enough.
+                // All workers of a node receive this; only the first one logs it.
                 if state.config.cluster.as_ref().is_none_or(|cluster| cluster.slot == 0) {
                     log_broker(connected, reason);
                 }
@@ -87,7 +92,7 @@ impl Link {
                 io_thread::with(|io| io.outbound.synced());
             }
             Down::Welcome { .. } | Down::TurnedAway { .. } => {
-                return Err(io::Error::other("the hub said hello twice"));
+                return Err(io::Error::other("the hub answered the greeting twice"));
             }
         }
         Ok(())
