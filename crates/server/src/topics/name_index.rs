@@ -1,7 +1,9 @@
-//! Topics by name on an I/O thread, for what is published without the host.
+//! Index of topics by name on an I/O thread, for publications that do not come from the host but from
+//! the hub or the publish socket.
 //!
-//! The host tells of topics that begin and end: so it alone decides about them, its own
-//! `publish()` takes no lock, and a host that is busy holds up nobody who publishes from outside.
+//! The host's [`Topics`](crate::topics::registry::Topics) stays the authority and sends each
+//! [`Change`]. Thus the host's `publish()` needs no lock, and a busy host does not delay other
+//! publishers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use crate::error::TopicError;
 use crate::topics::registry::{Change, TopicId};
 use sprocket_protocol::topic::{Kind, Patterns, check_topic, kind};
 
-/// All topics with at least one subscriber on any thread.
+/// The topics and patterns with at least one subscriber on any thread.
 #[derive(Debug, Default)]
 pub(crate) struct NameIndex {
     topics: HashMap<Arc<str>, TopicId>,
@@ -18,7 +20,7 @@ pub(crate) struct NameIndex {
 }
 
 impl NameIndex {
-    /// To be told of every change, in order.
+    /// Applies a change. Every change must be applied, in order.
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Began(id, name) => {
@@ -35,12 +37,15 @@ impl NameIndex {
         }
     }
 
-    /// Topics and patterns that have subscribers.
+    /// Names of the topics and patterns that have subscribers.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.topics.keys().map(|name| &**name)
     }
 
-    /// Where a publication to `name` goes.
+    /// The numbers of the topic `name` and of all patterns that match it.
+    ///
+    /// # Errors
+    /// `name` is not a valid topic name, for instance a pattern.
     pub(crate) fn route(&self, name: &str) -> Result<Arc<[TopicId]>, TopicError> {
         check_topic(name)?;
         let mut ids: Vec<TopicId> = self.topics.get(name).copied().into_iter().collect();
@@ -56,7 +61,7 @@ mod tests {
     use crate::topics::registry::Topics;
 
     #[test]
-    fn it_finds_what_the_host_would_find() {
+    fn the_index_finds_the_same_topics_as_the_registry() {
         let (mut topics, mut name_index) = (Topics::new(2), NameIndex::default());
         topics.watch();
         let mut follow = |topics: &mut Topics, names: &[&str]| {
@@ -78,7 +83,7 @@ mod tests {
             follow(&mut topics, &names);
         }
         assert!(name_index.topics.is_empty() && name_index.patterns.is_empty());
-        // The number of a topic that comes again is a new one.
+        // A topic that ends and begins again gets a new number.
         let mut name_index = NameIndex::default();
         for _ in 0..2 {
             topics.subscribe(ConnId(1), 0, "again").unwrap();
@@ -90,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_gathered_for_nobody() {
+    fn changes_are_not_recorded_unless_watched() {
         let mut topics = Topics::new(1);
         topics.subscribe(ConnId(1), 0, "a").unwrap();
         topics.forget(ConnId(1));

@@ -1,6 +1,7 @@
-//! Which topics there are, as the host sees it: names, patterns, who subscribes, how many.
+//! The host's list of topics and patterns, with the subscriptions of each connection and the number of
+//! subscribers on each I/O thread.
 //!
-//! The I/O threads know topics by number only, and whose sockets they go to (`hub`).
+//! The I/O threads know topics by their numbers only; `subscribers` maps these to connections.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,45 +11,54 @@ use crate::id::ConnId;
 use crate::indexed::Indexed;
 use sprocket_protocol::topic::{self, Kind, Patterns, check_topic, kind};
 
-/// Number of a topic or pattern, never used again.
+/// Number of a topic or pattern, unique in this process. A topic that ends and begins again gets a new
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TopicId(u64);
 
+/// A topic or pattern with subscribers.
 #[derive(Debug)]
 struct Topic {
     id: TopicId,
-    /// Subscribers on each I/O thread.
+    /// Number of subscribers on each I/O thread.
     counts: Box<[u32]>,
 }
 
-/// Where a publication goes: topic numbers, and which threads have subscribers.
+/// Destination of a publication.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
+    /// The topic itself and all patterns that match it.
     pub(crate) topics: Vec<TopicId>,
+    /// Bit mask of the I/O threads that have subscribers.
     pub(crate) threads: u64,
 }
 
-/// A topic or pattern got its first subscriber, or lost its last one.
+/// A topic or pattern got its first subscriber (`Began`) or lost its last one (`Ended`).
 #[derive(Debug)]
 pub(crate) enum Change {
     Began(TopicId, Arc<str>),
     Ended(Arc<str>),
 }
 
-/// All topics with at least one subscriber.
+/// All topics and patterns with at least one subscriber. The host's server holds it.
 #[derive(Debug)]
 pub(crate) struct Topics {
+    /// Number of I/O threads.
     threads: usize,
+    /// Number for the next topic.
     next: u64,
     topics: HashMap<Arc<str>, Topic>,
+    /// The patterns among `topics`, indexed for matching.
     patterns: Patterns,
-    /// Somebody wants to hear of topics that begin and end.
+    /// Whether to record changes for [`Topics::take_changes`].
     watched: bool,
+    /// Changes since the last call of [`Topics::take_changes`].
     changes: Vec<Change>,
+    /// Subscriptions of each connection that has any.
     of: HashMap<ConnId, Subscriber>,
 }
 
-/// What one connection has subscribed to.
+/// Subscriptions of one connection, and the I/O thread that serves it.
 #[derive(Debug)]
 struct Subscriber {
     thread: u16,
@@ -68,17 +78,21 @@ impl Topics {
         }
     }
 
-    /// From now on [`Topics::take_changes`] tells what happens.
+    /// Records changes from now on, for [`Topics::take_changes`].
     pub(crate) fn watch(&mut self) {
         self.watched = true;
     }
 
-    /// What has changed since the last call, in order.
+    /// Returns the changes since the last call, in order.
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    /// The number under which the I/O thread is to be told. `None`: subscribed already.
+    /// Subscribes a connection. Returns the topic's number, which the connection's I/O thread must
+    /// receive, or `None` if the connection is already subscribed.
+    ///
+    /// # Errors
+    /// `name` is neither a valid topic name nor a valid pattern.
     pub(crate) fn subscribe(
         &mut self,
         conn: ConnId,
@@ -115,12 +129,13 @@ impl Topics {
         Ok(Some(topic.id))
     }
 
-    /// The number of a topic that has subscribers.
+    /// The number of a topic, or `None` if it has no subscribers.
     pub(crate) fn id(&self, name: &str) -> Option<TopicId> {
         self.topics.get(name).map(|topic| topic.id)
     }
 
-    /// The number under which the I/O thread is to be told. `None`: not subscribed.
+    /// Unsubscribes a connection. Returns the topic's number, which the connection's I/O thread must
+    /// receive, or `None` if the connection was not subscribed.
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, name: &str) -> Option<TopicId> {
         let subscriber = self.of.get_mut(&conn)?;
         let thread = subscriber.thread;
@@ -131,7 +146,7 @@ impl Topics {
         self.release(thread, &name)
     }
 
-    /// A connection is over; the I/O thread has forgotten it by itself.
+    /// Removes the subscriptions of a closed connection. Its I/O thread removes its own on closing.
     pub(crate) fn forget(&mut self, conn: ConnId) {
         let Some(subscriber) = self.of.remove(&conn) else { return };
         for name in subscriber.names {
@@ -139,6 +154,7 @@ impl Topics {
         }
     }
 
+    /// Removes one subscriber of a topic, and the topic with its last one. Returns the topic's number.
     fn release(&mut self, thread: u16, name: &Arc<str>) -> Option<TopicId> {
         let topic = self.topics.get_mut(name)?;
         topic.counts[thread as usize] -= 1;
@@ -155,24 +171,27 @@ impl Topics {
         Some(id)
     }
 
-    /// The topics, or the patterns, that a connection has subscribed to, in no order.
+    /// The topics or the patterns that a connection has subscribed to, in no particular order.
     pub(crate) fn of(&self, conn: ConnId, kind: Kind) -> Vec<String> {
         let names = self.of.get(&conn).into_iter().flat_map(|s| s.names.as_slice());
         let wanted = names.filter(|name| topic::kind(name) == Ok(kind));
         wanted.map(|name| name.to_string()).collect()
     }
 
-    /// Connections that have subscribed to exactly this name, pattern or not.
+    /// Number of connections that have subscribed to exactly this topic or pattern.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.topics.get(name).map_or(0, |topic| topic.counts.iter().map(|n| *n as usize).sum())
     }
 
-    /// How many topics and patterns there are.
+    /// Number of topics and patterns with subscribers.
     pub(crate) fn len(&self) -> usize {
         self.topics.len()
     }
 
-    /// Where a publication to `name` goes.
+    /// The destination of a publication to the topic `name`.
+    ///
+    /// # Errors
+    /// `name` is not a valid topic name, for instance a pattern.
     pub(crate) fn route(&self, name: &str) -> Result<Route, TopicError> {
         check_topic(name)?;
         let mut route = Route::default();
@@ -248,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_and_pattern_are_both_found() {
+    fn exact_and_pattern_subscriptions_both_match() {
         let mut topics = Topics::new(1);
         for name in ["room.1", "room.*", "room.>", ">", "room.2"] {
             topics.subscribe(A, 0, name).unwrap();
@@ -258,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_rules() {
+    fn invalid_names_are_rejected() {
         let mut topics = Topics::new(1);
         assert_eq!(topics.subscribe(A, 0, ""), Err(TopicError::Length(0)));
         assert_eq!(topics.subscribe(A, 0, &"x".repeat(256)), Err(TopicError::Length(256)));

@@ -1,25 +1,27 @@
-//! Who gets what is published: the subscribers of one I/O thread.
+//! The subscribers on one I/O thread, by topic number. Each thread holds its own, and delivers a
+//! publication to the sockets in the slots found here.
 
 use std::collections::HashMap;
 
 use crate::indexed::Indexed;
 use crate::topics::registry::TopicId;
 
-/// Slots of the subscribers of each topic.
+/// Subscribers of each topic. A connection is identified by its slot in the thread's list of sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
     members: HashMap<TopicId, Indexed<u32>>,
-    /// Publications with a position that went to the subscribers of a topic. Not there for 0.
+    /// Number of publications with a position that each topic's subscribers have received. Without an
+    /// entry for 0.
     sequenced: HashMap<TopicId, u64>,
 }
 
 impl Subscribers {
-    /// Adds a subscriber. The host does not subscribe a connection twice.
+    /// Adds a subscriber. The host never subscribes a connection twice.
     pub(crate) fn join(&mut self, topic: TopicId, slot: u32) {
         self.members.entry(topic).or_default().insert(slot);
     }
 
-    /// Removes a subscriber; the memory of a topic goes with its last one.
+    /// Removes a subscriber, and with the last one the topic.
     pub(crate) fn leave(&mut self, topic: TopicId, slot: u32) {
         let Some(members) = self.members.get_mut(&topic) else { return };
         members.remove(&slot);
@@ -29,19 +31,20 @@ impl Subscribers {
         }
     }
 
-    /// A publication with a position goes to the subscribers of a topic.
+    /// Counts a publication with a position for a topic that has subscribers.
     pub(crate) fn count(&mut self, topic: TopicId) {
         if self.members.contains_key(&topic) {
             *self.sequenced.entry(topic).or_default() += 1;
         }
     }
 
-    /// How many did. A subscriber that knows the number of before knows whether it got any.
+    /// Number of publications with a position counted for a topic. A subscriber that remembers an
+    /// earlier value knows by comparison whether it has received any since.
     pub(crate) fn counted(&self, topic: TopicId) -> u64 {
         if self.sequenced.is_empty() { 0 } else { self.sequenced.get(&topic).copied().unwrap_or(0) }
     }
 
-    /// Slots that subscribe to a topic.
+    /// Slots of the subscribers of a topic.
     pub(crate) fn members(&self, topic: TopicId) -> &[u32] {
         self.members.get(&topic).map_or(&[], Indexed::as_slice)
     }
@@ -67,10 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn many_subscribers_leave_at_a_cost_that_grows_with_their_number() {
+    fn leaving_subscribers_cost_linear_time() {
         let topic = Topics::new(1).subscribe(ConnId(1), 0, "t").unwrap().unwrap();
         let (few, many) = (cost(topic, 4000), cost(topic, 32_000));
-        // At quadratic cost it would be 64 times as much.
+        // Quadratic cost would be 64 times as much.
         assert!(many < few * 24, "{few:?} for 4,000, {many:?} for 32,000");
     }
 }
