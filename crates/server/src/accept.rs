@@ -1,4 +1,5 @@
-//! The loop that accepts on one listening socket, on the first I/O thread.
+//! Accepts connections on one listening socket. Runs as a task on the first I/O thread, and passes
+//! the accepted sockets to all threads in turn.
 
 use socket2::Socket;
 use std::io;
@@ -22,10 +23,10 @@ use crate::thread::Vital;
 use crate::thread::report::log_trouble;
 use crate::thread::task;
 
-/// Sockets accepted before others get their turn.
+/// Most sockets that are accepted before the loop yields to other tasks.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// Begins to accept. Aborting the task closes the listener.
+/// Starts the task that accepts. Aborting it closes the listener.
 pub(crate) fn spawn(listener: Listener, state: Arc<State>) -> io::Result<AbortHandle> {
     let (socket, entry, file) = listener.into_parts();
     #[expect(
@@ -36,6 +37,8 @@ pub(crate) fn spawn(listener: Listener, state: Arc<State>) -> io::Result<AbortHa
     Ok(task::spawn(accept(socket, file, entry, state)).abort_handle())
 }
 
+/// Accepts until the server stops. When too many sockets have no WebSocket yet, it displaces one that
+/// waits for its peer.
 async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
     let _vital = Vital;
     let _file = file;
@@ -62,7 +65,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
                 Ok((fd, remote)) => {
                     Counters::one(&state.counters.accepted);
                     let Some(place) = place(&state, remote, entry) else { continue };
-                    // The listeners belong to thread 0; the threads take turns.
+                    // All listeners belong to thread 0, which distributes the sockets.
                     let thread = turn % state.mailboxes.len();
                     turn = turn.wrapping_add(1);
                     let socket = NewSocket { fd, remote, entry, place };
@@ -77,7 +80,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
                     ready.clear_ready();
                     break;
                 }
-                // The peer gave up while it waited in the queue.
+                // The peer closed the connection while it was in the queue.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -95,10 +98,11 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
     }
 }
 
-/// The place of an accepted socket. `None`: its address has as many as it may, and it is closed.
+/// Reserves a place among the sockets without a WebSocket. Returns `None` if the client's address has
+/// as many as `maxHandshakesPerIp` allows; the socket is then closed.
 fn place(state: &State, remote: Option<SocketAddr>, entry: Entry) -> Option<HandshakePlace> {
     let ip = remote.map(|address| address.ip());
-    // Proxies speak for many.
+    // A proxy connects on behalf of many clients.
     if entry.proxy_protocol || state.config.trusted_proxies.contains(ip) {
         return Some(state.handshakes.enter_unknown());
     }

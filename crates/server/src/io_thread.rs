@@ -1,5 +1,5 @@
-//! An I/O thread: one `current_thread` runtime, its tasks, and the points at which batches are
-//! exchanged with the host.
+//! The body of an I/O thread: a tokio runtime of the kind `current_thread`, the tasks of the thread,
+//! and the points at which it exchanges batches with the host.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::state::State;
 use crate::thread::{Io, Vital, with};
 use crate::{reclaim, tls_watch};
 
-/// Body of I/O thread `index`. `ready` is told once sockets can be accepted, or why not.
+/// Runs I/O thread `index` until the server ends. `ready` is called once, when the thread accepts
+/// sockets, or with the error that prevents it.
 pub(crate) fn run(
     state: Arc<State>,
     index: u16,
@@ -30,7 +31,7 @@ pub(crate) fn run(
     let (park, unpark) = (state.clone(), state.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // For files: certificates that are watched, and what is served from a disk.
+        // Blocking threads read files: certificates that are watched, and static files.
         .max_blocking_threads(8)
         .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
         .on_thread_unpark(move || {
@@ -74,29 +75,31 @@ pub(crate) fn run(
         }
         signals.quit.notified().await;
         if index == 0 && state.cluster.is_some() {
-            say_the_last().await;
+            flush_to_hub().await;
         }
     });
-    // Sockets must go while their runtime is there.
+    // Sockets must be dropped while their runtime exists.
     Io::uninstall();
 }
 
-/// Waits until the hub has what waits for it, for a moment; and, where it is in this process, until
-/// the broker has it, for as long as the hub allows.
-async fn say_the_last() {
+/// Waits up to a second until the hub has received everything queued for it. If the hub runs in this
+/// process, also waits until it has passed everything on to the broker, for as long as the hub
+/// allows.
+async fn flush_to_hub() {
     if let Some(synced) = with(|io| io.outbound.sync()) {
-        // An error means that the hub is gone.
+        // On a timeout or an error the hub does not answer any more.
         let _ = tokio::time::timeout(Duration::from_secs(1), synced).await;
     }
     if let Some((quit, hub)) = with(|io| io.hub_inside.take()).flatten() {
         drop(quit);
-        // It bounds its end itself. A panic of it was reported when it happened.
+        // The hub limits the duration of its own end. A panic of it was reported when it happened.
         let _ = hub.await;
     }
 }
 
-/// Publishes what has gathered, and takes what the host has posted, until there is nothing; but
-/// not for ever: a host that posts more than the thread gets done must not keep it from its sockets.
+/// Runs when the runtime is about to park the thread: hands the current event batch to the host and
+/// carries out posted commands, until there are no more. The number of rounds is limited, so that a
+/// host that posts faster than the thread can work does not keep it from its sockets.
 fn before_park(mailbox: &Mailbox) {
     const ROUNDS: usize = 4;
     for _ in 0..ROUNDS {
@@ -104,37 +107,40 @@ fn before_park(mailbox: &Mailbox) {
             io.hand_over();
             io.has_rest()
         });
-        // Then a task is ready, and the thread must not even seem to be at rest.
+        // The rest of a batch is carried out by a task that is ready. The mailbox must then not be
+        // marked as parked.
         if more == Some(true) || mailbox.may_park() {
             return;
         }
         with(Io::take_commands);
     }
-    // A task that is ready keeps the thread from parking.
+    // Makes a task ready, so that the thread does not park.
     with(Io::must_not_park);
     mailbox.notify.notify_one();
 }
 
-/// Wakes the runtime for the mailbox; the commands themselves are taken when it unparks.
+/// Keeps the runtime awake when the mailbox has commands; they are carried out when the thread
+/// unparks.
 async fn collect(state: Arc<State>, index: u16) {
     let _vital = Vital;
     loop {
         state.mailboxes[index as usize].notify.notified().await;
         let overdue = with(Io::collect);
-        // To yield makes the runtime look at the sockets, where going on would not.
+        // Yielding makes the runtime poll its sockets, which continuing the loop would not.
         if overdue == Some(true) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Looks after the host as long as it is awake: what it sends goes out with its batch, but when
-/// one of its handlers takes long, what was sent before must not wait for that.
+/// Fetches posted commands every few milliseconds while the host is awake. The host flushes at the
+/// end of each batch, but when one of its callbacks takes long, what was sent before must not wait
+/// for it.
 async fn attend(awake: Arc<Notify>) {
     let _vital = Vital;
     const PATIENCE: Duration = Duration::from_millis(10);
-    // It goes on for a while after the host has gone to sleep: to begin anew for each message of a
-    // quiet server would cost more than that message.
+    // Number of rounds that continue after the host has gone to sleep. Starting anew for each message
+    // of a quiet server would cost more than the message itself.
     const ROUNDS: u32 = 10;
     loop {
         awake.notified().await;
@@ -148,7 +154,8 @@ async fn attend(awake: Arc<Notify>) {
     }
 }
 
-/// Looks after a list of the thread. `check` handles what is due, and tells when the next entry is.
+/// Serves a list of deadlines of the thread. `check` handles those that have passed and returns the
+/// next one; `began` wakes the task when an entry is added to an empty list.
 async fn watch(began: Arc<Notify>, check: fn(&mut Io) -> Option<Instant>) {
     let _vital = Vital;
     loop {
@@ -159,7 +166,7 @@ async fn watch(began: Arc<Notify>, check: fn(&mut Io) -> Option<Instant>) {
     }
 }
 
-/// Wakes the sessions that wait for room in the backlog when there is some.
+/// Wakes sessions that wait for room in the backlog, whenever there is some.
 async fn read_again(state: Arc<State>, index: u16) {
     loop {
         state.backlog.room(index).await;
@@ -167,7 +174,8 @@ async fn read_again(state: Arc<State>, index: u16) {
     }
 }
 
-/// Scans the sessions in ticks, as long as there are any.
+/// Scans the sessions in ticks, as long as there are any: pings those that are silent, and closes
+/// those that do not answer in time.
 async fn keep_alive(state: Arc<State>, first: Arc<Notify>) {
     let _vital = Vital;
     let Some(interval) = state.config.ping_interval else { return };
@@ -195,7 +203,7 @@ mod tests {
         let (done, returned) = mpsc::channel();
         std::thread::spawn(move || {
             let mailbox = Mailbox::default();
-            // Nobody takes it on this thread, as if there were always more.
+            // Nothing on this thread takes commands, as if the host always posted more.
             mailbox.deliver();
             before_park(&mailbox);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -205,6 +213,6 @@ mod tests {
             done.send(woken).unwrap();
         });
         let woken = returned.recv_timeout(Duration::from_secs(10));
-        assert_eq!(woken, Ok(true), "it goes on, and comes back to what waits");
+        assert_eq!(woken, Ok(true), "before_park must return and leave the mailbox to a task");
     }
 }

@@ -6,15 +6,15 @@ use crate::metrics::counters::Counters;
 use crate::state::State;
 use crate::thread::report::log_tls_reloaded;
 
-/// Looks at the files now and then, if the settings ask for it. A change that can't be used is counted,
-/// and tried again with the next one: certificate and key are seldom replaced in the same instant.
-/// Runs on the first I/O thread.
+/// Checks the files at the interval that [`TlsState`](crate::net::tls::TlsState) has, if it has one.
+/// A change that can't be used is counted, and tried again at the next change: certificate and key
+/// are rarely replaced at the same instant. Runs on the first I/O thread.
 pub(crate) async fn watch(state: Arc<State>) {
     let Some(interval) = state.tls.as_ref().and_then(|tls| tls.watch_interval()) else { return };
     let mut known = None;
     loop {
         let state = state.clone();
-        // Off this thread: files may be slow, and opening an encrypted key takes long by design.
+        // Runs on another thread: files may be slow, and decrypting a key takes long by design.
         let look = tokio::task::spawn_blocking(move || {
             let Some(tls) = &state.tls else { return (known, None) };
             let seen = Some(tls.stamps());

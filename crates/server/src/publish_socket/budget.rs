@@ -1,5 +1,5 @@
-//! What all publishers of a publish socket may cost together: work of the I/O thread, which serves
-//! clients as well, and memory for requests that have not arrived whole.
+//! Limits what all publishers of a publish socket may cost together: time of the I/O thread, which
+//! serves clients as well, and memory for requests that have arrived in part.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,38 +7,43 @@ use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::thread as io_thread;
 
-/// Units of work in one turn of all publishers; about half a millisecond's worth. A request is a
-/// unit, and so is each delivery, which costs a system call, and each KiB that is read.
+/// Units of work in one turn of all publishers, worth about half a millisecond. A request counts as
+/// one unit, and so does each delivery, which costs a system call, and each KiB read.
 const UNITS: usize = 128;
-/// Units between two readings of the clock.
+/// Units of work between two readings of the clock.
 const UNITS_PER_READING: usize = 16;
-/// A turn ends after this time at the latest, counted from the first reading of the clock in it.
+/// Longest duration of a turn, counted from the first reading of the clock in it.
 const TURN: Duration = Duration::from_micros(500);
-/// Bytes of all requests that have not arrived whole, those up to [`SMALL`] not counted. One
-/// request of the largest size always has room.
+/// Most bytes of all requests that have arrived in part, not counting those up to [`SMALL`]. A single
+/// request of the largest size always fits.
 const MEMORY: usize = 64 << 20;
-/// Bytes of a request that is read without waiting for room.
+/// Size up to which a request is read without a permit for its memory.
 pub(crate) const SMALL: usize = 16 << 10;
 
-/// Shared by the publishers of one socket.
+/// The budget that all publishers of one socket share.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// First come, first served.
+    /// The lock is fair: publishers receive it in the order in which they ask.
     turn: Mutex<Turn>,
+    /// One permit per byte of memory that is still free.
     memory: Arc<Semaphore>,
+    /// Number of permits in total.
     size: usize,
 }
 
-/// The turn that publishers share before the sockets of clients have theirs.
+/// The work of all publishers in the current turn, after which the sockets of clients are served.
 #[derive(Debug, Default)]
 struct Turn {
+    /// Units of work done in this turn.
     units: usize,
+    /// Units of work done since the last reading of the clock.
     unread: usize,
+    /// First reading of the clock in this turn.
     began: Option<Instant>,
 }
 
 impl Turn {
-    /// Counts work. True: the turn is over, and the next one begins.
+    /// Counts work. Returns `true` if that ends the turn; the next one begins.
     fn count(&mut self, units: usize) -> bool {
         self.units = self.units.saturating_add(units);
         self.unread = self.unread.saturating_add(units);
@@ -55,34 +60,37 @@ impl Turn {
     }
 }
 
-/// The right to work on the I/O thread.
+/// Permission to do work for a publisher on the I/O thread.
 pub(crate) struct Working<'a>(MutexGuard<'a, Turn>);
 
 impl Working<'_> {
-    /// Counts work that was done. Others have their turn when it was enough.
+    /// Counts the work done, and yields to other tasks if the turn is over.
     pub(crate) async fn done(mut self, units: usize) {
         if self.0.count(units) {
-            // The host gets what clients have said, although the thread does not park.
+            // Hands the messages of clients to the host; normally this happens when the thread parks,
+            // which it does not do now.
             io_thread::with(io_thread::Io::hand_over);
-            // The other publishers wait for the turn meanwhile, and the runtime looks at its sockets.
+            // The guard is kept while yielding, so that the other publishers wait, and the runtime
+            // looks at its sockets.
             tokio::task::yield_now().await;
         }
     }
 }
 
 impl Budget {
-    /// `largest`: bytes of the largest request.
+    /// Creates a budget. `largest`: size of the largest possible request in bytes.
     pub(crate) fn new(largest: usize) -> Arc<Self> {
         let size = MEMORY.max(largest).min(u32::MAX as usize);
         Arc::new(Self { turn: Mutex::default(), memory: Arc::new(Semaphore::new(size)), size })
     }
 
-    /// Waits for this publisher's part of a turn.
+    /// Waits for permission to work in the current turn.
     pub(crate) async fn work(&self) -> Working<'_> {
         Working(self.turn.lock().await)
     }
 
-    /// Waits until a request of so many bytes has room. `None`: not in time.
+    /// Waits until there is room for a request of `bytes`. Returns `None` if there is none within
+    /// `patience`.
     pub(crate) async fn room(&self, bytes: usize, patience: Duration) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes.min(self.size)).ok()?;
         let room = self.memory.clone().acquire_many_owned(bytes);
@@ -90,8 +98,8 @@ impl Budget {
     }
 }
 
-/// Makes `input` larger for a request of which `missing` bytes have not come: by as much as is there
-/// already. A length that is only announced gets no memory.
+/// Grows `input` for a request that lacks `missing` bytes, but at most by as much as has arrived
+/// already (or [`SMALL`], if that is more): a length that is merely announced receives no memory.
 pub(crate) fn make_room(input: &mut Vec<u8>, missing: usize) {
     if input.capacity() - input.len() < missing {
         input.reserve_exact(missing.min(input.len().max(SMALL)));
@@ -103,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_follows_what_has_come() {
+    fn memory_grows_with_the_bytes_that_have_arrived() {
         let mut input = vec![0; 30];
         make_room(&mut input, 2 << 30);
         assert!(input.capacity() <= 30 + SMALL);
@@ -116,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_by_its_work_and_by_its_time() {
+    fn a_turn_ends_after_its_work_or_its_time() {
         let mut turn = Turn::default();
         assert!((1..UNITS).take_while(|_| !turn.count(1)).count() < UNITS);
         let mut turn = Turn { began: Instant::now().checked_sub(TURN), ..Turn::default() };
@@ -127,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_largest_request_has_room_when_the_others_are_done() {
+    async fn the_largest_request_has_room_once_the_others_are_finished() {
         let budget = Budget::new(100 << 20);
         let small = budget.room(1, Duration::ZERO).await;
         assert!(small.is_some());

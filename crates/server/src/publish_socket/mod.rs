@@ -1,5 +1,8 @@
-//! The Unix socket on which other processes of the machine publish. It is served by the first
-//! I/O thread, without the host.
+//! The Unix socket on which other processes of the same machine publish. The first I/O thread serves
+//! it without involving the host.
+//!
+//! The format of requests and answers is in [`sprocket_protocol::publish`]; `budget` limits what all
+//! publishers may cost together.
 
 pub(crate) mod budget;
 
@@ -32,17 +35,18 @@ use crate::thread::report::log_publish_refused;
 use crate::thread::task;
 use sprocket_protocol::publish::{MAX_BESIDE_PAYLOAD, Next, OK, Refusal, Request, parse};
 
-/// Publishers whose connections are not accepted yet.
+/// Most connections of publishers in the queue of listen(2).
 const BACKLOG: i32 = 1024;
-/// Requests that are answered by one write.
+/// Most answers that are sent by one write.
 const ANSWERS_TOGETHER: usize = 16;
-/// One read.
+/// Most bytes that are read at once.
 const READ: usize = 16 << 10;
 
-/// The listening socket.
+/// The listening socket, until its task takes it over.
 #[derive(Debug)]
 pub(crate) struct PublishListener {
-    /// Removed at the end, before the socket closes. `None`: the socket is inherited.
+    /// The socket's file, removed before the socket closes. `None`: the socket is inherited, and its
+    /// file belongs to another process.
     file: Option<UnixFile>,
     socket: Socket,
     config: PublishSocket,
@@ -62,23 +66,24 @@ impl PublishListener {
         })
     }
 
-    /// Begins to accept. Aborting the task closes the listener.
+    /// Starts the task that accepts publishers. Aborting it closes the listener.
     pub(crate) fn spawn(self, state: Arc<State>) -> io::Result<AbortHandle> {
         let listener = UnixListener::from_std(StdListener::from(OwnedFd::from(self.socket)))?;
         Ok(task::spawn(accept(listener, self.file, self.config, state)).abort_handle())
     }
 }
 
-/// A publish socket, opened by a process that starts several servers: each gets a duplicate of its
-/// descriptor, and they share it. Its file goes with it.
+/// A publish socket that was opened by a process which starts several servers. Each server receives a
+/// duplicate of its descriptor, and all of them accept on it. Dropping this value in the process that
+/// opened the socket removes its file.
 #[derive(Debug)]
 pub struct OpenPublishSocket(pub(crate) PublishListener);
 
 impl OpenPublishSocket {
-    /// Opens the socket.
+    /// Opens the socket and its file.
     ///
     /// # Errors
-    /// The path can't be listened on.
+    /// The server can't listen on the path.
     pub fn open(config: &PublishSocket) -> Result<Self, BindError> {
         PublishListener::open(config).map(Self)
     }
@@ -90,10 +95,10 @@ impl OpenPublishSocket {
         Self(PublishListener { file: None, socket: socket.into(), config })
     }
 
-    /// Another descriptor of the socket.
+    /// Duplicates the descriptor of the socket.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// The process or the system has no free descriptor.
     pub fn share(&self) -> io::Result<OwnedFd> {
         self.as_fd().try_clone_to_owned()
     }
@@ -105,6 +110,7 @@ impl AsFd for OpenPublishSocket {
     }
 }
 
+/// Accepts publishers until the server stops. Those above `maxPublishers` are refused.
 async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishSocket, state: Arc<State>) {
     let _vital = io_thread::Vital;
     let _file = file;
@@ -132,22 +138,22 @@ async fn accept(listener: UnixListener, file: Option<UnixFile>, config: PublishS
     }
 }
 
-/// Leaves the low descriptors to PHP.
+/// Moves the socket to a high descriptor: PHP's select() works only with low ones.
 fn lifted(stream: UnixStream) -> io::Result<UnixStream> {
     let stream = lift(stream.into_std()?.into());
     UnixStream::from_std(stream.into())
 }
 
-/// One connection.
+/// The connection of one publisher.
 struct Publisher {
     stream: UnixStream,
-    /// Bytes of a payload.
+    /// Most bytes of a payload.
     limit: usize,
     budget: Arc<Budget>,
     state: Arc<State>,
 }
 
-/// Keeps the count right, however the task ends.
+/// Decrements the number of publishers when the task ends, for whatever reason.
 struct Connected<'a>(&'a Counters);
 
 impl Drop for Connected<'_> {
@@ -156,10 +162,12 @@ impl Drop for Connected<'_> {
     }
 }
 
-/// A publication that the hub may refuse yet to pass on.
+/// A publication that the hub has received and may still refuse; holds its ticket. Dropping it
+/// discards the hub's refusal.
 struct Awaited(u64);
 
 impl Awaited {
+    /// Takes the hub's refusal, if there is one.
     fn outcome(&self) -> Option<Refused> {
         io_thread::with(|io| io.outbound.outcome(self.0)).flatten()
     }
@@ -171,10 +179,11 @@ impl Drop for Awaited {
     }
 }
 
-/// What is to be answered, as far as it is known.
+/// The answer to a request as far as it is known: a refusal, or success unless the hub refuses the
+/// publication.
 type Answer = Result<Option<Awaited>, Refusal>;
 
-/// A request that is being answered: a server that stops waits for it.
+/// Marks requests as being answered while it lives. A stopping server waits for them.
 struct Answering;
 
 impl Answering {
@@ -191,20 +200,24 @@ impl Drop for Answering {
 }
 
 impl Publisher {
+    /// Refuses a publisher above the limit.
     async fn turn_away(self, patience: Duration) {
         self.refuse(&Refusal::Busy, patience).await;
     }
 
+    /// Reads and answers requests until the publisher disconnects, violates the format, or takes
+    /// longer than `patience` for a request or for reading an answer.
     async fn serve(self, patience: Duration, mut stop: watch::Receiver<bool>) {
         let state = self.state.clone();
         let _connected = Connected(&state.counters);
         let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-        // Others go on with the socket: what this publisher has sent already is carried out.
+        // Another process continues to serve the socket. This publisher's requests are still answered
+        // until it is idle.
         let mut leaving = false;
         let mut input = Vec::new();
-        // When the request that has begun must be there.
+        // Deadline of the request that has arrived in part.
         let mut due: Option<Instant> = None;
-        // The room of that request, if it is large.
+        // Permit for the memory of that request, if it is large.
         let mut room = None;
         loop {
             let deadline = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86_400));
@@ -223,7 +236,7 @@ impl Publisher {
                 readable.as_mut().poll(cx).map(|r| r.map(drop).map_err(|_| Refusal::Timeout))
             });
             if let Err(refusal) = ready.await {
-                // A publisher that has asked nothing needs no answer.
+                // A publisher without an open request expects no answer.
                 if !input.is_empty() {
                     self.refuse(&refusal, patience).await;
                 }
@@ -238,11 +251,11 @@ impl Publisher {
             let there = input.len();
             let Some(missing) = self.answer(&mut input, patience).await else { return };
             if input.len() < there {
-                // What is left belongs to another request, and need not keep the buffer of this one.
+                // The rest belongs to the next request, and must not keep the buffer of a larger one.
                 (due, room) = (None, None);
                 input.shrink_to(SMALL);
             }
-            // Idle publishers keep no buffer.
+            // Idle publishers have no buffer.
             if input.is_empty() {
                 input = Vec::new();
                 due = None;
@@ -260,6 +273,7 @@ impl Publisher {
         }
     }
 
+    /// Appends the available bytes to `input`.
     fn read(&self, input: &mut Vec<u8>) -> io::Result<usize> {
         let mut chunk = [0; READ];
         let n = self.stream.try_read(&mut chunk)?;
@@ -267,8 +281,8 @@ impl Publisher {
         Ok(n)
     }
 
-    /// Carries out the requests that are there and takes them off `input`. Gives back how many bytes
-    /// the next one lacks, as far as is known. `None`: the connection is over.
+    /// Carries out all complete requests in `input` and removes them from it. Returns how many bytes
+    /// the next request lacks, as far as is known, or `None` if the connection is over.
     async fn answer(&self, input: &mut Vec<u8>, patience: Duration) -> Option<usize> {
         let _answering = Answering::begin();
         let mut used = 0;
@@ -278,7 +292,7 @@ impl Publisher {
                 Ok(Next::Incomplete(bytes)) => break Some(bytes.saturating_sub(input.len() - used)),
                 Ok(Next::Request(request, bytes)) => {
                     self.room().await;
-                    caught_up().await;
+                    catch_up().await;
                     used += bytes;
                     let working = self.budget.work().await;
                     let sent = io_thread::with(|io| io.messages_out()).unwrap_or_default();
@@ -295,20 +309,20 @@ impl Publisher {
             if is_final {
                 break None;
             }
-            if answers.len() == ANSWERS_TOGETHER && !self.give(&mut answers, patience).await {
+            if answers.len() == ANSWERS_TOGETHER && !self.send_answers(&mut answers, patience).await {
                 return None;
             }
         };
         input.drain(..used);
-        if self.give(&mut answers, patience).await { missing } else { None }
+        if self.send_answers(&mut answers, patience).await { missing } else { None }
     }
 
-    /// Answers requests, in order. False: the publisher is gone.
-    async fn give(&self, answers: &mut Vec<Answer>, patience: Duration) -> bool {
+    /// Sends answers, in the order of the requests. Returns `false` if the publisher is gone.
+    async fn send_answers(&self, answers: &mut Vec<Answer>, patience: Duration) -> bool {
         if answers.is_empty() {
             return true;
         }
-        self.synced(patience).await;
+        self.wait_for_hub(patience).await;
         let mut text = String::new();
         for answer in answers.drain(..) {
             let refusal = match answer {
@@ -332,25 +346,26 @@ impl Publisher {
         self.write(text.as_bytes(), patience).await
     }
 
-    /// With workers or a broker: until the hub has what was published, and has said what it could
-    /// not pass on. So what a publisher sends by another
-    /// worker afterwards comes after it, and a worker's death takes along nothing that was answered.
-    async fn synced(&self, patience: Duration) {
-        if let Some(synced) = io_thread::with(io_thread::Io::cluster_synced).flatten() {
-            // Without an answer the publications wait for the next hub, which is as before.
-            let _ = tokio::time::timeout(patience, synced).await;
+    /// Waits, where there is a hub, until it has received all publications and reported those that it
+    /// could not pass on. So what this publisher sends through another worker afterwards comes later,
+    /// and the death of this worker loses nothing that was confirmed.
+    async fn wait_for_hub(&self, patience: Duration) {
+        if let Some(wait_for_hub) = io_thread::with(io_thread::Io::cluster_synced).flatten() {
+            // Without an answer the publications stay queued for the next hub, so nothing is lost.
+            let _ = tokio::time::timeout(patience, wait_for_hub).await;
         }
     }
 
-    /// Waits while another I/O thread has more to do than it gets done.
+    /// Waits while another I/O thread has more deliveries queued than it can carry out.
     async fn room(&self) {
-        /// A thread that is so far behind is not done with it sooner.
+        /// Interval between two checks; a thread this far behind does not catch up sooner.
         const MOMENT: Duration = Duration::from_millis(1);
         while self.state.is_crowded() {
             tokio::time::sleep(MOMENT).await;
         }
     }
 
+    /// Counts a refusal and sends it.
     async fn refuse(&self, refusal: &Refusal, patience: Duration) {
         self.count(refusal);
         self.write(refusal.answer().as_bytes(), patience).await;
@@ -361,7 +376,7 @@ impl Publisher {
         log_publish_refused(refusal);
     }
 
-    /// False: the publisher is gone, or doesn't take its answers.
+    /// Writes an answer. Returns `false` if the publisher is gone or does not read within `patience`.
     async fn write(&self, mut bytes: &[u8], patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         while !bytes.is_empty() {
@@ -379,14 +394,16 @@ impl Publisher {
     }
 }
 
-/// Waits until the thread has done what the host had asked for, in turns.
-async fn caught_up() {
+/// Waits until the thread has carried out what the host had posted before, so that a publication
+/// cannot overtake an earlier subscription. Yields after each turn.
+async fn catch_up() {
     let since = io_thread::with(|io| io.batches()).unwrap_or_default();
     while io_thread::with(|io| io.catch_up(since)) == Some(false) {
         tokio::task::yield_now().await;
     }
 }
 
+/// Checks a request and publishes its payload.
 fn publish(request: &Request<'_>) -> Answer {
     let topic = std::str::from_utf8(request.topic).map_err(|_| Refusal::TopicNotUtf8)?;
     if !request.binary && std::str::from_utf8(request.payload).is_err() {

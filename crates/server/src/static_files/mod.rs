@@ -1,4 +1,5 @@
-//! Files of one directory over HTTP (hyper-staticfile), for demos and small pages.
+//! Serves the files of one directory over HTTP, using hyper-staticfile; meant for demos and small
+//! pages.
 
 pub(crate) mod preconditions;
 
@@ -26,15 +27,17 @@ use crate::static_files::preconditions::{Validators, Verdict};
 
 /// A directory whose files are served.
 pub(crate) struct StaticFiles {
+    /// Maps the path of a request to a file.
     resolver: Resolver<Root>,
-    /// Files that may be opened: a peer that does not read keeps its file open.
+    /// One permit per file that may be open: a peer that does not read keeps its file open.
     open: Arc<Semaphore>,
 }
 
-/// What an answer holds.
+/// The body of a response.
 pub(crate) enum FileBody {
+    /// A body that is in memory.
     Whole(Bytes),
-    /// With the permit to have the file open. Boxed: few responses are files.
+    /// A file, with the permit to keep it open. Boxed, because few responses are files.
     File(Box<(Body, OwnedSemaphorePermit)>),
 }
 
@@ -45,8 +48,8 @@ impl fmt::Debug for StaticFiles {
 }
 
 impl StaticFiles {
-    /// Opens the directory. It stays the same one, even if another one takes its name.
-    /// At most `most` files are open at once.
+    /// Opens the directory, which stays the same one even if another directory takes its name. At
+    /// most `most` files are open at once.
     pub(crate) fn open(path: &Path, most: usize) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = lift(openat(CWD, path, flags, Mode::empty())?);
@@ -54,24 +57,25 @@ impl StaticFiles {
         Ok(Self { resolver: Resolver::with_opener(Root(Arc::new(root))), open })
     }
 
-    /// The answer to a GET or HEAD request; `None` where there is no such file.
+    /// Answers a GET or HEAD request. Returns `None` if there is no such file. Waits while too many
+    /// files are open.
     pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<FileBody>> {
-        // Closed only when the server ends.
+        // The semaphore is never closed while the server runs.
         let permit = self.open.clone().acquire_owned().await.ok()?;
         let path = parts.uri.path();
         let found = self.resolver.resolve_path(path, AcceptEncoding::none()).await.ok()?;
         let builder = &mut ResponseBuilder::new();
         let builder = builder.request_parts(&parts.method, &parts.uri, &parts.headers);
-        // A request for many ranges, even overlapping ones, costs much and brings little (RFC 9110
-        // section 14.2: a server may ignore them).
+        // Requests for several ranges, which may even overlap, cost much and gain little; RFC 9110
+        // section 14.2 allows a server to ignore them.
         let range = &mut builder.file_response_builder.range;
         *range = range.take().filter(|range| !range.contains(','));
-        // Preconditions are evaluated here, completely; the library knows some of them.
+        // `Validators` evaluates the preconditions; the library supports only some of them.
         builder.file_response_builder.if_modified_since = None;
         builder.file_response_builder.if_range = None;
         let found = match found {
             ResolveResult::Found(file) => file,
-            // Only to where something is.
+            // Redirects only if the directory has an index page.
             ResolveResult::IsDirectory { redirect_to } => {
                 let index = self.resolver.resolve_path(&redirect_to, AcceptEncoding::none()).await;
                 let Ok(ResolveResult::Found(_)) = index else { return None };
@@ -118,6 +122,7 @@ fn precondition_failed() -> http::Response<FileBody> {
     response
 }
 
+/// Sets the headers that describe a file.
 fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -131,12 +136,13 @@ fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
         set(header::CONTENT_TYPE, content_type);
     }
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    // Asked about each time, so that a page that was changed is seen.
+    // Browsers ask again each time, so that they notice a changed page.
     set(header::CACHE_CONTROL, "no-cache");
 }
 
-/// Opens files below a directory, one name after the other and never through a symbolic link: so
-/// nothing outside of it is reached, whatever its path says and whatever is renamed meanwhile.
+/// Opens files below a directory. It opens each component of a path in turn and never follows a
+/// symbolic link, so that no path leads outside the directory, even if something is renamed
+/// meanwhile.
 struct Root(Arc<OwnedFd>);
 
 impl FileOpener for Root {
@@ -145,21 +151,27 @@ impl FileOpener for Root {
 
     fn open(&self, path: &Path) -> Self::Future {
         let (root, path) = (self.0.clone(), path.to_owned());
-        // Off this thread: disks may be slow.
+        // Runs on another thread, because disks may be slow.
         let opened = tokio::task::spawn_blocking(move || open_below(&root, &path));
         Box::pin(async { opened.await? })
     }
 }
 
+/// Opens a file or directory below `root`.
+///
+/// # Errors
+/// `NotFound` for hidden files and scripts, for symbolic links, and for anything that is neither a
+/// regular file nor a directory.
 fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
-    // Neither waits for the other end of a FIFO nor makes a terminal its own.
+    // NONBLOCK avoids waiting for the other end of a FIFO; NOCTTY avoids acquiring a controlling
+    // terminal.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut opened = openat(root, ".", flags | OFlags::DIRECTORY, Mode::empty())?;
     for name in path {
         if is_private(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        // What is no directory, or a link, is as good as not there.
+        // A component that is not a directory, or is a link, is treated as missing.
         opened = openat(&opened, name, flags, Mode::empty()).map_err(|_| io::ErrorKind::NotFound)?;
     }
     let stat = fstat(&opened)?;
@@ -178,9 +190,9 @@ fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
     })
 }
 
-/// Names that are never meant for visitors: hidden files, and those with an extension of PHP's at any
-/// place. So are copies that editors and administrators leave behind (`a.php~`, `a.php.bak`), which
-/// hold the source of a script and are not run.
+/// Whether a name is never served: hidden files, and names with a PHP extension at any place. That
+/// includes copies that editors and administrators leave behind (`a.php~`, `a.php.bak`), which
+/// contain the source of a script and would be sent as they are.
 fn is_private(name: &OsStr) -> bool {
     let name = name.as_bytes().to_ascii_lowercase();
     let hidden = name.starts_with(b".") && name != b".well-known";
@@ -188,6 +200,7 @@ fn is_private(name: &OsStr) -> bool {
     hidden || extensions.any(is_of_php)
 }
 
+/// Whether an extension, or its beginning, belongs to PHP.
 fn is_of_php(extension: &[u8]) -> bool {
     let end = extension.iter().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(extension.len());
     let begins = |with: &[u8]| extension.starts_with(with);

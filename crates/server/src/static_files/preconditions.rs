@@ -1,34 +1,38 @@
-//! Conditional requests for a file (RFC 9110 section 13).
+//! Evaluates the preconditions of requests for a file (RFC 9110 section 13).
 
 use http::{HeaderMap, HeaderName, header};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Earlier times stand for none: file systems without times, and reproducible archives.
+/// Modification times before this one are regarded as missing; they come from file systems without
+/// times and from reproducible archives.
 const EARLIEST: Duration = Duration::from_secs(2);
-/// A file that was changed so recently may change again without a new time: its tag is weak.
+/// Age from which a file has a strong tag. A younger one may change again without a new modification
+/// time, so its tag is weak.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What identifies the state of a file.
+/// The validators of a file: what identifies its current state (RFC 9110 section 8.8).
 #[derive(Debug)]
 pub(crate) struct Validators {
-    /// `None` without a time.
+    /// The entity tag; `None` without a modification time.
     tag: Option<String>,
-    /// Seconds since 1970.
+    /// Modification time, in seconds since 1970.
     modified: Option<u64>,
 }
 
-/// What the preconditions of a request lead to.
+/// The result of the preconditions of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The file is sent.
+    /// The server sends the file.
     Proceed,
-    /// The client has it already (304).
+    /// The client already has the current state (304).
     NotModified,
-    /// The client wants another state of it (412).
+    /// The client requires another state of the file (412).
     Failed,
 }
 
 impl Validators {
+    /// Computes the validators of a file. `now`: the current time, against which the age of the file
+    /// is measured.
     pub(crate) fn new(size: u64, modified: Option<SystemTime>, now: SystemTime) -> Self {
         let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).filter(|at| *at >= EARLIEST);
         let settled = modified.and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age >= SETTLED);
@@ -56,15 +60,16 @@ impl Validators {
         Verdict::Proceed
     }
 
-    /// Whether a `Range` of the request counts: without `If-Range`, or where that names this state
-    /// of the file (section 13.1.5).
+    /// Whether the `Range` header of the request is honoured: if it has no `If-Range` header, or one
+    /// that names the current state of the file (section 13.1.5).
     pub(crate) fn allow_range(&self, request: &HeaderMap) -> bool {
         let Some(value) = request.get(header::IF_RANGE) else { return true };
         let Ok(value) = value.to_str() else { return false };
         self.equals(value, true) || seconds(value).is_some_and(|at| Some(at) == self.modified)
     }
 
-    /// Whether a list of tags contains that of the file; `None` without such a header.
+    /// Whether a header with a list of tags contains the file's. `None` if the request has no such
+    /// header.
     fn matches(&self, request: &HeaderMap, name: &HeaderName, strong: bool) -> Option<bool> {
         request.get(name)?;
         let values = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -72,7 +77,7 @@ impl Validators {
         Some(tags.any(|tag| tag == "*" || self.equals(tag, strong)))
     }
 
-    /// Strong and weak comparison (section 8.8.3.2).
+    /// Compares tags by strong or weak comparison (section 8.8.3.2).
     fn equals(&self, theirs: &str, strong: bool) -> bool {
         let Some(ours) = &self.tag else { return false };
         if strong {
@@ -82,13 +87,15 @@ impl Validators {
         opaque(ours) == opaque(theirs)
     }
 
-    /// Whether the file was not changed after a date; `None` without one.
+    /// Whether the file was last modified no later than the date in a header. `None` without a valid
+    /// date or a modification time.
     fn is_older(&self, request: &HeaderMap, name: &HeaderName) -> Option<bool> {
         let date = seconds(request.get(name)?.to_str().ok()?)?;
         Some(self.modified? <= date)
     }
 }
 
+/// Parses an HTTP date into seconds since 1970.
 fn seconds(date: &str) -> Option<u64> {
     let date = httpdate::parse_http_date(date).ok()?;
     Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
@@ -119,7 +126,7 @@ mod tests {
     const WEAK: &str = "W/\"ff-3b9aca00.0\"";
 
     #[test]
-    fn preconditions_are_evaluated_in_their_order() {
+    fn preconditions_are_evaluated_in_the_order_of_the_rfc() {
         use Verdict::{Failed, NotModified, Proceed};
         for (request, expected) in [
             (&[][..], Proceed),
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_time_there_is_nothing_to_compare() {
+    fn a_file_without_a_time_has_no_validators() {
         let none = Validators::new(255, Some(UNIX_EPOCH), SystemTime::now());
         assert_eq!(none.tag(), None);
         for (name, value) in
@@ -167,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_goes_with_the_same_state_alone() {
+    fn a_range_is_sent_only_if_the_state_is_the_same() {
         for (value, allowed) in [(TAG, true), (WEAK, false), (SAME, true), (BEFORE, false), ("\"a\"", false)]
         {
             assert_eq!(validators(10).allow_range(&headers(&[("if-range", value)])), allowed, "{value}");
