@@ -11,21 +11,21 @@ use crate::thread::report::log_tls_reloaded;
 /// are rarely replaced at the same instant. Runs on the first I/O thread.
 pub(crate) async fn watch(state: Arc<State>) {
     let Some(interval) = state.tls.as_ref().and_then(|tls| tls.watch_interval()) else { return };
-    let mut known = None;
+    let mut last = None;
     loop {
         let state = state.clone();
         // Runs on another thread: files may be slow, and decrypting a key takes long by design.
-        let look = tokio::task::spawn_blocking(move || {
-            let Some(tls) = &state.tls else { return (known, None) };
-            let seen = Some(tls.stamps());
-            let reloaded = (known.is_some() && known != seen).then(|| tls.reload());
+        let check = tokio::task::spawn_blocking(move || {
+            let Some(tls) = &state.tls else { return (last, None) };
+            let current = Some(tls.stamps());
+            let reloaded = (last.is_some() && last != current).then(|| tls.reload());
             if let Some(Err(_)) = reloaded {
                 Counters::one(&state.counters.tls_reload_errors);
             }
-            (seen, reloaded)
+            (current, reloaded)
         });
-        let Ok((seen, reloaded)) = look.await else { return };
-        known = seen;
+        let Ok((current, reloaded)) = check.await else { return };
+        last = current;
         if let Some(reloaded) = reloaded {
             log_tls_reloaded(&reloaded);
         }

@@ -54,7 +54,7 @@ impl Server {
         // together with the replay, so that nothing newer is delivered before.
         self.topics.borrow_mut().subscribe(shared.id, shared.thread, topic)?;
         let Some(id) = self.topics.borrow().id(topic) else { return Ok(()) };
-        self.tell_changes();
+        self.post_topic_changes();
         let (target, thread, ticket) = (Target::from(&**shared), shared.thread, port.ticket());
         let (topic, position) = (topic.to_owned(), position.to_owned());
         let replay = !position.is_empty();
@@ -75,13 +75,19 @@ impl Server {
         self.subscribe(conn, topic)?;
         if self.state.wants(Interest::RESUME) {
             let (id, topic, position) = (conn.id(), topic.to_owned(), String::new());
-            self.tell(Item::plain(Event::Resumed { id, topic, complete: false, messages: 0, position }));
+            self.queue_item(Item::plain(Event::Resumed {
+                id,
+                topic,
+                complete: false,
+                messages: 0,
+                position,
+            }));
         }
         Ok(())
     }
 
     /// Queues an item for the host itself, behind those that are waiting already.
-    fn tell(&self, item: Item) {
+    fn queue_item(&self, item: Item) {
         // The receiver lives in the same State, so the channel is never disconnected.
         let bytes = item.size() as u64;
         self.state.backlog.add(bytes);
@@ -128,7 +134,7 @@ impl Server {
     }
 
     /// Removes a closed connection from all topics that it has joined.
-    pub(crate) fn absent(&self, conn: ConnId) {
+    pub(crate) fn leave_all(&self, conn: ConnId) {
         let joined = self.state.presence().of(conn);
         joined.iter().for_each(|topic| self.leave_one(conn, topic));
     }
@@ -137,7 +143,7 @@ impl Server {
     /// queued yet.
     fn presence_changed(&self, changed: bool) {
         if changed {
-            self.tell(Item::Presence);
+            self.queue_item(Item::Presence);
         }
     }
 
@@ -158,7 +164,7 @@ impl Server {
     /// delivered to this worker's own connections by the hub as well, because only the hub can give
     /// it its position.
     #[cold]
-    pub(crate) fn publish_on_bus(
+    pub(crate) fn publish_to_hub(
         &self,
         route: &Route,
         topic: &str,
@@ -172,14 +178,14 @@ impl Server {
             self.publish_here(route, payload, binary, except);
         }
         let frame = Up::Publish { topic, payload, binary, except: excepted, ticket: 0 }.encode();
-        self.hand_over(frame, !remembered)
+        self.queue_for_hub(frame, !remembered)
     }
 
     /// Queues an encoded publication for the hub. `delivered_here` goes into the error.
     ///
     /// # Errors
     /// [`PublishFailed::QueueFull`] if too many bytes are waiting for the hub.
-    pub(crate) fn hand_over(&self, frame: Bytes, delivered_here: bool) -> Result<(), PublishFailed> {
+    pub(crate) fn queue_for_hub(&self, frame: Bytes, delivered_here: bool) -> Result<(), PublishFailed> {
         let Some(port) = &self.state.cluster else { return Ok(()) };
         let bytes = frame.len();
         if !port.admit(bytes) {
@@ -188,7 +194,7 @@ impl Server {
         }
         Counters::one(&self.state.counters.bus_sent);
         self.post(0, Command::Bus(frame));
-        self.gathered(bytes);
+        self.count_posted(bytes);
         Ok(())
     }
 }

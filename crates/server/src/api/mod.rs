@@ -69,7 +69,7 @@ pub enum Wait {
 
 /// A plain HTTP request that the host has received and not answered yet.
 #[derive(Debug)]
-struct Asked {
+struct PendingRequest {
     reply: oneshot::Sender<Answer>,
     /// The method is HEAD, so that the response has no body.
     is_head: bool,
@@ -101,7 +101,7 @@ pub struct Server {
     /// Handshakes that the host has received and not decided about.
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     /// Plain requests that the host has received and not answered.
-    requests: RefCell<HashMap<Ticket, Asked>>,
+    requests: RefCell<HashMap<Ticket, PendingRequest>>,
     /// Topics and patterns with their subscribers, of all I/O threads.
     pub(crate) topics: RefCell<Topics>,
     /// Number of sockets passed to [`Server::adopt`]; they are spread over the threads in turn.
@@ -225,7 +225,7 @@ impl Server {
             Item::Request { ticket, question } => {
                 let Plain { request, body, reply } = question.take()?;
                 let is_head = request.method() == "HEAD";
-                self.requests.borrow_mut().insert(ticket, Asked { reply, is_head });
+                self.requests.borrow_mut().insert(ticket, PendingRequest { reply, is_head });
                 Some(Event::Request { ticket, request, body: body.into_bytes() })
             }
             Item::RequestGone { ticket } => {
@@ -248,8 +248,8 @@ impl Server {
                 drop(admission);
                 self.state.taken.closes.add(1);
                 self.topics.borrow_mut().forget(id);
-                self.tell_changes();
-                self.absent(id);
+                self.post_topic_changes();
+                self.leave_all(id);
                 Some(Event::Close { id, code, reason })
             }
             Item::Plain(event) => {
@@ -411,7 +411,9 @@ impl Server {
     /// Answers a `Request` event. Returns `false` if the ticket is no longer valid or was answered
     /// before.
     pub fn respond(&self, ticket: Ticket, response: Response) -> bool {
-        let Some(Asked { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else { return false };
+        let Some(PendingRequest { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else {
+            return false;
+        };
         if reply.is_closed() {
             return false;
         }

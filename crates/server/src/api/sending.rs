@@ -55,7 +55,7 @@ impl Server {
         if direct {
             *self.single.borrow_mut() = Some(shared.clone());
         }
-        self.gathered(bytes);
+        self.count_posted(bytes);
         SendOutcome::Sent
     }
 
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Adds to the bytes posted since the last flush, and flushes early if there are many.
-    pub(crate) fn gathered(&self, bytes: usize) {
+    pub(crate) fn count_posted(&self, bytes: usize) {
         let gathered = self.outgoing_bytes.get() + bytes;
         self.outgoing_bytes.set(gathered);
         if gathered > EARLY_FLUSH {

@@ -18,17 +18,17 @@ impl Server {
     /// A response without a body (to HEAD, or with status 204 or 304) ends with its head, and cannot
     /// be written to.
     pub fn stream(&self, ticket: Ticket, head: Response) -> ResponseStream {
-        let asked = self.requests.borrow_mut().remove(&ticket).filter(|asked| !asked.reply.is_closed());
-        let Some(asked) = asked else {
+        let pending = self.requests.borrow_mut().remove(&ticket).filter(|pending| !pending.reply.is_closed());
+        let Some(pending) = pending else {
             let stream = ResponseStream(Shared::void(ticket));
             let close = Event::StreamClose { stream: stream.clone(), complete: false };
             // The batch is stored in reverse: index 0 comes last.
             self.batch.borrow_mut().insert(0, Item::plain(close));
             return stream;
         };
-        let head_only = asked.is_head || matches!(head.status, 204 | 304);
+        let head_only = pending.is_head || matches!(head.status, 204 | 304);
         let shared = Shared::new(ticket, head_only);
-        self.post(0, Command::Respond(asked.reply, Answer::Stream(head, shared.clone(), head_only)));
+        self.post(0, Command::Respond(pending.reply, Answer::Stream(head, shared.clone(), head_only)));
         ResponseStream(shared)
     }
 
@@ -47,13 +47,13 @@ impl Server {
                 Counters::add(&self.state.counters.waiting_bytes, data.len() as u64);
                 SendOutcome::Sent
             }
-            Written::Overflow(void) => {
-                self.void(void);
+            Written::Overflow(bytes) => {
+                self.count_discarded(bytes);
                 SendOutcome::Overflow
             }
         };
-        self.changed(shared);
-        self.gathered(data.len());
+        self.post_change(shared);
+        self.count_posted(data.len());
         outcome
     }
 
@@ -61,7 +61,7 @@ impl Server {
     pub fn end_stream(&self, stream: &ResponseStream) -> bool {
         let ended = stream.0.end();
         if ended {
-            self.changed(&stream.0);
+            self.post_change(&stream.0);
         }
         ended
     }
@@ -69,21 +69,21 @@ impl Server {
     /// Cuts the response before its end, so that the client notices that it is incomplete. Data that
     /// has not been written is dropped.
     pub fn cut_stream(&self, stream: &ResponseStream) {
-        if let Some(void) = stream.0.cut() {
-            self.void(void);
-            self.changed(&stream.0);
+        if let Some(bytes) = stream.0.cut() {
+            self.count_discarded(bytes);
+            self.post_change(&stream.0);
         }
     }
 
     /// Has the stream's thread look at it, unless a command for that is already posted.
-    fn changed(&self, shared: &Arc<Shared>) {
+    fn post_change(&self, shared: &Arc<Shared>) {
         if shared.must_post() {
             self.post(shared.thread(), Command::Stream(shared.clone()));
         }
     }
 
     /// Takes discarded bytes off the counter of waiting bytes.
-    fn void(&self, bytes: usize) {
+    fn count_discarded(&self, bytes: usize) {
         Counters::add(&self.state.counters.waiting_bytes, (bytes as u64).wrapping_neg());
     }
 }

@@ -42,7 +42,7 @@ impl Server {
         if shared.is_open() {
             let id = self.topics.borrow_mut().subscribe(shared.id, shared.thread, name)?;
             if let Some(id) = id {
-                self.tell_changes();
+                self.post_topic_changes();
                 self.post(shared.thread, Command::Subscribe(Target::from(&**shared), id));
             }
         }
@@ -74,14 +74,14 @@ impl Server {
         let shared = &conn.0;
         let id = self.topics.borrow_mut().unsubscribe(shared.id, name);
         if let Some(id) = id {
-            self.tell_changes();
+            self.post_topic_changes();
             self.post(shared.thread, Command::Unsubscribe(Target::from(&**shared), id));
         }
     }
 
     /// Updates the counter of topics, and posts new and removed names to thread 0, which needs them
     /// for publications that arrive from the hub and the publish socket.
-    pub(crate) fn tell_changes(&self) {
+    pub(crate) fn post_topic_changes(&self) {
         self.state.counters.topics.store(self.topics.borrow().len() as u64, Ordering::Relaxed);
         for change in self.topics.borrow_mut().take_changes() {
             self.post(0, Command::Topic(change));
@@ -121,7 +121,7 @@ impl Server {
         let route = self.topics.borrow().route(topic)?;
         Counters::one(&self.state.counters.published);
         if self.state.cluster.is_some() {
-            return self.publish_on_bus(&route, topic, payload, binary, except);
+            return self.publish_to_hub(&route, topic, payload, binary, except);
         }
         self.publish_here(&route, payload, binary, except);
         Ok(())
@@ -146,7 +146,7 @@ impl Server {
             let (topics, frame) = (topics.clone(), frame.clone());
             self.post(thread as u16, Command::Publish { topics, frame, except });
         }
-        self.gathered(frame.len());
+        self.count_posted(frame.len());
     }
 
     /// Sends a message to all connections, on all workers and nodes. `payload` must be as for
@@ -166,10 +166,10 @@ impl Server {
         for thread in 0..self.state.mailboxes.len() {
             self.post(thread as u16, Command::Broadcast { frame: frame.clone(), except });
         }
-        self.gathered(frame.len());
+        self.count_posted(frame.len());
         if self.state.cluster.is_none() {
             return Ok(());
         }
-        self.hand_over(Up::Broadcast { payload, binary }.encode(), true)
+        self.queue_for_hub(Up::Broadcast { payload, binary }.encode(), true)
     }
 }

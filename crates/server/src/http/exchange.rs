@@ -24,7 +24,7 @@ use crate::http::stream_body::StreamBody;
 use crate::http::switching;
 use crate::http::target;
 use crate::id::Ticket;
-use crate::limits::admission::{Admission, Full as NoPlace};
+use crate::limits::admission::{Admission, Full as LimitReached};
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
 use crate::metrics::prometheus;
@@ -52,7 +52,7 @@ pub(crate) struct Accepted {
     subprotocol: Option<String>,
     compression: Option<Agreed>,
     /// The question to the host, if it decided about this handshake.
-    asked: Option<Asked>,
+    pending: Option<PendingHandshake>,
     /// The value of `Sec-WebSocket-Accept`; `None` over HTTP/2.
     accept: Option<String>,
     /// The other headers of the response: subprotocol and extensions, then those that the host has
@@ -82,7 +82,7 @@ impl Accepted {
             request: self.request,
             subprotocol: self.subprotocol,
             compression: self.compression,
-            ticket: self.asked.map(Asked::answered),
+            ticket: self.pending.map(PendingHandshake::answered),
         }
     }
 }
@@ -199,10 +199,10 @@ async fn upgrade(
     })?;
     let params = params.flatten();
     let mut headers = Vec::new();
-    let mut asked = None;
+    let mut pending = None;
     if state.wants(Interest::UPGRADE) {
         discard_head(parts, &request);
-        let (question, answer) = Asked::new(state, &request);
+        let (question, answer) = PendingHandshake::new(state, &request);
         match tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok) {
             Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
                 subprotocol = chosen.or(subprotocol);
@@ -217,7 +217,7 @@ async fn upgrade(
                 return Err(Refusal::new(Cause::Undecided, 503, body));
             }
         }
-        asked = Some(question);
+        pending = Some(question);
     }
     let compression = match (params, &state.config.compression) {
         (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
@@ -230,14 +230,14 @@ async fn upgrade(
     let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let headers = own.chain(headers).collect();
     let accept = accept.map(str::to_owned);
-    Ok(Accepted { admission, request, subprotocol, compression, asked, accept, headers })
+    Ok(Accepted { admission, request, subprotocol, compression, pending, accept, headers })
 }
 
 /// A handshake about which the host is asked. If it is dropped before the connection opens, because
 /// the peer has gone away or the time limit has passed, the question is withdrawn; a host that has
 /// received it already gets an [`Event::UpgradeGone`].
 #[derive(Debug)]
-struct Asked {
+struct PendingHandshake {
     ticket: Ticket,
     /// Shared with the event batch until the host takes it.
     question: Question<Handshake>,
@@ -245,15 +245,15 @@ struct Asked {
     open: bool,
 }
 
-impl Asked {
+impl PendingHandshake {
     /// Asks the host. Also returns the receiver of its answer.
     fn new(state: &State, request: &Arc<Request>) -> (Self, oneshot::Receiver<Decision>) {
         let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         let question = Question::new(Handshake { request: request.clone(), reply });
-        let asked = Self { ticket, question: question.share(), open: true };
+        let pending = Self { ticket, question: question.share(), open: true };
         thread::with(|io| io.emit(Item::Upgrade { ticket, question }));
-        (asked, answer)
+        (pending, answer)
     }
 
     /// Marks the question as settled: from here on the host learns of the connection by other events,
@@ -264,7 +264,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for PendingHandshake {
     fn drop(&mut self) {
         if self.open && self.question.take().is_none() {
             thread::with(|io| io.emit(Item::plain(Event::UpgradeGone { ticket: self.ticket })));
@@ -329,12 +329,12 @@ where
     let ticket = Ticket(state.next_ticket.fetch_add(1, Ordering::Relaxed));
     let (reply, response) = oneshot::channel();
     let question = Question::new(Plain { request, body, reply });
-    let mut asked = Requested { ticket, question: question.share(), open: true };
+    let mut pending = PendingRequest { ticket, question: question.share(), open: true };
     thread::with(|io| io.emit(Item::Request { ticket, question }));
-    let mut response = Awaited(response);
+    let mut response = PendingAnswer(response);
     match tokio::time::timeout_at(until, &mut response.0).await {
         Ok(answer) => {
-            asked.open = false;
+            pending.open = false;
             match answer {
                 Ok(Answer::Whole(response)) => Ok(build(response)),
                 Ok(Answer::Stream(head, stream, head_only)) => {
@@ -400,31 +400,31 @@ fn dropped() -> Refusal {
 }
 
 /// The refusal of a client that exceeds a limit on connections.
-fn full(full: NoPlace) -> Refusal {
+fn full(full: LimitReached) -> Refusal {
     let refusal = match full {
-        NoPlace::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
-        NoPlace::Address => Refusal::new(Cause::Address, 429, "Too many connections from this address."),
+        LimitReached::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
+        LimitReached::Address => Refusal::new(Cause::Address, 429, "Too many connections from this address."),
     };
     refusal.header("Retry-After", "5")
 }
 
 /// The refusal of a plain request that neither the host nor a file answers.
 fn not_served(state: &State, is_read: bool) -> Refusal {
-    let no = |status, body| Refusal::new(Cause::NotServed, status, body);
+    let refuse = |status, body| Refusal::new(Cause::NotServed, status, body);
     if !is_read {
-        return no(405, "Only GET is answered here.").header("Allow", "GET");
+        return refuse(405, "Only GET is answered here.").header("Allow", "GET");
     }
     if state.files.is_some() {
-        return no(404, "There is nothing at this address.").kept();
+        return refuse(404, "There is nothing at this address.").kept();
     }
-    no(426, "This is a WebSocket endpoint.").header("Sec-WebSocket-Version", "13")
+    refuse(426, "This is a WebSocket endpoint.").header("Sec-WebSocket-Version", "13")
 }
 
 /// Receives the host's answer to a plain request. If it is dropped while it holds an answer with a
 /// stream, the stream is reported as lost.
-struct Awaited(oneshot::Receiver<Answer>);
+struct PendingAnswer(oneshot::Receiver<Answer>);
 
-impl Drop for Awaited {
+impl Drop for PendingAnswer {
     fn drop(&mut self) {
         self.0.close();
         if let Ok(Answer::Stream(_, stream, _)) = self.0.try_recv() {
@@ -433,15 +433,15 @@ impl Drop for Awaited {
     }
 }
 
-/// A plain request to the host, withdrawn like [`Asked`] when it is dropped unanswered.
-struct Requested {
+/// A plain request to the host, withdrawn like [`PendingHandshake`] when it is dropped unanswered.
+struct PendingRequest {
     ticket: Ticket,
     question: Question<Plain>,
     /// Dropping this value withdraws the question.
     open: bool,
 }
 
-impl Drop for Requested {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         if self.open && self.question.take().is_none() {
             thread::with(|io| io.emit(Item::RequestGone { ticket: self.ticket }));

@@ -27,16 +27,16 @@ pub(crate) enum Kind {
 /// # Errors
 /// A refusal, if the handshake is malformed or comes from an origin that is not admitted.
 pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
-    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
+    let refuse = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     if parts.method == Method::CONNECT && protocol.is_none() {
-        return no(405, "This is no proxy.");
+        return refuse(405, "This server is not a proxy.");
     }
     // Extended CONNECT, RFC 8441 section 4.
     if let Some(protocol) = protocol {
         return match protocol.as_str() {
             "websocket" => finish(parts, config, None),
-            _ => no(501, "Only the protocol \"websocket\" is spoken here."),
+            _ => refuse(501, "The only protocol supported here is \"websocket\"."),
         };
     }
     if !asks_for_websocket(parts) {
@@ -47,10 +47,10 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
         return Err(Refusal::new(Cause::Malformed, 405, body).header("Allow", "GET"));
     }
     if parts.version < Version::HTTP_11 {
-        return no(400, "A WebSocket handshake needs HTTP/1.1.");
+        return refuse(400, "A WebSocket handshake requires HTTP/1.1 or later.");
     }
     if !has_token(&parts.headers, &CONNECTION, "upgrade") {
-        return no(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
+        return refuse(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
     }
     let mut keys = parts.headers.get_all("sec-websocket-key").iter();
     let key = match (keys.next(), keys.next()) {
@@ -64,12 +64,12 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
 /// Checks what handshakes over all versions of HTTP have in common. `key`: the value of
 /// `Sec-WebSocket-Key` or why it is wrong; `None` over HTTP/2.
 fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
-    let no = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
+    let refuse = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     // With a body, a proxy in front of this server could mistake frames for the body, or the body for
     // frames.
     let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if length || parts.headers.contains_key(TRANSFER_ENCODING) {
-        return no(400, "A WebSocket handshake has no body.");
+        return refuse(400, "A WebSocket handshake must not have a body.");
     }
     let mut versions = parts.headers.get_all("sec-websocket-version").iter();
     if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {
@@ -78,7 +78,7 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
     }
     let accept = match key {
         Some(Ok(key)) => Some(derive_accept_key(key.as_bytes())),
-        Some(Err(wrong)) => return no(400, wrong),
+        Some(Err(wrong)) => return refuse(400, wrong),
         None => None,
     };
     admit_origin(&parts.headers, &config.origins)?;

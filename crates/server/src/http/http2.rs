@@ -49,13 +49,13 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Number of requests that a client may reset before they are answered, in excess of the number of
 /// answered ones. Opening and resetting streams costs a client nothing and the server much
 /// (CVE-2023-44487).
-const TAKEN_BACK: u32 = 100;
+const MAX_EARLY_RESETS: u32 = 100;
 /// Starting point for measuring progress after data has been handed to h2. It stands for a socket
 /// that has accepted nothing, which saves the system call that would ask for the actual state.
 const FROM_THE_START: Sample = Sample { taken: 0, outstanding: WAITING as u64 };
 /// Time that the peer has to read the end of the connection. It starts anew while the peer reads what
 /// is left.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connection preface of HTTP/2, which a client with prior knowledge sends at once (RFC 9113
 /// section 3.4).
@@ -64,7 +64,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The answer to the preface on a connection of HTTP/1.1: empty settings, then GOAWAY with an
 /// explanation that debugging tools show (RFC 9113 section 6.8).
 pub(crate) fn goaway() -> Vec<u8> {
-    const WHY: &[u8] = b"HTTP/2 is spoken over TLS only, where ALPN has agreed on it; use HTTP/1.1 here.";
+    const WHY: &[u8] = b"HTTP/2 is available only over TLS, after ALPN has selected it; use HTTP/1.1 here.";
     let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
     frames.extend([0, 0, 8 + WHY.len() as u8, 7, 0, 0, 0, 0, 0]);
     frames.extend([0; 4]);
@@ -80,7 +80,7 @@ struct Shared {
     /// Number of requests that were answered.
     answered: AtomicU32,
     /// Number of requests that the client has reset before they were answered.
-    taken_back: AtomicU32,
+    early_resets: AtomicU32,
     /// Set by the socket when the peer sends a flood of frames.
     flooded: Arc<AtomicBool>,
 }
@@ -93,7 +93,7 @@ impl Shared {
             return true;
         }
         let answered = self.answered.load(Ordering::Relaxed);
-        self.taken_back.load(Ordering::Relaxed) > answered.saturating_add(TAKEN_BACK)
+        self.early_resets.load(Ordering::Relaxed) > answered.saturating_add(MAX_EARLY_RESETS)
     }
 }
 
@@ -120,7 +120,8 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
         }
         Ok(Err(error)) => count(&error, &state.counters, remote),
         Ok(Ok(connection)) => {
-            let shared = Arc::new(Shared { peer, socket, answered: 0.into(), taken_back: 0.into(), flooded });
+            let shared =
+                Arc::new(Shared { peer, socket, answered: 0.into(), early_resets: 0.into(), flooded });
             let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
             let idle = pin!(tokio::time::sleep_until(first));
             let mut serving = Serving {
@@ -130,7 +131,7 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
                 first: Some(first),
                 idle,
                 busy: false,
-                left: Progress::default(),
+                remaining: Progress::default(),
                 ending: None,
                 graceless: false,
             };
@@ -166,7 +167,7 @@ struct Serving<'a> {
     /// A stream was in use at the last poll.
     busy: bool,
     /// Progress of the peer since the last stream task ended: the rest of their output is inside h2.
-    left: Progress,
+    remaining: Progress,
     /// Progress of the peer since GOAWAY was sent to it; `None` before.
     ending: Option<Progress>,
     /// [`Shared::is_graceless`] was true, and the connection is ending.
@@ -205,10 +206,10 @@ impl Serving<'_> {
                 let peer = &self.shared.peer;
                 Counters::one(&peer.state.counters.flood_closed);
                 let flooded = self.shared.flooded.load(Ordering::Relaxed);
-                let what = if flooded { "a flood of frames" } else { "the client takes back its requests" };
+                let what = if flooded { "a flood of frames" } else { "the client resets too many requests" };
                 log_trouble(peer.origin.remote, &Trouble::Http2(what));
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                self.idle.as_mut().reset(Instant::now() + GOODBYE);
+                self.idle.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
             }
             // A peer that does not read never receives the GOAWAY: do not wait for it any longer.
             if self.graceless && self.idle.as_mut().poll(cx).is_ready() {
@@ -236,7 +237,7 @@ impl Serving<'_> {
             let sample = || socket.sample(queue);
             if std::mem::take(&mut self.busy) {
                 self.idle.as_mut().reset(Instant::now() + self.timeout);
-                self.left = Progress::begin(FROM_THE_START);
+                self.remaining = Progress::begin(FROM_THE_START);
             }
             ready!(self.idle.as_mut().poll(cx));
             if socket.inlet.is_halted() {
@@ -245,7 +246,7 @@ impl Serving<'_> {
             }
             if self.connection.has_streams() {
                 // The tasks of these streams have ended, but h2 still holds some of their output.
-                if !self.left.has_moved(|| socket.sample_waiting(queue)) {
+                if !self.remaining.has_moved(|| socket.sample_waiting(queue)) {
                     return Poll::Ready(Ok(()));
                 }
                 self.idle.as_mut().reset(Instant::now() + self.timeout);
@@ -262,7 +263,7 @@ impl Serving<'_> {
                     self.connection.graceful_shutdown();
                 }
             }
-            self.idle.as_mut().reset(Instant::now() + GOODBYE);
+            self.idle.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
         }
     }
 }
@@ -316,7 +317,7 @@ async fn exchange(
         .await
     };
     match (outcome, incoming) {
-        (None, _) => _ = shared.taken_back.fetch_add(1, Ordering::Relaxed),
+        (None, _) => _ = shared.early_resets.fetch_add(1, Ordering::Relaxed),
         (Some(Outcome::Response(response)), _) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
             charge.answered(response.body().held());

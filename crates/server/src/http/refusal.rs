@@ -99,7 +99,9 @@ impl Cause {
             Self::BodyTime => "The body did not arrive within the option handshakeTimeout.",
             Self::Unanswered => "onRequest did not answer within the option handshakeTimeout.",
             Self::Dropped => "onRequest did not answer.",
-            Self::Backlog => "As much waits for PHP as the option maxPendingTotal allows.",
+            Self::Backlog => {
+                "The data that waits for PHP has reached the limit of the option maxPendingTotal."
+            }
             Self::Rejected => "The application rejected the handshake.",
             Self::Malformed | Self::NotServed | Self::OpenFiles | Self::Stopping => return None,
         })

@@ -51,7 +51,7 @@ pub(crate) fn settle(parts: &mut Parts) -> Result<(), &'static str> {
         let value = HeaderValue::try_from(authority.as_str()).map_err(|_| TARGET)?;
         parts.headers.insert(HOST, value);
     } else if host.is_none() && parts.version >= Version::HTTP_11 {
-        return Err("A request has one Host header.");
+        return Err("A request must have exactly one Host header.");
     }
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let is_absolute = parts.uri.scheme().is_some();
@@ -79,7 +79,7 @@ fn host(parts: &Parts) -> Result<Option<Authority>, &'static str> {
             Some(host) => Ok(Some(host)),
             None => Err("The Host header is malformed."),
         },
-        _ => Err("A request has one Host header."),
+        _ => Err("A request must have exactly one Host header."),
     }
 }
 

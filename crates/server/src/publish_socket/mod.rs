@@ -164,16 +164,16 @@ impl Drop for Connected<'_> {
 
 /// A publication that the hub has received and may still refuse; holds its ticket. Dropping it
 /// discards the hub's refusal.
-struct Awaited(u64);
+struct PendingPublication(u64);
 
-impl Awaited {
+impl PendingPublication {
     /// Takes the hub's refusal, if there is one.
     fn outcome(&self) -> Option<Refused> {
         io_thread::with(|io| io.outbound.outcome(self.0)).flatten()
     }
 }
 
-impl Drop for Awaited {
+impl Drop for PendingPublication {
     fn drop(&mut self) {
         self.outcome();
     }
@@ -181,7 +181,7 @@ impl Drop for Awaited {
 
 /// The answer to a request as far as it is known: a refusal, or success unless the hub refuses the
 /// publication.
-type Answer = Result<Option<Awaited>, Refusal>;
+type Answer = Result<Option<PendingPublication>, Refusal>;
 
 /// Marks requests as being answered while it lives. A stopping server waits for them.
 struct Answering;
@@ -248,9 +248,9 @@ impl Publisher {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !(leaving && idle) => continue,
                 Err(_) => return,
             }
-            let there = input.len();
+            let received = input.len();
             let Some(missing) = self.answer(&mut input, patience).await else { return };
-            if input.len() < there {
+            if input.len() < received {
                 // The rest belongs to the next request, and must not keep the buffer of a larger one.
                 (due, room) = (None, None);
                 input.shrink_to(SMALL);
@@ -414,7 +414,7 @@ fn publish(request: &Request<'_>) -> Answer {
             return Err(Refusal::Stopping);
         }
         let published = io.publish_named(topic, request.payload, request.binary);
-        published.map(|ticket| ticket.map(Awaited)).map_err(|failed| match failed {
+        published.map(|ticket| ticket.map(PendingPublication)).map_err(|failed| match failed {
             PublishFailed::Topic(error) => Refusal::Topic(error),
             full @ PublishFailed::QueueFull { .. } => Refusal::Hub(full.to_string()),
         })
