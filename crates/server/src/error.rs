@@ -86,7 +86,7 @@ pub enum PublishFailed {
     /// Too many bytes wait for the hub, the process that connects the workers of a node. The host should
     /// publish less, or later.
     #[error(
-        "what waits for the other workers would exceed {limit} bytes; the message was delivered {}",
+        "the publications that wait for the other workers would exceed {limit} bytes; the message was delivered {}",
         if *delivered_here { "on this worker only" } else { "to nobody" }
     )]
     QueueFull {

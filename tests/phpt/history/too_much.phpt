@@ -24,6 +24,6 @@ try {
     echo json_encode($e->uncertain), ' ', $e->getMessage(), "\n";
 }
 --EXPECT--
-true What waits for the other workers would exceed 67108864 bytes; the message was delivered on this worker only
-false What waits for the other workers would exceed 67108864 bytes; the message was delivered to nobody
-true What waits for the other workers would exceed 67108864 bytes; the message was delivered on this worker only
+true The publications that wait for the other workers would exceed 67108864 bytes; the message was delivered on this worker only
+false The publications that wait for the other workers would exceed 67108864 bytes; the message was delivered to nobody
+true The publications that wait for the other workers would exceed 67108864 bytes; the message was delivered on this worker only

@@ -207,7 +207,7 @@ pub(crate) struct Share {
     counted: u64,
     /// Change of the bytes of input held back, since the last publication.
     held: i64,
-    /// Bytes left up to the limit, estimated from the load at the last look and the bytes added by this
+    /// Bytes left up to the limit, estimated from the load when it was last read and the bytes added by this
     /// thread since.
     room: i64,
     /// Whether the backlog was full at the last call of [`Share::is_full`].
@@ -276,12 +276,12 @@ impl Share {
         // With a single thread, only bodies add to the load from elsewhere, and they count up to half of the
         // limit: while `room` is more than half of it, there is room in any case.
         if self.room < self.half || self.backlog.room.len() > 1 {
-            self.look();
+            self.update_room();
         }
     }
 
     /// Computes `room` anew from the shared counts.
-    fn look(&mut self) {
+    fn update_room(&mut self) {
         let limit = i64::try_from(self.backlog.limit).unwrap_or(i64::MAX);
         let load = self.backlog.load().saturating_add(self.batch - self.counted);
         let load = load.saturating_add_signed(self.held);
@@ -302,7 +302,7 @@ impl Share {
             return (false, false);
         }
         let before = self.full;
-        self.look();
+        self.update_room();
         self.full = self.room <= 0;
         (self.full, self.full && !before)
     }

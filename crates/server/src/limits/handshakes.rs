@@ -56,7 +56,7 @@ pub(crate) struct Handshakes {
     started: Instant,
 }
 
-/// All sockets, by index.
+/// All sockets without a WebSocket, by index, and the candidates that the last search found.
 #[derive(Debug, Default)]
 struct Table {
     sockets: Vec<Option<Arc<Socket>>>,
@@ -105,14 +105,14 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it waits for its peer, and so may be displaced.
+    /// Whether the socket waits for its peer, and so may be displaced.
     fn waits(&self) -> bool {
         self.owed.load(Ordering::Relaxed) == 0 && self.carried.load(Ordering::Relaxed) == 0
     }
 }
 
-/// Encodes an event and the time since the start at which the wait began. [`DISPLACED`] is higher than any
-/// stamp.
+/// Encodes an event and the time in milliseconds at which the wait for it began. [`DISPLACED`] is higher than
+/// any stamp.
 fn stamp(wait: Wait, millis: u64) -> u64 {
     ((wait as u64) << 56) | millis
 }

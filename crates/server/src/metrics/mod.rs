@@ -1,4 +1,4 @@
-//! What a server measures: counters, the durations of callbacks, and both as text for Prometheus.
+//! Measurements of a server: counters, the durations of callbacks, and both as text for Prometheus.
 
 pub mod callback_times;
 pub mod counters;

@@ -118,7 +118,7 @@ families! {
         { = host_waits }
     "tls_errors_total" "TLS handshakes that failed." { = tls_errors }
     "tls_reload_errors_total" "Changed certificate files that could not be loaded." { = tls_reload_errors }
-    "proxy_errors_total" "Connections cut for a PROXY header that is malformed or from an untrusted peer."
+    "proxy_errors_total" "Connections cut because of a PROXY header that is malformed or from an untrusted peer."
         { = proxy_errors }
     "log_suppressed_total" "Log lines omitted because of the rate limit, or because too many waited for PHP."
         { = log_suppressed }
@@ -128,8 +128,8 @@ families! {
     "bus_sent_total" "Publications handed to the hub for other workers and nodes." { = bus_sent }
     "bus_received_total" "Publications received from the hub." { = bus_received }
     "bus_links_lost_total" "Times a worker lost its connection to the hub, and with it what others published meanwhile." { = bus_lost_links }
-    "bus_links_cut_total" "Connections of workers that the hub has cut because the worker did not read." { = bus_cut }
-    "bus_errors_total" "Connections to the hub that were cut for malformed frames." { = bus_errors }
+    "bus_links_cut_total" "Workers' connections that the hub cut because the worker did not read." { = bus_cut }
+    "bus_errors_total" "Connections to the hub that were cut because of malformed frames." { = bus_errors }
     "publications_lost_total" "Publications that did not reach other workers or nodes: refused because too much \
         waited for the hub; possibly lost with the connection to it; not passed on by it or by the broker." { reason
         "refused" bus_refused,

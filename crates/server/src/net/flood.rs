@@ -11,8 +11,8 @@ use std::time::Duration;
 const BURST: i32 = 10_000;
 /// Frames per second that a client may send indefinitely.
 const RATE: i32 = 1_000;
-/// Number of frames between two readings of the clock.
-const LOOK: i32 = 1_000;
+/// Number of frames after which the clock is read and the count is reduced.
+const CHECK_EVERY: i32 = 1_000;
 
 /// A leaky bucket for one connection: the frames it has sent, less [`RATE`] for each second that has passed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -25,11 +25,11 @@ pub(crate) struct Flood {
 
 impl Flood {
     /// Counts `frames` more, and returns true if the client floods the connection. `now` returns the time
-    /// since a fixed moment; it is called only once every [`LOOK`] frames.
+    /// since a fixed moment; it is called only once every [`CHECK_EVERY`] frames.
     pub(crate) fn add(&mut self, frames: u32, now: impl FnOnce() -> Duration) -> bool {
         let before = self.frames;
         self.frames = before.saturating_add_unsigned(frames);
-        if self.frames < LOOK || before / LOOK == self.frames / LOOK {
+        if self.frames < CHECK_EVERY || before / CHECK_EVERY == self.frames / CHECK_EVERY {
             return false;
         }
         let now = now().as_millis() as u32;
@@ -58,7 +58,7 @@ mod tests {
     fn a_burst_is_allowed_and_more_is_a_flood() {
         let now = Duration::from_secs(1000);
         assert!(!burst(&mut Flood::default(), BURST, now));
-        assert!(burst(&mut Flood::default(), BURST + 3 * LOOK, now));
+        assert!(burst(&mut Flood::default(), BURST + 3 * CHECK_EVERY, now));
         assert!(
             Flood::default().add(2 * BURST.unsigned_abs(), || Duration::ZERO),
             "frames counted in one call are a flood too"
@@ -79,7 +79,7 @@ mod tests {
     fn the_clock_is_read_seldom() {
         let mut flood = Flood::default();
         let mut reads = 0;
-        (0..5 * LOOK).for_each(|_| {
+        (0..5 * CHECK_EVERY).for_each(|_| {
             flood.add(1, || {
                 reads += 1;
                 Duration::ZERO

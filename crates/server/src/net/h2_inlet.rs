@@ -82,7 +82,7 @@ impl Inlet {
         self.halts.load(Ordering::Relaxed)
     }
 
-    /// The buffer of one stream has changed its size from `before` to `now` bytes.
+    /// Records that the buffer of one stream has changed its size from `before` to `now` bytes.
     pub(crate) fn gathered(&self, before: usize, now: usize) {
         let counted = |bytes: usize| if bytes > SMALL { bytes } else { 0 };
         let (before, now) = (counted(before), counted(now));

@@ -9,10 +9,12 @@ use crate::net::address::{Bind, Listen};
 use crate::net::socket::{inherited, scheme, tcp, url_of};
 use crate::net::unix_socket::{self, UnixFile};
 
-/// What precedes HTTP on the connections of a listener.
+/// The protocols that precede HTTP on the connections of a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
+    /// A TLS handshake.
     pub(crate) tls: bool,
+    /// A PROXY protocol header, before TLS.
     pub(crate) proxy_protocol: bool,
 }
 
@@ -76,8 +78,8 @@ impl Listener {
         self.socket.local_addr().ok().and_then(|address| address.as_socket())
     }
 
-    /// The socket, what precedes HTTP on its connections, and its file, which must be removed before the
-    /// socket closes.
+    /// Returns the socket, the protocols that precede HTTP, and the socket's file, which must be removed
+    /// before the socket closes.
     pub(crate) fn into_parts(self) -> (Socket, Entry, Option<UnixFile>) {
         (self.socket, self.entry, self.file)
     }

@@ -22,8 +22,7 @@ pub(crate) enum PlainSocket {
 }
 
 impl PlainSocket {
-    /// Registers an accepted socket, which must be non-blocking, with the runtime of the current thread. Must
-    /// be called inside the runtime.
+    /// Registers an accepted, non-blocking socket with the runtime. Must be called inside the runtime.
     pub(crate) fn adopt(fd: OwnedFd, unix: bool) -> io::Result<Self> {
         if unix {
             return UnixStream::from_std(fd.into()).map(Self::Unix);

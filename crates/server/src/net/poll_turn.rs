@@ -21,7 +21,8 @@ thread_local! {
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs one poll of a task as a turn. The second value returned is true if the poll took the time of a turn.
+/// Runs one poll of a task as a turn. The second value returned is true if the poll used up the time of a
+/// turn.
 pub(crate) fn take<R>(poll: impl FnOnce() -> R) -> (R, bool) {
     BEGAN.set(Some(Instant::now()));
     let result = poll();

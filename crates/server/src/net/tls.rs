@@ -117,7 +117,7 @@ impl Identity {
         let key = provider
             .key_provider
             .load_private_key(key)
-            .map_err(|error| unfit(&self.key, format!("its key is of no use: {error}")))?;
+            .map_err(|error| unfit(&self.key, format!("its key cannot be used: {error}")))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             // Kinds of keys that can't be compared here are tested by the handshake.

@@ -297,7 +297,7 @@ impl TlsStream {
                 self.eof = true;
                 return Ok((0, Stage::Closed));
             }
-            // A TLS record never begins with a capital letter, and an HTTP method always does.
+            // A TLS record never begins with a capital letter, and a standard HTTP method always does.
             if !std::mem::replace(&mut self.begun, true) && scratch[0].is_ascii_uppercase() {
                 return Err(io::ErrorKind::Unsupported.into());
             }
@@ -311,7 +311,8 @@ impl TlsStream {
         result
     }
 
-    /// Processes `input`, which begins with what was incomplete before, and keeps the rest.
+    /// Processes `input`, which begins with the incomplete record kept by the last call, and keeps the
+    /// incomplete end.
     fn take(&mut self, input: &mut [u8], out: &mut [u8]) -> io::Result<(usize, Stage)> {
         let mut filled = 0;
         let plain = &mut self.plain;
@@ -357,8 +358,8 @@ impl TlsStream {
             }
             let read = ready!(self.poll_records(cx, out));
             if !self.outgoing.is_empty() {
-                // Sends an alert or the response to a key update; what the socket doesn't accept goes out
-                // with the next write.
+                // Sends an alert or the response to a key update. If the socket doesn't accept all of it, the
+                // rest goes out with the next write.
                 self.flush()?;
             }
             let (n, _) = read?;
