@@ -1,32 +1,38 @@
-//! An HTTP request head, kept as one small block and read on demand.
+//! The head of an HTTP request, kept in one allocation and parsed on demand.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Cookies of a request that count. Names that are made to collide in the hash table of PHP's
-/// arrays then cost a millisecond; PHP itself has `max_input_vars` for that.
+/// Maximum number of cookies of a request; further ones are ignored. With this limit, names chosen to
+/// collide in the hash table of a PHP array cost about a millisecond; for the same purpose, PHP has
+/// `max_input_vars`.
 pub const MAX_COOKIES: usize = 1000;
 
+/// Returns the separator by which several values of a header are joined.
 fn separator(name: &str) -> &'static [u8] {
     if name == "cookie" { b"; " } else { b", " }
 }
 
-/// A request head. Header names are kept in lower case, values as bytes.
+/// The head of a request, shared by the task that serves it and the host. Header names are kept in lower
+/// case, values as bytes.
 #[derive(Debug)]
 pub struct Request {
     /// `METHOD SP TARGET LF`, then `name LF value LF` for each header.
     head: Box<[u8]>,
+    /// The client's address, as trusted proxies report it.
     remote: Option<SocketAddr>,
+    /// The server's address that the peer connected to.
     local: Option<SocketAddr>,
     secure: bool,
     version: http::Version,
+    /// The verified certificate of the client, in DER.
     client_certificate: Option<Arc<Vec<u8>>>,
 }
 
 impl Request {
-    /// Packs a parsed head.
+    /// Packs a parsed head into one allocation.
     pub fn new(
         parts: &http::request::Parts,
         remote: Option<SocketAddr>,
@@ -49,24 +55,24 @@ impl Request {
         Self { head, remote, local, secure, version: parts.version, client_certificate: None }
     }
 
-    /// The same with the certificate that the client has proved to be its own.
+    /// Adds the client's certificate, which the TLS handshake has verified.
     pub(crate) fn with_client_certificate(mut self, der: Option<Arc<Vec<u8>>>) -> Self {
         self.client_certificate = der;
         self
     }
 
-    /// Bytes that it takes up.
+    /// Number of bytes that the request occupies, including the client's certificate.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.head.len() + self.client_certificate.as_ref().map_or(0, |der| der.len())
     }
 
-    /// `GET`, …; `CONNECT` for a WebSocket over HTTP/2 (RFC 8441 section 4).
+    /// The method, such as `GET`; `CONNECT` for a WebSocket over HTTP/2 (RFC 8441 section 4).
     pub fn method(&self) -> &str {
         let line = self.line();
         line.split_once(' ').map_or(line, |(method, _)| method)
     }
 
-    /// Path and query as sent, `/chat?room=1`.
+    /// Path and query as sent, such as `/chat?room=1`.
     pub fn target(&self) -> &str {
         self.line().split_once(' ').map_or("/", |(_, target)| target)
     }
@@ -76,7 +82,7 @@ impl Request {
         self.target().split('?').next().unwrap_or("/")
     }
 
-    /// What follows the question mark, still encoded; empty without one.
+    /// The part of the target after the question mark, still percent-encoded; empty without one.
     pub fn query(&self) -> &str {
         self.target().split_once('?').map_or("", |(_, query)| query)
     }
@@ -90,7 +96,8 @@ impl Request {
         }
     }
 
-    /// All headers in the order received; a repeated name comes repeatedly. Names in lower case.
+    /// All headers in the order received, with names in lower case. A repeated header appears as often as
+    /// it was sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let mut lines = self.head.split(|b| *b == b'\n').skip(1);
         std::iter::from_fn(move || {
@@ -99,13 +106,13 @@ impl Request {
         })
     }
 
-    /// The first header of this name, whatever its case.
+    /// The value of the first header of this name, which is compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
 
-    /// All headers, each name once at its first place. Values of one name are joined as RFC 9110 section
-    /// 5.2 says, those of `cookie` as RFC 9113 section 8.2.3 does.
+    /// All headers, each name once, in the order of their first appearance. Several values of a header are
+    /// joined according to RFC 9110 section 5.2, those of `cookie` according to RFC 9113 section 8.2.3.
     pub fn joined_headers(&self) -> Vec<(&str, Vec<u8>)> {
         let mut joined: Vec<(&str, Vec<u8>)> = Vec::new();
         let mut places = HashMap::new();
@@ -125,7 +132,7 @@ impl Request {
         joined
     }
 
-    /// The values of one header, joined likewise. `name` is in lower case.
+    /// The values of one header, joined as in [`Request::joined_headers`]. `name` must be in lower case.
     pub fn joined_header(&self, name: &str) -> Option<Vec<u8>> {
         let mut values = self.headers().filter(|(n, _)| *n == name).map(|(_, value)| value);
         let mut joined = values.next()?.to_vec();
@@ -136,8 +143,8 @@ impl Request {
         Some(joined)
     }
 
-    /// Names and values of the cookies (RFC 6265 section 4.2), still percent-encoded. The first one of
-    /// a name counts; beyond [`MAX_COOKIES`] names they are left out.
+    /// Names and values of the cookies (RFC 6265 section 4.2), still percent-encoded. If a name is
+    /// repeated, its first cookie counts. At most [`MAX_COOKIES`] cookies are returned.
     pub fn cookies(&self) -> Vec<(&[u8], &[u8])> {
         let mut seen = HashSet::new();
         self.headers()
@@ -153,7 +160,7 @@ impl Request {
             .collect()
     }
 
-    /// The subprotocols that the client offers, its favourite first (RFC 6455 section 4.1).
+    /// The subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1).
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         self.headers()
             .filter(|(n, _)| *n == "sec-websocket-protocol")
@@ -163,13 +170,13 @@ impl Request {
             .filter(|s| !s.is_empty())
     }
 
-    /// The client; behind a trusted proxy, what that says, with port 0 where it doesn't say it.
-    /// `None` on a Unix socket.
+    /// The client's address. Behind a trusted proxy, this is the address that the proxy reports, with port 0
+    /// if it reports none. `None` on a Unix socket.
     pub fn remote(&self) -> Option<SocketAddr> {
         self.remote
     }
 
-    /// Our own address that the peer connected to; `None` on a Unix socket.
+    /// The server's address that the peer connected to; `None` on a Unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
     }
@@ -184,7 +191,8 @@ impl Request {
         self.secure
     }
 
-    /// About what it takes up in memory.
+    /// Number of bytes that the request occupies, without the client's certificate, which other requests of
+    /// the connection share.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.head.len()
     }
@@ -195,7 +203,7 @@ impl Request {
     }
 }
 
-/// CPU time of this thread for the cheapest of a few runs: others keep the machine busy.
+/// Returns the CPU time of the cheapest of several runs, because other processes disturb single runs.
 #[cfg(test)]
 pub(crate) fn cpu_time(mut run: impl FnMut()) -> std::time::Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -232,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_head_cost_as_much_as_they_are_long() {
+    fn parsing_a_head_takes_time_linear_in_its_length() {
         let cookies = |count: usize| (0..count).map(|i| format!("k{i}")).collect::<Vec<_>>().join(";");
         let heads = |count| {
             let mut headers = vec![("cookie", cookies(count))];
@@ -246,7 +254,7 @@ mod tests {
             |r: &Request| r.subprotocols().count(),
         ] {
             let (one, other) = (cpu_time(|| _ = part(&small)), cpu_time(|| _ = part(&large)));
-            // 64 times as much; a scan for each item would take 4,096 times as long.
+            // The input is 64 times as long; quadratic parsing would take 4,096 times as long.
             assert!(other < one * 800, "{one:?} {other:?}");
         }
         assert_eq!(large.cookies().len(), MAX_COOKIES);

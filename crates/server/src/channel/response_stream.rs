@@ -1,14 +1,14 @@
-//! Responses whose body the host writes in pieces.
+//! Response streams: HTTP responses whose body the host writes in pieces.
 //!
-//! Host and I/O thread share a queue per stream. The host appends to it and posts
-//! [`Command::Stream`](crate::channel::mailbox::Command::Stream), which wakes the connection's task; one such
-//! command is under way at a time, however many pieces are written meanwhile. The task takes pieces
-//! off the queue whenever the connection has room, over HTTP/1.1 by hyper
-//! ([`Current`](crate::http::stream_body::Current)), over HTTP/2 by `http2`.
+//! The host and the I/O thread share one queue per stream. The host appends pieces to it and posts
+//! [`Command::Stream`](crate::channel::mailbox::Command::Stream), which wakes the connection's task. At
+//! most one such command is pending at a time, however many pieces are written. The task takes pieces
+//! from the queue whenever the connection has room: over HTTP/1.1 through hyper
+//! ([`Current`](crate::http::stream_body::Current)), over HTTP/2 through `http2`.
 //!
 //! Every stream ends with exactly one [`Event::StreamClose`](crate::Event::StreamClose), and at most
-//! one [`Event::StreamDrain`](crate::Event::StreamDrain) waits for the host: what streams add to the
-//! queue of events is bounded by the number of streams that the host itself has begun.
+//! one [`Event::StreamDrain`](crate::Event::StreamDrain) per stream waits for the host. The number of
+//! events is therefore bounded by the number of streams that the host itself has begun.
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
@@ -21,108 +21,113 @@ use std::task::{Context, Poll, Waker};
 
 use crate::id::Ticket;
 
-/// Bytes that are handed to the connection at once. Small pieces gather up to this size, so that a
-/// queue of single bytes costs no more memory than its content.
+/// Maximum size of a piece passed to the connection, in bytes. Smaller pieces are joined up to this size,
+/// so that a queue of single bytes occupies no more memory than its content.
 const PIECE: usize = 64 << 10;
 
-/// The host's handle of a streamed response. Cheap to clone, readable without asking an I/O thread.
+/// The host's handle of a streamed response. It is cheap to clone, and all its methods work without a round
+/// trip to the I/O thread.
 #[derive(Debug, Clone)]
 pub struct ResponseStream(pub(crate) Arc<Shared>);
 
 impl ResponseStream {
-    /// The ticket of the request that it answers; unique in a process.
+    /// The ticket of the request that the stream answers; unique within the process.
     pub fn ticket(&self) -> Ticket {
         self.0.ticket
     }
 
-    /// False as soon as the host has ended it or the core has seen its end.
+    /// Whether the host may write: neither has the host ended the stream nor has the core detected its end.
     pub fn is_open(&self) -> bool {
         self.0.flow().phase == Phase::Open
     }
 
-    /// Whether the host wants [`Event::StreamDrain`](crate::Event::StreamDrain) from now on.
+    /// Sets whether the host wants [`Event::StreamDrain`](crate::Event::StreamDrain) from now on.
     pub fn want_drain(&self, on: bool) {
         let mut flow = self.0.flow();
         flow.drain_interest = on;
         flow.drain_wanted = on && flow.waiting() > 0;
     }
 
-    /// Whether its last event has been handed out.
+    /// Whether the host has received the last event of the stream.
     pub fn is_closed(&self) -> bool {
         self.0.told.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the body that were accepted and not yet taken by the kernel, or over HTTP/2 by the
-    /// connection's own buffer of 64 KiB.
+    /// Number of body bytes that were written by the host and not yet accepted by the kernel, or over
+    /// HTTP/2 by the connection's buffer of 64 KiB.
     pub fn buffered_amount(&self) -> usize {
         self.0.flow().waiting()
     }
 }
 
-/// How far a stream has come.
+/// The states of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The host may write.
     Open,
-    /// The host has ended it; pieces may still wait.
+    /// The host has ended the stream; pieces may still wait in the queue.
     Ending,
-    /// The connection has all of it, the end included, and may not have written it yet.
+    /// The connection has received the whole body including its end, but may not have written it yet.
     HandedOver,
-    /// It ends before its time, and what waits is void.
+    /// The stream was ended early, and its queue discarded.
     Cut(Loss),
-    /// The host has been told that it is over.
+    /// The last event has been emitted.
     Closed,
 }
 
-/// Why a stream ended before its end was sent.
+/// The reason why a stream ended before its body was sent completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The peer is gone or has taken nothing for too long.
+    /// The peer has disconnected, or has accepted nothing for too long.
     Peer,
-    /// More than `send_buffer_limit` waited.
+    /// More than `send_buffer_limit` bytes waited.
     Slow,
-    /// The host has cut it, or the server has stopped.
+    /// The host has cut the stream, or the server has stopped.
     Host,
 }
 
-/// What the host and an I/O thread both see of a stream.
+/// The state of a stream that the host and an I/O thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     ticket: Ticket,
-    /// Index of the I/O thread that owns the socket; until that has the response, the first one.
+    /// Index of the I/O thread that owns the socket; 0 until that thread has received the response.
     thread: AtomicU16,
-    /// The host has got the last event.
+    /// The host has received the last event.
     pub(crate) told: AtomicBool,
     flow: Mutex<Flow>,
 }
 
+/// The queue of a stream and its state, behind the lock in [`Shared`].
 #[derive(Debug)]
 struct Flow {
     phase: Phase,
-    /// Whole pieces, and the one that is being filled.
+    /// Complete pieces, oldest first.
     pieces: VecDeque<Bytes>,
+    /// The piece that is being filled; it follows `pieces`.
     last: BytesMut,
-    /// Bytes of both.
+    /// Bytes in `pieces` and `last`.
     queued: usize,
-    /// Bytes that the connection has got and the kernel has not.
+    /// Bytes that the connection has received from the queue and the kernel has not accepted yet.
     handed: usize,
     /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// A command that does so is under way.
+    /// A command that wakes the task is pending.
     posted: bool,
-    /// The host wants to know when nothing waits any more.
+    /// The host wants drain events.
     drain_interest: bool,
-    /// Something has waited since that was told last.
+    /// Bytes have waited since the last drain event, so another one is due when none wait.
     drain_wanted: bool,
-    /// An event that says so is under way.
+    /// A drain event is on its way to the host.
     drain_posted: bool,
 }
 
 impl Flow {
+    /// Number of bytes that the kernel has not accepted yet.
     fn waiting(&self) -> usize {
         self.queued + self.handed
     }
 
+    /// Appends data to the queue, joined into pieces of [`PIECE`] bytes.
     fn push(&mut self, mut data: &[u8]) {
         self.queued += data.len();
         while !data.is_empty() {
@@ -135,6 +140,7 @@ impl Flow {
         }
     }
 
+    /// Takes the next piece for the connection.
     fn pop(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front().or_else(|| {
             let last = mem::take(&mut self.last);
@@ -145,13 +151,14 @@ impl Flow {
         Some(piece)
     }
 
-    /// Drops what waits, and says how much it was.
+    /// Discards the waiting bytes. Returns their number.
     fn clear(&mut self) -> usize {
         self.pieces = VecDeque::new();
         self.last = BytesMut::new();
         mem::take(&mut self.queued) + mem::take(&mut self.handed)
     }
 
+    /// Stores the waker of the task, to be woken when the host writes, ends or cuts the stream.
     fn await_data(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
@@ -159,36 +166,37 @@ impl Flow {
     }
 }
 
-/// What came of [`Shared::write`].
+/// The result of [`Shared::write`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Written {
+    /// The data is queued.
     Accepted,
     /// The stream is not open.
     Closed,
-    /// Too much waited: the stream is cut, and so many bytes are void.
+    /// The data would exceed the limit, so the stream was cut and this many waiting bytes discarded.
     Overflow(usize),
 }
 
-/// What the socket's taking of everything means for a stream.
+/// The effect on a stream of the socket having accepted all bytes that the connection had.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flushed {
-    /// Bytes that no longer wait.
+    /// Number of bytes that no longer wait.
     pub(crate) bytes: usize,
-    /// The host is to be told that nothing waits.
+    /// A drain event must be emitted.
     pub(crate) drained: bool,
-    /// The stream is over, and the peer's kernel can have all of it.
+    /// The stream has ended, and the socket has accepted the whole body.
     pub(crate) complete: bool,
 }
 
 impl Shared {
-    /// `head_only`: the response has no body (RFC 9110 sections 9.3.2 and 15), so that nothing can
-    /// be written.
+    /// Creates an open stream. With `head_only`, the response has no body (RFC 9110 sections 9.3.2 and 15),
+    /// so nothing can be written.
     pub(crate) fn new(ticket: Ticket, head_only: bool) -> Arc<Self> {
         let phase = if head_only { Phase::HandedOver } else { Phase::Open };
         Self::in_phase(ticket, phase)
     }
 
-    /// The stream of a client that no longer waits.
+    /// Creates a closed stream, for a client that has already disconnected.
     pub(crate) fn void(ticket: Ticket) -> Arc<Self> {
         Self::in_phase(ticket, Phase::Closed)
     }
@@ -218,21 +226,23 @@ impl Shared {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The ticket of the request that the stream answers.
     pub(crate) fn ticket(&self) -> Ticket {
         self.ticket
     }
 
+    /// Index of the I/O thread to which commands for the stream must be posted.
     pub(crate) fn thread(&self) -> u16 {
         self.thread.load(Ordering::Relaxed)
     }
 
-    /// I/O thread: the response is here.
+    /// I/O thread: records that this thread has received the response.
     pub(crate) fn belongs_to(&self, thread: u16) {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
-    /// Host: appends to the body. A piece that is larger than the limit passes when nothing waits
-    /// before it.
+    /// Host: appends to the body. If bytes already wait and the data would exceed `limit`, the stream is cut.
+    /// Data larger than the limit is accepted when nothing waits.
     pub(crate) fn write(&self, data: &[u8], limit: usize) -> Written {
         let mut flow = self.flow();
         if flow.phase != Phase::Open {
@@ -248,7 +258,7 @@ impl Shared {
         Written::Accepted
     }
 
-    /// Host: nothing follows. False: it was not open.
+    /// Host: ends the body. Returns false if the stream was not open.
     pub(crate) fn end(&self) -> bool {
         let mut flow = self.flow();
         let open = flow.phase == Phase::Open;
@@ -258,12 +268,12 @@ impl Shared {
         open
     }
 
-    /// Whether it has been cut.
+    /// Whether the stream has been cut.
     pub(crate) fn is_cut(&self) -> bool {
         matches!(self.flow().phase, Phase::Cut(_))
     }
 
-    /// Ends it before its time. The number of bytes that are void, unless it has ended already.
+    /// Cuts the stream. Returns the number of bytes discarded, or `None` if it was already cut or closed.
     pub(crate) fn cut(&self) -> Option<usize> {
         let mut flow = self.flow();
         if matches!(flow.phase, Phase::Cut(_) | Phase::Closed) {
@@ -273,12 +283,13 @@ impl Shared {
         Some(flow.clear())
     }
 
-    /// Host: whether the I/O thread must be told; if so, that is on its way now.
+    /// Host: whether a command must be posted to the I/O thread. If so, the command counts as pending from
+    /// now on.
     pub(crate) fn must_post(&self) -> bool {
         !mem::replace(&mut self.flow().posted, true)
     }
 
-    /// I/O thread: the host has done something.
+    /// I/O thread: executes the pending command, by waking the connection's task.
     pub(crate) fn wake(&self) {
         let waker = {
             let mut flow = self.flow();
@@ -290,7 +301,8 @@ impl Shared {
         }
     }
 
-    /// Host: takes the event of a drain. False: pieces were written since, and another one follows.
+    /// Host: takes a drain event. Returns false if the event must be dropped, because data was written since
+    /// (another event follows), or because the host no longer wants it.
     pub(crate) fn take_drain(&self) -> bool {
         let mut flow = self.flow();
         flow.drain_posted = false;
@@ -299,7 +311,7 @@ impl Shared {
         drained && flow.drain_interest && flow.phase == Phase::Open
     }
 
-    /// I/O thread: nothing of what the connection got waits for the socket any more.
+    /// I/O thread: records that the socket has accepted all bytes that the connection had.
     pub(crate) fn flushed(&self) -> Flushed {
         let mut flow = self.flow();
         let bytes = mem::take(&mut flow.handed);
@@ -315,8 +327,8 @@ impl Shared {
         Flushed { bytes, drained, complete }
     }
 
-    /// I/O thread: the stream is over without its end having been sent. Why, and the number of bytes
-    /// that are void; `None` if it was over before.
+    /// I/O thread: closes a stream whose body was not sent completely. Returns the cause and the number of
+    /// bytes discarded, or `None` if the stream was already closed.
     pub(crate) fn lost(&self) -> Option<(Loss, usize)> {
         let mut flow = self.flow();
         let loss = match flow.phase {
@@ -329,13 +341,17 @@ impl Shared {
         Some((loss, flow.clear()))
     }
 
-    /// Whether it has been cut. If not, the task is woken when it is.
+    /// Whether the stream has been cut. If not, the task is woken when that happens.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         let mut flow = self.flow();
         flow.await_data(cx);
         matches!(flow.phase, Phase::Cut(_))
     }
 
+    /// Polls for the next piece of the body; `None` is its end.
+    ///
+    /// # Errors
+    /// The stream was cut, so the response must be aborted.
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let mut flow = self.flow();
         match flow.phase {
@@ -375,13 +391,17 @@ mod tests {
     }
 
     #[test]
-    fn small_pieces_leave_together_and_large_ones_in_parts() {
+    fn small_pieces_are_joined_and_large_ones_split() {
         let shared = stream();
         assert!(read(&shared).is_pending());
         (0..3).for_each(|_| assert_eq!(shared.write(b"ab", LIMIT), Written::Accepted));
         assert!(matches!(read(&shared), Poll::Ready(Some(Ok(data))) if data == "ababab"));
         shared.flushed();
-        assert_eq!(shared.write(&vec![b'x'; PIECE + 7], LIMIT), Written::Accepted, "nothing waits before it");
+        assert_eq!(
+            shared.write(&vec![b'x'; PIECE + 7], LIMIT),
+            Written::Accepted,
+            "accepted because nothing waits"
+        );
         for length in [PIECE, 7] {
             assert!(matches!(read(&shared), Poll::Ready(Some(Ok(data))) if data.len() == length));
         }
@@ -393,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_has_not_taken_counts() {
+    fn bytes_count_until_the_kernel_has_accepted_them() {
         let shared = stream();
         shared.write(&[0; 600], LIMIT);
         assert!(read(&shared).is_ready());
@@ -408,24 +428,24 @@ mod tests {
     }
 
     #[test]
-    fn one_drain_is_under_way_at_a_time_and_none_is_lost() {
+    fn at_most_one_drain_event_is_pending_and_none_is_lost() {
         let shared = stream();
         let pass = |shared: &Shared| {
             assert!(read(shared).is_ready());
             shared.flushed().drained
         };
         shared.write(&[0; 100], LIMIT);
-        assert!(!pass(&shared), "nobody wants it");
+        assert!(!pass(&shared), "the host does not want the event");
         ResponseStream(shared.clone()).want_drain(true);
         shared.write(&[0; 100], LIMIT);
         assert!(pass(&shared));
         shared.write(&[0; 100], LIMIT);
-        assert!(!pass(&shared), "the host has not taken the first");
+        assert!(!pass(&shared), "the host has not taken the first event");
         assert!(shared.take_drain());
         shared.write(&[0; 100], LIMIT);
         assert!(pass(&shared));
         shared.write(&[0; 1], LIMIT);
         assert!(!shared.take_drain(), "something waits again");
-        assert!(pass(&shared), "so it is told later");
+        assert!(pass(&shared), "the event is emitted later");
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a plain request, collected for the host.
+//! Upload: collects the body of a plain HTTP request for the host.
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, SizeHint};
@@ -8,42 +8,42 @@ use std::sync::Arc;
 
 use crate::limits::backlog::{Backlog, Charge};
 
-/// Room that a body has at least.
+/// Minimum capacity of the buffer for a body, in bytes.
 const LEAST: usize = 512;
 
-/// A whole body. It counts towards the [backlog](crate::limits::backlog) until it is dropped.
+/// A complete body. It counts towards the [backlog](crate::limits::backlog) until it is dropped or taken.
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Bytes,
-    /// By capacity.
+    /// Charges the capacity of the buffer to the backlog.
     _charge: Charge,
 }
 
 impl Body {
-    /// The host takes it.
+    /// Takes the bytes for the host, after which they no longer count.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.bytes
     }
 }
 
-/// Why there is no body.
+/// The reasons for which a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// It is, or says that it is, larger than allowed.
+    /// The body, or its announced length, exceeds the limit.
     TooLarge,
-    /// Its framing is malformed, or it ended early.
+    /// The framing of the body is malformed, or the body ended early.
     Malformed,
-    /// Too much waits for the host already.
+    /// The backlog is full.
     Full,
 }
 
-/// Copies a body into one buffer, whatever the pieces it arrives in: a piece would keep the buffer
-/// that it was read into. `announced` is the value of `Content-Length`, which reserves nothing; a
-/// body that announces more than `max` is not read at all. While the body arrives, the request, of
-/// `head` bytes, counts as well.
+/// Collects a body in one buffer. The pieces in which it arrives are copied, because each would keep the
+/// read buffer that it is part of. `announced` is the value of `Content-Length`: it reserves no memory, but
+/// a body that announces more than `max` bytes is not read at all. While the body arrives, the `head` bytes
+/// of the request's head count towards the backlog as well.
 ///
 /// # Errors
-/// See [`BodyError`].
+/// The body is too large or malformed, or the backlog is full; see [`BodyError`].
 pub(crate) async fn collect<B>(
     body: B,
     announced: Option<u64>,
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_take_no_more_than_one_buffer() {
+    fn a_body_in_small_pieces_occupies_one_buffer() {
         let pieces = vec![&b"x"[..]; 9000];
         let (body, waits) = run(&pieces, None, 1 << 20);
         assert_eq!(waits, 10_000, "the buffer doubles, but not beyond the limit");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_too_large_is_refused_at_its_head() {
+    fn a_body_that_is_too_large_is_refused() {
         let error = |pieces: &[&'static [u8]], announced, limit| run(pieces, announced, limit).0.unwrap_err();
         assert_eq!(error(&[], Some(10_001), 1 << 20), BodyError::TooLarge);
         assert_eq!(error(&[&[0; 6000], &[0; 4001]], None, 1 << 20), BodyError::TooLarge);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_body_takes_up_is_released_with_it() {
+    fn dropping_a_body_releases_its_share_of_the_backlog() {
         let backlog = Backlog::new(1 << 20, 1);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let body = Full::new(Bytes::from_static(&[0; 4000]));

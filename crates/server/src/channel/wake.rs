@@ -1,12 +1,12 @@
-//! Waking the host, only when it has said that it sleeps.
+//! Wakes the host when an I/O thread has published events, but only if the host sleeps.
 //!
-//! The host announces sleep (state, fence, recheck of the queue) and then blocks; an I/O thread
-//! that has published events looks at that state. Under load nobody sleeps, and no system call is
-//! spent on waking.
+//! The host announces that it is about to sleep (it stores the state, issues a fence, and rechecks the
+//! queue) and then blocks. An I/O thread that has published events checks that state. Under load the host
+//! does not sleep, so waking costs no system call.
 //!
-//! There are two ways to sleep. A foreign event loop waits for a descriptor. The host's own loop
-//! waits on a futex, where the platform has one: that saves the read which makes a descriptor
-//! unreadable again, a third of the system calls of a wake-up.
+//! The host sleeps in one of two ways. A foreign event loop waits for a file descriptor. The core's own loop
+//! waits on a futex if the platform has one, which saves the read that makes a descriptor unreadable
+//! again: a third of the system calls of a wake-up.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,30 +18,34 @@ use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+/// The host is running.
 const AWAKE: u32 = 0;
-/// Blocked in [`Waker::sleep`].
+/// The host is blocked on the futex in [`Waker::sleep`].
 const SLEEPING: u32 = 1;
-/// Somebody waits for the descriptor.
+/// The host waits for the descriptor.
 const WATCHING: u32 = 2;
 
-/// How a sleep ended.
+/// The reason why a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slept {
+    /// There may be events.
     Woken,
     TimedOut,
-    /// By a signal.
+    /// A signal handler has run.
     Interrupted,
 }
 
-/// One sleeper, many wakers.
+/// Wakes the host. One thread sleeps (the host), any number may wake it (the I/O threads).
 #[derive(Debug)]
 pub(crate) struct Waker {
+    /// The eventfd, or the read end of the pipe.
     read: OwnedFd,
-    /// The other end of the pipe, where the platform has no eventfd.
+    /// The write end of the pipe, on platforms without eventfd.
     #[cfg(not(target_os = "linux"))]
     write: OwnedFd,
+    /// [`AWAKE`], [`SLEEPING`] or [`WATCHING`]; also the futex.
     state: AtomicU32,
-    /// The descriptor was written and not yet read.
+    /// The descriptor was written to and not yet read.
     signaled: AtomicBool,
 }
 
@@ -64,31 +68,35 @@ impl Waker {
         Ok(Self { read, write, state, signaled })
     }
 
-    /// Readable after a wake-up of a watcher, until [`Waker::reset`].
+    /// The descriptor for a foreign event loop. It becomes readable when a watching host is woken, and stays
+    /// readable until [`Waker::reset`].
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
-    /// Called after something was put where the sleeper looks. A system call only if it sleeps.
+    /// Wakes the host if it sleeps. Called after events were put into the queue that the host rechecks
+    /// before it sleeps. This makes a system call only if the host sleeps.
     pub(crate) fn wake(&self) {
-        // Pairs with the fence in `announce`: either we see the state, or the sleeper sees what
-        // we have put there.
+        // Pairs with the fence in `announce`: either this thread sees the state, or the host sees the
+        // events.
         fence(Ordering::SeqCst);
         if self.is_asleep() {
             self.rouse();
         }
     }
 
+    /// Whether the host sleeps or is about to sleep.
     pub(crate) fn is_asleep(&self) -> bool {
         self.state.load(Ordering::Relaxed) != AWAKE
     }
 
+    /// Sets the state to [`AWAKE`], and wakes the host in the way in which it sleeps.
     fn rouse(&self) {
         match self.state.swap(AWAKE, Ordering::AcqRel) {
             #[cfg(target_os = "linux")]
             SLEEPING => {
                 use rustix::thread::futex;
-                // Nobody there any more is no error.
+                // It is no error if the host has stopped waiting in the meantime.
                 let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
             }
             AWAKE => {}
@@ -96,12 +104,13 @@ impl Waker {
         }
     }
 
-    /// Wakes a sleeper, and makes the descriptor readable, whether anybody watches it or not.
+    /// Wakes the host and makes the descriptor readable, whether or not the host watches it.
     pub(crate) fn signal(&self) {
         self.rouse();
         self.write_fd();
     }
 
+    /// Makes the descriptor readable.
     fn write_fd(&self) {
         if !self.signaled.swap(true, Ordering::AcqRel) {
             #[cfg(target_os = "linux")]
@@ -120,22 +129,25 @@ impl Waker {
         }
     }
 
-    /// Somebody will wait for the descriptor, and must look for work once more after this.
+    /// Announces that the host is about to wait for the descriptor. The host must check for events once more
+    /// after this call.
     pub(crate) fn watch(&self) {
         self.announce(WATCHING);
     }
 
+    /// Stores the state and issues the fence that [`Waker::wake`] pairs with.
     fn announce(&self, state: u32) {
         self.state.store(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// The sleeper is awake.
+    /// Announces that the host is awake.
     pub(crate) fn awake(&self) {
         self.state.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Blocks until woken, unless `has_work` finds some after sleep was announced.
+    /// Blocks until the host is woken, `timeout` elapses or a signal arrives. `has_work` is called after
+    /// sleep was announced; if it returns true, the host does not block.
     pub(crate) fn sleep(&self, timeout: Option<Duration>, has_work: impl FnOnce() -> bool) -> Slept {
         self.reset();
         self.announce(if cfg!(target_os = "linux") { SLEEPING } else { WATCHING });
@@ -144,6 +156,7 @@ impl Waker {
         slept
     }
 
+    /// Waits on the futex, or on the descriptor on platforms without futexes.
     fn block(&self, timeout: Option<Duration>) -> Slept {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
@@ -155,7 +168,7 @@ impl Waker {
             match futex::wait(&self.state, futex::Flags::PRIVATE, SLEEPING, timeout.as_ref()) {
                 Err(Errno::TIMEDOUT) => Slept::TimedOut,
                 Err(Errno::INTR) => Slept::Interrupted,
-                // Woken, or it was awake already.
+                // The host was woken, or the state was no longer `SLEEPING` when the wait began.
                 _ => Slept::Woken,
             }
         }
@@ -185,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_only_for_a_watcher() {
+    fn wake_writes_the_descriptor_only_for_a_watcher() {
         let waker = Waker::new().unwrap();
         waker.wake();
         assert!(!readable(&waker));
@@ -198,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_is_woken_from_another_thread() {
+    fn another_thread_wakes_a_sleeping_host() {
         let waker = Waker::new().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -215,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn signal_needs_no_watcher() {
+    fn signal_writes_the_descriptor_without_a_watcher() {
         let waker = Waker::new().unwrap();
         waker.signal();
         assert!(readable(&waker));
