@@ -1,4 +1,4 @@
-//! What a server can be told before it starts. Plain data.
+//! The configuration of a server. Plain data, passed to [`Server::start`](crate::Server::start).
 
 pub(crate) mod origin;
 
@@ -15,152 +15,159 @@ use crate::net::progress::SendQueue;
 use crate::net::tls::Tls;
 use sprocket_protocol::forwarded::TrustedProxies;
 
-/// Bytes that may wait on the way between a worker and the hub, each way.
+/// Default for the number of bytes that may wait between a worker and the hub (the process that connects the
+/// workers of a node), in each direction.
 pub const DEFAULT_QUEUE: usize = 64 << 20;
 
-/// Limits, timeouts and policies of one server. Units are in the types or named here.
+/// The limits, timeouts and policies of one server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// WebSocket connections at once; a further handshake is answered with 503.
+    /// Maximum number of WebSocket connections. Further handshakes are answered with 503.
     pub max_connections: usize,
-    /// WebSocket connections at once from one IP address, of IPv6 from one network of 64 bits; further
-    /// ones get 429. 0: no limit.
+    /// Maximum number of WebSocket connections from one IPv4 address or one IPv6 /64 network. Further
+    /// handshakes are answered with 429. 0 means no limit.
     pub max_connections_per_ip: usize,
-    /// Bytes of one incoming message, over all its fragments; a larger one closes with 1009.
+    /// Maximum size of an incoming message in bytes, over all its fragments. A larger one closes the
+    /// connection with 1009.
     pub max_message_size: usize,
-    /// Bytes of an HTTP request head; a larger one is answered with 431.
+    /// Maximum size of an HTTP request head in bytes. A larger one is answered with 431.
     pub max_header_size: usize,
-    /// Bytes of the body of a plain HTTP request; a larger one is answered with 413.
+    /// Maximum size of the body of a plain HTTP request in bytes. A larger one is answered with 413.
     pub max_body_size: usize,
-    /// For all of a handshake or request, from the accept, or from the first byte of a further request,
-    /// to the decision of the host. Also how long a peer may take nothing of a response.
+    /// Time limit for a handshake or request, from the accepted socket, or from the first byte of a further
+    /// request, to the host's decision. Also the time after which a peer that accepts no byte of a response
+    /// is cut.
     pub handshake_timeout: Duration,
-    /// A ping goes out when nothing was received for this long. `None`: never.
+    /// Time without input from a peer after which a ping is sent. `None` disables keep-alive.
     pub ping_interval: Option<Duration>,
-    /// How long after a ping something must have been received; counted from when the peer has got
-    /// the ping, and anew while it takes what was sent before.
+    /// Time after a ping within which input must arrive from the peer. It starts when the ping has reached
+    /// the peer, and starts again while the peer accepts frames sent before the ping.
     pub ping_timeout: Duration,
-    /// How long a peer may take to answer a close frame before the socket is cut; counted from when
-    /// it has got that frame, and anew while it takes what was sent before.
+    /// Time within which a peer must answer a close frame; after that the socket is cut. It starts when the
+    /// close frame has reached the peer, and starts again while the peer accepts frames sent before it.
     pub close_timeout: Duration,
-    /// Bytes that may wait for a slow peer before [`Config::slow_consumer`] acts.
+    /// Maximum number of bytes that wait for a slow peer before [`Config::slow_consumer`] applies.
     pub send_buffer_limit: usize,
-    /// What happens to a peer that reads too slowly.
+    /// The policy for peers that read too slowly.
     pub slow_consumer: SlowConsumer,
-    /// Messages of one connection that may wait undelivered before its socket is no longer read.
+    /// Maximum number of messages of one connection that wait for the host before its socket is no longer
+    /// read.
     pub max_pending_messages: usize,
-    /// Bytes of one connection that may wait undelivered before its socket is no longer read.
+    /// Maximum number of bytes of one connection that wait for the host before its socket is no longer read.
     pub max_pending_bytes: usize,
-    /// Bytes of everything that may wait for the host, of all connections together: beyond it no
-    /// socket is read, and handshakes and plain requests are answered with 503.
+    /// Maximum number of bytes of all connections together that wait for the host. Above it, no socket is
+    /// read, and handshakes and plain requests are answered with 503.
     pub max_pending_total: usize,
-    /// Which `Origin` headers are admitted.
+    /// The `Origin` headers that are admitted.
     pub origins: Origins,
-    /// Subprotocols of the server, most wanted first.
+    /// The server's subprotocols in its order of preference.
     pub subprotocols: Vec<String>,
-    /// Refuse a client that offers only subprotocols we don't have (400), instead of going on without one.
+    /// Whether to refuse, with 400, a client that offers only subprotocols that the server does not have,
+    /// instead of continuing without a subprotocol.
     pub strict_subprotocols: bool,
-    /// I/O threads, 1 to 64.
+    /// Number of I/O threads, 1 to 64.
     pub io_threads: usize,
-    /// Length of the kernel's queue of connections not yet accepted.
+    /// Length of the kernel's queue of connections not yet accepted, as for `listen(2)`.
     pub backlog: i32,
-    /// What the host wants to hear of, from the first connection on;
-    /// [`Server::set_interest`](crate::Server::set_interest) changes it later.
+    /// The kinds of optional events that the host wants from the first connection on.
+    /// [`Server::set_interest`](crate::Server::set_interest) changes them later.
     pub interest: Interest,
-    /// A path that is answered with 200 without asking the host.
+    /// A path that the core answers with 200 without asking the host.
     pub health_path: Option<String>,
-    /// A path that is answered with the counters in the text format of Prometheus.
+    /// A path that the core answers with its counters in the Prometheus text format.
     pub metrics_path: Option<String>,
     /// A directory whose files are served to plain requests before the host is asked.
     pub static_files: Option<PathBuf>,
-    /// Whose word about a client's address and scheme counts.
+    /// The proxies whose statements about a client's address and scheme are trusted.
     pub trusted_proxies: TrustedProxies,
-    /// For listeners with TLS.
+    /// The settings for listeners with TLS.
     pub tls: Option<Tls>,
-    /// Compress messages with clients that can (permessage-deflate). `None`: never.
+    /// The settings for permessage-deflate (RFC 7692) with clients that offer it. `None` disables
+    /// compression.
     pub compression: Option<Compression>,
-    /// Where other processes of the machine publish.
+    /// A Unix socket on which other processes on this machine publish.
     pub publish_socket: Option<PublishSocket>,
-    /// Which topics keep what was published last, by name or pattern; the first that fits a topic
-    /// counts. All workers of a node must have the same.
+    /// The topics that keep their last publications, by name or pattern. The first entry that matches a topic
+    /// applies. All workers of a node must have the same entries.
     pub history: Vec<(String, History)>,
-    /// This server is one worker of a node. `None`: it is alone in its process.
+    /// The identity of this server as one worker of a node. `None` if it is the only one.
     pub cluster: Option<ClusterMember>,
-    /// Shares topics with other nodes. With [`Config::cluster`] this is the affair of the hub, and not
-    /// looked at.
+    /// The broker through which topics are shared with other nodes. With [`Config::cluster`], the hub connects
+    /// to the broker, and this is ignored.
     pub broker: Option<BrokerConfig>,
-    /// Bytes of publications that may wait for the hub before `publish` fails.
+    /// Maximum number of bytes of publications that wait for the hub before `publish` fails.
     pub cluster_queue: usize,
-    /// Asks the kernel what a peer has not acknowledged, so that a peer that reads slowly is not taken
-    /// for one that does not read. `None`: what the kernel has taken counts as acknowledged.
+    /// Queries the kernel for the number of bytes that a peer has not acknowledged, which distinguishes a peer
+    /// that reads slowly from one that does not read. With `None`, bytes count as acknowledged once the kernel
+    /// has accepted them.
     pub send_queue: Option<SendQueue>,
-    /// Gives freed memory back to the kernel, if there is much: called every few seconds by a thread
-    /// of its own while the load is low.
+    /// Returns freed memory to the kernel if there is much of it. A separate thread calls this every few
+    /// seconds while the load is low.
     pub reclaim: Option<fn()>,
-    /// Sockets without a WebSocket at once: handshakes, and those that speak plain HTTP. Beyond it a
-    /// newcomer takes the place of one that waits for its peer.
+    /// Maximum number of sockets without a WebSocket, that is, of handshakes and plain HTTP connections. Above
+    /// it, a new socket displaces one that waits for its peer.
     pub max_handshakes: usize,
-    /// The same from one IP address, of IPv6 from one network of 64 bits; further ones are closed.
-    /// Peers in [`Config::trusted_proxies`] don't count. 0: no limit.
+    /// Maximum number of sockets without a WebSocket from one IPv4 address or one IPv6 /64 network. Further
+    /// ones are closed. Peers in [`Config::trusted_proxies`] do not count. 0 means no limit.
     pub max_handshakes_per_ip: usize,
-    /// Sockets at once, those of WebSockets included.
+    /// Maximum number of sockets, including those of WebSockets.
     pub max_sockets: usize,
-    /// Static files that are open at once; further requests for files wait.
+    /// Maximum number of static files open at the same time. Further requests for files wait.
     pub max_open_files: usize,
 }
 
-/// Which worker of which node a server is.
+/// The identity of a server as one worker of a node. The workers of a node are connected by its hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterMember {
-    /// The Unix socket at which the hub of the node listens; its directory should have mode 0700.
+    /// Path of the Unix socket on which the node's hub listens. Its directory should have mode 0700.
     pub path: PathBuf,
-    /// Number of the worker. While one replaces another, both have the same.
+    /// Number of the worker. While one worker replaces another, both have the same number.
     pub slot: u16,
 }
 
-/// A Unix socket on which other processes of the machine publish; `docs/publish.md` has the format.
+/// A Unix socket on which other processes on this machine publish. `docs/publish.md` documents the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishSocket {
-    /// Its file. A stale one is replaced, a live one is an error.
+    /// Path of the socket. A stale file at this path is replaced; a live socket is an error.
     pub path: PathBuf,
-    /// Permissions of the file: who can write to it can publish.
+    /// Permissions of the socket file. Every process that can write to it can publish.
     pub mode: u32,
-    /// Connections at once; a further one is told so and closed.
+    /// Maximum number of connections. A further one receives an error and is closed.
     pub max_publishers: usize,
-    /// How long a request that has begun may take to arrive whole, and an answer to be taken.
+    /// Time within which a request must arrive completely after its first byte, and its answer be read.
     pub request_timeout: Duration,
 }
 
 impl PublishSocket {
-    /// At this path, for the own user.
+    /// A socket at this path with default limits, to which only the server's own user can write.
     pub fn new(path: PathBuf) -> Self {
         Self { path, mode: 0o600, max_publishers: 1024, request_timeout: Duration::from_secs(10) }
     }
 }
 
-/// What happens when more than [`Config::send_buffer_limit`] bytes wait for a peer.
+/// The policy when more than [`Config::send_buffer_limit`] bytes wait for a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlowConsumer {
-    /// Close with 1013 (Try Again Later).
+    /// Close the connection with 1013 (Try Again Later).
     Close,
     /// Drop the new message and count it.
     Drop,
 }
 
-/// Which `Origin` headers are admitted. A request without `Origin` (not a browser) always is.
-/// One that violates the grammar of RFC 6454 is malformed.
+/// The `Origin` headers that are admitted. A request without `Origin`, which does not come from a browser,
+/// is always admitted. A header that violates the grammar of RFC 6454 makes the request malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
-    /// The origin's host and port must equal the `Host` header.
+    /// The host and port of the origin must equal those of the `Host` header.
     SameHost,
-    /// Any; the header is not looked at.
+    /// All origins are admitted; the header is ignored.
     Any,
-    /// One that matches any of these.
+    /// The origin must match one of these patterns.
     List(Vec<OriginPattern>),
 }
 
 impl Config {
-    /// Makes all times such that a clock can count them.
+    /// Limits all durations to values that can be added to a point in time without overflow.
     pub(crate) fn bound_times(&mut self) {
         let times =
             [&mut self.handshake_timeout, &mut self.ping_timeout, &mut self.close_timeout].into_iter();

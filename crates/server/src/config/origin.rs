@@ -1,21 +1,21 @@
-//! Origins of web pages: the `Origin` header (RFC 6454) and the option that admits them.
+//! Origins of web pages: the `Origin` header (RFC 6454), and the patterns by which origins are admitted.
 
 use std::fmt;
 
 use sprocket_protocol::authority::{Authority, Host, default_port};
 
-/// What a page says about where it comes from.
+/// A parsed `Origin` header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// `null`: a page without an origin of its own, such as a file or a sandboxed frame.
+    /// `null`: an opaque origin, such as that of a local file or a sandboxed frame.
     Opaque,
-    /// The host is empty in `file://` and the like.
+    /// An origin with a scheme and an authority. The host is empty in `file://` and similar origins.
     Page { scheme: String, authority: Authority },
 }
 
 impl Origin {
-    /// Parses a serialized origin. One slash behind it is ignored: React Native sends it. `None`: it
-    /// violates the grammar.
+    /// Parses a serialized origin (RFC 6454 section 6.2). One trailing slash, which React Native sends, is
+    /// ignored. Returns `None` if the text violates the grammar.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "null" {
             return Some(Self::Opaque);
@@ -31,9 +31,9 @@ impl Origin {
         is_whole.then_some(Self::Page { scheme, authority })
     }
 
-    /// Whether the page comes from the host and port that the `Host` header names. A proxy may hide
-    /// the scheme from us: without a port, and with 80 or 443, `Host` stands for the default port of
-    /// whichever scheme the page has.
+    /// Whether the origin has the host and port of the `Host` header. Since a proxy may hide the scheme of
+    /// the request, a `Host` with no port, with 80 or with 443 is taken to mean the default port of the
+    /// origin's scheme.
     pub(crate) fn is_of(&self, host: &Authority) -> bool {
         let Self::Page { scheme, authority } = self else { return false };
         let Some(default) = default_port(scheme) else { return false };
@@ -43,37 +43,45 @@ impl Origin {
     }
 }
 
-/// RFC 3986 section 3.1.
+/// Whether `text` is a scheme (RFC 3986 section 3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
-/// One of the origins that [`Origins::List`](crate::Origins) admits.
+/// A pattern of origins that [`Origins::List`](crate::Origins) admits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OriginPattern {
+    /// The pattern as written, for `Debug`.
     text: Box<str>,
     page: Page,
 }
 
+/// A parsed pattern.
 #[derive(Clone, PartialEq, Eq)]
 enum Page {
+    /// Matches `null`.
     Opaque,
+    /// Matches origins with a scheme and an authority.
     Of {
-        /// `None`: any.
+        /// `None` matches any scheme.
         scheme: Option<String>,
-        /// Without a port: the default of the scheme; where that may be any, any.
+        /// Without a port, this matches the default port of the scheme, or any port if `scheme` is `None`.
         authority: Authority,
-        /// The host stands for all names below it, but not for itself.
+        /// Whether the pattern matches all names below the host instead of the host itself.
         below: bool,
     },
 }
 
 impl OriginPattern {
-    /// Parses `https://example.com`, `https://*.example.com:8443` (one label or more in place of the
-    /// star), `capacitor://localhost`, `file://`, `null`, or a host of any scheme and, unless it has
-    /// one, of any port: `example.com`, `*.example.com`, `example.com:8443`. One slash at the end
-    /// is ignored. `None`: it is none of these.
+    /// Parses a pattern, which has one of two forms:
+    ///
+    /// - an origin: `https://example.com`, `https://*.example.com:8443` (the asterisk stands for one or more
+    ///   labels), `capacitor://localhost`, `file://`, `null`;
+    /// - a host that matches with any scheme and, unless a port is given, with any port: `example.com`,
+    ///   `*.example.com`, `example.com:8443`.
+    ///
+    /// One trailing slash is ignored. Returns `None` if the text is not a valid pattern.
     pub fn parse(text: &str) -> Option<Self> {
         let page = if text == "null" {
             Page::Opaque
@@ -89,7 +97,7 @@ impl OriginPattern {
             let authority = Authority::parse(name.unwrap_or(rest))?;
             match &authority.host {
                 Host::Name(host) if host.contains('*') => return None,
-                // Addresses have no names below them.
+                // IP addresses have no names below them, so the last label must not be numeric.
                 Host::Name(host) if below => {
                     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
                     if last.is_empty()
@@ -113,6 +121,7 @@ impl OriginPattern {
         Some(Self { text: text.into(), page })
     }
 
+    /// Whether the pattern matches an origin.
     pub(crate) fn admits(&self, origin: &Origin) -> bool {
         let (ours, theirs) = match (&self.page, origin) {
             (Page::Opaque, Origin::Opaque) => return true,
@@ -156,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_parsed_by_its_grammar() {
+    fn origins_are_parsed_according_to_the_grammar() {
         for text in [
             "https://example.com",
             "https://example.com/",
@@ -195,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_host_is_compared_with_its_port() {
+    fn same_host_compares_host_and_port() {
         for (origin, host, same) in [
             ("http://a.example", "a.example", true),
             ("https://a.example", "a.example", true),
@@ -222,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_admits_what_it_says() {
+    fn a_pattern_admits_matching_origins_only() {
         for (pattern, origin, admitted) in [
             ("https://a.example", "https://a.example", true),
             ("https://a.example/", "https://A.example/", true),
@@ -265,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_no_pattern() {
+    fn an_invalid_pattern_is_rejected() {
         for text in [
             "",
             "/",

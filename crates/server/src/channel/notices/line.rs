@@ -1,13 +1,14 @@
-//! One line of a log.
+//! A line of the host's log, its level and its details.
 
 use std::net::SocketAddr;
 
-/// Longest text in a line or in a value of its context, in bytes, after escaping.
+/// Maximum length of a message or of a text in its context, in bytes after escaping. Longer texts are
+/// truncated.
 const LONGEST: usize = 512;
 
-/// How serious a line is, in the terms of RFC 5424 and PSR-3.
+/// The severity of a line, with the names of RFC 5424 and PSR-3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "their names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub enum Level {
     Debug,
     Info,
@@ -17,7 +18,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// In lower case: `warning`.
+    /// The name in lower case, such as `warning`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Debug => "debug",
@@ -34,13 +35,13 @@ impl Level {
 pub enum Value {
     /// UTF-8 without control characters.
     Text(String),
-    /// A number.
+    /// An integer.
     Number(u64),
-    /// A time.
+    /// A duration in seconds.
     Seconds(f64),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
-    /// Several texts.
+    /// A list of texts, each like `Text`.
     List(Vec<String>),
 }
 
@@ -68,24 +69,26 @@ impl From<Vec<String>> for Value {
     }
 }
 
-/// A line for the log of the host: a sentence, and its details by name.
+/// A line for the host's log: a sentence, and named details.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// How serious it is.
+    /// The severity.
     pub level: Level,
     /// A sentence without a full stop.
     pub message: String,
-    /// Details. `event` says what has happened, in words that do not change; `option` names the option
-    /// that decides, if one does.
+    /// Details by name. `event` is a stable identifier of the kind of event; `option` names the option that
+    /// caused it, if any.
     pub context: Vec<(&'static str, Value)>,
 }
 
-/// Properties common to all lines about one kind of event. Each kind has a rate of its own.
+/// The properties common to all lines about one kind of event. The rate of lines is limited for each kind
+/// separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) level: Level,
+    /// Stable identifier of the event, such as `connection.closed`.
     pub(crate) event: &'static str,
-    /// The option that decides; empty if none does.
+    /// Name of the option that caused the event; empty if there is none.
     pub(crate) option: &'static str,
 }
 
@@ -96,12 +99,12 @@ impl Kind {
 }
 
 impl Line {
-    /// A line of level `info` with this message.
+    /// Creates a line of level `info` with this message and no details.
     pub fn new(message: impl AsRef<str>) -> Self {
         Self { level: Level::Info, message: clean(message.as_ref()), context: Vec::with_capacity(8) }
     }
 
-    /// Sets the level, and what has happened.
+    /// Sets the level and the identifier of the event.
     #[must_use]
     pub fn about(mut self, level: Level, event: &'static str) -> Self {
         self.level = level;
@@ -116,7 +119,7 @@ impl Line {
         self
     }
 
-    /// Adds the peer's address and port: empty and 0 on a Unix socket.
+    /// Adds the peer's address and port, which are empty and 0 on a Unix socket.
     #[must_use]
     pub(crate) fn from(self, remote: Option<SocketAddr>) -> Self {
         let address = remote.map(|a| a.ip().to_canonical().to_string()).unwrap_or_default();
@@ -124,12 +127,13 @@ impl Line {
         self.with("remoteAddress", address.as_str()).with("remotePort", port)
     }
 
+    /// Sets the level, event and option of a kind.
     pub(crate) fn of(self, kind: Kind) -> Self {
         let line = self.about(kind.level, kind.event);
         if kind.option.is_empty() { line } else { line.with("option", kind.option) }
     }
 
-    /// About what it takes up.
+    /// Approximate number of bytes that the line occupies while it waits for the host.
     pub(crate) fn bytes(&self) -> usize {
         let value = |value: &Value| match value {
             Value::Text(text) => text.len(),
@@ -141,13 +145,13 @@ impl Line {
     }
 }
 
-/// A peer as messages name it.
+/// Returns the name of a peer in messages: its address, or "a Unix socket".
 pub(crate) fn peer_of(remote: Option<SocketAddr>) -> String {
     remote.map_or_else(|| "a Unix socket".to_owned(), |a| a.ip().to_canonical().to_string())
 }
 
-/// Escapes what could forge a line or disturb a terminal: control characters, line and paragraph
-/// separators, and marks that change the direction of text. Cuts what is too long.
+/// Escapes characters that could forge a line or disturb a terminal: control characters, line and paragraph
+/// separators, and marks that change the direction of text. Truncates the text after [`LONGEST`] bytes.
 fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(LONGEST));
     for char in text.chars() {
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_client_sends_can_not_forge_a_line() {
+    fn text_from_a_client_cannot_forge_a_line() {
         let sent = "a\r\nb\x1b[2J\u{85}\u{2028}\u{202e}é\\";
         let text = Value::from(sent);
         assert_eq!(text, Value::Text("a\\x0d\\x0ab\\x1b[2J\\x85\\u{2028}\\u{202e}é\\".to_owned()));
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn a_long_text_is_truncated() {
         let Value::Text(text) = Value::from("é".repeat(LONGEST).as_str()) else { panic!("no text") };
         assert_eq!((text.chars().count(), text.ends_with('…')), (LONGEST / 2 + 1, true));
     }

@@ -1,10 +1,10 @@
-//! Notices for the operator: lines for a log, and requests that the core has refused.
+//! Notices for the operator: log lines, and reports of requests that the core has refused.
 //!
-//! An I/O thread makes a line only while the host asks for lines
-//! ([`Interest::LOG`](crate::Interest::LOG)), at most `PER_SECOND` of one kind within a second, and only
-//! while few lines wait for the host. It counts the lines that it leaves out, and one further line per
-//! kind and second says how many. Lines travel with the other events, so that the host writes them
-//! between two events.
+//! An I/O thread creates a log line only if the host wants lines
+//! ([`Interest::LOG`](crate::Interest::LOG)), at most `PER_SECOND` of one kind per second, and only while
+//! few notices wait for the host. It counts the lines that it suppresses and reports their number in one
+//! further line per kind and second. Lines travel in the same batches as other events, so the host writes
+//! them in the order of the events.
 
 mod line;
 pub(crate) mod node;
@@ -20,33 +20,38 @@ pub use line::{Level, Line, Value};
 pub use node::tls_reloaded;
 pub(crate) use sockets::Trouble;
 
-/// Lines of one kind that are written within a second.
+/// Maximum number of lines of one kind per second.
 const PER_SECOND: u32 = 10;
-/// The unit of the rate, and the pause before the line about those left out.
+/// The unit of the rate, and the delay before suppressed lines are reported.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
-/// Notices that may wait for the host.
+/// Maximum number of notices that wait for the host.
 const MOST: usize = 256;
-/// Bytes of them.
+/// Maximum number of bytes in these notices.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The notices of one server: how many wait, and how many of each kind were written lately.
+/// The limits on the notices of one server, held in [`State`](crate::state::State): how many wait for the
+/// host, and the current rate of each kind of line.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
+    /// Number of notices that wait for the host.
     waiting: AtomicUsize,
+    /// Bytes of these notices.
     bytes: AtomicUsize,
-    /// By event and option. Both are constants of the code, so the map has few entries.
+    /// Rates by event and option. Both are constants of the code, so the map has few entries.
     rates: Mutex<HashMap<(&'static str, &'static str), Rate>>,
-    /// Connections that were cut when the server stopped.
+    /// Number of connections that were cut when the server stopped.
     pub(crate) cut: AtomicU64,
 }
 
-/// How often a kind of line came lately.
+/// The rate of one kind of line.
 #[derive(Debug)]
 struct Rate {
     kind: Kind,
-    /// The window that `lines` counts in.
+    /// The second, since the start of the server, in which `lines` were counted.
     window: u64,
+    /// Number of lines in that second.
     lines: u32,
+    /// Number of lines suppressed since the last report.
     left_out: u64,
 }
 
@@ -62,7 +67,8 @@ impl Notices {
         })
     }
 
-    /// Counts a line that is not written. True: it is the first one since the last report.
+    /// Counts suppressed lines. Returns true if they are the first ones since the last report, so that the
+    /// caller must schedule the next one.
     pub(crate) fn leave_out(&self, kind: Kind, lines: u64) -> bool {
         self.with(kind, |rate| {
             rate.left_out += lines;
@@ -70,25 +76,26 @@ impl Notices {
         })
     }
 
-    /// How many were left out since the last call.
+    /// Returns the number of suppressed lines of a kind, and resets it.
     pub(crate) fn take_left_out(&self, kind: Kind) -> u64 {
         self.with(kind, |rate| std::mem::take(&mut rate.left_out))
     }
 
-    /// The same for all kinds of which some were.
+    /// Returns and resets the numbers of suppressed lines of all kinds, except those that are 0.
     pub(crate) fn take_all_left_out(&self) -> Vec<(Kind, u64)> {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = rates.values_mut().map(|rate| (rate.kind, std::mem::take(&mut rate.left_out)));
         taken.filter(|(_, lines)| *lines > 0).collect()
     }
 
+    /// Calls `f` with the rate of a kind, under the lock.
     fn with<R>(&self, kind: Kind, f: impl FnOnce(&mut Rate) -> R) -> R {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Rate { kind, window: 0, lines: 0, left_out: 0 };
         f(rates.entry((kind.event, kind.option)).or_insert_with(new))
     }
 
-    /// Room for a notice, held until the host takes it.
+    /// Reserves room for a notice of this size. Returns `None` if too many notices wait.
     pub(crate) fn place(self: &Arc<Self>, bytes: usize) -> Option<Place> {
         let place = Place { notices: self.clone(), bytes };
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +104,8 @@ impl Notices {
     }
 }
 
-/// Room that a notice takes up until the host takes it.
+/// The place of a notice under the limit on waiting notices. Dropping it, when the host takes the notice,
+/// releases the place.
 #[derive(Debug)]
 pub(crate) struct Place {
     notices: Arc<Notices>,
@@ -105,7 +113,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Bytes of the notice.
+    /// Size of the notice in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -126,7 +134,7 @@ mod tests {
     const OTHER: Kind = Kind::new(Level::Info, "test", "option");
 
     #[test]
-    fn each_kind_has_its_share_of_each_window() {
+    fn the_rate_is_limited_per_kind_and_window() {
         let notices = Notices::default();
         let written = |kind, window| (0..50).filter(|_| notices.admits(kind, window)).count();
         assert_eq!(written(KIND, 1), PER_SECOND as usize);
@@ -138,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn few_wait_and_few_bytes() {
+    fn the_number_and_bytes_of_waiting_notices_are_limited() {
         let notices = Arc::new(Notices::default());
         let places: Vec<_> = std::iter::from_fn(|| notices.place(10)).collect();
         assert_eq!(places.len(), MOST);

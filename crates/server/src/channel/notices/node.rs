@@ -1,16 +1,17 @@
-//! Lines about certificates, the broker, and publications for other workers and nodes.
+//! Log lines about certificates, the broker, the publish socket, and publications to other workers and
+//! nodes.
 
 use super::line::{Kind, Level, Line};
 use crate::error::TlsError;
 use sprocket_protocol::publish::Refusal;
 
-/// The line about certificates that were read again, or could not be.
+/// Returns the line about the result of reloading certificates.
 pub fn tls_reloaded(result: &Result<(), TlsError>) -> Line {
     let (kind, line) = reloaded(result);
     line.of(kind)
 }
 
-/// The same with its kind.
+/// Returns the line about the result of reloading certificates, and its kind.
 pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
     match result {
         Ok(()) => (
@@ -25,7 +26,8 @@ pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
     }
 }
 
-/// The line about the connection to the broker. `reason` says with which broker, or why it is lost.
+/// Returns the line about a connection to the broker that was established or lost. `reason` names the broker,
+/// or the cause of the loss.
 pub(crate) fn broker(connected: bool, reason: &str) -> (Kind, impl FnOnce() -> Line) {
     let (kind, message) = if connected {
         (Kind::new(Level::Notice, "broker.connected", "broker"), "The broker is connected")
@@ -35,8 +37,8 @@ pub(crate) fn broker(connected: bool, reason: &str) -> (Kind, impl FnOnce() -> L
     (kind, move || Line::new(format!("{message}: {reason}")).with("reason", reason))
 }
 
-/// The line about a publication that did not reach other workers or nodes. `topic` is empty if it is
-/// not known.
+/// Returns the line about a publication that did not reach other workers or nodes. An empty `topic` means
+/// that the topic is not known.
 pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (Kind, impl FnOnce() -> Line) {
     let line = move || {
         let message = match topic {
@@ -48,7 +50,7 @@ pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (Kind, 
     (Kind::new(Level::Error, "publication.lost", ""), line)
 }
 
-/// The line about a request, or a connection, that was refused on the publish socket.
+/// Returns the line about a request or connection that the publish socket refused.
 pub(crate) fn publish_refused(refusal: &Refusal) -> (Kind, impl FnOnce() -> Line) {
     let (level, option) = match refusal {
         Refusal::TooLarge { .. } => (Level::Warning, "sendBufferLimit"),

@@ -1,18 +1,18 @@
-//! Lines about sockets that do not get as far as a request.
+//! Log lines about sockets that were closed or refused before the host saw a request.
 
 use std::io::Error;
 use std::net::SocketAddr;
 
 use super::line::{Kind, Level, Line, peer_of};
 
-/// Why a socket ends, or cannot be had.
+/// The reason for which a socket was closed or could not be accepted.
 #[derive(Debug)]
 pub(crate) enum Trouble<'a> {
-    /// `accept` failed, for want of descriptors mostly.
+    /// `accept()` failed, usually because the descriptor limit was reached.
     Accept(&'a Error),
-    /// A socket without a WebSocket makes room for a newcomer.
+    /// A socket without a WebSocket was closed to make room for a new one.
     Displaced,
-    /// As many sockets of this address as `maxHandshakesPerIp` allows have no WebSocket.
+    /// The number of sockets without a WebSocket from this address has reached `maxHandshakesPerIp`.
     Address,
     /// The TLS handshake failed.
     Tls(&'a Error),
@@ -24,11 +24,12 @@ pub(crate) enum Trouble<'a> {
     Malformed,
     /// The head of a request is larger than `maxHeaderSize`.
     HeaderSize,
-    /// The peer violates HTTP/2, or takes back its requests.
+    /// The peer violates HTTP/2, or cancels its requests too often.
     Http2(&'a str),
 }
 
 impl Trouble<'_> {
+    /// The kind of the log line.
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Accept(_) => Kind::new(Level::Error, "accept.failed", ""),
@@ -43,6 +44,7 @@ impl Trouble<'_> {
         }
     }
 
+    /// Returns the log line about the socket of this peer.
     pub(crate) fn line(&self, remote: Option<SocketAddr>) -> Line {
         let peer = peer_of(remote);
         let why = match self {
