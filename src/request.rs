@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use percent_encoding::percent_decode;
-use sprocket_server::{Request as Head, Response as Answer, Ticket};
+use sprocket_server::{Request as Head, Response as Answer, Ticket, certificate_text};
 
 use crate::errors;
 use crate::link::Link;
@@ -199,30 +199,7 @@ pub(crate) fn body(call: &Call) -> Result<Zval> {
 
 /// The certificate in PEM, as `openssl_x509_parse()` takes it.
 pub(crate) fn client_certificate(call: &Call) -> Result<Option<Zval>> {
-    with(call, |head| {
-        head.client_certificate().map(|der| {
-            let text = openssl_pem(der);
-            string(text.as_bytes())
-        })
-    })
-}
-
-/// RFC 7468 section 3.
-fn openssl_pem(der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in der.chunks(48) {
-        for group in line.chunks(3) {
-            let bits = (0..3).fold(0_usize, |bits, i| bits << 8 | usize::from(*group.get(i).unwrap_or(&0)));
-            for digit in 0..4 {
-                let value = bits >> (18 - 6 * digit) & 63;
-                text.push(if digit <= group.len() { char::from(DIGITS[value]) } else { '=' });
-            }
-        }
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    with(call, |head| head.client_certificate().map(|der| string(certificate_text(der).as_bytes())))
 }
 
 pub(crate) fn respond(call: &Call) -> Result<bool> {

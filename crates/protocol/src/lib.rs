@@ -4,7 +4,8 @@
 //! which returns messages and control frames. Frames to send are built by [`frame`]; their payload is
 //! compressed by [`deflate`] if the handshake has negotiated compression. A second group of modules
 //! parses the other text and binary formats of the server: the headers of proxies, the protocol of the
-//! publish socket, topic names and PEM files.
+//! publish socket, topic names and PEM files. The only module with I/O is [`pem`], which reads files, so
+//! that server and broker report an unreadable certificate by the same error.
 //!
 //! ```text
 //! decoder.rs                              bytes in; messages and control frames out

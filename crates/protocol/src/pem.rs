@@ -1,7 +1,8 @@
 //! Reads certificates and private keys from PEM files (RFC 7468), for the server's TLS listeners and
-//! for connections to brokers.
+//! for connections to brokers. Writes the certificates of clients in PEM form.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::pem::{LineEnding, encode_string};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -131,4 +132,27 @@ pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
         })?;
     }
     Ok(roots)
+}
+
+/// A certificate in PEM form, with lines of 64 characters.
+pub fn certificate_text(der: &[u8]) -> String {
+    // Encoding fails only if the length of the text overflows a `usize`.
+    encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_in_pem_form_are_read_back() {
+        for length in 1..=200_u8 {
+            let der: Vec<u8> = (0..length).map(|i| i.wrapping_mul(7)).collect();
+            let text = certificate_text(&der);
+            assert!(text.ends_with("\n-----END CERTIFICATE-----\n"), "{text}");
+            assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+            let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect();
+            assert_eq!(read, [CertificateDer::from(der)]);
+        }
+    }
 }

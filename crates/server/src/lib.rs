@@ -121,5 +121,5 @@ pub use sprocket_broker::{Backoff, BrokerKind, BrokerUrl, BrokerUrlError};
 pub use sprocket_protocol::authority::Authority;
 pub use sprocket_protocol::deflate::Compression;
 pub use sprocket_protocol::forwarded::TrustedProxies;
-pub use sprocket_protocol::pem::{Passphrase, PemError};
+pub use sprocket_protocol::pem::{Passphrase, PemError, certificate_text};
 pub use sprocket_protocol::topic::{check_name, check_topic};
