@@ -30,16 +30,21 @@ pub(super) async fn connect(place: &Place) -> Result<Box<dyn Duplex>, String> {
     match place {
         Place::Tcp { host, port } => {
             let failed = |error: io::Error| format!("cannot connect to {host}:{port}: {error}");
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
-            // Batches are written as a whole, so Nagle's algorithm would only delay them.
-            stream.set_nodelay(true).map_err(failed)?;
-            Ok(Box::new(stream))
+            Ok(Box::new(connect_tcp(host, *port).await.map_err(failed)?))
         }
         Place::Unix(path) => {
             let failed = |error: io::Error| format!("cannot connect to {}: {error}", path.display());
             Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?))
         }
     }
+}
+
+/// Connects to the first address of the host that accepts.
+pub(crate) async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    // Batches and commands are written as a whole, so Nagle's algorithm would only delay them.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Performs the TLS handshake on a connection.

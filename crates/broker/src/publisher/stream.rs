@@ -8,18 +8,18 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
 use super::unix;
-use crate::connect::{Duplex, client_config, server_name};
+use crate::connect::{Duplex, client_config, connect_tcp, server_name};
 use crate::url::{BrokerUrl, Place};
 
 /// Connects, with TLS if the scheme demands it.
 pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {
     match place {
         Place::Tcp { host, port } => {
-            let stream = tcp(host, *port).await?;
+            let stream = connect_tcp(host, *port).await?;
             if !url.tls {
                 return Ok(Box::new(stream));
             }
@@ -35,13 +35,6 @@ pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> i
             Ok(Box::new(UnixStream::from_std(stream)?))
         }
     }
-}
-
-/// Connects to the first address of the host that accepts.
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// The traffic of a stream since [`Traffic::begin`].
