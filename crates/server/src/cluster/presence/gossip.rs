@@ -18,13 +18,13 @@
 #[cfg(test)]
 mod tests;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::presence::registry::{Key, Registry};
-use crate::cluster::wire::Malformed;
+use crate::cluster::wire::fields::{Malformed, Reader, Writer};
 
 /// Time between the heartbeats of a node that has published changes.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -99,19 +99,17 @@ impl Gossip {
     /// The message that announces a change of a member's connections on this node.
     pub(crate) fn delta(&mut self, key: &Key, connections: u32, data: &[u8]) -> Bytes {
         self.version += 1;
-        let mut out = head(DELTA, self.version);
-        write_entry(&mut out, key, connections, data);
-        out.freeze()
+        write_entry(head(DELTA, self.version), key, connections, data).into_bytes()
     }
 
     /// The message that requests the snapshots of all nodes, sent when the broker has reconnected.
     pub(crate) fn ask_all(&mut self) -> Bytes {
-        head(ASK, 0).freeze()
+        head(ASK, 0).into_bytes()
     }
 
     /// The message that announces the end of this node.
     pub(crate) fn bye() -> Bytes {
-        head(BYE, 0).freeze()
+        head(BYE, 0).into_bytes()
     }
 
     /// When to call [`Gossip::tick`] next.
@@ -127,7 +125,7 @@ impl Gossip {
         let mut outcome = Outcome::default();
         if self.version > 0 && self.last_heartbeat.is_none_or(|at| now >= at + HEARTBEAT_INTERVAL) {
             self.last_heartbeat = Some(now);
-            outcome.send.push(head(HEARTBEAT, self.version).freeze());
+            outcome.send.push(head(HEARTBEAT, self.version).into_bytes());
         }
         if self.answer_due.is_some_and(|due| now >= due) {
             outcome.send.extend(self.answer(registry, now));
@@ -216,7 +214,7 @@ impl Gossip {
             DELTA | HEARTBEAT => {
                 if number != node.version && node.asked.is_none_or(|at| now >= at + AGAIN) {
                     node.asked = Some(now);
-                    outcome.send.push(head(ASK, from).freeze());
+                    outcome.send.push(head(ASK, from).into_bytes());
                 }
             }
             _ => Self::take_part(from, node, number, rest, registry, &mut outcome)?,
@@ -229,7 +227,7 @@ impl Gossip {
         from: u64,
         node: &mut Node,
         version: u64,
-        rest: &[u8],
+        rest: Reader<'_>,
         registry: &mut Registry,
         outcome: &mut Outcome,
     ) -> Result<(), Malformed> {
@@ -281,98 +279,69 @@ impl Gossip {
 
     /// The messages of a snapshot of all members on this node.
     fn snapshot(&self, registry: &Registry) -> Vec<Bytes> {
-        let begin = |index: u32| {
-            let mut out = head(SNAPSHOT, self.version);
-            out.put_u32_le(index);
-            out.put_u8(0);
-            out
-        };
-        let mut parts = vec![begin(0)];
+        let mut parts = Vec::new();
+        let mut members = Writer::bare();
         for (topic, member, entry) in registry.iter() {
             let here = entry.here();
             if here == 0 {
                 continue;
             }
-            if parts.last().is_some_and(|part| part.len() > PART) {
-                parts.push(begin(parts.len() as u32));
+            if members.len() > PART {
+                parts.push(std::mem::replace(&mut members, Writer::bare()));
             }
-            if let Some(part) = parts.last_mut() {
-                write_entry(part, &(topic.clone(), member.clone()), here, &entry.data);
-            }
+            members = write_entry(members, &(topic.clone(), member.clone()), here, &entry.data);
         }
-        if let Some(last) = parts.last_mut() {
-            last[HEAD + 4] = 1;
-        }
-        parts.into_iter().map(BytesMut::freeze).collect()
+        parts.push(members);
+        let last = parts.len() - 1;
+        let message = |(index, members): (usize, Writer)| {
+            head(SNAPSHOT, self.version).number(index as u64).flag(index == last).followed_by(&members)
+        };
+        parts.into_iter().enumerate().map(message).collect()
     }
 }
 
-/// Bytes of version, kind and number at the start of each message.
-const HEAD: usize = 10;
+/// Version of the format. Messages of another version are malformed.
+const VERSION: u8 = 2;
 
 /// Begins a message.
-fn head(kind: u8, number: u64) -> BytesMut {
-    let mut out = BytesMut::new();
-    out.put_u8(1);
-    out.put_u8(kind);
-    out.put_u64_le(number);
-    out
+fn head(kind: u8, number: u64) -> Writer {
+    Writer::bare().array([VERSION, kind]).number(number)
 }
 
 /// Splits a message into its kind, its number and its content.
-fn parse_head(message: &[u8]) -> Result<(u8, u64, &[u8]), Malformed> {
-    let (head, rest) = message.split_first_chunk::<HEAD>().ok_or(Malformed)?;
-    match head {
-        [1, kind, number @ ..] => Ok((*kind, u64::from_le_bytes(*number), rest)),
+fn parse_head(message: &[u8]) -> Result<(u8, u64, Reader<'_>), Malformed> {
+    let mut from = Reader(message);
+    match from.array()? {
+        [VERSION, kind] => Ok((kind, from.number()?, from)),
         _ => Err(Malformed),
     }
 }
 
 /// Appends a member, its number of connections and its data.
-fn write_entry(out: &mut BytesMut, (topic, member): &Key, connections: u32, data: &[u8]) {
-    out.put_u32_le(connections);
-    for bytes in [topic.as_bytes(), member.as_bytes(), data] {
-        out.put_u32_le(bytes.len() as u32);
-        out.put_slice(bytes);
-    }
-}
-
-fn take<'a>(from: &mut &'a [u8], n: usize) -> Result<&'a [u8], Malformed> {
-    let (taken, rest) = from.split_at_checked(n).ok_or(Malformed)?;
-    *from = rest;
-    Ok(taken)
+fn write_entry(out: Writer, (topic, member): &Key, connections: u32, data: &[u8]) -> Writer {
+    out.number(connections.into()).name(topic).name(member).bytes(data)
 }
 
 /// A member, its number of connections, and its data.
 type Entry<'a> = (Key, u32, &'a [u8]);
 
 /// Parses a part of a snapshot: its index, whether it is the last, and its members.
-fn parse_part(mut from: &[u8]) -> Result<(u32, bool, Vec<Entry<'_>>), Malformed> {
-    let index = take(&mut from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)?;
-    let last = take(&mut from, 1)? == [1];
+fn parse_part(mut from: Reader<'_>) -> Result<(u32, bool, Vec<Entry<'_>>), Malformed> {
+    let (index, last) = (from.small()?, from.flag()?);
     let mut entries = Vec::new();
-    while !from.is_empty() {
+    while from.end().is_err() {
         entries.push(parse_entry(&mut from)?);
     }
     Ok((index, last, entries))
 }
 
 /// Parses what [`write_entry`] writes, and removes it from the front of the bytes.
-fn parse_entry<'a>(from: &mut &'a [u8]) -> Result<Entry<'a>, Malformed> {
-    fn number(from: &mut &[u8]) -> Result<u32, Malformed> {
-        take(from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)
+fn parse_entry<'a>(from: &mut Reader<'a>) -> Result<Entry<'a>, Malformed> {
+    fn name(from: &mut Reader<'_>) -> Result<Arc<str>, Malformed> {
+        let name = from.name()?;
+        if (1..=255).contains(&name.len()) { Ok(name.into()) } else { Err(Malformed) }
     }
-    fn name(from: &mut &[u8]) -> Result<Arc<str>, Malformed> {
-        let n = number(from)? as usize;
-        let bytes = take(from, n)?;
-        match std::str::from_utf8(bytes) {
-            Ok(name) if (1..=255).contains(&n) => Ok(name.into()),
-            _ => Err(Malformed),
-        }
-    }
-    let connections = number(from)?;
+    let connections = from.small()?;
     let key = (name(from)?, name(from)?);
-    let n = number(from)? as usize;
-    let data = take(from, n)?;
-    Ok((key, connections, data))
+    Ok((key, connections, from.bytes()?))
 }

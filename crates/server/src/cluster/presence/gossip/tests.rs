@@ -121,11 +121,9 @@ fn snapshots_in_parts_take_effect_only_when_complete() {
 #[test]
 fn no_delta_follows_the_highest_number() {
     let (mut b, now) = (Side::new(2), Instant::now());
-    let mut last = head(SNAPSHOT, u64::MAX);
-    last.put_slice(&[0, 0, 0, 0, 1]);
+    let last = head(SNAPSHOT, u64::MAX).number(0).flag(true).into_bytes();
     b.receive(1, &last, now);
-    let mut next = head(DELTA, 0);
-    write_entry(&mut next, &("t".into(), "ann".into()), 1, b"");
+    let next = write_entry(head(DELTA, 0), &("t".into(), "ann".into()), 1, b"").into_bytes();
     // The number does not continue, so a snapshot is requested.
     assert_eq!(b.receive(1, &next, now).send.len(), 1);
     assert!(b.members().is_empty());
@@ -148,7 +146,18 @@ fn malformed_messages_never_panic_and_nodes_are_bounded() {
         }
     }
     for node in 0..2000 {
-        b.receive(10 + node, &head(HEARTBEAT, 1), now);
+        b.receive(10 + node, &head(HEARTBEAT, 1).into_bytes(), now);
     }
     assert!(b.gossip.nodes.len() <= MAX_NODES);
+}
+
+#[test]
+fn messages_of_another_version_of_the_format_change_nothing() {
+    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let mut delta = a.join(10, "ann").to_vec();
+    for version in [VERSION - 1, VERSION + 1] {
+        delta[0] = version;
+        assert!(b.gossip.receive(2, 1, &delta, &mut b.registry, now).is_err());
+    }
+    assert!(b.members().is_empty() && b.gossip.nodes.is_empty());
 }
