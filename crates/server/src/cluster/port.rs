@@ -190,7 +190,7 @@ impl Outbound {
         self.refusals.remove(&ticket).flatten()
     }
 
-    /// Resolves the oldest [`Outbound::sync`]; the hub answers in order.
+    /// Resolves the oldest [`Outbound::sync`], because the hub answers them in order.
     pub(crate) fn synced(&mut self) {
         if let Some(done) = self.syncs.pop_front() {
             // An error means that the caller no longer waits.

@@ -88,7 +88,7 @@ struct Link {
     /// Publications for the resuming connection whose `Resumed` has not arrived yet, as encoded
     /// WebSocket frames, and whether each is binary.
     missed: Vec<(Bytes, bool)>,
-    /// When the backlog was last below its limit or shrank, and the bytes written by then.
+    /// When the backlog was last below its limit or the hub last read, and the bytes written by then.
     moved: (Instant, u64),
     /// Timer of the next report.
     report: Pin<Box<Sleep>>,
@@ -108,7 +108,9 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
     let stream = match begun.and_then(|_| lifted(stream)) {
         Ok(stream) => stream,
-        Err(error) => return report_loss(&state, "", &format!("the cluster can't be used: {error}"), false),
+        Err(error) => {
+            return report_loss(&state, "", &format!("the link to the hub can't be set up: {error}"), false);
+        }
     };
     let mut pipe = Pipe::new(stream, LIMIT);
     let greeted = path.is_some();
@@ -152,8 +154,8 @@ fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Registers a socket with the runtime, under a high descriptor number: PHP's select() needs the low
-/// ones.
+/// Registers a socket with the runtime, under a high descriptor number where possible: the low ones
+/// are left to PHP, whose select() can't use high ones.
 fn lifted(stream: StdStream) -> io::Result<UnixStream> {
     let stream = StdStream::from(lift(stream.into()));
     stream.set_nonblocking(true)?;

@@ -1,5 +1,5 @@
-//! The subscribers on one I/O thread, by topic number. Each thread holds its own, and delivers a
-//! publication to the sockets in the slots found here.
+//! The subscribers on one I/O thread, by topic number. Each I/O thread has its own list, in which it
+//! looks up the connections that receive a publication.
 
 use std::collections::HashMap;
 

@@ -262,7 +262,7 @@ impl Store {
             left -= cost;
             left <= target
         });
-        // Without a `last`, dropping all other topics is not enough, and all of them are dropped.
+        // If even dropping all other topics is not enough, `last` is `None` and all of them are dropped.
         let evicted = |log: &Log| last.is_none_or(|(at, _)| log.used <= at);
         let bytes = &mut self.bytes;
         self.logs.retain(|topic, log| {

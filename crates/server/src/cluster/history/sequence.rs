@@ -34,7 +34,7 @@ pub(crate) struct Positioned {
     pub(crate) binary: bool,
 }
 
-/// What the hub must do after a publication arrived.
+/// Instruction to the hub after a publication has arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Deliver the publication to the workers.
@@ -142,8 +142,9 @@ impl Sequences {
     pub(crate) fn take(&mut self, topic: &str, message: Positioned, now: Instant) -> Action {
         let (sequence, bytes) = self.counted(topic, now);
         if sequence.filling {
-            // Without space the publication is dropped. That leaves a gap after those held back, which
-            // the next publication reveals. Delivering it now would turn them into late duplicates.
+            // If there is no space, the publication is dropped: the gap that this leaves after those held
+            // back shows when the next one arrives. If it were delivered now instead, those held back
+            // would count as duplicates later and be lost unnoticed.
             if sequence.held.len() < HELD && *bytes + message.size() <= MEMORY {
                 *bytes += message.size();
                 sequence.held.push_back(message);
@@ -151,14 +152,15 @@ impl Sequences {
             return Action::Nothing;
         }
         match sequence.seen.as_ref().or(sequence.base.as_ref()) {
-            // After `base` alone a late publication is no duplicate: subscribers have not received it.
+            // An old position is a duplicate only if this hub has delivered publications of the topic.
+            // With `base` alone, connections that subscribed earlier have not received this one.
             Some(known) if !is_after(&message.position, known, false) && sequence.seen.is_some() => {
                 Action::Nothing
             }
             Some(seen) if message.leaves_gap(seen) => {
                 let from = seen.clone();
                 sequence.filling = true;
-                // Without space, the replay that fills the gap contains it.
+                // If there is no space, the replay that fills the gap contains the publication.
                 if *bytes + message.size() <= MEMORY {
                     *bytes += message.size();
                     sequence.held.push_back(message);

@@ -37,7 +37,7 @@ impl Hub {
                 due.into_iter().for_each(|message| self.arrived(&topic, message, now));
                 if !complete {
                     self.count_lost();
-                    let why = "messages of other nodes were missed while the broker was away";
+                    let why = "messages of other nodes were missed while the broker was disconnected";
                     let lost = Down::Refused { ticket: 0, topic: &topic, why, uncertain: true };
                     self.send_all(&lost.encode(), 0);
                 }
@@ -104,7 +104,7 @@ impl Hub {
             }
             FromBroker::Lost { topic, reason, uncertain } => {
                 self.count_lost();
-                // Without history, the workers of this node have already received it.
+                // A publication without history has already reached the workers of this node.
                 let uncertain = uncertain || limits_of(&self.config.history, &topic).is_none();
                 let lost = Down::Refused { ticket: 0, topic: &topic, why: &reason, uncertain };
                 self.send_all(&lost.encode(), 0);

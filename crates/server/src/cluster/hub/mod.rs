@@ -52,7 +52,7 @@ pub(super) struct Link {
     pub(super) worker: Option<Worker>,
     /// Number of the worker's publications processed so far.
     pub(super) handled: u64,
-    /// Value of `handled` that the worker was last sent.
+    /// Value of `handled` last sent to the worker.
     pub(super) handled_sent: u64,
     /// Topics and patterns with a subscriber in this worker.
     interest: HashSet<String>,
@@ -140,7 +140,7 @@ pub(super) struct Hub {
     pub(super) gossip: Gossip,
     /// The hub's own counters.
     pub(super) stats: Stats,
-    /// Counters of the hub that the workers were last sent.
+    /// Counters of the hub that were last sent to the workers.
     sent_stats: Vec<u64>,
     /// The hub's own counters may have changed since.
     stats_changed: bool,
@@ -338,7 +338,7 @@ impl Hub {
         }
     }
 
-    /// Sends this node's heartbeat and forgets silent nodes.
+    /// Sends this node's heartbeat or a postponed snapshot, and drops silent nodes, where due.
     pub(super) fn tick_gossip(&mut self, now: Instant) {
         let outcome = self.gossip.tick(&mut self.registry, now);
         self.carry_out(outcome);
@@ -387,8 +387,8 @@ impl Hub {
 /// Time for which a worker above its high-water mark may hold up the others while it still reads,
 /// before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for a worker that reads nothing. PHP callbacks do not delay a worker's link, and its
-/// thread serves all tasks in short turns, so a link without any progress means that the whole
-/// process is stopped. It counts from the last progress: a process that has been stopped for longer
-/// is disconnected as soon as its queue passes the mark.
+/// Time without any progress after which a worker above its high-water mark is disconnected. PHP
+/// callbacks do not delay a worker's link, and its thread serves all tasks in short turns, so a link
+/// without progress means that the whole process is stopped. The time counts from the last progress,
+/// so a process that has been stopped for longer is disconnected as soon as its queue passes the mark.
 const STANDSTILL: Duration = Duration::from_secs(2);

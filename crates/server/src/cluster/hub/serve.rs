@@ -316,7 +316,7 @@ impl Service {
         progress
     }
 
-    /// Carries out what is due at this time.
+    /// Runs the periodic work that is due: reports, removal of expired publications, and gossip.
     fn timers(&mut self, now: Instant) {
         if self.tick.is_some_and(|at| now >= at) {
             self.tick = None;

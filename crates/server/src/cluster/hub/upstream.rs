@@ -25,11 +25,11 @@ const ANSWERS: usize = 4;
 #[derive(Debug)]
 pub(crate) enum Question {
     /// A connection of a worker resumes. The weak reference `asker_alive` expires with the worker's
-    /// link, after which the answer is useless.
+    /// link, after which the answer is no longer needed.
     Resume { link: u32, ticket: u64, asker_alive: Weak<()> },
-    /// Publications are missing or may be missing: see [`Hub::fill`](super::Hub).
+    /// Fills a gap: publications are missing or may be missing.
     Fill,
-    /// Check for publications that fell between a replay and the start of the subscription.
+    /// Checks for publications stored after a replay was made but before the subscription was active.
     Look,
 }
 

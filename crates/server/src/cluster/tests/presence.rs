@@ -22,7 +22,7 @@ fn members_are_known_to_all_nodes() {
     let three = Node::new(&fake.0, 3);
     let (c, at_c) = three.worker(1);
     pump(&c, |_, _| {}, || names(&c) == ["ann", "bob"] && c.presence("lounge").len() == 1);
-    // So does a node that reconnects.
+    // A node that reconnects also requests one.
     fake.connect(3, false);
     drop(there);
     pump(&b, |_, _| {}, || names(&b) == ["ann"]);

@@ -70,8 +70,8 @@ fn a_publisher_receives_the_refusals_of_the_broker() {
         publisher.publish(topic, b"1", false, PATIENCE).unwrap();
         assert_eq!([text(&mut here), text(&mut beside)], ["1", "1"]);
     }
-    // Without history a refused publication still reaches this machine, with history nobody. Each
-    // answer says so, and goes to its request.
+    // A refused publication without history still reaches this machine; one with history reaches no
+    // connection. Each answer states which, and goes to its request.
     fake.with(|exchange| exchange.full = true);
     let error = publisher.publish("t", b"2", false, PATIENCE).unwrap_err();
     assert!(matches!(error, PublishError::Partly { .. }) && error.is_uncertain(), "{error}");

@@ -72,8 +72,8 @@ pub(crate) enum Down<'a> {
     /// A publication that a resuming connection missed. All those of one ticket and their `Resumed`
     /// come without any other frame in between.
     Missed { ticket: u64, payload: &'a [u8], binary: bool },
-    /// The end of the answer to `Resume`. `complete` if no publication after the requested position
-    /// is missing; `position` is that of the newest publication.
+    /// The end of the answer to `Resume`. `complete` is true if no publication after the requested
+    /// position is missing; `position` is that of the newest publication.
     Resumed { ticket: u64, complete: bool, position: &'a str },
     /// Number of connections that a member of a topic has on other workers and nodes.
     Present { topic: &'a str, member: &'a str, connections: u32, data: &'a [u8] },
@@ -85,7 +85,7 @@ pub(crate) enum Down<'a> {
     Broker { connected: bool, reason: &'a str },
     /// Counters of another worker, or of the hub itself (link 0).
     Stats { link: u32, slot: u16, values: Vec<u64> },
-    /// The answer to the oldest `Sync`.
+    /// The hub has processed every frame before the oldest unanswered `Sync`.
     Synced,
     /// The worker with these counters has disconnected.
     StatsGone { link: u32 },

@@ -1,4 +1,4 @@
-//! Two nodes exchange presence, lose messages, and receive malformed ones.
+//! Two nodes exchange presence while messages are lost or malformed.
 
 use super::*;
 
