@@ -181,7 +181,8 @@ impl Server {
         self.queue_for_hub(frame, !remembered)
     }
 
-    /// Queues an encoded publication for the hub. `delivered_here` goes into the error.
+    /// Queues an encoded publication for the hub. `delivered_here`: this worker's own connections
+    /// have received it already, which the error reports.
     ///
     /// # Errors
     /// [`PublishFailed::QueueFull`] if too many bytes are waiting for the hub.

@@ -152,7 +152,8 @@ impl Server {
                 // Most items are messages, so that this arm is inlined.
                 Some(Item::Message { conn, payload, binary }) if !self.is_cut() => {
                     self.stopwatch.start(|| self.state.nanos(), &self.state.handlers);
-                    // This must precede the return of the credit, see `State::host_answers`.
+                    // This store must precede `return_credit`, which lets the connection send further
+                    // messages; see `State::host_answers`.
                     self.state.handling.store(conn.id.0, Ordering::Release);
                     let (taken, bytes) = (&self.state.taken, payload.len() as u64);
                     taken.messages.add(1);
@@ -350,15 +351,15 @@ impl Server {
         }
     }
 
-    /// The descriptor by which a foreign event loop waits for events. It is readable while events are
-    /// waiting, once [`Server::prepare_sleep`] has been called after the last [`Server::next_event`].
-    /// The host must not read from it.
+    /// The descriptor by which an event loop of the host (such as PHP's Revolt or React) waits for
+    /// events. It is readable while events are waiting, once [`Server::prepare_sleep`] has been
+    /// called after the last [`Server::next_event`]. The host must not read from it.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.state.waker.fd()
     }
 
-    /// Makes [`Server::fd`] readable at `when`, for a host whose timers must wake a foreign event
-    /// loop. Each call replaces the previous time; `None` removes it.
+    /// Makes [`Server::fd`] readable at `when`, for a host that runs an event loop of its own and
+    /// must wake it for its timers. Each call replaces the previous time; `None` removes it.
     pub fn notify_at(&self, when: Option<Instant>) {
         self.post(0, Command::NotifyAt(when));
         self.flush();

@@ -1,4 +1,5 @@
-//! Starting a server.
+//! Starts a server: checks the settings, binds the listeners, builds the state that all threads
+//! share, and spawns the I/O threads.
 
 use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};

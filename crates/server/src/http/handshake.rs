@@ -61,8 +61,8 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
     finish(parts, config, Some(key))
 }
 
-/// Checks what handshakes over all versions of HTTP have in common. `key`: the value of
-/// `Sec-WebSocket-Key` or why it is wrong; `None` over HTTP/2.
+/// Makes the checks that apply to handshakes over every version of HTTP. `key`: the value of
+/// `Sec-WebSocket-Key`, or why it is wrong; `None` over HTTP/2.
 fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
     let refuse = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     // With a body, a proxy in front of this server could mistake frames for the body, or the body for

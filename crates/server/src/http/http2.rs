@@ -280,7 +280,7 @@ async fn exchange(
     let peer = &shared.peer;
     let head_only = parts.method == Method::HEAD;
     let Some(mut charge) = RequestCharge::begin(&peer.state.backlog, &shared.socket) else {
-        // The response has no body: that would have to wait for the peer's windows.
+        // The response has no body, because sending one would have to wait for the peer's windows.
         let headers = peer.refuse(&parts, overloaded()).into_parts().0.headers;
         // An error means that the stream is gone.
         let _ = reply.send_response(head_of(headers, 503), true);

@@ -1,8 +1,8 @@
 //! HTTP/1.1 and HTTP/2 connections: from the accepted socket up to the handshake of a WebSocket, or
 //! to the end of the last response.
 //!
-//! `preamble` passes PROXY headers and TLS handshakes; `http1` and `http2` drive hyper and h2;
-//! `exchange` decides about each request, whichever version of HTTP it came by.
+//! `preamble` handles PROXY headers and TLS handshakes; `http1` and `http2` drive the libraries hyper
+//! and h2; `exchange` answers each request, whichever version of HTTP it uses.
 
 pub(crate) mod body;
 pub(crate) mod exchange;

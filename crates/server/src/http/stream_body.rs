@@ -90,8 +90,8 @@ pub(crate) struct Current {
 #[derive(Debug)]
 struct Sending {
     shared: Arc<Shared>,
-    /// The end of the connection marks the end of the body, because an HTTP/1.0 client does not know
-    /// chunks.
+    /// The end of the connection marks the end of the body, because an HTTP/1.0 client does not
+    /// support chunked encoding.
     until_close: bool,
 }
 
