@@ -1,16 +1,16 @@
-//! `host[:port]` (RFC 3986 section 3.2): in the `Host` header, `:authority`, request targets, origins,
-//! and the addresses of listeners and brokers.
+//! The authority `host[:port]` (RFC 3986 section 3.2), as in the `Host` header, `:authority`, request
+//! targets, origins, and the addresses of listeners and brokers.
 
 use std::net::Ipv6Addr;
 
-/// A host with an optional port. Equal hosts compare equal whatever their spelling: names without
-/// regard to case, IPv6 addresses by value. A dot at the end of a name makes it another name, as it
-/// does in browsers.
+/// A host with an optional port. The comparison ignores differences of notation: names are compared
+/// without regard to case, IPv6 addresses by value. A trailing dot makes a different name, as in
+/// browsers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// The host, possibly empty.
     pub host: Host,
-    /// `None` stands for the default of the scheme.
+    /// The port; `None` stands for the default port of the scheme.
     pub port: Option<u16>,
 }
 
@@ -31,8 +31,8 @@ impl Host {
 }
 
 impl Authority {
-    /// Parses `text` as a whole. `None`: it violates the grammar, has user information (RFC 9110
-    /// section 4.2.4), a zone, or a port above 65535.
+    /// Parses the whole of `text`. Returns `None` if it violates the grammar, or has user information
+    /// (RFC 9110 section 4.2.4), a zone, or a port above 65535.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, port)) => (literal(address)?, port),
@@ -50,8 +50,8 @@ impl Authority {
         Some(Self { host, port })
     }
 
-    /// The host of a socket address, without brackets, and the port. `None`: the host is empty or has
-    /// characters that neither an IP address nor the name of a machine has.
+    /// Returns the host, without brackets, and the port, for use as a socket address. Returns `None` if
+    /// the host is empty or has characters that neither an IP address nor the name of a machine has.
     pub fn socket(self) -> Option<(String, Option<u16>)> {
         let host = match self.host {
             Host::V6(address) => address.to_string(),
@@ -61,13 +61,13 @@ impl Authority {
         (is_machine && !host.is_empty()).then_some((host, self.port))
     }
 
-    /// The port in effect under a scheme. `None`: the scheme has no default.
+    /// Returns the port that applies under a scheme; `None` if there is neither a port nor a default.
     pub fn port_for(&self, scheme: &str) -> Option<u16> {
         self.port.or_else(|| default_port(scheme))
     }
 }
 
-/// The port that a scheme stands for (RFC 9110 section 4.2, RFC 6455 section 3).
+/// Returns the default port of a scheme (RFC 9110 section 4.2, RFC 6455 section 3).
 pub fn default_port(scheme: &str) -> Option<u16> {
     let is = |known: &str| scheme.eq_ignore_ascii_case(known);
     match scheme {
@@ -77,7 +77,7 @@ pub fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// What stands between brackets: an IPv6 address, or one of a version yet to come.
+/// Parses the text between brackets: an IPv6 address, or an address of a future version.
 fn literal(text: &str) -> Option<Host> {
     if let Ok(address) = text.parse() {
         return Some(Host::V6(address));
@@ -90,7 +90,7 @@ fn literal(text: &str) -> Option<Host> {
     is_future.then(|| Host::Name(format!("[{}]", text.to_ascii_lowercase()).into()))
 }
 
-/// `reg-name`, of which an IPv4 address is one.
+/// Whether the text is a `reg-name` (RFC 3986 section 3.2.2), which includes IPv4 addresses.
 fn is_name(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -103,7 +103,7 @@ fn is_name(text: &str) -> bool {
     true
 }
 
-/// `unreserved` and `sub-delims`.
+/// Whether the byte belongs to `unreserved` or `sub-delims` (RFC 3986 section 2).
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }

@@ -9,8 +9,8 @@ pub struct Compression {
     pub level: u8,
     /// Base-2 logarithm of the size of the server's compression window, 9 to 15.
     pub server_max_window_bits: u8,
-    /// The same for the client's window, for clients that support a limit. It saves memory in the
-    /// client, not in the server.
+    /// Base-2 logarithm of the size of the client's window, 9 to 15, for clients that support a limit.
+    /// It saves memory in the client, not in the server.
     pub client_max_window_bits: u8,
     /// Whether each connection keeps its windows between messages (context takeover). This makes small,
     /// similar messages smaller and costs several hundred KiB a connection. If false, all connections

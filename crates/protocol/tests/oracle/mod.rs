@@ -216,7 +216,8 @@ pub fn fuzz(data: &[u8], compressed: impl FnOnce(bool) -> Compressed) {
     }
 }
 
-/// Whether two results of one stream are equivalent, with the tolerance described above.
+/// Whether two results for one stream are equivalent, with the tolerance described at the top of this
+/// file.
 pub fn same(a: &Outcome, b: &Outcome, config: Config) -> bool {
     a.0 == b.0 && (a.1 == b.1 || either(&a.1, &b.1, config))
 }
