@@ -1,5 +1,5 @@
-//! Messages between the master and a worker, over a socket pair that each worker has. End of file
-//! on it means that the other process is gone.
+//! The control channel: messages between the master and a worker, over a socket pair for each worker.
+//! End of file means that the other process is gone.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,21 +7,23 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// A message. On the wire: a letter, then milliseconds as 64 bits, little-endian.
+/// A message. It is encoded as one letter, followed by a duration in milliseconds as a 64-bit
+/// little-endian number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ControlMessage {
-    /// Sent by a worker that accepts connections from now on.
+    /// Sent by a worker once it accepts connections.
     Ready,
-    /// Sent by a worker that has reached `maxRequests` or `maxMemory` and wants a successor.
+    /// Sent by a worker that has reached `maxRequests` or `maxMemory` and requests a successor.
     Recycle,
-    /// Sent by a worker whose script called `stop()`: the whole server stops. Sent by the master: the
-    /// worker stops. The duration is the grace period of its connections.
+    /// Sent by a worker whose script has called `stop()`: the master stops the whole server. Sent by
+    /// the master: the worker stops. The duration is the grace period for its connections.
     Stop(Duration),
-    /// Sent by the master to a worker that has a successor: it accepts what has connected already,
-    /// then stops.
+    /// Sent by the master to a worker that has a successor: the worker accepts the connections already
+    /// in its listen queue, then stops. The duration is the grace period for its connections.
     HandOver(Duration),
 }
 
+/// Size of an encoded message in bytes.
 const BYTES: usize = 9;
 
 impl ControlMessage {
@@ -37,7 +39,7 @@ impl ControlMessage {
         bytes
     }
 
-    /// `None` for a letter that this version does not know.
+    /// Decodes a message; `None` if this version does not know its letter.
     fn decode(bytes: [u8; BYTES]) -> Option<Self> {
         let [letter, time @ ..] = bytes;
         let time = Duration::from_millis(u64::from_le_bytes(time));
@@ -51,19 +53,23 @@ impl ControlMessage {
     }
 }
 
-/// One end of the socket pair. Never blocks.
+/// One end of the socket pair, in non-blocking mode. Each worker holds one, and the master holds the
+/// other ends.
 #[derive(Debug)]
 pub(super) struct Control {
     stream: UnixStream,
+    /// Received bytes of an incomplete message.
     input: RefCell<Vec<u8>>,
 }
 
 impl Control {
+    /// Creates both ends: the first for the master, the second for the worker.
     pub(super) fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = UnixStream::pair()?;
         Ok((Self::new(a)?, Self::new(b)?))
     }
 
+    /// Wraps the worker's end, inherited by a process that the master has started.
     pub(super) fn inherited(fd: OwnedFd) -> io::Result<Self> {
         Self::new(fd.into())
     }
@@ -73,7 +79,7 @@ impl Control {
         Ok(Self { stream, input: RefCell::default() })
     }
 
-    /// Duplicates the descriptor, so that another thread can poll it.
+    /// Returns a duplicate of the descriptor, which another thread can poll.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
     }
@@ -84,7 +90,7 @@ impl Control {
         let _ = (&self.stream).write_all(&message.encode());
     }
 
-    /// Reads the messages that have arrived, and whether the other process is still alive.
+    /// Reads the messages that have arrived. Also returns whether the other process is still alive.
     pub(super) fn receive(&self) -> (Vec<ControlMessage>, bool) {
         let mut input = self.input.borrow_mut();
         let mut chunk = [0; 16 * BYTES];

@@ -1,4 +1,4 @@
-//! The hub's process.
+//! The process of the hub, which connects the workers of a node.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -12,8 +12,8 @@ use super::reexec;
 use super::runtime_dir::RuntimeDir;
 use crate::zend::Child;
 
-/// Runs the hub in the process that was forked for it. No PHP code runs here, not even at the end:
-/// destructors and shutdown functions belong to the master.
+/// Runs the hub in the process that was forked for it, until `quit` is closed by the master. No PHP
+/// code runs here, not even at the end: destructors and shutdown functions belong to the master.
 pub(super) fn serve(
     child: Child,
     config: HubConfig,

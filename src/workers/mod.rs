@@ -37,7 +37,8 @@ use crate::listen::Listen;
 use crate::settings::Settings;
 use crate::zend::{self, Result};
 
-/// Opens the sockets and returns the state of a master. Throws where workers cannot be forked.
+/// Opens the listening sockets and returns the state of a master. Throws if this process cannot fork
+/// workers.
 pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Result<Supervisor> {
     if !zend::is_main_thread() {
         return Err(errors::state("run() with workers must be called on the main thread, because it forks"));
@@ -70,7 +71,7 @@ pub(crate) fn master(listen: &[Listen], settings: &Settings, workers: u16) -> Re
     Ok(Supervisor::new(plan))
 }
 
-/// Resolves the option `workers`: 0 stands for one process a core.
+/// Resolves the option `workers`: 0 stands for one process per CPU core, at most 64.
 pub(crate) fn count(workers: u16) -> u16 {
     match workers {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u16),
@@ -78,7 +79,7 @@ pub(crate) fn count(workers: u16) -> u16 {
     }
 }
 
-/// Throws if another process, which forked this one, is the server's master.
+/// Throws if this process is a fork of the server's master, which alone may use the supervisor.
 pub(crate) fn check_owner(supervisor: &Supervisor) -> Result<()> {
     let here = std::process::id();
     if supervisor.owner() == here {

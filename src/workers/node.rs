@@ -11,7 +11,7 @@ use super::runtime_dir::RuntimeDir;
 use super::slot::{Attempts, Pauses, Process, Slot, Worker};
 use crate::lifecycle::MasterSignals;
 
-/// What the caller of [`Supervisor::step`] does next.
+/// The next action for the caller of [`Supervisor::step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {
     /// Flush output, then call [`Supervisor::spawn`].
@@ -22,7 +22,7 @@ pub(crate) enum Step {
     Over,
 }
 
-/// A process to start. Workers and successors have the number of their slot.
+/// A process to start. Workers and successors are identified by the number of their slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Spawn {
     Hub,
@@ -30,12 +30,12 @@ pub(crate) enum Spawn {
     Successor(u16),
 }
 
-/// What a node consists of.
+/// The configuration of a node: its processes and its sockets.
 pub(crate) struct Plan {
     pub(crate) workers: u16,
     pub(crate) hub: HubConfig,
-    /// Addresses as the script gave them. Each has one or more sockets; each of these is a list with
-    /// one entry for all slots, or one for each slot.
+    /// Addresses as the script gave them, each with its sockets. A socket is a list of listeners: one
+    /// that all slots share, or one for each slot.
     pub(crate) listen: Vec<(String, Vec<Vec<OpenListener>>)>,
     pub(crate) publish: Option<OpenPublishSocket>,
     /// Path of the script, if it is a file.
@@ -45,31 +45,38 @@ pub(crate) struct Plan {
 /// The master's state. Dropping it ends the processes that it started; in a fork, dropping it only
 /// closes descriptors.
 pub(crate) struct Supervisor {
+    /// Process id of the master.
     pub(super) owner: u32,
     pub(super) signals: MasterSignals,
     pub(super) plan: Plan,
     pub(super) addresses: Vec<String>,
-    /// `None` until [`Supervisor::settle`].
+    /// Holds the hub's socket; `None` until [`Supervisor::settle`].
     pub(super) runtime_dir: Option<RuntimeDir>,
     pub(super) hub: Option<Hub>,
+    /// Earliest time at which the hub may be started again.
     pub(super) hub_due: Instant,
+    /// Pauses between the end of a hub and the start of the next one.
     pub(super) hub_pauses: Pauses,
+    /// Failed forks of the hub.
     pub(super) hub_attempts: Attempts,
     pub(super) slots: Vec<Slot>,
     /// Workers that have a successor and are closing their connections.
     pub(super) leaving: Vec<Worker>,
-    /// The slot whose successor is being started, and the successor's generation.
+    /// The slot whose successor is being started, and the generation of the successor.
     pub(super) replacing: Option<(u16, u32)>,
     pub(super) reload: Option<Reload>,
     /// The latest generation that was started.
     pub(super) generation: u32,
     pub(super) stopping: bool,
-    /// Whether a worker was ready at least once.
+    /// Whether any worker has been ready. Before that, repeated failures to start end the server.
     pub(super) proven: bool,
+    /// Number of workers that ended before any worker was ready.
     pub(super) failed_starts: u32,
+    /// The reason for which the server gives up.
     pub(super) failure: Option<String>,
 }
 
+/// The process of the hub.
 pub(super) struct Hub {
     pub(super) process: Process,
     /// The hub ends when this is closed.
@@ -79,8 +86,9 @@ pub(super) struct Hub {
 /// A reload in progress.
 pub(super) struct Reload {
     pub(super) generation: u32,
+    /// Slots whose workers still run the old code.
     pub(super) left: VecDeque<u16>,
-    /// Whether another reload was requested meanwhile.
+    /// Whether another reload was requested during this one.
     pub(super) again: bool,
 }
 

@@ -1,9 +1,9 @@
-//! Runs this process's command line again, so that a worker of a later generation loads the code
-//! then on disk; and what the master passes to such a worker.
+//! Runs the command line of this process again, so that a worker of a later generation loads the
+//! current code on disk, and passes to it what a worker needs from its master.
 //!
-//! The master forks, and the child executes the command line that the master was started with, from
-//! the same directory and in the same environment, plus the variables below. The new process removes
-//! them when the module starts, so that processes started by the script do not inherit them.
+//! The master forks, and the child executes the command line that the master was started with, from the
+//! same directory and in the same environment, plus the variables below. The new process removes these
+//! variables when the module starts, so that processes started by the script do not inherit them.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -17,11 +17,12 @@ use once_cell::sync::OnceCell;
 
 use crate::zend::{self, Child, Program, Startup};
 
-/// Version of the format, then the fields of [`Passed`] that are numbers or descriptors.
+/// Variable with the version of the format, followed by the fields of [`Passed`] that are numbers or
+/// descriptors.
 const NUMBERS: &str = "SPROCKET_WORKER";
-/// Path of the hub's socket.
+/// Variable with the path of the hub's socket.
 const HUB: &str = "SPROCKET_WORKER_HUB";
-/// Addresses as the master's script gave them, one a line.
+/// Variable with the addresses as the master's script gave them, one per line.
 const LISTEN: &str = "SPROCKET_WORKER_LISTEN";
 const VERSION: &str = "1";
 
@@ -31,11 +32,11 @@ pub(super) struct Launch {
     arguments: Vec<CString>,
     environment: Vec<(OsString, OsString)>,
     directory: PathBuf,
-    /// Descriptors that were open at the start: inherited ones, and PHP's own.
+    /// Descriptors that were open at the start: inherited ones, and those of PHP itself.
     descriptors: Vec<RawFd>,
 }
 
-/// What a worker of a later generation receives from its master.
+/// The data that a worker of a later generation receives from its master.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) master: i32,
@@ -49,7 +50,7 @@ pub(super) struct Passed {
     pub(super) addresses: Vec<String>,
 }
 
-/// The same on the master's side.
+/// The same data in the master, which passes it on.
 pub(super) struct Pass<'a> {
     pub(super) slot: u16,
     pub(super) workers: u16,
@@ -63,7 +64,8 @@ pub(super) struct Pass<'a> {
 static LAUNCH: OnceCell<Launch> = OnceCell::new();
 static PASSED: Mutex<Option<Result<Passed, String>>> = Mutex::new(None);
 
-/// Records how the process was started. Called when the module starts, on the command line.
+/// Records the command line, directory and environment of the process. Called when the module starts,
+/// with the command line interface only.
 pub(crate) fn remember(startup: &Startup) {
     let passed = std::env::var(NUMBERS).ok().map(|numbers| {
         let hub = std::env::var_os(HUB).unwrap_or_default();
@@ -73,10 +75,10 @@ pub(crate) fn remember(startup: &Startup) {
         }
         receive(startup, &numbers, hub.into(), &listen)
     });
-    // Variables of another parent process were inherited by accident.
+    // The variables belong to another master if its id is not that of the parent process.
     let passed = passed.filter(|p| p.as_ref().map_or(true, |p| p.master == parent()));
     *PASSED.lock().unwrap_or_else(PoisonError::into_inner) = passed;
-    // Without it, `obstacle` refuses reloads.
+    // If this fails, `obstacle` refuses reloads.
     let _ = LAUNCH.get_or_try_init(Launch::read);
 }
 
@@ -92,16 +94,18 @@ impl Launch {
     }
 }
 
-/// What a master has passed to this process; `None` after the first call.
+/// Returns the data that a master has passed to this process; `None` after the first call.
 pub(super) fn take_passed() -> Option<Result<Passed, String>> {
     PASSED.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// Returns the id of the parent process; 0 if it has none.
 pub(super) fn parent() -> i32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid())
 }
 
-/// The command line, read early: `cli_set_process_title()` overwrites what the kernel shows.
+/// Returns the command line. It is read early, because `cli_set_process_title()` overwrites it in the
+/// kernel.
 fn arguments() -> Vec<CString> {
     match std::fs::read("/proc/self/cmdline") {
         Ok(bytes) => bytes
@@ -112,8 +116,8 @@ fn arguments() -> Vec<CString> {
     }
 }
 
-/// The path by which the shell or systemd entered the directory (`PWD`). It may contain a symbolic
-/// link to the current release, which leads to another directory at the time of a reload.
+/// Returns the path by which the shell or systemd entered the directory (`PWD`). It may contain a
+/// symbolic link to the current release, which leads to another directory at the time of a reload.
 fn logical(directory: PathBuf) -> PathBuf {
     let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
     match std::env::var_os("PWD").map(PathBuf::from) {
@@ -122,6 +126,7 @@ fn logical(directory: PathBuf) -> PathBuf {
     }
 }
 
+/// Parses the variables and takes over the descriptors that they name.
 fn receive(startup: &Startup, numbers: &str, hub: PathBuf, listen: &str) -> Result<Passed, String> {
     let mut words = numbers.split(' ');
     let version = words.next().unwrap_or_default();
@@ -182,13 +187,14 @@ pub(super) struct Command {
     program: CString,
     arguments: &'static [CString],
     environment: Vec<CString>,
-    /// Descriptors for the worker, beside those that were open at the start.
+    /// Descriptors for the worker, in addition to those that were open at the start.
     passed: Vec<RawFd>,
     kept: &'static [RawFd],
     directory: &'static Path,
 }
 
-/// Why this process cannot be started again, in words that follow "because"; `None` if it can.
+/// Returns the reason for which this process cannot be started again, as a clause after "because";
+/// `None` if it can.
 pub(super) fn obstacle(script: Option<&str>) -> Option<String> {
     let Some(launch) = LAUNCH.get() else { return Some("its command line is not known".to_owned()) };
     match script {
@@ -206,7 +212,7 @@ pub(super) fn obstacle(script: Option<&str>) -> Option<String> {
 }
 
 impl Command {
-    /// `None` if it is unknown how this process was started.
+    /// Prepares the command of a worker; `None` if the command line of this process is unknown.
     pub(super) fn new(pass: &Pass<'_>) -> Option<Self> {
         let launch = LAUNCH.get()?;
         let variables = pass.variables();
@@ -224,7 +230,7 @@ impl Command {
         })
     }
 
-    /// Replaces the child of a fork. If that fails, calls `failed` and ends the process.
+    /// Replaces the child of a fork by the command. On failure it calls `failed` and ends the process.
     pub(super) fn run(&self, child: Child, failed: impl FnOnce(io::Error)) -> ! {
         if let Err(error) = std::env::set_current_dir(self.directory) {
             failed(error);

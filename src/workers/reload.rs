@@ -1,4 +1,4 @@
-//! Reloads: each worker is replaced by a successor that runs the code now on disk.
+//! Reloads: replaces each worker by a successor that runs the current code on disk.
 
 use std::time::Instant;
 
@@ -12,6 +12,8 @@ use super::reexec;
 use super::slot::{End, Worker};
 
 impl Supervisor {
+    /// Starts a reload, or notes that another one must follow the current one. A reload that cannot
+    /// succeed is refused with a log line.
     pub(super) fn begin_reload(&mut self) {
         if let Some(reload) = &mut self.reload {
             reload.again = true;
@@ -30,7 +32,7 @@ impl Supervisor {
         );
         let left = (0..self.plan.workers).collect();
         self.reload = Some(Reload { generation: self.generation, left, again: false });
-        // A successor that is starting would run the old code.
+        // A successor that is already starting may have read the old code, so it is replaced as well.
         if let Some((slot, _)) = self.replacing.take()
             && let Some(successor) = self.slots[usize::from(slot)].successor.take()
         {
@@ -39,7 +41,7 @@ impl Supervisor {
         }
     }
 
-    /// Puts a successor that is ready into its slot and drains the worker before it.
+    /// Puts a ready successor into its slot and drains the worker that it replaces.
     pub(super) fn succeed(&mut self, number: u16, now: Instant) {
         let slot = &mut self.slots[usize::from(number)];
         let Some(mut successor) = slot.successor.take_if(|s| s.ready) else { return };
@@ -66,6 +68,7 @@ impl Supervisor {
         }
     }
 
+    /// Handles a successor that ended before it was ready: its worker stays, and a reload is aborted.
     pub(super) fn successor_ended(&mut self, worker: &Worker, end: End, now: Instant) {
         if self.stopping {
             return;

@@ -1,4 +1,4 @@
-//! A worker process: what it inherits from its master, and the orders that it follows.
+//! The worker's side: the data that a worker inherits from its master, and the orders that it follows.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use crate::listen::Listen;
 use crate::settings::Settings;
 use crate::zend::{self, Child, Result};
 
-/// The state of this process as a worker.
+/// The state of this process as a worker. The binding's server object holds it.
 pub(crate) struct Role {
     slot: u16,
     control: Control,
@@ -29,18 +29,21 @@ pub(crate) struct Role {
     sockets: RefCell<Vec<Vec<OwnedFd>>>,
     publish: RefCell<Option<OwnedFd>>,
     urls: Vec<String>,
-    /// Signal handlers that a fork has inherited, until [`Role::settle`].
+    /// The master's signal handlers, which a fork has inherited, until [`Role::settle`].
     signals: RefCell<Option<StopSignals>>,
+    /// Keeps the signals of a fork blocked until [`Role::settle`].
     child: RefCell<Option<Child>>,
+    /// Tick of the last look at the control channel.
     looked: Cell<u64>,
-    /// Whether it has asked for a successor.
+    /// Whether this worker has requested a successor.
     asked: Cell<bool>,
+    /// Whether the loss of the master was logged.
     orphaned: Cell<bool>,
     /// `None` until [`Role::settle`].
     watch: RefCell<Option<Watch>>,
 }
 
-/// What a worker starts with, inherited from its master.
+/// The data that a worker inherits from its master.
 pub(crate) struct Inherited {
     pub(super) slot: u16,
     pub(super) control: Control,
@@ -83,8 +86,8 @@ impl Role {
         }
     }
 
-    /// The role for which a master started this process, `None` if it is no worker. Throws if the
-    /// process cannot take that role.
+    /// Returns the role for which a master has started this process, or `None` if no master has. Throws
+    /// if the process cannot take the role.
     pub(crate) fn inherited(listen: &[Listen], workers: u16) -> Result<Option<Self>> {
         let Some(passed) = reexec::take_passed() else { return Ok(None) };
         let passed = passed.map_err(|why| errors::worker(&format!("Cannot become a worker: {why}")))?;
@@ -115,12 +118,14 @@ impl Role {
         self.slot + 1
     }
 
-    /// Installs the signal handlers of a worker, and completes what a fork leaves to its child.
+    /// Installs the signal handlers of a worker, and completes the steps that a fork leaves to its
+    /// child.
     pub(crate) fn settle(&self) -> StopSignals {
         let signals = self.signals.take().unwrap_or_else(StopSignals::take);
         if !zend::signal_has_handler(libc::SIGHUP) {
-            // SIGHUP is for the master, but a terminal sends it to every process. It is set anew even
-            // if it was ignored before: the engine ignores by a handler, which interrupts system calls.
+            // SIGHUP is meant for the master, but a terminal sends it to every process. It is set again
+            // even if it was ignored: the engine ignores it by a handler, which interrupts system
+            // calls.
             zend::ignore_signal(libc::SIGHUP);
         }
         zend::detach_input();
@@ -132,7 +137,7 @@ impl Role {
             self.control.share().and_then(|control| Watch::begin(control, self.master, self.number()));
         match watch {
             Ok(watch) => drop(self.watch.replace(Some(watch))),
-            // The worker serves without the thread, and checks on its master between callbacks.
+            // The worker can serve without this thread; it also checks on its master between callbacks.
             Err(error) => report(
                 Level::Warning,
                 "worker.unwatched",
@@ -156,7 +161,8 @@ impl Role {
             .zip(config.publish_socket.as_ref())
             .map(|(socket, settings)| OpenPublishSocket::inherited(socket, settings));
         if publishers.is_none() {
-            // New code may configure a socket that the master never opened: that takes a restart.
+            // The new code may configure a publish socket that the master has not opened, which
+            // requires a restart.
             config.publish_socket = None;
         }
         let sockets = self.sockets.take().into_iter();
@@ -167,8 +173,8 @@ impl Role {
         Listeners { clients, publishers }
     }
 
-    /// Tells the master that connections are accepted. `stopper` stops the server when the master is
-    /// gone.
+    /// Reports to the master that this worker accepts connections. `stopper` stops the server when the
+    /// master is gone.
     pub(crate) fn ready(&self, stopper: Option<Stopper>) {
         if let (Some(watch), Some(stopper)) = (self.watch.borrow().as_ref(), stopper) {
             watch.guard(stopper);
@@ -181,15 +187,16 @@ impl Role {
         self.control.send(ControlMessage::Stop(grace));
     }
 
-    /// Logs why this worker cannot serve any more. It ends, and the master replaces it.
+    /// Logs the reason for which this worker cannot serve any more. It ends, and the master replaces
+    /// it.
     pub(crate) fn broken(&self, why: &str) {
         report(Level::Error, "worker.broken", format!("worker {} ends: {why}", self.number()));
     }
 
-    /// The master's latest order, read every 40 ms. Asks for a successor if `handled` has reached
-    /// `maxRequests`, or memory `maxMemory`.
+    /// Returns the master's latest order. The control channel is read every 40 ms. Also requests a
+    /// successor once `handled` reaches `maxRequests` or the memory `maxMemory`.
     pub(crate) fn order(&self, settings: &Settings, handled: u64) -> Option<Order> {
-        /// In ticks of 4 ms.
+        /// Period between two reads, in ticks of 4 ms.
         const PERIOD: u64 = 10;
         let tick = lifecycle::tick();
         if tick.wrapping_sub(self.looked.get()) < PERIOD {

@@ -1,4 +1,4 @@
-//! The runtime directory of a node, which holds the socket of its hub.
+//! The runtime directory of a node, which contains the socket of its hub.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -7,20 +7,23 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// Longest parent directory, in bytes: the whole path of the socket must fit into `sun_path`
-/// (unix(7), 107 bytes).
+/// Maximum length of the parent directory's path in bytes. The whole path of the socket must fit into
+/// `sun_path` (unix(7), 107 bytes).
 const LONGEST: usize = 60;
 
-/// The directory and the hub's listening socket. The process that made it removes it when dropped.
+/// The directory and the hub's listening socket. The process that created the directory removes it on
+/// drop.
 pub(super) struct RuntimeDir {
     directory: PathBuf,
     socket: PathBuf,
-    /// Stays open when the hub dies: workers that connect meanwhile wait for its successor.
+    /// Stays open when the hub dies, so that workers that connect meanwhile wait for the next hub.
     listener: UnixListener,
+    /// Process id of the creator.
     owner: u32,
 }
 
 impl RuntimeDir {
+    /// Creates the directory in the system's directory for temporary files, and binds the socket in it.
     pub(super) fn make() -> io::Result<Self> {
         let base = std::env::temp_dir();
         let base = if base.as_os_str().len() <= LONGEST { base } else { PathBuf::from("/tmp") };
@@ -32,7 +35,7 @@ impl RuntimeDir {
         match UnixListener::bind(&socket) {
             Ok(listener) => Ok(Self { directory, socket, listener, owner }),
             Err(error) => {
-                // It is still empty.
+                // The directory is still empty.
                 let _ = std::fs::remove_dir(&directory);
                 Err(error)
             }
@@ -47,6 +50,7 @@ impl RuntimeDir {
         self.listener.as_raw_fd()
     }
 
+    /// Returns a duplicate of the listening socket, for the hub.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         self.listener.try_clone().map(OwnedFd::from)
     }

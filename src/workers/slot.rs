@@ -1,4 +1,4 @@
-//! Child processes as the master sees them: a worker, and the slot that it fills.
+//! The master's view of its child processes: a process, a worker, and the slot that it fills.
 
 use std::time::{Duration, Instant};
 
@@ -8,24 +8,25 @@ use sprocket_server::Backoff;
 use super::control::Control;
 use crate::zend::signal_name;
 
-/// First and longest pause before a worker that died is replaced.
+/// Shortest and longest pause before a worker that died is replaced.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A process that lived this long did not fail to start: pauses begin anew.
+/// A process that ran for this time has started successfully; pauses then restart from the shortest.
 const SOUND: Duration = Duration::from_secs(10);
 
 /// A child process. [`Process::ended`] reaps it.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
+    /// Time of the start.
     pub(super) since: Instant,
-    /// When the process is killed unless it has ended by itself.
+    /// Time at which the process is killed unless it has ended.
     pub(super) kill_at: Option<Instant>,
     /// Whether it was killed by [`Process::kill_if_due`].
     pub(super) killed: bool,
-    /// The signal that stopped it, while it is stopped (SIGSTOP and the like).
+    /// The signal that stopped the process (SIGSTOP and similar), while it is stopped.
     stopped: Option<i32>,
-    /// The value of `stopped` at the last [`Process::suspension`].
+    /// The value of `stopped` at the last call of [`Process::suspension`].
     logged: Option<i32>,
 }
 
@@ -40,7 +41,7 @@ impl Process {
         self.pid.as_raw_pid()
     }
 
-    /// How the process ended, if it has.
+    /// Reaps the process and returns how it ended, if it has.
     pub(super) fn ended(&mut self) -> Option<End> {
         let changes = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         loop {
@@ -50,13 +51,14 @@ impl Process {
                     Some(end) => return Some(end),
                     None => self.stopped = status.stopping_signal(),
                 },
-                // Another party has reaped it, such as a SIGCHLD handler of the script.
+                // The process was reaped elsewhere, for instance by a SIGCHLD handler of the script.
                 Err(_) => return Some(End::Unknown),
             }
         }
     }
 
-    /// Reports once that the process was stopped or continued, in words that follow its name.
+    /// Returns a text for the log, once after each time that the process was stopped or continued. The
+    /// text follows the process's name.
     pub(super) fn suspension(&mut self) -> Option<String> {
         if std::mem::replace(&mut self.logged, self.stopped) == self.stopped {
             return None;
@@ -67,7 +69,7 @@ impl Process {
         })
     }
 
-    /// Continues the process (SIGCONT): one stopped by a signal cannot exit.
+    /// Continues the process by SIGCONT. A process stopped by a signal cannot exit.
     pub(super) fn resume(&self) {
         let _ = kill_process(self.pid, Signal::CONT);
     }
@@ -76,7 +78,7 @@ impl Process {
         let _ = kill_process(self.pid, Signal::KILL);
     }
 
-    /// Sets a deadline for the process; the earlier of two deadlines counts.
+    /// Sets a deadline for the process; the earliest deadline applies.
     pub(super) fn kill_at(&mut self, when: Instant) {
         self.kill_at = Some(self.kill_at.map_or(when, |earlier| earlier.min(when)));
     }
@@ -101,7 +103,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// `None` if the process was only stopped or continued.
+    /// Converts a wait status; `None` if the process was only stopped or continued.
     fn of(status: WaitStatus) -> Option<Self> {
         let status_of = |n| Self::Status(n);
         status.exit_status().map(status_of).or_else(|| status.terminating_signal().map(Self::Signal))
@@ -125,14 +127,15 @@ pub(super) struct Worker {
     pub(super) control: Control,
     pub(super) slot: u16,
     pub(super) generation: u32,
+    /// Whether the worker accepts connections.
     pub(super) ready: bool,
-    /// Whether it has asked for a successor.
+    /// Whether the worker has requested a successor.
     pub(super) recycle: bool,
-    /// Whether its end of the control socket is closed.
+    /// Whether the worker's end of the control socket is closed.
     pub(super) silent: bool,
 }
 
-/// Pauses between attempts to start a process, each longer than the one before it.
+/// Increasing pauses between attempts to start a process.
 #[derive(Debug)]
 pub(super) struct Pauses(Backoff);
 
@@ -143,7 +146,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// The pause that follows a process that lived this long.
+    /// Returns the pause after a process that ran for the time `lived`.
     pub(super) fn after(&mut self, lived: Duration) -> Duration {
         if lived >= SOUND {
             self.0.reset();
@@ -152,7 +155,7 @@ impl Pauses {
     }
 }
 
-/// Failed attempts to start a process, and when the next one is due.
+/// Counts failed attempts to start a process and schedules the next one.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     failed: u32,
@@ -166,31 +169,31 @@ impl Attempts {
         self.due.is_none_or(|due| due <= now)
     }
 
-    /// Counts a failed attempt. Returns whether it is the first in a row, which is logged.
+    /// Counts a failed attempt. Returns whether it is the first in a row; only this one is logged.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         self.due = Some(now + self.pauses.after(Duration::ZERO));
         self.failed = self.failed.saturating_add(1);
         self.failed == 1
     }
 
-    /// Resets after an attempt that succeeded. Returns how many had failed before it.
+    /// Resets the count after a successful attempt. Returns the number of failed attempts before it.
     pub(super) fn succeeded(&mut self) -> u32 {
         std::mem::take(self).failed
     }
 }
 
-/// One of the `workers` places, filled by one worker after another.
+/// One of the `workers` slots, filled by one worker after another.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) worker: Option<Worker>,
-    /// The worker that will replace it, and is not ready yet.
+    /// The worker that will replace `worker` and is not ready yet.
     pub(super) successor: Option<Worker>,
-    /// When the next process may be started: a worker if the slot is empty, else a successor.
+    /// Earliest time to start the next process: a worker if the slot is empty, otherwise a successor.
     pub(super) due: Instant,
     pub(super) pauses: Pauses,
-    /// Attempts to start it.
+    /// Failed forks for this slot.
     pub(super) attempts: Attempts,
-    /// Generation of the code that its worker runs; 0 is the code that the master has read.
+    /// Generation of the code that the slot's worker runs; 0 is the code that the master has read.
     pub(super) generation: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Starts the processes of a node.
+//! Starts the processes of a node: the hub, workers, and successors.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -18,16 +18,17 @@ use super::runtime_dir::RuntimeDir;
 use super::slot::{Process, Worker};
 use crate::zend::{self, Fork};
 
-/// Event name of a process that was started after failed attempts.
+/// Name of the log event for a process that was started after failed attempts.
 const STARTED: &str = "process.started";
 
+/// Logs that a worker could not be started.
 fn unstarted(slot: u16, error: &std::io::Error) {
     report(Level::Error, "worker.failed", format!("worker {} could not be started: {error}", slot + 1));
 }
 
 impl Supervisor {
-    /// Starts a process. A failure is logged, and the attempt repeated with back-off. Returns `Some`
-    /// in the new process, if that is a worker that was forked.
+    /// Starts a process. A failure is logged, and the attempt is repeated with back-off. In a forked
+    /// worker this function returns `Some`; in the master it returns `None`.
     pub(crate) fn spawn(&mut self, what: Spawn) -> Option<Inherited> {
         let started = match what {
             Spawn::Hub => self.spawn_hub().map(|()| None),
@@ -58,6 +59,7 @@ impl Supervisor {
         None
     }
 
+    /// Forks the process of the hub.
     fn spawn_hub(&mut self) -> std::io::Result<()> {
         let Some(runtime_dir) = &self.runtime_dir else { return Err(std::io::ErrorKind::NotFound.into()) };
         let (reader, writer) = std::io::pipe()?;
@@ -73,6 +75,8 @@ impl Supervisor {
         }
     }
 
+    /// Forks a worker. Generation 0 continues in the fork; later generations execute the command line
+    /// again.
     fn spawn_worker(
         &mut self,
         number: u16,
@@ -119,20 +123,22 @@ impl Supervisor {
         Ok(None)
     }
 
+    /// Returns the path of the hub's socket.
     fn hub_socket(&self) -> &Path {
         self.runtime_dir.as_ref().map_or(Path::new(""), RuntimeDir::socket)
     }
 
-    /// The sockets of one slot, grouped by address.
+    /// Returns the sockets of one slot, grouped by address.
     fn slot_sockets(&self, number: u16) -> Vec<Vec<&OpenListener>> {
         let mut addresses = Vec::with_capacity(self.plan.listen.len());
         for (_, sockets) in &self.plan.listen {
-            // All slots share the socket of an address that has only one.
+            // If an address has only one socket, all slots share it.
             addresses.push(sockets.iter().filter_map(|s| s.get(usize::from(number)).or(s.first())).collect());
         }
         addresses
     }
 
+    /// Returns the data to pass to a worker of a later generation.
     fn pass(&self, slot: u16, control: &Control) -> Pass<'_> {
         let sockets = self.slot_sockets(slot).into_iter();
         Pass {
@@ -146,8 +152,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes what a worker needs, in the child of the fork. Dropping this copy of the supervisor
-    /// closes all other descriptors.
+    /// Collects the data of a worker, in the child of the fork. All other descriptors are closed when
+    /// this copy of the supervisor is dropped.
     fn become_worker(&mut self, slot: u16, control: Control) -> std::io::Result<Inherited> {
         let sockets = self.slot_sockets(slot).into_iter();
         let share = |address: Vec<&OpenListener>| {

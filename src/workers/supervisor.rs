@@ -1,7 +1,7 @@
-//! The master of a node: keeps a hub and a number of workers alive, replaces workers one after
-//! another on a reload, and ends all of them in order.
+//! The master of a node: keeps the hub and the workers running, replaces workers one after another on a
+//! reload, and ends all of them in order.
 //!
-//! `dispatch::supervise` calls [`Supervisor::step`] in a loop. Nothing here runs PHP code.
+//! `dispatch::supervise` calls [`Supervisor::step`] in a loop. No PHP code runs in this module.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use super::node::{Spawn, Step, Supervisor};
 use super::runtime_dir::RuntimeDir;
 use super::slot::{End, Slot, Worker};
 
-/// Workers that may fail before the first one is ready, beyond one for each slot, until the master
-/// gives up.
+/// Number of workers, beyond one for each slot, that may fail before any worker is ready. After that
+/// the master gives up.
 const ATTEMPTS: u32 = 3;
 
 impl Supervisor {
-    /// Creates the runtime directory. This comes after `onStart`, in which the script may drop its
-    /// privileges: workers could not reach a directory of the former user.
+    /// Creates the runtime directory. Called after `onStart`, in which the script may drop its
+    /// privileges: workers could not access a directory of the former user.
     pub(crate) fn settle(&mut self) -> std::io::Result<()> {
         self.runtime_dir = Some(RuntimeDir::make()?);
         Ok(())
@@ -40,13 +40,13 @@ impl Supervisor {
         sockets.filter_map(|slots| slots.first()).map(|l| l.url().to_owned()).collect()
     }
 
-    /// Why the node ended, unless it was stopped.
+    /// Returns the reason for which the server gave up, once; `None` if it was stopped.
     pub(crate) fn failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// Begins to end all workers, suspended ones included. Connections left after the grace period
-    /// are cut.
+    /// Starts to end all workers, including suspended ones. Connections that remain after the grace
+    /// period are cut.
     pub(crate) fn stop(&mut self, grace: Duration) {
         if !std::mem::replace(&mut self.stopping, true) {
             let message =
@@ -83,7 +83,7 @@ impl Supervisor {
         self.due(now).map_or(Step::Wait, Step::Spawn)
     }
 
-    /// Waits for a message of a worker, the end of one, or a signal, but at most `nap`.
+    /// Waits for at most `nap`, and less if a worker sends a message or ends, or if a signal arrives.
     pub(crate) fn wait(&self, nap: Duration) {
         let mut fds: Vec<PollFd<'_>> = self
             .workers()
@@ -95,16 +95,19 @@ impl Supervisor {
         let _ = poll(&mut fds, Some(&nap));
     }
 
+    /// Iterates over all worker processes, including successors and those that are draining.
     fn workers(&self) -> impl Iterator<Item = &Worker> {
         let placed = self.slots.iter().flat_map(|s| s.worker.iter().chain(&s.successor));
         placed.chain(&self.leaving)
     }
 
+    /// Like `workers`, with mutable references.
     fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
         let placed = self.slots.iter_mut().flat_map(|s| s.worker.iter_mut().chain(&mut s.successor));
         placed.chain(&mut self.leaving)
     }
 
+    /// Follows the signals that the master has received.
     fn obey(&mut self) {
         match self.signals.stop() {
             Some(1) => self.stop(GRACE),
@@ -123,6 +126,7 @@ impl Supervisor {
         }
     }
 
+    /// Handles the messages of the workers.
     fn listen(&mut self, now: Instant) {
         let mut ready = Vec::new();
         let mut stop = None;
@@ -148,7 +152,7 @@ impl Supervisor {
         {
             self.stop(grace);
         }
-        // A worker that is ready only now was told to stop, and has the deadline of the others.
+        // A worker that became ready during the stop has already received its order and deadline.
         if self.stopping {
             return;
         }
@@ -157,6 +161,7 @@ impl Supervisor {
         }
     }
 
+    /// Handles processes that have ended.
     fn reap(&mut self, now: Instant) {
         for number in 0..self.slots.len() {
             let slot = &mut self.slots[number];
@@ -174,7 +179,7 @@ impl Supervisor {
         }
         self.leaving.retain_mut(|worker| match worker.process.ended() {
             Some(end) => {
-                // Logged also while all workers end: this one may have requested the stop.
+                // Logged during a stop as well: this worker may have requested the stop.
                 let what = format!("{end} while it ended its connections");
                 match end {
                     End::Status(0) => {
@@ -203,6 +208,7 @@ impl Supervisor {
         }
     }
 
+    /// Logs processes that a signal has stopped or continued.
     fn log_suspensions(&mut self) {
         for worker in self.workers_mut() {
             if let Some(words) = worker.process.suspension() {
@@ -220,8 +226,10 @@ impl Supervisor {
         }
     }
 
+    /// Handles the end of a worker in its slot: schedules the next one, or gives up after repeated
+    /// failures.
     fn worker_ended(&mut self, worker: &Worker, end: End, now: Instant) {
-        // A worker that ended at once may have left a message unread.
+        // A worker that ended immediately may have left a message unread.
         if let Some(ControlMessage::Stop(grace)) =
             worker.control.receive().0.into_iter().find(|w| matches!(w, ControlMessage::Stop(_)))
             && !self.stopping
@@ -249,6 +257,7 @@ impl Supervisor {
         }
     }
 
+    /// Kills the processes whose deadline has passed.
     fn kill_overdue(&mut self, now: Instant) {
         for worker in self.workers_mut() {
             if worker.process.kill_if_due(now) && worker.ready {
@@ -260,6 +269,7 @@ impl Supervisor {
         }
     }
 
+    /// Continues a stop: the hub ends after all workers have ended.
     fn ending(&mut self, now: Instant) -> Step {
         if self.workers().next().is_some() {
             return Step::Wait;
@@ -275,7 +285,7 @@ impl Supervisor {
         }
     }
 
-    /// Chooses the worker that gets a successor next.
+    /// Chooses the next worker to be replaced by a successor.
     fn choose(&mut self, now: Instant) {
         if self.replacing.is_some() {
             return;
@@ -290,6 +300,7 @@ impl Supervisor {
             self.slots.iter().zip(0..).find(|(slot, _)| tired(slot)).map(|(slot, n)| (n, slot.generation));
     }
 
+    /// Returns the process to start now, if any.
     fn due(&self, now: Instant) -> Option<Spawn> {
         if self.hub.is_none() && self.hub_due <= now && self.hub_attempts.are_due(now) {
             return Some(Spawn::Hub);

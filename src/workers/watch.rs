@@ -1,8 +1,8 @@
-//! Ends a worker whose master is gone, even while its PHP code hangs.
+//! The watch thread of a worker: ends the worker if its master is gone, even while its PHP code hangs.
 //!
 //! `run()` checks on the master between callbacks. While a callback hangs, the worker would keep
-//! accepting connections that PHP never serves, and occupy the port that a new master needs. So a
-//! thread polls the socket to the master, stops the I/O threads when the master is gone, and ends the
+//! accepting connections that PHP never serves, and occupy the port that a new master needs. A thread
+//! therefore polls the control channel, stops the I/O threads when the master is gone, and ends the
 //! process if PHP does not do so in time.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
@@ -21,8 +21,8 @@ use super::log::report;
 use super::reexec;
 use crate::zend::{self, SignalsBlocked};
 
-/// How often the parent process id is checked. The socket alone does not suffice: other processes
-/// started by the master may have inherited its end.
+/// Interval between two checks of the parent process id. The socket alone is not sufficient: other
+/// processes started by the master may have inherited its end.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// State shared by the thread and the worker.
@@ -33,7 +33,7 @@ struct Shared {
     orphaned: bool,
 }
 
-/// The watching thread of a worker, ended by dropping this.
+/// The watch thread of a worker, ended on drop. The worker's [`Role`](super::role::Role) holds it.
 pub(super) struct Watch {
     shared: Arc<Mutex<Shared>>,
     quit: PipeWriter,
@@ -42,12 +42,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `control`, the socket to the master, and the id of the parent process.
+    /// Starts to watch `control`, the socket to the master, and the id of the parent process.
     pub(super) fn begin(control: OwnedFd, master: i32, number: u16) -> io::Result<Self> {
         let (ended, quit) = io::pipe()?;
         let shared = Arc::<Mutex<Shared>>::default();
         let theirs = shared.clone();
-        // Signals are for the PHP thread.
+        // The thread must not receive signals, which belong to the PHP thread.
         let blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new().name("sprocket-watch".into()).stack_size(128 << 10);
         let thread = thread.spawn(move || {
@@ -60,7 +60,8 @@ impl Watch {
         Ok(Self { shared, quit, thread: Some(thread), owner: std::process::id() })
     }
 
-    /// Names the server to stop when the master is gone; stops it at once if the master is gone already.
+    /// Sets the server to stop when the master is gone, and stops it at once if the master is already
+    /// gone.
     pub(super) fn guard(&self, stopper: Stopper) {
         let mut shared = lock(&self.shared);
         if shared.orphaned {
@@ -72,7 +73,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // A fork does not have the thread, and must not end that of its parent.
+        // A fork has no copy of the thread and must not end that of its parent.
         if self.owner != std::process::id() {
             return;
         }
@@ -98,7 +99,7 @@ fn await_orphaning(
     shared: &Mutex<Shared>,
 ) -> Option<Instant> {
     while reexec::parent() == master {
-        // Only the hang-up of the other end is of interest: `run()` reads the messages.
+        // Only the hang-up of the other end matters here; `run()` reads the messages.
         let mut fds = [
             PollFd::from_borrowed_fd(control.as_fd(), PollFlags::empty()),
             PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
@@ -129,7 +130,7 @@ fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
             return;
         }
         if left.is_zero() {
-            // PHP cannot be interrupted from this thread. A master would kill the process now.
+            // PHP cannot be interrupted from this thread. A living master would kill the process now.
             let message = format!("worker {number} did not end in time after its master and is killed");
             report(Level::Error, "worker.killed", message);
             zend::exit_now(1);
@@ -137,9 +138,9 @@ fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
     }
 }
 
-/// Polls the descriptors, at most for `most`.
+/// Polls the descriptors for at most `most`.
 fn wait(fds: &mut [PollFd<'_>], most: Duration) {
     let most = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
-    // After an error none of them has an event, and the caller polls again.
+    // After an error no descriptor has an event, and the caller polls again.
     let _ = poll(fds, Some(&most));
 }

@@ -1,4 +1,4 @@
-//! A call of a method from PHP: its arguments and its result.
+//! A method call from PHP: its arguments and its result.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -13,7 +13,7 @@ use super::exception::{Result, Thrown, argument_type_error, argument_value_error
 use super::ffi;
 use super::object::{self, Native, Owned};
 
-/// `ZEND_CALL_FRAME_SLOT`: zvals that the frame itself takes up before the arguments.
+/// `ZEND_CALL_FRAME_SLOT`: size of the frame itself in zvals; the arguments follow it.
 const FRAME_SLOTS: usize = size_of::<ffi::zend_execute_data>().div_ceil(size_of::<Zval>());
 
 /// A running call of a method. Arguments are numbered from 0.
@@ -21,7 +21,7 @@ pub(crate) struct Call {
     frame: *mut ffi::zend_execute_data,
 }
 
-/// The result of a handler that returns `static`: its own object.
+/// The result of a handler that returns `static`: the object whose method is called.
 pub(crate) struct This;
 
 /// A type that handlers return to PHP.
@@ -75,7 +75,7 @@ impl<T: Return> Return for Option<T> {
     }
 }
 
-/// The function that the engine calls for the handler `F`. A panic becomes a PHP `Error`, because
+/// The function that the engine calls for the handler `F`. It turns a panic into a PHP `Error`, because
 /// unwinding into the engine would end the process.
 pub(super) unsafe extern "C" fn trampoline<F, R>(frame: *mut ffi::zend_execute_data, result: *mut ffi::zval)
 where
@@ -83,12 +83,12 @@ where
     R: Return,
 {
     const { assert!(size_of::<F>() == 0, "a handler must be a plain function") };
-    // SAFETY: `F` has no size, is `Copy`, and a value of it was seen by `Method::new`: any
-    // "bytes" are that value.
+    // SAFETY: `F` is a zero-sized `Copy` type of which `Method::new` has received a value, so a value
+    // of zero bytes is valid.
     let handler: F = unsafe { mem::zeroed() };
     let call = Call { frame };
     match catch_unwind(AssertUnwindSafe(|| handler(&call).map(|r| r.into_value(&call)))) {
-        // SAFETY: the engine passes room for a result that was set to null.
+        // SAFETY: the engine passes a place for the result, which it has set to null.
         Ok(Ok(value)) => unsafe { result.write(value) },
         Ok(Err(Thrown)) => debug_assert!(pending(), "Thrown without an exception"),
         Err(panic) => {
@@ -106,23 +106,24 @@ pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Call {
-    /// How many arguments were given. Defaults that named arguments skipped are among them.
+    /// Returns the number of arguments given. It includes the defaults of parameters that named
+    /// arguments have skipped.
     pub(crate) fn count(&self) -> usize {
         // SAFETY: the frame is valid during the call; `num_args` is the member in use for `This`.
         unsafe { (*self.frame).This.u2.num_args as usize }
     }
 
-    /// Throws an ArgumentCountError unless the number of arguments is in this range.
+    /// Throws an `ArgumentCountError` unless the number of arguments is in this range.
     pub(crate) fn arity(&self, least: usize, most: usize) -> Result<()> {
         if (least..=most).contains(&self.count()) {
             return Ok(());
         }
-        // SAFETY: the function takes numbers and throws.
+        // SAFETY: the function accepts any numbers and throws.
         unsafe { ffi::zend_wrong_parameters_count_error(least as u32, most as u32) };
         Err(Thrown)
     }
 
-    /// For methods with a variadic parameter: throws if named arguments were collected for it.
+    /// Throws if a variadic parameter has collected named arguments.
     pub(crate) fn no_names(&self) -> Result<()> {
         // SAFETY: the frame is valid; the function throws.
         unsafe {
@@ -140,8 +141,8 @@ impl Call {
         unsafe { object::state(self.receiver::<T>()) }
     }
 
-    /// The object whose method is called. Panics, which becomes a PHP `Error`, if the method was
-    /// registered with another class than that of `T`.
+    /// Returns the object whose method is called. Panics, which becomes a PHP `Error`, if the method
+    /// was registered for a class other than that of `T`.
     fn receiver<T: Native>(&self) -> *mut ffi::zend_object {
         // SAFETY: the frame is valid during the call. If `This` is an object, it has a class entry.
         unsafe {
@@ -152,7 +153,7 @@ impl Call {
         }
     }
 
-    /// A reference to that object.
+    /// Returns a counted reference to the object whose method is called.
     pub(crate) fn this_object<T: Native>(&self) -> Owned<T> {
         // SAFETY: as in `this`.
         unsafe { Owned::from_raw(self.receiver::<T>()) }
@@ -161,7 +162,7 @@ impl Call {
     fn this_value(&self) -> Zval {
         // SAFETY: `This` of a method call is an object zval.
         let mut value = unsafe { (*self.frame).This.shallow_clone() };
-        // The type flags of `This` carry flags of the call too.
+        // The type word of `This` also contains flags of the call.
         value.u1.type_info = ffi::IS_OBJECT_EX;
         value
     }
@@ -171,26 +172,26 @@ impl Call {
         (index < self.count()).then(|| unsafe { self.frame.cast::<Zval>().add(FRAME_SLOTS + index) })
     }
 
-    /// An argument as it is; `None` if it was not given.
+    /// Returns an argument without conversion; `None` if it was not given.
     pub(crate) fn value(&self, index: usize) -> Option<&Zval> {
         // SAFETY: the slot is initialised and stays so during the call.
         self.slot(index).map(|slot| unsafe { (*slot).dereference() })
     }
 
-    /// Has the engine convert an argument to `T` by the rules of PHP (weak or strict, as the calling
-    /// script declares), or throw. `None` if it was not given.
+    /// Converts an argument to `T` by the rules of PHP (weak or strict, as the calling script
+    /// declares), or throws. Returns `None` if it was not given.
     ///
     /// # Safety
     ///
-    /// `T` must be the C type that `zend_parse_parameter` writes for `spec`, which has no `!`: that
-    /// would need a second place.
+    /// `T` must be the C type that `zend_parse_parameter` writes for `spec`. `spec` must not contain
+    /// `!`, which needs a second output.
     unsafe fn parse<T>(&self, index: usize, spec: &CStr, blank: T) -> Result<Option<T>> {
         let Some(slot) = self.slot(index) else { return Ok(None) };
         let mut out = blank;
         // SAFETY: by the contract.
         let parsed =
             unsafe { ffi::zend_parse_parameter(0, index as u32 + 1, slot, spec.as_ptr(), &raw mut out) };
-        // A deprecation may have been turned into an exception by a user's error handler.
+        // The script's error handler may have turned a deprecation into an exception.
         if parsed != 0 || pending() {
             return Err(Thrown);
         }
@@ -224,7 +225,7 @@ impl Call {
         Ok(unsafe { self.parse(index, c"d", 0.0_f64) }?.unwrap_or(default))
     }
 
-    /// `None` if null was given.
+    /// Returns a float argument; `None` if null was given, and `default` if nothing was given.
     pub(crate) fn float_or_null(&self, index: usize, default: f64) -> Result<Option<f64>> {
         let Some(slot) = self.slot(index) else { return Ok(Some(default)) };
         let (mut out, mut null) = (default, false);
@@ -244,7 +245,7 @@ impl Call {
         }
     }
 
-    /// `None` if it was not given.
+    /// Returns a string argument; `None` if it was not given.
     pub(crate) fn string(&self, index: usize) -> Result<Option<&ZendStr>> {
         if let Some(string) = self.value(index).and_then(Zval::zend_str) {
             return Ok(Some(string));
@@ -295,7 +296,7 @@ impl Call {
         Err(Thrown)
     }
 
-    /// An object of a class without native state (an enum).
+    /// Returns an object of a class without native state (an enum).
     pub(crate) fn instance(&self, index: usize, class: &ClassCell) -> Result<Option<&Zval>> {
         let Some(slot) = self.slot(index) else { return Ok(None) };
         let mut out = std::ptr::null_mut::<Zval>();
@@ -306,12 +307,12 @@ impl Call {
         if parsed == 0 { Ok(self.value(index)) } else { Err(Thrown) }
     }
 
-    /// An object with native state. `None` if it was not given.
+    /// Returns an object with native state; `None` if it was not given.
     pub(crate) fn object<T: Native>(&self, index: usize) -> Result<Option<Owned<T>>> {
         Ok(self.instance(index, T::class())?.and_then(Owned::from_value))
     }
 
-    /// An object with native state, or null.
+    /// Returns an object with native state; `None` if null or nothing was given.
     pub(crate) fn object_or_null<T: Native>(&self, index: usize) -> Result<Option<Owned<T>>> {
         if self.is_null(index) {
             return Ok(None);
@@ -352,7 +353,7 @@ impl Call {
         }
     }
 
-    /// For arguments that `arity` has made sure of.
+    /// Throws for a missing argument; not reached where `arity` has checked their number.
     fn missing(&self, index: usize) -> Thrown {
         argument_value_error(index, "must be given")
     }

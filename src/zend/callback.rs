@@ -1,4 +1,4 @@
-//! PHP callables: resolved once, called often.
+//! PHP callables, which are resolved once and called often.
 
 use std::ffi::CStr;
 use std::{mem, ptr};
@@ -8,16 +8,16 @@ use ext_php_rs::types::Zval;
 use super::exception::pending;
 use super::{Thrown, ffi};
 
-/// A callable, with the function that it resolves to.
+/// A callable and the function to which it resolves.
 pub(crate) struct Callback {
     value: Zval,
-    /// Valid as long as `value`, which keeps the closure, or the object of a method, alive.
-    /// `None` where the engine makes a fresh function for each call (`__call`).
+    /// Valid as long as `value`, which keeps the closure, or the object of a method, alive. `None` if
+    /// the engine creates a function for each call (`__call`).
     target: Option<ffi::zend_fcall_info_cache>,
 }
 
 impl Callback {
-    /// Resolves a callable. The error is the engine's explanation.
+    /// Resolves a callable. The error contains the engine's explanation.
     pub(crate) fn resolve(value: &Zval) -> Result<Self, String> {
         let mut value = value.shallow_clone();
         let target = lookup(&mut value)?;
@@ -29,18 +29,18 @@ impl Callback {
         self.target.is_none()
     }
 
-    /// Another reference to the same callable, to be held while it is called: the call may
-    /// replace or remove the first.
+    /// Returns another reference to the same callable. A caller holds it during the call, which may
+    /// replace or remove the original.
     pub(crate) fn share(&self) -> Self {
         Self { value: self.value.shallow_clone(), target: self.target }
     }
 
-    /// The callable itself, for the cycle collector.
+    /// Returns the callable itself, for the cycle collector.
     pub(crate) fn value(&self) -> &Zval {
         &self.value
     }
 
-    /// Calls it. An error means that an exception is pending, `exit()` included.
+    /// Calls the function. An error means that an exception is pending; `exit()` counts as one.
     pub(crate) fn call(&self, arguments: &mut [Zval]) -> Result<Zval, Thrown> {
         let mut result = Zval::new();
         let count = arguments.len() as u32;
@@ -74,7 +74,7 @@ impl Callback {
 }
 
 fn lookup(value: &mut Zval) -> Result<Option<ffi::zend_fcall_info_cache>, String> {
-    // SAFETY: a zeroed cache is what the engine starts from.
+    // SAFETY: the engine initialises a cache to zero bytes, too.
     let mut cache: ffi::zend_fcall_info_cache = unsafe { mem::zeroed() };
     let mut error = ptr::null_mut();
     // SAFETY: all pointers are valid; the engine fills the cache and, on failure, the message.
@@ -97,7 +97,7 @@ fn lookup(value: &mut Zval) -> Result<Option<ffi::zend_fcall_info_cache>, String
     if flags & ffi::ZEND_ACC_CALL_VIA_TRAMPOLINE == 0 {
         return Ok(Some(cache));
     }
-    // SAFETY: frees the function that the engine made for this lookup alone.
+    // SAFETY: the call frees the function that the engine has created for this lookup only.
     unsafe { ffi::zend_release_fcall_info_cache(&raw mut cache) };
     Ok(None)
 }

@@ -1,4 +1,4 @@
-//! Classes, declared as data and registered with the engine at module start.
+//! Classes, which are declared as data and registered with the engine at module start.
 
 use std::ffi::{CStr, c_int};
 use std::mem;
@@ -31,7 +31,7 @@ impl Type {
     pub(crate) const VOID: Type = Type::mask(1 << ffi::IS_VOID);
     /// `IS_STATIC` of `zend_types.h`.
     pub(crate) const STATIC: Type = Type::mask(1 << 15);
-    /// No declared type: PHP has none for resources.
+    /// No declared type; PHP has no type for resources.
     pub(crate) const NONE: Type = Type::mask(0);
 
     const fn mask(mask: u32) -> Self {
@@ -46,12 +46,12 @@ impl Type {
         Self { mask: self.mask | 1 << ffi::IS_NULL, class: self.class }
     }
 
-    /// A union of this type and one without a class.
+    /// Returns the union of this type and one that names no class.
     pub(crate) const fn or(self, other: Self) -> Self {
         Self { mask: self.mask | other.mask, class: self.class }
     }
 
-    /// For arginfo, where a class is named by a C string that the engine turns into its own.
+    /// Encodes the type for arginfo, in which a C string names a class; the engine converts it.
     fn for_argument(self) -> ffi::zend_type {
         /// `_ZEND_TYPE_LITERAL_NAME_BIT` since PHP 8.3, `_ZEND_TYPE_NAME_BIT` before.
         const NAME: u32 =
@@ -64,7 +64,7 @@ impl Type {
         }
     }
 
-    /// For properties, where a class is named by an interned string.
+    /// Encodes the type for a property, in which an interned string names a class.
     fn for_property(self) -> ffi::zend_type {
         match self.class {
             None => ffi::zend_type { ptr: ptr::null_mut(), type_mask: self.mask },
@@ -88,7 +88,7 @@ impl Parameter {
     }
 }
 
-/// A method: name, parameters, result, handler.
+/// The declaration of a method: name, parameters, result, handler.
 pub(crate) struct Method {
     name: &'static CStr,
     flags: u32,
@@ -115,27 +115,27 @@ impl Method {
         }
     }
 
-    /// The constructor of a class that only the extension instantiates.
+    /// Declares the constructor of a class that only the extension instantiates.
     pub(crate) fn private_constructor() -> Self {
         let mut constructor = Self::new(c"__construct", |_: &Call| Ok(()));
         constructor.flags = ffi::ACC_PRIVATE;
         constructor
     }
 
-    /// A required parameter.
+    /// Adds a required parameter.
     pub(crate) fn arg(mut self, name: &'static CStr, type_: Type) -> Self {
         self.parameters.push(Parameter { name, type_, default: None });
         self
     }
 
-    /// A last parameter that takes any number of arguments.
+    /// Adds a variadic parameter, which must be the last one.
     pub(crate) fn rest(mut self, name: &'static CStr, type_: Type) -> Self {
         let variadic = Type { mask: type_.mask | ffi::_ZEND_IS_VARIADIC_BIT, ..type_ };
         self.parameters.push(Parameter { name, type_: variadic, default: None });
         self
     }
 
-    /// A parameter with a default, written as in PHP source.
+    /// Adds a parameter with a default, written as in PHP source.
     pub(crate) fn opt(mut self, name: &'static CStr, type_: Type, default: &'static CStr) -> Self {
         self.parameters.push(Parameter { name, type_, default: Some(default) });
         self
@@ -146,7 +146,7 @@ impl Method {
         self
     }
 
-    /// The engine keeps the tables for the life of the process.
+    /// Converts the declaration to the engine's form, whose tables live as long as the process.
     #[allow(clippy::needless_update, reason = "since PHP 8.4 an entry has two more fields")]
     fn into_entry(self) -> ffi::zend_function_entry {
         let required = self.parameters.iter().take_while(|p| p.is_required()).count();
@@ -174,7 +174,8 @@ impl Method {
     }
 }
 
-/// Keeps a table for the life of the process, reachable, so that leak checkers don't report it.
+/// Keeps a table for the life of the process. It stays reachable, so that leak checkers do not report
+/// it.
 fn keep<T>(table: Vec<T>) -> *const T {
     static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let table: *const T = Box::leak(table.into_boxed_slice()).as_ptr();
@@ -183,8 +184,8 @@ fn keep<T>(table: Vec<T>) -> *const T {
 }
 
 fn end_of_table() -> ffi::zend_function_entry {
-    // SAFETY: an all-zero entry is what ends a table of functions in C; every field is a number
-    // or a nullable pointer.
+    // SAFETY: an entry of zero bytes terminates a table of functions in C; every field is a number or a
+    // nullable pointer.
     unsafe { mem::zeroed() }
 }
 
@@ -194,7 +195,7 @@ fn table(methods: Vec<Method>) -> *const ffi::zend_function_entry {
     keep(entries)
 }
 
-/// A declared public property. Without a default it has no value until one is set.
+/// A declared public property. Without a default it is uninitialised.
 pub(crate) struct Prop {
     name: &'static CStr,
     type_: Type,
@@ -212,7 +213,7 @@ impl Prop {
     }
 }
 
-/// The parts of a class besides its native state.
+/// The declaration of a class, apart from its native state.
 pub(crate) struct Class {
     pub(crate) name: &'static CStr,
     pub(crate) methods: Vec<Method>,
@@ -247,21 +248,22 @@ fn declare(ce: *mut ffi::zend_class_entry, props: Vec<Prop>) {
                 prop.type_.for_property(),
             );
         }
-        // It is plain data (UNDEF or null): nothing to release.
+        // The default is plain data (UNDEF or null) and needs no release.
         mem::forget(default);
     }
 }
 
-/// Registers a final class whose objects carry a `T`, can't be cloned, serialised or given
-/// further properties, and are equal to themselves alone.
+/// Registers a final class whose objects carry a `T`. They cannot be cloned or serialised, accept no
+/// dynamic properties, and are equal only to themselves.
 pub(crate) fn register_class<T: Native>(_: &Startup, class: Class, interfaces: &[Builtin]) {
     let mut blank = blank(class.name, class.methods);
-    // SAFETY: the engine copies the entry; what it points at lives as long as the process.
+    // SAFETY: the engine copies the entry, and the data to which it points lives as long as the
+    // process.
     let ce = unsafe { ffi::zend_register_internal_class_ex(&raw mut blank, ptr::null_mut()) };
     let cell = T::class();
     cell.set_handlers(object::handlers::<T>());
     cell.set_entry(ce);
-    // SAFETY: `ce` is valid and nobody else knows it yet: modules start on one thread.
+    // SAFETY: `ce` is valid and no other code has seen it yet: modules start on one thread.
     unsafe {
         (*ce).ce_flags |=
             ffi::ZEND_ACC_FINAL | ffi::ZEND_ACC_NOT_SERIALIZABLE | ffi::ZEND_ACC_NO_DYNAMIC_PROPERTIES;
@@ -312,11 +314,13 @@ pub(crate) fn register_enum(_: &Startup, cell: &EnumCell) {
     let ce = unsafe {
         ffi::zend_register_internal_enum(cell.name.as_ptr(), ffi::IS_STRING as u8, table(Vec::new()))
     };
-    // SAFETY: as in `register_class`. Enums of PHP code are final; for others the engine leaves it to us.
+    // SAFETY: as in `register_class`. The engine makes enums of PHP code final, but not those of
+    // extensions.
     unsafe { (*ce).ce_flags |= ffi::ZEND_ACC_FINAL };
     cell.class.set_entry(ce);
     for (case, value) in cell.cases {
-        // SAFETY: a zeroed zval is valid; it becomes an interned string, which is not counted.
+        // SAFETY: a zeroed zval is valid; it becomes an interned string, which is not
+        // reference-counted.
         let mut backing: ffi::zval = unsafe { mem::zeroed() };
         backing.value.str_ = interned(value.to_bytes());
         backing.u1.type_info = ffi::IS_INTERNED_STRING_EX;

@@ -9,7 +9,7 @@ use ext_php_rs::types::{ZendObject, ZendStr, Zval};
 
 use super::ffi;
 
-/// Holds the engine's entry of a class.
+/// A static that holds the engine's entry of a class and its object handlers.
 pub(crate) struct ClassCell {
     entry: AtomicPtr<ffi::zend_class_entry>,
     handlers: OnceLock<ffi::zend_object_handlers>,
@@ -28,7 +28,7 @@ impl ClassCell {
         self.handlers.get_or_init(|| handlers);
     }
 
-    /// Null before the registration, which precedes all PHP code.
+    /// Returns the class entry. It is null before the registration, which precedes all PHP code.
     pub(super) fn entry(&self) -> *mut ffi::zend_class_entry {
         self.entry.load(Ordering::Relaxed)
     }
@@ -38,7 +38,7 @@ impl ClassCell {
     }
 }
 
-/// An enum that is backed by strings: its name, and name and value of each case.
+/// A static that holds an enum backed by strings: its name, and the name and value of each case.
 pub(crate) struct EnumCell {
     pub(super) class: ClassCell,
     pub(super) name: &'static CStr,
@@ -54,13 +54,13 @@ impl EnumCell {
         &self.class
     }
 
-    /// The case of this name.
+    /// Returns the case with this name. Panics if there is none.
     pub(crate) fn case(&self, name: &'static CStr) -> Zval {
         assert!(self.cases.iter().any(|(case, _)| *case == name), "no such case");
         let mut value = Zval::new();
         let mut name_string = ZendStr::new(name.to_bytes(), false);
-        // SAFETY: the enum was registered with this case, as the assertion shows; its object is
-        // shared, so that the value takes a reference of its own.
+        // SAFETY: the enum was registered with this case, as the assertion shows. Its object is shared,
+        // so `set_object` adds a reference for the value.
         unsafe {
             let case = ffi::zend_enum_get_case(self.class.entry(), name_string.as_mut_ptr());
             value.set_object(&mut *case);
@@ -69,7 +69,7 @@ impl EnumCell {
     }
 }
 
-/// Name of the case that an enum object is; `None` for any other value.
+/// Returns the name of the case that an enum object represents; `None` for any other value.
 pub(crate) fn case_name(case: &Zval) -> Option<&[u8]> {
     let object: *const ZendObject = case.object()?;
     // SAFETY: the object is valid; if its class is an enum, the first declared property is the

@@ -1,4 +1,4 @@
-//! PHP exceptions: thrown, seen, taken.
+//! PHP exceptions: throwing, detecting, taking and reporting them.
 
 use std::ffi::CString;
 
@@ -7,15 +7,15 @@ use ext_php_rs::types::Zval;
 use super::class_cell::ClassCell;
 use super::ffi;
 
-/// A PHP exception is pending. A function that gets this error returns to PHP without running PHP
-/// code.
+/// Marker that a PHP exception is pending. A function that receives this error returns to PHP without
+/// running PHP code.
 #[derive(Debug)]
 pub(crate) struct Thrown;
 
 /// The result of a method handler, or of any function that may run PHP code.
 pub(crate) type Result<T> = std::result::Result<T, Thrown>;
 
-/// A class or interface to inherit from: PHP's own, or one of ours.
+/// A class or interface to inherit from: one of PHP's own, or one of the extension's.
 #[derive(Clone, Copy)]
 pub(crate) enum Builtin {
     Countable,
@@ -43,12 +43,12 @@ impl Builtin {
     }
 }
 
-/// A C string, NUL bytes shown instead of ending it.
+/// Converts a text to a C string in which NUL bytes are escaped.
 fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
 
-/// Throws an exception of one of our classes.
+/// Throws an exception of one of the extension's classes.
 pub(crate) fn throw(class: &ClassCell, message: &str, code: i64) -> Thrown {
     throw_with(class, message, code, &mut [])
 }
@@ -56,8 +56,8 @@ pub(crate) fn throw(class: &ClassCell, message: &str, code: i64) -> Thrown {
 /// Like [`throw`], with values for declared properties.
 pub(crate) fn throw_with(class: &ClassCell, message: &str, code: i64, props: &mut [(&str, Zval)]) -> Thrown {
     let message = c_string(message);
-    // SAFETY: the class is registered; the engine copies the message. The property writes are
-    // made in the scope of the class, which alone may give readonly properties their value.
+    // SAFETY: the class is registered; the engine copies the message. The properties are written in the
+    // scope of the class, which alone may initialise readonly properties.
     unsafe {
         let object = ffi::zend_throw_exception(class.entry(), message.as_ptr(), code);
         for (name, value) in props {
@@ -70,7 +70,7 @@ pub(crate) fn throw_with(class: &ClassCell, message: &str, code: i64, props: &mu
 /// Throws an `\Error`.
 pub(crate) fn throw_error(message: &str) -> Thrown {
     let message = c_string(message);
-    // SAFETY: the format takes one C string.
+    // SAFETY: the format has one C string as its argument.
     unsafe { ffi::zend_throw_error(std::ptr::null_mut(), c"%s".as_ptr(), message.as_ptr()) };
     Thrown
 }
@@ -78,7 +78,7 @@ pub(crate) fn throw_error(message: &str) -> Thrown {
 /// Throws a `\TypeError`.
 pub(crate) fn type_error(message: &str) -> Thrown {
     let message = c_string(message);
-    // SAFETY: the format takes one C string; the class is PHP's own.
+    // SAFETY: the format has one C string as its argument; the class is PHP's own.
     unsafe { ffi::zend_throw_error(ffi::zend_ce_type_error, c"%s".as_ptr(), message.as_ptr()) };
     Thrown
 }
@@ -87,7 +87,8 @@ pub(crate) fn type_error(message: &str) -> Thrown {
 pub(crate) fn argument_value_error(index: usize, message: &str) -> Thrown {
     let message = c_string(message);
     assert_method();
-    // SAFETY: the engine finds a running method, as was just checked; the format takes one C string.
+    // SAFETY: a method is running, as `assert_method` has checked; the format has one C string as its
+    // argument.
     unsafe { ffi::zend_argument_value_error(index as u32 + 1, c"%s".as_ptr(), message.as_ptr()) };
     Thrown
 }
@@ -101,7 +102,7 @@ pub(crate) fn argument_type_error(index: usize, message: &str) -> Thrown {
     Thrown
 }
 
-/// The engine names the function that is running in errors about arguments.
+/// Panics unless a method is running, whose name the engine needs for errors about arguments.
 fn assert_method() {
     // SAFETY: the globals of this thread are valid while PHP runs.
     let frame = unsafe { (*ffi::ext_php_rs_executor_globals()).current_execute_data };
@@ -114,7 +115,7 @@ pub(crate) fn pending() -> bool {
     unsafe { !(*ffi::ext_php_rs_executor_globals()).exception.is_null() }
 }
 
-/// A `\Throwable` object that was pending.
+/// A `\Throwable` object that was pending and has been taken.
 pub(crate) struct Exception(Zval);
 
 impl Exception {
@@ -123,11 +124,11 @@ impl Exception {
     }
 }
 
-/// Takes the pending exception. `None` if there is none, or if it is one by which the engine unwinds
-/// after `exit()` or in a destroyed fiber: that one must stay pending.
+/// Takes the pending exception. Returns `None` if there is none, or if it is one by which the engine
+/// unwinds after `exit()` or in a destroyed fiber; that one must stay pending.
 pub(crate) fn take_exception() -> Option<Exception> {
-    // SAFETY: the globals are valid; the exception is an object. It is given a reference before
-    // the engine lets go of its own.
+    // SAFETY: the globals are valid; the exception is an object. The value adds its own reference
+    // before the engine releases the engine's.
     unsafe {
         let exception = (*ffi::ext_php_rs_executor_globals()).exception;
         if exception.is_null() || ffi::zend_is_unwind_exit(exception) || ffi::zend_is_graceful_exit(exception)
@@ -143,17 +144,17 @@ pub(crate) fn take_exception() -> Option<Exception> {
 
 /// The outcome of [`report`].
 pub(crate) enum Report {
-    /// Shown, logged, or taken by the user's error handler.
+    /// The report was displayed, logged, or handled by the user's error handler.
     Done,
     /// The error handler ended the script.
     Exit,
 }
 
-/// Reports an exception in the form of an uncaught one, as a warning.
+/// Reports an exception as a warning, in the form of an uncaught exception.
 pub(crate) fn report(Exception(exception): Exception) -> Report {
     let summary = exception.object().and_then(|o| o.get_class_name().ok()).unwrap_or_default();
-    // SAFETY: the value is an exception object. The engine releases the reference that it is
-    // given, so that the one of `exception` must not be released again.
+    // SAFETY: the value is an exception object. The engine releases the reference that it receives, so
+    // `exception` must not release it again.
     unsafe {
         let exception = std::mem::ManuallyDrop::new(exception);
         ffi::zend_exception_error(exception.value.obj, ffi::E_WARNING as i32);

@@ -1,4 +1,5 @@
-//! Processes: forks of a running PHP, what their children do, and other programs.
+//! Processes: forks of a running PHP, the continuation of their children, and the execution of other
+//! programs.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
@@ -14,26 +15,26 @@ use super::ffi;
 use super::signal::{SignalsBlocked, dispose, ignore_signals};
 use super::startup::Startup;
 
-/// In which process a fork has returned.
+/// The process in which [`fork`] has returned.
 pub(crate) enum Fork {
     /// In the parent, with the id of the child.
     Parent(i32),
     Child(Child),
 }
 
-/// The child of a fork until it has settled what it does: all signals are blocked.
+/// The child of a fork before it decides how to continue. All signals are blocked.
 pub(crate) struct Child {
     blocked: SignalsBlocked,
 }
 
-/// Forks. Call [`flush_output`] before. Fails on any thread but the main one.
+/// Forks the process. Call [`flush_output`] first. Fails on any thread but the main one.
 pub(crate) fn fork() -> io::Result<Fork> {
     if !is_main_thread() {
         return Err(io::Error::other("only the main thread of PHP may fork"));
     }
     let blocked = SignalsBlocked::new();
-    // SAFETY: the C library puts its own locks in order in the child. Of the threads of a server that
-    // runs in the parent, the child uses nothing: its handles compare the process first.
+    // SAFETY: the C library resets its own locks in the child. The child does not use the threads of a
+    // server that runs in the parent: every handle compares the process id first.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child(Child { blocked })),
@@ -42,10 +43,11 @@ pub(crate) fn fork() -> io::Result<Fork> {
 }
 
 impl Child {
-    /// Continues as a PHP process: the engine renews its timers and the like, then signals arrive.
+    /// Continues as a PHP process: the engine renews its timers and similar state, then signals are
+    /// unblocked.
     pub(crate) fn continue_php(self) {
-        // SAFETY: where a version of PHP has these functions, they take and return nothing. The first
-        // calls the second.
+        // SAFETY: in every version of PHP that has these functions, they have no parameters and no
+        // result. The first one calls the second.
         unsafe {
             for name in [c"php_child_init", c"zend_max_execution_timer_init"] {
                 let symbol = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
@@ -65,7 +67,7 @@ impl Child {
         detach_input();
         close_all_but(keep);
         drop(self.blocked);
-        // A panic must not unwind into frames that the parent goes on with.
+        // A panic must not unwind into frames that belong to the parent.
         let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
         exit_now(status)
     }
@@ -76,8 +78,8 @@ impl Child {
     }
 }
 
-/// Writes what PHP and the C library have buffered for output, so that a fork does not write it again.
-/// May run PHP code.
+/// Flushes the output buffers of PHP and the C library, so that a fork does not write their content
+/// again. May run PHP code.
 pub(crate) fn flush_output() {
     // SAFETY: the first may run output callbacks of PHP code, as `flush()` does; the second is
     // defined for null as "all streams".
@@ -89,15 +91,15 @@ pub(crate) fn flush_output() {
 
 /// Ends the process at once: no PHP code runs, and nothing is flushed.
 pub(crate) fn exit_now(status: i32) -> ! {
-    // SAFETY: takes a number and does not return.
+    // SAFETY: the call accepts any status and does not return.
     unsafe { libc::_exit(status) }
 }
 
-/// Whether this is the first thread of the process. A fork has only the thread that called it, and PHP
-/// (ZTS) must go on with the thread that it was started on.
+/// Whether this is the first thread of the process. A fork contains only the thread that called it, and
+/// PHP (ZTS) must continue on the thread on which it was started.
 pub(crate) fn is_main_thread() -> bool {
     #[cfg(target_os = "linux")]
-    // SAFETY: the calls only tell numbers.
+    // SAFETY: the calls only return ids.
     unsafe {
         libc::gettid() == libc::getpid()
     }
@@ -110,7 +112,7 @@ pub(crate) fn is_main_thread() -> bool {
     true
 }
 
-/// Seeds `mt_rand()` and its kind anew: otherwise all forks would return the same numbers.
+/// Reseeds `mt_rand()` and related functions; otherwise all forks would return the same numbers.
 pub(crate) fn reseed() {
     let mut name = super::value::string(b"mt_srand");
     let mut result = Zval::new();
@@ -127,7 +129,7 @@ pub(crate) fn reseed() {
     }
 }
 
-/// Bytes in use by PHP values, as `memory_get_usage()` returns them.
+/// Returns the number of bytes in use by PHP values, like `memory_get_usage()`.
 pub(crate) fn memory_usage() -> usize {
     // SAFETY: reads a number of this thread's heap.
     unsafe { ffi::zend_memory_usage(false) }
@@ -144,16 +146,17 @@ pub(crate) fn throw_exit(status: i32) -> Thrown {
     Thrown
 }
 
-/// Takes over a descriptor that the process has inherited, by its number: duplicates it with
-/// close-on-exec, then closes the original. The descriptor is proof enough of itself while the module
-/// starts, when no code of PHP or of an extension has opened one.
+/// Takes over an inherited descriptor by its number: duplicates it with close-on-exec, then closes the
+/// original. This is sound while the module starts, when no code of PHP or of an extension has opened a
+/// descriptor of its own.
 pub(crate) fn take_inherited(_: &Startup, fd: RawFd) -> io::Result<OwnedFd> {
     if fd <= 2 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: borrowed for one system call, which fails if the number is not open.
     let own = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
-    // SAFETY: it is open, as the duplicate shows, and while the module starts nobody else owns it.
+    // SAFETY: the descriptor is open, as the duplicate shows, and while the module starts no other code
+    // owns it.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
     Ok(own)
 }
@@ -164,8 +167,8 @@ pub(crate) fn remove_variable(_: &Startup, name: &str) {
     unsafe { std::env::remove_var(name) };
 }
 
-/// Closes every descriptor but the three standard ones and these. Only for a process that ends by
-/// [`exit_now`] or `execve`: no owner of a closed descriptor runs again.
+/// Closes every descriptor except the three standard ones and `keep`. Only for a process that ends by
+/// [`exit_now`] or `execve`, in which no owner of a closed descriptor runs again.
 fn close_all_but(keep: &[RawFd]) {
     for fd in open_descriptors() {
         if fd > 2 && !keep.contains(&fd) {
@@ -175,28 +178,26 @@ fn close_all_but(keep: &[RawFd]) {
     }
 }
 
-/// Numbers of the descriptors that are open.
+/// Returns the numbers of all open descriptors.
 pub(crate) fn open_descriptors() -> Vec<RawFd> {
     let Ok(entries) = std::fs::read_dir("/dev/fd") else { return Vec::new() };
     let mut open: Vec<RawFd> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    // The list includes the descriptor by which it was read, which is closed by now.
-    // SAFETY: reads a flag; fails harmlessly if the number is not open.
+    // The list includes the descriptor of the directory itself, which is closed by now.
+    // SAFETY: the call reads a flag, and fails harmlessly if the number is not open.
     open.retain(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
     open
 }
 
-/// Clears close-on-exec, so that a program inherits the descriptor.
+/// Clears close-on-exec, so that an executed program inherits the descriptor.
 fn let_inherit(fd: RawFd) {
     // SAFETY: sets a flag; fails harmlessly if the number is not open.
     unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
 }
 
-/// Replaces the standard input by `/dev/null`: a process in the background must not take input from
-/// the terminal.
+/// Replaces standard input by `/dev/null`: a background process must not read from the terminal.
 pub(crate) fn detach_input() {
-    // SAFETY: opens, duplicates and closes descriptors of its own, but for the standard input,
-    // which stays open.
+    // SAFETY: the calls affect only descriptors opened here, and standard input, which stays open.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if null > 0 {
@@ -211,9 +212,9 @@ pub(crate) struct Program<'a> {
     pub(crate) path: &'a CStr,
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
-    /// Descriptors that the program inherits beside the standard ones.
+    /// Descriptors that the program inherits in addition to the standard ones.
     pub(crate) passed: &'a [RawFd],
-    /// Descriptors that are left as they are: those with close-on-exec are closed.
+    /// Descriptors that stay unchanged; those with close-on-exec are closed by `execve`.
     pub(crate) kept: &'a [RawFd],
 }
 
@@ -221,8 +222,8 @@ impl Child {
     /// Replaces the process by another program. If that fails, calls `failed` and ends the process
     /// with status 127.
     ///
-    /// Signals get their default disposition unless they are ignored. SIGHUP is ignored, which
-    /// survives `execve`: it may arrive, meant for others, before the program can handle it.
+    /// Signals get their default disposition unless they are ignored. SIGHUP is ignored, which survives
+    /// `execve`: it may arrive before the program can install its handler.
     pub(crate) fn exec(self, program: &Program<'_>, failed: impl FnOnce(io::Error)) -> ! {
         let pointers = |strings: &[CString]| -> Vec<*const c_char> {
             strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()

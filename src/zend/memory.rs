@@ -1,10 +1,10 @@
-//! The C library's heap, which holds everything but PHP's own values.
+//! The heap of the C library, which contains everything but PHP's own values.
 
-/// Gives freed memory back to the kernel when there is much of it.
+/// Returns freed memory to the kernel if there is much of it.
 ///
-/// glibc keeps what is freed below the end of a heap, and the core makes it keep more than usual,
-/// because that saves a quarter of the CPU time under steady load. After a peak, that can be most of
-/// the process. Does nothing with another C library. Any thread may call it.
+/// glibc keeps freed memory below the end of a heap, and the server configures it to keep more than
+/// usual, which saves a quarter of the CPU time under steady load. After a peak, that can be most of
+/// the process's memory. Does nothing with another C library. Any thread may call it.
 pub(crate) fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::trim();
@@ -16,7 +16,7 @@ mod glibc {
     use std::mem;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Free bytes that justify the walk over the heap, during which other allocations wait.
+    /// Number of free bytes that justifies a walk over the heap, during which other allocations wait.
     const MUCH: u64 = 8 << 20;
 
     /// `struct mallinfo2` of malloc.h.
@@ -35,8 +35,8 @@ mod glibc {
         keepcost: usize,
     }
 
-    /// Resident bytes beyond those in use, after the last trim. What is trimmed stays free in the
-    /// numbers of the C library, so that they alone would ask for it again and again.
+    /// Resident bytes beyond those in use, after the last trim. The C library counts trimmed memory as
+    /// free, so its numbers alone would trigger a trim again and again.
     static KEPT: AtomicU64 = AtomicU64::new(0);
 
     pub(super) fn trim() {
@@ -49,7 +49,7 @@ mod glibc {
         let (info, trim) = unsafe {
             (mem::transmute::<*mut c_void, Mallinfo>(info), mem::transmute::<*mut c_void, Trim>(trim))
         };
-        // SAFETY: as above; it takes no arguments.
+        // SAFETY: as above; the function has no parameters.
         let heap = unsafe { info() };
         let (free, used) = (heap.fordblks as u64, heap.uordblks as u64);
         let in_use = used + heap.hblkhd as u64;
@@ -68,7 +68,7 @@ mod glibc {
         (!symbol.is_null()).then_some(symbol)
     }
 
-    /// Resident bytes of the process; 0 where /proc is not mounted.
+    /// Returns the number of resident bytes of the process; 0 if /proc is not mounted.
     fn resident() -> u64 {
         let pages = std::fs::read_to_string("/proc/self/statm").ok();
         let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());

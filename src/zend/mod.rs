@@ -1,37 +1,37 @@
-//! The Zend engine, wrapped: the only folder with unsafe code.
+//! Safe wrappers of the Zend engine. This is the only folder with unsafe code.
 //!
-//! The rest of the binding sees a safe interface: classes declared as data, method handlers that get
-//! a [`Call`], PHP values that release themselves. Where a function relies on its caller, the caller
-//! passes a proof: [`Startup`] while the module starts, [`Child`] in a forked process, [`Bailout`]
+//! The rest of the binding uses a safe interface: classes declared as data, method handlers that
+//! receive a [`Call`], PHP values that release themselves. Functions with requirements on their caller
+//! demand a proof: [`Startup`] while the module starts, [`Child`] in a forked process, [`Bailout`]
 //! after a fatal error.
 //!
-//! All of it runs on the PHP thread, in one of three situations: while the module starts, below a
-//! method that PHP has called, or while the engine frees an object or collects cycles. The exceptions
-//! are [`exit_now`], [`SignalsBlocked`] and [`trim_heap`], which any thread may use.
+//! All of this code runs on the PHP thread, in one of three situations: while the module starts, below
+//! a method that PHP has called, or while the engine frees an object or collects cycles. Exceptions are
+//! [`exit_now`], [`SignalsBlocked`] and [`trim_heap`], which any thread may use.
 //!
 //! # Fatal errors
 //!
-//! A fatal error in PHP code is a bailout: the engine jumps (longjmp) from where the error occurred
-//! to the last point at which somebody caught bailouts. [`catch_bailout`] is such a point, around the
-//! pump; the engine has one around the whole script. The jump skips every frame in between:
+//! A fatal error in PHP code is a bailout: the engine jumps (longjmp) from the error to the innermost
+//! place that catches bailouts. [`catch_bailout`] is such a place, around the pump; the engine has
+//! another one around the whole script. The jump skips every frame in between:
 //!
-//! - the handler of the method that PHP has called, and what it has called, if PHP code runs below it
-//!   (a callback, `__toString()` of an argument, a destructor, an error handler), or if an allocation
-//!   exceeds `memory_limit`;
+//! - the handler of the method that PHP has called, and the functions that it has called, if PHP code
+//!   runs below it (a callback, `__toString()` of an argument, a destructor, an error handler), or if
+//!   an allocation exceeds `memory_limit`;
 //! - the pump's own frames (`turn`, `dispatch`, `invoke`), up to `catch_bailout`.
 //!
-//! A skipped frame runs no destructors. What it owns is leaked: PHP values until the request ends,
-//! which frees them all, and Rust memory for good, but the process ends then, except in a web server,
+//! A skipped frame runs no destructors, so the values that it owns leak: PHP values until the request
+//! ends, which frees them all, and Rust memory for good. The process ends then, except in a web server,
 //! where the pump does not run. Nothing is freed twice, because each value has one owner: a frame that
-//! has passed a value on does not own it any more, and one that has not is never resumed.
+//! has passed a value on no longer owns it, and one that has not is never resumed.
 //!
-//! Two rules keep the skipped frames from leaving more than leaks behind:
+//! Two rules ensure that skipped frames cause nothing worse than leaks:
 //!
 //! - No borrow of a `RefCell` and no lock is held while PHP code may run or PHP memory is allocated.
-//!   That includes the release of a value (destructors) and the conversion of an argument (error
+//!   This includes the release of a value (destructors) and the conversion of an argument (error
 //!   handlers). Otherwise shutdown functions would find the object locked.
-//! - What must be released in any case, such as sockets and threads, is reachable from a PHP object,
-//!   whose end releases it.
+//! - Resources that must be released in any case, such as sockets and threads, are reachable from a PHP
+//!   object, whose destruction releases them.
 #![allow(unsafe_code)]
 
 mod call;

@@ -1,4 +1,4 @@
-//! Objects that carry native state.
+//! PHP objects that carry native state, and counted references to them.
 
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -10,17 +10,17 @@ use ext_php_rs::types::{ZendObject, Zval};
 use super::class_cell::ClassCell;
 use super::ffi;
 
-/// The native state of a class. It is changed through cells alone, because PHP code that a method calls
+/// The native state of a class. It is changed only through cells, because PHP code called from a method
 /// may call methods of the same object.
 pub(crate) trait Native: Sized + 'static {
     /// The static that holds the class.
     fn class() -> &'static ClassCell;
 
-    /// State of an object whose constructor has not run.
+    /// Creates the state of an object whose constructor has not run.
     fn unconstructed() -> Self;
 
-    /// Reports every PHP value that the state holds a reference to. Without it, cycles through
-    /// this object are never collected.
+    /// Reports every PHP value to which the state holds a reference. Otherwise, cycles through this
+    /// object are never collected.
     fn visit(&self, gc: &mut Gc) {
         let _ = gc;
     }
@@ -41,8 +41,8 @@ const fn offset<T>() -> usize {
 ///
 /// `object` must be an object of the class of `T`.
 pub(super) unsafe fn state<'a, T: Native>(object: *mut ffi::zend_object) -> &'a T {
-    // SAFETY: by the contract it was allocated by `create::<T>`, which put the state there. Only
-    // `free` ends the state, when no reference to the object is left.
+    // SAFETY: by the contract the object was allocated by `create::<T>`, which wrote the state there.
+    // Only `free` drops the state, when no reference to the object is left.
     unsafe { &*object.byte_sub(offset::<T>()).cast::<T>() }
 }
 
@@ -59,8 +59,8 @@ pub(super) fn handlers<T: Native>() -> ffi::zend_object_handlers {
 
 pub(super) unsafe extern "C" fn create<T: Native>(ce: *mut ffi::zend_class_entry) -> *mut ffi::zend_object {
     const { assert!(mem::align_of::<T>() <= 8, "the engine's allocator aligns to 8 bytes") };
-    // SAFETY: the engine allocates room for the layout and the declared properties of `ce`, and
-    // doesn't return if it can't. The three steps are what every `create_object` does.
+    // SAFETY: the engine allocates memory for the layout and the declared properties of `ce`, and does
+    // not return on failure. Every `create_object` handler performs these three steps.
     unsafe {
         let block = ffi::ext_php_rs_zend_object_alloc(size_of::<Layout<T>>(), ce);
         block.cast::<T>().write(T::unconstructed());
@@ -73,8 +73,8 @@ pub(super) unsafe extern "C" fn create<T: Native>(ce: *mut ffi::zend_class_entry
 }
 
 unsafe extern "C" fn free<T: Native>(object: *mut ffi::zend_object) {
-    // SAFETY: the engine calls this once, when the last reference is gone; it frees the block
-    // itself, from `offset` on.
+    // SAFETY: the engine calls this handler once, after the last reference is released; it frees the
+    // block itself, from `offset` on.
     unsafe {
         ptr::drop_in_place(object.byte_sub(offset::<T>()).cast::<T>());
         ffi::zend_object_std_dtor(object);
@@ -86,7 +86,7 @@ unsafe extern "C" fn collect<T: Native>(
     table: *mut *mut ffi::zval,
     count: *mut c_int,
 ) -> *mut ffi::HashTable {
-    // SAFETY: the engine hands out its one buffer, valid until the next `get_gc`.
+    // SAFETY: the engine returns its only buffer, which is valid until the next `get_gc`.
     let mut gc = Gc { buffer: unsafe { ffi::zend_get_gc_buffer_create() } };
     // SAFETY: `object` is of this class, and its declared properties follow it in memory.
     unsafe {
@@ -99,11 +99,11 @@ unsafe extern "C" fn collect<T: Native>(
         *table = (*gc.buffer).start;
         *count = (*gc.buffer).cur.offset_from((*gc.buffer).start) as c_int;
     }
-    // No dynamic properties. A table built for var_dump() points at the slots reported above.
+    // There are no dynamic properties. A table built for var_dump() refers to the slots reported above.
     ptr::null_mut()
 }
 
-/// Reports the values that an object holds to the cycle collector.
+/// Collects the values that an object holds, for the cycle collector.
 pub(crate) struct Gc {
     buffer: *mut ffi::GcBuffer,
 }
@@ -114,8 +114,8 @@ impl Gc {
         if !value.is_object() && !value.is_array() && !value.is_reference() {
             return;
         }
-        // SAFETY: the buffer is valid while `get_gc` runs, and grown before it is full. The value
-        // is copied without its reference: the collector only looks.
+        // SAFETY: the buffer is valid while `get_gc` runs, and grows before it is full. The value is
+        // copied without a reference of its own, because the collector only reads it.
         unsafe {
             if (*self.buffer).cur == (*self.buffer).end {
                 ffi::zend_get_gc_buffer_grow(self.buffer);
@@ -133,14 +133,14 @@ impl Gc {
 }
 
 /// A counted reference to an object of the class of `T`. Dropping the last one may run PHP code:
-/// destructors of what its properties hold.
+/// destructors of the values in its properties.
 pub(crate) struct Owned<T: Native> {
     object: NonNull<ffi::zend_object>,
     class: PhantomData<T>,
 }
 
 impl<T: Native> Owned<T> {
-    /// A new object, without a call of its constructor.
+    /// Creates an object without calling its constructor.
     pub(crate) fn create() -> Self {
         // SAFETY: the class is registered. `create` returns an object with one reference.
         let object = unsafe { create::<T>(T::class().entry()) };
@@ -150,7 +150,7 @@ impl<T: Native> Owned<T> {
         }
     }
 
-    /// Another reference to an object that the engine gave.
+    /// Adds a reference to an object that the engine has passed.
     ///
     /// # Safety
     ///
@@ -165,19 +165,21 @@ impl<T: Native> Owned<T> {
     /// The object in `value`, if it is one of this class.
     pub(crate) fn from_value(value: &Zval) -> Option<Self> {
         let object: *const ZendObject = value.object()?;
-        // SAFETY: the object is valid. Classes with native state are final: the entry tells all.
+        // SAFETY: the object is valid. Classes with native state are final, so comparing the class
+        // entry is sufficient.
         unsafe { ((*object).ce == T::class().entry()).then(|| Self::from_raw(object.cast_mut())) }
     }
 
     /// The native state.
     pub(crate) fn get(&self) -> &T {
-        // SAFETY: the reference that `self` counts keeps the object, which is of this class.
+        // SAFETY: the reference that `self` counts keeps the object alive, and the object is of this
+        // class.
         unsafe { state(self.object.as_ptr()) }
     }
 
     /// Whether there are other references to the object.
     pub(crate) fn is_shared(&self) -> bool {
-        // SAFETY: the reference that `self` counts keeps the object.
+        // SAFETY: the reference that `self` counts keeps the object alive.
         unsafe { self.object.as_ref().gc.refcount > 1 }
     }
 
@@ -186,7 +188,7 @@ impl<T: Native> Owned<T> {
         mem::ManuallyDrop::into_inner(self.clone().into_borrowed())
     }
 
-    /// Like [`Owned::value`], without a reference of its own.
+    /// Like [`Owned::value`], but without a reference of its own.
     fn borrowed_value(&self) -> mem::ManuallyDrop<Zval> {
         let mut value = Zval::new();
         value.value.obj = self.object.as_ptr();
@@ -209,13 +211,13 @@ impl<T: Native> Owned<T> {
         }
     }
 
-    /// Gives the declared property number `index` its first value, readonly or not. Returns false if
-    /// it has one already, which stays: a script may call a constructor again.
+    /// Initialises the declared property number `index`, readonly or not. Returns false if it already
+    /// has a value, which stays: a script may call a constructor again.
     pub(crate) fn init_prop(&self, index: usize, value: Zval) -> bool {
         let slot = self.slot(index);
         assert!(self.accepts(index, &value), "a property of another type");
-        // SAFETY: the slot is valid. A slot that is UNDEF or null holds no reference, so that
-        // nothing needs releasing. Clearing `u2` takes the mark "never initialised" away.
+        // SAFETY: the slot is valid. A slot that is UNDEF or null holds no reference, so nothing needs
+        // to be released. Setting `u2` to zero clears the mark "never initialised".
         unsafe {
             if !matches!((*slot).u1.type_info & 0xff, ffi::IS_UNDEF | ffi::IS_NULL) {
                 return false;
@@ -226,7 +228,8 @@ impl<T: Native> Owned<T> {
         true
     }
 
-    /// Whether a value fits the declared type of a property. Where the type is a class, any object does.
+    /// Whether a value has the declared type of a property. If the type is a class, any object is
+    /// accepted.
     fn accepts(&self, index: usize, value: &Zval) -> bool {
         // SAFETY: the object is valid, and `slot` has checked the index: the engine keeps one entry for
         // each declared property.
@@ -236,7 +239,7 @@ impl<T: Native> Owned<T> {
         type_.type_mask & (1 << kind) != 0 || (kind == ffi::IS_OBJECT && !type_.ptr.is_null())
     }
 
-    /// The value of the declared property number `index`.
+    /// Returns the value of the declared property number `index`.
     pub(crate) fn prop(&self, index: usize) -> Zval {
         // SAFETY: the slot is valid and initialised by the engine.
         unsafe { (*self.slot(index)).dereference().shallow_clone() }
@@ -252,7 +255,7 @@ impl<T: Native> Clone for Owned<T> {
 
 impl<T: Native> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: gives back the one reference that `self` counts.
+        // SAFETY: the call releases the reference that `self` counts.
         unsafe { ffi::ext_php_rs_zend_object_release(self.object.as_ptr()) };
     }
 }

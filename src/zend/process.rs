@@ -1,4 +1,4 @@
-//! The process as the engine sees it: interface, script, forks, interrupts, bailouts.
+//! The engine's view of the process: server interface, script, forks, interrupts, bailouts.
 
 use std::ffi::CStr;
 use std::sync::Once;
@@ -18,7 +18,7 @@ pub(crate) fn sapi_name() -> String {
     }
 }
 
-/// `PHP_VERSION`; empty if PHP does not say.
+/// Returns `PHP_VERSION`; empty if the constant is missing.
 pub(crate) fn php_version() -> String {
     const NAME: &[u8] = b"PHP_VERSION";
     // SAFETY: the engine reads `NAME` only during the call. It returns null or a pointer to a
@@ -27,18 +27,18 @@ pub(crate) fn php_version() -> String {
     value.and_then(|value| value.str()).unwrap_or_default().to_owned()
 }
 
-/// Path of the script on the command line; `None` if the code came from elsewhere.
+/// Returns the path of the script on the command line; `None` if the code has another source.
 pub(crate) fn script() -> Option<String> {
     let globals = SapiGlobals::get();
     let path = globals.request_info().path_translated()?;
-    // The names that `php_cli.c` gives to other sources.
+    // The names that `php_cli.c` uses for other sources.
     let named = !["", "-", "Standard input code", "Command line code"].contains(&path);
     named.then(|| path.to_owned())
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Begins to count forks, for [`forks`].
+/// Starts to count forks, for [`forks`].
 pub(crate) fn watch_forks() {
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +57,7 @@ pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// A flag of the executor: `bool` in PHP 8.1, `zend_atomic_bool` since, one byte in both.
+/// Accesses a flag of the executor: `bool` in PHP 8.1, `zend_atomic_bool` since then, one byte in both.
 ///
 /// # Safety
 ///
@@ -90,21 +90,22 @@ pub(crate) fn handle_interrupt() -> Result<(), Thrown> {
     if pending() { Err(Thrown) } else { Ok(()) }
 }
 
-/// A fatal error that [`catch_bailout`] has caught. The engine expects it to go on.
+/// A fatal error that [`catch_bailout`] has caught and that must be continued.
 #[must_use]
 pub(crate) struct Bailout(());
 
 impl Bailout {
     /// Continues the fatal error: jumps to the engine's own handler at the end of the script.
     pub(crate) fn resume(self) -> ! {
-        // SAFETY: the engine's handler is set while a script runs, and the value of this type proves
-        // that a bailout was under way. `zend/mod.rs` says what the jump costs the frames below it.
+        // SAFETY: the engine's handler is set while a script runs, and a value of this type proves that
+        // a bailout was under way. `zend/mod.rs` describes the effect of the jump on the frames below
+        // it.
         unsafe { bailout() }
     }
 }
 
-/// Runs `body`; an error means that a fatal error of PHP jumped out of it. The caller puts its state
-/// in order, then calls [`Bailout::resume`].
+/// Runs `body`. An error means that a fatal error of PHP has jumped out of it; the caller restores its
+/// state, then calls [`Bailout::resume`].
 pub(crate) fn catch_bailout<R>(body: impl FnOnce() -> R) -> Result<R, Bailout> {
     match try_catch(std::panic::AssertUnwindSafe(body)) {
         Ok(result) => Ok(result),

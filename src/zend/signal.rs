@@ -1,4 +1,4 @@
-//! Signals: blocked, counted, ignored.
+//! Signals: blocking, counting, and ignoring them.
 
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
@@ -6,11 +6,11 @@ use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Blocks all signals on this thread until it is dropped. Threads that are started meanwhile inherit
-/// the mask for good, so that signals reach the PHP thread alone.
+/// Guard that blocks all signals on this thread until it is dropped. Threads started meanwhile keep the
+/// mask for good, so that only the PHP thread receives signals.
 pub(crate) struct SignalsBlocked {
     before: libc::sigset_t,
-    /// The mask belongs to the thread: the guard must not move to another one.
+    /// Makes the guard `!Send`, since the mask belongs to the thread.
     thread: PhantomData<*const ()>,
 }
 
@@ -75,17 +75,17 @@ pub(crate) fn signal_has_handler(signal: i32) -> bool {
     !matches!(disposition(signal), libc::SIG_DFL | libc::SIG_IGN)
 }
 
-/// How often each signal was delivered to [`count`].
+/// Number of deliveries of each signal to [`count`].
 static DELIVERIES: [AtomicU32; 32] = [const { AtomicU32::new(0) }; 32];
 
-/// The only signal handler of the extension. It touches nothing but atomics.
+/// The only signal handler of the extension. It accesses nothing but atomics.
 extern "C" fn count(signal: c_int) {
     if let Some(deliveries) = usize::try_from(signal).ok().and_then(|number| DELIVERIES.get(number)) {
         deliveries.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Has a signal counted from now on, for [`deliveries`], instead of its present disposition.
+/// Replaces the disposition of a signal by a handler that counts its deliveries, for [`deliveries`].
 pub(crate) fn count_signal(signal: i32) {
     set_disposition(signal, count as *const () as usize);
 }
@@ -95,13 +95,13 @@ pub(crate) fn signal_is_counted(signal: i32) -> bool {
     disposition(signal) == count as *const () as usize
 }
 
-/// How often one of these signals was delivered while it was counted, since the process started.
+/// Returns the total number of counted deliveries of these signals since the process started.
 pub(crate) fn deliveries(signals: &[i32]) -> u32 {
     let each = signals.iter().filter_map(|signal| DELIVERIES.get(usize::try_from(*signal).ok()?));
     each.map(|deliveries| deliveries.load(Ordering::Relaxed)).fold(0, u32::wrapping_add)
 }
 
-/// Gives a signal its default disposition.
+/// Restores the default disposition of a signal.
 pub(crate) fn reset_signal(signal: i32) {
     set_disposition(signal, libc::SIG_DFL);
 }
@@ -122,10 +122,10 @@ fn set_disposition(signal: i32, disposition: usize) {
     }
 }
 
-/// Sets the dispositions for a process that runs no PHP code: signals that people, terminals and
-/// timers send are ignored, all others have their default.
+/// Sets the dispositions for a process that runs no PHP code: signals sent by users, terminals and
+/// timers are ignored, all others get their default.
 pub(super) fn ignore_signals() {
-    // The kernel's dispositions, not those of the engine, which is not used here any more.
+    // These are the kernel's dispositions; the engine, which has its own table, is no longer used here.
     for signal in 1..32 {
         let disposition = match signal {
             libc::SIGKILL | libc::SIGSTOP => continue,
@@ -142,7 +142,7 @@ pub(super) fn ignore_signals() {
     }
 }
 
-/// Sets `SIG_IGN` or `SIG_DFL` without the engine's knowledge.
+/// Sets `SIG_IGN` or `SIG_DFL` in the kernel, bypassing the engine.
 pub(super) fn dispose(signal: c_int, disposition: libc::sighandler_t) {
     assert!(matches!(disposition, libc::SIG_IGN | libc::SIG_DFL), "not a handler");
     // SAFETY: a zeroed structure is valid, and neither disposition calls anything.
@@ -153,7 +153,7 @@ pub(super) fn dispose(signal: c_int, disposition: libc::sighandler_t) {
     }
 }
 
-/// The name of a signal's number, for messages.
+/// Returns the name of a signal, for messages.
 pub(crate) fn signal_name(signal: c_int) -> &'static str {
     match signal {
         libc::SIGHUP => "SIGHUP",

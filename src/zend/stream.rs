@@ -1,4 +1,4 @@
-//! PHP streams and the descriptors below them.
+//! PHP streams and the descriptors that they wrap.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
@@ -11,15 +11,15 @@ use sprocket_server::SendQueue;
 use super::exception::{Result, Thrown, pending};
 use super::ffi;
 
-/// The signatures that `_php_stream_fopen_from_fd` has had.
+/// The signatures of `_php_stream_fopen_from_fd` in the supported versions of PHP.
 mod open {
     use super::{c_char, c_int, ffi};
 
-    /// PHP 8.1, release build. The last argument came with 8.2.
+    /// PHP 8.1, release build. PHP 8.2 added the last argument of `Positioned`.
     pub(super) type Plain = unsafe extern "C" fn(c_int, *const c_char, *const c_char) -> *mut ffi::php_stream;
     pub(super) type Positioned =
         unsafe extern "C" fn(c_int, *const c_char, *const c_char, bool) -> *mut ffi::php_stream;
-    /// Debug builds add where the call comes from: `STREAMS_DC`.
+    /// Debug builds add the place of the call: `STREAMS_DC`.
     pub(super) type PlainDebug = unsafe extern "C" fn(
         c_int,
         *const c_char,
@@ -47,7 +47,7 @@ mod open {
     }
 }
 
-/// Asks the kernel what the peer of a socket has not acknowledged (tcp(7), unix(7)).
+/// Returns the number of bytes that the peer of a socket has not acknowledged (tcp(7), unix(7)).
 #[cfg(target_os = "linux")]
 pub(crate) const SEND_QUEUE: Option<SendQueue> = Some(|socket| {
     let mut bytes: c_int = 0;
@@ -55,11 +55,11 @@ pub(crate) const SEND_QUEUE: Option<SendQueue> = Some(|socket| {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs().into()) }
 });
-/// Other systems have no such request.
+/// Other systems do not report this number.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const SEND_QUEUE: Option<SendQueue> = None;
 
-/// A readable stream over a descriptor, which the stream closes.
+/// Creates a readable stream over a descriptor, which the stream owns and closes.
 pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {
     const HAS_POSITION: bool = ffi::ZEND_MODULE_API_NO >= 20_220_829;
     const DEBUG: bool = ffi::ZEND_DEBUG != 0;
@@ -67,8 +67,8 @@ pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {
     let (mode, id) = (c"r".as_ptr(), ptr::null());
     let file = concat!(file!(), "\0").as_ptr().cast::<c_char>();
     let function = open::_php_stream_fopen_from_fd as *const ();
-    // SAFETY: the version and the kind of build, which the headers tell, decide which shape the
-    // function has. The stream owns the descriptor from here on.
+    // SAFETY: the version of PHP and the kind of build, both known from the headers, determine the
+    // function's signature. The stream owns the descriptor from here on.
     let stream = unsafe {
         use std::mem::transmute;
         match (HAS_POSITION, DEBUG) {
@@ -98,13 +98,13 @@ pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {
         }
     };
     if stream.is_null() {
-        // SAFETY: no stream took the descriptor over.
+        // SAFETY: no stream has taken over the descriptor.
         drop(unsafe { OwnedFd::from_raw_fd(raw) });
         return None;
     }
     let mut value = Zval::new();
-    // SAFETY: what `php_stream_to_zval` does: a new stream has a resource with one reference,
-    // which the value takes over; exposed streams are PHP's to close.
+    // SAFETY: the same steps as in `php_stream_to_zval`: a new stream has a resource with one
+    // reference, which the value takes over; PHP closes exposed streams itself.
     unsafe {
         (*stream).set___exposed(1);
         value.value.res = (*stream).res;
@@ -114,8 +114,8 @@ pub(crate) fn stream_from_fd(fd: OwnedFd) -> Option<Zval> {
 }
 
 fn raw_descriptor(stream: &Zval) -> Option<RawFd> {
-    // SAFETY: without a name the lookup is silent and answers null for any other resource and
-    // for closed streams; a cast for `select` has no effect on the stream.
+    // SAFETY: without a name the lookup is silent and returns null for any other resource and for
+    // closed streams; a cast for `select` has no effect on the stream.
     unsafe {
         let found = ffi::zend_fetch_resource2_ex(
             ptr::from_ref(stream).cast_mut(),
@@ -134,7 +134,7 @@ fn raw_descriptor(stream: &Zval) -> Option<RawFd> {
     }
 }
 
-/// A duplicate of the descriptor below a stream; `None` if the value is no open stream that has one.
+/// Duplicates the descriptor of a stream; `None` if the value is not an open stream with a descriptor.
 pub(crate) fn descriptor_of(stream: &Zval) -> Option<io::Result<OwnedFd>> {
     if !stream.is_resource() {
         return None;
@@ -142,7 +142,7 @@ pub(crate) fn descriptor_of(stream: &Zval) -> Option<io::Result<OwnedFd>> {
     raw_descriptor(stream).map(duplicate)
 }
 
-/// A duplicate of a descriptor by its number, which somebody else owns.
+/// Duplicates a descriptor by its number. The original belongs to other code.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -151,7 +151,7 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
 }
 
-/// The stream below a `\Socket` object of ext/sockets; `None` for any other value.
+/// Returns the stream of a `\Socket` object of ext/sockets; `None` for any other value.
 pub(crate) fn socket_stream(value: &Zval) -> Result<Option<Zval>> {
     let class = value.object().and_then(|o| o.get_class_name().ok());
     if class.as_deref() != Some("Socket") {

@@ -10,7 +10,7 @@ use ext_php_rs::types::{ZendHashTable, ZendStr, Zval};
 
 use super::ffi;
 
-/// A string that lives as long as the process.
+/// Creates an interned string, which lives as long as the process.
 pub(super) fn interned(bytes: &[u8]) -> *mut ffi::zend_string {
     // SAFETY: the engine sets this function pointer before it starts modules, and copies the bytes.
     unsafe {
@@ -19,20 +19,21 @@ pub(super) fn interned(bytes: &[u8]) -> *mut ffi::zend_string {
     }
 }
 
-/// A PHP string of any bytes.
+/// Creates a PHP string of arbitrary bytes.
 pub(crate) fn string(bytes: &[u8]) -> Zval {
     let mut value = Zval::new();
     value.set_zend_string(ZendStr::new(bytes, false));
     value
 }
 
-/// A PHP string of UTF-8. It is marked as such, so that sending it, or `preg_match('//u')`, does not
-/// validate it again.
+/// Creates a PHP string of UTF-8. It is marked as valid, so that neither sending it nor
+/// `preg_match('//u')` validates it again.
 pub(crate) fn text(text: &str) -> Zval {
     known_utf8(text.as_bytes())
 }
 
-/// The payload of a text message that the core has delivered: RFC 6455 section 8.1 has it validated.
+/// Creates the PHP string of a received text message, which the server has already validated (RFC 6455
+/// section 8.1).
 pub(crate) fn message_text(payload: &[u8]) -> Zval {
     debug_assert!(std::str::from_utf8(payload).is_ok(), "the core delivers valid text");
     known_utf8(payload)
@@ -47,7 +48,7 @@ fn known_utf8(bytes: &[u8]) -> Zval {
     value
 }
 
-/// Whether a string is valid UTF-8. A positive result is remembered in the string, as PCRE does.
+/// Whether a string is valid UTF-8. A positive result is stored in the string, as PCRE does.
 pub(crate) fn zstr_is_utf8(string: &ZendStr) -> bool {
     // SAFETY: the string is valid.
     if unsafe { ffi::ext_php_rs_is_known_valid_utf8(string.as_ptr()) } {
@@ -55,18 +56,18 @@ pub(crate) fn zstr_is_utf8(string: &ZendStr) -> bool {
     }
     let valid = std::str::from_utf8(string.as_bytes()).is_ok();
     if valid {
-        // SAFETY: the flag word of a string that is not interned may be changed by whoever holds
-        // a reference; the function checks for interned ones, which other threads may share.
+        // SAFETY: any holder of a reference may change the flag word of a string that is not interned.
+        // The function checks for interned strings, which other threads may share.
         unsafe { ffi::ext_php_rs_set_known_valid_utf8(string.as_ptr().cast_mut()) };
     }
     valid
 }
 
-/// A PHP list of these values.
+/// Creates a PHP list of these values.
 pub(crate) fn list(values: impl IntoIterator<Item = Zval>) -> Zval {
     let mut table = ZendHashTable::new();
     for value in values {
-        // Fails only when the index would overflow.
+        // This fails only if the index overflows.
         let _ = table.push(value);
     }
     let mut array = Zval::new();
@@ -81,15 +82,15 @@ pub(crate) fn map_insert(table: &mut ZBox<ZendHashTable>, key: &[u8], value: Zva
         return;
     }
     let mut value = value;
-    // SAFETY: the table is valid and owned here; the engine copies key and value, so that the
-    // reference which `value` held is the table's from now on.
+    // SAFETY: the table is valid and owned here. The engine copies key and value, so the table takes
+    // over the reference of `value`.
     unsafe {
         ffi::zend_hash_str_update(&raw mut **table, key.as_ptr().cast(), key.len(), &raw mut value);
     }
     std::mem::forget(value);
 }
 
-/// `ZEND_HANDLE_NUMERIC_STR`: an integer in its shortest form.
+/// Parses an integer in its shortest form (`ZEND_HANDLE_NUMERIC_STR`).
 fn decimal(key: &[u8]) -> Option<i64> {
     let digits = key.strip_prefix(b"-").unwrap_or(key);
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
@@ -101,9 +102,9 @@ fn decimal(key: &[u8]) -> Option<i64> {
     std::str::from_utf8(key).ok()?.parse().ok().filter(|n| *n != i64::MIN)
 }
 
-/// Key and value of each entry. A key that is a number comes as its decimal form.
+/// Iterates over keys and values. A numeric key is returned in decimal form.
 pub(crate) fn array_entries(table: &ZendHashTable) -> impl Iterator<Item = (Vec<u8>, &Zval)> {
-    // Walks the buckets by itself: the iterator of ext-php-rs drops keys that are not UTF-8.
+    // Walks the buckets directly, because the iterator of ext-php-rs drops keys that are not UTF-8.
     let mut position: ffi::HashPosition = 0;
     let table: *const ffi::HashTable = table;
     std::iter::from_fn(move || {
@@ -123,15 +124,15 @@ pub(crate) fn array_entries(table: &ZendHashTable) -> impl Iterator<Item = (Vec<
     })
 }
 
-/// The parameters of a query string as `$_GET` has them.
+/// Parses a query string into the array that `$_GET` would contain.
 pub(crate) fn parse_query(query: &[u8]) -> Zval {
     /// `PARSE_STRING` of `main/php_variables.h`, what `parse_str()` uses.
     const PARSE_STRING: i32 = 3;
     let mut result = Zval::new();
     result.set_hashtable(ZendHashTable::new());
     let Ok(layout) = Layout::array::<u8>(query.len() + 1) else { return result };
-    // SAFETY: the engine frees the copy of the query, which was allocated by its own allocator
-    // (that ends the request rather than return null), and fills the array.
+    // SAFETY: the engine fills the array and frees the copy of the query. The copy was allocated by the
+    // engine's allocator, which ends the request instead of returning null.
     unsafe {
         let copy = emalloc(layout);
         ptr::copy_nonoverlapping(query.as_ptr(), copy, query.len());
