@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_grammar_allows_is_an_authority() {
+    fn authorities_within_the_grammar_are_parsed() {
         for (text, host, port) in [
             ("example.com", "example.com", None),
             ("EXAMPLE.com:8080", "example.com", Some(8080)),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_none() {
+    fn everything_else_is_refused() {
         for text in [
             "a b",
             "a/b",

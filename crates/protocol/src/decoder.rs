@@ -180,6 +180,7 @@ impl Decoder {
         event
     }
 
+    /// Does the work of [`next`](Decoder::next) on borrowed bytes.
     fn advance(&mut self, input: &mut &[u8], shared: &mut Inflaters) -> Result<Option<Event>, DecodeError> {
         if input.is_empty() && self.current.is_none() {
             return Ok(None);

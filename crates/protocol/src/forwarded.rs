@@ -93,6 +93,7 @@ struct Hops {
 }
 
 impl Hops {
+    /// Reads the headers of a request.
     fn read(headers: &HeaderMap) -> Self {
         let list = |name| {
             let values = headers.get_all(name).iter().map(|v| v.to_str().unwrap_or(""));
@@ -110,6 +111,7 @@ impl Hops {
     }
 }
 
+/// Whether the scheme stands for an encrypted connection; `None` if it is unknown.
 fn is_secure(scheme: &str) -> Option<bool> {
     match scheme.to_ascii_lowercase().as_str() {
         "https" | "wss" => Some(true),
@@ -147,6 +149,7 @@ fn elements(header: &str) -> Vec<Element> {
     elements
 }
 
+/// Parses one element.
 fn element(text: &str) -> Element {
     let mut element = Element::default();
     for pair in split_quoted(text, b';').0 {

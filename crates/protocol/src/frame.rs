@@ -165,6 +165,7 @@ pub fn close(status: Option<(u16, &str)>) -> Bytes {
     encode(OpCode::Control(Control::Close), false, &payload)
 }
 
+/// Encodes an unmasked frame with FIN set.
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
     let first = FIN | if rsv1 { RSV1 } else { 0 } | u8::from(opcode);
     // The exact capacity lets `Bytes` take over the allocation without a copy.

@@ -54,6 +54,7 @@ pub fn parse(input: &[u8]) -> Progress {
     if input[..known] == b"PROXY "[..known] { v1(input) } else { Progress::Malformed }
 }
 
+/// Parses a header of version 1 (text).
 fn v1(input: &[u8]) -> Progress {
     let Some(end) = input.iter().take(LONGEST_V1).position(|b| *b == b'\n') else {
         return match input.len() {
@@ -96,6 +97,7 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| plain)
 }
 
+/// Parses a header of version 2 (binary).
 fn v2(input: &[u8]) -> Progress {
     let Some((head, rest)) = input.split_first_chunk::<16>() else {
         return Progress::Missing(16 - input.len());
@@ -136,6 +138,7 @@ fn v2(input: &[u8]) -> Progress {
     }
 }
 
+/// Reads a big-endian number of two bytes.
 fn be(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }

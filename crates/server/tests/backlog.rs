@@ -145,7 +145,7 @@ fn messages_of_ended_connections_count_against_the_backlog_limit() {
             break status;
         }
         accepted += 1;
-        assert!(accepted < 100, "nobody is refused");
+        assert!(accepted < 100, "no connection is refused");
         client.write_all(&message.repeat(3)).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         await_stats(&server, "it is read", |stats| {

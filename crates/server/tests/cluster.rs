@@ -61,7 +61,7 @@ impl Node {
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
         let mut node = Self { directory, config, hub: None };
-        node.begin();
+        node.start_hub();
         node
     }
 
@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// Starts the hub. Workers retry until it listens.
-    fn begin(&mut self) {
+    fn start_hub(&mut self) {
         let messages = self.config.history.first().map_or(0, |(_, limits)| limits.messages);
         let hub = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "hub_process", "--ignored"])
@@ -534,7 +534,7 @@ fn a_new_hub_restores_presence_and_starts_with_empty_histories() {
     for i in 0..50 {
         publish(&two, "t", &i.to_string());
     }
-    node.begin();
+    node.start_hub();
     for i in 0..50 {
         assert_eq!(text(&mut client), i.to_string());
     }
@@ -628,7 +628,7 @@ fn a_full_queue_is_reported_and_the_connection_recovers() {
     assert!(here[..4].iter().zip([1, 3, 5, 7]).all(|(text, i)| text.starts_with(&i.to_string())));
     assert!(here[4].starts_with('y') && here[5].starts_with('z'));
     // The queued messages are delivered in order once the hub runs again.
-    node.begin();
+    node.start_hub();
     for i in [0, 2, 4, 6, 8] {
         assert!(text(&mut client).starts_with(&i.to_string()));
     }
@@ -662,7 +662,7 @@ fn requests_beyond_the_queue_limit_are_answered_at_once() {
         }
     }
     assert!((150..200).contains(&answered), "{answered} of 200 were answered at once");
-    node.begin();
+    node.start_hub();
     for _ in answered..200 {
         let (complete, _, position) = resumed(&server);
         assert!(!complete && !position.is_empty());
@@ -797,5 +797,5 @@ fn the_hub_ends_with_its_pipe_and_removes_its_files() {
     drop(hub.stdin.take());
     let begun = Instant::now();
     assert!(hub.wait().unwrap().success());
-    assert!(begun.elapsed() < Duration::from_secs(4), "nobody was there any more");
+    assert!(begun.elapsed() < Duration::from_secs(4), "the hub waits although no worker is left");
 }

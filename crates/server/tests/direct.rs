@@ -32,7 +32,7 @@ fn a_peer_that_stops_reading_gets_everything_in_order() {
             client.write_all(&frame(0x89, b"ping")).unwrap();
         }
         sent += 1;
-        assert!(sent < 2000, "the socket takes everything");
+        assert!(sent < 2000, "the socket accepts all data");
     }
     let (mut got, mut pongs) = (0, 0);
     while got < sent {

@@ -187,7 +187,11 @@ fn messages_that_wait_for_the_host_pause_their_connections_without_loss() {
         assert!(pending() < (TOTAL / 8 + 26 * 4000 + 2 * (96 << 10)) as u64, "{} bytes", pending());
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(fixture.server.stats().connections, u64::from(2 * STREAMS + 2), "nobody is cut meanwhile");
+    assert_eq!(
+        fixture.server.stats().connections,
+        u64::from(2 * STREAMS + 2),
+        "no connection is cut meanwhile"
+    );
     let mut got = 0;
     let count = |_: &Server, event| got += usize::from(matches!(event, Event::Message { .. }));
     let all = u64::from(2 * STREAMS) * MESSAGES as u64;

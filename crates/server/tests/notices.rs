@@ -65,8 +65,8 @@ fn the_host_gets_only_the_notices_that_it_requests() {
     ] {
         let (server, address) = start(wants(interest));
         refuse(address);
-        let (found, told) = all(&server, PATIENCE);
-        assert_eq!((!found.is_empty(), told), (lines, refused), "{interest:?}");
+        let (found, notices) = all(&server, PATIENCE);
+        assert_eq!((!found.is_empty(), notices), (lines, refused), "{interest:?}");
         assert_eq!(server.stats().refused_origin, 1);
     }
 }
@@ -78,10 +78,10 @@ fn a_sleeping_host_gets_few_notices_of_a_flood_and_a_complete_count() {
         let config = Config { io_threads, ..wants(Interest::LOG.and(Interest::REFUSED)) };
         let (server, address) = start(config);
         (0..FLOOD).for_each(|_| refuse(address));
-        let (lines, told) = all(&server, PATIENCE);
+        let (lines, notices) = all(&server, PATIENCE);
         let stats = server.stats();
-        assert!(told <= 256, "{told} waited");
-        assert_eq!(told as u64 + stats.refused_untold, FLOOD);
+        assert!(notices <= 256, "{notices} waited");
+        assert_eq!(notices as u64 + stats.refused_untold, FLOOD);
         let of = |event| lines.iter().filter(move |line| text(line, "event") == event);
         let written = of("handshake.refused").count() as u64;
         assert!(written < FLOOD / 2, "{written} lines");

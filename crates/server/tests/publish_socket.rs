@@ -98,7 +98,7 @@ fn publications_follow_subscriptions_that_end_and_return() {
     publish("1");
     server.unsubscribe(&conn, "a").unwrap();
     server.flush();
-    publish("nobody hears");
+    publish("without subscribers");
     server.subscribe_pattern(&conn, "*").unwrap();
     server.flush();
     publish("2");
@@ -110,7 +110,7 @@ fn publications_follow_subscriptions_that_end_and_return() {
     drop(client);
     assert!(matches!(next(&server), Event::Close { .. }));
     server.flush();
-    publish("nobody is there");
+    publish("without subscribers again");
     let (mut client, _) = subscriber(&server, address, &["a"]);
     publish("4");
     assert_eq!(text(&mut client), "4");

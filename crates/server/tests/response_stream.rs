@@ -81,7 +81,7 @@ fn fill(server: &Server, stream: &ResponseStream) {
     let piece = vec![b'x'; LIMIT / 4];
     let deadline = Instant::now() + PATIENCE;
     loop {
-        assert!(Instant::now() < deadline, "the socket takes all");
+        assert!(Instant::now() < deadline, "the socket accepts all data");
         if stream.buffered_amount() > LIMIT / 2 {
             // The data stays in the buffer, so it is not merely on its way to the I/O thread.
             if quiet(server, Duration::from_millis(200)) && stream.buffered_amount() > LIMIT / 2 {

@@ -77,8 +77,11 @@ impl Piece {
 /// A message between the start of its first frame and the end of its last one.
 #[derive(Debug)]
 pub(super) struct Assembly {
+    /// Whether the message is binary.
     binary: bool,
+    /// The payload so far.
     payload: Vec<u8>,
+    /// Validation of a text message so far.
     utf8: Utf8,
     /// The inflater of a compressed message.
     inflating: Option<Inflating>,
@@ -127,6 +130,7 @@ impl Assembly {
         }
     }
 
+    /// Reads the available part of an uncompressed frame.
     fn append(&mut self, piece: &mut Piece, input: &mut &[u8]) -> Result<(), DecodeError> {
         let (have, now) = (self.payload.len(), piece.available(input));
         // The last frame determines the final length, so the capacity can be exact. For earlier
@@ -143,6 +147,7 @@ impl Assembly {
         }
     }
 
+    /// Reads the available part of a compressed frame, and the removed tail after the last one.
     fn inflate(
         &mut self,
         piece: &mut Piece,

@@ -77,6 +77,7 @@ impl Input for Chunk {
     }
 }
 
+/// Removes the mask, if there is one. Returns whether the payload is ASCII.
 #[inline(always)]
 fn plain(payload: &mut [u8], mask: Option<[u8; 4]>) -> bool {
     match mask {

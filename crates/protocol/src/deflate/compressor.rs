@@ -30,6 +30,7 @@ pub struct Compressor {
     /// Whether the window differs from the peer's, because the peer has received a message that did not
     /// pass through the window, or the reverse. The window must then be cleared before its next use.
     stale: bool,
+    /// The memory reserved for the window.
     _reserved: Option<Reservation>,
 }
 
@@ -130,6 +131,8 @@ impl Fanout {
         }
     }
 
+    /// Returns the compressed frame for a connection with compression, or the plain frame if that is
+    /// not smaller.
     fn compressed_for(
         &mut self,
         compressor: &mut Compressor,
@@ -156,11 +159,13 @@ impl Fanout {
     }
 }
 
+/// Returns the payload of a message that is large enough to be compressed, and whether it is binary.
 fn compressible<'a>(frame: &'a [u8], ours: &Compression) -> Option<(&'a [u8], bool)> {
     // An empty message is excluded: the flush of the compressor would produce no output.
     frame::payload(frame).filter(|(payload, _)| payload.len() >= ours.threshold.max(1))
 }
 
+/// Creates a compressor with this window.
 fn compressor(ours: &Compression, bits: u8) -> Compress {
     Compress::new_with_window_bits(flate2::Compression::new(u32::from(ours.level)), false, bits)
 }

@@ -73,7 +73,7 @@ struct Offer {
 
 /// The parameters of an acceptable offer; `None` for those that the offer does not contain.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Requested {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
@@ -96,23 +96,27 @@ pub fn negotiate<'a>(
     for value in values {
         for offer in parse(value)? {
             if first.is_none() && offer.name.eq_ignore_ascii_case("permessage-deflate") {
-                first = wishes(&offer.params).map(|wishes| agree(&wishes, ours));
+                first = requested(&offer.params).map(|requested| agree(&requested, ours));
             }
         }
     }
     Ok(first)
 }
 
-fn agree(wishes: &Wishes, ours: &Compression) -> Params {
-    let client_bits = match wishes.client_max_window_bits {
+/// Combines the parameters of an offer with the server's settings.
+fn agree(requested: &Requested, ours: &Compression) -> Params {
+    let client_bits = match requested.client_max_window_bits {
         Some(theirs) => theirs.unwrap_or(15).min(ours.client_max_window_bits),
         // A client that does not send this parameter does not support a limit.
         None => 15,
     };
     Params {
-        server_no_context_takeover: wishes.server_no_context_takeover || !ours.context_takeover,
-        client_no_context_takeover: wishes.client_no_context_takeover || !ours.context_takeover,
-        server_max_window_bits: wishes.server_max_window_bits.unwrap_or(15).min(ours.server_max_window_bits),
+        server_no_context_takeover: requested.server_no_context_takeover || !ours.context_takeover,
+        client_no_context_takeover: requested.client_no_context_takeover || !ours.context_takeover,
+        server_max_window_bits: requested
+            .server_max_window_bits
+            .unwrap_or(15)
+            .min(ours.server_max_window_bits),
         client_max_window_bits: client_bits,
     }
 }
@@ -147,24 +151,24 @@ impl Params {
 
 /// Reads the parameters of an offer. Returns `None`, which declines the offer, if a parameter is
 /// unknown or repeated, or if its value is invalid, missing or not permitted (RFC 7692 section 7).
-fn wishes(params: &[(String, Option<String>)]) -> Option<Wishes> {
-    let mut wishes = Wishes::default();
+fn requested(params: &[(String, Option<String>)]) -> Option<Requested> {
+    let mut requested = Requested::default();
     for (at, (name, value)) in params.iter().enumerate() {
         if params[..at].iter().any(|(earlier, _)| earlier == name) {
             return None;
         }
         match (name.as_str(), value.as_deref()) {
-            ("server_no_context_takeover", None) => wishes.server_no_context_takeover = true,
-            ("client_no_context_takeover", None) => wishes.client_no_context_takeover = true,
-            ("server_max_window_bits", Some(value)) => wishes.server_max_window_bits = Some(bits(value)?),
-            ("client_max_window_bits", None) => wishes.client_max_window_bits = Some(None),
+            ("server_no_context_takeover", None) => requested.server_no_context_takeover = true,
+            ("client_no_context_takeover", None) => requested.client_no_context_takeover = true,
+            ("server_max_window_bits", Some(value)) => requested.server_max_window_bits = Some(bits(value)?),
+            ("client_max_window_bits", None) => requested.client_max_window_bits = Some(None),
             ("client_max_window_bits", Some(value)) => {
-                wishes.client_max_window_bits = Some(Some(bits(value)?));
+                requested.client_max_window_bits = Some(Some(bits(value)?));
             }
             _ => return None,
         }
     }
-    Some(wishes)
+    Some(requested)
 }
 
 /// Parses a decimal from 8 to 15 without leading zeros (RFC 7692 section 7.1.2).
@@ -239,6 +243,7 @@ impl Cursor<'_> {
         Ok(token.iter().map(|b| char::from(*b)).collect())
     }
 
+    /// Reads the value of a parameter: a token or a quoted string.
     fn value(&mut self) -> Result<String, Malformed> {
         if !self.take(b'"') {
             return self.token();
@@ -263,6 +268,7 @@ impl Cursor<'_> {
     }
 }
 
+/// Whether the byte may be part of a token (RFC 9110 section 5.6.2).
 fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
