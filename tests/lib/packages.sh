@@ -12,13 +12,20 @@ want() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Packages that bin/build needs. It asks for the Rust toolchain itself.
-want_build() {
-    has php || want php-cli
-    { has php-config && [ -f "$(php-config --include-dir)/main/php.h" ]; } || want php-dev
+# Packages that cargo needs to fetch and compile crates.
+want_cargo() {
     has cc || has gcc || has clang || want gcc libc6-dev
     # Debian's Rust packages do not include a linker.
     has ld || want binutils
+    # cargo checks the certificate of the registry against this file.
+    ! has apt-get || [ -n "${SSL_CERT_FILE:-}" ] || [ -s /etc/ssl/certs/ca-certificates.crt ] || want ca-certificates
+}
+
+# Packages that bin/build needs. It asks for the Rust toolchain itself.
+want_build() {
+    want_cargo
+    has php || want php-cli
+    { has php-config && [ -f "$(php-config --include-dir)/main/php.h" ]; } || want php-dev
     case $(bin/build --check 2>&1 || true) in *"libclang not found"*) want libclang-dev ;; esac
 }
 

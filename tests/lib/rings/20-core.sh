@@ -2,7 +2,7 @@
 
 ring_uses_extension=no
 ring_needs() {
-    has cc || has gcc || has clang || want gcc libc6-dev
+    want_cargo
     has openssl || want openssl
     # Each test starts its own servers, and leaves Debian's services alone.
     has redis-server || want redis-server

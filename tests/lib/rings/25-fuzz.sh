@@ -1,7 +1,10 @@
 # Random and damaged input from peers and brokers (libFuzzer), a few seconds for each target
 
 ring_uses_extension=no
-ring_needs() { has g++ || want g++; }
+ring_needs() {
+    want_cargo
+    has g++ || want g++
+}
 
 ring_run() {
     step "fuzz deflate" 1200 fuzz/run deflate 10

@@ -1,7 +1,10 @@
 # Each fuzz target for a longer time: FULL_FUZZ_SECONDS, 120 by default
 
 ring_uses_extension=no
-ring_needs() { has g++ || want g++; }
+ring_needs() {
+    want_cargo
+    has g++ || want g++
+}
 
 ring_run() {
     local file target seconds=${FULL_FUZZ_SECONDS:-120}

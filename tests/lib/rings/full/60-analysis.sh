@@ -2,6 +2,7 @@
 
 ring_uses_extension=no
 ring_needs() {
+    want_cargo
     [ -f /usr/share/php/GuzzleHttp/Psr7/autoload.php ] || want php-guzzlehttp-psr7
     [ -f /usr/share/php/Symfony/Component/Routing/autoload.php ] || want php-symfony-routing
     [ -f /usr/share/php/Symfony/Component/HttpFoundation/autoload.php ] || want php-symfony-http-foundation
