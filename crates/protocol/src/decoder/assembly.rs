@@ -183,10 +183,12 @@ impl Assembly {
     }
 
     /// Completes the message. Also returns the inflater of a compressed one, for reuse.
-    pub(super) fn end(self) -> Result<(Message, Option<Box<Decompress>>), DecodeError> {
+    pub(super) fn end(mut self) -> Result<(Message, Option<Box<Decompress>>), DecodeError> {
         if !self.binary && !self.utf8.is_clean() {
             return Err(DecodeError::InvalidText);
         }
+        // The receiver counts the bytes of the payload, so it must not keep room for more of them.
+        self.payload.shrink_to_fit();
         let message = Message { payload: self.payload.into(), binary: self.binary };
         Ok((message, self.inflating.map(Inflating::end)))
     }
@@ -218,5 +220,16 @@ mod tests {
             message.append(&mut piece, &mut &vec![0; part][..]).unwrap();
         }
         assert_eq!((message.payload.len(), message.payload.capacity()), (300_000, 300_000));
+    }
+
+    #[test]
+    fn a_message_in_fragments_has_no_room_beside_it() {
+        let mut message = Assembly::new(true, None);
+        for (fin, length) in [(false, 2049), (false, 1), (true, 0)] {
+            let mut piece = Piece { fin, mask: None, left: length };
+            message.append(&mut piece, &mut &vec![0; length as usize][..]).unwrap();
+        }
+        let (message, _) = message.end().unwrap();
+        assert_eq!(message.payload.try_into_mut().unwrap().capacity(), 2050);
     }
 }
