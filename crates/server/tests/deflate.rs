@@ -605,3 +605,37 @@ fn every_thread_has_its_own_codecs() {
         }
     }
 }
+
+/// Input is small and its messages are large: a full backlog stops decoding, not only reading.
+#[test]
+fn a_full_backlog_stops_the_decoding_of_compressed_messages() {
+    const LIMIT: u64 = 1 << 20;
+    const CLIENTS: usize = 20;
+    const MESSAGES: usize = 40;
+    const LENGTH: usize = 64 << 10;
+    // An eighth over the limit, and what one turn inflates beyond it.
+    const MOST: u64 = LIMIT + LIMIT / 8 + (256 << 10);
+    let (server, address) = start(Config { max_pending_total: LIMIT as usize, ..shared() });
+    let message = frame(0xc2, &deflated(&[0; LENGTH]));
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let client = negotiated(address);
+            opened(&server);
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        client.write_all(&message.repeat(MESSAGES)).unwrap();
+    }
+    let begun = Instant::now();
+    while server.stats().pending_full == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the backlog does not fill");
+        std::thread::yield_now();
+    }
+    for _ in 0..CLIENTS * MESSAGES {
+        let pending = server.stats().pending_total;
+        assert!(pending <= MOST, "{pending} bytes wait");
+        assert_eq!(self::message(&server).0.len(), LENGTH);
+    }
+    assert_eq!(server.stats().pending_total, 0);
+}

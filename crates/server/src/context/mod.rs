@@ -192,6 +192,14 @@ impl ThreadContext {
         full
     }
 
+    /// Whether sessions must not decode the input that they hold back: the backlog is full, and not of
+    /// such input. Publishes the batch first, so that the host can make room.
+    #[cold]
+    pub(crate) fn holds_decoding(&mut self) -> bool {
+        self.publish();
+        self.share.holds_decoding()
+    }
+
     /// Counts a poll of a task. While the thread is too busy to park, this publishes the batch after a
     /// number of polls or some time, so that the events of one connection do not wait for the work of
     /// others.

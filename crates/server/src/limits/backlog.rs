@@ -6,6 +6,10 @@
 //! ([`arrivals`](crate::limits::arrivals)), and a fixed cost for each event. While it is full, sockets are
 //! not read, and handshakes and plain requests are answered with 503. Both resume when half of it is free.
 //!
+//! Input that is held back may become much larger when it is decoded, because it may be compressed. A
+//! full backlog therefore stops decoding as well, except while batches take up little of it: otherwise
+//! held-back input alone could fill the backlog, and nothing would ever make room.
+//!
 //! The number of events of each kind that clients can cause is bounded as follows:
 //!
 //! | item | bound |
@@ -38,20 +42,27 @@ use crate::metrics::single::Single;
 /// because other threads don't see the batch before.
 const EARLY_PART: u64 = 16;
 const EARLY: u64 = 4 << 20;
+/// While the backlog is full, input that is held back is decoded only if batches take up less than this
+/// part of the limit. The sum then exceeds the limit by this part at most.
+const DECODING_PART: u64 = 8;
 
 /// The counts of all threads of a server, held by its state.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     /// `max_pending_total`, in bytes.
     limit: u64,
-    /// Bytes of all batches since the start, and of input held back now. Wraps.
+    /// Bytes of all batches since the start. Wraps.
     added: AtomicU64,
+    /// Bytes of input that sessions hold back.
+    held: AtomicU64,
     /// Bytes of request bodies that are being received or wait for the host.
     bodies: AtomicUsize,
     /// Unprocessed input of HTTP/2 connections.
     pub(crate) arrivals: Arrivals,
     /// The threads (one bit each) whose sessions wait for room.
     waiting: AtomicU64,
+    /// The threads whose sessions wait to decode input that they hold back.
+    decoding: AtomicU64,
     /// One for each thread, notified when there is room.
     room: Box<[Notify]>,
     taken: Taken,
@@ -68,9 +79,11 @@ impl Backlog {
         Arc::new(Self {
             limit: limit as u64,
             added: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             bodies: AtomicUsize::new(0),
             arrivals: Arrivals::new(limit),
             waiting: AtomicU64::new(0),
+            decoding: AtomicU64::new(0),
             room: (0..threads).map(|_| Notify::new()).collect(),
             taken: Taken::default(),
         })
@@ -78,7 +91,7 @@ impl Backlog {
 
     /// Bytes that wait for the host, except those in batches that threads have not published yet.
     pub(crate) fn bytes(&self) -> u64 {
-        self.queued() + self.uploads()
+        self.queued() + self.held.load(Ordering::Relaxed) + self.uploads()
     }
 
     /// Bytes of bodies and of HTTP/2 input, most of which belongs to bodies.
@@ -86,7 +99,7 @@ impl Backlog {
         (self.bodies.load(Ordering::Relaxed) + self.arrivals.bytes()) as u64
     }
 
-    /// Bytes of published batches and of input held back.
+    /// Bytes of published batches that the host has not processed.
     fn queued(&self) -> u64 {
         // The subtrahend is read first, so that the difference is never negative.
         let taken = self.taken.0.read();
@@ -96,7 +109,7 @@ impl Backlog {
     /// The bytes that are compared with the limit. Bodies and HTTP/2 input count up to half of it, so that
     /// slow uploads do not keep messages from being read.
     fn load(&self) -> u64 {
-        self.queued() + self.uploads().min(self.limit / 2)
+        self.queued() + self.held.load(Ordering::Relaxed) + self.uploads().min(self.limit / 2)
     }
 
     /// Whether the limit is reached, so that nothing new may be accepted.
@@ -120,24 +133,34 @@ impl Backlog {
         self.freed();
     }
 
-    /// Notifies the threads whose sessions wait, if half of the limit is free.
+    /// Notifies the threads whose sessions wait: all of them if half of the limit is free, and those with
+    /// input to decode as soon as batches take up little.
     fn freed(&self) {
         // Pairs with this same fence in a call from `await_room`: either this thread sees the bit, or that
         // one sees the freed bytes.
         fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) == 0 || self.load() > self.limit / 2 {
+        let decoding = self.decoding.load(Ordering::Relaxed);
+        if self.waiting.load(Ordering::Relaxed) | decoding == 0 {
             return;
         }
-        let mut threads = self.waiting.swap(0, Ordering::AcqRel);
+        let mut threads = if self.load() <= self.limit / 2 {
+            self.waiting.swap(0, Ordering::AcqRel) | self.decoding.swap(0, Ordering::AcqRel)
+        } else if decoding != 0 && self.queued() <= self.limit / (2 * DECODING_PART) {
+            self.decoding.swap(0, Ordering::AcqRel)
+        } else {
+            return;
+        };
         while threads != 0 {
             self.room[threads.trailing_zeros() as usize].notify_one();
             threads &= threads - 1;
         }
     }
 
-    /// Registers that a session of `thread` waits for room.
-    fn await_room(&self, thread: u16) {
-        self.waiting.fetch_or(1 << thread, Ordering::AcqRel);
+    /// Registers that a session of `thread` waits for room to read, or to decode the input that it holds
+    /// back.
+    fn await_room(&self, thread: u16, holds_input: bool) {
+        let threads = if holds_input { &self.decoding } else { &self.waiting };
+        threads.fetch_or(1 << thread, Ordering::AcqRel);
         self.freed();
     }
 
@@ -266,10 +289,14 @@ impl Share {
         if self.batch == self.counted && self.held == 0 {
             return;
         }
-        let held = std::mem::take(&mut self.held);
-        let change = (self.batch - self.counted).wrapping_add_signed(held);
+        let change = self.batch - self.counted;
         self.counted = self.batch;
         self.backlog.added.fetch_add(change, Ordering::Relaxed);
+        let held = std::mem::take(&mut self.held);
+        if held != 0 {
+            // The sum of what a thread has added is never negative.
+            self.backlog.held.fetch_add(held as u64, Ordering::Relaxed);
+        }
         if held < 0 {
             self.backlog.freed();
         }
@@ -307,15 +334,22 @@ impl Share {
         (self.full, self.full && !before)
     }
 
-    /// Registers a session that waits for room. `place` is its place number, which it keeps until it has
-    /// read; 0 requests a new one.
-    pub(crate) fn await_room(&mut self, target: Target, thread: u16, place: &mut u64) {
+    /// Whether sessions must not decode the input that they hold back either. Applies while
+    /// [`Share::is_full`].
+    pub(crate) fn holds_decoding(&self) -> bool {
+        let batches = self.backlog.queued() + (self.batch - self.counted);
+        batches > self.backlog.limit / DECODING_PART
+    }
+
+    /// Registers a session that waits for room to read or, if `holds_input`, to decode. `place` is its
+    /// place number, which it keeps until it has read or decoded; 0 requests a new one.
+    pub(crate) fn await_room(&mut self, target: Target, thread: u16, place: &mut u64, holds_input: bool) {
         if *place == 0 {
             self.last += 1;
             *place = self.last;
         }
         self.waiting.insert(*place, target);
-        self.backlog.await_room(thread);
+        self.backlog.await_room(thread, holds_input);
     }
 
     /// Removes and returns the waiting sessions, the one that has waited longest first.
@@ -356,7 +390,7 @@ mod tests {
         share.publish();
         assert_eq!((share.take_batch(), backlog.bytes()), (1000, 1000));
         let mut place = 0;
-        share.await_room(target(1), 1, &mut place);
+        share.await_room(target(1), 1, &mut place, false);
         backlog.release(499);
         assert!(!is_notified(&backlog, 1), "less than half is free");
         backlog.release(1);
@@ -369,16 +403,16 @@ mod tests {
     fn a_session_keeps_its_place_until_it_has_read() {
         let mut share = Share::new(Backlog::new(LIMIT, 1));
         let (mut first, mut second) = (0, 0);
-        share.await_room(target(1), 0, &mut first);
-        share.await_room(target(2), 0, &mut second);
+        share.await_room(target(1), 0, &mut first, false);
+        share.await_room(target(2), 0, &mut second, false);
         assert_eq!(share.take_waiting().count(), 2);
-        share.await_room(target(2), 0, &mut second);
-        share.await_room(target(1), 0, &mut first);
+        share.await_room(target(2), 0, &mut second, false);
+        share.await_room(target(1), 0, &mut first, false);
         assert_eq!(share.take_waiting().map(|t| t.id.0).collect::<Vec<_>>(), [1, 2]);
         // The first session has read, and now waits behind the second.
         first = 0;
-        share.await_room(target(1), 0, &mut first);
-        share.await_room(target(2), 0, &mut second);
+        share.await_room(target(1), 0, &mut first, false);
+        share.await_room(target(2), 0, &mut second, false);
         assert_eq!(share.take_waiting().map(|t| t.id.0).collect::<Vec<_>>(), [2, 1]);
     }
 
@@ -390,12 +424,33 @@ mod tests {
         assert!(share.is_full().0);
         share.publish();
         assert!(backlog.is_full());
-        share.await_room(target(1), 0, &mut 0);
+        share.await_room(target(1), 0, &mut 0, false);
         share.let_go(LIMIT);
         assert!(!share.is_full().0);
         share.publish();
         assert_eq!(backlog.bytes(), 0);
         assert!(is_notified(&backlog, 0));
+    }
+
+    #[test]
+    fn held_input_is_decoded_in_a_full_backlog_only_while_batches_take_up_little() {
+        let backlog = Backlog::new(LIMIT, 1);
+        let mut share = Share::new(backlog.clone());
+        share.hold(LIMIT);
+        assert!(share.is_full().0 && !share.holds_decoding(), "held-back input alone must not block itself");
+        share.add(126);
+        assert!(share.holds_decoding(), "batches count before they are published");
+        share.publish();
+        assert_eq!((share.take_batch(), backlog.bytes()), (126, 1126));
+        let (mut reads, mut decodes) = (0, 0);
+        share.await_room(target(1), 0, &mut reads, false);
+        share.await_room(target(2), 0, &mut decodes, true);
+        backlog.release(60);
+        assert!(!is_notified(&backlog, 0), "batches still take up too much");
+        backlog.release(4);
+        assert!(is_notified(&backlog, 0));
+        share.await_room(target(1), 0, &mut reads, false);
+        assert!(!is_notified(&backlog, 0), "there is no room to read");
     }
 
     #[test]

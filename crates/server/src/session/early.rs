@@ -2,8 +2,8 @@
 //! handshake, and those after the frame at which the connection's credit or its turn (one bounded run
 //! of its task) ended.
 //!
-//! These bytes count towards the [backlog](crate::limits::backlog). A full backlog does not stop them
-//! from being decoded, because decoding them is what makes room; only a lack of credit does.
+//! These bytes count towards the [backlog](crate::limits::backlog), which says when they are decoded
+//! although it is full: decoding them makes room, but with compression they become larger.
 
 use super::Session;
 use super::held::Early;

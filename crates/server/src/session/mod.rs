@@ -198,15 +198,16 @@ impl Session {
             if self.is_paused() {
                 return self.stream.gather(cx);
             }
-            if self.holds_input() {
-                // This happens even if the backlog is full, because the held-back bytes are part of it.
+            let holds_input = self.holds_input();
+            if self.phase == Phase::Open && context.is_full() && (!holds_input || context.holds_decoding()) {
+                let target = (&*self.shared).into();
+                context.share.await_room(target, context.index, &mut self.place, holds_input);
+                return self.stream.gather(cx);
+            }
+            self.place = 0;
+            if holds_input {
                 self.receive_early(context);
             } else {
-                if context.is_full() && self.phase == Phase::Open {
-                    context.share.await_room((&*self.shared).into(), context.index, &mut self.place);
-                    return self.stream.gather(cx);
-                }
-                self.place = 0;
                 match self.read(context, cx) {
                     Poll::Pending => return,
                     Poll::Ready(Ok(0)) => return self.hang_up(context),
