@@ -17,7 +17,7 @@ use Sprocket\{PublishException, Publisher};
     : [$_POST['room'] ?? '', $_POST['text'] ?? '', $_SERVER['PUBLISH_SOCKET'] ?? null];
 $socket ??= sys_get_temp_dir() . '/sprocket-push-' . get_current_user() . '.sock';
 
-if (!is_string($room) || !is_string($text) || !preg_match('/^\w{1,50}$/', $room) || !mb_check_encoding($text, 'UTF-8')) {
+if (!is_string($room) || !is_string($text) || !preg_match('/^\w{1,50}$/', $room) || !preg_match('//u', $text)) {
     http_response_code(400);
     exit("A room (one word) and a text, please\n");
 }

@@ -27,7 +27,7 @@ $server->onMessage(function (Connection $connection, string $payload) use ($serv
         $connection->close(1008, 'not understood');
     } elseif (isset($message['name'])) {
         // The first message: who this is, and what it has got last, or '' if it is new.
-        $connection->data = mb_strcut($text, 0, 40);
+        $connection->data = preg_replace('/^.{40}\K.+/su', '', $text);
         $connection->join('chat', $connection->data);
         $after = $message['after'] ?? '';
         $connection->resume('chat', is_string($after) ? $after : '');

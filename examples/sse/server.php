@@ -41,7 +41,11 @@ $server->onRequest(function (Request $request) use ($followers, &$recent, $say):
         case 'GET /':
             return new Response(200, file_get_contents(__DIR__ . '/page.html'), ['Content-Type' => 'text/html; charset=utf-8']);
         case 'POST /say':
-            $say(mb_scrub(mb_strcut($request->body(), 0, 500)));
+            // The first 500 characters; nothing matches if the text is not UTF-8.
+            if (!preg_match('/^.{0,500}/su', $request->body(), $text)) {
+                return new Response(400, 'The text must be UTF-8');
+            }
+            $say($text[0]);
             return new Response(204);
         case 'GET /events':
             $stream = $request->stream(200, [

@@ -88,3 +88,29 @@ test('chat reports why it cannot start', function () use ($examples): void {
     same(1, $child->wait(), 'exit status');
     check(str_contains($child->output, $name) && !str_contains($child->output, 'Stack trace'), $child->output);
 });
+
+test('the examples call only functions that a plain Debian PHP has', function () use ($examples): void {
+    $plain = ['Core', 'standard', 'date', 'hash', 'json', 'pcre', 'random', 'spl', 'pcntl', 'posix', 'openssl'];
+    $called = $defined = [];
+    foreach (new RecursiveIteratorIterator(new RecursiveDirectoryIterator($examples, FilesystemIterator::SKIP_DOTS)) as $file) {
+        if ($file->getExtension() !== 'php') {
+            continue;
+        }
+        $tokens = array_values(array_filter(PhpToken::tokenize(file_get_contents($file->getPathname())), fn ($token) => !$token->isIgnorable()));
+        foreach ($tokens as $i => $token) {
+            if ($i === 0 || !$token->is(T_STRING) || ($tokens[$i + 1]->text ?? '') !== '(') {
+                continue;
+            }
+            if ($tokens[$i - 1]->is(T_FUNCTION)) {
+                $defined[] = $token->text;
+            } elseif (!$tokens[$i - 1]->is([T_OBJECT_OPERATOR, T_NULLSAFE_OBJECT_OPERATOR, T_DOUBLE_COLON, T_NEW])) {
+                $called[$token->text] = $file->getPathname();
+            }
+        }
+    }
+    check(isset($called['json_encode']), 'calls are found');
+    foreach (array_diff_key($called, array_flip($defined)) as $function => $file) {
+        $from = function_exists($function) ? (new ReflectionFunction($function))->getExtensionName() : 'no loaded extension';
+        check(in_array($from, $plain, true), "$file calls $function(), which is from $from");
+    }
+});
