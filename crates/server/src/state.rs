@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(crate) handshakes: Arc<Handshakes>,
     /// TLS certificates and keys, if configured.
     pub(crate) tls: Option<TlsState>,
-    /// Memory accounting of the compression windows.
+    /// Total memory of the compression windows that connections keep between messages.
     pub(crate) windows: Arc<Windows>,
     pub(crate) files: Option<StaticFiles>,
     /// The kinds of events that the host wants; bits of [`Interest`].
@@ -79,14 +79,14 @@ pub(crate) struct State {
 
 /// Number of commands from the first thread in another thread's mailbox above which the first thread
 /// stops reading publications from the publish socket and the hub.
-pub(crate) const CROWDED: usize = 64;
+pub(crate) const MAX_PASSED: usize = 64;
 
 impl State {
     /// Whether some I/O thread executes the first thread's commands more slowly than they arrive. Also
     /// delivers the commands that wait for such a thread. Called only by the first thread.
     pub(crate) fn is_crowded(&self) -> bool {
         let mut crowded = false;
-        for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.passed() > CROWDED) {
+        for mailbox in self.mailboxes.iter().skip(1).filter(|m| m.passed() > MAX_PASSED) {
             // A busy host may have posted commands without having delivered them.
             mailbox.deliver();
             crowded = true;

@@ -145,8 +145,8 @@ pub(crate) struct Resumed {
     pub(crate) position: String,
     /// The missed publications, as frames.
     pub(crate) frames: Vec<Bytes>,
-    /// Publications up to `position` may still arrive separately and must be skipped; the case with a
-    /// broker.
+    /// Whether the session must skip publications up to `position` from now on. With a broker they may still
+    /// arrive separately, although this answer contains them.
     pub(crate) skip: bool,
 }
 
@@ -164,9 +164,9 @@ impl Command {
 
 /// Number of publications in one mailbox above which the host must wait. With ten thousand subscribers
 /// each, they are a second's work for the thread; with few subscribers, the host seldom waits.
-const FULL: usize = 256;
+const MAX_PUBLICATIONS: usize = 256;
 /// Number of bytes in these publications above which the host must wait.
-const FULL_BYTES: usize = 8 << 20;
+const MAX_PUBLICATION_BYTES: usize = 8 << 20;
 
 /// The commands that wait for one I/O thread.
 #[derive(Debug, Default)]
@@ -184,7 +184,7 @@ struct Batch {
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.publications >= FULL || self.bytes >= FULL_BYTES
+        self.publications >= MAX_PUBLICATIONS || self.bytes >= MAX_PUBLICATION_BYTES
     }
 }
 
@@ -221,8 +221,8 @@ impl Mailbox {
         batch.is_full()
     }
 
-    /// Adds a command of another I/O thread, which must not block. That thread limits the number of such
-    /// commands by [`Mailbox::passed`].
+    /// Another I/O thread: adds a command without ever blocking. Before producing more commands, that thread
+    /// checks with [`Mailbox::passed`] how many of them still wait.
     pub(crate) fn pass(&self, command: Command) {
         let mut batch = self.lock();
         batch.passed += 1;
@@ -329,14 +329,14 @@ mod tests {
     #[test]
     fn a_batch_is_full_by_count_or_bytes_until_it_is_taken() {
         let mailbox = Mailbox::default();
-        assert!((1..FULL).all(|_| !mailbox.post(publication(0))));
+        assert!((1..MAX_PUBLICATIONS).all(|_| !mailbox.post(publication(0))));
         assert!(mailbox.post(publication(0)));
         assert!(!mailbox.wait_for_room(Duration::from_millis(1)), "nobody takes it");
         let mut batch = Vec::new();
         mailbox.take(&mut batch);
-        assert_eq!(batch.len(), FULL);
+        assert_eq!(batch.len(), MAX_PUBLICATIONS);
         assert!(mailbox.wait_for_room(Duration::ZERO));
-        assert!(!mailbox.post(publication(FULL_BYTES - 1)));
+        assert!(!mailbox.post(publication(MAX_PUBLICATION_BYTES - 1)));
         assert!(mailbox.post(publication(1)));
     }
 
@@ -345,9 +345,9 @@ mod tests {
         let mailbox = Mailbox::default();
         let target = Target { slot: 0, id: ConnId(1) };
         let others = || [Command::Send(target, Bytes::new()), Command::Resume(target)];
-        assert!((0..FULL).flat_map(|_| others()).all(|command| !mailbox.post(command)));
+        assert!((0..MAX_PUBLICATIONS).flat_map(|_| others()).all(|command| !mailbox.post(command)));
         assert!(
-            (1..FULL).all(|_| !mailbox.post(publication(0))),
+            (1..MAX_PUBLICATIONS).all(|_| !mailbox.post(publication(0))),
             "other commands do not count as publications"
         );
     }
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn the_host_continues_when_the_thread_takes_the_batch() {
         let mailbox = Arc::new(Mailbox::default());
-        assert!(mailbox.post(publication(FULL_BYTES)));
+        assert!(mailbox.post(publication(MAX_PUBLICATION_BYTES)));
         let thread = mailbox.clone();
         let taking = std::thread::spawn(move || thread.take(&mut Vec::new()));
         assert!(mailbox.wait_for_room(Duration::from_secs(10)));

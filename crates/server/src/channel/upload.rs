@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::limits::backlog::{Backlog, Charge};
 
 /// Minimum capacity of the buffer for a body, in bytes.
-const LEAST: usize = 512;
+const MIN_CAPACITY: usize = 512;
 
 /// A complete body. It counts towards the [backlog](crate::limits::backlog) until it is dropped or taken.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ where
             return Err(BodyError::TooLarge);
         }
         if length > buffer.capacity() {
-            let room = (2 * buffer.capacity()).max(LEAST).min(max).max(length);
+            let room = (2 * buffer.capacity()).max(MIN_CAPACITY).min(max).max(length);
             if !charge.raise(waiting + room) {
                 return Err(BodyError::Full);
             }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(waits, 10_000, "the buffer doubles, but not beyond the limit");
         assert_eq!(&body.unwrap().into_bytes()[..], &[b'x'; 9000]);
         let (body, waits) = run(&[b"all at once"], Some(11), 1 << 20);
-        assert_eq!((&body.unwrap().into_bytes()[..], waits), (&b"all at once"[..], LEAST as u64));
+        assert_eq!((&body.unwrap().into_bytes()[..], waits), (&b"all at once"[..], MIN_CAPACITY as u64));
     }
 
     #[test]

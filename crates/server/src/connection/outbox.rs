@@ -31,6 +31,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Whether no frame waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

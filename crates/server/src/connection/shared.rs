@@ -163,8 +163,8 @@ pub(crate) struct Credit {
 }
 
 impl Credit {
-    /// Half of the credit. Reading resumes only when this much is left, so that a busy connection does not
-    /// pause and resume with every message.
+    /// Half of the credit. Reading resumes only when less than this is pending, so that a busy connection does
+    /// not pause and resume with every message.
     fn half(self) -> Self {
         Self { messages: self.messages.div_ceil(2), bytes: self.bytes.div_ceil(2) }
     }

@@ -23,7 +23,7 @@ const CLOSED: &str = "connection.closed";
 /// The last line of a server: it has stopped.
 const STOPPED: Kind = Kind::new(Level::Info, "server.stopped", "");
 /// Refused requests were not passed to `onRefused`, because too many notices waited.
-const UNTOLD: Kind = Kind::new(Level::Warning, "refused.untold", "");
+const UNREPORTED: Kind = Kind::new(Level::Warning, "refused.untold", "");
 
 impl ThreadContext {
     /// Passes a log line to the host, or counts it as suppressed if its kind has reached its rate or too
@@ -53,7 +53,7 @@ impl ThreadContext {
             None => {
                 Counters::one(&self.server.counters.refused_untold);
                 if self.wants(Interest::LOG) {
-                    self.leave_out(UNTOLD, 1);
+                    self.leave_out(UNREPORTED, 1);
                 }
             }
         }
@@ -68,7 +68,7 @@ impl ThreadContext {
 
     /// Counts suppressed lines, and schedules the line that reports their number.
     fn leave_out(&mut self, kind: Kind, lines: u64) {
-        if kind != UNTOLD {
+        if kind != UNREPORTED {
             Counters::add(&self.server.counters.log_suppressed, lines);
         }
         if self.server.notices.leave_out(kind, lines) {
@@ -122,7 +122,7 @@ impl ThreadContext {
 
 /// Builds the line that reports how many lines of a kind were suppressed.
 fn summary(kind: Kind, lines: u64) -> Line {
-    if kind == UNTOLD {
+    if kind == UNREPORTED {
         let message =
             format!("{lines} refused requests were not passed to onRefused, because too many waited");
         return Line::new(message).with("requests", lines).of(kind);

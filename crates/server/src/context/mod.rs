@@ -33,9 +33,9 @@ const BATCH: usize = 64;
 /// tenth of the CPU time.
 const WAKING_BATCH: usize = 256;
 /// Number of polls between two checks of the age of a batch. Each check reads the clock.
-const POLLS_PER_LOOK: usize = 8;
+const POLLS_PER_CHECK: usize = 8;
 /// Maximum age of a batch while the thread does not park.
-const PATIENCE: Duration = Duration::from_millis(1);
+const MAX_BATCH_AGE: Duration = Duration::from_millis(1);
 /// Size of one read. It exceeds what a socket usually holds, so that one call empties the socket.
 const READ_BUFFER: usize = 64 << 10;
 
@@ -205,18 +205,18 @@ impl ThreadContext {
     /// others.
     pub(crate) fn polled(&mut self) {
         self.polls += 1;
-        if self.polls >= BATCH || self.polls.is_multiple_of(POLLS_PER_LOOK) && self.has_waited() {
+        if self.polls >= BATCH || self.polls.is_multiple_of(POLLS_PER_CHECK) && self.has_waited() {
             self.publish();
         }
     }
 
-    /// Whether the batch has waited for [`PATIENCE`]. Reads the clock.
+    /// Whether the batch has waited for [`MAX_BATCH_AGE`]. Reads the clock.
     fn has_waited(&mut self) -> bool {
         if self.events.is_empty() {
             return false;
         }
         let now = Instant::now();
-        now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE
+        now.duration_since(*self.waiting_since.get_or_insert(now)) >= MAX_BATCH_AGE
     }
 
     /// Adds the local counts to the shared counters, and hands the current batch to the host.

@@ -15,11 +15,11 @@ pub(crate) const LARGE: usize = 4 << 10;
 const CHUNK: usize = 128 << 10;
 /// Minimum free space for a read, in bytes. It exceeds what a socket usually holds, so that one call
 /// empties the socket.
-const ROOM: usize = 64 << 10;
+const MIN_ROOM: usize = 64 << 10;
 /// Maximum number of chunks of a thread.
-const MOST: usize = 64;
+const MAX_CHUNKS: usize = 64;
 /// Number of chunks that are kept although they are not in use.
-const KEPT: usize = 8;
+const SPARE_CHUNKS: usize = 8;
 
 /// The chunks of one thread, held in its [`ThreadContext`](super::ThreadContext).
 #[derive(Debug, Default)]
@@ -32,18 +32,19 @@ pub(crate) struct ReadBuffers {
 }
 
 impl ReadBuffers {
-    /// Returns an empty chunk with at least [`ROOM`] bytes of free space, or `None` if all chunks are in
+    /// Returns an empty chunk with at least [`MIN_ROOM`] bytes of free space, or `None` if all chunks are in
     /// use.
     pub(crate) fn take(&mut self) -> Option<BytesMut> {
         if let Some(ready) = self.ready.take() {
-            if ready.capacity() >= ROOM {
+            if ready.capacity() >= MIN_ROOM {
                 return Some(ready);
             }
             self.full.push_back(ready);
         }
         if let Some(mut oldest) = self.full.pop_front() {
             if oldest.try_reclaim(CHUNK) {
-                if self.full.len() > KEPT && self.full.front_mut().is_some_and(|next| next.try_reclaim(CHUNK))
+                if self.full.len() > SPARE_CHUNKS
+                    && self.full.front_mut().is_some_and(|next| next.try_reclaim(CHUNK))
                 {
                     self.full.pop_front();
                 }
@@ -51,7 +52,7 @@ impl ReadBuffers {
             }
             self.full.push_front(oldest);
         }
-        (self.full.len() < MOST).then(|| BytesMut::with_capacity(CHUNK))
+        (self.full.len() < MAX_CHUNKS).then(|| BytesMut::with_capacity(CHUNK))
     }
 
     /// Returns a chunk obtained from [`ReadBuffers::take`], or the part of it that no message keeps.
@@ -66,11 +67,11 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    /// Simulates a read of [`ROOM`] bytes, and returns the slice that a message keeps.
+    /// Simulates a read of [`MIN_ROOM`] bytes, and returns the slice that a message keeps.
     fn read(chunks: &mut ReadBuffers) -> Option<Bytes> {
         let mut chunk = chunks.take()?;
-        assert!(chunk.is_empty() && chunk.capacity() >= ROOM);
-        chunk.resize(ROOM, 7);
+        assert!(chunk.is_empty() && chunk.capacity() >= MIN_ROOM);
+        chunk.resize(MIN_ROOM, 7);
         let part = chunk.split().freeze();
         chunks.give_back(chunk);
         Some(part)
@@ -82,7 +83,7 @@ mod tests {
         let first = read(&mut chunks).unwrap();
         let second = read(&mut chunks).unwrap();
         let start = first.as_ptr();
-        assert_eq!(second.as_ptr(), start.wrapping_add(ROOM), "both are parts of one chunk");
+        assert_eq!(second.as_ptr(), start.wrapping_add(MIN_ROOM), "both are parts of one chunk");
         drop(first);
         let third = read(&mut chunks).unwrap();
         assert!(second.iter().all(|byte| *byte == 7));
@@ -98,12 +99,12 @@ mod tests {
         let mut parts = Vec::new();
         while let Some(part) = read(&mut chunks) {
             parts.push(part);
-            assert!(parts.len() * ROOM <= (MOST + 1) * CHUNK);
+            assert!(parts.len() * MIN_ROOM <= (MAX_CHUNKS + 1) * CHUNK);
         }
-        assert_eq!(parts.len() * ROOM, MOST * CHUNK);
+        assert_eq!(parts.len() * MIN_ROOM, MAX_CHUNKS * CHUNK);
         assert!(read(&mut chunks).is_none());
         drop(parts);
-        (0..4 * MOST).for_each(|_| drop(read(&mut chunks).unwrap()));
-        assert!(chunks.full.len() <= KEPT + 1, "{}", chunks.full.len());
+        (0..4 * MAX_CHUNKS).for_each(|_| drop(read(&mut chunks).unwrap()));
+        assert!(chunks.full.len() <= SPARE_CHUNKS + 1, "{}", chunks.full.len());
     }
 }

@@ -27,7 +27,7 @@ impl Session {
     /// received earlier; if the closing handshake has already begun, the session ends at once.
     pub(super) fn end(&mut self, context: &mut ThreadContext, ending: Ending) {
         if self.phase == Phase::Open {
-            self.end_behind_answers(context, ending, context.server.config.close_timeout);
+            self.end_after_answers(context, ending, context.server.config.close_timeout);
         } else {
             self.end_now(context, ending);
         }
@@ -57,7 +57,7 @@ impl Session {
 
     /// Ends the session after the host has answered the earlier messages, or after `patience`. If there is
     /// nothing to answer, the session ends at once.
-    fn end_behind_answers(&mut self, context: &mut ThreadContext, ending: Ending, patience: Duration) {
+    fn end_after_answers(&mut self, context: &mut ThreadContext, ending: Ending, patience: Duration) {
         if self.shared.is_open() && context.host_answers(&self.shared) {
             context.emit(Item::Ending { conn: self.shared.clone() });
         } else if context.has_commands() || matches!(ending, Ending::GoingAway(_)) {
@@ -116,7 +116,7 @@ impl Session {
     pub(crate) fn going_away(&mut self, context: &mut ThreadContext, why: Stopping, patience: Duration) {
         if self.phase == Phase::Open {
             let patience = patience.min(context.server.config.close_timeout);
-            self.end_behind_answers(context, Ending::GoingAway(why.reason()), patience);
+            self.end_after_answers(context, Ending::GoingAway(why.reason()), patience);
         }
     }
 

@@ -1,4 +1,5 @@
-//! The reasons for which a session ends after the host has answered the earlier messages.
+//! [`Ending`]: why a session is about to end. Such a session does not end at once, because the host may
+//! still have to answer messages that arrived earlier.
 
 /// Why a session is about to end. [`Session`](super::Session) keeps this while the host answers the
 /// messages received earlier.

@@ -128,7 +128,7 @@ pub(crate) struct Session {
     /// matches several of this connection's topics.
     published: u64,
     /// Frames and bytes of this session included in the thread's `waiting_frames` and `waiting_bytes`.
-    noted: (u32, usize),
+    counted_waiting: (u32, usize),
 }
 
 impl Session {
@@ -167,7 +167,7 @@ impl Session {
             topics: Indexed::default(),
             resumes: None,
             published: 0,
-            noted: (0, 0),
+            counted_waiting: (0, 0),
         }
     }
 

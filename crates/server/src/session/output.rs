@@ -143,7 +143,7 @@ impl Session {
     /// Updates the thread's counts of waiting frames and bytes by the change in this session since the
     /// last call.
     pub(super) fn note(&mut self, context: &mut ThreadContext) {
-        let (frames, bytes) = self.noted;
+        let (frames, bytes) = self.counted_waiting;
         let none = self.out.is_empty() || self.is_dead();
         if none && frames == 0 {
             return;
@@ -152,6 +152,6 @@ impl Session {
         context.waiting_frames =
             context.waiting_frames.wrapping_add(now.0.into()).wrapping_sub(frames.into());
         context.waiting_bytes = context.waiting_bytes.wrapping_add(now.1 as u64).wrapping_sub(bytes as u64);
-        self.noted = now;
+        self.counted_waiting = now;
     }
 }

@@ -23,7 +23,7 @@ use crate::topics::registry::TopicId;
 
 /// Maximum number of replays of one connection that wait until an earlier replay is written. Further ones
 /// are reported at once as incomplete.
-const MOST_DEFERRED: usize = 1024;
+const MAX_DEFERRED: usize = 1024;
 
 impl Session {
     /// Queues a published frame, unless too many bytes wait for the peer already. `number` is the sequence
@@ -47,9 +47,9 @@ impl Session {
         let ours = context.server.config.compression.as_ref();
         let frame = frame.frame(self.compressor.as_deref_mut(), &mut context.compressors, ours);
         let waiting = self.shared.buffered();
-        let then = waiting + frame.len();
+        let total = waiting + frame.len();
         let limit = context.server.config.send_buffer_limit;
-        if waiting > 0 && then > limit && self.shared.exceeds(then, limit) {
+        if waiting > 0 && total > limit && self.shared.exceeds(total, limit) {
             return false;
         }
         context.messages_out += 1;
@@ -120,7 +120,7 @@ impl Session {
     /// the hub itself, as soon as no earlier replay is under way.
     pub(crate) fn replay(&mut self, context: &mut ThreadContext, ticket: u64, ask: Box<Ask>) {
         let waiting = self.resumes.as_ref().map_or(0, |resumes| resumes.deferred.len());
-        if waiting < MOST_DEFERRED {
+        if waiting < MAX_DEFERRED {
             self.resume(context, ask.id, ticket, false);
             if let Some(resumes) = &mut self.resumes {
                 resumes.deferred.push_back((ticket, ask));

@@ -15,7 +15,7 @@ impl Io {
     /// batch with many deliveries is spread over several turns.
     pub(crate) fn take_commands(&mut self) {
         self.turn = Turn::default();
-        if self.has_rest() && !self.carry_out_rest() {
+        if self.has_rest() && !self.execute_rest() {
             return self.flush_dirty();
         }
         let mut inbox = std::mem::take(&mut self.inbox);
@@ -23,11 +23,11 @@ impl Io {
         self.batches += 1;
         let mut commands = inbox.drain(..);
         while let Some(command) = commands.next() {
-            self.carry_out(command);
+            self.execute(command);
             if self.turn.is_over() && commands.len() > 0 {
                 self.rest = commands.by_ref().collect::<Vec<_>>().into_iter();
                 self.context.behind = true;
-                self.go_on_later();
+                self.yield_turn();
             }
         }
         drop(commands);
@@ -36,15 +36,15 @@ impl Io {
     }
 
     /// Executes what is left of an earlier batch, for one turn. Returns false if commands still remain.
-    fn carry_out_rest(&mut self) -> bool {
+    fn execute_rest(&mut self) -> bool {
         while let Some(command) = self.rest.next() {
-            self.carry_out(command);
+            self.execute(command);
             if self.turn.is_over() {
                 break;
             }
         }
         if self.has_rest() {
-            self.go_on_later();
+            self.yield_turn();
             return false;
         }
         self.context.behind = false;
@@ -57,7 +57,7 @@ impl Io {
     }
 
     /// Schedules another turn for the remaining commands, after the sockets have been served.
-    fn go_on_later(&mut self) {
+    fn yield_turn(&mut self) {
         self.overdue = true;
         self.context.server.mailboxes[self.context.index as usize].notify.notify_one();
     }
@@ -73,7 +73,7 @@ impl Io {
     }
 
     /// Executes one command.
-    pub(super) fn carry_out(&mut self, command: Command) {
+    pub(super) fn execute(&mut self, command: Command) {
         match command {
             Command::Send(target, frame) => self.push(target, |session, context| {
                 let queued = session.send(context, frame);

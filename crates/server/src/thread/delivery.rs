@@ -112,7 +112,7 @@ impl Io {
             skip,
         }));
         if thread == self.context.index {
-            self.carry_out(command);
+            self.execute(command);
         } else {
             self.context.server.mailboxes[thread as usize].pass(command);
             self.posted = true;

@@ -137,7 +137,7 @@ pub(crate) struct Io {
 pub(crate) struct Signals {
     /// The thread has its first session.
     pub(crate) first: Arc<Notify>,
-    /// The thread must end.
+    /// The thread must end, because of [`Command::Quit`] or a panic.
     pub(crate) quit: Arc<Notify>,
     /// The list of connections that are about to end is no longer empty.
     pub(crate) closing: Arc<Notify>,
@@ -147,7 +147,7 @@ pub(crate) struct Signals {
     pub(crate) attend: Arc<Notify>,
 }
 
-/// What the handshake hands over to a new session.
+/// A completed handshake, from which [`Io::open`] creates a session.
 pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
     /// Bytes that arrived after the handshake request.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// Maximum length of a message or of a text in its context, in bytes after escaping. Longer texts are
 /// truncated.
-const LONGEST: usize = 512;
+const MAX_TEXT: usize = 512;
 
 /// The severity of a line, with the names of RFC 5424 and PSR-3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,11 +151,11 @@ pub(crate) fn peer_of(remote: Option<SocketAddr>) -> String {
 }
 
 /// Escapes characters that could forge a line or disturb a terminal: control characters, line and paragraph
-/// separators, and marks that change the direction of text. Truncates the text after [`LONGEST`] bytes.
+/// separators, and marks that change the direction of text. Truncates the text after [`MAX_TEXT`] bytes.
 fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LONGEST));
+    let mut out = String::with_capacity(text.len().min(MAX_TEXT));
     for char in text.chars() {
-        if out.len() >= LONGEST {
+        if out.len() >= MAX_TEXT {
             out.push('…');
             break;
         }
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_truncated() {
-        let Value::Text(text) = Value::from("é".repeat(LONGEST).as_str()) else { panic!("no text") };
-        assert_eq!((text.chars().count(), text.ends_with('…')), (LONGEST / 2 + 1, true));
+        let Value::Text(text) = Value::from("é".repeat(MAX_TEXT).as_str()) else { panic!("no text") };
+        assert_eq!((text.chars().count(), text.ends_with('…')), (MAX_TEXT / 2 + 1, true));
     }
 }

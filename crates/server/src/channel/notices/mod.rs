@@ -25,9 +25,9 @@ const PER_SECOND: u32 = 10;
 /// The unit of the rate, and the delay before suppressed lines are reported.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 /// Maximum number of notices that wait for the host.
-const MOST: usize = 256;
+const MAX_WAITING: usize = 256;
 /// Maximum number of bytes in these notices.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// The limits on the notices of one server, held in [`State`](crate::state::State): how many wait for the
 /// host, and the current rate of each kind of line.
@@ -100,7 +100,7 @@ impl Notices {
         let place = Place { notices: self.clone(), bytes };
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (waiting < MOST && before.saturating_add(bytes) <= MOST_BYTES).then_some(place)
+        (waiting < MAX_WAITING && before.saturating_add(bytes) <= MAX_WAITING_BYTES).then_some(place)
     }
 }
 
@@ -149,10 +149,10 @@ mod tests {
     fn the_number_and_bytes_of_waiting_notices_are_limited() {
         let notices = Arc::new(Notices::default());
         let places: Vec<_> = std::iter::from_fn(|| notices.place(10)).collect();
-        assert_eq!(places.len(), MOST);
+        assert_eq!(places.len(), MAX_WAITING);
         drop(places);
-        assert!(notices.place(MOST_BYTES + 1).is_none());
-        let large = notices.place(MOST_BYTES).unwrap();
+        assert!(notices.place(MAX_WAITING_BYTES + 1).is_none());
+        let large = notices.place(MAX_WAITING_BYTES).unwrap();
         assert!(notices.place(1).is_none());
         drop(large);
         assert!(notices.place(1).is_some());
