@@ -15,7 +15,7 @@ use crate::channel::notices::Trouble;
 use crate::http::http1;
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
-use crate::net::listener::{Entry, Listener};
+use crate::net::listener::{Listener, Preamble};
 use crate::net::socket::{BACK_OFF, accept_one, has_pending_connection};
 use crate::net::unix_socket::UnixFile;
 use crate::state::State;
@@ -28,18 +28,18 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 /// Starts the task that accepts. Aborting it closes the listener.
 pub(crate) fn spawn(listener: Listener, state: Arc<State>) -> io::Result<AbortHandle> {
-    let (socket, entry, file) = listener.into_parts();
+    let (socket, preamble, file) = listener.into_parts();
     #[expect(
         deprecated,
         reason = "its objection is to owners whose descriptor may change; that of a Socket does not"
     )]
     let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-    Ok(task::spawn(accept(socket, file, entry, state)).abort_handle())
+    Ok(task::spawn(accept(socket, file, preamble, state)).abort_handle())
 }
 
 /// Accepts until the server stops. When too many sockets have no WebSocket yet, it displaces one that
 /// waits for its peer.
-async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry, state: Arc<State>) {
+async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, preamble: Preamble, state: Arc<State>) {
     let _vital = Vital;
     let _file = file;
     let mut turn = 0usize;
@@ -64,11 +64,11 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
             match accept_one(listener.get_ref()) {
                 Ok((fd, remote)) => {
                     Counters::one(&state.counters.accepted);
-                    let Some(place) = place(&state, remote, entry) else { continue };
+                    let Some(place) = place(&state, remote, preamble) else { continue };
                     // All listeners belong to thread 0, which distributes the sockets.
                     let thread = turn % state.mailboxes.len();
                     turn = turn.wrapping_add(1);
-                    let socket = NewSocket { fd, remote, entry, place };
+                    let socket = NewSocket { fd, remote, preamble, place };
                     if thread == 0 {
                         http1::serve_socket(&state, socket);
                     } else {
@@ -100,10 +100,10 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, entry: Entry,
 
 /// Reserves a place among the sockets without a WebSocket. Returns `None` if the client's address has
 /// as many as `maxHandshakesPerIp` allows; the socket is then closed.
-fn place(state: &State, remote: Option<SocketAddr>, entry: Entry) -> Option<HandshakePlace> {
+fn place(state: &State, remote: Option<SocketAddr>, preamble: Preamble) -> Option<HandshakePlace> {
     let ip = remote.map(|address| address.ip());
     // A proxy connects on behalf of many clients.
-    if entry.proxy_protocol || state.config.trusted_proxies.contains(ip) {
+    if preamble.proxy_protocol || state.config.trusted_proxies.contains(ip) {
         return Some(state.handshakes.enter_unknown());
     }
     let place = state.handshakes.enter(ip);

@@ -114,7 +114,7 @@ impl Server {
             self.presence_changed(changed);
             if self.state.cluster.is_some() {
                 let frame = Up::Join { conn: conn.id().0, topic, member, data }.encode();
-                self.post(0, Command::Bus(frame));
+                self.post(0, Command::ToHub(frame));
             }
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Server {
         let Some(changed) = self.state.presence().leave(conn, topic) else { return };
         self.presence_changed(changed);
         if self.state.cluster.is_some() {
-            self.post(0, Command::Bus(Up::Leave { conn: conn.0, topic }.encode()));
+            self.post(0, Command::ToHub(Up::Leave { conn: conn.0, topic }.encode()));
         }
     }
 
@@ -194,7 +194,7 @@ impl Server {
             return Err(PublishFailed::QueueFull { delivered_here, limit: port.limit() });
         }
         Counters::one(&self.state.counters.bus_sent);
-        self.post(0, Command::Bus(frame));
+        self.post(0, Command::ToHub(frame));
         self.count_posted(bytes);
         Ok(())
     }

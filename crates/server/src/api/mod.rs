@@ -33,7 +33,7 @@ use crate::id::Target;
 use crate::id::Ticket;
 use crate::metrics::callback_times::{Handler, Stopwatch};
 use crate::metrics::counters::{Counters, Stats};
-use crate::net::listener::Entry;
+use crate::net::listener::Preamble;
 use crate::net::socket::lift;
 use crate::net::tls::TlsState;
 use crate::state::State;
@@ -307,7 +307,7 @@ impl Server {
                 return false;
             }
             WriteResult::InPart(written) => {
-                mailbox.put_back(Command::Owed(target));
+                mailbox.put_back(Command::Unwritten(target));
                 written
             }
             WriteResult::Written => length,
@@ -390,10 +390,10 @@ impl Server {
         Counters::one(&self.state.counters.accepted);
         let thread = self.adopted.get() % self.state.mailboxes.len();
         self.adopted.set(thread + 1);
-        let entry = Entry { tls, proxy_protocol: false };
+        let preamble = Preamble { tls, proxy_protocol: false };
         // Limits on handshakes do not apply: the caller has already accepted the socket.
         let place = self.state.handshakes.enter_unknown();
-        self.post(thread as u16, Command::Adopt(NewSocket { fd, remote, entry, place }));
+        self.post(thread as u16, Command::Adopt(NewSocket { fd, remote, preamble, place }));
         self.flush();
         Ok(())
     }

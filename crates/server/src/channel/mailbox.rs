@@ -14,7 +14,7 @@ use crate::channel::event::Decision;
 use crate::channel::response_stream::Shared as Stream;
 use crate::id::{ConnId, Target};
 use crate::limits::handshakes::HandshakePlace;
-use crate::net::listener::Entry;
+use crate::net::listener::Preamble;
 use crate::topics::registry::{Change, TopicId};
 
 pub(crate) use crate::channel::item::{Answer, Closed, EventBatch, Events, Handshake, Item, Plain, Question};
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Send a data frame or message, which is already counted in `buffered`.
     Send(Target, Bytes),
     /// Write the rest of a frame that the host has partly written itself.
-    Owed(Target),
+    Unwritten(Target),
     /// Send a ping, or an unsolicited pong.
     Ping(Target, Bytes),
     /// Start the closing handshake with this code and reason.
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Deliver a publication to a topic with history.
     Sequenced(Box<Sequenced>),
     /// Send a message to the hub. Only for the first thread.
-    Bus(Bytes),
+    ToHub(Bytes),
     /// Ask the hub, under this ticket, for what a resuming connection has missed. Only for the first
     /// thread, after the session has received [`Command::Resuming`] or [`Command::Replay`].
     Ask(u64, Box<Ask>),
@@ -116,7 +116,7 @@ pub(crate) struct NewSocket {
     /// The peer's address; `None` for a Unix socket.
     pub(crate) remote: Option<SocketAddr>,
     /// How connections of its listener begin (TLS, PROXY header).
-    pub(crate) entry: Entry,
+    pub(crate) preamble: Preamble,
     /// Its place under the limit on sockets without a WebSocket.
     pub(crate) place: HandshakePlace,
 }

@@ -25,7 +25,7 @@ use crate::http::target;
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
 use crate::net::linger::{AFTER_ERROR, linger};
-use crate::net::listener::Entry;
+use crate::net::listener::Preamble;
 use crate::net::plain_socket::PlainSocket;
 use crate::net::poll_turn;
 use crate::net::stall::Stall;
@@ -37,14 +37,14 @@ use sprocket_protocol::forwarded::Origin;
 
 /// Starts the task that serves an accepted socket on this thread.
 pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
-    let NewSocket { fd, remote, entry, place } = socket;
+    let NewSocket { fd, remote, preamble, place } = socket;
     // An error means that the peer is gone or that memory is short; there is nobody to report it to.
     let Ok(stream) = PlainSocket::adopt(fd, remote.is_none()) else { return };
     let local = stream.local_addr();
     let until = Instant::now() + state.config.handshake_timeout;
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
     let served_by = place.is_served_by();
-    served_by(task::spawn(serve(state.clone(), arrival, entry, place)).abort_handle());
+    served_by(task::spawn(serve(state.clone(), arrival, preamble, place)).abort_handle());
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
@@ -83,15 +83,17 @@ impl Drop for Serving {
 
 /// Serves a socket: preamble, then the requests, then the WebSocket or the end of the socket.
 /// Continues in [`http2::serve`] if ALPN has selected HTTP/2.
-async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, entry: Entry, place: HandshakePlace) {
+async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Preamble, place: HandshakePlace) {
     let Some(mut stop) = thread::with(|io| io.http_began()) else { return };
     let _serving = Serving;
-    let arrival = if entry.is_plain() {
+    let arrival = if preamble.is_plain() {
         arrival.plain()
     } else {
         // Boxed, so that plain connections do not need the memory of this future.
-        let Some(arrival) = Box::pin(preamble::pass(entry, &state, arrival, &mut stop)).await else { return };
-        if entry.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
+        let Some(arrival) = Box::pin(preamble::pass(preamble, &state, arrival, &mut stop)).await else {
+            return;
+        };
+        if preamble.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);
             log_trouble(arrival.origin.remote, &Trouble::Address);
             return;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::channel::notices::Trouble;
 use crate::metrics::counters::Counters;
 use crate::net::linger::{AFTER_ERROR, linger};
-use crate::net::listener::Entry;
+use crate::net::listener::Preamble;
 use crate::net::plain_socket::PlainSocket;
 use crate::net::stream::Stream;
 use crate::net::tls_stream::TlsStream;
@@ -45,13 +45,13 @@ impl Arrival<PlainSocket> {
 /// Reads everything that precedes HTTP, within the handshake timeout and until the server stops.
 /// Returns `None` if the connection has ended.
 pub(crate) async fn pass(
-    entry: Entry,
+    preamble: Preamble,
     state: &State,
     arrival: Arrival<PlainSocket>,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Arrival> {
     let remote = arrival.origin.remote;
-    let mut work = pin!(tokio::time::timeout_at(arrival.until, begin(entry, state, arrival)));
+    let mut work = pin!(tokio::time::timeout_at(arrival.until, begin(preamble, state, arrival)));
     let leaving = &state.leaving;
     let mut stopped = pin!(stop.wait_for(|stop| *stop && !leaving.load(Ordering::Relaxed)));
     let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -67,8 +67,8 @@ pub(crate) async fn pass(
 }
 
 /// Reads the PROXY header and accepts TLS, without a time limit.
-async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -> Option<Arrival> {
-    if entry.proxy_protocol {
+async fn begin(preamble: Preamble, state: &State, mut arrival: Arrival<PlainSocket>) -> Option<Arrival> {
+    if preamble.proxy_protocol {
         let peer = arrival.origin.remote.map(|a| a.ip());
         let trusted = &state.config.trusted_proxies;
         // An operator who enables the protocol without listing trusted proxies trusts everyone who
@@ -94,7 +94,7 @@ async fn begin(entry: Entry, state: &State, mut arrival: Arrival<PlainSocket>) -
             }
         }
     }
-    if !entry.tls {
+    if !preamble.tls {
         return Some(arrival.plain());
     }
     // TLS settings always exist here: without them, no TLS listener is opened.

@@ -168,7 +168,7 @@ impl Refusal {
             Counters::one(counter);
         }
         thread::with(|io| {
-            let context = io.env();
+            let context = io.context();
             context.log(self.cause.kind(handshake), || self.line(&request(), handshake));
             if self.cause != Cause::Rejected {
                 context.refused(|| Refused {

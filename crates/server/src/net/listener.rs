@@ -11,14 +11,14 @@ use crate::net::unix_socket::{self, UnixFile};
 
 /// The protocols that precede HTTP on the connections of a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct Preamble {
     /// A TLS handshake.
     pub(crate) tls: bool,
     /// A PROXY protocol header, before TLS.
     pub(crate) proxy_protocol: bool,
 }
 
-impl Entry {
+impl Preamble {
     /// Whether connections begin directly with HTTP.
     pub(crate) fn is_plain(self) -> bool {
         self == Self::default()
@@ -33,7 +33,7 @@ pub(crate) struct Listener {
     socket: Socket,
     /// The address as a URL, for users.
     url: String,
-    entry: Entry,
+    preamble: Preamble,
 }
 
 impl Listener {
@@ -59,7 +59,7 @@ impl Listener {
         let named = opened.and_then(|(socket, file)| {
             socket.set_nonblocking(true)?;
             let url = url_of(&socket.local_addr()?, tls);
-            Ok(Self { socket, url, file, entry: Entry { tls, proxy_protocol } })
+            Ok(Self { socket, url, file, preamble: Preamble { tls, proxy_protocol } })
         });
         named.map_err(|source| BindError { address, source })
     }
@@ -70,7 +70,7 @@ impl Listener {
     }
 
     pub(crate) fn wants_tls(&self) -> bool {
-        self.entry.tls
+        self.preamble.tls
     }
 
     /// The local address of a TCP socket; `None` for a Unix socket.
@@ -80,8 +80,8 @@ impl Listener {
 
     /// Returns the socket, the protocols that precede HTTP, and the socket's file, which must be removed
     /// before the socket closes.
-    pub(crate) fn into_parts(self) -> (Socket, Entry, Option<UnixFile>) {
-        (self.socket, self.entry, self.file)
+    pub(crate) fn into_parts(self) -> (Socket, Preamble, Option<UnixFile>) {
+        (self.socket, self.preamble, self.file)
     }
 }
 

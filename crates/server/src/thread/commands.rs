@@ -80,7 +80,7 @@ impl Io {
                 context.messages_out += u64::from(queued);
                 queued
             }),
-            Command::Owed(target) => self.push(target, |session, _| session.settle()),
+            Command::Unwritten(target) => self.push(target, |session, _| session.settle()),
             Command::Ping(target, frame) => self.push(target, |session, _| session.push_ping(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
             Command::Overflow(target) => self.with_session(target, |session, context| {
@@ -107,7 +107,7 @@ impl Io {
                 self.name_index.apply(change);
             }
             Command::Sequenced(sequenced) => self.publish_sequenced(&sequenced),
-            Command::Bus(frame) => self.outbound.push(frame),
+            Command::ToHub(frame) => self.outbound.push(frame),
             Command::Ask(ticket, ask) => {
                 let (topic, position) = (ask.topic.as_str(), ask.position.as_str());
                 self.outbound.push(Up::Resume { ticket, topic, position }.encode());

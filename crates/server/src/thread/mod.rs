@@ -278,7 +278,7 @@ impl Io {
     }
 
     /// The context that this thread's sessions share.
-    pub(crate) fn env(&mut self) -> &mut ThreadContext {
+    pub(crate) fn context(&mut self) -> &mut ThreadContext {
         &mut self.context
     }
 

@@ -10,7 +10,7 @@ use sprocket_protocol::publish::Refusal;
 
 /// Logs why the socket of this peer was closed or refused.
 pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {
-    thread::with(|io| io.env().log(trouble.kind(), || trouble.line(remote)));
+    thread::with(|io| io.context().log(trouble.kind(), || trouble.line(remote)));
 }
 
 /// Logs the result of reloading certificates whose files had changed.
@@ -37,5 +37,5 @@ pub(crate) fn log_publish_refused(refusal: &Refusal) {
 }
 
 fn log((kind, line): (Kind, impl FnOnce() -> Line)) {
-    thread::with(|io| io.env().log(kind, line));
+    thread::with(|io| io.context().log(kind, line));
 }
