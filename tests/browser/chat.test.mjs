@@ -195,4 +195,4 @@ await test('the server stops cleanly', async () => {
   assert.equal(await server.stop('SIGINT'), 0, server.output());
   assert.match(server.output(), /Stopped\./);
 });
-finish();
+await finish();

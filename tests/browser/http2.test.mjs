@@ -464,4 +464,4 @@ await test('over a slow link, all messages before a close and the whole response
 await test('the other servers stop with exit status 0', async () => {
   assert.deepEqual(await Promise.all(servers.map((each) => each.stop())), servers.map(() => 0));
 });
-finish();
+await finish();

@@ -29,9 +29,13 @@ export async function test(name, body) {
   }
 }
 
-/** Sets the exit status; call it at the end. */
-export function finish() {
+/** Functions that stop servers and browsers, including those that a failed test has left. */
+const running = new Set();
+
+/** Stops what still runs, and sets the exit status; call it at the end. */
+export async function finish() {
   process.exitCode = failed ? 1 : 0;
+  await Promise.all([...running].map((stop) => stop()));
 }
 
 /** Awaits `promise`, and rejects after the timeout. */
@@ -71,6 +75,9 @@ export async function php(script, args = [], ready = /(http:\/\/\S+)/) {
   });
   const exited = once(child, 'exit');
   exited.catch(() => {});
+  const kill = () => child.kill('SIGKILL');
+  running.add(kill);
+  child.on('exit', () => running.delete(kill));
   try {
     const url = await found;
     return {
@@ -83,7 +90,7 @@ export async function php(script, args = [], ready = /(http:\/\/\S+)/) {
       },
     };
   } catch (error) {
-    child.kill('SIGKILL');
+    kill();
     throw error;
   }
 }
@@ -147,8 +154,8 @@ export async function foreignPage() {
 }
 
 /** Launches Chromium with a profile of its own, and with the given home directory. */
-export function launch(home) {
-  return chromium.launch({
+export async function launch(home) {
+  const browser = await chromium.launch({
     env: home ? { ...process.env, HOME: home } : process.env,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
@@ -157,4 +164,6 @@ export function launch(home) {
       '--disable-component-update', '--disable-sync',
     ],
   });
+  running.add(() => browser.close());
+  return browser;
 }

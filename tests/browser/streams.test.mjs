@@ -187,4 +187,4 @@ await test('HTTP/2: the end of a connection ends its streams', async () => {
 
 client.destroy();
 await test('the server stops with exit status 0', async () => assert.equal(await server.stop(), 0));
-finish();
+await finish();

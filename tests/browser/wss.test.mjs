@@ -99,4 +99,4 @@ await browser.close();
 await test('the servers stop with exit status 0', async () => {
   assert.deepEqual(await Promise.all(servers.map((server) => server.stop())), servers.map(() => 0));
 });
-finish();
+await finish();
