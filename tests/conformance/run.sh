@@ -7,9 +7,10 @@
 #                                 `compression: true`, with expected-compression.json
 #   run.sh takeover               the same cases against a server whose connections keep their windows
 #
-#   --all           all 216 cases of compression (15 minutes on an idle machine)
+#   --all           all 216 cases of compression (15 minutes on an idle machine), group by group: the
+#                   suite keeps all messages of a run in memory, 20 GB for all cases at once
 #   --cases 'A,B'   these cases, such as '12.1.*,13.7.3'
-#   --update        writes the results as the new expectation
+#   --update        writes the results of these cases into the expectation
 #   --differences FILE   results that differ for this server, with the reason, as JSON:
 #                   {"CASE": {"expected": [BEHAVIOUR, CLOSE], "reason": TEXT}}
 #
@@ -18,17 +19,17 @@
 # autobahn-compression or autobahn-takeover in target/test).
 set -euo pipefail
 
-usage() { sed -n '5,18s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,19s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 short=12.*.2,12.*.3,12.*.4,12.*.5,13.*.2,13.*.3,13.*.4,13.*.5
-set=plain mode='' cases='' differences=''
+set=plain mode='' cases='' differences='' all='' rest=()
 while [ $# -gt 0 ]; do
     case $1 in
         plain | compression | takeover) set=$1 ;;
-        --all) cases='12.*,13.*' ;;
+        --all) all=yes ;;
         --cases) cases=${2:?}; shift ;;
-        --update) mode=--update ;;
-        --differences) differences=${2:?}; shift ;;
+        --update) mode=--update rest+=(--update) ;;
+        --differences) differences=${2:?} rest+=(--differences "$2"); shift ;;
         *) usage ;;
     esac
     shift
@@ -42,6 +43,14 @@ here=$(dirname "$(readlink -f "$0")")
 root=$(readlink -f "$here/../..")
 out=${AUTOBAHN_OUT:-$root/target/test/$folder}
 : "${SPROCKET_SO:?the path of the built extension}"
+if [ -n "$all" ]; then
+    [ "$set" != plain ] || usage
+    status=0
+    for group in 12.{1..5} 13.{1..7}; do
+        AUTOBAHN_OUT=$out/$group "$0" "$set" --cases "$group.*" "${rest[@]}" || status=1
+    done
+    exit "$status"
+fi
 
 server= suite=
 trap 'for pid in $suite $server; do kill "$pid" 2>/dev/null || true; done' EXIT
@@ -93,6 +102,8 @@ if os.path.exists(report):
 order = lambda case: [int(part) for part in case.split('.')]
 
 if mode == '--update':
+    if os.path.exists(expectation):
+        found = {**json.load(open(expectation)), **found}
     lines = [f'  {json.dumps(case)}: {json.dumps(found[case])}' for case in sorted(found, key=order)]
     open(expectation, 'w').write('{\n' + ',\n'.join(lines) + '\n}\n')
     sys.exit()
