@@ -67,10 +67,13 @@ final class Attacked
         same('hello', $this->client->send('hello')->message(), 'echo');
     }
 
-    /** Memory in use by the server, in bytes. */
+    /**
+     * Memory that the server has allocated, in bytes. Pages of the program and its libraries do not count:
+     * the kernel loads them at their first use, such as those of TLS.
+     */
     public function memory(): int
     {
-        preg_match('/^VmRSS:\s+(\d+)/m', file_get_contents("/proc/{$this->server->pid}/status"), $match);
+        preg_match('/^RssAnon:\s+(\d+)/m', file_get_contents("/proc/{$this->server->pid}/status"), $match);
         return (int) $match[1] << 10;
     }
 
