@@ -70,7 +70,7 @@ pub fn get_module(module: ModuleBuilder<'_>) -> ModuleBuilder<'_> {
     module.name("sprocket").startup_function(zend::startup::<Sprocket>).info_function(info::print)
 }
 
-/// What the module does when it starts.
+/// The module, whose start registers the classes.
 struct Sprocket;
 
 impl zend::Module for Sprocket {

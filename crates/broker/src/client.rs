@@ -1,4 +1,4 @@
-//! What the hub of a node calls: a client whose connection is kept by a thread of its own.
+//! The interface through which a node's hub uses the broker. A thread of its own keeps the connection.
 
 use bytes::Bytes;
 use std::fmt::Debug;

@@ -455,7 +455,7 @@ mod tests {
                 if number % 10 != 0 {
                     continue;
                 }
-                // What the table holds is what the broker will know.
+                // The table must match the subscriptions that the broker will have.
                 let mut later: HashSet<Arc<str>> = model.known.iter().map(|(name, _)| name.clone()).collect();
                 for (command, _) in &model.commands {
                     match command {

@@ -7,7 +7,7 @@ use sprocket_protocol::proxy_protocol::{Progress, parse};
 use sprocket_protocol::publish::{self, MAX_ANSWER, Next, Refusal};
 use sprocket_protocol::topic::check_topic;
 
-/// What is made of what a Redis server says to a node.
+/// Parses bytes that a node receives from a Redis server.
 pub fn redis(data: &[u8]) {
     sprocket_broker::harness::redis(data);
 }
@@ -27,13 +27,13 @@ pub fn hub(data: &[u8]) {
     crate::cluster::harness::frames(data);
 }
 
-/// What hubs tell each other about who is present.
+/// Processes presence messages that hubs exchange.
 pub fn gossip(data: &[u8]) {
     crate::cluster::harness::gossip(data);
 }
 
-/// What stands before HTTP on a listener of the PROXY protocol. A header must be found however it
-/// is cut, and no byte behind it may be asked for: those are the client's.
+/// Parses the start of a connection to a listener of the PROXY protocol. A header must be found however
+/// it is cut, and no byte behind it may be requested, because those belong to the client.
 pub fn proxy_header(data: &[u8]) {
     let whole = parse(data);
     if let Progress::Complete(_, length) = whole {
@@ -74,7 +74,8 @@ pub fn publish(data: &[u8]) {
 /// Topic, payload, and whether it is binary.
 type Published = (Vec<u8>, Vec<u8>, bool);
 
-/// What a server makes of requests that arrive in these pieces, and how that ended.
+/// Parses publish requests that arrive in these pieces. Returns the publications, and the result of the
+/// last step.
 fn requests<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     limit: usize,
@@ -114,8 +115,8 @@ fn one_line(refusal: &Refusal) {
     assert_eq!(answer.find('\n'), Some(answer.len() - 1), "{answer:?}");
 }
 
-/// What a client writes into the headers of proxies, before a trusted proxy adds the truth to them.
-/// The first byte says how: the client is who the proxy has seen, or nothing is known but the proxy.
+/// Parses proxy headers with contents chosen by a client, to which a trusted proxy adds its own. The first
+/// byte selects the case. The result must be the client that the proxy has seen, or the proxy itself.
 pub fn forwarded(data: &[u8]) {
     let Some((how, told)) = data.split_first() else { return };
     let mut trusted = TrustedProxies::default();

@@ -8,7 +8,7 @@
 //! | sync messages of a node to itself | subject PREFIX + `.%sync.` + number of the node |
 //! | history | subject PREFIX + `-history.` + limits + `.` + topic, in a stream for these limits |
 //!
-//! What nodes tell each other beside the payload is in headers.
+//! Headers carry the information that nodes exchange beside the payload.
 //!
 //! NATS does not confirm publications. The driver therefore sends a *sync message* to itself behind
 //! them: when it comes back, the server has processed everything that was sent before it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::headers::HEADROOM;
 
-/// What a subscription is for.
+/// The purpose of a subscription.
 #[derive(Debug, Clone)]
 pub(super) enum SubscriptionKind {
     /// Messages for every connection.

@@ -29,7 +29,7 @@ enum StreamState {
     Failed(Instant, String),
 }
 
-/// What the driver of a connection knows of its streams, and of publications on their way to them.
+/// The JetStream state of one driver: its streams, and the publications that they have not confirmed.
 pub(super) struct Store {
     /// Number of this node, as in the header.
     node: String,

@@ -1,4 +1,4 @@
-//! What all publishers have in common: a kept connection, a deadline, and the errors of a call.
+//! The parts that all publishers share: a kept connection, a deadline, and the errors of a call.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind};

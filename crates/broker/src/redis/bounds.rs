@@ -257,7 +257,7 @@ impl Scanner {
     }
 }
 
-/// What is known about a stream while the library owns it.
+/// Counts and notes about a stream that the library owns, shared with the wrapper around the stream.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     bytes: AtomicU64,

@@ -61,7 +61,7 @@ pub(super) async fn open(
     Ok(Box::new(Redis::new(prefix, node, run, script, link, pushes, largest)))
 }
 
-/// What the answer to a command concerns.
+/// A command whose answer is outstanding.
 #[derive(Debug)]
 enum PendingReply {
     /// A publication.
