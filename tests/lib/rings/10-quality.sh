@@ -17,7 +17,9 @@ cargo_deny() {
 php_syntax() {
     local file bad=0
     while IFS= read -r file; do
-        "$PHP" -n -l "$file" >/dev/null || bad=1
+        # run-tests.php, which may run meanwhile, writes each phpt's script beside it and removes it again.
+        [ ! -f "${file%.php}.phpt" ] || continue
+        "$PHP" -n -l "$file" || bad=1
     done < <(find . \( -name target -o -name node_modules -o -name vendor -o -name .git \) -prune -o \
         -name '*.php' -type f -print)
     return "$bad"
