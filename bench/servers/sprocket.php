@@ -4,11 +4,12 @@
  *
  * `fan` sends each message to every connection. `chat` takes a connection's first message as the name
  * of its room and sends it back, and sends each further message to all members of the room. Both use
- * topics, or with `loop` a PHP loop over the members. Options are those of Sprocket\Options as JSON.
+ * topics, or with `loop` a PHP loop over the members. Options are those of Sprocket\Options as JSON;
+ * `tls={"certificate": …, "key": …}` makes the server listen on wss://.
  */
 declare(strict_types=1);
 
-use Sprocket\{Connection, Options, Server};
+use Sprocket\{Connection, Options, Server, Tls};
 
 $port = (int) ($argv[1] ?? 0);
 $mode = $argv[2] ?? '';
@@ -20,10 +21,15 @@ foreach (array_slice($argv, 3) as $argument) {
         continue;
     }
     [$name, $value] = explode('=', $argument, 2);
-    $options[$name] = json_decode($value, flags: JSON_THROW_ON_ERROR);
+    $options[$name] = json_decode($value, true, flags: JSON_THROW_ON_ERROR);
 }
 
-$server = new Server("ws://127.0.0.1:$port", new Options(...$options));
+$scheme = 'ws';
+if (isset($options['tls'])) {
+    $scheme = 'wss';
+    $options['tls'] = new Tls(...$options['tls']);
+}
+$server = new Server("$scheme://127.0.0.1:$port", new Options(...$options));
 
 if ($mode === 'echo') {
     $server->onMessage(static function (Connection $c, string $payload, bool $binary): void {

@@ -2,6 +2,7 @@
 
 use crate::options::Options;
 use crate::parser::{Parser, Piece};
+use crate::tls::{Session, Tls};
 use anyhow::{Context, Result, bail};
 use bench_common::{Histogram, frame, sys};
 use std::collections::HashMap;
@@ -53,28 +54,55 @@ impl Load for Quiet {}
 
 struct Socket {
     stream: TcpStream,
+    /// Present with `wss://`.
+    tls: Option<Box<Session>>,
     /// Bytes that the kernel has not taken.
     outbox: Vec<u8>,
 }
 
-/// The sending side of all connections.
-#[derive(Default)]
-pub(crate) struct Sockets(Vec<Socket>);
-
-impl Sockets {
-    /// Sends data, and queues the part that the kernel does not take.
-    pub(crate) fn send(&mut self, conn: usize, data: &[u8]) -> Result<()> {
-        let socket = &mut self.0[conn];
-        let done = match socket.outbox.is_empty() {
-            true => sys::send(socket.stream.as_raw_fd(), data).context("send")?,
+impl Socket {
+    /// Sends bytes as they are, and queues the part that the kernel does not take.
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let done = match self.outbox.is_empty() {
+            true => sys::send(self.stream.as_raw_fd(), bytes).context("send")?,
             false => 0,
         };
-        socket.outbox.extend_from_slice(&data[done..]);
+        self.outbox.extend_from_slice(&bytes[done..]);
         Ok(())
+    }
+}
+
+/// The sending side of all connections.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    all: Vec<Socket>,
+    /// Ciphertext of one call, kept for its memory.
+    records: Vec<u8>,
+}
+
+impl Sockets {
+    /// Sends data, encrypted with `wss://`, and queues the part that the kernel does not take.
+    pub(crate) fn send(&mut self, conn: usize, data: &[u8]) -> Result<()> {
+        let socket = &mut self.all[conn];
+        let Some(tls) = &mut socket.tls else {
+            return socket.put(data);
+        };
+        self.records.clear();
+        tls.encrypt(data, &mut self.records)?;
+        socket.put(&self.records)
+    }
+
+    /// Decrypts what was received with `wss://` and appends it to `plain`.
+    fn decrypt(&mut self, conn: usize, input: &[u8], plain: &mut Vec<u8>) -> Result<()> {
+        let socket = &mut self.all[conn];
+        let tls = socket.tls.as_mut().context("not a TLS connection")?;
+        self.records.clear();
+        tls.decrypt(input, plain, &mut self.records)?;
+        socket.put(&self.records)
     }
 
     fn flush(&mut self, conn: usize) -> Result<()> {
-        let socket = &mut self.0[conn];
+        let socket = &mut self.all[conn];
         if !socket.outbox.is_empty() {
             let done = sys::send(socket.stream.as_raw_fd(), &socket.outbox).context("send")?;
             socket.outbox.drain(..done);
@@ -96,6 +124,7 @@ enum State {
 pub(crate) struct Client {
     poll: sys::Poll,
     target: SocketAddrV4,
+    tls: Option<Tls>,
     /// Default request path.
     path: String,
     /// Different paths of connections that have not sent their request yet.
@@ -105,6 +134,8 @@ pub(crate) struct Client {
     started: Vec<u64>,
     timer: Option<OwnedFd>,
     buffer: Vec<u8>,
+    /// Decrypted input of one read.
+    plain: Vec<u8>,
     open: usize,
     handshakes: Histogram,
     /// Number of pings from the server; all were answered.
@@ -116,6 +147,7 @@ impl Client {
         Ok(Self {
             poll: sys::Poll::new()?,
             target: options.target,
+            tls: options.tls.clone(),
             path: options.path.clone(),
             paths: HashMap::new(),
             sockets: Sockets::default(),
@@ -123,6 +155,7 @@ impl Client {
             started: Vec::new(),
             timer: None,
             buffer: vec![0; 256 * 1024],
+            plain: Vec::new(),
             open: 0,
             handshakes: Histogram::default(),
             pings: 0,
@@ -196,7 +229,7 @@ impl Client {
 
     /// Cuts all connections, and removes them.
     pub(crate) fn reset(&mut self) {
-        for socket in self.sockets.0.drain(..) {
+        for socket in self.sockets.all.drain(..) {
             // A failure only leaves the port in TIME_WAIT.
             let _ = sys::reset_on_close(&socket.stream);
         }
@@ -211,7 +244,8 @@ impl Client {
             .then(|| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, (1 + conn / PER_SOURCE) as u8), 0));
         let stream = sys::connect(source, self.target).context("connect")?;
         self.poll.add(stream.as_raw_fd(), sys::ALL_EDGES, conn as u64)?;
-        self.sockets.0.push(Socket { stream, outbox: Vec::new() });
+        let tls = self.tls.as_ref().map(Tls::session).transpose()?;
+        self.sockets.all.push(Socket { stream, tls, outbox: Vec::new() });
         self.states.push(State::Connecting);
         self.started.push(sys::now_ns());
         Ok(())
@@ -239,7 +273,7 @@ impl Client {
 
     fn writable(&mut self, conn: usize, load: &mut impl Load) -> Result<()> {
         if matches!(self.states[conn], State::Connecting) {
-            if let Some(error) = self.sockets.0[conn].stream.take_error()? {
+            if let Some(error) = self.sockets.all[conn].stream.take_error()? {
                 self.states[conn] = State::Gone;
                 return load.refused(conn, format!("connect: {error}"));
             }
@@ -255,7 +289,7 @@ impl Client {
             if matches!(self.states[conn], State::Gone) {
                 return Ok(());
             }
-            let fd = self.sockets.0[conn].stream.as_raw_fd();
+            let fd = self.sockets.all[conn].stream.as_raw_fd();
             let got = sys::receive(fd, &mut self.buffer).unwrap_or(Some(0));
             match got {
                 None => return Ok(()),
@@ -267,7 +301,10 @@ impl Client {
                     };
                 }
                 Some(n) => {
-                    self.received(conn, n, load)?;
+                    let buffer = std::mem::take(&mut self.buffer);
+                    let received = self.received(conn, &buffer[..n], load);
+                    self.buffer = buffer;
+                    received?;
                     // A short read has emptied the socket; the next edge signals more data.
                     if n < self.buffer.len() {
                         return Ok(());
@@ -277,11 +314,26 @@ impl Client {
         }
     }
 
-    fn received(&mut self, conn: usize, n: usize, load: &mut impl Load) -> Result<()> {
+    /// Handles bytes from the socket.
+    fn received(&mut self, conn: usize, bytes: &[u8], load: &mut impl Load) -> Result<()> {
+        if self.tls.is_none() {
+            return self.received_plain(conn, bytes, load);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let mut result = self.sockets.decrypt(conn, bytes, &mut plain);
+        if result.is_ok() && !plain.is_empty() {
+            result = self.received_plain(conn, &plain, load);
+        }
+        self.plain = plain;
+        result
+    }
+
+    fn received_plain(&mut self, conn: usize, data: &[u8], load: &mut impl Load) -> Result<()> {
         let now = sys::now_ns();
         match &mut self.states[conn] {
             State::Handshake(head) => {
-                head.extend_from_slice(&self.buffer[..n]);
+                head.extend_from_slice(data);
                 let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") else {
                     return Ok(());
                 };
@@ -298,12 +350,7 @@ impl Client {
                 self.handshakes.add(now - self.started[conn]);
                 if rest.is_empty() { Ok(()) } else { self.feed(conn, &rest, now, load) }
             }
-            State::Open(_) => {
-                let data = std::mem::take(&mut self.buffer);
-                let fed = self.feed(conn, &data[..n], now, load);
-                self.buffer = data;
-                fed
-            }
+            State::Open(_) => self.feed(conn, data, now, load),
             State::Connecting | State::Gone => bail!("connection {conn}: unexpected bytes"),
         }
     }

@@ -11,6 +11,7 @@ mod idle;
 mod meter;
 mod options;
 mod parser;
+mod tls;
 mod watch;
 
 use anyhow::{Result, bail};

@@ -1,12 +1,13 @@
 //! The command line.
 
+use crate::tls::Tls;
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: wsload MODE --url ws://127.0.0.1:PORT/ [option…]
+usage: wsload MODE --url ws://127.0.0.1:PORT/ [option…]; wss:// accepts any certificate
 
 modes
   echo        a server that sends each message back
@@ -35,6 +36,7 @@ common
   --connections N   --size BYTES   --seconds S   --warmup S   --concurrency N (handshakes at once)
   --pid P[,P…]      the server's processes; descendants are included
   --binary          binary messages instead of text
+  --resume          with wss://: resume TLS sessions instead of full handshakes
   --json            the report as JSON on standard output";
 
 /// The kind of load.
@@ -52,6 +54,8 @@ pub(crate) enum Mode {
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) target: SocketAddrV4,
+    /// TLS, for a `wss://` URL.
+    pub(crate) tls: Option<Tls>,
     pub(crate) path: String,
     pub(crate) connections: usize,
     pub(crate) size: usize,
@@ -90,7 +94,7 @@ impl Options {
             _ => bail!("{USAGE}"),
         };
         let mut options = Self::defaults(mode);
-        let mut url = None;
+        let (mut url, mut resume) = (None, false);
         while let Some(arg) = args.next()? {
             match arg {
                 Long("url") => url = Some(args.value()?.string()?),
@@ -110,6 +114,7 @@ impl Options {
                 Long("count") => options.count = args.value()?.parse()?,
                 Long("reopen") => options.reopen = true,
                 Long("binary") => options.binary = true,
+                Long("resume") => resume = true,
                 Long("json") => options.json = true,
                 Long("pid") => {
                     let list = args.value()?.string()?;
@@ -119,7 +124,7 @@ impl Options {
                 other => return Err(other.unexpected().into()),
             }
         }
-        options.set_url(&url.context("--url is missing")?)?;
+        options.set_url(&url.context("--url is missing")?, resume)?;
         options.check()?;
         Ok(options)
     }
@@ -134,6 +139,7 @@ impl Options {
         Self {
             mode,
             target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            tls: None,
             path: "/".into(),
             connections,
             size: if mode == Mode::Fanout { 64 } else { 32 },
@@ -156,8 +162,14 @@ impl Options {
         }
     }
 
-    fn set_url(&mut self, url: &str) -> Result<()> {
-        let rest = url.strip_prefix("ws://").context("the URL must begin with ws://")?;
+    fn set_url(&mut self, url: &str, resume: bool) -> Result<()> {
+        let rest = match url.strip_prefix("wss://") {
+            Some(rest) => {
+                self.tls = Some(Tls::new(resume)?);
+                rest
+            }
+            None => url.strip_prefix("ws://").context("the URL must begin with ws:// or wss://")?,
+        };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         self.target = authority.parse().with_context(|| format!("not IPv4:PORT: {authority}"))?;
         self.path = format!("/{path}");
