@@ -257,7 +257,7 @@ final class Server implements \Countable
      * `$reason` is a sentence that names the option that decides, such as "The option origins does not
      * admit the origin of this request."; it contains nothing that the client has sent.
      *
-     * At most 256 calls, and 1 MiB of request heads, wait for PHP; `refusedUntold` in {@see stats()}
+     * At most 256 calls, and 1 MiB of request heads, wait for PHP; `refusedUnreported` in {@see stats()}
      * counts those left out.
      *
      * @param (callable(Request, int, string): void)|null $callback
@@ -501,134 +501,140 @@ final class Server implements \Countable
     public function presence(string $topic): array {}
 
     /**
-     * Counters, totals since {@see start()} unless said otherwise.
+     * Returns the counters of the server: totals since {@see start()}, or, where the description says "now",
+     * current values.
      *
+     * Connections and handshakes:
      * - `connections`: open WebSocket connections now
-     * - `maxConnections`: most that may be open at a time
-     * - `handshakes`: handshakes now in progress that have their place among maxConnections
-     * - `httpSockets`: sockets that speak HTTP now: handshakes, plain requests, idle ones
+     * - `maxConnections`: most connections that may be open at a time
+     * - `handshakes`: handshakes in progress now that count toward maxConnections
+     * - `httpSockets`: sockets in use for HTTP now: handshakes, plain requests, and idle ones between requests
      * - `accepted`: sockets accepted
      * - `acceptErrors`: failed accept() calls, usually because the descriptor limit was reached
      * - `opened`: handshakes answered with 101
      * - `closed`: connections that ended after they were open
-     * - `refusedConnections`: handshakes refused for maxConnections (503)
-     * - `refusedPerIp`: handshakes refused for maxConnectionsPerIp (429)
-     * - `refusedOrigin`: handshakes refused for their Origin (403)
+     * - `refusedConnections`: handshakes refused because of maxConnections (503)
+     * - `refusedPerIp`: handshakes refused because of maxConnectionsPerIp (429)
+     * - `refusedOrigin`: handshakes refused because of their Origin header (403)
      * - `rejected`: handshakes rejected by onUpgrade
      * - `badRequests`: malformed requests (400, 405, 426, 431, …)
      * - `handshakeTimeouts`: handshakes not complete within handshakeTimeout
      * - `maxHandshakes`: most sockets without a WebSocket that may be open at a time
-     * - `handshakesDisplaced`: sockets without a WebSocket closed to make room for a newcomer
-     * - `handshakesRefused`: sockets closed at once for maxHandshakesPerIp
+     * - `handshakesDisplaced`: sockets without a WebSocket closed to make room for a new one
+     * - `handshakesRefused`: sockets closed at once because of maxHandshakesPerIp
+     * - `refusedUnreported`: refused requests for which onRefused was not called, because too many waited for PHP
+     * - `tlsErrors`: failed TLS handshakes
+     * - `tlsReloadErrors`: changed certificate files that could not be loaded
+     * - `proxyErrors`: connections cut because of a PROXY header that is malformed or from an untrusted peer
+     * - `logSuppressed`: log lines omitted because of the rate limit, or because too many waited for PHP
+     *
+     * Plain requests and streamed responses:
      * - `httpRequests`: plain HTTP requests answered
-     * - `streams`: streamed responses that are open now
-     * - `streamsBegun`: responses streamed, those open now included
-     * - `streamsLost`: streamed responses that ended early because the client left, or took nothing
-     *   for too long
-     * - `streamsSlow`: streamed responses cut because the client reads too slowly
+     * - `streams`: streamed responses open now
+     * - `streamsBegun`: streamed responses begun, open ones included
+     * - `streamsLost`: streamed responses that ended early because the client left, or took nothing for
+     *   handshakeTimeout
+     * - `streamsSlow`: streamed responses cut because the client read too slowly
      * - `streamsCut`: streamed responses cut by the script, or by the end of the server
-     * - `messagesIn`: messages received
-     * - `messagesOut`: messages queued for sending; a published one counts once for each subscriber
-     * - `pendingMessages`: messages received that wait for PHP now
-     * - `pendingBytes`: payload bytes of these
-     * - `pendingTotal`: bytes of everything that waits for PHP now, as {@see Options::$maxPendingTotal}
-     *   counts them
-     * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
-     * - `refusedPending`: handshakes and plain requests refused for maxPendingTotal (503)
-     * - `waitingFrames`: frames that wait to be written to their sockets now
-     * - `waitingBytes`: bytes that wait on these connections and on streamed responses, as
-     *   bufferedAmount() counts them
-     * - `topics`: topics and patterns with at least one subscriber now
-     * - `published`: calls of publish() and broadcast(), and publications by {@see Publisher}
-     * - `publishers`: connections to {@see Options::$publishSocket} now
-     * - `socketPublished`: publications that came by that socket
-     * - `socketRefused`: requests and connections that were refused on it
+     *
+     * Messages and queues:
+     * - `messagesIn`: complete messages received
      * - `bytesIn`: payload bytes of messages received
+     * - `messagesOut`: messages queued for sending; a published message counts once for each subscriber
      * - `bytesOut`: bytes written to sockets after the handshake, framing included
+     * - `pendingMessages`: received messages that wait for PHP now
+     * - `pendingBytes`: payload bytes of pendingMessages
+     * - `pendingTotal`: bytes of everything that waits for PHP now, as {@see Options::$maxPendingTotal} counts them
+     * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
+     * - `refusedPending`: handshakes and plain requests refused because of maxPendingTotal (503)
+     * - `paused`: times a socket was not read because of its messages that waited for PHP
+     * - `hostWaits`: times publish() or broadcast() blocked because an I/O thread was behind with deliveries
+     * - `waitingFrames`: frames that wait to be written to their sockets now
+     * - `waitingBytes`: bytes that wait now on connections with waiting frames and on streamed responses, as
+     *   bufferedAmount() counts them
+     * - `slowDropped`: messages dropped because the peer read too slowly
+     * - `undelivered`: messages received but not delivered: after close(), or after the grace period of a stop
+     * - `undeliveredBytes`: payload bytes of undelivered messages
+     * - `unsent`: frames not yet written when their connection ended
+     *
+     * Ends of connections:
+     * - `slowClosed`: connections closed with 1013 because the peer read too slowly
+     * - `floodClosed`: connections closed because of a flood of frames without content (1008; over HTTP/2
+     *   ENHANCE_YOUR_CALM), or because the client reset too many requests
+     * - `tooBig`: connections closed with 1009 because of a message larger than maxMessageSize
+     * - `protocolErrors`: connections closed with 1002 or 1007 because the peer violated the protocol
+     * - `abnormal`: connections that ended without a close frame
      * - `pings`: keep-alive pings sent
      * - `pingTimeouts`: connections ended because a ping was not answered in time
      * - `closeTimeouts`: connections cut because a close frame was not answered in time
-     * - `slowClosed`: connections closed with 1013 for reading too slowly
-     * - `floodClosed`: connections closed for a flood of frames that carry nothing (1008; over HTTP/2
-     *   ENHANCE_YOUR_CALM), or for requests taken back in numbers
-     * - `slowDropped`: messages dropped because the peer reads too slowly
-     * - `undelivered`: messages received but not delivered: after close(), or after the grace period
-     *   of a stop
-     * - `undeliveredBytes`: payload bytes of these
-     * - `unsent`: frames that still waited to be written when their connection ended
-     * - `tooBig`: connections closed with 1009 for a message over maxMessageSize
-     * - `protocolErrors`: connections closed with 1002 or 1007 for what the peer did
-     * - `abnormal`: connections that ended without a close frame
-     * - `paused`: times a socket was not read because its messages waited for PHP
-     * - `hostWaits`: times PHP had to wait in `publish()` or `broadcast()` because an I/O thread had
-     *   more to deliver than it got done
-     * - `callbackErrors`: callbacks that ended with an exception
-     * - `tlsErrors`: TLS handshakes that failed
-     * - `tlsReloadErrors`: changes of certificate files that could not be taken over
-     * - `proxyErrors`: connections cut for a PROXY header that is malformed, or comes from a peer
-     *   that is not trusted
-     * - `logSuppressed`: lines left out of the log because too many of their kind came, or too many
-     *   waited for PHP
-     * - `refusedUntold`: refused requests that onRefused was not called for, because too many waited
-     *   for PHP
-     * - `busWaitingBytes`: bytes of publications that wait for the hub now
+     * - `closes`: number of connections ended with each close code, as onClose receives it; key 0 counts the
+     *   codes beyond the first 64 that peers invent
+     *
+     * Topics, workers and brokers:
+     * - `topics`: topics and patterns with at least one subscriber now
+     * - `published`: calls of publish() and broadcast(), and publications by a {@see Publisher}
+     * - `publishers`: connections to {@see Options::$publishSocket} now
+     * - `socketPublished`: publications received on publishSocket
+     * - `socketRefused`: requests and connections refused on publishSocket
+     * - `busWaitingBytes`: bytes of publications that wait now for the hub, the process that connects the workers
      * - `busSent`: publications handed to the hub for other workers and nodes
-     * - `busReceived`: publications that came from the hub
+     * - `busReceived`: publications received from the hub
      * - `busRefused`: publications refused because too much waited for the hub
-     * - `busLostLinks`: times the connection to the hub was lost, and what others published meanwhile
-     * - `busLost`: own publications, at most, that the hub had not dealt with when that happened
-     * - `busCut`: workers whose connection the hub has cut because they did not read
-     * - `busErrors`: connections to the hub that were ended for bytes that make no sense
-     * - `unpublished`: publications that were accepted, and could not be passed on
-     * - `brokerConnected`: 1 while the connection to the broker is up
+     * - `busLostLinks`: times the connection to the hub was lost, and with it what others published meanwhile
+     * - `busLost`: publications possibly lost with the connection to the hub: those that it had not confirmed
+     * - `busCut`: workers' connections that the hub cut because the worker did not read
+     * - `busErrors`: connections to the hub that were cut because of malformed data
+     * - `unpublished`: publications that were accepted but that the hub or the broker could not pass on
+     * - `brokerConnected`: 1 while the connection to the broker is up, otherwise 0
      * - `brokerWaitingBytes`: bytes of publications that wait for the broker now
-     * - `brokerPublished`: publications that it has confirmed
-     * - `brokerReceived`: publications that came from it
-     * - `brokerRefused`: publications refused because too much waited for it
-     * - `brokerLost`: publications that were accepted, and that it did not carry out
-     * - `brokerDuplicates`: publications that came from it a second time, and were left out
-     * - `brokerReconnects`: connections to it made after the first one
-     * - `historyTopics`: topics whose history is kept in memory now
-     * - `historyBytes`: bytes of these histories now
-     * - `closes`: ends by the code that onClose gets; under 0 the codes that peers have made up
-     *   beyond 64 different ones
-     * - `callbacks`: calls and seconds of callbacks, by kind: upgrade, open, message, close, drain,
-     *   pong, request, timer, resume, presence, broker, refused, log; the time of onError is part of what failed
+     * - `brokerPublished`: publications that the broker has confirmed
+     * - `brokerReceived`: publications received from the broker
+     * - `brokerRefused`: publications refused because too much waited for the broker
+     * - `brokerLost`: publications that were accepted but that the broker did not carry out
+     * - `brokerDuplicates`: publications received from the broker a second time and ignored
+     * - `brokerReconnects`: connections to the broker made after the first one
+     * - `historyTopics`: topics whose history is in memory now
+     * - `historyBytes`: bytes of the histories in memory now
      *
-     * docs/metrics.md says what to watch, and what they are called for Prometheus.
+     * Callbacks:
+     * - `callbacks`: number of calls and their total time in seconds, by kind: upgrade, open, message, close,
+     *   drain, pong, request, timer, resume, presence, broker, refused, log; the time of onError counts toward
+     *   the callback that failed
+     * - `callbackErrors`: callbacks that ended with an exception
      *
-     * In a worker these are sums over all workers, those that have ended included, and there are
-     * two more: the number of this worker under the key worker, and under workers a list with the
-     * counters of each running one, with its own number as worker. Those of others may be
-     * a second old. Empty in the master.
+     * docs/metrics.md recommends what to watch, and lists the names for Prometheus.
+     *
+     * In a worker, the counters are sums over all workers, including those that have ended. Two further keys
+     * are present: `worker` is the number of this worker, and `workers` lists the counters of each running
+     * worker, with its number under `worker`. The counters of other workers may be a second old.
      *
      * @return array{}|array{closes: array<int, int>, callbacks: array<string, array{calls: int,
      *         seconds: float}>, worker?: int, workers?: list<array<string, mixed>>, ...<string, int>}
-     *         Empty before {@see start()}; the last reading after the stop.
+     *         Empty before {@see start()} and in the master; after the stop, the last values.
      */
     public function stats(): array {}
 
     /**
-     * Runs a callback once. Timers run while {@see run()} or {@see poll()} does; they make
-     * {@see stream()} readable when they are due. Those set before run() run in every worker.
+     * Sets a timer that calls a callback once. Timers run within {@see run()} and {@see poll()}, and make
+     * {@see stream()} readable when they are due. A timer that is set before run() runs in every worker.
      *
-     * @param float $seconds From now, 0 to 1000000000; 0 is the next turn.
+     * @param float $seconds Delay in seconds, 0 to 1000000000; with 0 the timer is due at once.
      * @param callable(): void $callback
      *
-     * @return int<1, max> For {@see cancel()}.
+     * @return int<1, max> Id of the timer, for {@see cancel()}.
      *
      * @throws \ValueError If the time is out of range.
      */
     public function after(float $seconds, callable $callback): int {}
 
     /**
-     * Runs a callback periodically. The period does not drift; calls missed while another callback was
-     * busy are skipped.
+     * Sets a timer that calls a callback periodically. The period does not drift; calls missed while another
+     * callback was busy are skipped.
      *
-     * @param float $seconds Period, and time to the first call, 0.001 to 1000000000.
+     * @param float $seconds Period, and delay of the first call, in seconds, 0.001 to 1000000000.
      * @param callable(): void $callback
      *
-     * @return int<1, max> For {@see cancel()}.
+     * @return int<1, max> Id of the timer, for {@see cancel()}.
      *
      * @throws \ValueError If the period is out of range.
      */
@@ -637,7 +643,9 @@ final class Server implements \Countable
     /**
      * Cancels a timer.
      *
-     * @return bool False if there is no such timer: it ran already, or was cancelled.
+     * @param int $timer Id from {@see after()} or {@see every()}.
+     *
+     * @return bool False if there is no such timer, because it has run or was cancelled.
      */
     public function cancel(int $timer): bool {}
 }
@@ -655,220 +663,222 @@ final class Server implements \Countable
 final class Options
 {
     /**
-     * WebSocket connections and streamed responses at once; further ones get a 503. Null: as many as
-     * the descriptor limit allows. A larger number is reduced to that, so that PHP keeps 64 descriptors
-     * for files of its own.
+     * Most WebSocket connections and streamed responses at a time; further ones get a 503. Null: as many as the
+     * descriptor limit allows. A larger number is reduced to that limit, minus 64 descriptors that remain for
+     * files of PHP.
      */
     public readonly ?int $maxConnections;
 
     /**
-     * The same from one IP address, of IPv6 from one network of 64 bits; further ones get a 429. 0: no
-     * limit.
+     * Most WebSocket connections and streamed responses of one client at a time; further ones get a 429. A client
+     * is an IPv4 address or an IPv6 /64 network. 0: no limit.
      */
     public readonly int $maxConnectionsPerIp;
 
-    /** Bytes of one incoming message over all its fragments; a larger one closes with 1009. */
+    /**
+     * Maximum size of an incoming message, all fragments together, in bytes. A larger message closes the
+     * connection with 1009.
+     */
     public readonly int $maxMessageSize;
 
     /**
-     * Bytes of the head of an HTTP request; a larger one is answered with 431, and so is one of more
-     * than 1,024 headers. Over HTTP/2 each header counts 32 bytes more (RFC 9113 section 10.5.1).
+     * Maximum size of the head of an HTTP request in bytes. A larger head, or one with more than 1,024 headers, is
+     * answered with 431. Over HTTP/2, each header counts 32 bytes more (RFC 9113 section 10.5.1).
      */
     public readonly int $maxHeaderSize;
 
-    /** Bytes of the body of a plain HTTP request; a larger one is answered with 413. */
+    /** Maximum size of the body of a plain HTTP request in bytes. A larger body is answered with 413. */
     public readonly int $maxBodySize;
 
     /**
-     * Seconds from the TCP connection to the end of the handshake: PROXY header, TLS, head and
-     * onUpgrade together; for a plain request head, body and onRequest. A further request on the same
-     * connection has as many from its first byte, and must begin within as many. A client that takes at
-     * least 4 KiB of a response in this time, or the rest of it, gets as long as it needs.
+     * Maximum duration of a handshake in seconds, from the TCP connection until the handshake is answered: PROXY
+     * header, TLS, request head and onUpgrade together. For a plain request it covers head, body and onRequest. A
+     * further request on the same connection must begin within this time, and has the same time from its first
+     * byte. While a client accepts at least 4 KiB of a response, or the rest of it, within this time, the response
+     * may take as long as it needs.
      */
     public readonly float $handshakeTimeout;
 
-    /** Seconds without anything received until the server sends a ping. 0: never. */
+    /** The server sends a ping when it has received nothing for this time, in seconds. 0: never. */
     public readonly float $pingInterval;
 
     /**
-     * Seconds after such a ping within which something must be received; else the connection ends with
-     * 1006. A ping waits behind what was sent before it: a peer that takes at least 4 KiB of that
-     * within this time, or the rest of it, gets it anew.
+     * Time in seconds within which something must be received after such a ping; otherwise the connection ends
+     * with 1006. A ping follows the data sent before it, so the timeout restarts while the peer accepts at least
+     * 4 KiB of that data, or the rest of it, within this time.
      */
     public readonly float $pingTimeout;
 
     /**
-     * Seconds that a peer has to answer a close frame before the socket is cut. A close frame waits
-     * behind what was sent before it: a peer that takes at least 4 KiB of that within this time, or
-     * the rest of it, gets it anew. So a slow link loses nothing, and a peer that takes nothing
-     * is cut.
+     * Time in seconds that a peer has to answer a close frame before its socket is cut. A close frame follows the
+     * data sent before it, so the timeout restarts while the peer accepts at least 4 KiB of that data, or the
+     * rest of it, within this time. A peer with a slow link therefore loses nothing, and one that reads nothing is
+     * cut.
      */
     public readonly float $closeTimeout;
 
     /**
-     * Bytes that may wait for one slow peer before {@see $slowConsumer} acts. A streamed response is
-     * cut in any case.
+     * Maximum number of bytes that may wait for one slow peer before {@see $slowConsumer} applies. A streamed
+     * response is always cut.
      */
     public readonly int $sendBufferLimit;
 
     /** The policy for a peer that reads too slowly. */
     public readonly SlowConsumer $slowConsumer;
 
-    /** Messages of one connection that may wait for PHP before its socket is no longer read. */
+    /** Maximum number of messages of one connection that wait for PHP; at the limit its socket is not read. */
     public readonly int $maxPendingMessages;
 
-    /** Bytes of one connection that may wait for PHP before its socket is no longer read. */
+    /** Maximum number of payload bytes of one connection that wait for PHP; at the limit its socket is not read. */
     public readonly int $maxPendingBytes;
 
     /**
-     * Admitted values of the `Origin` header, in which browsers name the page that they act for. Any other
-     * value is refused with 403, a malformed one with 400. Requests without Origin, which are not
-     * from browsers, always pass.
+     * Allowed values of the `Origin` header, in which browsers name the page that opens the connection (RFC 6455
+     * section 10.2). Any other value is refused with 403, a malformed one with 400. Requests without `Origin`, which
+     * do not come from browsers, are always allowed.
      *
-     * - Null: the page must come from the host and port that the request names as `Host`. The scheme is
-     *   not compared, since a proxy may hide it: without a port, and with 80 or 443, `Host` stands
-     *   for the default port of the page's scheme.
+     * - Null: the page must come from the host and port that the request names in `Host`. The scheme is not
+     *   compared, because a proxy may hide it: if `Host` has no port, or 80 or 443, it stands for the default
+     *   port of the page's scheme.
      * - `['*']`: any value; the header is not checked.
-     * - `https://example.com`, `http://localhost:3000`, `capacitor://localhost`: this scheme, host and
-     *   port. A port that is left out is the default of the scheme, on either side.
-     * - `https://*.example.com`: all names below this one, with one label or more, but not
-     *   `example.com` itself.
-     * - `example.com`, `*.example.com`: the same with any scheme, and any port unless one is given.
-     * - `file://` and `null`: sent by pages without a host, such as those of files and devices. Any
-     *   site can make a browser send `null`, by a sandboxed frame.
+     * - `https://example.com`, `http://localhost:3000`, `capacitor://localhost`: this scheme, host and port.
+     *   An omitted port is the default port of the scheme, on either side.
+     * - `https://*.example.com`: all names below this one, with one or more labels, but not `example.com` itself.
+     * - `example.com`, `*.example.com`: the same with any scheme, and with any port unless one is given.
+     * - `file://` and `null`: sent by pages without a host, such as those from files and devices. Any site can
+     *   make a browser send `null`, with a sandboxed frame.
      *
-     * Hosts are compared without regard to case, IPv6 addresses by value; a dot at the end makes another
-     * name. One slash behind an origin is ignored.
+     * Host names are compared case-insensitively, and IPv6 addresses by value. A trailing dot makes a different
+     * name. One trailing slash is ignored.
      *
      * @var list<string>|null
      */
     public readonly ?array $origins;
 
     /**
-     * Subprotocols of the server, most wanted first; the first one that the client offers is chosen.
+     * Subprotocols of the server, in order of preference; the first one that the client offers is chosen.
      *
      * @var list<string>
      */
     public readonly array $subprotocols;
 
-    /** Whether clients that offer only unknown subprotocols are refused (400) rather than served without one. */
+    /** Whether clients that offer only unknown subprotocols are refused (400), instead of served without one. */
     public readonly bool $strictSubprotocols;
 
-    /** Path that is answered with 200 without asking PHP, such as `/healthz`. Null: none. */
+    /** Path that the I/O threads answer with 200, without PHP, such as `/healthz`. Null: none. */
     public readonly ?string $healthPath;
 
-    /** Threads that serve sockets. One suffices for most servers: PHP is the bottleneck long before it. */
+    /** Number of threads that serve sockets. One suffices for most servers, because PHP reaches its limit first. */
     public readonly int $ioThreads;
 
-    /** Length of the kernel's queue of connections that are not accepted yet. */
+    /** Length of the kernel's queue of connections that have not been accepted yet (listen(2)). */
     public readonly int $backlog;
 
     /**
-     * Proxies in front of the server, whose headers about the client are trusted: `X-Forwarded-For` (or,
-     * without it, `Forwarded`) for the client's address and so for
-     * {@see $maxConnectionsPerIp}; `X-Forwarded-Proto` (or `proto` of `Forwarded`) for
-     * {@see Request::isSecure()}. From other peers these headers are ignored.
+     * Proxies in front of the server, whose headers about the client are trusted: `X-Forwarded-For`, or without it
+     * `Forwarded` (RFC 7239), for the client's address, which {@see $maxConnectionsPerIp} uses; `X-Forwarded-Proto`,
+     * or `proto` of `Forwarded`, for {@see Request::isSecure()}. These headers are ignored from all other peers.
      *
-     * With several addresses, the last one that is not itself a trusted proxy counts. A proxy that
-     * sets `Forwarded` alone must remove `X-Forwarded-For`, which has precedence.
+     * If a header lists several addresses, the last one that is not itself a trusted proxy counts. A proxy that sets
+     * only `Forwarded` must remove `X-Forwarded-For`, because that has precedence.
      *
      * @var list<string>
      */
     public readonly array $trustedProxies;
 
     /**
-     * Path that is answered with the counters of {@see Server::stats()} in the text format of
-     * Prometheus, without asking PHP, such as `/metrics`. Null: none. Keep it private.
+     * Path that the I/O threads answer, without PHP, with the counters of {@see Server::stats()} in the text format
+     * of Prometheus, such as `/metrics`. Null: none. Do not expose it to the public.
      */
     public readonly ?string $metricsPath;
 
-    /** Certificates for `wss://` addresses. */
+    /** Certificates and TLS settings of `wss://` addresses. */
     public readonly ?Tls $tls;
 
     /**
-     * Compression of messages with clients that support it, as browsers do (permessage-deflate, RFC 7692).
-     * False: never. True: with the defaults of {@see Compression}.
+     * Compression of messages with clients that support permessage-deflate (RFC 7692), as browsers do. False:
+     * never. True: with the defaults of {@see Compression}.
      */
     public readonly Compression|bool $compression;
 
     /**
-     * Path of a Unix socket on which other processes of this machine publish: see
-     * {@see Publisher}. It is served by the I/O threads, also while PHP is busy. A stale file is
-     * replaced, a live one is an error; the file goes with the server. Null: none.
+     * Path of a Unix socket on which other processes of this machine publish: see {@see Publisher}. The I/O threads
+     * serve it, even while PHP is busy. A stale socket file is replaced; a socket in use is an error. The file is
+     * removed when the server ends. Null: none.
      */
     public readonly ?string $publishSocket;
 
     /**
-     * Permissions of that socket's file. A process that can write to it can publish to every topic: the
-     * default is the user that runs the server. `0660` lets its group in, which the file gets
-     * from the server process, or from its directory if that has the setgid bit.
+     * Permissions of the file of {@see $publishSocket}. A process that can write to it can publish to every topic,
+     * so by default only the user that runs the server can. `0660` adds the file's group, which is that of
+     * the server process, or that of the directory if the directory has the setgid bit.
      */
     public readonly int $publishSocketMode;
 
     /**
-     * Directory whose files answer GET and HEAD requests without PHP. {@see Server::onRequest()} gets
-     * requests that match no file; without that callback they are answered with 404. For demos and small
-     * pages: `/` and folders serve their `index.html`, ranges and all conditional requests are honoured,
-     * nothing is compressed.
+     * Directory whose files the I/O threads serve for GET and HEAD requests, without PHP. {@see Server::onRequest()}
+     * receives the requests that match no file; without that callback they are answered with 404. Intended for
+     * demos and small pages: `/` and directories serve their `index.html`; ranges and all conditional requests
+     * are supported; nothing is compressed.
      *
-     * Nothing outside of the directory is reached: symbolic links in it are not followed. Names
-     * that begin with a dot (but `.well-known`), and those with an extension of scripts (`.php`,
-     * `.php8`, `.phps`, `.phtml`, `.phar`, `.inc` and the like) at any place, are not served: a copy
-     * such as `a.php.bak` or `a.php~` holds the same source. Null: none.
+     * Nothing outside the directory is served: symbolic links are not followed. Two kinds of names are not served:
+     * those that begin with a dot, except `.well-known`, and those that contain the extension of a script (`.php`,
+     * `.php8`, `.phps`, `.phtml`, `.phar`, `.inc` and the like) anywhere, because a copy such as `a.php.bak` or
+     * `a.php~` contains the same source. Null: none.
      */
     public readonly ?string $staticFiles;
 
     /**
-     * Topics that keep their last publications, by names or patterns; the first one that matches a topic
-     * counts. Clients that reconnect get the publications that they missed: see
-     * {@see Connection::resume()}. All workers must have the same.
+     * Topics that keep their last publications, by name or pattern; the first entry that matches a topic applies.
+     * Clients that reconnect receive the publications that they missed: see {@see Connection::resume()}. All
+     * workers must have the same value.
      *
      * @var array<string, History>
      */
     public readonly array $history;
 
     /**
-     * Address of a broker by which several machines share topics, history and presence:
-     * `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` with TLS,
-     * `redis+unix:///PATH`, `nats://[USER:PASSWORD@]HOST[:PORT]`, or `tls://…` for NATS with TLS.
-     * Null: none. {@see Server::onBroker()} reports its state. It need not be up when the server starts.
-     * docs/brokers.md lists the settings that may follow a `?`, and what may be lost.
+     * Address of a broker through which several machines share topics, history and presence:
+     * `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` with TLS, `redis+unix:///PATH`,
+     * `nats://[USER:PASSWORD@]HOST[:PORT]`, or `tls://…` for NATS with TLS. Null: none. The broker need not be up
+     * when the server starts; {@see Server::onBroker()} reports the state of the connection. docs/brokers.md lists the
+     * settings that may follow a `?`, and explains which messages may be lost.
      */
     public readonly ?string $broker;
 
     /**
-     * Prefix of channels, subjects and keys in the broker, which keeps applications apart. For
-     * NATS a colon at its end becomes a dot.
+     * Prefix of channels, subjects and keys at the broker, which keeps applications apart. For NATS, a trailing
+     * colon becomes a dot.
      */
     public readonly string $brokerPrefix;
 
     /**
-     * Bytes of publications that wait while the broker is away. Further publications do not reach other
-     * nodes: {@see Server::onError()}, or the {@see Publisher} that made it, gets a
+     * Maximum number of bytes of publications that wait while the broker is unreachable. Beyond it, publications do
+     * not reach other nodes: {@see Server::onError()}, or the {@see Publisher} that made the publication, gets a
      * {@see PublishException} for each.
      */
     public readonly int $brokerQueue;
 
     /**
-     * Processes that serve, for more than one core's worth of PHP: see {@see Server::run()}. 1: the
-     * script's process serves itself. 0: one worker for each core. Limits such as
-     * {@see $maxConnections} and {@see $maxConnectionsPerIp} count in each worker for itself.
+     * Number of processes that serve, for applications that need more than one core for PHP: see
+     * {@see Server::run()}. 1: the script's own process serves. 0: one worker per core. Limits such as
+     * {@see $maxConnections} and {@see $maxConnectionsPerIp} apply to each worker separately.
      */
     public readonly int $workers;
 
     /**
-     * Handshakes, messages and plain requests after which a worker is replaced by a new one, as a remedy
+     * Number of handshakes, messages and plain requests after which a worker is replaced by a new one, as a remedy
      * for memory leaks. Its connections are closed with 1001. 0: never.
      */
     public readonly int $maxRequests;
 
-    /** Bytes of `memory_get_usage()` at which a worker is replaced likewise. 0: never. */
+    /** A worker is also replaced when its `memory_get_usage()` reaches this number of bytes. 0: never. */
     public readonly int $maxMemory;
 
     /**
-     * Receives a line for each event that concerns an operator: start and stop, refused handshakes and
-     * requests with the option that decides, connections closed by a limit, the broker, workers,
-     * certificates. A PSR-3 logger, recognised by its method `log()`, or a callable with the same
+     * Receives a line for each event that concerns an operator: start and stop, refused handshakes and requests
+     * with the option that caused the refusal, connections closed because of a limit, the broker, workers,
+     * certificates. Either a PSR-3 logger, recognized by its method `log()`, or a callable with the same
      * parameters:
      *
      * ```php
@@ -877,49 +887,48 @@ final class Options
      * });
      * ```
      *
-     * `$level` is one of `debug`, `info`, `notice`, `warning` and `error`. `$context` has `event`, a
-     * stable name such as `handshake.refused`, and `option`, the option that decides, if one does.
-     * Control characters that a client has sent are escaped in both, and long texts are cut. It runs
-     * on PHP's thread, between two events. Within a second at most ten lines of one kind are
-     * written; one line counts the others. An exception goes to {@see Server::onError()}.
+     * `$level` is one of `debug`, `info`, `notice`, `warning` and `error`. `$context` contains `event`, a stable
+     * name such as `handshake.refused`, and, if an option caused the event, its name as `option`. Control
+     * characters from clients are escaped in messages and context, and long texts are truncated. The logger runs on
+     * PHP's thread, between two events. At most ten lines of one kind are written per second; one further line
+     * counts the suppressed ones. An exception thrown by the logger goes to {@see Server::onError()}.
      *
-     * Null: no lines, except those that the master of workers writes to standard error. With a
-     * logger, the logger gets those instead. docs/logging.md lists the events.
+     * Null: no lines, except those that the master of workers writes to standard error. If a logger is set, it
+     * receives those as well, instead of standard error. docs/logging.md lists the events.
      *
      * @var object|callable|null
      */
     public readonly mixed $logger;
 
     /**
-     * Bytes of everything that may wait for PHP, of all connections together: payloads, request heads,
-     * bodies, input that {@see $maxPendingMessages} and {@see $maxPendingBytes} hold back, and some
-     * 200 bytes for each event. Beyond it no socket is read, and handshakes and plain requests are
-     * answered with 503, until half of it is free again. Bodies may take half of it, or a single one
-     * {@see $maxBodySize}. Requests over HTTP/2 count as bodies until their responses have been sent.
-     * Input that HTTP/2 connections have read for streams that do not want it yet may take another
-     * eighth; beyond it these connections are not read. Counts in each worker for itself.
+     * Maximum number of bytes that wait for PHP, over all connections: payloads, request heads, bodies, input that
+     * {@see $maxPendingMessages} and {@see $maxPendingBytes} hold back, and about 200 bytes for each event. At the
+     * limit no socket is read, and handshakes and plain requests are answered with 503, until half of it is free
+     * again. Bodies may occupy half of the limit, or a single one {@see $maxBodySize}. Requests over HTTP/2 count as
+     * bodies until their responses have been sent. Input of HTTP/2 connections for streams that cannot accept it
+     * yet may occupy another eighth; beyond that, these connections are not read. Applies to each worker separately.
      */
     public readonly int $maxPendingTotal;
 
     /**
-     * Sockets without a WebSocket at once: those before and in their handshake, and those that speak
-     * plain HTTP, idle ones included. Beyond it a newcomer takes the place of a socket that has waited
-     * for its peer for 100 ms at least: first one without a whole request head, and of these the one
-     * that has waited longest of the address that holds most. A socket to which the server owes an
-     * answer is never displaced; while there are only such, newcomers wait in the kernel's queue
-     * ({@see $backlog}). Null: 4096, or as many as the descriptor limit allows.
+     * Most sockets without a WebSocket at a time: those before and during their handshake, and those that carry
+     * plain HTTP, including idle ones. At the limit, a new socket displaces one that has waited for its peer for at
+     * least 100 ms: preferably one without a complete request head, and among these the longest waiting one of the
+     * address with the most sockets. A socket to which the server owes a response is never displaced; if there are
+     * no others, new connections wait in the kernel's queue ({@see $backlog}). Null: 4096, or as many as the
+     * descriptor limit allows.
      */
     public readonly ?int $maxHandshakes;
 
     /**
-     * The same from one IP address, of IPv6 from one network of 64 bits; further ones are closed
-     * without an answer. Peers in {@see $trustedProxies} don't count; with `?proxyProtocol` it is the
-     * address in the header that counts. 0: no limit.
+     * Most sockets without a WebSocket of one client at a time; further ones are closed without an answer. A client
+     * is an IPv4 address or an IPv6 /64 network. Peers in {@see $trustedProxies} are not limited; with
+     * `?proxyProtocol` the address in the PROXY header counts. 0: no limit.
      */
     public readonly int $maxHandshakesPerIp;
 
     /**
-     * Every argument is optional and has the name of its property.
+     * Every argument is optional and sets the property of the same name.
      *
      * @param int|null $maxConnections At least 1, or null.
      * @param int $maxConnectionsPerIp At least 0.
@@ -943,15 +952,15 @@ final class Options
      * @param list<string> $trustedProxies Addresses (`10.0.0.1`), networks (`10.0.0.0/8`,
      *        `fd00::/8`), and `unix:` for the peers of Unix sockets.
      * @param string|null $metricsPath Begins with a slash; null for none.
-     * @param Tls|null $tls Needed where an address is `wss://`, or says `?tls`.
+     * @param Tls|null $tls Required if an address is `wss://` or has the setting `?tls`.
      * @param Compression|bool $compression True for the defaults of {@see Compression}.
-     * @param string|null $publishSocket Absolute, at most 107 bytes; `unix://` may stand before it.
+     * @param string|null $publishSocket Absolute path of at most 107 bytes, with or without `unix://`.
      * @param int $publishSocketMode 0 to 0777.
      * @param string|null $staticFiles The absolute path of an existing directory.
      * @param array<string, History> $history By topics and patterns.
      * @param string|null $broker Null for none.
      * @param string $brokerPrefix At most 100 bytes. For Redis UTF-8 without control characters; for NATS
-     *        at least 1 byte: tokens separated by dots, without blanks, `*`, `>` and `%`.
+     *        at least 1 byte: tokens separated by dots, without whitespace, `*`, `>` or `%`.
      * @param int $brokerQueue Bytes, 65536 to 2147483647.
      * @param int $workers 0 to 64.
      * @param int $maxRequests At least 0.
@@ -1006,8 +1015,8 @@ final class Options
 }
 
 /**
- * The publications that a topic keeps for clients that come back. Immutable; use named arguments.
- * The oldest publications are dropped when the first of the limits is reached.
+ * Limits on the publications that a topic keeps for clients that reconnect. Immutable; use named arguments.
+ * The oldest publications are dropped as soon as one of the limits is reached.
  *
  * ```php
  * $options = new Sprocket\Options(history: [
@@ -1022,13 +1031,13 @@ final class Options
  */
 final class History
 {
-    /** Most publications that are kept. */
+    /** Maximum number of publications kept for each topic. */
     public readonly int $messages;
 
-    /** Seconds for which each is kept; null: until newer ones take its place. */
+    /** Time in seconds for which a publication is kept; null: until newer ones displace it. */
     public readonly ?float $seconds;
 
-    /** Most payload bytes that are kept. */
+    /** Maximum number of payload bytes kept for each topic. */
     public readonly int $bytes;
 
     /**
@@ -1039,7 +1048,7 @@ final class History
     public readonly ?string $stamp;
 
     /**
-     * Every argument is optional and has the name of its property.
+     * Every argument is optional and sets the property of the same name.
      *
      * @param int $messages 1 to 1000000.
      * @param float|null $seconds 0.001 to 31622400, or null.
@@ -1057,12 +1066,13 @@ final class History
 }
 
 /**
- * How messages are compressed with clients that offer permessage-deflate (RFC 7692). Immutable; use
- * named arguments. A server without it sends and receives plain messages.
+ * Settings for the compression of messages with clients that offer permessage-deflate (RFC 7692). Immutable;
+ * use named arguments. Without {@see Options::$compression} a server sends and receives uncompressed messages.
  *
- * By default all connections of an I/O thread share one codec, and each message stands for itself:
- * an idle connection costs next to nothing more than without compression. {@see Options::$maxMessageSize}
- * limits a message as it is when inflated; a larger one closes with 1009, and is not inflated further.
+ * By default all connections of an I/O thread share one compressor, and each message is compressed
+ * independently, so an idle connection needs almost no additional memory. {@see Options::$maxMessageSize} limits
+ * the decompressed size of a message: decompression of a larger one stops, and the connection is closed with
+ * 1009.
  *
  * ```php
  * $options = new Sprocket\Options(compression: new Sprocket\Compression(threshold: 4096, level: 2));
@@ -1070,38 +1080,45 @@ final class History
  */
 final class Compression
 {
-    /** Bytes of a message from which on it is sent compressed; small ones hardly shrink. */
+    /** Size in bytes from which messages are sent compressed. Small messages hardly shrink. */
     public readonly int $threshold;
 
-    /** 1 (fastest) to 9 (smallest), for messages sent. The client chooses its own level. */
+    /** Compression level of sent messages, 1 (fastest) to 9 (smallest). The client chooses its own level. */
     public readonly int $level;
 
-    /** Base-2 logarithm of the window in which the server looks for repetitions. A client may ask for a smaller one. */
+    /**
+     * Base-2 logarithm of the server's compression window in bytes (RFC 7692 section 7.1.2.1). A client may request
+     * a smaller one.
+     */
     public readonly int $serverMaxWindowBits;
 
-    /** The same for clients, as far as they can be told. It saves memory there, not in the server. */
+    /**
+     * Base-2 logarithm of the client's compression window in bytes, for clients that allow the server to choose it
+     * (RFC 7692 section 7.1.2.2). A smaller window saves memory in the client, not in the server.
+     */
     public readonly int $clientMaxWindowBits;
 
     /**
-     * Keep the windows of each connection from message to message, so that messages that resemble
-     * earlier ones become much smaller. It costs up to 420 KiB a connection, from its first
+     * Whether each connection keeps its windows from message to message (RFC 7692 section 7.1.1). Messages that
+     * resemble earlier ones then become much smaller. Costs up to 420 KiB per connection, from its first
      * compressed message on.
      */
     public readonly bool $contextTakeover;
 
     /**
-     * Bytes of all windows that are kept by {@see $contextTakeover}. Connections beyond it are
-     * compressed without.
+     * Maximum memory of all windows that {@see $contextTakeover} keeps, in bytes. Beyond it, further connections
+     * compress each message independently.
      */
     public readonly int $maxContextMemory;
 
     /**
-     * Every argument is optional and has the name of its property.
+     * Every argument is optional and sets the property of the same name.
      *
      * @param int $threshold Bytes, 0 to 2147483647.
      * @param int $level 1 to 9.
      * @param int $serverMaxWindowBits 9 to 15.
      * @param int $clientMaxWindowBits 9 to 15.
+     * @param bool $contextTakeover Keep the windows of each connection.
      * @param int $maxContextMemory Bytes, at least 0.
      *
      * @throws InvalidOption If a value is not allowed.
@@ -1117,10 +1134,10 @@ final class Compression
 }
 
 /**
- * Certificates of a server that speaks TLS (1.2 and 1.3, by rustls). Immutable.
+ * Certificates and settings of a server for TLS 1.2 and 1.3 (rustls). Immutable.
  *
- * {@see Server::start()} and {@see Server::reloadTls()} read the files, which are PEM. Only secure cipher
- * suites are offered. Handshakes run on the I/O threads, also while PHP is busy.
+ * {@see Server::start()} and {@see Server::reloadTls()} read the files, which are in PEM format. Only secure
+ * cipher suites are offered. TLS handshakes run on the I/O threads, even while PHP is busy.
  *
  * ```php
  * $server = new Sprocket\Server('wss://0.0.0.0:8443', new Sprocket\Options(
@@ -1130,54 +1147,60 @@ final class Compression
  */
 final class Tls
 {
-    /** File of the certificate, followed by the intermediate certificates. */
+    /** Path of the file with the certificate, followed by the intermediate certificates. */
     public readonly string $certificate;
 
-    /** File of the key; null: it is in the file of the certificate. */
+    /** Path of the file with the private key; null if it is in the file of the certificate. */
     public readonly ?string $key;
 
     /**
-     * Certificates of further hosts, chosen by the name that the client asks for (SNI).
+     * Certificates of further hosts, selected by the name that the client requests (SNI, RFC 6066 section 3).
      *
      * @var array<string, Tls>
      */
     public readonly array $hosts;
 
-    /** File of the CA certificates that verify client certificates; null: clients are not asked for any. */
+    /**
+     * Path of the file with the CA certificates that verify client certificates. Null: clients are not asked for
+     * a certificate.
+     */
     public readonly ?string $clientCa;
 
     /** Whether clients without a certificate are refused; see {@see Request::clientCertificate()}. */
     public readonly bool $clientRequired;
 
-    /** Oldest TLS version that is accepted. */
+    /** Oldest TLS version that the server accepts. */
     public readonly string $minVersion;
 
     /**
-     * Seconds between checks of the files: changed ones are loaded as by {@see Server::reloadTls()}. A
-     * change that cannot be used is counted in `tlsReloadErrors`.
-     * 0: never.
+     * Interval in seconds at which the files are checked for changes, which are then loaded as by
+     * {@see Server::reloadTls()}. `tlsReloadErrors` in {@see Server::stats()} counts changes that cannot be
+     * loaded. 0: never.
      */
     public readonly float $reloadInterval;
 
     /**
-     * Whether HTTP/2 is offered beside HTTP/1.1. A browser that has fetched a page over it opens
-     * its WebSockets on the same connection (RFC 8441): their handshake is `CONNECT` instead of
-     * GET, and everything else is the same. A connection carries up to 128 requests and WebSockets
-     * at once, each of which counts for the limits.
+     * Whether HTTP/2 is offered in addition to HTTP/1.1. A browser that has loaded a page over HTTP/2 opens its
+     * WebSockets on the same connection (RFC 8441). Their handshake is a `CONNECT` request instead of `GET`; nothing
+     * else differs. A connection carries up to 128 requests and WebSockets at a time, each of which counts toward
+     * the limits.
      */
     public readonly bool $http2;
 
     /**
-     * @param string $certificate Path of a PEM file. Clients that name no host, or one that is not
-     *        in `$hosts`, get this one.
-     * @param string|null $key Path of a PEM file: PKCS#8, also encrypted, or PKCS#1 or SEC1.
-     * @param string|null $passphrase Decrypts an encrypted key. It is not a property.
-     * @param array<string, Tls> $hosts Host names (`chat.example.com`, `*.example.com`) to objects
-     *        that have only a certificate, a key and a passphrase.
+     * Checks the arguments. {@see Server::start()} reads the files.
+     *
+     * @param string $certificate Path of a PEM file. This certificate serves clients that request no host, or
+     *        one that is not in `$hosts`.
+     * @param string|null $key Path of a PEM file in PKCS#8, encrypted or not, PKCS#1, or SEC1.
+     * @param string|null $passphrase Passphrase of an encrypted key. Not available as a property.
+     * @param array<string, Tls> $hosts Objects with only a certificate, a key and a passphrase, by host name
+     *        (`chat.example.com`, `*.example.com`).
      * @param string|null $clientCa Path of a PEM file.
-     * @param bool $clientRequired Only with `$clientCa`.
+     * @param bool $clientRequired Refuse clients without a certificate. Without effect unless `$clientCa` is set.
      * @param string $minVersion `1.2` or `1.3`.
      * @param float $reloadInterval Seconds, 0.01 to 86400, or 0.
+     * @param bool $http2 Offer HTTP/2.
      *
      * @throws InvalidOption If a value is not allowed.
      */
@@ -1195,10 +1218,10 @@ final class Tls
 }
 
 /**
- * The policy for a peer for which more than {@see Options::$sendBufferLimit} bytes wait.
+ * The policy for a peer that reads so slowly that more than {@see Options::$sendBufferLimit} bytes wait for it.
  *
  * ```php
- * // A live map: the next position supersedes one that was dropped.
+ * // On a live map, the next coordinates replace those that were dropped.
  * $options = new Sprocket\Options(slowConsumer: Sprocket\SlowConsumer::Drop);
  * ```
  */
@@ -1212,10 +1235,10 @@ enum SlowConsumer: string
 }
 
 /**
- * An open WebSocket connection. Made by the server; the same object in every callback.
+ * An open WebSocket connection. The server creates it, and passes the same object to every callback.
  *
- * The object may be kept after the connection, or its server, has ended: then it is not open, and send()
- * returns false. Two connections are never equal, and it is a good key for `SplObjectStorage` and `WeakMap`.
+ * The object may outlive the connection and the server: then it is not open, and send() returns false. Two
+ * connections are never equal, so an object can serve as a key in `SplObjectStorage` and `WeakMap`.
  *
  * ```php
  * $server->onOpen(function (Sprocket\Connection $c): void {
@@ -1226,7 +1249,7 @@ enum SlowConsumer: string
  */
 final class Connection
 {
-    /** Number of the connection, unique in the process and never used again. */
+    /** Number of the connection: unique in the process, and never reused. */
     public readonly int $id;
 
     /** The request of the handshake. */
@@ -1238,17 +1261,17 @@ final class Connection
     /** Port of the peer; 0 on a Unix socket. */
     public readonly int $remotePort;
 
-    /** The subprotocol agreed on in the handshake, or null. */
+    /** The subprotocol selected in the handshake, or null. */
     public readonly ?string $subprotocol;
 
-    /** For the application: any value. Initially the `$data` of {@see Handshake::accept()}. */
+    /** Any value, for use by the application. Initially the `$data` of {@see Handshake::accept()}. */
     public mixed $data = null;
 
     private function __construct() {}
 
     /**
-     * Sends a message. Never blocks: what the peer cannot take yet is kept, up to
-     * {@see Options::$sendBufferLimit}; beyond that {@see Options::$slowConsumer} decides.
+     * Sends a message. Never blocks: data that the peer cannot accept yet is queued, up to
+     * {@see Options::$sendBufferLimit}; beyond that, {@see Options::$slowConsumer} decides.
      *
      * Messages sent by callbacks leave together: when no more events wait, and at the latest some 10 ms
      * later, even while a callback is still running. A message sent outside callbacks leaves at once.
@@ -1257,7 +1280,7 @@ final class Connection
      * @param bool $binary Send a binary message, of any bytes.
      *
      * @return bool False if the connection is closed or closing, the server stops, or the message was
-     *         dropped. True: it goes out before the close frame, whoever closes next.
+     *         dropped. If true, the message is sent before the close frame, whichever side closes next.
      *
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws ForkException In a fork of the process that started the server.
@@ -1278,8 +1301,8 @@ final class Connection
     public function ping(string $payload = ''): bool {}
 
     /**
-     * Sends a pong that answers no ping, a sign of life that asks for none (RFC 6455 section
-     * 5.5.3). The extension answers pings of the peer by itself.
+     * Sends an unsolicited pong, a heartbeat that the peer does not answer (RFC 6455 section 5.5.3). The
+     * extension answers the peer's pings itself.
      *
      * @param string $payload At most 125 bytes.
      *
@@ -1291,9 +1314,10 @@ final class Connection
     public function pong(string $payload = ''): bool {}
 
     /**
-     * Starts the closing handshake after all that was sent before, which the peer may take as slowly
-     * as {@see Options::$closeTimeout} allows. No message is delivered any more; onClose follows when
-     * the peer has answered, or that time is up. Does nothing on a connection that is closed or closing.
+     * Starts the closing handshake (RFC 6455 section 7.1.2). The close frame follows everything sent before
+     * it; {@see Options::$closeTimeout} starts when the frame has reached the peer, and restarts while the
+     * peer accepts earlier data. No further messages are delivered. onClose runs when the peer has answered
+     * or the timeout has passed. Does nothing on a connection that is closed or closing.
      *
      * @param int $code 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
      * @param string $reason UTF-8, at most 123 bytes.
@@ -1316,8 +1340,8 @@ final class Connection
      * connection. A topic exists while it has subscribers. The subscriptions of a connection end with it;
      * does nothing on a closed one. Subscribing again changes nothing.
      *
-     * A name is one topic and never a pattern, so that client input in a name reaches one topic at most. It
-     * must still be checked: a client that may choose any name may read any topic.
+     * A name always denotes one topic, never a pattern, so a name built from client input reaches at most one
+     * topic. Validate such input all the same: a client that may choose any name may read any topic.
      *
      * @param string ...$topics Each 1 to 255 bytes of UTF-8, without a token `*` or `>` (see
      *        {@see subscribePattern()} for tokens).
@@ -1341,11 +1365,11 @@ final class Connection
      * Subscribes to all topics that match a pattern, future ones included. A message is delivered once,
      * however many subscriptions of the connection match its topic.
      *
-     * A pattern has tokens that are separated by dots: `*` stands for one token, `>` at the end for
-     * one or more. `room.*` matches `room.7`, and `room.>` matches `room.7.typing` too. A pattern
-     * without either is the topic of that name.
+     * A pattern consists of tokens separated by dots: `*` matches one token, and `>` at the end matches one
+     * or more. `room.*` matches `room.7`, and `room.>` also matches `room.7.typing`. A pattern without
+     * either matches the topic of that name.
      *
-     * Never put client input into a pattern: `*` and `>` would read topics of others.
+     * Never put client input into a pattern: with `*` and `>` a client could read all topics.
      *
      * @param string ...$patterns Each 1 to 255 bytes of UTF-8.
      *
@@ -1369,14 +1393,15 @@ final class Connection
      * Subscribes to a topic with {@see Options::$history} and replays its publications after a position,
      * in order, before newer ones. {@see Server::onResume()} gets the result.
      *
-     * Clients learn positions from {@see History::$stamp} and from onResume, keep the last one, and
-     * return it when they reconnect. An empty position means "from now on", which is how a client
-     * begins. Positions may be passed on unchecked: one that the topic never had resumes nothing, and
+     * A position is an opaque string that identifies a publication in the history of a topic. Clients
+     * receive positions through {@see History::$stamp} and from onResume, keep the last one, and
+     * return it when they reconnect. An empty position means "from now on": a new client starts with it.
+     * Positions from clients need no validation: with one that the topic never had, nothing is replayed and
      * `$complete` is false.
      *
-     * The replay may exceed {@see Options::$sendBufferLimit}, for one topic at a time: the
-     * replay of the next topic begins when the one before has been written, and {@see unsubscribe()}
-     * cancels one that has not begun.
+     * The replay of one topic at a time may exceed {@see Options::$sendBufferLimit}. The replay of the next
+     * topic begins when the previous one has been written; {@see unsubscribe()} cancels a replay that has
+     * not begun.
      *
      * If the hub cannot be reached, the request waits for it. Once 64 MiB of requests wait (in each
      * process), further ones fail at once: `$complete` is false, the position empty.
@@ -1399,8 +1424,8 @@ final class Connection
      * Does nothing on a closed connection.
      *
      * @param string $topic Not a pattern.
-     * @param string $member Name of the member: 1 to 255 bytes of UTF-8, such as the user's id.
-     * @param string $data Information for others: at most 65536 bytes, such as JSON.
+     * @param string $member Name of the member, such as a user id: 1 to 255 bytes of UTF-8.
+     * @param string $data Information about the member, such as JSON: at most 65536 bytes.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If a name or the data is not allowed.
@@ -1436,11 +1461,11 @@ final class Connection
      */
     public function patterns(): array {}
 
-    /** False once close() or terminate() was called, or the end of the connection was noticed. */
+    /** Returns false once close() or terminate() was called, or the end of the connection was detected. */
     public function isOpen(): bool {}
 
     /**
-     * Bytes accepted by send() that the kernel has not taken yet, framing included.
+     * Returns the number of bytes that send() has accepted and the kernel has not, framing included.
      *
      * @return int<0, max>
      */
@@ -1450,9 +1475,9 @@ final class Connection
 /**
  * A handshake that waits for the decision of {@see Server::onUpgrade()}.
  *
- * Answer it in the callback, or keep it and answer from a later one, such as a timer's, within
- * {@see Options::$handshakeTimeout}, after which the client gets a 503. A handshake that is dropped
- * unanswered is answered with 500.
+ * Answer it in the callback, or keep the object and answer from a later callback, such as a timer's, within
+ * {@see Options::$handshakeTimeout}; after that, the client gets a 503. If the object is destroyed before it
+ * was answered, the client gets a 500.
  *
  * ```php
  * $server->onUpgrade(function (Sprocket\Handshake $h): void {
@@ -1469,17 +1494,17 @@ final class Handshake
     private function __construct() {}
 
     /**
-     * Accepts: answers 101. onOpen follows.
+     * Accepts the handshake with the status 101. onOpen runs next.
      *
      * @param string|null $subprotocol One of {@see Request::subprotocols()}; null leaves the
      *        choice to {@see Options::$subprotocols}.
-     * @param array<string, string|list<string>> $headers Further headers of the answer.
-     * @param mixed $data For {@see Connection::$data}.
+     * @param array<string, string|list<string>> $headers Further headers of the response.
+     * @param mixed $data Initial value of {@see Connection::$data}.
      *
-     * @return bool False if it is too late: the client went away, closed its side, or the timeout has
-     *         passed.
+     * @return bool False if it is too late: the client has disconnected or closed its side, or the timeout
+     *         has passed.
      *
-     * @throws StateException If the handshake was answered before.
+     * @throws StateException If the handshake has already been answered.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the client did not offer the subprotocol, or a header is not allowed.
      */
@@ -1491,24 +1516,24 @@ final class Handshake
      * @param int $status 200 to 599.
      * @param string $body Plain text unless a `Content-Type` header says otherwise; if empty,
      *        the reason phrase of the status is sent (RFC 9110 section 15): `Conflict` for 409.
-     * @param array<string, string|list<string>> $headers Further headers of the answer. A
+     * @param array<string, string|list<string>> $headers Further headers of the response. A
      *        `Sec-WebSocket-Protocol` may list the subprotocols of the application.
      *
-     * @return bool False if it is too late: the client went away or the time was up.
+     * @return bool False if it is too late: the client has disconnected, or the timeout has passed.
      *
-     * @throws StateException If the handshake was answered before.
+     * @throws StateException If the handshake has already been answered.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the status or a header is not allowed.
      */
     public function reject(int $status = 403, string $body = '', array $headers = []): bool {}
 
-    /** Whether the client still waits for an answer. */
+    /** Returns whether the client still waits for an answer. */
     public function isPending(): bool {}
 }
 
 /**
- * An HTTP request: of a handshake, or a plain one for {@see Server::onRequest()}. Immutable;
- * parsed when asked.
+ * An HTTP request: that of a handshake, or a plain one for {@see Server::onRequest()}. Immutable; parsed on
+ * demand.
  *
  * ```php
  * $room = $connection->request->query()['room'] ?? 'lobby';
@@ -1519,90 +1544,92 @@ final class Request
 {
     private function __construct() {}
 
-    /** `GET`, `POST`, …, as sent. A WebSocket handshake is `GET`, over HTTP/2 `CONNECT` (RFC 8441). */
+    /** Returns the method as sent: `GET`, `POST`, …. A handshake has `GET`, over HTTP/2 `CONNECT` (RFC 8441). */
     public function method(): string {}
 
-    /** Version of HTTP: `1.0`, `1.1` or `2`. */
+    /** Returns the version of HTTP: `1.0`, `1.1` or `2`. */
     public function protocolVersion(): string {}
 
-    /** Path and query as sent: `/caf%C3%A9?room=1`. */
+    /** Returns path and query as sent: `/caf%C3%A9?room=1`. */
     public function target(): string {}
 
-    /** The target before the question mark, still percent-encoded: `/caf%C3%A9`. */
+    /** Returns the target before the question mark, still percent-encoded: `/caf%C3%A9`. */
     public function path(): string {}
 
     /**
-     * The parameters of the query, decoded and nested as in `$_GET`.
+     * Returns the parameters of the query, decoded and nested as in `$_GET`.
      *
      * @return array<int|string, mixed>
      */
     public function query(): array {}
 
-    /** The target after the question mark, still encoded; empty without one. */
+    /** Returns the target after the question mark, still percent-encoded; empty if there is none. */
     public function queryString(): string {}
 
     /**
-     * A header by its name, whatever its case; null if there is none. Repeated headers are
-     * joined by `, `, cookies by `; `.
+     * Returns the value of a header, or null if the request does not have it. Repeated headers are joined
+     * with `, ` (RFC 9110 section 5.3), `Cookie` headers with `; `.
+     *
+     * @param string $name Name of the header; case does not matter.
      */
     public function header(string $name): ?string {}
 
     /**
-     * All headers, names in lower case. Repeated headers are joined as by {@see header()}.
+     * Returns all headers, with names in lower case. Repeated headers are joined as by {@see header()}.
      *
      * @return array<string, string>
      */
     public function headers(): array {}
 
     /**
-     * The cookies: names as sent, values percent-decoded as in `$_COOKIE`. The first of a name counts,
-     * and the first 1,000 names.
+     * Returns the cookies: names as sent, values percent-decoded as in `$_COOKIE`. If a name is repeated, its
+     * first cookie counts. At most 1,000 cookies are returned.
      *
      * @return array<int|string, string>
      */
     public function cookies(): array {}
 
     /**
-     * IP address of the client, behind {@see Options::$trustedProxies} that which they tell; empty
-     * on a Unix socket.
+     * Returns the IP address of the client; empty on a Unix socket. Behind a proxy in
+     * {@see Options::$trustedProxies}, this is the address that the proxy reports.
      */
     public function remoteAddress(): string {}
 
-    /** Port of the client; 0 on a Unix socket, or if a proxy has not told it. */
+    /** Returns the port of the client; 0 on a Unix socket, or if a proxy does not report it. */
     public function remotePort(): int {}
 
-    /** IP address that the client connected to; empty on a Unix socket. */
+    /** Returns the IP address that the client connected to; empty on a Unix socket. */
     public function localAddress(): string {}
 
-    /** Port that the client connected to; 0 on a Unix socket. */
+    /** Returns the port that the client connected to; 0 on a Unix socket. */
     public function localPort(): int {}
 
-    /** `ws` or `wss` for handshakes, `http` or `https` for plain requests. */
+    /** Returns `ws` or `wss` for a handshake, `http` or `https` for a plain request. */
     public function scheme(): string {}
 
-    /** Whether the client's connection is encrypted, to us or to a trusted proxy. */
+    /** Returns whether the client's connection, to the server or to a trusted proxy, is encrypted. */
     public function isSecure(): bool {}
 
     /**
-     * The subprotocols that the client offers, its favourite first (RFC 6455 section 4.1).
+     * Returns the subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1).
      *
      * @return list<string>
      */
     public function subprotocols(): array {}
 
     /**
-     * The client's certificate in PEM, for `openssl_x509_parse()`: it is issued by a CA of
-     * {@see Tls::$clientCa}, not expired, and the client has proved that it has the key. Null if
-     * it gave none.
+     * Returns the client's certificate in PEM, for `openssl_x509_parse()`, or null if the client sent none.
+     * The certificate is verified: a CA of {@see Tls::$clientCa} issued it, it has not expired, and the client
+     * has proved that it holds the key.
      */
     public function clientCertificate(): ?string {}
 
-    /** The body of a plain request; empty for a handshake. */
+    /** Returns the body of a plain request; empty for a handshake. */
     public function body(): string {}
 
     /**
-     * Answers a plain request, in the callback of {@see Server::onRequest()} or later, if that
-     * returns null.
+     * Answers a plain request, within the callback of {@see Server::onRequest()} or later. That callback must
+     * return null.
      *
      * ```php
      * $server->onRequest(function (Sprocket\Request $r) use ($server): ?Sprocket\Response {
@@ -1611,32 +1638,30 @@ final class Request
      * });
      * ```
      *
-     * @return bool False if it is too late: the client went away or the time was up. A client that has
-     *         only ended its own side of the connection still gets the answer.
+     * @return bool False if it is too late: the client has disconnected, or {@see Options::$handshakeTimeout}
+     *         has passed. A client that has closed only its own side of the connection still gets the answer.
      *
-     * @throws StateException If the request was answered before, or is that of a handshake.
+     * @throws StateException If the request has already been answered, or is that of a handshake.
      * @throws ForkException In a fork of the process that started the server.
      */
     public function respond(Response $response): bool {}
 
     /**
-     * Answers a plain request with a body that is written in pieces, now or later: a large file, or
-     * events of a server (Server-sent events). Status and headers are sent at once. See
-     * {@see ResponseStream} for an example.
+     * Answers a plain request with a body that is written in pieces, such as a large file or server-sent
+     * events. Status and headers are sent at once. See {@see ResponseStream} for an example.
      *
-     * The body is chunked over HTTP/1.1, ends with the connection over HTTP/1.0, and travels in DATA
-     * frames over HTTP/2. In answer to HEAD, and with the status 204 or 304, the response is over with
-     * its head: the stream is not open, and {@see ResponseStream::onClose()} runs.
+     * The body is chunked over HTTP/1.1, ends with the connection over HTTP/1.0, and is sent in DATA
+     * frames over HTTP/2. A response to HEAD, and one with the status 204 or 304, has no body: its stream is
+     * not open, and {@see ResponseStream::onClose()} runs.
      *
-     * Each stream takes a place under {@see Options::$maxConnections} and
-     * {@see Options::$maxConnectionsPerIp}. Where there is none, or where the client no longer waits,
-     * the stream closes at once.
+     * Each stream counts toward {@see Options::$maxConnections} and {@see Options::$maxConnectionsPerIp}. If
+     * one of these limits is reached, or the client no longer waits, the stream closes at once.
      *
      * @param int $status 200 to 599.
      * @param array<string, string|list<string>> $headers As for {@see Response}; without a
      *        `Content-Type` the body is `text/plain; charset=utf-8`.
      *
-     * @throws StateException If the request was answered before, or is that of a handshake.
+     * @throws StateException If the request has already been answered, or is that of a handshake.
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If the status or a header is not allowed.
      */
@@ -1650,7 +1675,7 @@ final class Request
  * $server->onRequest(function (Sprocket\Request $r): ?Sprocket\Response {
  *     $file = fopen('/srv/film.mp4', 'r');
  *     $more = function (Sprocket\ResponseStream $s) use ($file): void {
- *         // As much as fits: the rest follows when all of this has left.
+ *         // Writes as much as fits. onDrain continues when the socket has accepted all of it.
  *         while ($s->isOpen() && $s->bufferedAmount() < 262144) {
  *             feof($file) ? $s->end() : $s->write(fread($file, 65536));
  *         }
@@ -1662,84 +1687,88 @@ final class Request
  * });
  * ```
  *
- * The server keeps a stream that has a callback until it closes. One that nobody refers to any more
- * is cut, because its response is incomplete, as {@see terminate()} does it: end each stream.
+ * The server keeps a reference to a stream that has a callback until the stream closes. A stream without
+ * references is cut as by {@see terminate()}, because its response is incomplete. Call {@see end()} on each
+ * stream.
  */
 final class ResponseStream
 {
-    /** The request that it answers. */
+    /** The request that the stream answers. */
     public readonly Request $request;
 
     private function __construct() {}
 
     /**
-     * Appends to the body. Never blocks. Pieces leave when messages do: see {@see Connection::send()}.
+     * Appends a piece to the body. Never blocks. Pieces are sent at the same times as messages: see
+     * {@see Connection::send()}.
      *
-     * When more than {@see Options::$sendBufferLimit} bytes would wait for the client, it reads too
-     * slowly, and the response is cut, whatever {@see Options::$slowConsumer} says: there is no way to
-     * leave a piece out. A piece that is larger than the limit passes if nothing waits before it.
-     * {@see bufferedAmount()} and {@see onDrain()} serve to write no faster than the client reads. A
-     * client that takes nothing of what waits for {@see Options::$handshakeTimeout} loses the stream
-     * as well.
+     * If more than {@see Options::$sendBufferLimit} bytes would wait for the client, the response is cut,
+     * regardless of {@see Options::$slowConsumer}: no piece of a body can be dropped. A piece larger than the
+     * limit is accepted if nothing waits before it. Use {@see bufferedAmount()} and {@see onDrain()} to write
+     * no faster than the client reads. The response is also cut if the client accepts nothing of the waiting
+     * data for {@see Options::$handshakeTimeout}.
      *
-     * @return bool False if the stream is not open, or is cut by this call.
+     * @param string $data Any bytes.
+     *
+     * @return bool False if the stream is not open, or this call has cut it.
      *
      * @throws ForkException In a fork of the process that started the server.
      */
     public function write(string $data): bool {}
 
     /**
-     * Ends the body, behind a last piece if there is one. All that was written is still delivered.
+     * Ends the body. Everything written before is still delivered.
      *
-     * @return bool False if the stream is not open, or is cut by this call as by {@see write()}.
+     * @param string $data A last piece of the body, as for {@see write()}.
+     *
+     * @return bool False if the stream is not open, or this call has cut it, as {@see write()} may.
      *
      * @throws ForkException In a fork of the process that started the server.
      */
     public function end(string $data = ''): bool {}
 
     /**
-     * Cuts the response, so that the client sees that it is incomplete: over HTTP/1.1 the last chunk is
-     * missing, over HTTP/1.0 the connection is reset, over HTTP/2 the stream. Waiting data is dropped.
-     * Does nothing if the stream has closed.
+     * Cuts the response and discards waiting data. The client can tell that the response is incomplete: over
+     * HTTP/1.1 the last chunk is missing, over HTTP/1.0 the connection is reset, and over HTTP/2 the stream is
+     * reset. Does nothing if the stream has closed.
      *
      * @throws ForkException In a fork of the process that started the server.
      */
     public function terminate(): void {}
 
     /**
-     * Sets the callback that runs when the socket has taken all that was written, each time that something had
-     * waited. Continue large bodies here.
+     * Sets the callback that runs each time the socket has accepted everything that was waiting. Continue
+     * large bodies here.
      *
      * @param (callable(ResponseStream): mixed)|null $callback Replaces the previous callback; null removes it.
      */
     public function onDrain(?callable $callback): static {}
 
     /**
-     * Sets the callback that runs once when the stream has closed: the whole response was handed to the client's
-     * connection, or the client left, read too slowly, or was cut by {@see terminate()}, by the end
-     * of a {@see Server::stop()}, or for want of a place. Nothing runs for the stream after it; a
-     * callback that is set later never runs.
+     * Sets the callback that runs once when the stream has closed: because the whole response was handed to the
+     * client's connection, because the client left or read too slowly, or because {@see terminate()}, the end
+     * of {@see Server::stop()}, or a connection limit has cut it. No callback of the stream runs afterwards; one
+     * that is set later never runs.
      *
      * @param (callable(ResponseStream, bool): mixed)|null $callback
-     *        `function (ResponseStream $stream, bool $complete): void`; complete is true if the socket
-     *        has taken all of the response, its end included. Replaces what was set before; null
-     *        removes it.
+     *        `function (ResponseStream $stream, bool $complete): void`; `$complete` is true if the socket
+     *        has accepted the whole response, including its end. Replaces the previous callback; null removes it.
      */
     public function onClose(?callable $callback): static {}
 
-    /** Whether {@see write()} can succeed: false from {@see end()} on, and when the client has left. */
+    /** Returns whether {@see write()} can succeed: false after {@see end()}, and once the client has left. */
     public function isOpen(): bool {}
 
     /**
-     * Bytes that were written and that the socket has not taken yet. Over HTTP/2 as many as 64 KiB
-     * more may wait for the client in the connection.
+     * Returns the number of body bytes that were written and that the socket has not accepted yet. Over
+     * HTTP/2, up to 64 KiB more may wait in the connection.
      */
     public function bufferedAmount(): int {}
 }
 
 /**
- * The answer to a plain HTTP request, returned by the callback of {@see Server::onRequest()} or
- * given to {@see Request::respond()}.
+ * The response to a plain HTTP request: the return value of the callback of {@see Server::onRequest()}, or the
+ * argument of {@see Request::respond()}. Immutable.
  *
  * ```php
  * $server->onRequest(fn (Sprocket\Request $r) => match ($r->path()) {
@@ -1750,27 +1779,29 @@ final class ResponseStream
  */
 final class Response
 {
-    /** Status code. */
+    /** Status code (RFC 9110 section 15). */
     public readonly int $status;
 
-    /** The whole body. */
+    /** The complete body. */
     public readonly string $body;
 
     /**
-     * Headers as given.
+     * Headers as passed to the constructor.
      *
      * @var array<string, string|list<string>>
      */
     public readonly array $headers;
 
     /**
-     * `Content-Length`, `Connection` and the like are set by the server; only `Connection: close`
-     * may be given, and ends the connection after the response. A 426 gets `Upgrade: websocket`. Over
-     * HTTP/2, headers that concern the connection alone are left out. Without a `Content-Type` a body is
-     * sent as `text/plain; charset=utf-8`.
+     * Creates a response. The server itself sets the headers that describe the connection and the framing of
+     * the body, such as `Content-Length` and `Connection`. Of these, only `Connection: close` is allowed in
+     * `$headers`; it ends the connection after the response. A 426 gets `Upgrade: websocket`. Over HTTP/2,
+     * headers of the connection are omitted (RFC 9113 section 8.2.2). A body without a `Content-Type` is sent
+     * as `text/plain; charset=utf-8`.
      *
      * @param int $status 200 to 599.
-     * @param array<string, string|list<string>> $headers Name to value, or to several values.
+     * @param string $body The complete body, any bytes.
+     * @param array<string, string|list<string>> $headers One value, or a list of values, by header name.
      *
      * @throws \ValueError If the status or a header is not allowed.
      */
@@ -1778,13 +1809,13 @@ final class Response
 }
 
 /**
- * Publishes to the topics of servers in other processes: from a web request (php-fpm, mod_php), a
- * cron job, a queue worker. Either to one server of the same machine, which needs
- * {@see Options::$publishSocket}, or through a broker, Redis or NATS, to all that are connected to it.
+ * Publishes to the topics of servers in other processes, for instance from a web request (php-fpm, mod_php), a
+ * cron job, or a queue worker. Publications go either to one server on the same machine, which needs
+ * {@see Options::$publishSocket}, or through a broker (Redis or NATS) to all servers connected to it.
  *
- * The connection is made when it is first needed and is kept by the PHP process beyond the
- * request, for every Publisher of the same address and prefix. A server that was restarted is
- * connected to anew; after a fork the child makes a connection of its own.
+ * The connection is opened on first use. The PHP process keeps it beyond the end of the request, and shares
+ * it between all Publisher objects with the same address and prefix. After a restart of the server, the next
+ * publication reconnects. After a fork, the child opens a connection of its own.
  *
  * ```php
  * $publisher = new Sprocket\Publisher('unix:///run/chat.sock');
@@ -1795,48 +1826,51 @@ final class Response
  */
 final class Publisher
 {
-    /** As given, which includes a password. */
+    /** The address as passed to the constructor, including a password. */
     public readonly string $address;
 
-    /** Seconds that one {@see publish()} may take. */
+    /** Maximum duration of one {@see publish()}, in seconds. */
     public readonly float $timeout;
 
-    /** Prefix of the broker's channels or subjects: the servers' {@see Options::$brokerPrefix}. */
+    /** Prefix of the broker's channels (Redis) or subjects (NATS), like {@see Options::$brokerPrefix}. */
     public readonly string $prefix;
 
     /**
-     * Connects to nothing yet.
+     * Checks the arguments. The connection is opened by the first {@see publish()}.
      *
-     * @param string $address `unix:///path/to.sock`, the server's {@see Options::$publishSocket}; or a
+     * @param string $address `unix:///path/to.sock`, the {@see Options::$publishSocket} of a server; or a
      *        broker: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://…` (TLS),
      *        `redis+unix:///PATH`, `nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST…]`, `tls://…` (NATS
-     *        with TLS). With TLS `?ca=/PATH` names a file of CAs in place of the system's, `cert=` and
-     *        `key=` those of a certificate for us.
-     * @param float $timeout Seconds that one {@see publish()} may take, connecting included;
-     *        0.001 to 86400. Looking up a host name takes as long as the system's resolver is set to.
-     * @param string $prefix As the servers have it, at most 100 bytes. Without a meaning for
+     *        with TLS). With TLS, `?ca=/PATH` names a PEM file of CA certificates that replaces the system's,
+     *        and `cert=` and `key=` name the PEM files of a client certificate and its key.
+     * @param float $timeout Maximum duration of one {@see publish()} in seconds, including the time to
+     *        connect: 0.001 to 86400. The lookup of a host name is not included; the system's resolver limits
+     *        it.
+     * @param string $prefix The {@see Options::$brokerPrefix} of the servers, at most 100 bytes. Ignored for
      *        `unix://`.
      *
-     * @throws InvalidOption If an argument is not allowed; its option is `address`, `timeout` or
-     *         `prefix`. A password is left out of the message.
+     * @throws InvalidOption If an argument is not allowed; its `$option` is `address`, `timeout` or
+     *         `prefix`. The message does not contain the password.
      */
     public function __construct(string $address, float $timeout = 1.0, string $prefix = 'sprocket:') {}
 
     /**
-     * Publishes like {@see Server::publish()}. With `unix://` it waits until the server has handed
-     * the message to all connections that are subscribed now; with a broker, until the broker has
-     * passed it on to all servers that are connected to it. Messages of one process arrive in the
-     * order in which they were published.
+     * Publishes a message to all subscribers of a topic, like {@see Server::publish()}. With `unix://` it
+     * returns when the server has handed the message to all connections that are subscribed now; with a
+     * broker, when the broker has passed the message on to all servers connected to it. Messages of one process
+     * arrive in the order in which they were published.
      *
-     * A topic of {@see Options::$history} remembers what comes by `unix://`, and not what comes through
-     * a broker.
+     * The history of a topic ({@see Options::$history}) records publications made through `unix://`, but not
+     * those made through a broker.
      *
      * @param string $topic 1 to 255 bytes of UTF-8; not a pattern.
-     * @param string $payload UTF-8 unless binary; at most {@see Options::$sendBufferLimit} bytes, and
-     *        what the broker takes.
+     * @param string $payload UTF-8 unless binary. At most {@see Options::$sendBufferLimit} bytes with
+     *        `unix://`; a broker and the nodes behind it have limits of their own.
+     * @param bool $binary Publish a binary message, of any bytes.
      *
-     * @throws PublishException If nobody listens, the server refuses, or the time is up; or if there
-     *         is no room in {@see Options::$brokerQueue} of the server: the message says who has got it.
+     * @throws PublishException If the connection fails, the server or the broker refuses the message, or the
+     *         timeout passes; or if {@see Options::$brokerQueue} of the server is full: the message then says
+     *         which recipients the publication has reached.
      * @throws InvalidPayload If a text message is not valid UTF-8.
      * @throws \ValueError If the topic is not allowed.
      */
@@ -1844,8 +1878,8 @@ final class Publisher
 }
 
 /**
- * The interface of all exception classes of the extension. Wrong arguments throw PHP's own
- * `\TypeError` and `\ValueError`, as with functions of PHP itself.
+ * The interface of all exception classes of the extension. Invalid arguments throw `\TypeError` and
+ * `\ValueError`, as functions of PHP itself do.
  *
  * ```php
  * try {
@@ -1859,10 +1893,10 @@ interface Exception extends \Throwable
 {
 }
 
-/** An option, or an address, is not allowed. The message names it, its value, and what is allowed. */
+/** Thrown for an option or an address that is not allowed. The message names it, its value, and the allowed values. */
 final class InvalidOption extends \InvalidArgumentException implements Exception
 {
-    /** Name of the option: `maxMessageSize`, …, or `listen`. */
+    /** Name of the option or constructor argument, such as `maxMessageSize` or `listen`. */
     public readonly string $option;
 
     /** The value that was refused. */
@@ -1872,59 +1906,59 @@ final class InvalidOption extends \InvalidArgumentException implements Exception
     public readonly string $allowed;
 }
 
-/** A text message is not valid UTF-8. Send it as binary, or convert it. */
+/** Thrown for a text message that is not valid UTF-8. Send it as binary, or convert it. */
 final class InvalidPayload extends \InvalidArgumentException implements Exception
 {
 }
 
-/** The server can't listen. The message names the address and the reason, the code is the errno. */
+/** Thrown if the server cannot listen. The message names the address and the reason; the code is the errno. */
 final class BindException extends \RuntimeException implements Exception
 {
 }
 
 /**
- * The server belongs to the parent of this process: threads don't survive a fork. The message
- * names both process ids. Create a server in the child, or fork before the start.
+ * Thrown in a child process for a server that its parent has started: threads do not survive a fork. The message
+ * names both process ids. Create a server in the child, or fork before {@see Server::start()}.
  */
 final class ForkException extends \RuntimeException implements Exception
 {
 }
 
-/** A call that does not fit the state of the server: a nested run(), an answer given twice. */
+/** Thrown for a call that the current state does not allow, such as a nested run() or a second answer to a request. */
 final class StateException extends \LogicException implements Exception
 {
 }
 
 /**
- * An I/O thread of the server has died of a panic, which is a bug of this extension: please report it
- * with the panic's message, which stands on the standard error. The server has ended: all connections
- * are cut, and each has had its onClose with 1006. {@see Server::start()} begins anew.
+ * Thrown if an I/O thread of the server has died of a panic, which is a bug of this extension. Please report it
+ * with the panic message from standard error. The server has ended: all connections were cut, and onClose ran
+ * for each with 1006. {@see Server::start()} starts the server again.
  */
 final class ThreadException extends \RuntimeException implements Exception
 {
 }
 
 /**
- * Certificates or keys cannot be used: a file is missing or malformed, the passphrase is wrong, or the
- * key does not match. The message names the file and the fault.
+ * Thrown if certificates or keys cannot be used: a file is missing or malformed, the passphrase is wrong, or the
+ * key does not match the certificate. The message names the file and the reason.
  */
 final class TlsException extends \RuntimeException implements Exception
 {
 }
 
 /**
- * Workers cannot be started, or this process cannot become one. The message names the reason; the
- * output of the worker itself is on the standard error, before it.
+ * Thrown if workers cannot be started, or if this process cannot become one. The message names the reason; the
+ * worker's own output is on standard error.
  */
 final class WorkerException extends \RuntimeException implements Exception
 {
 }
 
 /**
- * A message could not be published, or not to everybody. Thrown by a {@see Publisher} if nobody
- * listens, the server refused, or the time was up: the message names the address and the reason,
- * the code is the errno if connecting failed. Thrown by {@see Server::publish()}, or given to
- * {@see Server::onError()}, if other workers or nodes do not get it.
+ * Thrown if a message could not be published, or not to all recipients. A {@see Publisher} throws it if it cannot
+ * connect, the server refuses the message, or the timeout passes: the message of the exception names the address
+ * and the reason, and the code is the errno if connecting failed. {@see Server::publish()} throws it, and
+ * {@see Server::onError()} receives it, if other workers or nodes do not get the message.
  *
  * ```php
  * try {
@@ -1937,10 +1971,10 @@ final class WorkerException extends \RuntimeException implements Exception
 final class PublishException extends \RuntimeException implements Exception
 {
     /**
-     * True if the message may have reached somebody, so that to publish it again could deliver it
-     * twice: the server or broker went silent after it had the message; or it was delivered on this
-     * worker or machine, and not on others; or it is not known how far it came when a connection
-     * broke. False: it was not published.
+     * Whether the message may have reached some recipients, so that publishing it again could deliver it
+     * twice. True if the server or broker did not answer after it had received the message, if the message was
+     * delivered on this worker or machine but not on others, or if a connection broke and it is unknown how far
+     * the message came. False if the message was not published.
      */
     public readonly bool $uncertain;
 }
