@@ -18,10 +18,10 @@ static CONNECTION: ClassCell = ClassCell::new();
 /// The native state of a connection object.
 #[derive(Default)]
 pub(crate) struct Connection {
-    inner: OnceCell<Inner>,
+    inner: OnceCell<ConnectionState>,
 }
 
-struct Inner {
+struct ConnectionState {
     handle: Handle,
     link: Rc<Link>,
 }
@@ -79,7 +79,7 @@ impl Connection {
         object.init_prop(REMOTE_PORT, int(i64::from(handle.remote_port())));
         object.init_prop(SUBPROTOCOL, subprotocol.map_or_else(Zval::null, |s| string(s.as_bytes())));
         object.init_prop(DATA, data);
-        let _ = object.get().inner.set(Inner { handle, link });
+        let _ = object.get().inner.set(ConnectionState { handle, link });
         object
     }
 

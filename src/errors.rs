@@ -135,15 +135,15 @@ pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
 /// Like [`topic`]; `patterns` names the method for patterns, if there is one.
 pub(crate) fn topic_or(index: usize, error: &TopicError, patterns: Option<&str>) -> Thrown {
     let must = match error {
-        TopicError::Length(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
-        TopicError::TailInside(_) => "must not have the token > before its end".to_owned(),
+        TopicError::Length(bytes) => format!("must be 1 to 255 bytes long, {bytes} given"),
+        TopicError::TailInside(_) => "must have the token > only at its end".to_owned(),
         TopicError::Pattern(_) => match patterns {
             Some(method) => format!("must be a topic, not a pattern; {method}() takes patterns"),
             None => "must be a topic, not a pattern".to_owned(),
         },
         TopicError::NoHistory(_) => "must be a topic that keeps a history".to_owned(),
-        TopicError::Member(bytes) => format!("must have 1 to 255 bytes, {bytes} given"),
-        TopicError::Data(bytes) => format!("must have at most 65536 bytes, {bytes} given"),
+        TopicError::Member(bytes) => format!("must be 1 to 255 bytes long, {bytes} given"),
+        TopicError::Data(bytes) => format!("must be at most 65536 bytes long, {bytes} given"),
     };
     argument_value_error(index, &must)
 }

@@ -18,10 +18,10 @@ static HANDSHAKE: ClassCell = ClassCell::new();
 /// The pending handshake behind an object.
 #[derive(Default)]
 pub(crate) struct Handshake {
-    inner: OnceCell<Inner>,
+    inner: OnceCell<HandshakeState>,
 }
 
-struct Inner {
+struct HandshakeState {
     ticket: Ticket,
     link: Rc<Link>,
     /// Shared with the link, which is notified when the client goes away.
@@ -50,7 +50,7 @@ impl Handshake {
         object.init_prop(REQUEST, request.value());
         let answer = Rc::new(Cell::new(Answer::Pending));
         link.waiting.borrow_mut().insert(ticket, Rc::clone(&answer));
-        let _ = object.get().inner.set(Inner { ticket, link, answer });
+        let _ = object.get().inner.set(HandshakeState { ticket, link, answer });
         object
     }
 
@@ -62,7 +62,7 @@ impl Handshake {
     }
 }
 
-impl Inner {
+impl HandshakeState {
     fn fail(&self) {
         if self.answer.get() != Answer::Pending || !self.link.is_native() {
             return;
@@ -75,7 +75,7 @@ impl Inner {
     /// Answers the handshake. Returns false if that is too late.
     fn answer(&self, decision: Decision, accepted: Option<Accepted>) -> Result<bool> {
         match self.answer.get() {
-            Answer::Given => return Err(errors::state("This handshake was answered before")),
+            Answer::Given => return Err(errors::state("This handshake has already been answered")),
             Answer::Gone => return Ok(false),
             Answer::Pending => {}
         }
@@ -147,6 +147,6 @@ pub(crate) fn reject(call: &Call) -> Result<bool> {
 
 pub(crate) fn is_pending(call: &Call) -> Result<bool> {
     call.arity(0, 0)?;
-    let pending = |inner: &Inner| inner.answer.get() == Answer::Pending && inner.link.is_running();
+    let pending = |inner: &HandshakeState| inner.answer.get() == Answer::Pending && inner.link.is_running();
     Ok(call.this::<Handshake>().inner.get().is_some_and(pending))
 }

@@ -94,7 +94,7 @@ fn stamp(args: &mut Reader<'_>) -> Result<Option<String>> {
 
 /// The option `history` of `Options`.
 pub(crate) fn history(args: &mut Reader<'_>) -> Result<Vec<(String, Settings)>> {
-    let allowed = "an array of Sprocket\\History by topics and patterns, such as \
+    let allowed = "an array that maps topics and patterns to Sprocket\\History, such as \
         [\"room.>\" => new Sprocket\\History(messages: 100)]";
     let Some(table) = args.call.array(args.next)? else {
         args.take(list([]));

@@ -19,7 +19,7 @@ pub(crate) struct Listen {
     /// As the user wrote it, for error messages.
     text: String,
     place: Place,
-    settings: Settings,
+    settings: AddressSettings,
 }
 
 enum Place {
@@ -36,7 +36,7 @@ enum Place {
 
 /// The settings behind the question mark of an address.
 #[derive(Clone, Copy, Default)]
-struct Settings {
+struct AddressSettings {
     tls: bool,
     proxy_protocol: bool,
     reuse_port: bool,
@@ -90,7 +90,7 @@ fn with_settings(table: &ZendHashTable) -> Option<(&Zval, &str)> {
 }
 
 /// The error names the allowed forms.
-fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str>> {
+fn url(text: &str) -> Option<std::result::Result<(Place, AddressSettings), &'static str>> {
     let (scheme, rest) = text.split_once("://")?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let scheme = scheme.to_ascii_lowercase();
@@ -114,11 +114,11 @@ fn url(text: &str) -> Option<std::result::Result<(Place, Settings), &'static str
 }
 
 /// Parses settings such as `proxyProtocol&mode=0660`; a name without a value stands for 1.
-fn settings(query: &str, place: &Place) -> std::result::Result<Settings, &'static str> {
-    const ALLOWED: &str = "an address with none but these settings, each once: \"proxyProtocol\"; after \
-        ws:// and wss:// \"reusePort\" and \"ipv6Only\"; after unix:// \"mode=0660\"; after fd:// and with a \
-        socket \"tls\"; after all others \"backlog=NUMBER\"";
-    let mut settings = Settings::default();
+fn settings(query: &str, place: &Place) -> std::result::Result<AddressSettings, &'static str> {
+    const ALLOWED: &str = "an address with only these settings, each at most once: \"proxyProtocol\"; with \
+        ws:// and wss:// \"reusePort\" and \"ipv6Only\"; with unix:// \"mode=0660\"; with fd:// and with a \
+        socket \"tls\"; with all others \"backlog=NUMBER\"";
+    let mut settings = AddressSettings::default();
     let mut seen = Vec::new();
     let tcp = matches!(place, Place::Tcp { .. });
     let inherited = matches!(place, Place::Number(_) | Place::Systemd(_) | Place::Owned(_));
@@ -179,7 +179,7 @@ impl Listen {
 
     /// Builds the core's listener from a socket of this address that the master has opened.
     pub(crate) fn adopt(&self, socket: OwnedFd) -> Core {
-        let Settings { tls, proxy_protocol, .. } = self.settings;
+        let AddressSettings { tls, proxy_protocol, .. } = self.settings;
         Core { name: Some(self.text.clone()), tls, proxy_protocol, ..Bind::Fd(socket).into() }
     }
 
@@ -195,7 +195,7 @@ impl Listen {
             Place::Owned(fd) => fd.try_clone().and_then(listening).map(|bind| vec![bind]),
         };
         let binds = binds.map_err(|error| errors::bind(&self.text, &error))?;
-        let Settings { tls, proxy_protocol, reuse_port, only_v6, mode, backlog } = self.settings;
+        let AddressSettings { tls, proxy_protocol, reuse_port, only_v6, mode, backlog } = self.settings;
         let listen = |bind| {
             // Errors name the address that a host name resolved to.
             let name = (!matches!(bind, Bind::Tcp(_))).then(|| self.text.clone());
@@ -227,7 +227,7 @@ fn systemd(name: Option<&str>) -> io::Result<Vec<i32>> {
         .collect();
     match name {
         _ if !numbers.is_empty() => Ok(numbers),
-        Some(name) => none(format!("no socket of the name \"{name}\" was passed")),
+        Some(name) => none(format!("no socket named \"{name}\" was passed")),
         None => none("no sockets were passed (LISTEN_FDS)".to_owned()),
     }
 }
@@ -237,7 +237,7 @@ fn listening(fd: OwnedFd) -> io::Result<Bind> {
     if rustix::net::sockopt::socket_acceptconn(&fd)? {
         Ok(Bind::Fd(fd))
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket is not listening"))
     }
 }
 
@@ -248,7 +248,7 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     }
     let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     let first = found.iter().find(|a| a.is_ipv4()).or(found.first());
-    first.copied().ok_or_else(|| io::Error::other("the name has no address"))
+    first.copied().ok_or_else(|| io::Error::other("the name resolves to no address"))
 }
 
 /// RFC 9110 section 5.6.2.

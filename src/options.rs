@@ -161,8 +161,8 @@ fn slow_consumer(args: &mut Reader<'_>) -> Result<SlowConsumer> {
 fn origins(args: &mut Reader<'_>) -> Result<Origins> {
     let allowed = "null for the same host, [\"*\"] for any, or a list of origins such as \
         \"https://example.com\", \"https://*.example.com\" (all names below), \"capacitor://localhost\", \
-        \"file://\" and \"null\", and of bare hosts such as \"example.com\"; none has a path, a user or \
-        another *, and names are in ASCII (xn--…)";
+        \"file://\" and \"null\", and bare hosts such as \"example.com\"; without a path, a user, or any \
+        other *, and with names in ASCII (xn--…)";
     let Some(table) = args.call.array_or_null(args.next)? else {
         args.take(Zval::null());
         return Ok(Origins::SameHost);
@@ -203,7 +203,7 @@ fn own_path(args: &mut Reader<'_>, name: &str) -> Result<Option<String>> {
         _ => args.refuse(
             name,
             &value,
-            "null, or a path that begins with a slash and has neither a query nor blanks",
+            "null, or a path that begins with a slash and contains neither a query nor whitespace",
         ),
     }
 }
@@ -244,7 +244,7 @@ fn publish_socket(args: &mut Reader<'_>) -> Result<Option<PublishSocket>> {
             let Some(path) =
                 text.as_str().ok().and_then(|t| socket_path(t.strip_prefix("unix://").unwrap_or(t)))
             else {
-                let allowed = "null, or the absolute path of a socket, of at most 107 bytes";
+                let allowed = "null, or the absolute path of a socket, at most 107 bytes long";
                 return args.refuse("publishSocket", &value, allowed);
             };
             args.take(value);

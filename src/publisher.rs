@@ -38,10 +38,10 @@ enum Target {
 /// The publisher of a target, which connects when needed.
 struct Core {
     target: Target,
-    end: End,
+    end: PublisherClient,
 }
 
-enum End {
+enum PublisherClient {
     Unix(UnixPublisher),
     Broker(Box<BrokerPublisher>),
 }
@@ -49,9 +49,9 @@ enum End {
 impl Core {
     fn new(target: Target) -> Self {
         let end = match &target {
-            Target::Unix(path) => End::Unix(UnixPublisher::new(path.clone())),
+            Target::Unix(path) => PublisherClient::Unix(UnixPublisher::new(path.clone())),
             Target::Broker(broker) => {
-                End::Broker(Box::new(BrokerPublisher::new(broker.0.clone(), broker.1.clone())))
+                PublisherClient::Broker(Box::new(BrokerPublisher::new(broker.0.clone(), broker.1.clone())))
             }
         };
         Self { target, end }
@@ -65,8 +65,8 @@ impl Core {
         timeout: Duration,
     ) -> std::result::Result<(), PublishError> {
         match &mut self.end {
-            End::Unix(publisher) => publisher.publish(topic, payload, binary, timeout),
-            End::Broker(publisher) => publisher.publish(topic, payload, binary, timeout),
+            PublisherClient::Unix(publisher) => publisher.publish(topic, payload, binary, timeout),
+            PublisherClient::Broker(publisher) => publisher.publish(topic, payload, binary, timeout),
         }
     }
 }

@@ -20,26 +20,26 @@ static REQUEST: ClassCell = ClassCell::new();
 /// A request head, shared with the core, and the body of a plain request.
 #[derive(Default)]
 pub(crate) struct Request {
-    inner: OnceCell<Inner>,
+    inner: OnceCell<RequestState>,
 }
 
-struct Inner {
+struct RequestState {
     head: Arc<Head>,
     /// Whether the request asks for a WebSocket.
     handshake: bool,
     /// `None` for a handshake, and for a plain request that the core has answered.
-    plain: Option<Plain>,
+    plain: Option<PlainAnswer>,
 }
 
 /// The part of a plain request that a handshake does not have.
-struct Plain {
+struct PlainAnswer {
     body: Bytes,
     ticket: Ticket,
     link: Rc<Link>,
     answered: Cell<bool>,
 }
 
-impl Plain {
+impl PlainAnswer {
     /// Answers the request. Returns false if it was answered before, or the client is gone.
     fn answer(&self, answer: Answer) -> Result<bool> {
         self.link.check_process()?;
@@ -51,7 +51,7 @@ impl Plain {
 }
 
 /// An unanswered request that is dropped must not keep its client waiting until a timeout.
-impl Drop for Plain {
+impl Drop for PlainAnswer {
     fn drop(&mut self) {
         if !self.answered.get() && self.link.is_native() {
             // Fails only in a fork, which was excluded above. `None` means that the server has ended.
@@ -73,18 +73,18 @@ impl Native for Request {
 impl Request {
     /// The request of a handshake.
     pub(crate) fn handshake(head: Arc<Head>) -> Owned<Self> {
-        Self::create(Inner { head, handshake: true, plain: None })
+        Self::create(RequestState { head, handshake: true, plain: None })
     }
 
     /// A request that the core has refused.
     pub(crate) fn refused(head: Arc<Head>, handshake: bool) -> Owned<Self> {
-        Self::create(Inner { head, handshake, plain: None })
+        Self::create(RequestState { head, handshake, plain: None })
     }
 
     /// A plain request.
     pub(crate) fn plain(head: Arc<Head>, body: Bytes, ticket: Ticket, link: Rc<Link>) -> Owned<Self> {
-        let plain = Plain { body, ticket, link, answered: Cell::new(false) };
-        Self::create(Inner { head, handshake: false, plain: Some(plain) })
+        let plain = PlainAnswer { body, ticket, link, answered: Cell::new(false) };
+        Self::create(RequestState { head, handshake: false, plain: Some(plain) })
     }
 
     /// Whether a plain request was answered.
@@ -100,7 +100,7 @@ impl Request {
         }
     }
 
-    fn create(inner: Inner) -> Owned<Self> {
+    fn create(inner: RequestState) -> Owned<Self> {
         let object = Owned::<Self>::create();
         let _ = object.get().inner.set(inner);
         object
@@ -121,7 +121,7 @@ pub(crate) fn with<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
 fn read<R>(call: &Call, f: impl FnOnce(&Head) -> R) -> Result<R> {
     match call.this::<Request>().head() {
         Some(head) => Ok(f(head)),
-        None => Err(crate::zend::throw_error("This request was not made by Sprocket\\Server")),
+        None => Err(crate::zend::throw_error("This request was not created by Sprocket\\Server")),
     }
 }
 
@@ -210,16 +210,17 @@ pub(crate) fn respond(call: &Call) -> Result<bool> {
 }
 
 /// Throws if it was answered, or is the request of a handshake.
-fn unanswered(request: &Request) -> Result<&Plain> {
+fn unanswered(request: &Request) -> Result<&PlainAnswer> {
     let inner = request.inner.get();
     match inner.and_then(|i| i.plain.as_ref()) {
         None if inner.is_some_and(|i| !i.handshake) => {
-            Err(errors::state("This request was refused: the server has answered it"))
+            Err(errors::state("The server has refused this request and has answered it already"))
         }
-        None => {
-            Err(errors::state("This is the request of a handshake: answer its Sprocket\\Handshake instead"))
-        }
-        Some(plain) if plain.answered.get() => Err(errors::state("This request was answered before")),
+        None => Err(errors::state(
+            "This request belongs to a handshake, which is answered with its \
+                 Sprocket\\Handshake instead",
+        )),
+        Some(plain) if plain.answered.get() => Err(errors::state("This request has already been answered")),
         Some(plain) => Ok(plain),
     }
 }

@@ -14,12 +14,12 @@ static RESPONSE_STREAM: ClassCell = ClassCell::new();
 /// A response whose body PHP writes in pieces.
 #[derive(Default)]
 pub(crate) struct ResponseStream {
-    inner: OnceCell<Inner>,
+    inner: OnceCell<StreamState>,
     on_drain: RefCell<Option<Callback>>,
     on_close: RefCell<Option<Callback>>,
 }
 
-struct Inner {
+struct StreamState {
     /// `None` if the server had ended.
     handle: Option<Handle>,
     link: Rc<Link>,
@@ -65,14 +65,14 @@ impl ResponseStream {
         let object = Owned::<Self>::create();
         object.init_prop(REQUEST, request);
         let start = link.start();
-        let _ = object.get().inner.set(Inner { handle, link, start });
+        let _ = object.get().inner.set(StreamState { handle, link, start });
         Ok(object)
     }
 
     /// Gives the core a command. `None` if the server has ended.
     fn command<R>(&self, f: impl FnOnce(&Core, &Handle) -> R) -> Result<Option<R>> {
         match self.inner.get() {
-            Some(Inner { handle: Some(handle), link, start }) if link.start() == *start => {
+            Some(StreamState { handle: Some(handle), link, start }) if link.start() == *start => {
                 link.command(|core| f(core, handle))
             }
             _ => Ok(None),
@@ -104,7 +104,7 @@ impl ResponseStream {
     /// Has the link keep a stream that has a callback, until the stream has closed.
     fn keep(object: &Owned<Self>) {
         let this = object.get();
-        let Some(Inner { handle: Some(handle), link, start }) = this.inner.get() else { return };
+        let Some(StreamState { handle: Some(handle), link, start }) = this.inner.get() else { return };
         let id = handle.ticket().0;
         let drain = this.on_drain.borrow().is_some();
         if link.is_native() {

@@ -99,8 +99,8 @@ impl Server {
     pub(crate) fn refuse_workers(&self, method: &str) -> Result<()> {
         match self.setup.get() {
             Some(setup) if setup.settings.workers.is_some() => Err(errors::state(&format!(
-                "Sprocket\\Server::{method}() is not available with workers, which run() alone starts. onStart() \
-                 runs when the server listens"
+                "Sprocket\\Server::{method}() is not available with workers: only run() starts them. Use \
+                 onStart() to run code once the server listens"
             ))),
             _ => Ok(()),
         }
@@ -226,8 +226,8 @@ impl Server {
             return Ok(());
         }
         Err(errors::state(&format!(
-            "Sprocket\\Server::{method}() must not be called while a callback of this server is running, or is \
-             suspended with its fiber"
+            "Sprocket\\Server::{method}() must not be called while a callback of this server is running or \
+             suspended in a fiber"
         )))
     }
 

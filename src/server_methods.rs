@@ -25,11 +25,11 @@ pub(crate) fn construct(call: &Call) -> Result<()> {
     let options = call.object_or_null::<Options>(1)?;
     let settings = options::settings(options.as_ref());
     if settings.config.tls.is_none() && listen.iter().any(Listen::wants_tls) {
-        let allowed = "a Sprocket\\Tls where an address is \"wss://\" or says \"?tls\"";
+        let allowed = "a Sprocket\\Tls, because an address begins with \"wss://\" or has the setting \"tls\"";
         return Err(errors::invalid_option("tls", &Zval::null(), allowed));
     }
     if this.get().setup.set(Setup { listen, settings }).is_err() {
-        return Err(throw_error("Cannot construct Sprocket\\Server a second time"));
+        return Err(throw_error("Sprocket\\Server has already been constructed"));
     }
     drop(this.get().callbacks.set(Hook::Log, options.as_ref().and_then(options::logger_of)));
     Ok(())

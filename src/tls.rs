@@ -113,8 +113,8 @@ fn path(name: &str, bytes: &[u8]) -> Result<PathBuf> {
 }
 
 fn hosts(table: &ZendHashTable) -> Result<Vec<(String, Identity)>> {
-    let allowed = "an array of host names (\"chat.example.com\", \"*.example.com\") to objects of Sprocket\\Tls \
-        that have a certificate alone";
+    let allowed = "an array that maps host names (\"chat.example.com\", \"*.example.com\") to Sprocket\\Tls \
+        objects with nothing but a certificate and its key";
     let refuse = |name: &[u8]| Err(invalid_option("hosts", &string(name), allowed));
     let mut hosts = Vec::new();
     for (name, value) in array_entries(table) {

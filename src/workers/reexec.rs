@@ -196,12 +196,12 @@ pub(super) struct Command {
 /// Returns the reason for which this process cannot be started again, as a clause after "because";
 /// `None` if it can.
 pub(super) fn obstacle(script: Option<&str>) -> Option<String> {
-    let Some(launch) = LAUNCH.get() else { return Some("its command line is not known".to_owned()) };
+    let Some(launch) = LAUNCH.get() else { return Some("its command line is unknown".to_owned()) };
     match script {
         Some(script) => {
             let path = launch.directory.join(script);
             (!path.is_file())
-                .then(|| format!("the script {} is no file that can be read again", path.display()))
+                .then(|| format!("the script {} is not a file that can be read again", path.display()))
         }
         None => {
             let code = launch.arguments.iter().take_while(|a| a.as_bytes() != b"--");

@@ -87,8 +87,8 @@ impl Supervisor {
                 let all = usize::from(self.plan.workers);
                 let replaced = all - reload.left.len() - 1;
                 let rest = match replaced {
-                    0 => "all workers go on as they are".to_owned(),
-                    n => format!("{n} of {all} workers run the new code, the others go on as they are"),
+                    0 => "all workers continue unchanged".to_owned(),
+                    n => format!("{n} of {all} workers run the new code; the others continue unchanged"),
                 };
                 let message = format!(
                     "reload aborted: the new worker {number} {end} before it was ready{late}; {rest}"
@@ -100,7 +100,7 @@ impl Supervisor {
             }
             None => {
                 let message = format!(
-                    "the successor of worker {number} {end} before it was ready{late}; the worker goes on"
+                    "the successor of worker {number} {end} before it was ready{late}; the worker continues"
                 );
                 report(Level::Error, "worker.ended", message);
             }

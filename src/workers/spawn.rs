@@ -45,13 +45,13 @@ impl Supervisor {
         match started {
             Ok(None) => match attempts.succeeded() {
                 0 => {}
-                1 => report(Level::Notice, STARTED, format!("{what} was started at the second attempt")),
+                1 => report(Level::Notice, STARTED, format!("{what} was started on the second attempt")),
                 n => report(Level::Notice, STARTED, format!("{what} was started after {n} failed attempts")),
             },
             Ok(given) => return given,
             Err(error) => {
                 if attempts.failed(Instant::now()) {
-                    let message = format!("{what} cannot be started: {error}; attempts continue");
+                    let message = format!("{what} cannot be started: {error}; retrying");
                     report(Level::Error, "process.failed", message);
                 }
             }

@@ -50,7 +50,7 @@ impl Supervisor {
     pub(crate) fn stop(&mut self, grace: Duration) {
         if !std::mem::replace(&mut self.stopping, true) {
             let message =
-                format!("stopping: workers have {:.1} s to end their connections", grace.as_secs_f64());
+                format!("stopping: workers have {:.1} s to close their connections", grace.as_secs_f64());
             note(|| line(Level::Info, "server.stopping", message));
         }
         self.reload = None;
@@ -180,11 +180,11 @@ impl Supervisor {
         self.leaving.retain_mut(|worker| match worker.process.ended() {
             Some(end) => {
                 // Logged during a stop as well: this worker may have requested the stop.
-                let what = format!("{end} while it ended its connections");
+                let what = format!("{end} while closing its connections");
                 match end {
                     End::Status(0) => {
                         note(|| {
-                            of_worker(Level::Info, "worker.drained", worker, "has ended its connections")
+                            of_worker(Level::Info, "worker.drained", worker, "has closed its connections")
                         });
                     }
                     _ if worker.ready => log(of_worker(Level::Warning, "worker.ended", worker, what)),
@@ -200,7 +200,7 @@ impl Supervisor {
         {
             let pause = self.hub_pauses.after(now - hub.process.since);
             self.hub_due = now + pause;
-            let message = format!("the hub (process {}) {end}; another one is started", hub.process.number());
+            let message = format!("the hub (process {}) {end}; starting another one", hub.process.number());
             report(Level::Error, "hub.ended", message);
         }
         if !self.stopping {
@@ -246,7 +246,7 @@ impl Supervisor {
         let slot = &mut self.slots[usize::from(worker.slot)];
         let pause = slot.pauses.after(now - worker.process.since);
         slot.due = now + pause;
-        let what = format!("{end}; another one is started in {:.1} s", pause.as_secs_f64());
+        let what = format!("{end}; starting another one in {:.1} s", pause.as_secs_f64());
         log(of_worker(Level::Error, "worker.ended", worker, what));
         if !worker.ready && !self.proven {
             self.failed_starts += 1;

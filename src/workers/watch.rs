@@ -131,7 +131,7 @@ fn await_end(ended: &PipeReader, deadline: Instant, number: u16) {
         }
         if left.is_zero() {
             // PHP cannot be interrupted from this thread. A living master would kill the process now.
-            let message = format!("worker {number} did not end in time after its master and is killed");
+            let message = format!("worker {number} outlived its master for too long and is killed");
             report(Level::Error, "worker.killed", message);
             zend::exit_now(1);
         }

@@ -76,13 +76,13 @@ impl Type {
     }
 }
 
-struct Parameter {
+struct ParameterInfo {
     name: &'static CStr,
     type_: Type,
     default: Option<&'static CStr>,
 }
 
-impl Parameter {
+impl ParameterInfo {
     fn is_required(&self) -> bool {
         self.default.is_none() && self.type_.mask & ffi::_ZEND_IS_VARIADIC_BIT == 0
     }
@@ -92,7 +92,7 @@ impl Parameter {
 pub(crate) struct Method {
     name: &'static CStr,
     flags: u32,
-    parameters: Vec<Parameter>,
+    parameters: Vec<ParameterInfo>,
     result: Option<Type>,
     handler: ffi::zif_handler,
 }
@@ -124,20 +124,20 @@ impl Method {
 
     /// Adds a required parameter.
     pub(crate) fn arg(mut self, name: &'static CStr, type_: Type) -> Self {
-        self.parameters.push(Parameter { name, type_, default: None });
+        self.parameters.push(ParameterInfo { name, type_, default: None });
         self
     }
 
     /// Adds a variadic parameter, which must be the last one.
     pub(crate) fn rest(mut self, name: &'static CStr, type_: Type) -> Self {
         let variadic = Type { mask: type_.mask | ffi::_ZEND_IS_VARIADIC_BIT, ..type_ };
-        self.parameters.push(Parameter { name, type_: variadic, default: None });
+        self.parameters.push(ParameterInfo { name, type_: variadic, default: None });
         self
     }
 
     /// Adds a parameter with a default, written as in PHP source.
     pub(crate) fn opt(mut self, name: &'static CStr, type_: Type, default: &'static CStr) -> Self {
-        self.parameters.push(Parameter { name, type_, default: Some(default) });
+        self.parameters.push(ParameterInfo { name, type_, default: Some(default) });
         self
     }
 

@@ -126,9 +126,9 @@ if ($redis === null) {
         $publisher = new Publisher($url, 0.3);
         (new Publisher($url, 10.0))->publish('t', 'x');
         $redis->stopped();
-        same("true: The server behind $url did not answer within 300ms; the message may have been published", failure($publisher));
+        same("true: The server at $url did not answer within 300ms; the message may have been published", failure($publisher));
         // Even the greeting is unanswered, so Redis cannot have published the message.
-        same("false: The server behind $url did not take the message within 300ms", failure($publisher));
+        same("false: The server at $url did not accept the message within 300ms", failure($publisher));
         $redis->signal(18);
         (new Publisher($url, 10.0))->publish('t', 'x');
     });
@@ -147,9 +147,9 @@ if ($redis === null) {
         (new Publisher("redis://:secret%20word@$at/15", 10.0))->publish('t', 'x');
         $failure = failure(new Publisher("redis://:secret%20word@$at/16", 10.0));
         check(str_contains($failure, 'Redis refuses the connection: ERR DB index is out of range'), $failure);
-        check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server behind redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'no password is accepted');
+        check(str_starts_with(failure(new Publisher("redis://$at", 10.0)), "false: The server at redis://$at refused the message: Redis refuses the connection: NOAUTH"), 'no password is accepted');
         $failure = failure(new Publisher("redis://chat:wrong@$at", 10.0));
-        check(str_starts_with($failure, "false: The server behind redis://…@$at refused the message: Redis refuses the connection: WRONGPASS"), $failure);
+        check(str_starts_with($failure, "false: The server at redis://…@$at refused the message: Redis refuses the connection: WRONGPASS"), $failure);
         $publisher = new Publisher("redis://chat:pw@$at", 10.0);
         foreach ([1, 2] as $_) {
             check(str_contains(failure($publisher), 'refused the message: NOPERM'), 'a forbidden channel is accepted');
@@ -173,7 +173,7 @@ if ($redis === null) {
             check(str_contains(failure(new Publisher("redis://127.0.0.1:$nats->port", 10.0)), 'is not a Redis server: it answered "INFO'), 'NATS was taken for Redis');
         }
         $failure = failure(new Publisher("nats://127.0.0.1:$redis->port", 0.3));
-        same("false: The server behind nats://127.0.0.1:$redis->port did not take the message within 300ms", $failure);
+        same("false: The server at nats://127.0.0.1:$redis->port did not accept the message within 300ms", $failure);
     });
 }
 unset($redis);
@@ -219,12 +219,12 @@ if ($nats === null) {
         $publisher = new Publisher($url, 0.3);
         (new Publisher($url, 10.0))->publish('t', 'x');
         $nats->stopped();
-        same("true: The server behind $url did not answer within 300ms; the message may have been published", failure($publisher));
-        same("false: The server behind $url did not take the message within 300ms", failure($publisher));
+        same("true: The server at $url did not answer within 300ms; the message may have been published", failure($publisher));
+        same("false: The server at $url did not accept the message within 300ms", failure($publisher));
         $nats->signal(18);
         $publisher = new Publisher($url, 10.0);
         $most = (1 << 20) - 256;
-        same("false: The server behind $url refused the message: the payload has " . ($most + 1) . " bytes, $most are allowed", failure($publisher, payload: str_repeat('x', $most + 1)));
+        same("false: The server at $url refused the message: the payload has " . ($most + 1) . " bytes, but the limit is $most", failure($publisher, payload: str_repeat('x', $most + 1)));
         $publisher->publish('t', str_repeat('x', $most));
     });
 
@@ -239,9 +239,9 @@ if ($nats === null) {
         $at = "127.0.0.1:$nats->port";
         $publisher = new Publisher("nats://chat:p%20w@$at", 10.0);
         $publisher->publish('ok', 'x');
-        same("false: The server behind nats://…@$at refused the message: Permissions Violation for Publish to \"sprocket.t\"", failure($publisher));
+        same("false: The server at nats://…@$at refused the message: Permissions Violation for Publish to \"sprocket.t\"", failure($publisher));
         $publisher->publish('ok', 'x');
-        same("false: The server behind nats://$at refused the message: NATS refuses the connection: Authorization Violation", failure(new Publisher("nats://$at", 10.0)));
+        same("false: The server at nats://$at refused the message: NATS refuses the connection: Authorization Violation", failure(new Publisher("nats://$at", 10.0)));
         // Even an account with few permissions learns what becomes of its messages.
         foreach (['publish: "sprocket.>", subscribe: { deny: ">" }', 'publish: "sprocket.ok", subscribe: { deny: ">" }'] as $may) {
             file_put_contents($file, "authorization { users: [{ user: u, password: p, permissions: { $may } }] }");

@@ -183,7 +183,7 @@ test('an encrypted key can be used only with its passphrase', function () use ($
     $certificates->openssl('pkcs8', '-topk8', '-in', $localhost['key'], '-out', $encrypted, '-passout', 'pass:open sesame');
     $with = fn (array $more): array => ['certificate' => $localhost['certificate'], 'key' => $encrypted] + $more;
     same("The key in $encrypted is encrypted and needs a passphrase", refusal($with([])));
-    same("The passphrase does not open the key in $encrypted", refusal($with(['passphrase' => 'no'])));
+    same("The passphrase does not decrypt the key in $encrypted", refusal($with(['passphrase' => 'no'])));
     $server = secure($with(['passphrase' => 'open sesame']));
     $server->connect(trusting($certificates))->open()->drop();
     $tls = new Sprocket\Tls(...$with(['passphrase' => 'open sesame']));
@@ -204,8 +204,8 @@ test('each kind of error in the files has its own message', function () use ($ce
         "The key in {$other['key']} does not match the certificate in {$localhost['certificate']}",
         refusal(['key' => $other['key']] + $localhost),
     );
-    same("Cannot use {$localhost['key']}: it has no certificate in PEM form", refusal(['certificate' => $localhost['key']] + $localhost));
-    same("Cannot use {$localhost['certificate']}: it has no private key in PEM form", refusal(['certificate' => $localhost['certificate']]));
+    same("Cannot use {$localhost['key']}: it contains no PEM certificate", refusal(['certificate' => $localhost['key']] + $localhost));
+    same("Cannot use {$localhost['certificate']}: it contains no PEM private key", refusal(['certificate' => $localhost['certificate']]));
     $said = refusal($localhost + ['hosts' => ['wrong.example' => new Sprocket\Tls(...$other)]]);
     same("The certificate in {$other['certificate']} is not valid for the host wrong.example", $said);
 });

@@ -34,7 +34,7 @@ test('a process that cannot start is retried, reported once, and does not block 
             });
         }
         PHP);
-    $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); attempts continue$/";
+    $failed = fn (string $who): string => "/^sprocket: $who cannot be started: Too many open files \(os error 24\); retrying$/";
     // The successor that a reload starts cannot be created.
     $descriptors = limit($node->pid, 4);
     $node->reload();
@@ -101,7 +101,7 @@ test('SIGHUP sent repeatedly to the whole process group reloads, and ends no pro
         preg_match_all('/ reloading: generation (\d+) is started$/m', $output, $begun);
         return str_contains($output, 'reloaded: generation ' . end($begun[1]) . ' serves');
     }, 'the end of the last reload', 20);
-    foreach (['was killed', 'aborted', 'another one is started', ' ended with status'] as $trouble) {
+    foreach (['was killed', 'aborted', 'starting another one', ' ended with status'] as $trouble) {
         check(!str_contains($output, $trouble), $output);
     }
     $node->clients(1, 2);
@@ -143,7 +143,7 @@ test('a stopped worker delays no other one, and learns that it has missed messag
         return json_decode($clients[2]->send('stats')->message(), true)['busCut'] === 1;
     }, 'the connection is cut');
     posix_kill($pid, SIGCONT);
-    $node->line('/^worker 1: .*connection to the hub was lost.*: messages of other workers were missed/');
+    $node->line('/^worker 1: .*connection to the hub was lost.*: messages from other workers were missed/');
     // The worker takes part again.
     $clients[1]->send('publish news two');
     same('two', $clients[3]->message());
@@ -281,7 +281,7 @@ if (!extension_loaded('ffi')) {
         $node->line("/^worker 1 close 1006 /");
         $node->line('/^worker 1 stops$/');
         $node->line('/^sprocket: worker 1 ends: an I\/O thread /');
-        $node->line("/^sprocket: worker 1 \(process $old\) ended with status 1; another one is started in [\d.]+ s$/");
+        $node->line("/^sprocket: worker 1 \(process $old\) ended with status 1; starting another one in [\d.]+ s$/");
         // The other worker and the hub are unaffected.
         $successor = $node->clients(1)[1];
         check($node->who($successor)->pid !== $old, 'the old worker still serves');

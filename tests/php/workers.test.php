@@ -77,7 +77,7 @@ test('stop() in one worker stops the whole server', function (): void {
     same('1001 the server is shutting down', $clients[2]->closeCode());
     array_map(fn (Client $c): Client => $c->sendClose(1001), $clients);
     same(0, $node->server->child->wait(), 'exit status');
-    check(!str_contains($node->server->child->output, 'another one is started in'), $node->server->child->output);
+    check(!str_contains($node->server->child->output, 'starting another one in'), $node->server->child->output);
 });
 
 test('a killed worker is replaced, the others are undisturbed, and new clients wait', function (): void {
@@ -88,7 +88,7 @@ test('a killed worker is replaced, the others are undisturbed, and new clients w
     // Some connections enter the queue of the dead worker, and are served by its successor.
     $waiting = array_map(fn (): Client => $node->server->connect(), range(1, 16));
     $clients[1]->ended();
-    $node->line("/^sprocket: worker 1 \(process $pid\) was killed by signal 9 \(SIGKILL\); another one is started/");
+    $node->line("/^sprocket: worker 1 \(process $pid\) was killed by signal 9 \(SIGKILL\); starting another one/");
     $numbers = array_map(fn (Client $c): int => $node->who($c->open())->worker, $waiting);
     check(in_array(2, $numbers), 'none of 16 connections came to the other worker');
     $again = $node->clients(1, 2);
@@ -102,7 +102,7 @@ test('exit() in a callback ends a worker after its shutdown functions, and the w
     $pid = $node->who($client)->pid;
     $client->send('exit 6')->ended();
     $node->line("/^end $pid$/");
-    $node->line("/^sprocket: worker 2 \(process $pid\) ended with status 6; another one/");
+    $node->line("/^sprocket: worker 2 \(process $pid\) ended with status 6; starting another one/");
     $node->line('/^worker 2 \d+ starts$/');
     $node->stop();
 });
@@ -115,7 +115,7 @@ test('SIGTERM to one worker shuts it down gracefully, and it is replaced', funct
     same(1001, (int) $clients[1]->closeCode());
     $clients[1]->sendClose(1001)->ended();
     $node->line('/^worker 1 stops$/');
-    $node->line("/^sprocket: worker 1 \(process $pid\) ended with status 0; another one/");
+    $node->line("/^sprocket: worker 1 \(process $pid\) ended with status 0; starting another one/");
     $node->line('/^worker 1 \d+ starts$/');
     same('still there', $clients[2]->send('still there')->message());
 });
@@ -155,7 +155,7 @@ test('a publication from one worker reaches the subscribers of all, even after t
     $round('first');
     $hub = $node->hub();
     posix_kill($hub, 9);
-    $node->line("/^sprocket: the hub \(process $hub\) was killed by signal 9 \(SIGKILL\); another one is started$/");
+    $node->line("/^sprocket: the hub \(process $hub\) was killed by signal 9 \(SIGKILL\); starting another one$/");
     until(fn (): bool => count($node->children()) === 3, 'a new hub');
     $round('second');
 });
@@ -257,7 +257,7 @@ test('a reload to broken code is aborted, and the old workers stay', function ()
     foreach (['this is no PHP', 'function extend($server) { $server->onWorkerStart(fn () => throw new Exception("not today")); }'] as $code) {
         $node->change($code);
         $node->reload();
-        $node->line('/^sprocket: reload aborted: the new worker 1 ended with status 255 before it was ready; all workers go on as they are$/');
+        $node->line('/^sprocket: reload aborted: the new worker 1 ended with status 255 before it was ready; all workers continue unchanged$/');
     }
     foreach ([...$clients, ...$node->clients(1, 2)] as $client) {
         same('one', $node->who($client)->version);

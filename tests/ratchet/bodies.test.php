@@ -94,7 +94,7 @@ foreach (['chat' => '/', 'wrapped' => '/', 'routes' => '/chat'] as $kind => $pat
         $client = Client::open($server->port, $path, ['Origin' => 'http://localhost']);
         $client->text('hi');
         same('hi', $client->nextText());
-        notice($server, 'no component of this application takes bodies');
+        notice($server, 'no component of this application accepts bodies');
         same(1, substr_count($server->stderr, 'refused with 413'), $server->stderr);
     });
 }

@@ -145,7 +145,7 @@ foreach (['reaching' => 'Reaching', 'binding' => 'Binding'] as $kind => $class) 
         $client = Client::open($server->port);
         $client->text('where');
         same('127.0.0.1', $client->nextText());
-        logged($server, "A stack is left to React: $class reaches for IoConnection::\$conn");
+        logged($server, "A stack is left to React: $class uses IoConnection::\$conn");
     });
 }
 

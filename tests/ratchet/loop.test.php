@@ -275,7 +275,7 @@ check('TLS that only PHP can do is left to React', function () use ($certificate
     ])]);
     same(null, secure($server, []), 'a client whose certificate is not pinned');
     $server->isRunning();
-    that(original() || str_contains($server->stderr, 'does not have the context option peer_fingerprint'), "stderr: {$server->stderr}");
+    that(original() || str_contains($server->stderr, 'does not support the context option peer_fingerprint'), "stderr: {$server->stderr}");
 });
 
 if (!original()) {

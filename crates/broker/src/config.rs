@@ -56,7 +56,7 @@ pub fn check_prefix(kind: BrokerKind, prefix: &str) -> Result<(), BrokerUrlError
         }
         BrokerKind::Nats => (
             Subjects::new(prefix).is_some(),
-            "1 to 100 bytes, tokens separated by dots, without blanks, \"*\", \">\" and \"%\"",
+            "1 to 100 bytes, tokens separated by dots, without whitespace, \"*\", \">\" or \"%\"",
         ),
     };
     if fits && prefix.len() <= 100 {

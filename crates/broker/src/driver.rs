@@ -81,7 +81,10 @@ pub(super) trait Driver {
 
 /// The reason for refusing a payload that exceeds what nodes accept from a broker.
 pub(super) fn too_large(bytes: usize, largest: usize) -> String {
-    format!("the payload has {bytes} bytes, nodes take {largest} from a broker (brokerQueue)")
+    format!(
+        "the payload has {bytes} bytes, but nodes accept at most {largest} from a broker (option \
+        brokerQueue)"
+    )
 }
 
 /// Bytes that a driver buffers before a write: enough for large writes, and little enough that

@@ -15,7 +15,7 @@ pub struct BrokerUrlError {
 
 /// The queue to the broker is full: the broker is unreachable, or slower than the publishers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the queue to the broker is full: {queued} bytes wait, {limit} are allowed")]
+#[error("the queue to the broker is full: {queued} bytes wait, and the limit is {limit}")]
 pub struct QueueFull {
     /// Bytes in the queue.
     pub queued: usize,

@@ -60,7 +60,7 @@ impl Useless {
             return Ok(());
         }
         Err(format!(
-            "the connection was ended because of what the server sends: {} bytes without a message",
+            "the connection was closed because of invalid data from the server: {} bytes without a message",
             self.limit
         ))
     }

@@ -1,4 +1,5 @@
-//! Entrances of fuzz targets: bytes that arrive through a broker.
+//! Entry points of the fuzz targets, for bytes that arrive through a broker. Modules whose private parts are
+//! fuzzed have a `harness` of their own.
 
 use bytes::Bytes;
 

@@ -38,7 +38,7 @@
 //! # The floors
 //!
 //! Imports go downward in this picture. The drivers in `nats/` and `redis/` have the same parts, and
-//! so the same file names: `link.rs` connects, `reader.rs` reads histories.
+//! so the same names of files and types: `link.rs` connects, `reader.rs` reads histories.
 //!
 //! ```text
 //! publisher/                               the blocking publisher

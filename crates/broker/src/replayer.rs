@@ -10,7 +10,7 @@ use super::url::{BrokerKind, BrokerUrl, Place};
 use super::{nats, redis};
 
 /// A connection after its handshake.
-enum Reader {
+enum ReplayConnection {
     Redis(Box<redis::Reader>),
     Nats(Box<nats::Reader>),
 }
@@ -18,7 +18,7 @@ enum Reader {
 /// Reads one history at a time. Connects when needed and keeps the connection.
 pub(super) struct Replayer {
     config: BrokerConfig,
-    reader: Option<Reader>,
+    reader: Option<ReplayConnection>,
     /// An attempt to connect is under way.
     opening: bool,
     /// When the last attempt to connect failed, and why. Calls that were already waiting then fail
@@ -95,15 +95,15 @@ impl Replayer {
         };
         let largest = self.config.largest();
         let replay = match &mut reader {
-            Reader::Redis(reader) => reader.replay(topic, position, limits, largest).await?,
-            Reader::Nats(reader) => reader.replay(topic, position, limits, largest).await?,
+            ReplayConnection::Redis(reader) => reader.replay(topic, position, limits, largest).await?,
+            ReplayConnection::Nats(reader) => reader.replay(topic, position, limits, largest).await?,
         };
         self.reader = Some(reader);
         Ok(replay)
     }
 }
 
-async fn open(url: &BrokerUrl, prefix: &str) -> Result<Reader, String> {
+async fn open(url: &BrokerUrl, prefix: &str) -> Result<ReplayConnection, String> {
     let mut last = String::new();
     for place in &url.places {
         match open_at(url, place, prefix).await {
@@ -114,9 +114,11 @@ async fn open(url: &BrokerUrl, prefix: &str) -> Result<Reader, String> {
     Err(last)
 }
 
-async fn open_at(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<Reader, String> {
+async fn open_at(url: &BrokerUrl, place: &Place, prefix: &str) -> Result<ReplayConnection, String> {
     Ok(match url.kind {
-        BrokerKind::Redis => Reader::Redis(Box::new(redis::Reader::open(url, place, prefix).await?)),
-        BrokerKind::Nats => Reader::Nats(Box::new(nats::Reader::open(url, place, prefix).await?)),
+        BrokerKind::Redis => {
+            ReplayConnection::Redis(Box::new(redis::Reader::open(url, place, prefix).await?))
+        }
+        BrokerKind::Nats => ReplayConnection::Nats(Box::new(nats::Reader::open(url, place, prefix).await?)),
     })
 }

@@ -60,7 +60,14 @@ impl Session<'_> {
         let result = self.exchange().await;
         let lost = self.shared.unlink(|item| self.driver.retry_window(item));
         for item in lost {
-            self.lost(&item, "the connection broke before it was confirmed, and it is too late to repeat it: it may have been stored".to_owned(), true).await?;
+            self.lost(
+                &item,
+                "the connection broke before the message was confirmed, and it is too late to \
+                send it again: it may have been stored"
+                    .to_owned(),
+                true,
+            )
+            .await?;
         }
         self.shared.notify_if_idle();
         result

@@ -46,7 +46,7 @@ pub(super) fn run(config: &BrokerConfig, shared: &Arc<Shared>, events: &Sender<F
         Ok(runtime) => Host { runtime, shared, events: EventSender::new(events) },
         // Reported like a broker that cannot be reached, but not tried again.
         Err(error) => {
-            let reason = format!("cannot make a runtime: {error}");
+            let reason = format!("cannot create a runtime: {error}");
             let _ = events.blocking_send(FromBroker::State { connected: false, reason });
             return;
         }
@@ -57,7 +57,7 @@ pub(super) fn run(config: &BrokerConfig, shared: &Arc<Shared>, events: &Sender<F
         let session = AssertUnwindSafe(|| host.session(config, &mut dedup, &mut ready));
         let end = catch_unwind(session).unwrap_or_else(|_| {
             shared.unlink(|_| None);
-            Err(End::Broken("a fault in the client library".to_owned()))
+            Err(End::Broken("an internal error of the client library".to_owned()))
         });
         let Err(End::Broken(reason)) = end else { return };
         if ready {
@@ -121,7 +121,7 @@ impl Host<'_> {
             }
         });
         let library = library.build();
-        let library = library.map_err(|error| End::Broken(format!("cannot make a runtime: {error}")))?;
+        let library = library.map_err(|error| End::Broken(format!("cannot create a runtime: {error}")))?;
         let (events, taken) = mpsc::channel(EVENTS);
         let held_up = Rc::new(Cell::new(Instant::now()));
         let session = async {

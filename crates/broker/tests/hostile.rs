@@ -79,13 +79,13 @@ const CASES: &[Case<'_>] = &[
         reason: "has 2000000000 bytes",
     },
     Case {
-        name: "redis, lists within lists",
+        name: "redis, nested lists",
         scheme: "redis",
         first: "",
         answers: REDIS,
         head: "",
         flood: "*1\r\n",
-        reason: "lists within lists",
+        reason: "levels of nested lists",
     },
     Case {
         name: "redis, a map",
@@ -103,7 +103,7 @@ const CASES: &[Case<'_>] = &[
         answers: GREETED,
         head: "",
         flood: ">1\r\n+x\r\n",
-        reason: "more than was asked for",
+        reason: "it sent more than was requested",
     },
     Case {
         name: "redis, subscriptions",
@@ -112,7 +112,7 @@ const CASES: &[Case<'_>] = &[
         answers: REDIS,
         head: "",
         flood: ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
-        reason: "not asked for",
+        reason: "not requested",
     },
     Case {
         name: "redis, tiny pushes",

@@ -177,7 +177,10 @@ fn nats_operations_without_permission_are_reported() {
             assert!(reason.contains("Authorization Violation") && !reason.contains("wrong"), "{reason}");
         }
         let reason = Node::dial(BrokerConfig::new(&format!("nats://less:pw@{at}"))).disconnected().await;
-        assert!(reason.contains("NATS refuses what a node needs: ") && reason.contains("%sync"), "{reason}");
+        assert!(
+            reason.contains("NATS denies what a node requires: ") && reason.contains("%sync"),
+            "{reason}"
+        );
         let mut node = Node::new(&format!("nats://app:p%40w@{at}"), &["ok"]).await;
         node.publish("ok", "1");
         node.publish("secret", "2");

@@ -452,6 +452,6 @@ fn a_payload_above_the_servers_limit_is_refused_locally() {
     });
     let mut publisher = publisher("nats", port);
     let refused = outcome(&mut publisher, 45, PATIENCE);
-    assert_eq!(refused, "refused too-large: the payload has 45 bytes, 44 are allowed");
+    assert_eq!(refused, "refused too-large: the payload has 45 bytes, but the limit is 44");
     assert_eq!(outcome(&mut publisher, 44, PATIENCE), "published");
 }

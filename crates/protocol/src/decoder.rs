@@ -88,7 +88,7 @@ struct Current {
     header: [u8; MAX_HEADER],
     header_len: usize,
     /// The frame whose payload is being read; `None` between two frames.
-    frame: Option<(Kind, Piece)>,
+    frame: Option<(FrameKind, Piece)>,
     /// Payload of the current control frame, as far as it has arrived.
     control: Vec<u8>,
     /// The message being assembled. It stays here during a control frame between two of its fragments.
@@ -99,7 +99,7 @@ struct Current {
 
 /// Kind of the current frame, which decides how its payload is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FrameKind {
     Control(Control),
     Data {
         /// Whether the frame has no payload.
@@ -194,7 +194,7 @@ impl Decoder {
         let Some((kind, piece)) = &mut current.frame else { return Ok(None) };
         let (kind, fin) = (*kind, piece.fin);
         match (kind, &mut current.message) {
-            (Kind::Data { .. }, Some(message)) => {
+            (FrameKind::Data { .. }, Some(message)) => {
                 if message.read(piece, input, shared, self.config.max_message_size)? == Stop::Spent {
                     current.unfinished = true;
                     return Ok(Some(Event::Unfinished));
@@ -207,9 +207,9 @@ impl Decoder {
         }
         current.frame = None;
         let event = match kind {
-            Kind::Control(control) => control_event(control, std::mem::take(&mut current.control))?,
-            Kind::Data { empty } if !fin => Event::Fragment { empty },
-            Kind::Data { .. } => {
+            FrameKind::Control(control) => control_event(control, std::mem::take(&mut current.control))?,
+            FrameKind::Data { empty } if !fin => Event::Fragment { empty },
+            FrameKind::Data { .. } => {
                 let Some(message) = current.message.take() else { return Ok(None) };
                 let (message, inflater) = message.end()?;
                 match inflater {
@@ -292,7 +292,7 @@ impl Current {
             OpCode::Control(_) if header.length > MAX_CONTROL as u64 => {
                 return Err(DecodeError::ControlTooLong);
             }
-            OpCode::Control(control) => Kind::Control(control),
+            OpCode::Control(control) => FrameKind::Control(control),
             OpCode::Data(data) => {
                 let message = match (data, &mut self.message) {
                     (Data::Continue, None) => return Err(DecodeError::UnexpectedContinuation),
@@ -304,7 +304,7 @@ impl Current {
                     }
                 };
                 message.announce(header.length, max)?;
-                Kind::Data { empty: header.length == 0 }
+                FrameKind::Data { empty: header.length == 0 }
             }
         };
         let piece = Piece { fin: header.fin(), mask: header.mask, left: header.length };

@@ -43,7 +43,7 @@ pub enum DecodeError {
     #[error("invalid compressed data")]
     InvalidCompression,
     /// The message exceeds the message limit.
-    #[error("message of {size} bytes, at most {max} are allowed")]
+    #[error("message of {size} bytes exceeds the limit of {max}")]
     TooLong {
         /// Size of the message in bytes, as far as its frame headers announce it.
         size: u64,
@@ -52,7 +52,7 @@ pub enum DecodeError {
     },
     /// The compressed message is so large that its content must exceed the message limit, however well
     /// it is compressed.
-    #[error("compressed message of {size} bytes, at most {max} are allowed inflated")]
+    #[error("compressed message of {size} bytes exceeds the limit of {max} when inflated")]
     CompressedTooLong {
         /// Compressed size of the message in bytes, as far as its frame headers announce it.
         size: u64,
@@ -60,7 +60,7 @@ pub enum DecodeError {
         max: usize,
     },
     /// The message exceeds the message limit after decompression.
-    #[error("message of more than {max} bytes when inflated")]
+    #[error("message exceeds the limit of {max} bytes when inflated")]
     InflatedTooLong {
         /// The message limit in bytes.
         max: usize,

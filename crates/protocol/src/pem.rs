@@ -35,7 +35,7 @@ pub enum PemError {
         path: PathBuf,
     },
     /// The key was encrypted with another passphrase.
-    #[error("the passphrase does not open the key in {path}")]
+    #[error("the passphrase does not decrypt the key in {path}")]
     WrongPassphrase {
         /// Path of the key file.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
-    if chain.is_empty() { Err(unfit("it has no certificate in PEM form".to_owned())) } else { Ok(chain) }
+    if chain.is_empty() { Err(unfit("it contains no PEM certificate".to_owned())) } else { Ok(chain) }
 }
 
 /// Reads the private key of a file: PKCS#8, PKCS#1 or SEC1. An encrypted key (PKCS#8 only) needs its
@@ -83,13 +83,13 @@ pub fn private_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<Priva
     }
     if has(b"Proc-Type: 4,ENCRYPTED") {
         return Err(unfit(
-            "its key is encrypted in the legacy format of OpenSSL; convert it by \
-             \"openssl pkcs8 -topk8 -in OLD -out NEW\"",
+            "its key is encrypted in the legacy format of OpenSSL; convert it with \"openssl pkcs8 -topk8 \
+             -in OLD -out NEW\"",
         ));
     }
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) => Err(unfit("it has no private key in PEM form")),
+        Err(pem::Error::NoItemsFound) => Err(unfit("it contains no PEM private key")),
         Err(_) => Err(unfit("it is not well-formed PEM")),
     }
 }
@@ -110,7 +110,7 @@ fn decrypt(path: &Path, text: &[u8], passphrase: &Passphrase) -> Result<PrivateK
     let Encrypted(der) = Encrypted::from_pem_slice(relabelled.as_bytes())
         .map_err(|error| unfit(format!("it is not well-formed PEM: {error}")))?;
     let info = EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|error| {
-        unfit(format!("its key is encrypted by a method that is not supported ({error}); use PBES2"))
+        unfit(format!("its key is encrypted with an unsupported method ({error}); use PBES2"))
     })?;
     let key = info.decrypt(&passphrase.0).map_err(|_| PemError::WrongPassphrase { path: path.to_owned() })?;
     PrivateKeyDer::try_from(key.as_bytes())
@@ -128,7 +128,7 @@ pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| PemError::Unfit {
             path: path.to_owned(),
-            why: format!("a certificate in it can't be a root: {error}"),
+            why: format!("a certificate in it cannot be used as a root: {error}"),
         })?;
     }
     Ok(roots)

@@ -14,7 +14,7 @@ const LONGEST_V2: usize = 4096;
 
 /// The content of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Header {
+pub enum ProxyHeader {
     /// The header reports no client: the connection is the load balancer's own (a health check), or the
     /// client has no known IP address.
     Local,
@@ -36,7 +36,7 @@ pub enum Progress {
     /// header, so that reading them takes nothing from the data after it.
     Missing(usize),
     /// A complete header, and its size in bytes.
-    Complete(Header, usize),
+    Complete(ProxyHeader, usize),
     /// The input is not a header of either version.
     Malformed,
 }
@@ -70,7 +70,7 @@ fn v1(input: &[u8]) -> Progress {
         let mut words = line.strip_prefix("PROXY ")?.split(' ');
         let family = words.next()?;
         if family == "UNKNOWN" {
-            return Some(Header::Local);
+            return Some(ProxyHeader::Local);
         }
         let (source, destination) = (words.next()?, words.next()?);
         let (source_port, destination_port) = (port(words.next()?)?, port(words.next()?)?);
@@ -82,7 +82,7 @@ fn v1(input: &[u8]) -> Progress {
             "TCP6" => (source.parse::<Ipv6Addr>().ok()?.into(), destination.parse::<Ipv6Addr>().ok()?.into()),
             _ => return None,
         };
-        Some(Header::Proxied {
+        Some(ProxyHeader::Proxied {
             source: SocketAddr::new(source, source_port),
             destination: SocketAddr::new(destination, destination_port),
             secure: false,
@@ -111,13 +111,13 @@ fn v2(input: &[u8]) -> Progress {
     let complete = |header| Progress::Complete(header, length + 16);
     // The command LOCAL: the rest of the header must be ignored.
     if version & 0xf == 0 {
-        return complete(Header::Local);
+        return complete(ProxyHeader::Local);
     }
     let (addresses, fields) = match family >> 4 {
         1 => (body.get(..12), body.get(12..)),
         2 => (body.get(..36), body.get(36..)),
         // An unspecified family or a Unix socket has no IP address.
-        0 | 3 => return complete(Header::Local),
+        0 | 3 => return complete(ProxyHeader::Local),
         _ => return Progress::Malformed,
     };
     let (Some(addresses), Some(fields)) = (addresses, fields) else { return Progress::Malformed };
@@ -133,7 +133,7 @@ fn v2(input: &[u8]) -> Progress {
         (SocketAddr::new(ip(0), be(addresses, 32)), SocketAddr::new(ip(16), be(addresses, 34)))
     };
     match secure(fields) {
-        Some(secure) => complete(Header::Proxied { source, destination, secure }),
+        Some(secure) => complete(ProxyHeader::Proxied { source, destination, secure }),
         None => Progress::Malformed,
     }
 }
@@ -162,8 +162,12 @@ fn secure(mut fields: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn proxied(source: &str, destination: &str, secure: bool) -> Header {
-        Header::Proxied { source: source.parse().unwrap(), destination: destination.parse().unwrap(), secure }
+    fn proxied(source: &str, destination: &str, secure: bool) -> ProxyHeader {
+        ProxyHeader::Proxied {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            secure,
+        }
     }
 
     fn v2_header(version: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -178,8 +182,8 @@ mod tests {
         let ok = [
             ("PROXY TCP4 192.0.2.1 10.0.0.1 8080 80\r\n", proxied("192.0.2.1:8080", "10.0.0.1:80", false)),
             ("PROXY TCP6 2001:db8::1 ::1 1 2\r\n", proxied("[2001:db8::1]:1", "[::1]:2", false)),
-            ("PROXY UNKNOWN\r\n", Header::Local),
-            ("PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", Header::Local),
+            ("PROXY UNKNOWN\r\n", ProxyHeader::Local),
+            ("PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", ProxyHeader::Local),
         ];
         for (text, header) in ok {
             let more = [text.as_bytes(), b"GET / HTTP/1.1\r\n"].concat();
@@ -216,8 +220,8 @@ mod tests {
         let ssl = [TCP4.as_slice(), &[4, 0, 0, 0x20, 0, 5, 1, 0, 0, 0, 0]].concat();
         let header = proxied("192.0.2.1:8080", "10.0.0.1:80", true);
         assert_eq!(parse(&v2_header(0x21, 0x11, &ssl)), Progress::Complete(header, 39));
-        assert_eq!(parse(&v2_header(0x20, 0, b"whatever")), Progress::Complete(Header::Local, 24));
-        assert_eq!(parse(&v2_header(0x21, 0, &[])), Progress::Complete(Header::Local, 16));
+        assert_eq!(parse(&v2_header(0x20, 0, b"whatever")), Progress::Complete(ProxyHeader::Local, 24));
+        assert_eq!(parse(&v2_header(0x21, 0, &[])), Progress::Complete(ProxyHeader::Local, 16));
 
         let truncated_field = [TCP4.as_slice(), &[4, 0, 9, 0]].concat();
         for bad in [

@@ -129,7 +129,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Malformed(why) => f.write_str(why),
             Self::TooLarge { bytes, limit } => {
-                write!(f, "the payload has {bytes} bytes, {limit} are allowed")
+                write!(f, "the payload has {bytes} bytes, but the limit is {limit}")
             }
             Self::Topic(error) => error.fmt(f),
             Self::TopicNotUtf8 => f.write_str("the topic is not valid UTF-8"),
@@ -138,7 +138,7 @@ impl fmt::Display for Refusal {
             Self::Busy => {
                 f.write_str("too many publishers are connected, or their requests take too much memory")
             }
-            Self::Timeout => f.write_str("the request did not arrive whole in time"),
+            Self::Timeout => f.write_str("the request was not complete in time"),
             Self::Stopping => f.write_str("the server is stopping"),
         }
     }
@@ -184,7 +184,7 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Next<'_>, Refusal> {
     let topic = usize::try_from(topic)
         .ok()
         .filter(|n| *n <= 255)
-        .ok_or(Refusal::Malformed("a topic has at most 255 bytes"))?;
+        .ok_or(Refusal::Malformed("a topic must be at most 255 bytes long"))?;
     let payload = usize::try_from(payload)
         .ok()
         .filter(|n| *n <= limit)

@@ -14,22 +14,22 @@ const MAX_NAME: usize = 255;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// The name does not have 1 to 255 bytes.
-    #[error("a topic has 1 to 255 bytes, this one {0}")]
+    #[error("a topic must be 1 to 255 bytes long, but this one has {0} bytes")]
     Length(usize),
     /// The token `>` matches the rest of a name and must be the last one.
-    #[error("in the pattern {0:?} the token > is not the last one")]
+    #[error("the token > must be the last one of a pattern, unlike in {0:?}")]
     TailInside(String),
     /// The operation requires a topic, and the name is a pattern.
-    #[error("{0:?} is a pattern and no topic")]
+    #[error("{0:?} is a pattern, not a topic")]
     Pattern(String),
     /// The operation needs the history of the topic, and the settings configure none for it.
     #[error("the topic {0:?} keeps no history")]
     NoHistory(String),
     /// The name of a member does not have 1 to 255 bytes.
-    #[error("a member has 1 to 255 bytes, this one {0}")]
+    #[error("the name of a member must be 1 to 255 bytes long, but this one has {0} bytes")]
     Member(usize),
     /// The data of a member has more than 64 KiB.
-    #[error("the data of a member has at most 65536 bytes, these are {0}")]
+    #[error("the data of a member must be at most 65536 bytes long, but has {0} bytes")]
     Data(usize),
 }
 

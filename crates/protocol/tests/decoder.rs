@@ -332,7 +332,7 @@ fn a_decompression_bomb_is_refused_at_the_limit() {
         }
         turns += 1;
     };
-    assert_eq!(error.to_string(), format!("message of more than {} bytes when inflated", 64 << 20));
+    assert_eq!(error.to_string(), format!("message exceeds the limit of {} bytes when inflated", 64 << 20));
     // A turn exceeds its work budget by at most one buffer.
     assert!((60..=64).contains(&turns), "{turns} turns");
     assert!(bomb.len() - input.len() < bomb.len() / 10, "it is read no further than necessary");

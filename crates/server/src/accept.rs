@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use crate::channel::mailbox::{Command, NewSocket};
-use crate::channel::notices::Trouble;
+use crate::channel::notices::SocketFailure;
 use crate::http::http1;
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
@@ -20,7 +20,7 @@ use crate::net::socket::{BACK_OFF, accept_one, has_pending_connection};
 use crate::net::unix_socket::UnixFile;
 use crate::state::State;
 use crate::thread::Vital;
-use crate::thread::report::log_trouble;
+use crate::thread::report::log_socket_failure;
 use crate::thread::task;
 
 /// Most sockets that are accepted before the loop yields to other tasks.
@@ -54,7 +54,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, preamble: Pre
                 }
                 if state.handshakes.make_room(connections).await {
                     Counters::one(&state.counters.handshakes_displaced);
-                    log_trouble(None, &Trouble::Displaced);
+                    log_socket_failure(None, &SocketFailure::Displaced);
                 }
                 if state.stopping.load(Ordering::Relaxed) {
                     return;
@@ -85,7 +85,7 @@ async fn accept(listener: AsyncFd<Socket>, file: Option<UnixFile>, preamble: Pre
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     Counters::one(&state.counters.accept_errors);
-                    log_trouble(None, &Trouble::Accept(&error));
+                    log_socket_failure(None, &SocketFailure::Accept(&error));
                     tokio::time::sleep(BACK_OFF).await;
                     break;
                 }
@@ -109,7 +109,7 @@ fn place(state: &State, remote: Option<SocketAddr>, preamble: Preamble) -> Optio
     let place = state.handshakes.enter(ip);
     if place.is_none() {
         Counters::one(&state.counters.handshakes_refused);
-        log_trouble(remote, &Trouble::Address);
+        log_socket_failure(remote, &SocketFailure::Address);
     }
     place
 }

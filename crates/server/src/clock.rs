@@ -11,6 +11,6 @@ pub(crate) fn bounded(time: Duration) -> Duration {
 }
 
 /// Returns the moment that is `time` from now.
-pub(crate) fn ahead(time: Duration) -> Instant {
+pub(crate) fn deadline_after(time: Duration) -> Instant {
     Instant::now() + bounded(time)
 }

@@ -28,7 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The directory of static files cannot be opened.
-    #[error("cannot serve the files of {path}: {source}")]
+    #[error("cannot serve files from {path}: {source}")]
     Files {
         /// The directory.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A listener uses TLS, but there are no TLS settings.
-    #[error("{address} needs a certificate, and none is set")]
+    #[error("{address} needs a certificate, but none is set")]
     Missing {
         /// Address of the listener.
         address: String,

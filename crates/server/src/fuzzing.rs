@@ -72,14 +72,14 @@ pub fn publish(data: &[u8]) {
 }
 
 /// Topic, payload, and whether it is binary.
-type Published = (Vec<u8>, Vec<u8>, bool);
+type ParsedPublication = (Vec<u8>, Vec<u8>, bool);
 
 /// Parses publish requests that arrive in these pieces. Returns the publications, and the result of the
 /// last step.
 fn requests<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     limit: usize,
-) -> (Vec<Published>, Result<usize, Refusal>) {
+) -> (Vec<ParsedPublication>, Result<usize, Refusal>) {
     /// Bytes of the longest request beside its payload.
     const HEADROOM: usize = 64 + 255;
     let (mut input, mut all) = (Vec::new(), Vec::new());

@@ -24,7 +24,7 @@ pub(crate) fn run(
     index: u16,
     listeners: Vec<Listener>,
     publish: Option<PublishListener>,
-    joined: Option<hub_link::Joined>,
+    joined: Option<hub_link::HubConnection>,
     ready: impl FnOnce(io::Result<()>),
 ) {
     let _vital = Vital;
@@ -58,7 +58,7 @@ pub(crate) fn run(
         tokio::spawn(collect(state.clone(), index));
         tokio::spawn(keep_alive(state.clone(), signals.first));
         tokio::spawn(watch(signals.closing, Io::check_closing));
-        tokio::spawn(watch(signals.left_out, Io::report_left_out));
+        tokio::spawn(watch(signals.suppressed, Io::report_suppressed));
         tokio::spawn(attend(signals.attend));
         tokio::spawn(read_again(state.clone(), index));
         if index == 0 {
@@ -90,7 +90,7 @@ async fn flush_to_hub() {
         // On a timeout or an error the hub does not answer any more.
         let _ = tokio::time::timeout(Duration::from_secs(1), synced).await;
     }
-    if let Some((quit, hub)) = with(|io| io.hub_inside.take()).flatten() {
+    if let Some((quit, hub)) = with(|io| io.local_hub.take()).flatten() {
         drop(quit);
         // The hub limits the duration of its own end. A panic of it was reported when it happened.
         let _ = hub.await;

@@ -91,7 +91,7 @@ mod support;
 
 pub use api::{Listeners, SendOutcome, Server, Stopper, Wait};
 pub use channel::event;
-pub use channel::event::{Decision, Event, Interest, Member, Refused, Response};
+pub use channel::event::{Decision, Event, Interest, PresenceMember, Refused, Response};
 pub use channel::notices;
 pub use channel::request;
 pub use channel::request::Request;

@@ -9,7 +9,7 @@ use crate::channel::event::Interest;
 use crate::channel::mailbox::{Events, Mailbox, Stopping};
 use crate::channel::notices::Notices;
 use crate::channel::wake::Waker;
-use crate::cluster::config::HUB;
+use crate::cluster::hub_config::HUB;
 use crate::cluster::port::Port;
 use crate::cluster::presence::view::View;
 use crate::config::Config;

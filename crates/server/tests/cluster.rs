@@ -7,7 +7,7 @@ mod support;
 
 use sprocket_server::cluster::{HUB, serve_blocking};
 use sprocket_server::{
-    ClusterError, ClusterMember, Config, Connection, Event, History, HubConfig, Interest, Member,
+    ClusterError, ClusterMember, Config, Connection, Event, History, HubConfig, Interest, PresenceMember,
     PublishFailed, PublishSocket, Publisher, Server, StartError, Stats, TopicError,
 };
 use std::io::{Read, Write};
@@ -482,7 +482,11 @@ fn members_join_and_leave_with_connections_and_workers() {
     let full = |server: &Server| {
         let members = [("ann", b"1"), ("bob", b"3")];
         server.presence("room")
-            == members.map(|(m, data)| Member { member: m.to_owned(), data: data.to_vec(), connections: 1 })
+            == members.map(|(m, data)| PresenceMember {
+                member: m.to_owned(),
+                data: data.to_vec(),
+                connections: 1,
+            })
     };
     let mut seen = Vec::new();
     pump(&one, |_, _| {}, || full(&one) && full(&two) && one.presence("lounge").len() == 1);

@@ -81,7 +81,7 @@ fn a_sleeping_host_gets_few_notices_of_a_flood_and_a_complete_count() {
         let (lines, notices) = all(&server, PATIENCE);
         let stats = server.stats();
         assert!(notices <= 256, "{notices} waited");
-        assert_eq!(notices as u64 + stats.refused_untold, FLOOD);
+        assert_eq!(notices as u64 + stats.refused_unreported, FLOOD);
         let of = |event| lines.iter().filter(move |line| text(line, "event") == event);
         let written = of("handshake.refused").count() as u64;
         assert!(written < FLOOD / 2, "{written} lines");
@@ -89,8 +89,8 @@ fn a_sleeping_host_gets_few_notices_of_a_flood_and_a_complete_count() {
         // The server reports the remaining numbers when it ends.
         assert_eq!(of("log.suppressed").map(|line| number(line, "lines")).sum::<u64>(), stats.log_suppressed);
         assert_eq!(
-            of("refused.untold").map(|line| number(line, "requests")).sum::<u64>(),
-            stats.refused_untold
+            of("refused.unreported").map(|line| number(line, "requests")).sum::<u64>(),
+            stats.refused_unreported
         );
     }
 }

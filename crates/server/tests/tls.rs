@@ -325,7 +325,7 @@ fn an_encrypted_key_requires_its_passphrase() {
     assert!(error_of(identity.clone()).contains("needs a passphrase"));
     identity.passphrase = Some(Passphrase(b"wrong".to_vec()));
     let error = error_of(identity.clone());
-    assert!(error.contains("passphrase does not open") && !error.contains("wrong"), "{error}");
+    assert!(error.contains("passphrase does not decrypt") && !error.contains("wrong"), "{error}");
     identity.passphrase = Some(Passphrase(b"secret words".to_vec()));
     assert!(!format!("{identity:?}").contains("secret"));
     let (_server, address) = serve(Tls::new(identity), Config::default());

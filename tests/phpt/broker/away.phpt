@@ -67,8 +67,8 @@ var_dump($stats['callbacks']['broker']['calls'] === count($states));
 [false,true,2]
 0 1 2 3 4 5 6 7 8 9 
 Sprocket\PublishException uncertain
-true The server behind unix://SOCKET could not pass the message on: the queue to the broker is full: N bytes wait, N are allowed; the message was delivered on this machine only
-false The server behind unix://SOCKET refused the message: the queue to the broker is full: N bytes wait, N are allowed; the message was delivered to nobody
+true The server at unix://SOCKET could not pass the message on: the queue to the broker is full: N bytes wait, and the limit is N; the message was delivered on this machine only
+false The server at unix://SOCKET refused the message: the queue to the broker is full: N bytes wait, and the limit is N; the message was delivered to nobody
 bool(true)
 Sprocket\PublishException
 connected 0, published 0

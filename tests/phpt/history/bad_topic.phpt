@@ -34,9 +34,9 @@ pump($server, fn () => count($server) === 0);
 Sprocket\Connection::resume(): Argument #1 ($topic) must be a topic that keeps a history
 Sprocket\Connection::resume(): Argument #1 ($topic) must be a topic, not a pattern
 Sprocket\Connection::resume(): Argument #1 ($topic) must be a topic that keeps a history
-Sprocket\Connection::resume(): Argument #1 ($topic) must have 1 to 255 bytes, 0 given
+Sprocket\Connection::resume(): Argument #1 ($topic) must be 1 to 255 bytes long, 0 given
 Sprocket\Connection::resume(): Argument #1 ($topic) must be valid UTF-8
-Sprocket\Connection::resume(): Argument #1 ($topic) must have 1 to 255 bytes, 256 given
+Sprocket\Connection::resume(): Argument #1 ($topic) must be 1 to 255 bytes long, 256 given
 array(0) {
 }
 array(0) {

@@ -45,17 +45,17 @@ refused([], onUpgrade: fn (Handshake $h) => $h->reject(401, 'Sign in'));
 --EXPECT--
 handshake.refused warning: Handshake from 127.0.0.1 refused with 403: The option origins does not admit the origin of this request: https://evil.example [status=403 method=GET path=/chat origin=https://evil.example option=origins]
 -> GET /chat?token=secret ws 403: The option origins does not admit the origin of this request.
-handshake.refused warning: Handshake from 127.0.0.1 refused with 503: As many connections are open as the option maxConnections allows [status=503 method=GET path=/chat option=maxConnections]
--> GET /chat?token=secret ws 503: As many connections are open as the option maxConnections allows.
-handshake.refused warning: Handshake from 127.0.0.1 refused with 429: As many connections from this address are open as the option maxConnectionsPerIp allows [status=429 method=GET path=/chat option=maxConnectionsPerIp]
--> GET /chat?token=secret ws 429: As many connections from this address are open as the option maxConnectionsPerIp allows.
-handshake.refused warning: Handshake from 127.0.0.1 refused with 400: None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is set [status=400 method=GET path=/chat option=strictSubprotocols]
--> GET /chat?token=secret ws 400: None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is set.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 503: The number of connections has reached the limit set by the option maxConnections [status=503 method=GET path=/chat option=maxConnections]
+-> GET /chat?token=secret ws 503: The number of connections has reached the limit set by the option maxConnections.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 429: The number of connections from this address has reached the limit set by the option maxConnectionsPerIp [status=429 method=GET path=/chat option=maxConnectionsPerIp]
+-> GET /chat?token=secret ws 429: The number of connections from this address has reached the limit set by the option maxConnectionsPerIp.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 400: None of the offered subprotocols is in the option subprotocols, and strictSubprotocols is set [status=400 method=GET path=/chat option=strictSubprotocols]
+-> GET /chat?token=secret ws 400: None of the offered subprotocols is in the option subprotocols, and strictSubprotocols is set.
 handshake.refused notice: Handshake from 127.0.0.1 refused with 400: The Sec-WebSocket-Key header must be one base64 value of 16 bytes [status=400 method=GET path=/chat]
 -> GET /chat?token=secret ws 400: The Sec-WebSocket-Key header must be one base64 value of 16 bytes.
 handshake.refused notice: Handshake from 127.0.0.1 refused with 405: A WebSocket handshake is a GET request [status=405 method=POST path=/chat]
 -> POST /chat?token=secret ws 405: A WebSocket handshake is a GET request.
-handshake.refused warning: Handshake from 127.0.0.1 refused with 503: onUpgrade did not decide within the option handshakeTimeout [status=503 method=GET path=/chat option=handshakeTimeout]
--> GET /chat?token=secret ws 503: onUpgrade did not decide within the option handshakeTimeout.
+handshake.refused warning: Handshake from 127.0.0.1 refused with 503: onUpgrade did not decide within the time limit of the option handshakeTimeout [status=503 method=GET path=/chat option=handshakeTimeout]
+-> GET /chat?token=secret ws 503: onUpgrade did not decide within the time limit of the option handshakeTimeout.
 handshake.rejected info: Handshake from 127.0.0.1 refused with 401: The application rejected the handshake [status=401 method=GET path=/chat]
 -> onRefused not called

@@ -21,7 +21,7 @@ for ($i = 0; $i < 300; $i++) {
     $client->drop();
 }
 echo $server->stats()['refusedOrigin'], " refused\n";
-pump($server, fn () => $log->of('refused.untold') !== []);
+pump($server, fn () => $log->of('refused.unreported') !== []);
 // The clients may have taken several seconds, and each second has lines of its own.
 pump($server, function () use ($log, &$suppressed): bool {
     $suppressed = array_sum(array_map(fn (array $line): int => $line[2]['lines'], $log->of('log.suppressed')));
@@ -32,9 +32,9 @@ echo count($log->of('handshake.refused')) + $suppressed, " logged or counted\n";
 var_dump(count($log->of('handshake.refused')) <= 100, $stats['logSuppressed'] === $suppressed);
 [$level, $message, $context] = $log->of('log.suppressed')[0];
 echo $level, ' ', preg_replace('/\d+/', 'N', $message), ' ', $context['suppressed'], ' ', $context['option'], "\n";
-echo $delivered + $stats['refusedUntold'], " delivered or counted\n";
-var_dump($delivered <= 256, $stats['refusedUntold'] > 0);
-[$level, $message] = $log->of('refused.untold')[0];
+echo $delivered + $stats['refusedUnreported'], " delivered or counted\n";
+var_dump($delivered <= 256, $stats['refusedUnreported'] > 0);
+[$level, $message] = $log->of('refused.unreported')[0];
 echo $level, ' ', preg_replace('/\d+/', 'N', $message), "\n";
 
 // Lines about other events are not suppressed, and the queue has room again.

@@ -15,7 +15,7 @@ function sent(string $bytes, array $options = [], ?Closure $onRequest = null): v
     $server = new Server('ws://127.0.0.1:0', new Options(...$options, logger: $log, maxHeaderSize: 8192));
     $server->onRefused(function (Request $request, int $status, string $reason) use (&$refused): void {
         $refused = "-> {$request->path()} {$request->scheme()} $status: $reason";
-        $refused .= ' ' . thrown(fn () => $request->respond(new Response(200)), 'This request was refused');
+        $refused .= ' ' . thrown(fn () => $request->respond(new Response(200)), 'The server has refused this request');
     });
     $server->onRequest($onRequest);
     $server->start();
@@ -41,10 +41,10 @@ request.refused debug: Request from 127.0.0.1 refused with 405: Only GET is answ
 -> /x http 405: Only GET is answered here. Sprocket\StateException
 request.refused info: Request from 127.0.0.1 refused with 413: The body is larger than the option maxBodySize allows [status=413 method=POST path=/x option=maxBodySize]
 -> /x http 413: The body is larger than the option maxBodySize allows. Sprocket\StateException
-request.refused info: Request from 127.0.0.1 refused with 408: The body did not arrive within the option handshakeTimeout [status=408 method=POST path=/x option=handshakeTimeout]
--> /x http 408: The body did not arrive within the option handshakeTimeout. Sprocket\StateException
-request.refused warning: Request from 127.0.0.1 refused with 504: onRequest did not answer within the option handshakeTimeout [status=504 method=GET path=/x option=handshakeTimeout]
--> /x http 504: onRequest did not answer within the option handshakeTimeout. Sprocket\StateException
+request.refused info: Request from 127.0.0.1 refused with 408: The body did not arrive within the time limit of the option handshakeTimeout [status=408 method=POST path=/x option=handshakeTimeout]
+-> /x http 408: The body did not arrive within the time limit of the option handshakeTimeout. Sprocket\StateException
+request.refused warning: Request from 127.0.0.1 refused with 504: onRequest did not answer within the time limit of the option handshakeTimeout [status=504 method=GET path=/x option=handshakeTimeout]
+-> /x http 504: onRequest did not answer within the time limit of the option handshakeTimeout. Sprocket\StateException
 request.refused info: Socket from 127.0.0.1 closed: the request head is larger than the option maxHeaderSize allows [status=431 option=maxHeaderSize]
 -> onRefused not called
 request.malformed info: Socket from 127.0.0.1 closed: the request is malformed [status=400]

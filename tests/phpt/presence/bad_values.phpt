@@ -40,13 +40,13 @@ echo json_encode($server->presence('room')), " after the stop\n";
 --EXPECT--
 [] before the start
 ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must be a topic, not a pattern
-ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must have 1 to 255 bytes, 0 given
-ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must have 1 to 255 bytes, 256 given
+ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must be 1 to 255 bytes long, 0 given
+ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must be 1 to 255 bytes long, 256 given
 ValueError: Sprocket\Connection::join(): Argument #1 ($topic) must be valid UTF-8
-ValueError: Sprocket\Connection::join(): Argument #2 ($member) must have 1 to 255 bytes, 0 given
-ValueError: Sprocket\Connection::join(): Argument #2 ($member) must have 1 to 255 bytes, 256 given
+ValueError: Sprocket\Connection::join(): Argument #2 ($member) must be 1 to 255 bytes long, 0 given
+ValueError: Sprocket\Connection::join(): Argument #2 ($member) must be 1 to 255 bytes long, 256 given
 ValueError: Sprocket\Connection::join(): Argument #2 ($member) must be valid UTF-8
-ValueError: Sprocket\Connection::join(): Argument #3 ($data) must have at most 65536 bytes, 65537 given
+ValueError: Sprocket\Connection::join(): Argument #3 ($data) must be at most 65536 bytes long, 65537 given
 TypeError: Sprocket\Connection::join(): Argument #1 ($topic) must be of type string, array given
 ArgumentCountError: Sprocket\Connection::join() expects at least 2 arguments, 1 given
 ValueError

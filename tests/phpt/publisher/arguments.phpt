@@ -35,7 +35,7 @@ echo thrown(fn () => new Sprocket\Publisher([]), '$address'), ' ', thrown(fn () 
 
 $publisher = new Sprocket\Publisher('unix:///nonexistent/a.sock', 0.5);
 echo $publisher->address, ' ', $publisher->timeout, "\n";
-echo thrown(fn () => $publisher->publish('', 'x'), '($topic) must have 1 to 255 bytes, 0 given'), "\n";
+echo thrown(fn () => $publisher->publish('', 'x'), '($topic) must be 1 to 255 bytes long, 0 given'), "\n";
 echo thrown(fn () => $publisher->publish(str_repeat('x', 256), 'x'), '256 given'), "\n";
 echo thrown(fn () => $publisher->publish('a.*', 'x'), 'must be a topic, not a pattern'), "\n";
 echo thrown(fn () => $publisher->publish('a.>.b', 'x'), 'must be a topic, not a pattern'), "\n";

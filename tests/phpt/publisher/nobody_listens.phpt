@@ -46,10 +46,10 @@ attempt($publisher);
 halt($other);
 --EXPECTF--
 Cannot connect to unix://PATH: No such file or directory (os error 2) 2 false at once 
-The server behind unix://PATH did not answer within 300ms; the message may have been published 0 true in time 
+The server at unix://PATH did not answer within 300ms; the message may have been published 0 true in time 
 Cannot connect to unix://PATH: Connection refused (os error 111) 111 false at once 
 published
-The server behind unix://PATH refused the message: the payload has 1001 bytes, 1000 are allowed 0 false at once 
+The server at unix://PATH refused the message: the payload has 1001 bytes, but the limit is 1000 0 false at once 
 published
 %s %d false at once 
-What listens on unix://PATH is not a publish socket: it answered "HTTP/1.1 400 Bad Request%S 0 false at once 
+The server at unix://PATH is not a publish socket: it answered "HTTP/1.1 400 Bad Request%S 0 false at once 

@@ -15,8 +15,8 @@ $server->onRequest(function (Request $r): void {
     echo thrown(fn () => $r->stream('x')), "\n";
     echo thrown(fn () => $r->stream(200, [], 1)), "\n";
     $stream = $r->stream('202', ['Connection' => 'close']);
-    echo thrown(fn () => $r->stream(), 'answered before'), "\n";
-    echo thrown(fn () => $r->respond(new Response()), 'answered before'), "\n";
+    echo thrown(fn () => $r->stream(), 'already been answered'), "\n";
+    echo thrown(fn () => $r->respond(new Response()), 'already been answered'), "\n";
     echo thrown(fn () => $stream->write()), ' ', thrown(fn () => $stream->write([])), ' ', thrown(fn () => $stream->end([])), "\n";
     echo thrown(fn () => $stream->onDrain('no function')), ' ', thrown(fn () => $stream->onClose(1)), "\n";
     echo thrown(fn () => clone $stream), ' ', thrown(fn () => serialize($stream)), ' ', thrown(fn () => new ResponseStream()), "\n";

@@ -52,4 +52,4 @@ Cannot listen on fd://systemd: no sockets were passed to this process (LISTEN_PI
 Cannot listen on fd://systemd: its sockets are for process 1 (LISTEN_PID), this is PID
 2 ws://127.0.0.1:PORT ws://127.0.0.1:PORT
 1 ws://127.0.0.1:PORT
-Cannot listen on fd://systemd/three: no socket of the name "three" was passed
+Cannot listen on fd://systemd/three: no socket named "three" was passed

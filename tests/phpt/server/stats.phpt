@@ -18,9 +18,12 @@ $gone->close();
 pump($server, fn () => $server->stats()['closed'] === 1);
 
 $stats = $server->stats();
-preg_match('~Counters, totals.*?\*/\s+public function stats~s', file_get_contents(__DIR__ . '/../../../stubs/sprocket.php'), $manual);
-preg_match_all('~`(\w+)`(?=[,:])~', $manual[0], $names);
-echo array_keys($stats) === $names[1] ? "the counters of the manual\n" : implode(' ', array_keys($stats)) . "\n";
+preg_match('~Returns the counters.*?\*/\s+public function stats~s', file_get_contents(__DIR__ . '/../../../stubs/sprocket.php'), $manual);
+preg_match_all('~\* - `(\w+)`:~', $manual[0], $names);
+[$keys, $listed] = [array_keys($stats), $names[1]];
+sort($keys);
+sort($listed);
+echo $keys === $listed ? "the counters of the manual\n" : implode(' ', $keys) . "\n";
 foreach (['connections', 'accepted', 'opened', 'closed', 'httpRequests', 'messagesIn', 'messagesOut', 'bytesIn', 'abnormal'] as $name) {
     echo "$name $stats[$name]\n";
 }

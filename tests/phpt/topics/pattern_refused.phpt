@@ -56,5 +56,5 @@ echo $client->message(), "\n";
 7: Sprocket\Server::publish(): Argument #1 ($topic) must be a topic, not a pattern
 7: Sprocket\Server::presence(): Argument #1 ($topic) must be a topic, not a pattern
 [[],[]]
-Sprocket\Connection::subscribePattern(): Argument #1 must not have the token > before its end
+Sprocket\Connection::subscribePattern(): Argument #1 must have the token > only at its end
 own

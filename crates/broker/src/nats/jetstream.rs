@@ -70,13 +70,13 @@ impl HistoryStream {
     /// Interprets the answer to a request of `create` or `info`.
     pub(super) fn described(&self, answer: &[u8]) -> Described {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
-            return Described::Failed("JetStream gave an answer that is no JSON".to_owned());
+            return Described::Failed("JetStream sent a reply that is not JSON".to_owned());
         };
         if let Some(reason) = error(&answer) {
             return if answer["error"]["err_code"] == EXISTS {
                 Described::Exists
             } else {
-                Described::Failed(format!("the stream {} can't be had: {reason}", self.name))
+                Described::Failed(format!("the stream {} is not available: {reason}", self.name))
             };
         }
         let config = &answer["config"];
@@ -153,7 +153,7 @@ pub(super) fn window(age: Duration) -> Duration {
 /// The reason of a refusal, if the answer is one.
 pub(super) fn error(answer: &Value) -> Option<String> {
     let error = answer.get("error")?;
-    Some(error["description"].as_str().unwrap_or("for no reason that it gives").to_owned())
+    Some(error["description"].as_str().unwrap_or("no reason given").to_owned())
 }
 
 /// The epoch of a stream: the time of its creation (RFC 3339) to the millisecond, as one number. A

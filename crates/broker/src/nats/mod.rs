@@ -83,13 +83,13 @@ struct Sync {
 }
 
 /// A subscription that exists in the library: a stream of its number, kind, and messages.
-struct Subscription {
+struct SubscriptionStream {
     number: u64,
     kind: SubscriptionKind,
     subscriber: Subscriber,
 }
 
-impl Stream for Subscription {
+impl Stream for SubscriptionStream {
     type Item = (u64, SubscriptionKind, Message);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -115,9 +115,9 @@ struct Nats {
     /// Number of commands that were sent and are not known to be processed.
     under_way: usize,
     /// New subscriptions, from `sending` to `subscriptions`.
-    made: mpsc::UnboundedSender<Abortable<Subscription>>,
-    fresh: mpsc::UnboundedReceiver<Abortable<Subscription>>,
-    subscriptions: SelectAll<Abortable<Subscription>>,
+    made: mpsc::UnboundedSender<Abortable<SubscriptionStream>>,
+    fresh: mpsc::UnboundedReceiver<Abortable<SubscriptionStream>>,
+    subscriptions: SelectAll<Abortable<SubscriptionStream>>,
     /// Received, not handed to the session yet.
     incoming: VecDeque<Incoming>,
     /// Handles that end the subscriptions of topics and patterns.
@@ -190,7 +190,7 @@ impl Nats {
                         let subscriber = client.subscribe(subject).await;
                         let subscriber = subscriber.map_err(|error| format!("cannot subscribe: {error}"))?;
                         // At once: its first message may arrive in the next turn of the library.
-                        let subscription = Subscription { number, kind, subscriber };
+                        let subscription = SubscriptionStream { number, kind, subscriber };
                         let _ = made.send(Abortable::new(subscription, registration));
                     }
                     Outgoing::Publish(message, _) => {
@@ -272,7 +272,7 @@ impl Nats {
         let subject = error.split('"').nth(1).unwrap_or_default();
         if subject == self.sync {
             // Without sync messages nothing is ever confirmed.
-            return Err(format!("NATS refuses what a node needs: {error}"));
+            return Err(format!("NATS denies what a node requires: {error}"));
         }
         let reason = format!("NATS refuses it: {error}");
         if error.contains("Publish")
@@ -317,7 +317,7 @@ impl Driver for Nats {
                         return Poll::Ready(self.refused(&error));
                     }
                 }
-                Poll::Ready(None) => return Poll::Ready(Err("the connection is gone".to_owned())),
+                Poll::Ready(None) => return Poll::Ready(Err("the connection was lost".to_owned())),
                 Poll::Pending if self.link.has_ended() => return Poll::Ready(Err(link::ENDED.to_owned())),
                 Poll::Pending => return Poll::Pending,
             }
@@ -355,7 +355,7 @@ impl Driver for Nats {
         if size + HEADROOM > self.link.longest {
             let most = self.link.longest.saturating_sub(HEADROOM);
             return SendResult::Refused(format!(
-                "the payload has {size} bytes, this NATS server takes {most}"
+                "the payload has {size} bytes, but this NATS server accepts at most {most}"
             ));
         }
         let subject = match (&item.target, &item.history) {

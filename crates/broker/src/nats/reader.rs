@@ -71,7 +71,7 @@ impl Reader {
                     Ok(Some(error)) | Err(error) => return error,
                 }
             }
-            "the connection is gone".to_owned()
+            "the connection was lost".to_owned()
         };
         tokio::select! {
             done = what => done,
@@ -136,7 +136,7 @@ impl Reader {
         let known = |described| match described {
             Described::Known { epoch, first, last } => Ok((epoch, first, last)),
             Described::Failed(reason) => Err(reason),
-            Described::Exists => Err(format!("the stream {} comes and goes", stream.name)),
+            Described::Exists => Err(format!("the stream {} is deleted again and again", stream.name)),
         };
         let answer = self.ask(stream.info(), String::new()).await?;
         if let Ok(found) = known(stream.described(&answer)) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::call::{Call, Kept};
 use super::driven::Driven;
-use super::error::PublishError;
+use super::publish_error::PublishError;
 use super::{nats, redis};
 use crate::{BrokerKind, BrokerUrl};
 
@@ -13,7 +13,7 @@ use crate::{BrokerKind, BrokerUrl};
 pub struct BrokerPublisher {
     url: BrokerUrl,
     prefix: String,
-    link: Kept<Link>,
+    link: Kept<BrokerConnection>,
 }
 
 impl fmt::Debug for BrokerPublisher {
@@ -48,12 +48,12 @@ impl BrokerPublisher {
             BrokerKind::Nats => "a NATS server",
         };
         let call = Call::begin(&self.url, expected, timeout);
-        let exchange = |mut link: Link| {
+        let exchange = |mut link: BrokerConnection| {
             let refusal = match &mut link {
-                Link::Redis(redis) => redis.run(&call, async |redis| {
+                BrokerConnection::Redis(redis) => redis.run(&call, async |redis| {
                     redis.publish(&call, &self.prefix, topic, payload, binary).await
                 }),
-                Link::Nats(nats) => {
+                BrokerConnection::Nats(nats) => {
                     nats.run(&call, async |nats| nats.publish(&call, topic, payload, binary).await)
                 }
             }?;
@@ -65,13 +65,15 @@ impl BrokerPublisher {
 
 /// Connects to the first server that is reachable. A server that refuses the connection ends the
 /// search.
-fn connect(url: &BrokerUrl, prefix: &str, call: &Call<'_>) -> Result<Link, PublishError> {
+fn connect(url: &BrokerUrl, prefix: &str, call: &Call<'_>) -> Result<BrokerConnection, PublishError> {
     let mut last = None;
     for place in &url.places {
         let connected = match url.kind() {
-            BrokerKind::Redis => Driven::connect(call, || redis::connect(url, place, call)).map(Link::Redis),
+            BrokerKind::Redis => {
+                Driven::connect(call, || redis::connect(url, place, call)).map(BrokerConnection::Redis)
+            }
             BrokerKind::Nats => {
-                Driven::connect(call, || nats::connect(url, place, call, prefix)).map(Link::Nats)
+                Driven::connect(call, || nats::connect(url, place, call, prefix)).map(BrokerConnection::Nats)
             }
         };
         match connected {
@@ -83,7 +85,7 @@ fn connect(url: &BrokerUrl, prefix: &str, call: &Call<'_>) -> Result<Link, Publi
 }
 
 /// A connection after its handshake.
-enum Link {
+enum BrokerConnection {
     Redis(Driven<redis::Connection>),
     Nats(Driven<nats::Connection>),
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use super::error::PublishError;
+use super::publish_error::PublishError;
 
 /// Longest timeout, about 31 years: adding a longer one to an `Instant` may overflow.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);

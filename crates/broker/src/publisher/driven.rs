@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::call::Call;
-use super::error::PublishError;
+use super::publish_error::PublishError;
 
 /// How long a thread that has looked up a host name waits for another task.
 const IDLE: Duration = Duration::from_millis(1);

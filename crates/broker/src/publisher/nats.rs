@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout_at};
 
 use super::call::Call;
 use super::driven::settle;
-use super::error::PublishError;
 use super::nats_connect;
+use super::publish_error::PublishError;
 use crate::nats::headers::{BINARY, HEADROOM};
 use crate::nats::link;
 use crate::subject::Subjects;
@@ -109,19 +109,19 @@ impl Connection {
         }
         if payload.len() + HEADROOM > self.longest {
             let most = self.longest.saturating_sub(HEADROOM);
-            let reason = format!("the payload has {} bytes, {most} are allowed", payload.len());
+            let reason = format!("the payload has {} bytes, but the limit is {most}", payload.len());
             return Ok(Some(call.refused("too-large", reason)));
         }
         let subject = self.subjects.of(topic);
         let sizes = [subject.len() + payload.len() + usize::from(binary), self.marker.len()];
-        let before = Sent::now(&self.client);
+        let before = SendCounters::now(&self.client);
         let mut refusal = None;
         let exchange = self.exchange(subject, payload, binary, &mut refusal);
         let end = timeout_at(call.until.into(), exchange).await;
         match (end, refusal) {
             (Ok(Ok(())), refusal) => Ok(refusal.map(|error| call.refused("refused", error))),
             (end, refusal) => {
-                let whole = Sent::now(&self.client).may_hold(&before, sizes);
+                let whole = SendCounters::now(&self.client).may_hold(&before, sizes);
                 // An error about the message means that it was not published. An error about the
                 // connection means that only if the server cannot have had the complete message.
                 if let Some(error) = refusal.filter(|error| !whole || is_of_message(error)) {
@@ -243,12 +243,12 @@ impl Connection {
 }
 
 /// The client library's counters of sent messages and bytes.
-struct Sent {
+struct SendCounters {
     messages: u64,
     bytes: u64,
 }
 
-impl Sent {
+impl SendCounters {
     fn now(client: &Client) -> Self {
         let statistics = client.statistics();
         Self {

@@ -7,7 +7,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, Event, ServerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::call::Call;
-use super::error::PublishError;
+use super::publish_error::PublishError;
 use crate::nats::link;
 use crate::url::{BrokerUrl, Place};
 

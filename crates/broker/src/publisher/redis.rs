@@ -7,7 +7,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
 use tokio::time::timeout_at;
 
 use super::call::Call;
-use super::error::PublishError;
+use super::publish_error::PublishError;
 use super::stream::{self, Watch, Watched};
 use crate::envelope::plain;
 use crate::redis::link::{greeting, refusal, words};

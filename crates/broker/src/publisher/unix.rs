@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 use super::call::{Call, Exchanged, Kept};
-use super::error::PublishError;
+use super::publish_error::PublishError;
 use sprocket_protocol::publish::{MAX_ANSWER, PARTLY, header};
 
 /// A publisher for one server. It connects when needed and keeps the connection.

@@ -208,7 +208,7 @@ impl Scanner {
         match (kind, number) {
             (b'$' | b'=' | b'!', Some(bytes)) => {
                 if bytes > most as u64 {
-                    return Err(format!("a value has {bytes} bytes, {most} are taken"));
+                    return Err(format!("a value has {bytes} bytes, but the limit is {most}"));
                 }
                 // The text is followed by the end of its line.
                 self.state = State::Text(bytes + 2);
@@ -217,12 +217,12 @@ impl Scanner {
                 let count = if matches!(kind, b'%' | b'|') { count.saturating_mul(2) } else { count };
                 self.values = self.values.saturating_add(count);
                 if self.values > values {
-                    return Err(format!("an answer has {} values, {values} are taken", self.values));
+                    return Err(format!("an answer has {} values, but the limit is {values}", self.values));
                 }
                 // The values of a list are checked as it begins, and counted one by one.
                 self.values -= count;
                 if self.open.len() == DEPTH {
-                    return Err(format!("an answer has more than {DEPTH} lists within lists"));
+                    return Err(format!("an answer has more than {DEPTH} levels of nested lists"));
                 }
                 // An attribute precedes the value that it belongs to, and is not that value itself.
                 let count = if kind == b'|' { count + 1 } else { count };
@@ -327,7 +327,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         }
         let read = self.scanner.read(new).and_then(|()| {
             let due = self.scanner.bounds.count(new.len());
-            if due { Ok(()) } else { Err("more than was asked for".to_owned()) }
+            if due { Ok(()) } else { Err("it sent more than was requested".to_owned()) }
         });
         if let Err(why) = read {
             self.received.notes().1 = Some(why.clone());

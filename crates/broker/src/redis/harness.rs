@@ -1,4 +1,4 @@
-//! Entrance of the fuzz target: what a node makes of the values that a Redis server sends.
+//! Entry point of the fuzz target for values from a Redis server, as a node's connection processes them.
 
 use redis::{Parser, PushInfo, Value};
 

@@ -154,7 +154,7 @@ fn broken(error: &RedisError) -> String {
 
 /// Describes that the server has exceeded a limit.
 fn too_much(why: &str) -> String {
-    format!("the connection was ended because of what the server sends: {why}")
+    format!("the connection was closed because of invalid data from the server: {why}")
 }
 
 /// The text of an error, as the server has sent it.

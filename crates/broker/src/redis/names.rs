@@ -66,7 +66,7 @@ impl Names {
         let bytes = if let Some(Value::BulkString(place)) = place { place.len() } else { 0 };
         match self.unconfirmed.checked_sub(bytes.max(1)) {
             Some(rest) => self.unconfirmed = rest,
-            None => return Err("the server confirms subscriptions that were not asked for".to_owned()),
+            None => return Err("the server confirms subscriptions that were not requested".to_owned()),
         }
         Ok(Incoming::Nothing)
     }

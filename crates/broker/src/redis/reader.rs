@@ -134,6 +134,6 @@ mod tests {
         let (ended, mut reader) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
         assert!(ended);
         let error = reader.replay("t", "1-1", &History::default(), 16 << 20).await.unwrap_err();
-        assert!(error.ends_with("more than was asked for"), "{error}");
+        assert!(error.ends_with("it sent more than was requested"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::api::Server;
 use crate::channel::ask::Ask;
-use crate::channel::event::{Event, Interest, Member};
+use crate::channel::event::{Event, Interest, PresenceMember};
 use crate::channel::mailbox::{Command, EventBatch, Item};
 use crate::cluster::history::limits_of;
 use crate::cluster::wire::Up;
@@ -148,12 +148,12 @@ impl Server {
     }
 
     /// The members present in a topic, on all workers and nodes, ordered by name.
-    pub fn presence(&self, topic: &str) -> Vec<Member> {
+    pub fn presence(&self, topic: &str) -> Vec<PresenceMember> {
         self.state.presence().members(topic)
     }
 
     /// The counters of all workers of the node, each with its slot number; those of other workers are
-    /// up to a few seconds old. The slot [`cluster::HUB`](crate::cluster::config::HUB) stands for the
+    /// up to a few seconds old. The slot [`cluster::HUB`](crate::cluster::hub_config::HUB) stands for the
     /// hub itself together with workers that have ended, so that the sum of all is that of the node.
     /// Without a hub the result holds this server alone.
     pub fn node_stats(&self) -> Vec<(u16, Stats)> {

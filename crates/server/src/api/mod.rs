@@ -1,4 +1,7 @@
 //! [`Server`], through which a host starts, uses and stops a server, on one thread of its own.
+//!
+//! The files `cluster`, `streams` and `topics` are named after the modules whose functions they offer to
+//! the host.
 
 pub(crate) mod cluster;
 mod listeners;
@@ -69,7 +72,7 @@ pub enum Wait {
 
 /// A plain HTTP request that the host has received and not answered yet.
 #[derive(Debug)]
-struct PendingRequest {
+struct UnansweredRequest {
     reply: oneshot::Sender<Answer>,
     /// The method is HEAD, so that the response has no body.
     is_head: bool,
@@ -101,7 +104,7 @@ pub struct Server {
     /// Handshakes that the host has received and not decided about.
     upgrades: RefCell<HashMap<Ticket, oneshot::Sender<Decision>>>,
     /// Plain requests that the host has received and not answered.
-    requests: RefCell<HashMap<Ticket, PendingRequest>>,
+    requests: RefCell<HashMap<Ticket, UnansweredRequest>>,
     /// Topics and patterns with their subscribers, of all I/O threads.
     pub(crate) topics: RefCell<Topics>,
     /// Number of sockets passed to [`Server::adopt`]; they are spread over the threads in turn.
@@ -226,7 +229,7 @@ impl Server {
             Item::Request { ticket, question } => {
                 let Plain { request, body, reply } = question.take()?;
                 let is_head = request.method() == "HEAD";
-                self.requests.borrow_mut().insert(ticket, PendingRequest { reply, is_head });
+                self.requests.borrow_mut().insert(ticket, UnansweredRequest { reply, is_head });
                 Some(Event::Request { ticket, request, body: body.into_bytes() })
             }
             Item::RequestGone { ticket } => {
@@ -256,7 +259,9 @@ impl Server {
             Item::Plain(event) => {
                 match &*event {
                     Event::StreamDrain { stream } if !stream.0.take_drain() => return None,
-                    Event::StreamClose { stream, .. } => stream.0.told.store(true, Ordering::Relaxed),
+                    Event::StreamClose { stream, .. } => {
+                        stream.0.close_delivered.store(true, Ordering::Relaxed)
+                    }
                     Event::UpgradeGone { ticket } => drop(self.upgrades.borrow_mut().remove(ticket)),
                     Event::Unpublished { .. } => {
                         if let Some(port) = &self.state.cluster {
@@ -412,7 +417,7 @@ impl Server {
     /// Answers a `Request` event. Returns `false` if the ticket is no longer valid or was answered
     /// before.
     pub fn respond(&self, ticket: Ticket, response: Response) -> bool {
-        let Some(PendingRequest { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else {
+        let Some(UnansweredRequest { reply, .. }) = self.requests.borrow_mut().remove(&ticket) else {
             return false;
         };
         if reply.is_closed() {

@@ -16,7 +16,7 @@ use crate::cluster::port::Port;
 use crate::config::Config;
 use crate::connection::shared::Credit;
 use crate::error::{StartError, TlsError};
-use crate::hub_link::Joined;
+use crate::hub_link::HubConnection;
 use crate::limits::admission::Limits;
 use crate::limits::backlog::Backlog;
 use crate::limits::handshakes::Handshakes;
@@ -59,7 +59,7 @@ impl Server {
                 .map_err(|source| StartError::Files { path: path.to_owned(), source })
         });
         let files = files.transpose()?;
-        let joined = Joined::by(&config)?;
+        let joined = HubConnection::by(&config)?;
         let publish = match publishers {
             Some(OpenPublishSocket(listener)) => Some(listener),
             None => config.publish_socket.as_ref().map(PublishListener::open).transpose()?,
@@ -133,7 +133,7 @@ impl Server {
         threads: usize,
         mut listeners: Vec<Listener>,
         mut publish: Option<PublishListener>,
-        mut joined: Option<Joined>,
+        mut joined: Option<HubConnection>,
     ) -> io::Result<()> {
         let (ready, started) = bounded(threads);
         for index in 0..threads {

@@ -31,7 +31,7 @@ impl Server {
     }
 
     fn end(&self, grace: Duration, why: Stopping) {
-        let cut_at = clock::ahead(grace);
+        let cut_at = clock::deadline_after(grace);
         self.cut_at.set(Some(self.cut_at.get().map_or(cut_at, |earlier| earlier.min(cut_at))));
         self.state.begin_stop(why);
         for thread in 0..self.state.mailboxes.len() {
@@ -88,7 +88,7 @@ impl Server {
             }
             Item::Ending { .. } | Item::Presence => None,
             Item::Notice(notice) if matches!(notice.1, Event::Refused(_)) => {
-                Counters::one(&self.state.counters.refused_untold);
+                Counters::one(&self.state.counters.refused_unreported);
                 None
             }
             Item::RequestGone { .. } | Item::Notice(_) | Item::Closed(_) => Some(item),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{SendOutcome, Server};
 use crate::channel::event::{Event, Response};
 use crate::channel::mailbox::{Answer, Command, Item};
-use crate::channel::response_stream::{ResponseStream, Shared, Written};
+use crate::channel::response_stream::{ResponseStream, StreamState, Written};
 use crate::id::Ticket;
 use crate::metrics::counters::Counters;
 
@@ -20,14 +20,14 @@ impl Server {
     pub fn stream(&self, ticket: Ticket, head: Response) -> ResponseStream {
         let pending = self.requests.borrow_mut().remove(&ticket).filter(|pending| !pending.reply.is_closed());
         let Some(pending) = pending else {
-            let stream = ResponseStream(Shared::void(ticket));
+            let stream = ResponseStream(StreamState::void(ticket));
             let close = Event::StreamClose { stream: stream.clone(), complete: false };
             // The batch is stored in reverse: index 0 comes last.
             self.batch.borrow_mut().insert(0, Item::plain(close));
             return stream;
         };
         let head_only = pending.is_head || matches!(head.status, 204 | 304);
-        let shared = Shared::new(ticket, head_only);
+        let shared = StreamState::new(ticket, head_only);
         self.post(0, Command::Respond(pending.reply, Answer::Stream(head, shared.clone(), head_only)));
         ResponseStream(shared)
     }
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Has the stream's thread look at it, unless a command for that is already posted.
-    fn post_change(&self, shared: &Arc<Shared>) {
+    fn post_change(&self, shared: &Arc<StreamState>) {
         if shared.must_post() {
             self.post(shared.thread(), Command::Stream(shared.clone()));
         }

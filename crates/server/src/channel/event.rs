@@ -167,10 +167,10 @@ impl Event {
     /// [backlog](crate::limits::backlog).
     pub(crate) fn heap_size(&self) -> usize {
         match self {
-            Self::Upgrade { request, .. } => request.size(),
-            Self::Open { request, .. } => request.size() + size_of::<Shared>(),
+            Self::Upgrade { request, .. } => request.size_with_certificate(),
+            Self::Open { request, .. } => request.size_with_certificate() + size_of::<Shared>(),
             Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
-            Self::Request { request, body, .. } => request.size() + body.len(),
+            Self::Request { request, body, .. } => request.size_with_certificate() + body.len(),
             Self::Close { reason, .. } | Self::Broker { reason, .. } => reason.len(),
             Self::Resumed { topic, position, .. } => topic.len() + position.len(),
             Self::Presence { topic, member, data, .. } => topic.len() + member.len() + data.len(),
@@ -228,7 +228,7 @@ impl Response {
             "upgrade",
         ];
         if http::HeaderName::try_from(name).is_err() {
-            return Err(format!("{name:?} is not a header name"));
+            return Err(format!("{name:?} is not a valid header name"));
         }
         // The only connection option that the host may set is `close`.
         let ends = name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close");
@@ -236,7 +236,7 @@ impl Response {
             return Err(format!("header {name} is set by the server"));
         }
         if http::HeaderValue::try_from(value).is_err() {
-            return Err(format!("the value of header {name} has a control character"));
+            return Err(format!("the value of header {name} contains a control character"));
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Response {
 
 /// A member present in a topic: one name under which one or more connections have joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct PresenceMember {
     /// The name, as the host passed it to [`Server::join`](crate::Server::join).
     pub member: String,
     /// The data of the connection that joined last.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::channel::event::{Decision, Event, Response};
-use crate::channel::notices::Place;
+use crate::channel::notices::NoticePlace;
 use crate::channel::request::Request;
-use crate::channel::response_stream::Shared as Stream;
+use crate::channel::response_stream::StreamState as Stream;
 use crate::channel::upload::Body;
 use crate::connection::shared::Shared;
 use crate::id::{ConnId, Ticket};
@@ -48,7 +48,7 @@ pub(crate) enum Item {
     /// The presence view has changes, which the host reads as events.
     Presence,
     /// A log line or a refused request, with its place under the limit on notices.
-    Notice(Box<(Place, Event)>),
+    Notice(Box<(NoticePlace, Event)>),
     /// The end of a connection. Boxed for the same reason as `Plain`.
     Closed(Box<Closed>),
     /// Any other event. It is boxed because some events are large, and an `Item` of that size would make
@@ -129,8 +129,12 @@ impl Item {
         const QUESTION: usize = size_of::<Mutex<Option<Plain>>>() + 64;
         ITEM + match self {
             Self::Message { payload, .. } | Self::Pong { payload, .. } => payload.len(),
-            Self::Upgrade { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
-            Self::Request { question, .. } => QUESTION + question.size(|asked| asked.request.size()),
+            Self::Upgrade { question, .. } => {
+                QUESTION + question.size(|asked| asked.request.size_with_certificate())
+            }
+            Self::Request { question, .. } => {
+                QUESTION + question.size(|asked| asked.request.size_with_certificate())
+            }
             Self::Closed(closed) => size_of::<Closed>() + closed.reason.len(),
             Self::Plain(event) => size_of::<Event>() + event.heap_size(),
             Self::Notice(notice) => notice.0.bytes(),

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::channel::ask::Ask;
 use crate::channel::event::Decision;
-use crate::channel::response_stream::Shared as Stream;
+use crate::channel::response_stream::StreamState as Stream;
 use crate::id::{ConnId, Target};
 use crate::limits::handshakes::HandshakePlace;
 use crate::net::listener::Preamble;

@@ -62,7 +62,7 @@ impl Request {
     }
 
     /// Number of bytes that the request occupies, including the client's certificate.
-    pub(crate) fn size(&self) -> usize {
+    pub(crate) fn size_with_certificate(&self) -> usize {
         size_of::<Self>() + self.head.len() + self.client_certificate.as_ref().map_or(0, |der| der.len())
     }
 
@@ -193,7 +193,7 @@ impl Request {
 
     /// Number of bytes that the request occupies, without the client's certificate, which other requests of
     /// the connection share.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) fn size_without_certificate(&self) -> usize {
         size_of::<Self>() + self.head.len()
     }
 

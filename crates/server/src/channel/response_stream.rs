@@ -28,7 +28,7 @@ const PIECE: usize = 64 << 10;
 /// The host's handle of a streamed response. It is cheap to clone, and all its methods work without a round
 /// trip to the I/O thread.
 #[derive(Debug, Clone)]
-pub struct ResponseStream(pub(crate) Arc<Shared>);
+pub struct ResponseStream(pub(crate) Arc<StreamState>);
 
 impl ResponseStream {
     /// The ticket of the request that the stream answers; unique within the process.
@@ -38,7 +38,7 @@ impl ResponseStream {
 
     /// Whether the host may write: neither has the host ended the stream nor has the core detected its end.
     pub fn is_open(&self) -> bool {
-        self.0.flow().phase == Phase::Open
+        self.0.flow().phase == StreamPhase::Open
     }
 
     /// Sets whether the host wants [`Event::StreamDrain`](crate::Event::StreamDrain) from now on.
@@ -50,7 +50,7 @@ impl ResponseStream {
 
     /// Whether the host has received the last event of the stream.
     pub fn is_closed(&self) -> bool {
-        self.0.told.load(Ordering::Relaxed)
+        self.0.close_delivered.load(Ordering::Relaxed)
     }
 
     /// Number of body bytes that were written by the host and not yet accepted by the kernel, or over
@@ -62,7 +62,7 @@ impl ResponseStream {
 
 /// The states of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StreamPhase {
     /// The host may write.
     Open,
     /// The host has ended the stream; pieces may still wait in the queue.
@@ -88,19 +88,19 @@ pub(crate) enum Loss {
 
 /// The state of a stream that the host and an I/O thread share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct StreamState {
     ticket: Ticket,
     /// Index of the I/O thread that owns the socket; 0 until that thread has received the response.
     thread: AtomicU16,
     /// The host has received the last event.
-    pub(crate) told: AtomicBool,
+    pub(crate) close_delivered: AtomicBool,
     flow: Mutex<Flow>,
 }
 
-/// The queue of a stream and its state, behind the lock in [`Shared`].
+/// The queue of a stream and its state, behind the lock in [`StreamState`].
 #[derive(Debug)]
 struct Flow {
-    phase: Phase,
+    phase: StreamPhase,
     /// Complete pieces, oldest first.
     pieces: VecDeque<Bytes>,
     /// The piece that is being filled; it follows `pieces`.
@@ -166,7 +166,7 @@ impl Flow {
     }
 }
 
-/// The result of [`Shared::write`].
+/// The result of [`StreamState::write`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     /// The data is queued.
@@ -188,20 +188,20 @@ pub(crate) struct Flushed {
     pub(crate) complete: bool,
 }
 
-impl Shared {
+impl StreamState {
     /// Creates an open stream. With `head_only`, the response has no body (RFC 9110 sections 9.3.2 and 15),
     /// so nothing can be written.
     pub(crate) fn new(ticket: Ticket, head_only: bool) -> Arc<Self> {
-        let phase = if head_only { Phase::HandedOver } else { Phase::Open };
+        let phase = if head_only { StreamPhase::HandedOver } else { StreamPhase::Open };
         Self::in_phase(ticket, phase)
     }
 
     /// Creates a closed stream, for a client that has already disconnected.
     pub(crate) fn void(ticket: Ticket) -> Arc<Self> {
-        Self::in_phase(ticket, Phase::Closed)
+        Self::in_phase(ticket, StreamPhase::Closed)
     }
 
-    fn in_phase(ticket: Ticket, phase: Phase) -> Arc<Self> {
+    fn in_phase(ticket: Ticket, phase: StreamPhase) -> Arc<Self> {
         let flow = Flow {
             phase,
             pieces: VecDeque::new(),
@@ -217,7 +217,7 @@ impl Shared {
         Arc::new(Self {
             ticket,
             thread: AtomicU16::new(0),
-            told: AtomicBool::new(false),
+            close_delivered: AtomicBool::new(false),
             flow: Mutex::new(flow),
         })
     }
@@ -245,12 +245,12 @@ impl Shared {
     /// Data larger than the limit is accepted when nothing waits.
     pub(crate) fn write(&self, data: &[u8], limit: usize) -> Written {
         let mut flow = self.flow();
-        if flow.phase != Phase::Open {
+        if flow.phase != StreamPhase::Open {
             return Written::Closed;
         }
         let waiting = flow.waiting();
         if waiting > 0 && waiting.saturating_add(data.len()) > limit {
-            flow.phase = Phase::Cut(Loss::Slow);
+            flow.phase = StreamPhase::Cut(Loss::Slow);
             return Written::Overflow(flow.clear());
         }
         flow.push(data);
@@ -261,25 +261,25 @@ impl Shared {
     /// Host: ends the body. Returns false if the stream was not open.
     pub(crate) fn end(&self) -> bool {
         let mut flow = self.flow();
-        let open = flow.phase == Phase::Open;
+        let open = flow.phase == StreamPhase::Open;
         if open {
-            flow.phase = Phase::Ending;
+            flow.phase = StreamPhase::Ending;
         }
         open
     }
 
     /// Whether the stream has been cut.
     pub(crate) fn is_cut(&self) -> bool {
-        matches!(self.flow().phase, Phase::Cut(_))
+        matches!(self.flow().phase, StreamPhase::Cut(_))
     }
 
     /// Cuts the stream. Returns the number of bytes discarded, or `None` if it was already cut or closed.
     pub(crate) fn cut(&self) -> Option<usize> {
         let mut flow = self.flow();
-        if matches!(flow.phase, Phase::Cut(_) | Phase::Closed) {
+        if matches!(flow.phase, StreamPhase::Cut(_) | StreamPhase::Closed) {
             return None;
         }
-        flow.phase = Phase::Cut(Loss::Host);
+        flow.phase = StreamPhase::Cut(Loss::Host);
         Some(flow.clear())
     }
 
@@ -308,19 +308,19 @@ impl Shared {
         flow.drain_posted = false;
         let drained = flow.waiting() == 0;
         flow.drain_wanted = flow.drain_interest && !drained;
-        drained && flow.drain_interest && flow.phase == Phase::Open
+        drained && flow.drain_interest && flow.phase == StreamPhase::Open
     }
 
     /// I/O thread: records that the socket has accepted all bytes that the connection had.
     pub(crate) fn flushed(&self) -> Flushed {
         let mut flow = self.flow();
         let bytes = mem::take(&mut flow.handed);
-        let complete = flow.phase == Phase::HandedOver;
+        let complete = flow.phase == StreamPhase::HandedOver;
         if complete {
-            flow.phase = Phase::Closed;
+            flow.phase = StreamPhase::Closed;
         }
         let drained =
-            flow.phase == Phase::Open && flow.drain_wanted && flow.waiting() == 0 && !flow.drain_posted;
+            flow.phase == StreamPhase::Open && flow.drain_wanted && flow.waiting() == 0 && !flow.drain_posted;
         if drained {
             (flow.drain_wanted, flow.drain_posted) = (false, true);
         }
@@ -332,11 +332,11 @@ impl Shared {
     pub(crate) fn lost(&self) -> Option<(Loss, usize)> {
         let mut flow = self.flow();
         let loss = match flow.phase {
-            Phase::Closed => return None,
-            Phase::Cut(loss) => loss,
-            Phase::Open | Phase::Ending | Phase::HandedOver => Loss::Peer,
+            StreamPhase::Closed => return None,
+            StreamPhase::Cut(loss) => loss,
+            StreamPhase::Open | StreamPhase::Ending | StreamPhase::HandedOver => Loss::Peer,
         };
-        flow.phase = Phase::Closed;
+        flow.phase = StreamPhase::Closed;
         flow.waker = None;
         Some((loss, flow.clear()))
     }
@@ -345,7 +345,7 @@ impl Shared {
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> bool {
         let mut flow = self.flow();
         flow.await_data(cx);
-        matches!(flow.phase, Phase::Cut(_))
+        matches!(flow.phase, StreamPhase::Cut(_))
     }
 
     /// Polls for the next piece of the body; `None` is its end.
@@ -355,17 +355,17 @@ impl Shared {
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let mut flow = self.flow();
         match flow.phase {
-            Phase::Cut(_) | Phase::Closed => {
+            StreamPhase::Cut(_) | StreamPhase::Closed => {
                 let why = "the response was cut before its end";
                 Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))))
             }
-            Phase::HandedOver => Poll::Ready(None),
-            phase @ (Phase::Open | Phase::Ending) => {
+            StreamPhase::HandedOver => Poll::Ready(None),
+            phase @ (StreamPhase::Open | StreamPhase::Ending) => {
                 if let Some(piece) = flow.pop() {
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
-                if phase == Phase::Ending {
-                    flow.phase = Phase::HandedOver;
+                if phase == StreamPhase::Ending {
+                    flow.phase = StreamPhase::HandedOver;
                     return Poll::Ready(None);
                 }
                 flow.await_data(cx);
@@ -381,11 +381,11 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
-    fn stream() -> Arc<Shared> {
-        Shared::new(Ticket(1), false)
+    fn stream() -> Arc<StreamState> {
+        StreamState::new(Ticket(1), false)
     }
 
-    fn read(stream: &Shared) -> Poll<Option<io::Result<Bytes>>> {
+    fn read(stream: &StreamState) -> Poll<Option<io::Result<Bytes>>> {
         let poll = stream.poll_piece(&Context::from_waker(Waker::noop()));
         poll.map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
     }
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn at_most_one_drain_event_is_pending_and_none_is_lost() {
         let shared = stream();
-        let pass = |shared: &Shared| {
+        let pass = |shared: &StreamState| {
             assert!(read(shared).is_ready());
             shared.flushed().drained
         };

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use std::time::{Duration, Instant};
 
 use super::wire::{Down, Up, split};
-use crate::cluster::presence::gossip::{Gossip, Outcome};
-use crate::cluster::presence::registry::{Key, Registry};
+use crate::cluster::presence::gossip::{Gossip, GossipOutcome};
+use crate::cluster::presence::registry::{MemberKey, Registry};
 
 /// Bytes of the largest frame.
 const LIMIT: usize = 1000;
@@ -74,7 +74,7 @@ impl Side {
         Self { registry: Registry::default(), gossip: Gossip::default() }
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Vec<Bytes> {
+    fn settle(&mut self, outcome: GossipOutcome) -> Vec<Bytes> {
         outcome.changed.iter().for_each(|key| self.registry.settle(key));
         outcome.send
     }
@@ -147,7 +147,7 @@ pub(crate) fn gossip(mut data: &[u8]) {
 }
 
 /// The peer's message about a changed member.
-fn delta(side: &mut Side, key: &Key) -> Bytes {
+fn delta(side: &mut Side, key: &MemberKey) -> Bytes {
     let (here, data) =
         side.registry.get(key).map_or((0, Bytes::new()), |entry| (entry.here(), entry.data.clone()));
     let message = side.gossip.delta(key, here, &data);

@@ -23,11 +23,11 @@
 //! broker. The hub also orders and stores the publications of topics with history (`history`) and
 //! merges the presence lists of all workers and nodes (`presence`).
 
-pub(crate) mod config;
 #[cfg(fuzzing)]
 pub(crate) mod harness;
 pub(crate) mod history;
 pub(crate) mod hub;
+pub(crate) mod hub_config;
 pub(crate) mod port;
 pub(crate) mod presence;
 pub(crate) mod wire;
@@ -36,4 +36,4 @@ pub(crate) mod wire;
 mod tests;
 
 pub use crate::cluster::hub::serve::serve_blocking;
-pub use config::{HUB, HubConfig};
+pub use hub_config::{HUB, HubConfig};

@@ -118,7 +118,7 @@ impl Port {
 
 /// The hub's answer to a publication that it could not forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct FailedForward {
     /// Reason, as text for the publisher.
     pub(crate) why: String,
     /// Delivery is uncertain: the publication may have reached some recipients.
@@ -144,7 +144,7 @@ pub(crate) struct Outbound {
     /// [`Port::admit_question`], which bounds their number.
     pub(crate) asks: BTreeMap<u64, Ask>,
     /// Publications whose publishers wait for the outcome, by ticket, and the hub's refusal, if any.
-    refusals: HashMap<u64, Option<Refused>>,
+    refusals: HashMap<u64, Option<FailedForward>>,
     /// Callers of [`Outbound::sync`], oldest first.
     syncs: VecDeque<oneshot::Sender<()>>,
 }
@@ -173,7 +173,7 @@ impl Outbound {
     }
 
     /// Records that the hub refused a publication. False if no publisher waits for its outcome.
-    pub(crate) fn refused(&mut self, ticket: u64, refused: Refused) -> bool {
+    pub(crate) fn refused(&mut self, ticket: u64, refused: FailedForward) -> bool {
         let outcome = self.refusals.get_mut(&ticket);
         outcome.map(|outcome| *outcome = Some(refused)).is_some()
     }
@@ -186,7 +186,7 @@ impl Outbound {
 
     /// Returns the hub's refusal of a publication, if one arrived, and stops waiting for it. Complete
     /// once a [`Outbound::sync`] requested after the publication has resolved.
-    pub(crate) fn outcome(&mut self, ticket: u64) -> Option<Refused> {
+    pub(crate) fn outcome(&mut self, ticket: u64) -> Option<FailedForward> {
         self.refusals.remove(&ticket).flatten()
     }
 

@@ -54,12 +54,12 @@ fn is_scheme(text: &str) -> bool {
 pub struct OriginPattern {
     /// The pattern as written, for `Debug`.
     text: Box<str>,
-    page: Page,
+    page: PagePattern,
 }
 
 /// A parsed pattern.
 #[derive(Clone, PartialEq, Eq)]
-enum Page {
+enum PagePattern {
     /// Matches `null`.
     Opaque,
     /// Matches origins with a scheme and an authority.
@@ -84,7 +84,7 @@ impl OriginPattern {
     /// One trailing slash is ignored. Returns `None` if the text is not a valid pattern.
     pub fn parse(text: &str) -> Option<Self> {
         let page = if text == "null" {
-            Page::Opaque
+            PagePattern::Opaque
         } else {
             let (scheme, rest) = match text.split_once("://") {
                 Some((scheme, rest)) => (Some(scheme).filter(|scheme| is_scheme(scheme))?.into(), rest),
@@ -116,7 +116,7 @@ impl OriginPattern {
                 }
                 _ => {}
             }
-            Page::Of { scheme, authority, below }
+            PagePattern::Of { scheme, authority, below }
         };
         Some(Self { text: text.into(), page })
     }
@@ -124,9 +124,9 @@ impl OriginPattern {
     /// Whether the pattern matches an origin.
     pub(crate) fn admits(&self, origin: &Origin) -> bool {
         let (ours, theirs) = match (&self.page, origin) {
-            (Page::Opaque, Origin::Opaque) => return true,
+            (PagePattern::Opaque, Origin::Opaque) => return true,
             (
-                Page::Of { scheme, authority, below },
+                PagePattern::Of { scheme, authority, below },
                 Origin::Page { scheme: their_scheme, authority: theirs },
             ) => {
                 let same_port = match scheme {

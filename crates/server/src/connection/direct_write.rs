@@ -19,11 +19,11 @@ use crate::connection::outbox::Outbox;
 /// The write side of a connection's socket, shared by the host and the I/O thread in
 /// [`Shared`](crate::connection::shared::Shared).
 #[derive(Debug)]
-pub(crate) struct DirectWrite(Mutex<State>);
+pub(crate) struct DirectWrite(Mutex<WriteState>);
 
 /// The state behind the lock, which the host and the I/O thread hold while they write, so that their
 /// frames do not interleave.
-pub(crate) struct State {
+pub(crate) struct WriteState {
     /// `None` if only the I/O thread may write: the connection uses TLS or compression, or the session
     /// has ended.
     socket: Option<OwnedWriteHalf>,
@@ -35,9 +35,12 @@ pub(crate) struct State {
     written: u64,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for WriteState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("clear", &self.clear).field("unwritten", &self.unwritten.len()).finish()
+        f.debug_struct("WriteState")
+            .field("clear", &self.clear)
+            .field("unwritten", &self.unwritten.len())
+            .finish()
     }
 }
 
@@ -54,7 +57,7 @@ pub(crate) enum WriteResult {
 
 impl DirectWrite {
     pub(crate) fn new(socket: Option<OwnedWriteHalf>) -> Self {
-        Self(Mutex::new(State { socket, clear: true, unwritten: Bytes::new(), written: 0 }))
+        Self(Mutex::new(WriteState { socket, clear: true, unwritten: Bytes::new(), written: 0 }))
     }
 
     /// Host: writes a frame, unless the outbox is not empty or `is_open`, which is called under the lock,
@@ -78,7 +81,7 @@ impl DirectWrite {
     }
 
     /// Locks the state. The I/O thread holds the lock while it writes.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, WriteState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,7 +96,7 @@ impl DirectWrite {
     }
 }
 
-impl State {
+impl WriteState {
     /// Moves the unwritten tail of a direct write to the front of the outbox.
     pub(crate) fn settle(&mut self, out: &mut Outbox) {
         if !self.unwritten.is_empty() {

@@ -5,37 +5,37 @@ use std::sync::atomic::Ordering;
 
 use crate::channel::event::{Event, Interest, Refused};
 use crate::channel::mailbox::Item;
-use crate::channel::notices::{Kind, Level, Line, peer_of};
+use crate::channel::notices::{Level, Line, LineKind, peer_of};
 use crate::connection::shared::Shared;
 use crate::context::ThreadContext;
 use crate::metrics::counters::Counters;
 
 // Kinds of log lines about connections that ended because of a limit or a protocol violation. The last
 // argument is the option that sets the limit.
-pub(crate) const TOO_BIG: Kind = Kind::new(Level::Notice, CLOSED, "maxMessageSize");
-pub(crate) const SLOW: Kind = Kind::new(Level::Notice, CLOSED, "sendBufferLimit");
-pub(crate) const PROTOCOL: Kind = Kind::new(Level::Notice, CLOSED, "");
-pub(crate) const PING_TIMEOUT: Kind = Kind::new(Level::Info, CLOSED, "pingTimeout");
-pub(crate) const CLOSE_TIMEOUT: Kind = Kind::new(Level::Info, CLOSED, "closeTimeout");
+pub(crate) const TOO_BIG: LineKind = LineKind::new(Level::Notice, CLOSED, "maxMessageSize");
+pub(crate) const SLOW: LineKind = LineKind::new(Level::Notice, CLOSED, "sendBufferLimit");
+pub(crate) const PROTOCOL: LineKind = LineKind::new(Level::Notice, CLOSED, "");
+pub(crate) const PING_TIMEOUT: LineKind = LineKind::new(Level::Info, CLOSED, "pingTimeout");
+pub(crate) const CLOSE_TIMEOUT: LineKind = LineKind::new(Level::Info, CLOSED, "closeTimeout");
 
 const CLOSED: &str = "connection.closed";
 
 /// The last line of a server: it has stopped.
-const STOPPED: Kind = Kind::new(Level::Info, "server.stopped", "");
+const STOPPED: LineKind = LineKind::new(Level::Info, "server.stopped", "");
 /// Refused requests were not passed to `onRefused`, because too many notices waited.
-const UNREPORTED: Kind = Kind::new(Level::Warning, "refused.untold", "");
+const UNREPORTED: LineKind = LineKind::new(Level::Warning, "refused.unreported", "");
 
 impl ThreadContext {
     /// Passes a log line to the host, or counts it as suppressed if its kind has reached its rate or too
     /// many notices wait. `line` is called only if the host wants log lines.
     #[cold]
-    pub(crate) fn log(&mut self, kind: Kind, line: impl FnOnce() -> Line) {
+    pub(crate) fn log(&mut self, kind: LineKind, line: impl FnOnce() -> Line) {
         if !self.wants(Interest::LOG) {
             return;
         }
         let window = self.server.started.elapsed().as_secs();
         if !self.server.notices.admits(kind, window) || !self.put(line().of(kind)) {
-            self.leave_out(kind, 1);
+            self.suppress(kind, 1);
         }
     }
 
@@ -47,13 +47,13 @@ impl ThreadContext {
             return;
         }
         let refused = refused();
-        let bytes = refused.request.bytes() + refused.reason.len();
+        let bytes = refused.request.size_without_certificate() + refused.reason.len();
         match self.server.notices.place(bytes) {
             Some(place) => self.emit(Item::Notice(Box::new((place, Event::Refused(refused))))),
             None => {
-                Counters::one(&self.server.counters.refused_untold);
+                Counters::one(&self.server.counters.refused_unreported);
                 if self.wants(Interest::LOG) {
-                    self.leave_out(UNREPORTED, 1);
+                    self.suppress(UNREPORTED, 1);
                 }
             }
         }
@@ -67,24 +67,24 @@ impl ThreadContext {
     }
 
     /// Counts suppressed lines, and schedules the line that reports their number.
-    fn leave_out(&mut self, kind: Kind, lines: u64) {
+    fn suppress(&mut self, kind: LineKind, lines: u64) {
         if kind != UNREPORTED {
             Counters::add(&self.server.counters.log_suppressed, lines);
         }
-        if self.server.notices.leave_out(kind, lines) {
-            self.left_out.push(tokio::time::Instant::now(), kind);
+        if self.server.notices.suppress(kind, lines) {
+            self.suppressed.push(tokio::time::Instant::now(), kind);
         }
     }
 
     /// Logs how many lines of a kind were suppressed; postpones that if too many notices wait.
-    pub(crate) fn report_left_out(&mut self, kind: Kind) {
-        let lines = self.server.notices.take_left_out(kind);
+    pub(crate) fn report_suppressed(&mut self, kind: LineKind) {
+        let lines = self.server.notices.take_suppressed(kind);
         if lines > 0
             && self.wants(Interest::LOG)
             && !self.put(summary(kind, lines))
-            && self.server.notices.leave_out(kind, lines)
+            && self.server.notices.suppress(kind, lines)
         {
-            self.left_out.push(tokio::time::Instant::now(), kind);
+            self.suppressed.push(tokio::time::Instant::now(), kind);
         }
     }
 
@@ -94,7 +94,7 @@ impl ThreadContext {
         if !self.wants(Interest::LOG) {
             return;
         }
-        for (kind, lines) in self.server.notices.take_all_left_out() {
+        for (kind, lines) in self.server.notices.take_all_suppressed() {
             self.emit(Item::plain(Event::Log(summary(kind, lines))));
         }
         let cut = self.server.notices.cut.load(Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl ThreadContext {
 
     /// Logs that a connection is closed with this code because of a limit or a protocol violation.
     #[cold]
-    pub(crate) fn log_close(&mut self, conn: &Shared, kind: Kind, code: u16, reason: &str) {
+    pub(crate) fn log_close(&mut self, conn: &Shared, kind: LineKind, code: u16, reason: &str) {
         self.log(kind, || {
             let (id, peer) = (conn.id.0, peer_of(conn.remote));
             Line::new(format!("Connection {id} from {peer} closed with {code}: {reason}"))
@@ -121,7 +121,7 @@ impl ThreadContext {
 }
 
 /// Builds the line that reports how many lines of a kind were suppressed.
-fn summary(kind: Kind, lines: u64) -> Line {
+fn summary(kind: LineKind, lines: u64) -> Line {
     if kind == UNREPORTED {
         let message =
             format!("{lines} refused requests were not passed to onRefused, because too many waited");
@@ -131,5 +131,5 @@ fn summary(kind: Kind, lines: u64) -> Line {
     Line::new(format!("{lines} more lines were suppressed: {}{option}", kind.event))
         .with("suppressed", kind.event)
         .with("lines", lines)
-        .of(Kind { event: "log.suppressed", ..kind })
+        .of(LineKind { event: "log.suppressed", ..kind })
 }

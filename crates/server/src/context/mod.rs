@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::channel::event::Interest;
 use crate::channel::mailbox::{EventBatch, Item};
-use crate::channel::notices::{Kind, WINDOW};
+use crate::channel::notices::{LineKind, WINDOW};
 use crate::connection::shared::Shared;
 use crate::context::deadlines::Closing;
 use crate::context::delayed::Delayed;
@@ -101,7 +101,7 @@ pub(crate) struct ThreadContext {
     /// Starts that task.
     pub(crate) attend: Arc<Notify>,
     /// Kinds of log lines of which some were suppressed, to be reported after a delay.
-    pub(crate) left_out: Delayed<Kind>,
+    pub(crate) suppressed: Delayed<LineKind>,
     /// Polls of tasks since the last batch was published.
     polls: usize,
     /// Time of the first check of the current batch's age.
@@ -127,7 +127,7 @@ impl ThreadContext {
             ended: Arc::default(),
             attending: false,
             attend: Arc::default(),
-            left_out: Delayed::new(WINDOW),
+            suppressed: Delayed::new(WINDOW),
             polls: 0,
             waiting_since: None,
             inflaters: Inflaters::default(),

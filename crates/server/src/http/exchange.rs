@@ -18,7 +18,7 @@ use crate::channel::mailbox::{Answer, Handshake, Item, Plain, Question};
 use crate::channel::request::Request;
 use crate::channel::upload::{self, BodyError};
 use crate::http::body::ResponseBody;
-use crate::http::handshake::{Kind, asks_for_websocket, examine, negotiate};
+use crate::http::handshake::{RequestKind, asks_for_websocket, examine, negotiate};
 use crate::http::refusal::{Cause, Refusal, text};
 use crate::http::stream_body::StreamBody;
 use crate::http::switching;
@@ -153,11 +153,13 @@ where
         return Outcome::Response(peer.refuse(&parts, Refusal::new(Cause::Malformed, 400, why)));
     }
     let response = match examine(&parts, &peer.state.config) {
-        Ok(Kind::WebSocket { accept }) => match upgrade(peer, &mut parts, accept.as_deref(), until).await {
-            Ok(accepted) => return Outcome::Accepted(accepted),
-            Err(refusal) => peer.refuse(&parts, refusal),
-        },
-        Ok(Kind::Plain) => {
+        Ok(RequestKind::WebSocket { accept }) => {
+            match upgrade(peer, &mut parts, accept.as_deref(), until).await {
+                Ok(accepted) => return Outcome::Accepted(accepted),
+                Err(refusal) => peer.refuse(&parts, refusal),
+            }
+        }
+        Ok(RequestKind::Plain) => {
             // Hyper ignores a Content-Length next to Transfer-Encoding (RFC 9112 section 6.1). A
             // proxy may have used it, and so regard what follows this request as a part of its body:
             // close the connection.
@@ -296,7 +298,7 @@ where
     // Waiting for a free place among the open files may take long, and over HTTP/2 the body would
     // occupy its window meanwhile: read it first.
     let body = if is_read && state.files.is_some() && !body.is_end_stream() {
-        let head = peer.request(parts).size();
+        let head = peer.request(parts).size_with_certificate();
         Either::Right(collect(peer, announced(parts), body, head, until).await?)
     } else {
         Either::Left(body)
@@ -321,7 +323,7 @@ where
     let (request, announced) = (peer.request(parts), announced(parts));
     discard_head(parts, &request);
     let body = match body {
-        Either::Left(body) => collect(peer, announced, body, request.size(), until).await?,
+        Either::Left(body) => collect(peer, announced, body, request.size_with_certificate(), until).await?,
         Either::Right(collected) => collected,
     };
     Counters::one(&counters.http_requests);

@@ -15,7 +15,7 @@ use sprocket_protocol::authority::Authority;
 
 /// The kind of a request.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum RequestKind {
     /// A handshake, with the value of `Sec-WebSocket-Accept`; `None` over HTTP/2.
     WebSocket { accept: Option<String> },
     /// A request for an ordinary response.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 ///
 /// # Errors
 /// A refusal, if the handshake is malformed or comes from an origin that is not admitted.
-pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
+pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<RequestKind, Refusal> {
     let refuse = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     if parts.method == Method::CONNECT && protocol.is_none() {
@@ -40,7 +40,7 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
         };
     }
     if !asks_for_websocket(parts) {
-        return Ok(Kind::Plain);
+        return Ok(RequestKind::Plain);
     }
     if parts.method != Method::GET {
         let body = "A WebSocket handshake is a GET request.";
@@ -63,7 +63,11 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<Kind, Refusal> {
 
 /// Makes the checks that apply to handshakes over every version of HTTP. `key`: the value of
 /// `Sec-WebSocket-Key`, or why it is wrong; `None` over HTTP/2.
-fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>>) -> Result<Kind, Refusal> {
+fn finish(
+    parts: &Parts,
+    config: &Config,
+    key: Option<Result<&HeaderValue, &str>>,
+) -> Result<RequestKind, Refusal> {
     let refuse = |status, body: &str| Err(Refusal::new(Cause::Malformed, status, body));
     // With a body, a proxy in front of this server could mistake frames for the body, or the body for
     // frames.
@@ -82,7 +86,7 @@ fn finish(parts: &Parts, config: &Config, key: Option<Result<&HeaderValue, &str>
         None => None,
     };
     admit_origin(&parts.headers, &config.origins)?;
-    Ok(Kind::WebSocket { accept })
+    Ok(RequestKind::WebSocket { accept })
 }
 
 /// Selects the first of the server's subprotocols that the client offers (RFC 6455 section 4.2.2).
@@ -181,8 +185,8 @@ mod tests {
 
     fn status(parts: &Parts, config: &Config) -> u16 {
         match examine(parts, config) {
-            Ok(Kind::WebSocket { .. }) => 101,
-            Ok(Kind::Plain) => 0,
+            Ok(RequestKind::WebSocket { .. }) => 101,
+            Ok(RequestKind::Plain) => 0,
             Err(refusal) => {
                 assert!(refusal.response.body.len() > 10, "a refusal says why");
                 refusal.response.status
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let Ok(Kind::WebSocket { accept }) = examine(&request(&GOOD), &Config::default()) else {
+        let Ok(RequestKind::WebSocket { accept }) = examine(&request(&GOOD), &Config::default()) else {
             panic!("refused");
         };
         assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));

@@ -12,7 +12,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use crate::channel::mailbox::NewSocket;
-use crate::channel::notices::Trouble;
+use crate::channel::notices::SocketFailure;
 use crate::http::body::ResponseBody;
 use crate::http::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
 use crate::http::handshake::asks_for_websocket;
@@ -31,7 +31,7 @@ use crate::net::poll_turn;
 use crate::net::stall::Stall;
 use crate::state::State;
 use crate::thread;
-use crate::thread::report::log_trouble;
+use crate::thread::report::log_socket_failure;
 use crate::thread::task;
 use sprocket_protocol::forwarded::Origin;
 
@@ -43,8 +43,8 @@ pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
     let local = stream.local_addr();
     let until = Instant::now() + state.config.handshake_timeout;
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
-    let served_by = place.is_served_by();
-    served_by(task::spawn(serve(state.clone(), arrival, preamble, place)).abort_handle());
+    let register_task = place.task_registration();
+    register_task(task::spawn(serve(state.clone(), arrival, preamble, place)).abort_handle());
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
@@ -95,7 +95,7 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
         };
         if preamble.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);
-            log_trouble(arrival.origin.remote, &Trouble::Address);
+            log_socket_failure(arrival.origin.remote, &SocketFailure::Address);
             return;
         }
         arrival
@@ -198,16 +198,16 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
                     // An error means that the peer is gone.
                     let _ = parts.io.send(&http2::goaway()).await;
                 }
-                let trouble = if shared.clock.is_late() {
-                    Some((&counters.handshake_timeouts, Trouble::Timeout))
+                let failure = if shared.clock.is_late() {
+                    Some((&counters.handshake_timeouts, SocketFailure::Timeout))
                 } else if error.is_parse_too_large() {
-                    Some((&counters.bad_requests, Trouble::HeaderSize))
+                    Some((&counters.bad_requests, SocketFailure::HeaderSize))
                 } else {
-                    error.is_parse().then_some((&counters.bad_requests, Trouble::Malformed))
+                    error.is_parse().then_some((&counters.bad_requests, SocketFailure::Malformed))
                 };
-                if let Some((counter, trouble)) = trouble {
+                if let Some((counter, failure)) = failure {
                     Counters::one(counter);
-                    log_trouble(origin.remote, &trouble);
+                    log_socket_failure(origin.remote, &failure);
                 }
             }
             let (stream, _) = parts.io.into_parts();

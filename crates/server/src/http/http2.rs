@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, Sleep};
 
-use crate::channel::notices::Trouble;
+use crate::channel::notices::SocketFailure;
 use crate::http::body::ResponseBody;
 use crate::http::exchange::{HttpResponse, Outcome, Peer, overloaded, respond};
 use crate::metrics::counters::Counters;
@@ -30,10 +30,10 @@ use crate::net::h2_socket::H2Io;
 use crate::net::h2_stream::{H2Stream, Incoming, lost, poll_room};
 use crate::net::linger::{AFTER_ERROR, linger};
 use crate::net::poll_turn;
-use crate::net::progress::{Progress, Sample, WAITING};
+use crate::net::progress::{OutputSnapshot, Progress, WAITING};
 use crate::net::stream::Stream;
 use crate::thread as threads;
-use crate::thread::report::log_trouble;
+use crate::thread::report::log_socket_failure;
 use crate::thread::task;
 
 /// Most concurrent streams of a connection; RFC 9113 section 6.5.2 recommends at least 100.
@@ -52,7 +52,7 @@ const SEND_BUFFER: usize = 64 << 10;
 const MAX_EARLY_RESETS: u32 = 100;
 /// Starting point for measuring progress after data has been handed to h2. It stands for a socket
 /// that has accepted nothing, which saves the system call that would ask for the actual state.
-const FROM_THE_START: Sample = Sample { taken: 0, outstanding: WAITING as u64 };
+const FROM_THE_START: OutputSnapshot = OutputSnapshot { taken: 0, outstanding: WAITING as u64 };
 /// Time that the peer has to read the end of the connection. It starts anew while the peer reads what
 /// is left.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub(crate) fn goaway() -> Vec<u8> {
 }
 
 /// State that the streams of a connection share.
-struct Shared {
+struct Http2Shared {
     peer: Peer,
     socket: Arc<H2Socket>,
     /// Number of requests that were answered.
@@ -85,7 +85,7 @@ struct Shared {
     flooded: Arc<AtomicBool>,
 }
 
-impl Shared {
+impl Http2Shared {
     /// Whether the peer has flooded the socket or reset too many requests. Its connection then ends
     /// without waiting for its streams.
     fn is_graceless(&self) -> bool {
@@ -116,15 +116,15 @@ pub(crate) async fn serve(peer: Peer, stream: Stream, first: Instant, mut stop: 
     match tokio::time::timeout_at(first, builder.handshake::<_, Bytes>(io)).await {
         Err(_) => {
             Counters::one(&state.counters.handshake_timeouts);
-            log_trouble(remote, &Trouble::Timeout);
+            log_socket_failure(remote, &SocketFailure::Timeout);
         }
         Ok(Err(error)) => count(&error, &state.counters, remote),
         Ok(Ok(connection)) => {
             let shared =
-                Arc::new(Shared { peer, socket, answered: 0.into(), early_resets: 0.into(), flooded });
+                Arc::new(Http2Shared { peer, socket, answered: 0.into(), early_resets: 0.into(), flooded });
             let stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
             let idle = pin!(tokio::time::sleep_until(first));
-            let mut serving = Serving {
+            let mut serving = Http2Task {
                 connection,
                 shared,
                 timeout,
@@ -151,14 +151,14 @@ fn count(error: &h2::Error, counters: &Counters, remote: Option<SocketAddr>) {
     // I/O errors, and errors that the peer itself reports, are no bad requests.
     if !error.is_io() && !error.is_remote() {
         Counters::one(&counters.bad_requests);
-        log_trouble(remote, &Trouble::Http2(&error.to_string()));
+        log_socket_failure(remote, &SocketFailure::Http2(&error.to_string()));
     }
 }
 
 /// The task of one HTTP/2 connection.
-struct Serving<'a> {
+struct Http2Task<'a> {
     connection: h2::server::Connection<H2Io, Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<Http2Shared>,
     timeout: Duration,
     /// Deadline of the first request; `None` once it has arrived.
     first: Option<Instant>,
@@ -170,11 +170,11 @@ struct Serving<'a> {
     remaining: Progress,
     /// Progress of the peer since GOAWAY was sent to it; `None` before.
     ending: Option<Progress>,
-    /// [`Shared::is_graceless`] was true, and the connection is ending.
+    /// [`Http2Shared::is_graceless`] was true, and the connection is ending.
     graceless: bool,
 }
 
-impl Serving<'_> {
+impl Http2Task<'_> {
     /// Runs until the connection ends. When `stopped` resolves, the connection refuses new streams
     /// and ends with its last one.
     async fn run(&mut self, mut stopped: Pin<&mut impl Future<Output = ()>>) -> Result<(), h2::Error> {
@@ -207,7 +207,7 @@ impl Serving<'_> {
                 Counters::one(&peer.state.counters.flood_closed);
                 let flooded = self.shared.flooded.load(Ordering::Relaxed);
                 let what = if flooded { "a flood of frames" } else { "the client resets too many requests" };
-                log_trouble(peer.origin.remote, &Trouble::Http2(what));
+                log_socket_failure(peer.origin.remote, &SocketFailure::Http2(what));
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.idle.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
             }
@@ -270,7 +270,7 @@ impl Serving<'_> {
 
 /// Serves one request, from its head to the end of its response, or until it becomes a WebSocket.
 async fn exchange(
-    shared: Arc<Shared>,
+    shared: Arc<Http2Shared>,
     request: Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
     until: Instant,
@@ -362,7 +362,7 @@ async fn send(
     response: HttpResponse,
     reply: &mut SendResponse<Bytes>,
     head_only: bool,
-    shared: &Shared,
+    shared: &Http2Shared,
 ) -> io::Result<()> {
     let (head, mut body) = response.into_parts();
     let mut headers = head.headers;
@@ -393,7 +393,7 @@ async fn send(
 async fn send_body(
     body: &mut ResponseBody,
     stream: &mut SendStream<Bytes>,
-    shared: &Shared,
+    shared: &Http2Shared,
 ) -> io::Result<()> {
     let config = &shared.peer.state.config;
     let mut progress = H2Progress::new(shared.socket.clone());

@@ -11,7 +11,7 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::channel::notices::Trouble;
+use crate::channel::notices::SocketFailure;
 use crate::metrics::counters::Counters;
 use crate::net::linger::{AFTER_ERROR, linger};
 use crate::net::listener::Preamble;
@@ -19,9 +19,9 @@ use crate::net::plain_socket::PlainSocket;
 use crate::net::stream::Stream;
 use crate::net::tls_stream::TlsStream;
 use crate::state::State;
-use crate::thread::report::log_trouble;
+use crate::thread::report::log_socket_failure;
 use sprocket_protocol::forwarded::Origin;
-use sprocket_protocol::proxy_protocol::{Header, Progress, parse};
+use sprocket_protocol::proxy_protocol::{Progress, ProxyHeader, parse};
 
 /// A connection on its way from the accepted socket (`Arrival<PlainSocket>`) to HTTP (`Arrival`).
 pub(crate) struct Arrival<S = Stream> {
@@ -61,7 +61,7 @@ pub(crate) async fn pass(
     .await?;
     done.unwrap_or_else(|_| {
         Counters::one(&state.counters.handshake_timeouts);
-        log_trouble(remote, &Trouble::Timeout);
+        log_socket_failure(remote, &SocketFailure::Timeout);
         None
     })
 }
@@ -79,8 +79,8 @@ async fn begin(preamble: Preamble, state: &State, mut arrival: Arrival<PlainSock
             Err(io::ErrorKind::PermissionDenied.into())
         };
         match header {
-            Ok(Header::Local) => {}
-            Ok(Header::Proxied { source, destination, secure }) => {
+            Ok(ProxyHeader::Local) => {}
+            Ok(ProxyHeader::Proxied { source, destination, secure }) => {
                 arrival.origin = Origin { remote: Some(source), secure };
                 arrival.local = Some(destination);
             }
@@ -88,7 +88,7 @@ async fn begin(preamble: Preamble, state: &State, mut arrival: Arrival<PlainSock
                 // Load balancers probe a port by connecting and closing at once.
                 if error.kind() != io::ErrorKind::UnexpectedEof {
                     Counters::one(&state.counters.proxy_errors);
-                    log_trouble(arrival.origin.remote, &Trouble::Proxy(&error));
+                    log_socket_failure(arrival.origin.remote, &SocketFailure::Proxy(&error));
                 }
                 return None;
             }
@@ -108,7 +108,7 @@ async fn begin(preamble: Preamble, state: &State, mut arrival: Arrival<PlainSock
         Err((error, socket)) => {
             if error.kind() != io::ErrorKind::UnexpectedEof {
                 Counters::one(&state.counters.tls_errors);
-                log_trouble(origin.remote, &Trouble::Tls(&error));
+                log_socket_failure(origin.remote, &SocketFailure::Tls(&error));
             }
             if error.kind() == io::ErrorKind::Unsupported {
                 let _ = socket.try_write(PLAIN_HTTP);
@@ -129,7 +129,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain
 /// # Errors
 /// `UnexpectedEof` if the peer has closed the connection without sending a byte; `InvalidData` if the
 /// header is malformed or incomplete.
-async fn read_header(socket: &PlainSocket) -> io::Result<Header> {
+async fn read_header(socket: &PlainSocket) -> io::Result<ProxyHeader> {
     let mut input = Vec::with_capacity(128);
     loop {
         let more = match parse(&input) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::channel::event::{Refused, Response};
-use crate::channel::notices::{Kind, Level, Line, peer_of};
+use crate::channel::notices::{Level, Line, LineKind, peer_of};
 use crate::channel::request::Request;
 use crate::metrics::counters::Counters;
 use crate::thread;
@@ -86,18 +86,25 @@ impl Cause {
     fn reason(self) -> Option<&'static str> {
         Some(match self {
             Self::Origin => "The option origins does not admit the origin of this request.",
-            Self::Connections => "As many connections are open as the option maxConnections allows.",
+            Self::Connections => {
+                "The number of connections has reached the limit set by the option maxConnections."
+            }
             Self::Address => {
-                "As many connections from this address are open as the option maxConnectionsPerIp allows."
+                "The number of connections from this address has reached the limit set by the option \
+                 maxConnectionsPerIp."
             }
             Self::Subprotocol => {
-                "None of the offered subprotocols is one of the option subprotocols, and strictSubprotocols is \
+                "None of the offered subprotocols is in the option subprotocols, and strictSubprotocols is \
                  set."
             }
-            Self::Undecided => "onUpgrade did not decide within the option handshakeTimeout.",
+            Self::Undecided => {
+                "onUpgrade did not decide within the time limit of the option handshakeTimeout."
+            }
             Self::BodySize => "The body is larger than the option maxBodySize allows.",
-            Self::BodyTime => "The body did not arrive within the option handshakeTimeout.",
-            Self::Unanswered => "onRequest did not answer within the option handshakeTimeout.",
+            Self::BodyTime => "The body did not arrive within the time limit of the option handshakeTimeout.",
+            Self::Unanswered => {
+                "onRequest did not answer within the time limit of the option handshakeTimeout."
+            }
             Self::Dropped => "onRequest did not answer.",
             Self::Backlog => {
                 "The data that waits for PHP has reached the limit of the option maxPendingTotal."
@@ -110,7 +117,7 @@ impl Cause {
     /// Level and name of the event in the log. Refusals that an option decides matter to the
     /// operator, malformed handshakes perhaps; plain requests to a WebSocket server come mostly from
     /// crawlers.
-    fn kind(self, handshake: bool) -> Kind {
+    fn kind(self, handshake: bool) -> LineKind {
         let level = match self {
             Self::Undecided | Self::Unanswered | Self::Dropped | Self::Backlog => Level::Warning,
             Self::Rejected | Self::Stopping => Level::Info,
@@ -124,7 +131,7 @@ impl Cause {
             (_, true) => "handshake.refused",
             (_, false) => "request.refused",
         };
-        Kind::new(level, event, self.option())
+        LineKind::new(level, event, self.option())
     }
 }
 

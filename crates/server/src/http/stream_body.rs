@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
-use crate::channel::response_stream::{Flushed, Shared};
+use crate::channel::response_stream::{Flushed, StreamState};
 use crate::thread;
 
 /// The body of a streamed response, as hyper or the HTTP/2 task reads it. Dropping it before its end
 /// has been sent reports the stream as lost.
 #[derive(Debug)]
 pub(crate) struct StreamBody {
-    shared: Arc<Shared>,
+    shared: Arc<StreamState>,
     /// The response has no body and ends with its head.
     head_only: bool,
     /// The end of the body was returned by [`StreamBody::poll_frame`].
@@ -23,11 +23,11 @@ pub(crate) struct StreamBody {
 }
 
 impl StreamBody {
-    pub(crate) fn new(shared: Arc<Shared>, head_only: bool) -> Self {
+    pub(crate) fn new(shared: Arc<StreamState>, head_only: bool) -> Self {
         Self { shared, head_only, handed_over: head_only, tracked: false }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<StreamState> {
         &self.shared
     }
 
@@ -68,7 +68,7 @@ impl Drop for StreamBody {
 
 /// Records that everything read from the stream was written, and informs the host's side. Returns
 /// `true` if that was the end of the stream.
-fn flushed(shared: &Arc<Shared>) -> bool {
+fn flushed(shared: &Arc<StreamState>) -> bool {
     let flushed = shared.flushed();
     let over = flushed.complete;
     if flushed != Flushed::default() {
@@ -89,7 +89,7 @@ pub(crate) struct Current {
 /// A stream whose response was handed to hyper.
 #[derive(Debug)]
 struct Sending {
-    shared: Arc<Shared>,
+    shared: Arc<StreamState>,
     /// The end of the connection marks the end of the body, because an HTTP/1.0 client does not
     /// support chunked encoding.
     until_close: bool,
@@ -100,7 +100,7 @@ impl Current {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shared(&self) -> Option<Arc<Shared>> {
+    fn shared(&self) -> Option<Arc<StreamState>> {
         self.get().as_ref().map(|sending| sending.shared.clone())
     }
 

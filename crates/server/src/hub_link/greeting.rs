@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::cluster::config::HubConfig;
 use crate::cluster::hub::{fingerprint, random};
+use crate::cluster::hub_config::HubConfig;
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Up, VERSION};
 use crate::config::{ClusterMember, Config, History};
@@ -23,7 +23,7 @@ pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Identity of a worker, which it sends to the hub in each `Hello`.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub(super) struct WorkerIdentity {
     /// Number of the worker on the node.
     slot: u16,
     /// Random number of this start of the server.
@@ -32,7 +32,7 @@ pub(super) struct Identity {
     history: String,
 }
 
-impl Identity {
+impl WorkerIdentity {
     fn new(slot: u16, history: &[(String, History)]) -> io::Result<Self> {
         Ok(Self { slot, instance: random()?, history: fingerprint(history) })
     }
@@ -62,8 +62,8 @@ impl Welcome {
 /// A connection to a hub, made before there is a runtime. The first I/O thread turns it into the link
 /// ([`run`](super::run)).
 #[derive(Debug)]
-pub(crate) struct Joined {
-    pub(super) identity: Identity,
+pub(crate) struct HubConnection {
+    pub(super) identity: WorkerIdentity,
     /// Path of the hub's socket, already greeted. `None` for a hub in this process, which is greeted
     /// when the link's task runs.
     pub(super) path: Option<PathBuf>,
@@ -73,7 +73,7 @@ pub(crate) struct Joined {
     pub(super) hub: Option<(HubConfig, StdStream)>,
 }
 
-impl Joined {
+impl HubConnection {
     /// Connects to the node's hub, or prepares one in this process if the settings need a hub but name
     /// no node. `None` if they need none.
     ///
@@ -99,7 +99,7 @@ impl Joined {
             queue: config.cluster_queue,
             reclaim: None,
         };
-        let identity = Identity::new(0, &config.history)?;
+        let identity = WorkerIdentity::new(0, &config.history)?;
         let limit = config.cluster_queue;
         Ok(Self {
             identity,
@@ -112,7 +112,7 @@ impl Joined {
 
     /// Connects to the hub of a node, and waits up to [`GREETING`] for it to appear.
     fn node(member: &ClusterMember, config: &Config) -> Result<Self, StartError> {
-        let identity = Identity::new(member.slot, &config.history)?;
+        let identity = WorkerIdentity::new(member.slot, &config.history)?;
         let deadline = Instant::now() + GREETING;
         loop {
             match greet(member, &identity, deadline) {
@@ -134,7 +134,7 @@ impl Joined {
 /// socket for the link.
 fn greet(
     member: &ClusterMember,
-    identity: &Identity,
+    identity: &WorkerIdentity,
     deadline: Instant,
 ) -> Result<(StdStream, Welcome), ClusterError> {
     let path = &member.path;

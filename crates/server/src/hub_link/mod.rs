@@ -24,8 +24,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::channel::event::Event;
 use crate::channel::mailbox::Item;
-use crate::cluster::config::HubConfig;
 use crate::cluster::hub::serve::{Service, connect};
+use crate::cluster::hub_config::HubConfig;
 use crate::cluster::wire::Up;
 use crate::cluster::wire::pipe::Pipe;
 use crate::metrics::counters::Counters;
@@ -35,8 +35,8 @@ use crate::thread as io_thread;
 use crate::thread::report::log_unpublished;
 use sprocket_broker::Backoff;
 
-pub(crate) use crate::hub_link::greeting::Joined;
-use crate::hub_link::greeting::{GREETING, Identity, SHORTEST_PAUSE, Welcome, greeted};
+pub(crate) use crate::hub_link::greeting::HubConnection;
+use crate::hub_link::greeting::{GREETING, SHORTEST_PAUSE, Welcome, WorkerIdentity, greeted};
 
 /// Longest pause between attempts to connect to the hub.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -61,7 +61,7 @@ const READS: usize = 4;
 type Connecting = Pin<Box<dyn Future<Output = io::Result<UnixStream>> + Send>>;
 
 /// Phases of a connection to the hub.
-enum Phase {
+enum LinkPhase {
     /// Waits for the end of the pause and for the connection.
     Connecting(Connecting),
     /// The `Hello` is sent; the timer limits the wait for the answer.
@@ -75,10 +75,10 @@ enum Phase {
 /// State of the link's task.
 struct Link {
     state: Arc<State>,
-    identity: Identity,
+    identity: WorkerIdentity,
     /// Path of the hub's socket; `None` for a hub in this process.
     path: Option<PathBuf>,
-    phase: Phase,
+    phase: LinkPhase,
     /// Pauses between attempts to connect.
     backoff: Backoff,
     /// Number of publications moved to the pipe of this connection.
@@ -103,8 +103,8 @@ struct Link {
 }
 
 /// Body of the link's task. Ends only if the link can't be set up, or with a hub in this process.
-pub(crate) async fn run(joined: Joined, state: Arc<State>) {
-    let Joined { identity, path, stream, welcome, hub } = joined;
+pub(crate) async fn run(joined: HubConnection, state: Arc<State>) {
+    let HubConnection { identity, path, stream, welcome, hub } = joined;
     let begun = hub.map(|(config, stream)| begin_hub(config, stream)).transpose();
     let stream = match begun.and_then(|_| lifted(stream)) {
         Ok(stream) => stream,
@@ -121,7 +121,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         state,
         identity,
         path,
-        phase: Phase::Greeting(pipe, Box::pin(sleep(GREETING))),
+        phase: LinkPhase::Greeting(pipe, Box::pin(sleep(GREETING))),
         backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
         sent: 0,
         handled: 0,
@@ -133,7 +133,7 @@ pub(crate) async fn run(joined: Joined, state: Arc<State>) {
         settle: None,
         pause: None,
     };
-    if greeted && let Phase::Greeting(pipe, _) = std::mem::replace(&mut link.phase, Phase::Over) {
+    if greeted && let LinkPhase::Greeting(pipe, _) = std::mem::replace(&mut link.phase, LinkPhase::Over) {
         link.begin(pipe, welcome);
     }
     poll_fn(|cx| link.poll(cx)).await;
@@ -150,7 +150,7 @@ fn begin_hub(config: HubConfig, stream: StdStream) -> io::Result<()> {
         // Dropping the sender also ends the hub.
         service.run(async move { drop(end.await) }).await;
     });
-    io_thread::with(|io| io.hub_inside = Some((quit, hub)));
+    io_thread::with(|io| io.local_hub = Some((quit, hub)));
     Ok(())
 }
 
@@ -177,23 +177,23 @@ impl Link {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.phase {
-                Phase::Over => return Poll::Ready(()),
-                Phase::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                LinkPhase::Over => return Poll::Ready(()),
+                LinkPhase::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
                     Ok(stream) => {
                         let mut pipe = Pipe::new(stream, LIMIT);
                         pipe.push(self.identity.hello());
-                        self.phase = Phase::Greeting(pipe, Box::pin(sleep(GREETING)));
+                        self.phase = LinkPhase::Greeting(pipe, Box::pin(sleep(GREETING)));
                     }
                     Err(_) => self.connect(),
                 },
-                Phase::Greeting(pipe, deadline) => {
+                LinkPhase::Greeting(pipe, deadline) => {
                     let greeted = if deadline.as_mut().poll(cx).is_ready() {
                         Err(io::ErrorKind::TimedOut.into())
                     } else {
                         ready!(greeted(pipe, cx))
                     };
-                    match (greeted, std::mem::replace(&mut self.phase, Phase::Over)) {
-                        (Ok(welcome), Phase::Greeting(pipe, _)) => self.begin(pipe, welcome),
+                    match (greeted, std::mem::replace(&mut self.phase, LinkPhase::Over)) {
+                        (Ok(welcome), LinkPhase::Greeting(pipe, _)) => self.begin(pipe, welcome),
                         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
                             if self.backoff.raise() {
                                 report_loss(
@@ -208,7 +208,7 @@ impl Link {
                         _ => self.connect(),
                     }
                 }
-                Phase::Up(_) => match ready!(self.poll_up(cx)) {
+                LinkPhase::Up(_) => match ready!(self.poll_up(cx)) {
                     Ok(()) => {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -222,11 +222,11 @@ impl Link {
     /// Begins the next attempt to connect, after a pause. Ends the link if the hub is in this process.
     fn connect(&mut self) {
         let Some(path) = self.path.clone() else {
-            self.phase = Phase::Over;
+            self.phase = LinkPhase::Over;
             return;
         };
         let pause = self.backoff.full();
-        self.phase = Phase::Connecting(Box::pin(async move {
+        self.phase = LinkPhase::Connecting(Box::pin(async move {
             sleep(pause).await;
             UnixStream::connect(path).await
         }));
@@ -258,13 +258,13 @@ impl Link {
         if self.hold.is_some() {
             self.hold = Some(Box::pin(sleep(GATHERING)));
         }
-        self.phase = Phase::Up(pipe);
+        self.phase = LinkPhase::Up(pipe);
     }
 
     /// Processes the loss of the connection: requeues unsent publications, reports those that may be
     /// lost, and reconnects.
     fn lost(&mut self, error: &io::Error) {
-        let Phase::Up(pipe) = std::mem::replace(&mut self.phase, Phase::Over) else { return };
+        let LinkPhase::Up(pipe) = std::mem::replace(&mut self.phase, LinkPhase::Over) else { return };
         let Some(port) = &self.state.cluster else { return };
         let requeued = io_thread::with(|io| io.outbound.interrupt(port, pipe)).unwrap_or(0);
         let lost = self.sent.saturating_sub(self.handled).saturating_sub(requeued);
@@ -272,8 +272,8 @@ impl Link {
         Counters::one(&counters.bus_lost_links);
         Counters::add(&counters.bus_lost, lost);
         let reason = format!(
-            "the connection to the hub was lost ({error}): messages of other workers were missed, \
-             and up to {lost} of this worker"
+            "the connection to the hub was lost ({error}): messages from other workers were missed, and up \
+             to {lost} messages from this worker may be lost"
         );
         report_loss(&self.state, "", &reason, true);
         self.missed = Vec::new();
@@ -301,7 +301,7 @@ impl Link {
             self.report.as_mut().reset(tokio::time::Instant::now() + REPORT);
             self.report();
         }
-        let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
+        let LinkPhase::Up(pipe) = &mut self.phase else { return Poll::Pending };
         let Some(port) = &self.state.cluster else { return Poll::Pending };
         if self.hold.as_mut().is_some_and(|hold| hold.as_mut().poll(cx).is_ready()) {
             self.hold = None;
@@ -332,7 +332,7 @@ impl Link {
                 self.pause = Some(Box::pin(sleep(Duration::from_millis(1))));
                 continue;
             }
-            let Phase::Up(pipe) = &mut self.phase else { return Poll::Pending };
+            let LinkPhase::Up(pipe) = &mut self.phase else { return Poll::Pending };
             ready!(pipe.poll_read(cx))?;
             self.take_frames()?;
         }
@@ -343,7 +343,7 @@ impl Link {
     fn report(&mut self) {
         let values = self.state.stats().values();
         // Reports must not add to the backlog of a hub that does not read.
-        if let Phase::Up(pipe) = &mut self.phase
+        if let LinkPhase::Up(pipe) = &mut self.phase
             && pipe.waiting() < REPORTS
             && values != self.reported
         {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use std::io;
 
-use super::{Link, Phase, report_loss};
+use super::{Link, LinkPhase, report_loss};
 use crate::channel::event::{Event, Interest};
 use crate::channel::mailbox::Item;
-use crate::cluster::port::Refused;
+use crate::cluster::port::FailedForward;
 use crate::cluster::wire::Down;
 use crate::metrics::counters::{Counters, Stats};
 use crate::thread as io_thread;
@@ -20,7 +20,7 @@ impl Link {
     /// A frame is malformed; those before it are processed.
     pub(super) fn take_frames(&mut self) -> io::Result<()> {
         let result = loop {
-            let Phase::Up(pipe) = &mut self.phase else { return Ok(()) };
+            let LinkPhase::Up(pipe) = &mut self.phase else { return Ok(()) };
             match pipe.next() {
                 Ok(Some(frame)) => {
                     if let Err(error) = self.take(&frame) {
@@ -61,7 +61,7 @@ impl Link {
                 }
             }
             Down::Refused { ticket, topic, why, uncertain } => {
-                let refused = Refused { why: why.to_owned(), uncertain };
+                let refused = FailedForward { why: why.to_owned(), uncertain };
                 // If a publisher on the publish socket waits for the outcome, it receives the refusal.
                 if !io_thread::with(|io| io.outbound.refused(ticket, refused)).unwrap_or(false) {
                     report_loss(state, topic, why, uncertain);

@@ -65,14 +65,14 @@ pub(crate) struct Backlog {
     decoding: AtomicU64,
     /// One for each thread, notified when there is room.
     room: Box<[Notify]>,
-    taken: Taken,
+    taken: ProcessedBytes,
 }
 
 /// Bytes of the batches that the host has processed since the start. In a cache line of its own, because only
 /// the host writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Taken(Single);
+struct ProcessedBytes(Single);
 
 impl Backlog {
     pub(crate) fn new(limit: usize, threads: usize) -> Arc<Self> {
@@ -85,7 +85,7 @@ impl Backlog {
             waiting: AtomicU64::new(0),
             decoding: AtomicU64::new(0),
             room: (0..threads).map(|_| Notify::new()).collect(),
-            taken: Taken::default(),
+            taken: ProcessedBytes::default(),
         })
     }
 

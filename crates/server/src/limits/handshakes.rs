@@ -29,7 +29,7 @@ const FOUND: usize = 16;
 
 /// The event for which a socket waits, in the order in which sockets are displaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wait {
+enum PeerWait {
     /// The first complete request head.
     Head = 0,
     /// The peer to take a response, or its next request.
@@ -113,7 +113,7 @@ impl Socket {
 
 /// Encodes an event and the time in milliseconds at which the wait for it began. [`DISPLACED`] is higher than
 /// any stamp.
-fn stamp(wait: Wait, millis: u64) -> u64 {
+fn stamp(wait: PeerWait, millis: u64) -> u64 {
     ((wait as u64) << 56) | millis
 }
 
@@ -158,7 +158,7 @@ impl Handshakes {
     /// Registers a socket whose peer is not known yet, or is not subject to the limit by address.
     pub(crate) fn enter_unknown(self: &Arc<Self>) -> HandshakePlace {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let waits = stamp(Wait::Head, self.millis()).into();
+        let waits = stamp(PeerWait::Head, self.millis()).into();
         let mut table = self.table();
         let index = table.free.pop().unwrap_or(table.sockets.len());
         let socket = Arc::new(Socket {
@@ -257,7 +257,7 @@ impl HandshakePlace {
     }
 
     /// Returns a function that registers the socket's task, which is aborted when the socket is displaced.
-    pub(crate) fn is_served_by(&self) -> impl FnOnce(AbortHandle) + use<> {
+    pub(crate) fn task_registration(&self) -> impl FnOnce(AbortHandle) + use<> {
         let socket = self.socket.clone();
         // Set only once, where the task is spawned.
         move |task| drop(socket.task.set(task))
@@ -271,7 +271,7 @@ impl HandshakePlace {
     }
 
     /// Records that the server has done its part and the socket now waits for its peer.
-    fn waits_for(&self, wait: Wait) {
+    fn waits_for(&self, wait: PeerWait) {
         self.socket.waits.store(stamp(wait, self.all.millis()), Ordering::Relaxed);
         self.socket.owed.fetch_sub(1, Ordering::Relaxed);
     }
@@ -316,7 +316,7 @@ pub(crate) struct Owing<'a>(&'a HandshakePlace);
 
 impl Drop for Owing<'_> {
     fn drop(&mut self) {
-        self.0.waits_for(Wait::Response);
+        self.0.waits_for(PeerWait::Response);
     }
 }
 
@@ -330,7 +330,7 @@ impl Drop for Carrying {
         if socket.carried.load(Ordering::Relaxed) == 1 {
             all.open.fetch_add(1, Ordering::Relaxed);
             all.table().count(socket.ip.get().copied());
-            socket.waits.store(stamp(Wait::Response, all.millis()), Ordering::Relaxed);
+            socket.waits.store(stamp(PeerWait::Response, all.millis()), Ordering::Relaxed);
         }
         socket.carried.fetch_sub(1, Ordering::Relaxed);
     }
@@ -371,7 +371,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         match &frame {
             Poll::Pending if !self.waits => {
                 self.waits = true;
-                self.place.waits_for(Wait::Body);
+                self.place.waits_for(PeerWait::Body);
             }
             Poll::Pending => {}
             Poll::Ready(_) => self.end_wait(),
@@ -397,7 +397,7 @@ mod tests {
     }
 
     /// Makes a socket appear to have waited for `millis`.
-    fn age(place: &HandshakePlace, wait: Wait, millis: u64) {
+    fn age(place: &HandshakePlace, wait: PeerWait, millis: u64) {
         place.socket.waits.store(stamp(wait, 10_000 - millis), Ordering::Relaxed);
     }
 
@@ -421,7 +421,14 @@ mod tests {
         let places: Vec<_> = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]
             .map(|text| Arc::new(all.enter(ip(text)).unwrap()))
             .into();
-        let waits = [Wait::Head, Wait::Head, Wait::Head, Wait::Body, Wait::Response, Wait::Head];
+        let waits = [
+            PeerWait::Head,
+            PeerWait::Head,
+            PeerWait::Head,
+            PeerWait::Body,
+            PeerWait::Response,
+            PeerWait::Head,
+        ];
         for ((place, wait), millis) in places.iter().zip(waits).zip([9000, 200, 300, 9000, 9000, 1]) {
             age(place, wait, millis);
         }
@@ -449,7 +456,7 @@ mod tests {
     fn a_socket_that_carries_websockets_counts_as_a_connection() {
         let all = handshakes(1, 1);
         let place = Arc::new(all.enter(ip("10.0.0.1")).unwrap());
-        age(&place, Wait::Head, 5000);
+        age(&place, PeerWait::Head, 5000);
         assert!(!all.has_room(0));
         let carried = (place.carry(), place.carry());
         assert!(all.has_room(0) && !all.has_room(100) && order(&all).is_empty());
@@ -468,8 +475,8 @@ mod tests {
         let mut tasks = Vec::new();
         for millis in [200, 9000, 300] {
             let place = all.enter(None).unwrap();
-            age(&place, Wait::Head, millis);
-            let set_task = place.is_served_by();
+            age(&place, PeerWait::Head, millis);
+            let set_task = place.task_registration();
             let task = tokio::spawn(async move {
                 let _place = place;
                 std::future::pending::<()>().await;

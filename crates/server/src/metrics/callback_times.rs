@@ -153,19 +153,19 @@ impl HandlerTimes {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Handlers {
-    kinds: [Kind; Handler::ALL.len()],
+    kinds: [Durations; Handler::ALL.len()],
     /// When the current callback began, by the clock of the stopwatch; 0 if none is running.
     began: Single,
 }
 
 /// The durations of one kind of callback.
 #[derive(Debug, Default)]
-struct Kind {
+struct Durations {
     buckets: [Single; BUCKETS],
     nanos: Single,
 }
 
-impl Kind {
+impl Durations {
     /// Counts `calls` callbacks of `each` nanoseconds.
     fn count(&self, calls: u64, each: u64) {
         let bucket = BOUNDS.iter().position(|(bound, _)| each <= *bound).unwrap_or(BUCKETS - 1);

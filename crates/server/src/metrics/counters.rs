@@ -73,14 +73,6 @@ macro_rules! counters {
                     (one, other) => one.min(other),
                 };
             }
-
-            /// Describes the counter `name` in one sentence; empty for an unknown name.
-            pub fn describe(name: &str) -> &'static str {
-                match name {
-                    $(stringify!($name) => concat!($($doc,)*).trim_start(),)*
-                    _ => "",
-                }
-            }
         }
 
         /// The live counters behind [`Stats`].
@@ -215,7 +207,7 @@ counters! {
     /// Log lines omitted because of the rate limit, or because too many waited for PHP.
     log_suppressed,
     /// Refused requests for which onRefused was not called, because too many waited for PHP.
-    refused_untold,
+    refused_unreported,
     /// Bytes of publications that now wait for the hub.
     bus_waiting_bytes,
     /// Publications handed to the hub for other workers and nodes.

@@ -9,7 +9,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::limits::backlog::Backlog;
 use crate::net::h2_inlet::Inlet;
-use crate::net::progress::{LEAST_PROGRESS, Sample, SendQueue, WAITING};
+use crate::net::progress::{LEAST_PROGRESS, OutputSnapshot, SendQueue, WAITING};
 
 /// Bytes of the whole connection's progress that count as progress of one stream, measured since the stream
 /// last handed data to the connection. That data waits behind other streams, which take turns, and then in
@@ -73,18 +73,18 @@ impl H2Socket {
     }
 
     /// The peer's progress in taking the output of all streams together.
-    pub(crate) fn sample(&self, queue: Option<SendQueue>) -> Sample {
+    pub(crate) fn sample(&self, queue: Option<SendQueue>) -> OutputSnapshot {
         let sent = self.sent.load(Ordering::Relaxed);
         let handle = self.handle();
         let ask = |queue: SendQueue| queue(handle.as_ref()?.as_ref().as_fd()).ok();
         let unacknowledged = queue.and_then(ask).unwrap_or(0);
-        Sample { taken: sent.saturating_sub(unacknowledged), outstanding: unacknowledged }
+        OutputSnapshot { taken: sent.saturating_sub(unacknowledged), outstanding: unacknowledged }
     }
 
     /// [`H2Socket::sample`] while further output waits to be written to the socket.
-    pub(crate) fn sample_waiting(&self, queue: Option<SendQueue>) -> Sample {
-        let Sample { taken, outstanding } = self.sample(queue);
-        Sample { taken, outstanding: outstanding + WAITING as u64 }
+    pub(crate) fn sample_waiting(&self, queue: Option<SendQueue>) -> OutputSnapshot {
+        let OutputSnapshot { taken, outstanding } = self.sample(queue);
+        OutputSnapshot { taken, outstanding: outstanding + WAITING as u64 }
     }
 
     /// Bytes that the connection's requests occupy; see [`h2_charge`](crate::net::h2_charge).
@@ -148,7 +148,7 @@ impl H2Progress {
     }
 
     /// The peer's progress. `waiting` is the number of bytes that the stream has not handed over yet.
-    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> Sample {
+    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> OutputSnapshot {
         let socket = self.socket.sample(queue);
         let moved = socket.taken.saturating_sub(self.before.1).min(self.left);
         self.shared += moved;
@@ -162,7 +162,7 @@ impl H2Progress {
             self.halts = inlet.halts();
             self.shared += LEAST_PROGRESS;
         }
-        Sample { taken: self.handed + self.shared, outstanding: waiting as u64 + socket.outstanding }
+        OutputSnapshot { taken: self.handed + self.shared, outstanding: waiting as u64 + socket.outstanding }
     }
 }
 

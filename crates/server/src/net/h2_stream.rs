@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use crate::limits::handshakes::Carrying;
 use crate::net::h2_inlet::SMALL;
 use crate::net::h2_progress::{H2Progress, H2Socket, InUse};
-use crate::net::progress::{Sample, SendQueue};
+use crate::net::progress::{OutputSnapshot, SendQueue};
 
 /// Most bytes handed to the connection in one write.
 const WRITE: usize = 64 << 10;
@@ -46,7 +46,7 @@ impl H2Stream {
     }
 
     /// See [`Stream::sample`](crate::net::stream::Stream::sample).
-    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> Sample {
+    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, waiting: usize) -> OutputSnapshot {
         self.progress.sample(queue, waiting)
     }
 

@@ -126,7 +126,7 @@ impl PlainSocket {
 
     /// Ends the direction to the peer (FIN); reading goes on.
     pub(crate) fn shutdown_write(&self) {
-        // An error means that the connection is gone already.
+        // An error means that the connection is already lost.
         let _ = match self {
             Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
             Self::Shared(stream) => {
@@ -139,7 +139,7 @@ impl PlainSocket {
 
     /// Makes a later drop end both directions with RST, which shows the peer that data is missing.
     pub(crate) fn reset(&self) {
-        // An error means that the connection is gone already.
+        // An error means that the connection is already lost.
         let _ = match self {
             Self::Tcp(stream) => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
             Self::Shared(stream) => {

@@ -20,7 +20,7 @@ pub(crate) const WAITING: usize = LEAST_PROGRESS as usize + 1;
 
 /// A snapshot of the output of a connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Sample {
+pub(crate) struct OutputSnapshot {
     /// Bytes that the peer has acknowledged, or where the kernel does not report it, bytes that the kernel
     /// has accepted.
     pub(crate) taken: u64,
@@ -30,18 +30,18 @@ pub(crate) struct Sample {
 
 /// Progress of a peer since an earlier sample.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Progress(Sample);
+pub(crate) struct Progress(OutputSnapshot);
 
 impl Progress {
     /// Measures progress from `now` on.
-    pub(crate) fn begin(now: Sample) -> Self {
+    pub(crate) fn begin(now: OutputSnapshot) -> Self {
         Self(now)
     }
 
     /// Whether the peer has taken enough since the last sample for its deadline to start again. If so,
     /// progress is measured from the new sample on. `sample` is called only if more than [`LEAST_PROGRESS`]
     /// was outstanding.
-    pub(crate) fn has_moved(&mut self, sample: impl FnOnce() -> Sample) -> bool {
+    pub(crate) fn has_moved(&mut self, sample: impl FnOnce() -> OutputSnapshot) -> bool {
         if self.0.outstanding <= LEAST_PROGRESS {
             return false;
         }
@@ -59,8 +59,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn sample(taken: u64, outstanding: u64) -> Sample {
-        Sample { taken, outstanding }
+    fn sample(taken: u64, outstanding: u64) -> OutputSnapshot {
+        OutputSnapshot { taken, outstanding }
     }
 
     #[test]

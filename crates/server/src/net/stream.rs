@@ -8,7 +8,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::net::h2_stream::H2Stream;
 use crate::net::plain_socket::PlainSocket;
-use crate::net::progress::{Sample, SendQueue};
+use crate::net::progress::{OutputSnapshot, SendQueue};
 use crate::net::tls_stream::TlsStream;
 
 /// Read with `poll_read`; written with `try_write`, which also works outside of the connection's task.
@@ -171,7 +171,12 @@ impl Stream {
 
     /// The peer's progress in taking the output. `written` is the number of bytes written since the start,
     /// `waiting` the number that the caller has not written yet.
-    pub(crate) fn sample(&mut self, queue: Option<SendQueue>, written: u64, waiting: usize) -> Sample {
+    pub(crate) fn sample(
+        &mut self,
+        queue: Option<SendQueue>,
+        written: u64,
+        waiting: usize,
+    ) -> OutputSnapshot {
         let (socket, written, waiting) = match self {
             Stream::H2(stream) => return stream.sample(queue, waiting),
             Stream::Tls(stream) => {
@@ -183,7 +188,10 @@ impl Stream {
         // If the kernel can't be asked, the bytes that it has accepted count as acknowledged.
         let ask = |queue: SendQueue| queue(socket.as_fd()).ok();
         let unacknowledged = queue.and_then(ask).unwrap_or(0);
-        Sample { taken: written.saturating_sub(unacknowledged), outstanding: waiting as u64 + unacknowledged }
+        OutputSnapshot {
+            taken: written.saturating_sub(unacknowledged),
+            outstanding: waiting as u64 + unacknowledged,
+        }
     }
 
     /// Makes a later drop end both directions with RST, which shows the peer that data is missing. A stream

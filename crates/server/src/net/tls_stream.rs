@@ -479,7 +479,7 @@ impl TlsStream {
             });
             self.outgoing = outgoing;
         }
-        // An error means that the connection is gone.
+        // An error means that the connection is lost.
         if self.flush().is_ok() && !self.outgoing.is_empty() {
             return false;
         }

@@ -24,7 +24,7 @@ pub(crate) const SMALL: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// The lock is fair: publishers receive it in the order in which they ask.
-    turn: Mutex<Turn>,
+    turn: Mutex<PublisherTurn>,
     /// One permit per byte of memory that is still free.
     memory: Arc<Semaphore>,
     /// Number of permits in total.
@@ -33,7 +33,7 @@ pub(crate) struct Budget {
 
 /// The work of all publishers in the current turn, after which the sockets of clients are served.
 #[derive(Debug, Default)]
-struct Turn {
+struct PublisherTurn {
     /// Units of work done in this turn.
     units: usize,
     /// Units of work done since the last reading of the clock.
@@ -42,7 +42,7 @@ struct Turn {
     began: Option<Instant>,
 }
 
-impl Turn {
+impl PublisherTurn {
     /// Counts work. Returns `true` if that ends the turn; the next one begins.
     fn count(&mut self, units: usize) -> bool {
         self.units = self.units.saturating_add(units);
@@ -61,7 +61,7 @@ impl Turn {
 }
 
 /// Permission to do work for a publisher on the I/O thread.
-pub(crate) struct Working<'a>(MutexGuard<'a, Turn>);
+pub(crate) struct Working<'a>(MutexGuard<'a, PublisherTurn>);
 
 impl Working<'_> {
     /// Counts the work done, and yields to other tasks if the turn is over.
@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn a_turn_ends_after_its_work_or_its_time() {
-        let mut turn = Turn::default();
+        let mut turn = PublisherTurn::default();
         assert!((1..UNITS).take_while(|_| !turn.count(1)).count() < UNITS);
-        let mut turn = Turn { began: Instant::now().checked_sub(TURN), ..Turn::default() };
+        let mut turn = PublisherTurn { began: Instant::now().checked_sub(TURN), ..PublisherTurn::default() };
         assert!(!turn.count(UNITS_PER_READING - 1));
         assert!(turn.count(1));
         assert!(!turn.count(1));
-        assert!(Turn::default().count(UNITS));
+        assert!(PublisherTurn::default().count(UNITS));
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::cluster::port::Refused;
+use crate::cluster::port::FailedForward;
 use crate::config::PublishSocket;
 use crate::error::{BindError, PublishFailed};
 use crate::metrics::counters::Counters;
@@ -154,9 +154,9 @@ struct Publisher {
 }
 
 /// Decrements the number of publishers when the task ends, for whatever reason.
-struct Connected<'a>(&'a Counters);
+struct PublisherCount<'a>(&'a Counters);
 
-impl Drop for Connected<'_> {
+impl Drop for PublisherCount<'_> {
     fn drop(&mut self) {
         self.0.publishers.fetch_sub(1, Ordering::Relaxed);
     }
@@ -168,7 +168,7 @@ struct PendingPublication(u64);
 
 impl PendingPublication {
     /// Takes the hub's refusal, if there is one.
-    fn outcome(&self) -> Option<Refused> {
+    fn outcome(&self) -> Option<FailedForward> {
         io_thread::with(|io| io.outbound.outcome(self.0)).flatten()
     }
 }
@@ -181,7 +181,7 @@ impl Drop for PendingPublication {
 
 /// The answer to a request as far as it is known: a refusal, or success unless the hub refuses the
 /// publication.
-type Answer = Result<Option<PendingPublication>, Refusal>;
+type PublishAnswer = Result<Option<PendingPublication>, Refusal>;
 
 /// Marks requests as being answered while it lives. A stopping server waits for them.
 struct Answering;
@@ -209,7 +209,7 @@ impl Publisher {
     /// longer than `patience` for a request or for reading an answer.
     async fn serve(self, patience: Duration, mut stop: watch::Receiver<bool>) {
         let state = self.state.clone();
-        let _connected = Connected(&state.counters);
+        let _connected = PublisherCount(&state.counters);
         let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         // Another process continues to serve the socket. This publisher's requests are still answered
         // until it is idle.
@@ -318,7 +318,7 @@ impl Publisher {
     }
 
     /// Sends answers, in the order of the requests. Returns `false` if the publisher is gone.
-    async fn send_answers(&self, answers: &mut Vec<Answer>, patience: Duration) -> bool {
+    async fn send_answers(&self, answers: &mut Vec<PublishAnswer>, patience: Duration) -> bool {
         if answers.is_empty() {
             return true;
         }
@@ -404,7 +404,7 @@ async fn catch_up() {
 }
 
 /// Checks a request and publishes its payload.
-fn publish(request: &Request<'_>) -> Answer {
+fn publish(request: &Request<'_>) -> PublishAnswer {
     let topic = std::str::from_utf8(request.topic).map_err(|_| Refusal::TopicNotUtf8)?;
     if !request.binary && std::str::from_utf8(request.payload).is_err() {
         return Err(Refusal::NotUtf8);

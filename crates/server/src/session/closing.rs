@@ -15,7 +15,7 @@ use crate::context::ThreadContext;
 use crate::context::log::CLOSE_TIMEOUT;
 use crate::id::Target;
 use crate::metrics::counters::Counters;
-use crate::net::progress::{Progress, Sample};
+use crate::net::progress::{OutputSnapshot, Progress};
 
 /// Close code reported to the host when the peer's close frame carries none (RFC 6455 section 7.1.5).
 const NO_STATUS: u16 = 1005;
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Measures how many of the bytes sent to the peer have been written and acknowledged.
-    pub(super) fn sample(&mut self, context: &ThreadContext) -> Sample {
+    pub(super) fn sample(&mut self, context: &ThreadContext) -> OutputSnapshot {
         let written = self.shared.direct.lock().written();
         self.stream.sample(context.server.config.send_queue, written, self.shared.buffered())
     }

@@ -114,7 +114,7 @@ impl StaticFiles {
 }
 
 fn precondition_failed() -> http::Response<FileBody> {
-    let body = Bytes::from_static(b"The file is not in the state that the request demands.\n");
+    let body = Bytes::from_static(b"The file does not meet the preconditions of the request.\n");
     let mut response = http::Response::new(FileBody::Whole(body));
     *response.status_mut() = StatusCode::PRECONDITION_FAILED;
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");

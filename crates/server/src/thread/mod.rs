@@ -107,7 +107,7 @@ pub(crate) struct Io {
     /// The thread must serve its sockets before it executes further commands.
     overdue: bool,
     /// The hub, if it runs in this process: dropping the sender ends its task.
-    pub(crate) hub_inside: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    pub(crate) local_hub: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     /// Notified when the number of sessions becomes 1, which starts the keep-alive clock.
     first: Arc<Notify>,
     /// Becomes true when the server stops.
@@ -142,7 +142,7 @@ pub(crate) struct Signals {
     /// The list of connections that are about to end is no longer empty.
     pub(crate) closing: Arc<Notify>,
     /// Log lines were suppressed and must be reported later.
-    pub(crate) left_out: Arc<Notify>,
+    pub(crate) suppressed: Arc<Notify>,
     /// A batch of events was handed to the host.
     pub(crate) attend: Arc<Notify>,
 }
@@ -170,7 +170,7 @@ impl Io {
             first: io.first.clone(),
             quit: io.quit.clone(),
             closing: io.context.closing.began(),
-            left_out: io.context.left_out.began(),
+            suppressed: io.context.suppressed.began(),
             attend: io.context.attend.clone(),
         };
         IO.set(Some(io));
@@ -198,7 +198,7 @@ impl Io {
             streams: Streams::default(),
             answering: 0,
             overdue: false,
-            hub_inside: None,
+            local_hub: None,
             first: Arc::default(),
             stop: watch::Sender::new(false),
             quit: Arc::default(),
@@ -357,11 +357,11 @@ impl Io {
 
     /// Reports how many log lines of each kind were suppressed, for the kinds that are due. Returns the
     /// time of the next report.
-    pub(crate) fn report_left_out(&mut self) -> Option<tokio::time::Instant> {
-        for kind in self.context.left_out.take_due(tokio::time::Instant::now()) {
-            self.context.report_left_out(kind);
+    pub(crate) fn report_suppressed(&mut self) -> Option<tokio::time::Instant> {
+        for kind in self.context.suppressed.take_due(tokio::time::Instant::now()) {
+            self.context.report_suppressed(kind);
         }
-        self.context.left_out.next()
+        self.context.suppressed.next()
     }
 
     /// Advances the coarse clock by one tick, and pings or ends the sessions whose peers are silent.

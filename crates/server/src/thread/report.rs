@@ -3,14 +3,14 @@
 
 use std::net::SocketAddr;
 
-use crate::channel::notices::{Kind, Line, Trouble, node};
+use crate::channel::notices::{Line, LineKind, SocketFailure, node};
 use crate::error::TlsError;
 use crate::thread;
 use sprocket_protocol::publish::Refusal;
 
 /// Logs why the socket of this peer was closed or refused.
-pub(crate) fn log_trouble(remote: Option<SocketAddr>, trouble: &Trouble<'_>) {
-    thread::with(|io| io.context().log(trouble.kind(), || trouble.line(remote)));
+pub(crate) fn log_socket_failure(remote: Option<SocketAddr>, failure: &SocketFailure<'_>) {
+    thread::with(|io| io.context().log(failure.kind(), || failure.line(remote)));
 }
 
 /// Logs the result of reloading certificates whose files had changed.
@@ -36,6 +36,6 @@ pub(crate) fn log_publish_refused(refusal: &Refusal) {
     log(node::publish_refused(refusal));
 }
 
-fn log((kind, line): (Kind, impl FnOnce() -> Line)) {
+fn log((kind, line): (LineKind, impl FnOnce() -> Line)) {
     thread::with(|io| io.context().log(kind, line));
 }

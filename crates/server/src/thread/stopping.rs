@@ -30,7 +30,7 @@ impl Io {
         // Sent even if the value is true already: tasks that continue during a leave must check again
         // whether this stop is for good.
         self.stop.send_replace(true);
-        let deadline = tokio::time::Instant::from_std(clock::ahead(grace));
+        let deadline = tokio::time::Instant::from_std(clock::deadline_after(grace));
         if let Some((earlier, waiting)) = &self.stopping {
             if *earlier <= deadline {
                 return;

@@ -8,14 +8,19 @@ use super::Io;
 use super::open_streams::Open;
 use crate::channel::event::Event;
 use crate::channel::mailbox::Item;
-use crate::channel::response_stream::{Flushed, Loss, ResponseStream, Shared};
+use crate::channel::response_stream::{Flushed, Loss, ResponseStream, StreamState};
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Carrying;
 use crate::metrics::counters::Counters;
 
 impl Io {
     /// Registers a stream whose head is about to be sent.
-    pub(crate) fn stream_began(&mut self, shared: &Arc<Shared>, admission: Admission, carrying: Carrying) {
+    pub(crate) fn stream_began(
+        &mut self,
+        shared: &Arc<StreamState>,
+        admission: Admission,
+        carrying: Carrying,
+    ) {
         shared.belongs_to(self.context.index);
         let counters = &self.context.server.counters;
         Counters::one(&counters.streams);
@@ -25,7 +30,7 @@ impl Io {
 
     /// The socket has accepted all bytes that the connection had of a stream. Emits the drain event, or
     /// the final one, as `flushed` says.
-    pub(crate) fn stream_flushed(&mut self, shared: &Arc<Shared>, flushed: Flushed) {
+    pub(crate) fn stream_flushed(&mut self, shared: &Arc<StreamState>, flushed: Flushed) {
         self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(flushed.bytes as u64);
         if flushed.drained {
             self.emit(Item::plain(Event::StreamDrain { stream: ResponseStream(shared.clone()) }));
@@ -37,7 +42,7 @@ impl Io {
 
     /// Ends a stream whose response was not sent completely, and counts the cause. Does nothing if the
     /// stream has ended already.
-    pub(crate) fn stream_lost(&mut self, shared: &Arc<Shared>) {
+    pub(crate) fn stream_lost(&mut self, shared: &Arc<StreamState>) {
         let Some((loss, void)) = shared.lost() else { return };
         self.context.waiting_bytes = self.context.waiting_bytes.wrapping_sub(void as u64);
         if self.streams.contains_key(&shared.ticket()) {
@@ -52,7 +57,7 @@ impl Io {
     }
 
     /// Removes a stream from the table and emits its last event.
-    fn stream_closed(&mut self, shared: &Arc<Shared>, complete: bool) {
+    fn stream_closed(&mut self, shared: &Arc<StreamState>, complete: bool) {
         if self.streams.remove(&shared.ticket()).is_some() {
             self.context.server.counters.streams.fetch_sub(1, Ordering::Relaxed);
         }

@@ -37,7 +37,7 @@ class Router implements HttpServerInterface
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
     {
         if ($request === null) {
-            throw new \UnexpectedValueException('A router needs a request: put it into an HttpServer');
+            throw new \UnexpectedValueException('A Router needs a request: wrap it in an HttpServer');
         }
         $conn->controller = $this->_noopController;
 

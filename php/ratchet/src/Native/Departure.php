@@ -65,7 +65,7 @@ final class Departure
         if ($component instanceof HttpServer) {
             $parser = ComponentTree::read($component, HttpServer::class, '_reqParser');
             if ($parser !== null && $parser::class !== HttpRequestParser::class) {
-                return $parser::class . ' takes the place of HttpRequestParser';
+                return $parser::class . ' replaces HttpRequestParser';
             }
         }
         if ($component::class === WsServer::class) {
@@ -89,7 +89,7 @@ final class Departure
         $reflects = $source->names('Reflection(Property|Class|Object)', 'Closure') && $source->contains('~^conn$~');
         $binds = $source->names('bind', 'bindTo', 'call') && $source->names('conn') && $source->names('IoConnection');
         if ($reflects || $binds) {
-            return "$class reaches for IoConnection::\$conn, which is React's connection";
+            return "$class uses IoConnection::\$conn, which is React's connection";
         }
         if ($framed) {
             return null;
@@ -107,11 +107,11 @@ final class Departure
             return null;
         }
         if (self::declaring($class, 'onOpen') !== WsServer::class && !$source->calls('parent', 'onOpen')) {
-            return "$class overrides WsServer::onOpen() without a call of parent::onOpen()";
+            return "$class overrides WsServer::onOpen() without calling parent::onOpen()";
         }
 
         return self::declaring($class, 'onMessage') !== WsServer::class && ComponentSource::ofMethod($class, 'onMessage')->names('buffer')
-            ? "$class takes frames apart in onMessage()"
+            ? "$class parses frames in onMessage()"
             : null;
     }
 

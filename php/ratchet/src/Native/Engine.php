@@ -88,7 +88,7 @@ final class Engine
     {
         $exchange = $link->__exchange;
         if ($exchange?->handshake === null || $exchange->accepted !== null) {
-            throw new \LogicException('There is no handshake to be accepted on this connection');
+            throw new \LogicException('This connection has no handshake to accept');
         }
         $link->__server = $server;
         $link->__outer = $outer;
@@ -148,7 +148,7 @@ final class Engine
             return;
         }
         if (!$exchange->streamed->write($data)) {
-            $message = "A client reads its response too slowly: it is cut (sendBufferLimit). See Ratchet\Native\Backpressure";
+            $message = "A client read its response too slowly and was disconnected (sendBufferLimit). See Ratchet\Native\Backpressure";
             Log::write('warning', 'response.slow', $message, ['remote' => $link->remoteAddress]);
         }
         if ($exchange->streamed->complete) {

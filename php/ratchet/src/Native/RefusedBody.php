@@ -28,9 +28,9 @@ final class RefusedBody
             }
             $server->onRefused(null);
             $why = $limit === 0
-                ? 'no component of this application takes bodies'
+                ? 'no component of this application accepts bodies'
                 : "its body is larger than $limit bytes";
-            $message = "A request was refused with 413, and so are further ones: $why. "
+            $message = "A request was refused with 413, as further ones will be: $why. "
                 . "Ratchet\Native\Settings::set(['maxBodySize' => …]) sets another limit";
             Log::write('notice', 'body.refused', $message);
         });

@@ -46,7 +46,7 @@ final class Settings
     public static function set(array $options): void
     {
         if (($options['workers'] ?? 1) !== 1) {
-            throw new \InvalidArgumentException('Option workers is not for Ratchet applications: their React loop drives one process');
+            throw new \InvalidArgumentException('The option workers is not available to Ratchet applications, whose React loop drives a single process');
         }
         if (isset($options['logger']) && class_exists(Options::class)) {
             new Options(logger: $options['logger']);

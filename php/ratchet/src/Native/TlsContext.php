@@ -34,12 +34,12 @@ final class TlsContext
         $verify = !empty($context['verify_peer']);
         foreach ([...self::FOREIGN, ...($verify ? self::FOREIGN_TO_VERIFY : [])] as $name) {
             if (!empty($context[$name])) {
-                return "the native server does not have the context option $name";
+                return "the native server does not support the context option $name";
             }
         }
         $version = self::version($context);
         if ($version === null) {
-            return 'the context admits no version after TLS 1.1';
+            return 'the context allows no version after TLS 1.1';
         }
         $authority = $context['cafile'] ?? null;
         if ($verify && !is_string($authority)) {

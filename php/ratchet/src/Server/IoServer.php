@@ -69,8 +69,8 @@ class IoServer
         if (!class_exists(Server::class)) {
             if (!self::$bare) {
                 self::$bare = true;
-                $message = 'The extension sprocket is not loaded: React serves WebSockets, at the speed and with the limits '
-                    . 'of Ratchet. Add extension=sprocket to php.ini where more than development is at stake';
+                $message = 'The extension sprocket is not loaded: React serves WebSockets, with the speed and limits of Ratchet. '
+                    . 'Add extension=sprocket to php.ini for anything but development';
                 self::warn($loop, 'extension.missing', $message);
             }
 
@@ -113,7 +113,7 @@ class IoServer
     public function run()
     {
         if ($this->loop === null) {
-            throw new \RuntimeException('This IoServer was made without a loop: give it one, or run the loop of its socket');
+            throw new \RuntimeException('This IoServer was created without a loop: pass one, or run the loop of its socket');
         }
         $this->loop->run();
     }

@@ -64,10 +64,10 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
             throw new JsonException();
         }
         if (!is_array($message) || !array_is_list($message)) {
-            throw new Exception('A message of WAMP is a list');
+            throw new Exception('A WAMP message must be a list');
         }
         if (isset($message[1]) && !is_string($message[1]) && !is_numeric($message[1])) {
-            throw new Exception('The second element of a message is a URI or an id');
+            throw new Exception('The second element of a message must be a URI or an id');
         }
         switch ($message[0] ?? null) {
             case static::MSG_PREFIX:
@@ -86,7 +86,7 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
                 $this->publish($conn, $message);
                 break;
             default:
-                throw new Exception('No message of WAMP that a client sends is of this type');
+                throw new Exception('Clients do not send WAMP messages of this type');
         }
     }
 
@@ -106,7 +106,7 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
     {
         $procedure = self::element($message, 2);
         if (!is_string($procedure) && !is_numeric($procedure)) {
-            throw new Exception('The procedure of a call is a URI');
+            throw new Exception('The procedure of a call must be a URI');
         }
         $parameters = array_slice($message, 3);
         // One array as the only argument is taken for the list of arguments.
@@ -123,7 +123,7 @@ class ServerProtocol implements MessageComponentInterface, WsServerInterface
             $exclude = $exclude ? [$conn->WAMP->sessionId] : [];
         }
         $eligible = $message[4] ?? [];
-        $event = array_key_exists(2, $message) ? $message[2] : throw new Exception('An event is missing');
+        $event = array_key_exists(2, $message) ? $message[2] : throw new Exception('The event is missing');
         $topic = $conn->getUri(self::element($message, 1));
         $this->_decorating->onPublish($conn, $topic, $event, $exclude, is_array($eligible) ? $eligible : []);
     }

@@ -97,7 +97,7 @@ class WsServer implements HttpServerInterface
             ));
         }
         if (@preg_match('//u', "\u{2713}") !== 1) {
-            throw new \DomainException('The pcre of this PHP has no support for UTF-8');
+            throw new \DomainException('The PCRE library of this PHP has no support for UTF-8');
         }
         $this->delegate = $component;
         $this->objects = $component instanceof MessageCallableInterface;
@@ -118,7 +118,7 @@ class WsServer implements HttpServerInterface
     public function onOpen(ConnectionInterface $conn, ?RequestInterface $request = null)
     {
         if ($request === null) {
-            throw new \UnexpectedValueException('A WsServer needs a request: put it into an HttpServer');
+            throw new \UnexpectedValueException('A WsServer needs a request: wrap it in an HttpServer');
         }
         $conn->httpRequest = $request;
         $conn->WebSocket = new \stdClass();

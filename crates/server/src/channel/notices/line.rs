@@ -84,7 +84,7 @@ pub struct Line {
 /// The properties common to all lines about one kind of event. The rate of lines is limited for each kind
 /// separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct LineKind {
     pub(crate) level: Level,
     /// Stable identifier of the event, such as `connection.closed`.
     pub(crate) event: &'static str,
@@ -92,7 +92,7 @@ pub(crate) struct Kind {
     pub(crate) option: &'static str,
 }
 
-impl Kind {
+impl LineKind {
     pub(crate) const fn new(level: Level, event: &'static str, option: &'static str) -> Self {
         Self { level, event, option }
     }
@@ -128,7 +128,7 @@ impl Line {
     }
 
     /// Sets the level, event and option of a kind.
-    pub(crate) fn of(self, kind: Kind) -> Self {
+    pub(crate) fn of(self, kind: LineKind) -> Self {
         let line = self.about(kind.level, kind.event);
         if kind.option.is_empty() { line } else { line.with("option", kind.option) }
     }

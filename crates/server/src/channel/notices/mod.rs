@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub(crate) use line::{Kind, peer_of};
 pub use line::{Level, Line, Value};
+pub(crate) use line::{LineKind, peer_of};
 pub use node::tls_reloaded;
-pub(crate) use sockets::Trouble;
+pub(crate) use sockets::SocketFailure;
 
 /// Maximum number of lines of one kind per second.
 const PER_SECOND: u32 = 10;
@@ -46,18 +46,18 @@ pub(crate) struct Notices {
 /// The rate of one kind of line.
 #[derive(Debug)]
 struct Rate {
-    kind: Kind,
+    kind: LineKind,
     /// The second, since the start of the server, in which `lines` were counted.
     window: u64,
     /// Number of lines in that second.
     lines: u32,
     /// Number of lines suppressed since the last report.
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl Notices {
     /// Whether a line of this kind may be written in this window.
-    pub(crate) fn admits(&self, kind: Kind, window: u64) -> bool {
+    pub(crate) fn admits(&self, kind: LineKind, window: u64) -> bool {
         self.with(kind, |rate| {
             if rate.window != window {
                 (rate.window, rate.lines) = (window, 0);
@@ -69,35 +69,35 @@ impl Notices {
 
     /// Counts suppressed lines. Returns true if they are the first ones since the last report, so that the
     /// caller must schedule the next one.
-    pub(crate) fn leave_out(&self, kind: Kind, lines: u64) -> bool {
+    pub(crate) fn suppress(&self, kind: LineKind, lines: u64) -> bool {
         self.with(kind, |rate| {
-            rate.left_out += lines;
-            rate.left_out == lines
+            rate.suppressed += lines;
+            rate.suppressed == lines
         })
     }
 
     /// Returns the number of suppressed lines of a kind, and resets it.
-    pub(crate) fn take_left_out(&self, kind: Kind) -> u64 {
-        self.with(kind, |rate| std::mem::take(&mut rate.left_out))
+    pub(crate) fn take_suppressed(&self, kind: LineKind) -> u64 {
+        self.with(kind, |rate| std::mem::take(&mut rate.suppressed))
     }
 
     /// Returns and resets the numbers of suppressed lines of all kinds, except those that are 0.
-    pub(crate) fn take_all_left_out(&self) -> Vec<(Kind, u64)> {
+    pub(crate) fn take_all_suppressed(&self) -> Vec<(LineKind, u64)> {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = rates.values_mut().map(|rate| (rate.kind, std::mem::take(&mut rate.left_out)));
+        let taken = rates.values_mut().map(|rate| (rate.kind, std::mem::take(&mut rate.suppressed)));
         taken.filter(|(_, lines)| *lines > 0).collect()
     }
 
     /// Calls `f` with the rate of a kind, under the lock.
-    fn with<R>(&self, kind: Kind, f: impl FnOnce(&mut Rate) -> R) -> R {
+    fn with<R>(&self, kind: LineKind, f: impl FnOnce(&mut Rate) -> R) -> R {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Rate { kind, window: 0, lines: 0, left_out: 0 };
+        let new = || Rate { kind, window: 0, lines: 0, suppressed: 0 };
         f(rates.entry((kind.event, kind.option)).or_insert_with(new))
     }
 
     /// Reserves room for a notice of this size. Returns `None` if too many notices wait.
-    pub(crate) fn place(self: &Arc<Self>, bytes: usize) -> Option<Place> {
-        let place = Place { notices: self.clone(), bytes };
+    pub(crate) fn place(self: &Arc<Self>, bytes: usize) -> Option<NoticePlace> {
+        let place = NoticePlace { notices: self.clone(), bytes };
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         (waiting < MAX_WAITING && before.saturating_add(bytes) <= MAX_WAITING_BYTES).then_some(place)
@@ -107,19 +107,19 @@ impl Notices {
 /// The place of a notice under the limit on waiting notices. Dropping it, when the host takes the notice,
 /// releases the place.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct NoticePlace {
     notices: Arc<Notices>,
     bytes: usize,
 }
 
-impl Place {
+impl NoticePlace {
     /// Size of the notice in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-impl Drop for Place {
+impl Drop for NoticePlace {
     fn drop(&mut self) {
         self.notices.waiting.fetch_sub(1, Ordering::Relaxed);
         self.notices.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -130,8 +130,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const KIND: Kind = Kind::new(Level::Info, "test", "");
-    const OTHER: Kind = Kind::new(Level::Info, "test", "option");
+    const KIND: LineKind = LineKind::new(Level::Info, "test", "");
+    const OTHER: LineKind = LineKind::new(Level::Info, "test", "option");
 
     #[test]
     fn the_rate_is_limited_per_kind_and_window() {
@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(written(KIND, 1), 0);
         assert_eq!(written(OTHER, 1), PER_SECOND as usize);
         assert_eq!(written(KIND, 2), PER_SECOND as usize);
-        assert!(notices.leave_out(KIND, 1) && !notices.leave_out(KIND, 1));
-        assert_eq!((notices.take_left_out(KIND), notices.take_left_out(KIND)), (2, 0));
+        assert!(notices.suppress(KIND, 1) && !notices.suppress(KIND, 1));
+        assert_eq!((notices.take_suppressed(KIND), notices.take_suppressed(KIND)), (2, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Log lines about certificates, the broker, the publish socket, and publications to other workers and
 //! nodes.
 
-use super::line::{Kind, Level, Line};
+use super::line::{Level, Line, LineKind};
 use crate::error::TlsError;
 use sprocket_protocol::publish::Refusal;
 
@@ -12,15 +12,15 @@ pub fn tls_reloaded(result: &Result<(), TlsError>) -> Line {
 }
 
 /// Returns the line about the result of reloading certificates, and its kind.
-pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
+pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (LineKind, Line) {
     match result {
         Ok(()) => (
-            Kind::new(Level::Notice, "tls.reloaded", "tls"),
-            Line::new("Certificates and keys were read again; new connections get them"),
+            LineKind::new(Level::Notice, "tls.reloaded", "tls"),
+            Line::new("Certificates and keys were reloaded; new connections use them"),
         ),
         Err(error) => (
-            Kind::new(Level::Error, "tls.reload_failed", "tls"),
-            Line::new(format!("Certificates and keys were not replaced: {error}"))
+            LineKind::new(Level::Error, "tls.reload_failed", "tls"),
+            Line::new(format!("Certificates and keys could not be reloaded: {error}"))
                 .with("reason", error.to_string().as_str()),
         ),
     }
@@ -28,18 +28,18 @@ pub(crate) fn reloaded(result: &Result<(), TlsError>) -> (Kind, Line) {
 
 /// Returns the line about a connection to the broker that was established or lost. `reason` names the broker,
 /// or the cause of the loss.
-pub(crate) fn broker(connected: bool, reason: &str) -> (Kind, impl FnOnce() -> Line) {
+pub(crate) fn broker(connected: bool, reason: &str) -> (LineKind, impl FnOnce() -> Line) {
     let (kind, message) = if connected {
-        (Kind::new(Level::Notice, "broker.connected", "broker"), "The broker is connected")
+        (LineKind::new(Level::Notice, "broker.connected", "broker"), "The broker is connected")
     } else {
-        (Kind::new(Level::Warning, "broker.lost", "broker"), "The broker is not connected")
+        (LineKind::new(Level::Warning, "broker.lost", "broker"), "The broker is not connected")
     };
     (kind, move || Line::new(format!("{message}: {reason}")).with("reason", reason))
 }
 
 /// Returns the line about a publication that did not reach other workers or nodes. An empty `topic` means
 /// that the topic is not known.
-pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (Kind, impl FnOnce() -> Line) {
+pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (LineKind, impl FnOnce() -> Line) {
     let line = move || {
         let message = match topic {
             "" => format!("Publications were lost: {reason}"),
@@ -47,11 +47,11 @@ pub(crate) fn unpublished(topic: &str, reason: &str, uncertain: bool) -> (Kind, 
         };
         Line::new(message).with("topic", topic).with("reason", reason).with("uncertain", uncertain)
     };
-    (Kind::new(Level::Error, "publication.lost", ""), line)
+    (LineKind::new(Level::Error, "publication.lost", ""), line)
 }
 
 /// Returns the line about a request or connection that the publish socket refused.
-pub(crate) fn publish_refused(refusal: &Refusal) -> (Kind, impl FnOnce() -> Line) {
+pub(crate) fn publish_refused(refusal: &Refusal) -> (LineKind, impl FnOnce() -> Line) {
     let (level, option) = match refusal {
         Refusal::TooLarge { .. } => (Level::Warning, "sendBufferLimit"),
         Refusal::Broker(_) | Refusal::Partly(_) => (Level::Warning, "brokerQueue"),
@@ -64,5 +64,5 @@ pub(crate) fn publish_refused(refusal: &Refusal) -> (Kind, impl FnOnce() -> Line
             .with("code", refusal.code())
             .with("reason", reason.as_str())
     };
-    (Kind::new(level, "publish.refused", option), line)
+    (LineKind::new(level, "publish.refused", option), line)
 }

@@ -3,11 +3,11 @@
 use std::io::Error;
 use std::net::SocketAddr;
 
-use super::line::{Kind, Level, Line, peer_of};
+use super::line::{Level, Line, LineKind, peer_of};
 
 /// The reason for which a socket was closed or could not be accepted.
 #[derive(Debug)]
-pub(crate) enum Trouble<'a> {
+pub(crate) enum SocketFailure<'a> {
     /// `accept()` failed, usually because the descriptor limit was reached.
     Accept(&'a Error),
     /// A socket without a WebSocket was closed to make room for a new one.
@@ -28,19 +28,19 @@ pub(crate) enum Trouble<'a> {
     Http2(&'a str),
 }
 
-impl Trouble<'_> {
+impl SocketFailure<'_> {
     /// The kind of the log line.
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> LineKind {
         match self {
-            Self::Accept(_) => Kind::new(Level::Error, "accept.failed", ""),
-            Self::Displaced => Kind::new(Level::Warning, "handshake.displaced", "maxHandshakes"),
-            Self::Address => Kind::new(Level::Warning, "socket.refused", "maxHandshakesPerIp"),
-            Self::Tls(_) => Kind::new(Level::Info, "tls.failed", ""),
-            Self::Proxy(_) => Kind::new(Level::Warning, "proxy.failed", "trustedProxies"),
-            Self::Timeout => Kind::new(Level::Info, "handshake.timeout", "handshakeTimeout"),
-            Self::Malformed => Kind::new(Level::Info, "request.malformed", ""),
-            Self::HeaderSize => Kind::new(Level::Info, "request.refused", "maxHeaderSize"),
-            Self::Http2(_) => Kind::new(Level::Notice, "http2.failed", ""),
+            Self::Accept(_) => LineKind::new(Level::Error, "accept.failed", ""),
+            Self::Displaced => LineKind::new(Level::Warning, "handshake.displaced", "maxHandshakes"),
+            Self::Address => LineKind::new(Level::Warning, "socket.refused", "maxHandshakesPerIp"),
+            Self::Tls(_) => LineKind::new(Level::Info, "tls.failed", ""),
+            Self::Proxy(_) => LineKind::new(Level::Warning, "proxy.failed", "trustedProxies"),
+            Self::Timeout => LineKind::new(Level::Info, "handshake.timeout", "handshakeTimeout"),
+            Self::Malformed => LineKind::new(Level::Info, "request.malformed", ""),
+            Self::HeaderSize => LineKind::new(Level::Info, "request.refused", "maxHeaderSize"),
+            Self::Http2(_) => LineKind::new(Level::Notice, "http2.failed", ""),
         }
     }
 
@@ -53,14 +53,14 @@ impl Trouble<'_> {
                     .with("reason", error.to_string().as_str());
             }
             Self::Displaced => {
-                let why = "as many sockets without a WebSocket are open as the option maxHandshakes and the \
-                           limit of descriptors allow";
-                return Line::new(format!("Socket that waited for its peer closed: {why}"))
+                let why = "the number of sockets without a WebSocket has reached the limit set by the \
+                    option maxHandshakes or by the number of descriptors";
+                return Line::new(format!("Closed a socket that was waiting for its peer: {why}"))
                     .with("reason", why);
             }
             Self::Address => {
-                "as many sockets of this address are without a WebSocket as the option maxHandshakesPerIp \
-                 allows"
+                "the number of sockets without a WebSocket from this address has reached the limit set by \
+                 the option maxHandshakesPerIp"
                     .to_owned()
             }
             Self::Tls(error) => format!("the TLS handshake failed: {error}"),

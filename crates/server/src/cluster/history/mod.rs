@@ -81,7 +81,7 @@ struct Log {
     /// Offset of the newest publication, 0 before the first.
     last: u64,
     /// Stored publications with consecutive offsets, the newest last.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<StoredPublication>,
     /// Payload bytes of the entries.
     bytes: usize,
     /// When the topic was last published to or resumed.
@@ -93,7 +93,7 @@ type Candidate = (Instant, usize);
 
 /// A stored publication.
 #[derive(Debug)]
-struct Entry {
+struct StoredPublication {
     /// When it was published.
     at: Instant,
     payload: Bytes,
@@ -107,7 +107,7 @@ impl Log {
 
     /// Memory of the entries in bytes, including unused capacity.
     fn cost(&self) -> usize {
-        self.bytes + self.entries.len() * PAYLOAD + self.entries.capacity() * size_of::<Entry>()
+        self.bytes + self.entries.len() * PAYLOAD + self.entries.capacity() * size_of::<StoredPublication>()
     }
 
     /// Drops the oldest entries that exceed the topic's limits.
@@ -130,13 +130,13 @@ impl Log {
             while freed < excess
                 && let Some(oldest) = self.drop_oldest()
             {
-                freed += cost_of(&oldest.payload) + size_of::<Entry>();
+                freed += cost_of(&oldest.payload) + size_of::<StoredPublication>();
             }
             self.entries.shrink_to_fit();
         }
     }
 
-    fn drop_oldest(&mut self) -> Option<Entry> {
+    fn drop_oldest(&mut self) -> Option<StoredPublication> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.payload.len();
         Some(oldest)
@@ -174,7 +174,7 @@ impl Store {
         log.last += 1;
         let position = log.position(log.last);
         let payload = stamped(limits, payload, binary, &position);
-        log.entries.push_back(Entry { at: now, payload: payload.clone(), binary });
+        log.entries.push_back(StoredPublication { at: now, payload: payload.clone(), binary });
         log.bytes += payload.len();
         log.trim(limits, now);
         let after = log.cost();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Hub;
 use crate::cluster::history::sequence::{Action, Positioned};
 use crate::cluster::history::{limits_of, stamped};
-use crate::cluster::hub::upstream::{Answer, Question};
+use crate::cluster::hub::upstream::{ReplayAnswer, ReplayPurpose};
 use crate::cluster::wire::Down;
 use crate::config::History;
 use sprocket_broker::FromBroker;
@@ -18,21 +18,21 @@ const SUBSCRIBED: Duration = Duration::from_millis(500);
 
 impl Hub {
     /// Processes a replay that the broker returned.
-    pub(crate) fn answered(&mut self, (topic, question, replay): Answer, now: Instant) {
+    pub(crate) fn answered(&mut self, (topic, question, replay): ReplayAnswer, now: Instant) {
         let Some(broker) = &mut self.broker else { return };
         match question {
-            Question::Resume { link, ticket, .. } => {
+            ReplayPurpose::Resume { link, ticket, .. } => {
                 let (replay, first) = broker.sequences.answered(&topic, replay, now);
                 if let (Some(from), Some(limits)) = (first, limits_of(&self.config.history, &topic)) {
-                    broker.ask(&topic, &from, limits, Question::Look, SUBSCRIBED);
+                    broker.ask(&topic, &from, limits, ReplayPurpose::Look, SUBSCRIBED);
                 }
                 self.resumed(link, ticket, &topic, &replay);
             }
-            Question::Look => {
+            ReplayPurpose::Look => {
                 let due = broker.sequences.looked(&topic, replay, now);
                 due.into_iter().for_each(|message| self.arrived(&topic, message, now));
             }
-            Question::Fill => {
+            ReplayPurpose::Fill => {
                 let (due, complete) = broker.sequences.filled(&topic, replay, now);
                 due.into_iter().for_each(|message| self.arrived(&topic, message, now));
                 if !complete {
@@ -52,7 +52,7 @@ impl Hub {
         // The topic may have history in the settings of another node only, whose limits are unknown.
         let limits = limits_of(&self.config.history, topic).unwrap_or(&kept);
         if let Some(broker) = &mut self.broker {
-            broker.ask(topic, from, limits, Question::Fill, Duration::ZERO);
+            broker.ask(topic, from, limits, ReplayPurpose::Fill, Duration::ZERO);
         }
     }
 

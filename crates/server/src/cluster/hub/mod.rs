@@ -1,14 +1,14 @@
 //! The hub of a node: the process that connects the workers. [`Hub`] holds its state and processes
 //! the frames of the workers; it does no I/O of its own.
 //!
-//! `serve` reads and writes the sockets and drives the hub, `topics` publishes and resumes,
+//! `serve` reads and writes the sockets and drives the hub, `topic_frames` publishes and resumes,
 //! `upstream` holds the connection to the broker and `broker` processes what arrives there,
-//! `counters` reports the statistics.
+//! `reports` sends the statistics.
 
 pub(crate) mod broker;
-pub(crate) mod counters;
+pub(crate) mod reports;
 pub(crate) mod serve;
-pub(crate) mod topics;
+pub(crate) mod topic_frames;
 pub(crate) mod upstream;
 
 use bytes::Bytes;
@@ -17,11 +17,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::config::{HUB, HubConfig};
 use crate::cluster::history::{Store, limits_of};
 use crate::cluster::hub::upstream::Broker;
-use crate::cluster::presence::gossip::{Gossip, Outcome};
-use crate::cluster::presence::registry::{Key, Registry};
+use crate::cluster::hub_config::{HUB, HubConfig};
+use crate::cluster::presence::gossip::{Gossip, GossipOutcome};
+use crate::cluster::presence::registry::{MemberKey, Registry};
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Malformed, Up, VERSION};
 use crate::metrics::counters::Stats;
@@ -32,7 +32,7 @@ const ENDED: usize = 64;
 
 /// The hub's end of the connection to a worker.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct WorkerLink {
     /// Number of the link, unique in this start of the hub. 0 stands for no link.
     pub(super) id: u32,
     pub(super) pipe: Pipe,
@@ -71,7 +71,7 @@ pub(super) struct Worker {
     instance: u64,
 }
 
-impl Link {
+impl WorkerLink {
     pub(super) fn new(id: u32, pipe: Pipe, now: Instant) -> Self {
         Self {
             id,
@@ -130,7 +130,7 @@ pub(super) struct Hub {
     history: String,
     /// Random number of this start, by which other nodes know this one.
     pub(super) node: u64,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<WorkerLink>,
     pub(super) next_link: u32,
     pub(super) broker: Option<Broker>,
     /// Histories of topics, when there is no broker to store them.
@@ -314,7 +314,7 @@ impl Hub {
 
     /// Announces changed members to all workers except the link `but`, which caused the change, and
     /// with `own`, if a worker of this node caused it, to the other nodes.
-    fn announce(&mut self, changed: &[Key], but: u32, own: bool) {
+    fn announce(&mut self, changed: &[MemberKey], but: u32, own: bool) {
         for key in changed {
             if let Some(entry) = self.registry.get(key) {
                 for link in self.links.iter_mut().filter(|l| l.id != but && l.worker.is_some()) {
@@ -331,7 +331,7 @@ impl Hub {
     }
 
     /// Announces the members that a message of another node has changed, and sends the replies.
-    pub(super) fn carry_out(&mut self, outcome: Outcome) {
+    pub(super) fn carry_out(&mut self, outcome: GossipOutcome) {
         self.announce(&outcome.changed, 0, false);
         if let Some(broker) = &self.broker {
             outcome.send.into_iter().for_each(|message| broker.upstream.control(message));

@@ -13,9 +13,9 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::cluster::config::HubConfig;
-use crate::cluster::hub::upstream::{Broker, Connected};
-use crate::cluster::hub::{Hub, Link, random};
+use crate::cluster::hub::upstream::{Broker, BrokerConnection};
+use crate::cluster::hub::{Hub, WorkerLink, random};
+use crate::cluster::hub_config::HubConfig;
 use crate::cluster::presence::gossip::Gossip;
 use crate::cluster::wire::OVERHEAD;
 use crate::cluster::wire::pipe::Pipe;
@@ -94,7 +94,7 @@ pub fn serve_blocking(config: HubConfig, listener: StdListener, quit: OwnedFd) -
 ///
 /// # Errors
 /// The broker's settings are invalid, or the operating system returns no random numbers.
-pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, Connected)>> {
+pub(crate) fn connect(config: &HubConfig) -> io::Result<Option<(u64, BrokerConnection)>> {
     let Some(broker) = &config.broker else { return Ok(None) };
     let node = random()?;
     broker.check().map_err(io::Error::other)?;
@@ -120,7 +120,7 @@ impl Service {
     pub(crate) fn new(
         config: HubConfig,
         listener: Option<UnixListener>,
-        broker: Option<(u64, Connected)>,
+        broker: Option<(u64, BrokerConnection)>,
     ) -> io::Result<Self> {
         let (node, broker) = broker.map_or((0, None), |(node, c)| (node, Some(Broker::new(c))));
         Ok(Self {
@@ -166,7 +166,7 @@ impl Service {
         let pipe = Pipe::new(stream, self.hub.config.queue.saturating_add(OVERHEAD));
         let id = self.hub.next_link;
         self.hub.next_link += 1;
-        self.hub.links.push(Link::new(id, pipe, Instant::now()));
+        self.hub.links.push(WorkerLink::new(id, pipe, Instant::now()));
     }
 
     /// One turn of the task. `Ready` when the hub ends.

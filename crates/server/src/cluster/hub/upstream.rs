@@ -23,7 +23,7 @@ const ANSWERS: usize = 4;
 
 /// Purpose of a request for a topic's stored publications.
 #[derive(Debug)]
-pub(crate) enum Question {
+pub(crate) enum ReplayPurpose {
     /// A connection of a worker resumes. The weak reference `asker_alive` expires with the worker's
     /// link, after which the answer is no longer needed.
     Resume { link: u32, ticket: u64, asker_alive: Weak<()> },
@@ -33,7 +33,7 @@ pub(crate) enum Question {
     Look,
 }
 
-impl Question {
+impl ReplayPurpose {
     /// Whether the answer is no longer needed.
     fn is_abandoned(&self) -> bool {
         matches!(self, Self::Resume { asker_alive, .. } if asker_alive.strong_count() == 0)
@@ -47,9 +47,9 @@ impl Question {
 struct Waiting(Arc<StdMutex<Groups>>);
 
 /// Topic and position.
-type Key = (String, String);
+type RequestKey = (String, String);
 /// The requests of a group, and the time of the latest.
-type Groups = HashMap<Key, (Vec<Question>, Instant)>;
+type Groups = HashMap<RequestKey, (Vec<ReplayPurpose>, Instant)>;
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Groups> {
@@ -57,7 +57,7 @@ impl Waiting {
     }
 
     /// Adds a request to its group. True if it is the first, for which the caller must start a task.
-    fn join(&self, key: &Key, question: Question) -> bool {
+    fn join(&self, key: &RequestKey, question: ReplayPurpose) -> bool {
         let (mut waiting, now) = (self.lock(), Instant::now());
         let (group, last) = waiting.entry(key.clone()).or_insert_with(|| (Vec::new(), now));
         group.push(question);
@@ -67,29 +67,29 @@ impl Waiting {
 
     /// Removes and returns a group just before its request is sent, with the time of its latest member.
     /// Later requests form a new group, because this answer may lack the newest publications.
-    fn close(&self, key: &Key) -> (Vec<Question>, Instant) {
+    fn close(&self, key: &RequestKey) -> (Vec<ReplayPurpose>, Instant) {
         self.lock().remove(key).unwrap_or_else(|| (Vec::new(), Instant::now()))
     }
 }
 
 /// Topic, purpose and result of a request.
-pub(crate) type Answer = (String, Question, Replay);
+pub(crate) type ReplayAnswer = (String, ReplayPurpose, Replay);
 
 /// The client of a broker, and the receiver of its events.
-pub(crate) type Connected = (Arc<dyn BrokerClient>, mpsc::Receiver<FromBroker>);
+pub(crate) type BrokerConnection = (Arc<dyn BrokerClient>, mpsc::Receiver<FromBroker>);
 
 /// The hub's connection to its broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) upstream: Arc<dyn BrokerClient>,
     pub(crate) incoming: mpsc::Receiver<FromBroker>,
-    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+    answers: (mpsc::Sender<ReplayAnswer>, mpsc::Receiver<ReplayAnswer>),
     /// Held by the task whose request is at the broker, until its answer is in the channel: requests
     /// go out one at a time. The value is when the broker was last found to be disconnected; requests
     /// made before that fail without another attempt.
     turn: Arc<Mutex<Option<Instant>>>,
     waiting: Waiting,
-    /// Requests without an answer, other than those of [`Question::Look`].
+    /// Requests without an answer, other than those of [`ReplayPurpose::Look`].
     pub(crate) asking: usize,
     /// Whether the broker is connected, and the reason for the last change; `None` before the first.
     pub(crate) state: Option<(bool, String)>,
@@ -117,7 +117,7 @@ struct Except {
 }
 
 impl Broker {
-    pub(crate) fn new((upstream, incoming): Connected) -> Self {
+    pub(crate) fn new((upstream, incoming): BrokerConnection) -> Self {
         Self {
             upstream,
             incoming,
@@ -134,10 +134,10 @@ impl Broker {
     }
 
     /// Takes the next answer, or registers the task to be woken for it.
-    pub(crate) fn answer(&mut self, cx: &mut Context<'_>) -> Option<Answer> {
+    pub(crate) fn answer(&mut self, cx: &mut Context<'_>) -> Option<ReplayAnswer> {
         match self.answers.1.poll_recv(cx) {
             Poll::Ready(answer) => {
-                if !matches!(answer, Some((_, Question::Look, _))) {
+                if !matches!(answer, Some((_, ReplayPurpose::Look, _))) {
                     self.asking -= 1;
                 }
                 answer
@@ -154,10 +154,10 @@ impl Broker {
         topic: &str,
         position: &str,
         limits: &History,
-        question: Question,
+        question: ReplayPurpose,
         after: Duration,
     ) {
-        if !matches!(question, Question::Look) {
+        if !matches!(question, ReplayPurpose::Look) {
             self.asking += 1;
         }
         let key = (topic.to_owned(), position.to_owned());
@@ -179,16 +179,16 @@ impl Broker {
             let alone = alone.map(|question| (vec![question], asked));
             let (questions, asked) = alone.unwrap_or_else(|| waiting.close(&key));
             let (topic, position) = key;
-            let replay = if questions.iter().all(Question::is_abandoned) || away.is_some_and(|at| asked < at)
-            {
-                Replay::failed("the requests were abandoned, or the broker is disconnected".to_owned())
-            } else {
-                let replay = upstream.replay(&topic, &position, &limits).await;
-                if replay.failed.is_some() && !upstream.stats().connected {
-                    *away = Some(Instant::now());
-                }
-                replay
-            };
+            let replay =
+                if questions.iter().all(ReplayPurpose::is_abandoned) || away.is_some_and(|at| asked < at) {
+                    Replay::failed("the requests were abandoned, or the broker is disconnected".to_owned())
+                } else {
+                    let replay = upstream.replay(&topic, &position, &limits).await;
+                    if replay.failed.is_some() && !upstream.stats().connected {
+                        *away = Some(Instant::now());
+                    }
+                    replay
+                };
             for question in questions {
                 // An error means that the hub has ended.
                 let _ = answers.send((topic.clone(), question, replay.clone())).await;

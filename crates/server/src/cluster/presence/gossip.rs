@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::presence::registry::{Key, Registry};
+use crate::cluster::presence::registry::{MemberKey, Registry};
 use crate::cluster::wire::fields::{Malformed, Reader, Writer};
 
 /// Time between the heartbeats of a node that has published changes.
@@ -47,7 +47,7 @@ const BYE: u8 = 5;
 
 /// Another node, as far as its messages have arrived.
 #[derive(Debug)]
-struct Node {
+struct RemoteNode {
     /// When its last message arrived.
     last_message: Instant,
     /// Number of the last change that `members` includes.
@@ -55,7 +55,7 @@ struct Node {
     /// When a snapshot was last requested, until it arrives.
     asked: Option<Instant>,
     /// Number of connections of each member.
-    members: HashMap<Key, u32>,
+    members: HashMap<MemberKey, u32>,
     /// The parts of a snapshot received so far.
     parts: Option<Parts>,
 }
@@ -68,7 +68,7 @@ struct Parts {
     /// Index of the next part.
     next: u32,
     /// Number of connections and data of each member.
-    members: HashMap<Key, (u32, Bytes)>,
+    members: HashMap<MemberKey, (u32, Bytes)>,
 }
 
 /// The state of the exchange, held by the hub.
@@ -77,7 +77,7 @@ pub(crate) struct Gossip {
     /// Number of this node's last change; 0 while it has had no member.
     version: u64,
     /// The other nodes, by their numbers.
-    nodes: HashMap<u64, Node>,
+    nodes: HashMap<u64, RemoteNode>,
     /// When this node last sent a heartbeat.
     last_heartbeat: Option<Instant>,
     /// When this node last sent a snapshot.
@@ -88,16 +88,16 @@ pub(crate) struct Gossip {
 
 /// Result of a message or of a tick.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct GossipOutcome {
     /// Members that have changed.
-    pub(crate) changed: Vec<Key>,
+    pub(crate) changed: Vec<MemberKey>,
     /// Messages to send to the other nodes.
     pub(crate) send: Vec<Bytes>,
 }
 
 impl Gossip {
     /// The message that announces a change of a member's connections on this node.
-    pub(crate) fn delta(&mut self, key: &Key, connections: u32, data: &[u8]) -> Bytes {
+    pub(crate) fn delta(&mut self, key: &MemberKey, connections: u32, data: &[u8]) -> Bytes {
         self.version += 1;
         write_entry(head(DELTA, self.version), key, connections, data).into_bytes()
     }
@@ -121,8 +121,8 @@ impl Gossip {
     }
 
     /// Sends a heartbeat or a postponed snapshot, and drops silent nodes, where due.
-    pub(crate) fn tick(&mut self, registry: &mut Registry, now: Instant) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub(crate) fn tick(&mut self, registry: &mut Registry, now: Instant) -> GossipOutcome {
+        let mut outcome = GossipOutcome::default();
         if self.version > 0 && self.last_heartbeat.is_none_or(|at| now >= at + HEARTBEAT_INTERVAL) {
             self.last_heartbeat = Some(now);
             outcome.send.push(head(HEARTBEAT, self.version).into_bytes());
@@ -143,7 +143,7 @@ impl Gossip {
     }
 
     /// Drops a node with its members.
-    fn forget(&mut self, id: u64, registry: &mut Registry, outcome: &mut Outcome) {
+    fn forget(&mut self, id: u64, registry: &mut Registry, outcome: &mut GossipOutcome) {
         for (key, _) in self.nodes.remove(&id).map(|node| node.members).unwrap_or_default() {
             if registry.set(id, &key.0, &key.1, 0, &[]) {
                 outcome.changed.push(key);
@@ -162,8 +162,8 @@ impl Gossip {
         message: &[u8],
         registry: &mut Registry,
         now: Instant,
-    ) -> Result<Outcome, Malformed> {
-        let mut outcome = Outcome::default();
+    ) -> Result<GossipOutcome, Malformed> {
+        let mut outcome = GossipOutcome::default();
         let (kind, number, mut rest) = parse_head(message)?;
         if from == me {
             return Ok(outcome);
@@ -189,7 +189,7 @@ impl Gossip {
         if !self.nodes.contains_key(&from) && self.nodes.len() >= MAX_NODES {
             return Ok(outcome);
         }
-        let node = self.nodes.entry(from).or_insert_with(|| Node {
+        let node = self.nodes.entry(from).or_insert_with(|| RemoteNode {
             last_message: now,
             version: 0,
             asked: None,
@@ -225,11 +225,11 @@ impl Gossip {
     /// Processes a part of a snapshot, and after the last one replaces the node's members.
     fn take_part(
         from: u64,
-        node: &mut Node,
+        node: &mut RemoteNode,
         version: u64,
         rest: Reader<'_>,
         registry: &mut Registry,
-        outcome: &mut Outcome,
+        outcome: &mut GossipOutcome,
     ) -> Result<(), Malformed> {
         // Parse the whole part first, so that a malformed one changes nothing.
         let (index, last, members) = parse_part(rest)?;
@@ -318,15 +318,15 @@ fn parse_head(message: &[u8]) -> Result<(u8, u64, Reader<'_>), Malformed> {
 }
 
 /// Appends a member, its number of connections and its data.
-fn write_entry(out: Writer, (topic, member): &Key, connections: u32, data: &[u8]) -> Writer {
+fn write_entry(out: Writer, (topic, member): &MemberKey, connections: u32, data: &[u8]) -> Writer {
     out.number(connections.into()).name(topic).name(member).bytes(data)
 }
 
 /// A member, its number of connections, and its data.
-type Entry<'a> = (Key, u32, &'a [u8]);
+type MemberEntry<'a> = (MemberKey, u32, &'a [u8]);
 
 /// Parses a part of a snapshot: its index, whether it is the last, and its members.
-fn parse_part(mut from: Reader<'_>) -> Result<(u32, bool, Vec<Entry<'_>>), Malformed> {
+fn parse_part(mut from: Reader<'_>) -> Result<(u32, bool, Vec<MemberEntry<'_>>), Malformed> {
     let (index, last) = (from.small()?, from.flag()?);
     let mut entries = Vec::new();
     while from.end().is_err() {
@@ -336,7 +336,7 @@ fn parse_part(mut from: Reader<'_>) -> Result<(u32, bool, Vec<Entry<'_>>), Malfo
 }
 
 /// Parses what [`write_entry`] writes, and removes it from the front of the bytes.
-fn parse_entry<'a>(from: &mut Reader<'a>) -> Result<Entry<'a>, Malformed> {
+fn parse_entry<'a>(from: &mut Reader<'a>) -> Result<MemberEntry<'a>, Malformed> {
     fn name(from: &mut Reader<'_>) -> Result<Arc<str>, Malformed> {
         let name = from.name()?;
         if (1..=255).contains(&name.len()) { Ok(name.into()) } else { Err(Malformed) }

@@ -1,5 +1,6 @@
 //! The hub's list of members: individual connections of its own workers, and connection counts
-//! reported by other nodes.
+//! reported by other nodes. The topics of a worker have a registry of their own,
+//! [`topics::registry`](crate::topics::registry).
 
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 /// Origin of connections of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub(crate) enum ConnectionOrigin {
     /// A worker of this node, by the number of its link.
     Link(u32),
     /// Another node, by its number.
@@ -15,16 +16,16 @@ pub(crate) enum Place {
 }
 
 /// Topic and member.
-pub(crate) type Key = (Arc<str>, Arc<str>);
+pub(crate) type MemberKey = (Arc<str>, Arc<str>);
 
 /// The members that a worker's connections have joined as, by connection and topic.
-type Joined = HashMap<(u64, Arc<str>), Arc<str>>;
+type Memberships = HashMap<(u64, Arc<str>), Arc<str>>;
 
 /// The state of a member of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Member {
     /// Number of connections by origin; may hold zeros until [`Registry::settle`].
-    places: Vec<(Place, u32)>,
+    places: Vec<(ConnectionOrigin, u32)>,
     /// The application's data about the member, from its latest join.
     pub(crate) data: Bytes,
 }
@@ -32,20 +33,20 @@ pub(crate) struct Member {
 impl Member {
     /// Number of connections on all workers and nodes except the worker of one link.
     pub(crate) fn elsewhere(&self, link: u32) -> u32 {
-        self.sum(|place| place != Place::Link(link))
+        self.sum(|place| place != ConnectionOrigin::Link(link))
     }
 
     /// Number of connections on this node.
     pub(crate) fn here(&self) -> u32 {
-        self.sum(|place| matches!(place, Place::Link(_)))
+        self.sum(|place| matches!(place, ConnectionOrigin::Link(_)))
     }
 
-    fn sum(&self, counts: impl Fn(Place) -> bool) -> u32 {
+    fn sum(&self, counts: impl Fn(ConnectionOrigin) -> bool) -> u32 {
         self.places.iter().filter(|(place, _)| counts(*place)).fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
     /// The connection count of an origin, created if necessary.
-    fn count(&mut self, at: Place) -> &mut u32 {
+    fn count(&mut self, at: ConnectionOrigin) -> &mut u32 {
         let index = self.places.iter().position(|(place, _)| *place == at).unwrap_or_else(|| {
             self.places.push((at, 0));
             self.places.len() - 1
@@ -62,18 +63,25 @@ impl Member {
 pub(crate) struct Registry {
     topics: HashMap<Arc<str>, HashMap<Arc<str>, Member>>,
     /// The joins of each worker of this node, by its link.
-    joined: HashMap<u32, Joined>,
+    joined: HashMap<u32, Memberships>,
 }
 
 impl Registry {
     /// A connection joins a topic. Returns the changed members: the joined one, and the previous one
     /// if the connection had joined as somebody else.
-    pub(crate) fn join(&mut self, link: u32, conn: u64, topic: &str, member: &str, data: Bytes) -> Vec<Key> {
+    pub(crate) fn join(
+        &mut self,
+        link: u32,
+        conn: u64,
+        topic: &str,
+        member: &str,
+        data: Bytes,
+    ) -> Vec<MemberKey> {
         let mut changed = Vec::new();
         let before = self.joined.get(&link).and_then(|of| of.get(&(conn, topic.into()))).cloned();
         if before.as_deref() != Some(member) {
             changed.extend(before.and_then(|_| self.leave(link, conn, topic)));
-            let n = self.member(topic, member).count(Place::Link(link));
+            let n = self.member(topic, member).count(ConnectionOrigin::Link(link));
             *n += 1;
             let mine = self.joined.entry(link).or_default();
             mine.insert((conn, topic.into()), member.into());
@@ -84,22 +92,22 @@ impl Registry {
     }
 
     /// A connection leaves a topic. Returns the changed member, or `None` if it had not joined.
-    pub(crate) fn leave(&mut self, link: u32, conn: u64, topic: &str) -> Option<Key> {
+    pub(crate) fn leave(&mut self, link: u32, conn: u64, topic: &str) -> Option<MemberKey> {
         let mine = self.joined.get_mut(&link)?;
         let member = mine.remove(&(conn, topic.into()))?;
         if mine.is_empty() {
             self.joined.remove(&link);
         }
-        let n = self.member(topic, &member).count(Place::Link(link));
+        let n = self.member(topic, &member).count(ConnectionOrigin::Link(link));
         *n -= 1;
         Some((topic.into(), member))
     }
 
     /// Removes all connections of a worker that has disconnected. Returns the changed members.
-    pub(crate) fn forget(&mut self, link: u32) -> Vec<Key> {
-        let mut changed: Vec<Key> = Vec::new();
+    pub(crate) fn forget(&mut self, link: u32) -> Vec<MemberKey> {
+        let mut changed: Vec<MemberKey> = Vec::new();
         for ((_, topic), member) in self.joined.remove(&link).unwrap_or_default() {
-            *self.member(&topic, &member).count(Place::Link(link)) = 0;
+            *self.member(&topic, &member).count(ConnectionOrigin::Link(link)) = 0;
             changed.push((topic, member));
         }
         changed.sort_unstable();
@@ -118,9 +126,9 @@ impl Registry {
         data: &[u8],
     ) -> bool {
         let entry = self.member(topic, member);
-        let n = entry.count(Place::Node(node));
+        let n = entry.count(ConnectionOrigin::Node(node));
         let changed = *n != connections || connections > 0 && entry.data != data;
-        *entry.count(Place::Node(node)) = connections;
+        *entry.count(ConnectionOrigin::Node(node)) = connections;
         if connections > 0 && entry.data != data {
             entry.data = Bytes::copy_from_slice(data);
         }
@@ -140,12 +148,12 @@ impl Registry {
     }
 
     /// The state of a member.
-    pub(crate) fn get(&self, key: &Key) -> Option<&Member> {
+    pub(crate) fn get(&self, key: &MemberKey) -> Option<&Member> {
         self.topics.get(&key.0)?.get(&key.1)
     }
 
     /// Removes a member without connections, after the change has been announced.
-    pub(crate) fn settle(&mut self, key: &Key) {
+    pub(crate) fn settle(&mut self, key: &MemberKey) {
         let Some(members) = self.topics.get_mut(&key.0) else { return };
         if let Some(entry) = members.get_mut(&key.1) {
             entry.places.retain(|(_, n)| *n > 0);
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn connections_are_counted_by_origin_and_empty_members_removed() {
         let mut registry = Registry::default();
-        let key: Key = ("t".into(), "ann".into());
+        let key: MemberKey = ("t".into(), "ann".into());
         assert_eq!(registry.join(1, 10, "t", "ann", "a".into()), std::slice::from_ref(&key));
         registry.join(1, 11, "t", "ann", "b".into());
         registry.join(2, 10, "t", "ann", "c".into());

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::channel::event::{Event, Member};
+use crate::channel::event::{Event, PresenceMember};
 use crate::id::ConnId;
 use crate::indexed::{Indexed, Keyed};
 
@@ -35,12 +35,12 @@ impl MemberState {
 
 /// A topic that a connection has joined.
 #[derive(Debug)]
-struct Joined {
+struct JoinedTopic {
     topic: Name,
     member: Name,
 }
 
-impl Keyed for Joined {
+impl Keyed for JoinedTopic {
     type Key = Name;
 
     fn key(&self) -> &Name {
@@ -56,7 +56,7 @@ impl Keyed for Joined {
 pub(crate) struct View {
     topics: HashMap<Name, HashMap<Name, MemberState>>,
     /// The topics that each connection of this worker has joined.
-    own: HashMap<ConnId, Indexed<Joined>>,
+    own: HashMap<ConnId, Indexed<JoinedTopic>>,
     /// Topic and member whose presence may have changed, each at most once.
     changed: VecDeque<(Name, Name)>,
 }
@@ -73,7 +73,7 @@ impl View {
         }
         let before = joined.remove(topic);
         let (topic, member): (Name, Name) = (topic.into(), member.into());
-        joined.insert(Joined { topic: topic.clone(), member: member.clone() });
+        joined.insert(JoinedTopic { topic: topic.clone(), member: member.clone() });
         if let Some(before) = before {
             self.entry(&topic, &before.member).here -= 1;
             self.change(&topic, &before.member);
@@ -90,7 +90,7 @@ impl View {
     pub(crate) fn leave(&mut self, conn: ConnId, topic: &str) -> Option<bool> {
         let idle = self.changed.is_empty();
         let joined = self.own.get_mut(&conn)?;
-        let Joined { topic, member } = joined.remove(topic)?;
+        let JoinedTopic { topic, member } = joined.remove(topic)?;
         if joined.is_empty() {
             self.own.remove(&conn);
         }
@@ -107,7 +107,7 @@ impl View {
     /// Every join of this worker: connection, topic, member, data.
     pub(crate) fn own(&self) -> impl Iterator<Item = (ConnId, &str, &str, &[u8])> {
         self.own.iter().flat_map(move |(conn, joined)| {
-            joined.as_slice().iter().map(move |Joined { topic, member }| {
+            joined.as_slice().iter().map(move |JoinedTopic { topic, member }| {
                 let data = self.topics.get(topic).and_then(|members| members.get(member));
                 (*conn, &**topic, &**member, data.map_or(&[][..], |state| &state.data))
             })
@@ -176,10 +176,10 @@ impl View {
     }
 
     /// The members present in a topic, sorted by name.
-    pub(crate) fn members(&self, topic: &str) -> Vec<Member> {
+    pub(crate) fn members(&self, topic: &str) -> Vec<PresenceMember> {
         let present = self.topics.get(topic).into_iter().flatten().filter(|(_, s)| s.connections() > 0);
         let mut members: Vec<_> = present
-            .map(|(member, state)| Member {
+            .map(|(member, state)| PresenceMember {
                 member: member.to_string(),
                 data: state.data.clone(),
                 connections: state.connections(),
@@ -245,7 +245,10 @@ mod tests {
         let mut view = View::default();
         assert!(view.join(A, "t", "ann", b"1"));
         assert!(!view.join(B, "t", "ann", b"2"));
-        assert_eq!(view.members("t"), [Member { member: "ann".into(), data: b"2".to_vec(), connections: 2 }]);
+        assert_eq!(
+            view.members("t"),
+            [PresenceMember { member: "ann".into(), data: b"2".to_vec(), connections: 2 }]
+        );
         assert_eq!(events(&mut view), [("ann".to_owned(), true)]);
         assert_eq!(view.leave(A, "t"), Some(false));
         assert!(view.set("t", "bob", 1, b"x"));

@@ -1,4 +1,4 @@
-//! Tests of several nodes that share a fake broker.
+//! Tests of several nodes that share a fake broker. Each file is named after the module or feature that it tests.
 
 pub(crate) mod exchange;
 pub(crate) mod greeting;
@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::api::Server;
 use crate::channel::event::Interest;
-use crate::cluster::config::HubConfig;
 use crate::cluster::hub::fingerprint;
 use crate::cluster::hub::serve::Service;
+use crate::cluster::hub_config::HubConfig;
 use crate::cluster::wire::{Down, Up, VERSION};
 use crate::config::{ClusterMember, Config, History};
 use crate::metrics::counters::Stats;

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use super::exchange::Fake;
 use super::support::*;
 use super::{Node, Raw};
-use crate::cluster::hub::Link;
+use crate::cluster::hub::WorkerLink;
 use crate::cluster::wire::pipe::Pipe;
 use crate::cluster::wire::{Down, Up};
 use crate::config::{ClusterMember, Config, History};
@@ -25,9 +25,9 @@ async fn a_worker_that_reads_nothing_is_disconnected_sooner_than_a_slow_one() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let begin = Instant::now();
     let after = |seconds| begin + Duration::from_secs_f64(seconds);
-    let mut link = Link::new(1, Pipe::new(ours, BYTES), begin);
+    let mut link = WorkerLink::new(1, Pipe::new(ours, BYTES), begin);
     // Lets the worker read this number of bytes.
-    let read = async |link: &mut Link, theirs: &mut UnixStream, bytes: usize| {
+    let read = async |link: &mut WorkerLink, theirs: &mut UnixStream, bytes: usize| {
         let mut buffer = vec![0; bytes];
         let flush = poll_fn(|cx| {
             let _ = link.pipe.poll_flush(cx);

@@ -94,7 +94,7 @@ final class PermessageDeflateOptions
             foreach ($parameters as $parameter) {
                 [$name, $value] = array_map('trim', explode('=', $parameter, 2)) + [1 => null];
                 if (isset($options->parameters[$name])) {
-                    throw new InvalidPermessageDeflateOptionsException("$name comes twice");
+                    throw new InvalidPermessageDeflateOptionsException("$name is repeated");
                 }
                 $options->parameters[$name] = self::parameter($name, $value);
             }

@@ -63,6 +63,6 @@ final class Deflater
 
     private static function refuse(): never
     {
-        throw new \UnexpectedValueException('zlib has no context for this window');
+        throw new \UnexpectedValueException('zlib does not support this window size');
     }
 }

@@ -21,7 +21,7 @@ class PhpSerializeHandler implements HandlerInterface
     {
         $data = $raw === '' ? [] : @unserialize($raw);
         if (!is_array($data)) {
-            throw new \UnexpectedValueException('The session is not one serialized array');
+            throw new \UnexpectedValueException('The session is not a single serialized array');
         }
 
         return $data;

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A node without a hub: its members and its side of the exchange.
-struct Side {
+struct TestNode {
     id: u64,
     registry: Registry,
     gossip: Gossip,
 }
 
-impl Side {
+impl TestNode {
     fn new(id: u64) -> Self {
         Self { id, registry: Registry::default(), gossip: Gossip::default() }
     }
@@ -27,7 +27,7 @@ impl Side {
         self.gossip.delta(&key, here, b"")
     }
 
-    fn receive(&mut self, from: u64, message: &[u8], now: Instant) -> Outcome {
+    fn receive(&mut self, from: u64, message: &[u8], now: Instant) -> GossipOutcome {
         let outcome = self.gossip.receive(self.id, from, message, &mut self.registry, now).unwrap();
         outcome.changed.iter().for_each(|key| self.registry.settle(key));
         outcome
@@ -43,7 +43,7 @@ impl Side {
 
 #[test]
 fn lost_changes_are_requested() {
-    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let (mut a, mut b, now) = (TestNode::new(1), TestNode::new(2), Instant::now());
     let first = a.join(10, "ann");
     assert_eq!(b.receive(1, &first, now).changed.len(), 1);
     a.join(11, "bob");
@@ -75,7 +75,7 @@ fn lost_changes_are_requested() {
 
 #[test]
 fn silent_and_departed_nodes_are_dropped() {
-    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let (mut a, mut b, now) = (TestNode::new(1), TestNode::new(2), Instant::now());
     let first = a.join(10, "ann");
     b.receive(1, &first, now);
     assert!(b.gossip.tick(&mut b.registry, now + Duration::from_secs(19)).changed.is_empty());
@@ -98,7 +98,7 @@ fn silent_and_departed_nodes_are_dropped() {
 
 #[test]
 fn snapshots_in_parts_take_effect_only_when_complete() {
-    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let (mut a, mut b, now) = (TestNode::new(1), TestNode::new(2), Instant::now());
     for conn in 0..20 {
         a.registry.join(1, conn, "t", &format!("m{conn}"), Bytes::from(vec![7; 60_000]));
     }
@@ -120,7 +120,7 @@ fn snapshots_in_parts_take_effect_only_when_complete() {
 
 #[test]
 fn no_delta_follows_the_highest_number() {
-    let (mut b, now) = (Side::new(2), Instant::now());
+    let (mut b, now) = (TestNode::new(2), Instant::now());
     let last = head(SNAPSHOT, u64::MAX).number(0).flag(true).into_bytes();
     b.receive(1, &last, now);
     let next = write_entry(head(DELTA, 0), &("t".into(), "ann".into()), 1, b"").into_bytes();
@@ -131,7 +131,7 @@ fn no_delta_follows_the_highest_number() {
 
 #[test]
 fn malformed_messages_never_panic_and_nodes_are_bounded() {
-    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let (mut a, mut b, now) = (TestNode::new(1), TestNode::new(2), Instant::now());
     let delta = a.join(10, "ann");
     let ask = b.gossip.ask_all();
     let snapshot = a.receive(2, &ask, now).send.remove(0);
@@ -153,7 +153,7 @@ fn malformed_messages_never_panic_and_nodes_are_bounded() {
 
 #[test]
 fn messages_of_another_version_of_the_format_change_nothing() {
-    let (mut a, mut b, now) = (Side::new(1), Side::new(2), Instant::now());
+    let (mut a, mut b, now) = (TestNode::new(1), TestNode::new(2), Instant::now());
     let mut delta = a.join(10, "ann").to_vec();
     for version in [VERSION - 1, VERSION + 1] {
         delta[0] = version;

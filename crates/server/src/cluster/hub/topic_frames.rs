@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Hub;
 use crate::cluster::history::sequence::Positioned;
 use crate::cluster::history::{limits_of, stamped};
-use crate::cluster::hub::upstream::Question;
+use crate::cluster::hub::upstream::ReplayPurpose;
 use crate::cluster::wire::Down;
 use sprocket_broker::{QueueFull, Replay, ReplayEntry};
 
@@ -112,7 +112,7 @@ impl Hub {
                 broker.sequences.asking(topic, now);
                 let Some(asker) = self.links.iter().find(|l| l.id == link) else { return };
                 let asker_alive = Arc::downgrade(&asker.alive);
-                let question = Question::Resume { link, ticket, asker_alive };
+                let question = ReplayPurpose::Resume { link, ticket, asker_alive };
                 broker.ask(topic, position, limits, question, Duration::ZERO);
             }
         }

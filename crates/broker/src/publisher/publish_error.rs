@@ -15,13 +15,13 @@ pub enum PublishError {
         source: io::Error,
     },
     /// The server ended the connection before it had the complete request. Not published.
-    #[error("the server behind {to} closed the connection")]
+    #[error("the server at {to} closed the connection")]
     Closed {
         /// The address, without a password.
         to: String,
     },
     /// The server refused the message. Not published.
-    #[error("the server behind {to} refused the message: {reason}")]
+    #[error("the server at {to} refused the message: {reason}")]
     Refused {
         /// The address, without a password.
         to: String,
@@ -32,7 +32,7 @@ pub enum PublishError {
     },
     /// The server could not pass the message on to its broker, whose queue is full. Published to the
     /// subscribers on that machine only.
-    #[error("the server behind {to} could not pass the message on: {reason}")]
+    #[error("the server at {to} could not pass the message on: {reason}")]
     Partly {
         /// The address, without a password.
         to: String,
@@ -40,7 +40,7 @@ pub enum PublishError {
         reason: String,
     },
     /// Another kind of server listens at the address. Not published.
-    #[error("what listens on {to} is not {expected}: it answered {answer:?}")]
+    #[error("the server at {to} is not {expected}: it answered {answer:?}")]
     Foreign {
         /// The address, without a password.
         to: String,
@@ -50,7 +50,7 @@ pub enum PublishError {
         answer: String,
     },
     /// The timeout passed before the request was sent completely. Not published.
-    #[error("the server behind {to} did not take the message within {timeout:?}")]
+    #[error("the server at {to} did not accept the message within {timeout:?}")]
     NotTaken {
         /// The address, without a password.
         to: String,
@@ -58,7 +58,7 @@ pub enum PublishError {
         timeout: Duration,
     },
     /// The timeout passed before the answer arrived. The message may have been published.
-    #[error("the server behind {to} did not answer within {timeout:?}; the message may have been published")]
+    #[error("the server at {to} did not answer within {timeout:?}; the message may have been published")]
     NoAnswer {
         /// The address, without a password.
         to: String,
@@ -66,7 +66,7 @@ pub enum PublishError {
         timeout: Duration,
     },
     /// The connection ended before the answer arrived. The message may have been published.
-    #[error("the server behind {to} went away before it answered; the message may have been published")]
+    #[error("the server at {to} disconnected before it answered; the message may have been published")]
     Lost {
         /// The address, without a password.
         to: String,

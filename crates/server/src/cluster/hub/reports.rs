@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Hub;
-use crate::cluster::config::HUB;
+use crate::cluster::hub_config::HUB;
 use crate::cluster::wire::Down;
 use crate::metrics::counters::Stats;
 
