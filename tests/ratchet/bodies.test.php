@@ -132,6 +132,14 @@ foreach (['api', 'named-api'] as $kind) {
     });
 }
 
+check('a body with a transfer coding other than chunked is refused before the component', function () {
+    $server = new ServerProcess('bodies', ['greeter'], UNLIMITED);
+    $head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: ";
+    same(501, statusOf($server->port, "{$head}gzip, chunked\r\n\r\n5\r\ncoded\r\n0\r\n\r\n"));
+    same(405, statusOf($server->port, "{$head}chunked\r\n\r\n5\r\nplain\r\n0\r\n\r\n"));
+    same(['body', 'plain'], $server->wait('body'));
+});
+
 check('Settings::set() admits larger bodies', function () {
     $server = new ServerProcess('bodies', ['api', (string) (4 << 20)], UNLIMITED);
     $event = event(3_000_000);

@@ -260,6 +260,12 @@ fn messages_of_ambiguous_length_are_refused_or_end_their_connection() {
         (format!("{post}Content-Length : 5\r\n\r\nhello{second}"), 400),
         (format!("{post}Content-\0Length: 5\r\n\r\nhello{second}"), 400),
         (format!("{post}Transfer-Encoding: gzip\r\n\r\n{second}"), 400),
+        (format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n{second}"), 501),
+        (
+            format!("{post}Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"),
+            501,
+        ),
+        (format!("{post}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n{second}"), 400),
         (format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n{second}"), 400),
         (format!("{post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{second}"), 400),
         (format!("{post}Transfer-Encoding: chunked\r\n\r\nZ\r\n\r\n{second}"), 400),
@@ -268,6 +274,7 @@ fn messages_of_ambiguous_length_are_refused_or_end_their_connection() {
         (format!("POST /first HTTP/1.1\r\nContent-Length: 0\r\n\r\n{second}"), 400),
         (format!("{}{second}", upgrade_head(address, "/", "Content-Length: 42\r\n")), 400),
         (format!("{}{second}", upgrade_head(address, "/", "Transfer-Encoding: chunked\r\n")), 400),
+        (format!("{}{second}", upgrade_head(address, "/", "Transfer-Encoding: gzip, chunked\r\n")), 501),
         // Both headers: `Transfer-Encoding` determines the length, and the connection ends after this
         // request.
         (format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"), 200),
@@ -294,7 +301,7 @@ fn messages_of_ambiguous_length_are_refused_or_end_their_connection() {
         );
         let answers = answers.join().unwrap();
         assert_eq!(status(&answers), expected, "{request}: {answers}");
-        let count = ["HTTP/1.1 2", "HTTP/1.1 4"].map(|line| answers.matches(line).count());
+        let count = ["HTTP/1.1 2", "HTTP/1.1 4", "HTTP/1.1 5"].map(|line| answers.matches(line).count());
         assert_eq!(count.iter().sum::<usize>(), 1, "{request}: {answers}");
     }
 }

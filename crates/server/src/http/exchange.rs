@@ -23,6 +23,7 @@ use crate::http::refusal::{Cause, Refusal, text};
 use crate::http::stream_body::StreamBody;
 use crate::http::switching;
 use crate::http::target;
+use crate::http::transfer_coding;
 use crate::id::Ticket;
 use crate::limits::admission::{Admission, Full as LimitReached};
 use crate::limits::handshakes::HandshakePlace;
@@ -151,6 +152,9 @@ where
     }
     if let Err(why) = target::settle(&mut parts) {
         return Outcome::Response(peer.refuse(&parts, Refusal::new(Cause::Malformed, 400, why)));
+    }
+    if let Err(refusal) = transfer_coding::check(&parts.headers) {
+        return Outcome::Response(peer.refuse(&parts, refusal));
     }
     let response = match examine(&parts, &peer.state.config) {
         Ok(RequestKind::WebSocket { accept }) => {

@@ -17,3 +17,4 @@ pub(crate) mod responses;
 pub(crate) mod stream_body;
 pub(crate) mod switching;
 pub(crate) mod target;
+pub(crate) mod transfer_coding;
