@@ -32,6 +32,8 @@ fn malformed_requests_have_their_status() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), 405),
         ("garbage\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
+        ("GET /#fragment HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        (upgrade_head(address, "/?a#", ""), 400),
         (good.replace("Version: 13", "Version: 12"), 426),
         (good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400),
         (good.replace("Connection: Upgrade", "Connection: close"), 400),

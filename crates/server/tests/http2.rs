@@ -6,6 +6,7 @@ mod support;
 #[path = "support/secure.rs"]
 mod tls;
 
+use bytes::Bytes;
 use sprocket_server::{Config, Decision, Event, Interest, Response, Server, Tls};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -294,7 +295,7 @@ fn an_unparsable_target_resets_only_its_own_stream() {
 }
 
 #[test]
-fn a_fragment_is_not_part_of_the_target() {
+fn a_fragment_is_refused_in_a_first_request_and_otherwise_not_part_of_the_target() {
     let fixture = Fixture::new("fragment", Config::default());
     let mut client = fixture.connect(&[]);
     let get = [GET, &literal(0, ":path", b"/a?b#c")].concat();
@@ -302,7 +303,20 @@ fn a_fragment_is_not_part_of_the_target() {
     let Event::Request { request, .. } = next(&fixture.server) else { panic!() };
     assert_eq!(request.target(), "/a?b");
     let mut client = secure(fixture.address, fixture.authority.client(), "localhost");
+    client
+        .write_all(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    for expected in ["/first", "/a?b"] {
+        let Event::Request { ticket, request, .. } = next(&fixture.server) else { panic!() };
+        assert_eq!(request.target(), expected);
+        fixture.server.respond(ticket, Response { status: 200, headers: vec![], body: Bytes::new() });
+        fixture.server.flush();
+    }
+    let refused = fixture.server.stats().bad_requests;
+    let mut client = secure(fixture.address, fixture.authority.client(), "localhost");
     client.write_all(b"GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let Event::Request { request, .. } = next(&fixture.server) else { panic!() };
-    assert_eq!(request.target(), "/a?b");
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+    fixture.wait_for("the refusal is counted", || fixture.server.stats().bad_requests == refused + 1);
 }

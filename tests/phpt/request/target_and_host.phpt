@@ -12,7 +12,7 @@ $server->start();
 foreach ([
     ['/a?b=c', 'h:8080'], ['//evil/x', 'h'], ['http://other:81/abs?q=1', 'h'], ['http://other', 'h'], ['http://other?q', 'h'],
     ['ws://[::1]:1/x', 'h'], ['/x[]|{}', 'h'], ['/', ''], ['/', 'h.'], ['/', '[::1]:80'],
-    ['a', 'h'], ['a:443', 'h'], ['*', 'h'], ['?x=1', 'h'], ['http://u:p@other/x', 'h'], ['ftp://other/', 'h'], ['http://other:99999/', 'h'],
+    ['a', 'h'], ['a:443', 'h'], ['*', 'h'], ['?x=1', 'h'], ['/a#b', 'h'], ['http://other#b', 'h'], ['http://u:p@other/x', 'h'], ['ftp://other/', 'h'], ['http://other:99999/', 'h'],
     ['/', 'a b'], ['/', 'a/b'], ['/', 'u@a'], ['/', 'a:b'], ['/', '[::1'], ['/', 'a:65536'], ['/', "caf\u{e9}"], ['http://other/', 'a b'],
 ] as [$target, $host]) {
     $r = Client::of($server)->raw("GET $target HTTP/1.1\r\nHost: $host\r\n\r\n")->response();
@@ -33,6 +33,8 @@ a (h): 400 The request target must be a path or an absolute http URI.
 a:443 (h): 400 The request target must be a path or an absolute http URI.
 * (h): 400 The request target must be a path or an absolute http URI.
 ?x=1 (h): 400 %s
+/a#b (h): 400 This is not a well-formed HTTP/1.1 request.
+http://other#b (h): 400 This is not a well-formed HTTP/1.1 request.
 http://u:p@other/x (h): 400 The host that the request names is malformed.
 ftp://other/ (h): 400 The scheme of the request target must be http, https, ws or wss.
 http://other:99999/ (h): 400 %s

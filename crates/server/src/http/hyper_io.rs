@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Sleep;
 
 use crate::http::request_clock::RequestClock;
+use crate::http::request_line::RequestLine;
 use crate::http::responses::Responses;
 use crate::net::stall::Stall;
 use crate::net::stream::Stream;
@@ -27,6 +28,8 @@ pub(crate) struct HttpIo {
     /// A head that hyper refuses for its size is parsed again once, with a larger limit. True until
     /// that has happened.
     first: bool,
+    /// Detects a fragment in the target of the first request.
+    line: RequestLine,
     /// Detects a peer that does not read.
     stall: Stall,
     /// Time limits of requests, shared with the service.
@@ -58,6 +61,7 @@ impl HttpIo {
             responses,
             replacement: Vec::new(),
             first: true,
+            line: RequestLine::default(),
             stall,
             clock,
             timer: None,
@@ -159,13 +163,16 @@ impl Read for HttpIo {
         self.read_pending = false;
         if !self.ahead.is_empty() {
             let n = room.min(self.ahead.len());
-            buf.put_slice(&self.ahead[..n]);
-            self.ahead.drain(..n);
+            let this = &mut *self;
+            this.line.scan(&mut this.ahead[..n]);
+            buf.put_slice(&this.ahead[..n]);
+            this.ahead.drain(..n);
         } else if !self.ended {
             let Poll::Ready(n) = self.stream.poll_read(cx, &mut chunk[..room])? else {
                 self.read_pending = true;
                 return self.poll_time_limit(cx);
             };
+            self.line.scan(&mut chunk[..n]);
             buf.put_slice(&chunk[..n]);
             self.ended = n == 0;
         }

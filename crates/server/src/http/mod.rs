@@ -13,6 +13,7 @@ pub(crate) mod hyper_io;
 pub(crate) mod preamble;
 pub(crate) mod refusal;
 pub(crate) mod request_clock;
+pub(crate) mod request_line;
 pub(crate) mod responses;
 pub(crate) mod stream_body;
 pub(crate) mod switching;

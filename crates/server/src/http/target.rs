@@ -2,10 +2,12 @@
 //! 8.3.1).
 //!
 //! Two kinds of malformed targets are not detected here. The http crate, with which hyper and h2
-//! parse targets, cuts off a fragment, although RFC 9112 section 3.2 forbids fragments. Detecting one
-//! would mean parsing the request lines of pipelined requests twice, and no other component of the
-//! URI depends on it. Over HTTP/2, h2 itself resets the stream of a target that it cannot parse, with
-//! PROTOCOL_ERROR (RFC 9113 section 8.1.1).
+//! parse targets, cuts off a fragment, although RFC 9112 section 3.2 forbids fragments.
+//! [`request_line`](crate::http::request_line) detects one in the first request of a connection, which
+//! a WebSocket handshake usually is. In later requests it would have to parse the heads of pipelined
+//! requests twice, and h2 parses `:path` before this server sees it; no other component of the URI
+//! depends on the fragment. Over HTTP/2, h2 itself resets the stream of a target that it cannot parse,
+//! with PROTOCOL_ERROR (RFC 9113 section 8.1.1).
 
 use http::header::HOST;
 use http::request::Parts;
