@@ -95,9 +95,11 @@ struct Hops {
 impl Hops {
     /// Reads the headers of a request.
     fn read(headers: &HeaderMap) -> Self {
+        // Each entry is decoded by itself: a client may have sent the first ones, and bytes in them that
+        // are no text must not hide those that proxies append.
         let list = |name| {
-            let values = headers.get_all(name).iter().map(|v| v.to_str().unwrap_or(""));
-            values.flat_map(|v| v.split(',')).map(str::trim).collect::<Vec<_>>()
+            let entries = headers.get_all(name).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+            entries.map(|entry| text(entry).trim()).collect::<Vec<_>>()
         };
         let from = list("x-forwarded-for");
         let schemes = list("x-forwarded-proto").into_iter().map(is_secure).collect::<Vec<_>>();
@@ -105,10 +107,15 @@ impl Hops {
             return Self { from: from.into_iter().map(address).collect(), schemes };
         }
         let forwarded: Vec<Element> =
-            headers.get_all("forwarded").iter().flat_map(|v| elements(v.to_str().unwrap_or(""))).collect();
+            headers.get_all("forwarded").iter().flat_map(|v| elements(v.as_bytes())).collect();
         let schemes = if schemes.is_empty() { forwarded.iter().map(|e| e.proto).collect() } else { schemes };
         Self { from: forwarded.iter().map(|e| e.from).collect(), schemes }
     }
+}
+
+/// Decodes a part of a header; bytes that are not UTF-8 yield an empty text, which is no address.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Whether the scheme stands for an encrypted connection; `None` if it is unknown.
@@ -121,8 +128,19 @@ fn is_secure(scheme: &str) -> Option<bool> {
 }
 
 /// Parses an address in one of the forms that proxies use: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`,
-/// `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// `[2001:db8::1]`, `[2001:db8::1]:80`. The zone of an IPv6 address (`fe80::1%eth0`, RFC 4007 section 11)
+/// is dropped: it names an interface of the proxy.
 fn address(text: &str) -> Option<SocketAddr> {
+    if let Some(zone) = text.find('%').filter(|zone| !text[..*zone].contains(']')) {
+        let end = text[zone..].find(']').map_or(text.len(), |at| zone + at);
+        let without = [&text[..zone], &text[end..]].concat();
+        return plain_address(&without).filter(SocketAddr::is_ipv6);
+    }
+    plain_address(text)
+}
+
+/// Parses an address without a zone.
+fn plain_address(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(ip) => Some(SocketAddr::new(ip, 0)),
@@ -140,7 +158,7 @@ struct Element {
 /// Parses a header such as `for=192.0.2.60;proto=http, for="[2001:db8::1]:80"` (RFC 7239 section 4). A
 /// malformed element yields one without an address, which ends the search. So does an element with an
 /// unterminated quote: a client may have opened it to hide the elements that the proxy appends.
-fn elements(header: &str) -> Vec<Element> {
+fn elements(header: &[u8]) -> Vec<Element> {
     let (parts, open) = split_quoted(header, b',');
     let mut elements: Vec<Element> = parts.into_iter().map(element).collect();
     if open && let Some(last) = elements.last_mut() {
@@ -149,11 +167,11 @@ fn elements(header: &str) -> Vec<Element> {
     elements
 }
 
-/// Parses one element.
-fn element(text: &str) -> Element {
+/// Parses one element. Pairs that are not UTF-8 are skipped like unknown ones.
+fn element(bytes: &[u8]) -> Element {
     let mut element = Element::default();
-    for pair in split_quoted(text, b';').0 {
-        let Some((name, value)) = pair.trim().split_once('=') else { continue };
+    for pair in split_quoted(bytes, b';').0 {
+        let Some((name, value)) = text(pair).trim().split_once('=') else { continue };
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
         match name.to_ascii_lowercase().as_str() {
             "for" => element.from = address(value),
@@ -166,10 +184,10 @@ fn element(text: &str) -> Element {
 
 /// Splits at each separator outside quotes. Also returns whether the last part has an unterminated
 /// quote.
-fn split_quoted(text: &str, separator: u8) -> (Vec<&str>, bool) {
+fn split_quoted(text: &[u8], separator: u8) -> (Vec<&[u8]>, bool) {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
+    for (at, byte) in text.iter().enumerate() {
+        match *byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
@@ -206,6 +224,14 @@ mod tests {
         let peer = Origin { remote: peer.parse().ok(), secure: false };
         let origin = trusted(proxies).origin(&headers(list), peer);
         (origin.remote.map(|a| a.to_string()).unwrap_or_default(), origin.secure)
+    }
+
+    /// Like `origin`, with a header whose value need not be text. Returns the address alone.
+    fn origin_of_bytes(name: &'static str, value: &[u8]) -> String {
+        let mut headers = HeaderMap::new();
+        headers.append(name, http::HeaderValue::from_bytes(value).unwrap());
+        let peer = Origin { remote: "10.0.0.2:5".parse().ok(), secure: false };
+        trusted(&["10.0.0.0/8"]).origin(&headers, peer).remote.unwrap().to_string()
     }
 
     const XFF: &str = "x-forwarded-for";
@@ -262,6 +288,34 @@ mod tests {
         }
         let twice = [(XFF, "6.6.6.6"), (XFF, "1.2.3.4")];
         assert_eq!(origin(&proxies, "10.0.0.2:5", &twice).0, "1.2.3.4:0");
+    }
+
+    #[test]
+    fn bytes_of_a_client_that_are_no_text_do_not_hide_what_proxies_append() {
+        for (name, value, expected) in [
+            (XFF, &b"\xff, 1.2.3.4"[..], "1.2.3.4:0"),
+            (XFF, b"6.6.6.6\x80, 1.2.3.4, 10.1.1.1", "1.2.3.4:0"),
+            (XFF, b"1.2.3.4\xff", "10.0.0.2:5"),
+            ("forwarded", b"for=\xff, for=1.2.3.4", "1.2.3.4:0"),
+            ("forwarded", b"for=6.6.6.6;x=\"\xff\", for=1.2.3.4;x=\"\xff\"", "1.2.3.4:0"),
+        ] {
+            assert_eq!(origin_of_bytes(name, value), expected, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_zone_of_an_address_is_dropped() {
+        for (text, expected) in [
+            ("fe80::1%eth0", Some("[fe80::1]:0")),
+            ("[fe80::1%25eth0]", Some("[fe80::1]:0")),
+            ("[fe80::1%2]:80", Some("[fe80::1]:80")),
+            ("1.2.3.4%eth0", None),
+            ("[fe80::1]%eth0", None),
+            ("%eth0", None),
+            ("[%]", None),
+        ] {
+            assert_eq!(address(text).map(|a| a.to_string()).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]
