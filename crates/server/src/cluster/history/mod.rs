@@ -16,8 +16,8 @@ use crate::config::History;
 use sprocket_broker::{Replay, ReplayEntry};
 use sprocket_protocol::topic::fits;
 
-/// Limit in bytes for all topics together, overhead included. Above it the least recently used topics
-/// are dropped.
+/// Limit in bytes for all topics together, overhead included. Above it topics
+/// without publications are dropped, then the least recently used ones.
 const MEMORY: usize = 256 << 20;
 /// Overhead in bytes of a topic: its slots in the hash table, which is up to half empty and exists
 /// twice while it grows, and the allocations of its name and epoch.
@@ -88,8 +88,9 @@ struct Log {
     used: Instant,
 }
 
-/// Last use and memory in bytes of a topic that eviction may drop.
-type Candidate = (Instant, usize);
+/// Rank in the order of eviction: topics without publications come first, then those that were used
+/// least recently. Clients whose requests create topics therefore cannot displace publications.
+type Rank = (bool, Instant);
 
 /// A stored publication.
 #[derive(Debug)]
@@ -134,6 +135,10 @@ impl Log {
             }
             self.entries.shrink_to_fit();
         }
+    }
+
+    fn rank(&self) -> Rank {
+        (!self.entries.is_empty(), self.used)
     }
 
     fn drop_oldest(&mut self) -> Option<StoredPublication> {
@@ -212,6 +217,10 @@ impl Store {
                 .collect();
         }
         self.bytes -= freed;
+        // The request may have created the topic.
+        if self.bytes > self.memory {
+            self.evict(topic);
+        }
         replay
     }
 
@@ -249,21 +258,22 @@ impl Store {
         });
     }
 
-    /// Frees an eighth of the memory limit, so that evictions are rare: drops the least recently used
-    /// topics, but never `used`, which only loses its oldest entries if it alone exceeds the limit.
+    /// Frees an eighth of the memory limit, so that evictions are rare: drops topics in the order of
+    /// [`Rank`], but never `used`, which only loses its oldest entries if it alone exceeds the limit.
     fn evict(&mut self, used: &str) {
         let target = self.memory / 8 * 7;
         let cost = |topic: &str, log: &Log| topic.len() + TOPIC + log.cost();
         let others = self.logs.iter().filter(|(topic, _)| *topic != used);
-        let mut by_use: Vec<Candidate> = others.map(|(topic, log)| (log.used, cost(topic, log))).collect();
-        by_use.sort_unstable();
+        let mut ranked: Vec<(Rank, usize)> =
+            others.map(|(topic, log)| (log.rank(), cost(topic, log))).collect();
+        ranked.sort_unstable();
         let mut left = self.bytes;
-        let last = by_use.into_iter().find(|(_, cost)| {
+        let last = ranked.into_iter().find(|(_, cost)| {
             left -= cost;
             left <= target
         });
         // If even dropping all other topics is not enough, `last` is `None` and all of them are dropped.
-        let evicted = |log: &Log| last.is_none_or(|(at, _)| log.used <= at);
+        let evicted = |log: &Log| last.is_none_or(|(rank, _)| log.rank() <= rank);
         let bytes = &mut self.bytes;
         self.logs.retain(|topic, log| {
             let keep = topic == used || !evicted(log);
@@ -367,6 +377,22 @@ mod tests {
         assert!(store.logs.contains_key("t199") && store.logs.contains_key("t195"));
         assert!(!store.logs.contains_key("t0"));
         assert_eq!(cost(&store), store.bytes);
+    }
+
+    #[test]
+    fn requests_for_topics_without_publications_neither_exceed_the_memory_nor_displace_publications() {
+        let mut store = Store { memory: 20_000, ..Store::new(1) };
+        let limits = History { seconds: None, ..limits(10, 0, 1000) };
+        let start = Instant::now();
+        let (position, _) = store.append("news", &limits, &"1".into(), false, start);
+        for i in 0..200 {
+            let now = start + Duration::from_millis(i);
+            assert!(store.replay(&format!("t{i}"), &limits, "", now).complete);
+            assert!(store.size().1 <= 20_000, "{:?}", store.size());
+        }
+        assert_eq!(cost(&store), store.bytes);
+        assert!(store.logs.contains_key("t199") && !store.logs.contains_key("t0"));
+        assert!(store.replay("news", &limits, &position, start).complete);
     }
 
     #[test]
