@@ -91,6 +91,9 @@ fn is_stale(path: &Path) -> io::Result<bool> {
 /// Whether a process listens on the socket at `path`.
 fn is_listening(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // connect(2) waits while the queue of the listener is full, which may be for ever if its process hangs. A
+    // non-blocking socket gets EAGAIN instead.
+    probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) => Ok(error.kind() != io::ErrorKind::ConnectionRefused),
         Ok(()) => Ok(true),
@@ -219,6 +222,31 @@ mod tests {
         UnixStream::connect(&path).expect("the bound socket is still at the path");
         std::fs::remove_file(&path).unwrap();
         std::fs::remove_dir(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_server_that_hangs_with_a_full_queue_counts_as_live() {
+        let path = place("full");
+        let hung = bound(&path);
+        hung.listen(0).unwrap();
+        let client = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client.connect(&SockAddr::unix(&path).unwrap()).map(|()| client)
+        };
+        let mut waiting = Vec::new();
+        while let Ok(client) = client() {
+            waiting.push(client);
+        }
+        let (sender, result) = std::sync::mpsc::channel();
+        let second = path.clone();
+        let thread = std::thread::spawn(move || sender.send(listen(second, 8, None).map(drop)));
+        let result = result.recv_timeout(Duration::from_secs(10));
+        // Lets a probe that waits go on.
+        drop(hung);
+        thread.join().unwrap().unwrap();
+        assert_eq!(result.expect("the check does not wait").unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
