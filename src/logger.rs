@@ -31,6 +31,11 @@ impl Waiting {
     pub(crate) fn next(&self) -> Option<Line> {
         self.0.borrow_mut().pop_front()
     }
+
+    /// Number of lines that wait.
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
 }
 
 /// Reads the option. Returns the number of the property that holds the logger, if there is one.

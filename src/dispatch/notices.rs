@@ -20,9 +20,11 @@ pub(super) fn write(server: &Server, line: Line) -> Result<()> {
     tell(server, Hook::Log, arguments)
 }
 
-/// Passes the binding's queued lines to the logger.
+/// Passes the binding's queued lines to the logger. A line that the logger itself causes, for instance by
+/// calling `reloadTls()`, waits for the next call: otherwise such a logger would keep this loop running.
 pub(super) fn write_waiting(server: &Server) -> Result<()> {
-    while let Some(line) = server.log.next().or_else(workers::next_line) {
+    for _ in 0..server.log.count() + workers::waiting_lines() {
+        let Some(line) = server.log.next().or_else(workers::next_line) else { break };
         write(server, line)?;
         settle(server)?;
         server.link.with(|core| core.handled(false));

@@ -46,6 +46,11 @@ pub(crate) fn next_line() -> Option<Line> {
     Some(line)
 }
 
+/// Number of lines that wait for the logger.
+pub(crate) fn waiting_lines() -> usize {
+    LINES.with_borrow(VecDeque::len)
+}
+
 /// Logs a message.
 pub(super) fn report(level: Level, event: &'static str, message: impl AsRef<str>) {
     log(line(level, event, message));

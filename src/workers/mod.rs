@@ -28,7 +28,7 @@ use sprocket_server::cluster::HubConfig;
 use sprocket_server::{ForkError, OpenListener, OpenPublishSocket};
 
 pub(crate) use self::deadlines::GRACE;
-pub(crate) use self::log::{gather_lines, next_line};
+pub(crate) use self::log::{gather_lines, next_line, waiting_lines};
 pub(crate) use self::node::{Step, Supervisor};
 pub(crate) use self::reexec::remember;
 pub(crate) use self::role::{Inherited, Order, Role};
