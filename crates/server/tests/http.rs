@@ -394,43 +394,6 @@ fn http_sockets_per_address_are_limited() {
 }
 
 #[test]
-fn the_number_of_open_files_is_limited_and_further_responses_wait() {
-    /// Larger than the socket buffers, in bytes.
-    const SIZE: usize = 16 << 20;
-    let dir = std::env::temp_dir().join(format!("sprocket-open-files-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("large"), vec![b'x'; SIZE]).unwrap();
-    let config = Config { static_files: Some(dir.clone()), max_open_files: 2, ..Config::default() };
-    let (_server, address) = start(config);
-    let mut clients: Vec<_> = (0..6).map(|_| connect(address)).collect();
-    for client in &mut clients[..2] {
-        client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        assert!(read_head(client).starts_with("HTTP/1.1 200"));
-    }
-    for client in &mut clients[2..] {
-        client.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    }
-    let open = || {
-        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == dir.join("large"))).count()
-    };
-    if cfg!(target_os = "linux") {
-        assert_eq!(open(), 2);
-    }
-    // Each client that disconnects lets the next one be served.
-    drop(clients.drain(..2));
-    std::thread::scope(|scope| {
-        for client in &mut clients {
-            scope.spawn(|| {
-                assert!(read_head(client).starts_with("HTTP/1.1 200"));
-                client.read_exact(&mut vec![0; SIZE]).unwrap();
-            });
-        }
-    });
-    std::fs::remove_dir_all(dir).unwrap();
-}
-
-#[test]
 fn the_time_limit_of_a_further_request_starts_with_its_first_byte() {
     let (server, address) = start(Config { handshake_timeout: Duration::from_secs(4), ..Config::default() });
     server.set_interest(Interest::REQUEST, true);

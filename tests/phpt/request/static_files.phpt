@@ -10,9 +10,10 @@ $folder = sys_get_temp_dir() . '/sprocket-static-' . bin2hex(random_bytes(6));
 register_shutdown_function(fn () => exec('rm -rf ' . escapeshellarg($folder)));
 mkdir("$folder/public/sub", recursive: true);
 mkdir("$folder/public/empty");
+mkdir("$folder/public/50%25 off?");
 mkdir("$folder/public/.well-known");
 file_put_contents("$folder/secret.txt", 'secret');
-$files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', 'a b.css' => 'p {}', 'data.bin' => str_repeat('0123456789', 30_000),
+$files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', '50%25 off?/index.html' => 'off', 'a b.css' => 'p {}', 'data.bin' => str_repeat('0123456789', 30_000),
     'noext' => 'x', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known',
     'a.php.bak' => 'secret', 'trail.php.' => 'secret', 'b.php~' => 'secret', 'c.PHTML' => 'secret', 'db.inc' => 'secret', 'd.php.txt' => 'secret'];
 foreach ($files as $name => $content) {
@@ -47,6 +48,8 @@ show('index', ask('/'), 'content-type', 'x-content-type-options', 'cache-control
 show('query', ask('/?a=1'));
 show('folder', ask('/sub?a=1'), 'location');
 show('its index', ask('/sub/'));
+show('encoded folder', $encoded = ask('/50%2525%20off%3f'), 'location');
+show('its index', ask($encoded->headers['location'] ?? '/'));
 show('blank', ask('/a%20b.css'), 'content-type');
 show('no type', ask('/noext'), 'content-type');
 show('well-known', ask('/.well-known/x.txt'));
@@ -65,7 +68,7 @@ show('a known date, another tag', ask('/', headers: ['If-None-Match' => '"other"
 show('the rest of the same', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Range' => $tag]));
 show('the rest of another', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Range' => '"other"']));
 show('range', ask('/', headers: ['Range' => 'bytes=4-8']), 'content-range');
-show('range beyond', ask('/', headers: ['Range' => 'bytes=400-']));
+show('range beyond', ask('/', headers: ['Range' => 'bytes=400-']), 'content-range');
 show('ranges', ask('/', headers: ['Range' => 'bytes=0-1,0-1']));
 show('the health path comes first', ask('/data.bin'));
 show('POST', ask('/', 'POST', ['Content-Length' => '0']), 'allow');
@@ -92,6 +95,8 @@ index: 200 content-type: text/html; charset=utf-8, x-content-type-options: nosni
 query: 200  "<h1>Hello<\/h1>"
 folder: 301 location: /sub/?a=1 ""
 its index: 200  "sub"
+encoded folder: 301 location: /50%2525%20off%3F/ ""
+its index: 200  "off"
 blank: 200 content-type: text/css; charset=utf-8 "p {}"
 no type: 200 content-type: application/octet-stream "x"
 well-known: 200  "known"
@@ -109,7 +114,7 @@ a known date, another tag: 200  "<h1>Hello<\/h1>"
 the rest of the same: 206  "Hello"
 the rest of another: 200  "<h1>Hello<\/h1>"
 range: 206 content-range: bytes 4-8/14 "Hello"
-range beyond: 416  ""
+range beyond: 416 content-range: bytes */14 ""
 ranges: 200  "<h1>Hello<\/h1>"
 the health path comes first: 200  "ok\n"
 POST: 405 allow: GET "Only GET is answered here.\n"

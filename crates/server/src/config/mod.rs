@@ -112,7 +112,8 @@ pub struct Config {
     pub max_handshakes_per_ip: usize,
     /// Maximum number of sockets, including those of WebSockets.
     pub max_sockets: usize,
-    /// Maximum number of static files open at the same time. Further requests for files wait.
+    /// Maximum number of static files open at the same time. A further one displaces that which has
+    /// waited longest for its client, and which is opened again when the client reads on.
     pub max_open_files: usize,
 }
 

@@ -7,17 +7,17 @@ use hyper::body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::http::stream_body::StreamBody;
 use crate::static_files::FileBody;
+use crate::static_files::open_files::SharedFile;
 
 /// The body of a response.
 pub(crate) enum ResponseBody {
     /// A body that is in memory.
     Whole(Full<Bytes>),
-    /// A file, with the permit to keep it open. Boxed, because few responses are files.
-    File(Box<(hyper_staticfile::Body, OwnedSemaphorePermit)>),
+    /// A file. Boxed, because few responses are files.
+    File(Box<hyper_staticfile::Body<SharedFile>>),
     /// A body that the host writes in pieces.
     Stream(StreamBody),
 }
@@ -69,7 +69,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(whole) => {
                 Pin::new(whole).poll_frame(cx).map_err(|never: std::convert::Infallible| match never {})
             }
-            ResponseBody::File(file) => Pin::new(&mut file.0).poll_frame(cx),
+            ResponseBody::File(file) => Pin::new(&mut **file).poll_frame(cx),
             ResponseBody::Stream(stream) => stream.poll_frame(cx),
         }
     }

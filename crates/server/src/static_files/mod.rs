@@ -1,6 +1,7 @@
 //! Serves the files of one directory over HTTP, using hyper-staticfile; meant for demos and small
 //! pages.
 
+pub(crate) mod open_files;
 pub(crate) mod preconditions;
 
 use bytes::Bytes;
@@ -8,10 +9,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper_staticfile::vfs::{FileOpener, FileWithMetadata};
 use hyper_staticfile::{AcceptEncoding, Body, ResolveResult, Resolver, ResponseBuilder};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,25 +21,27 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::net::socket::lift;
+use crate::static_files::open_files::{OpenFiles, SharedFile};
 use crate::static_files::preconditions::{Validators, Verdict};
+
+/// Bytes that are encoded in the path of a redirect: all but the separator and the unreserved ones of RFC
+/// 3986 section 2.3.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A directory whose files are served.
 pub(crate) struct StaticFiles {
     /// Maps the path of a request to a file.
     resolver: Resolver<Root>,
-    /// One permit per file that may be open: a peer that does not read keeps its file open.
-    open: Arc<Semaphore>,
 }
 
 /// The body of a response.
 pub(crate) enum FileBody {
     /// A body that is in memory.
     Whole(Bytes),
-    /// A file, with the permit to keep it open. Boxed, because few responses are files.
-    File(Box<(Body, OwnedSemaphorePermit)>),
+    /// A file. Boxed, because few responses are files.
+    File(Box<Body<SharedFile>>),
 }
 
 impl fmt::Debug for StaticFiles {
@@ -53,15 +56,13 @@ impl StaticFiles {
     pub(crate) fn open(path: &Path, most: usize) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = lift(openat(CWD, path, flags, Mode::empty())?);
-        let open = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Self { resolver: Resolver::with_opener(Root(Arc::new(root))), open })
+        let files = OpenFiles::new(root, open_below, most);
+        Ok(Self { resolver: Resolver::with_opener(Root(files)) })
     }
 
     /// Answers a GET or HEAD request. Returns `None` if there is no such file. Waits while too many
-    /// files are open.
+    /// files are being read.
     pub(crate) async fn answer(&self, parts: &Parts) -> Option<http::Response<FileBody>> {
-        // The semaphore is never closed while the server runs.
-        let permit = self.open.clone().acquire_owned().await.ok()?;
         let path = parts.uri.path();
         let found = self.resolver.resolve_path(path, AcceptEncoding::none()).await.ok()?;
         let builder = &mut ResponseBuilder::new();
@@ -77,10 +78,12 @@ impl StaticFiles {
             ResolveResult::Found(file) => file,
             // Redirects only if the directory has an index page.
             ResolveResult::IsDirectory { redirect_to } => {
+                // The library returns the decoded path, and decodes the one that it is given.
+                let redirect_to = utf8_percent_encode(&redirect_to, PATH).to_string();
                 let index = self.resolver.resolve_path(&redirect_to, AcceptEncoding::none()).await;
                 let Ok(ResolveResult::Found(_)) = index else { return None };
                 let redirect =
-                    builder.build::<tokio::fs::File>(ResolveResult::IsDirectory { redirect_to }).ok()?;
+                    builder.build::<SharedFile>(ResolveResult::IsDirectory { redirect_to }).ok()?;
                 return Some(redirect.map(|_| FileBody::Whole(Bytes::new())));
             }
             _ => return None,
@@ -94,9 +97,10 @@ impl StaticFiles {
         if !validators.allow_range(&parts.headers) {
             builder.file_response_builder.range = None;
         }
+        let size = found.size;
         let mut response = builder.build(ResolveResult::Found(found)).ok()?.map(|body| match body {
             Body::Empty => FileBody::Whole(Bytes::new()),
-            body => FileBody::File(Box::new((body, permit))),
+            body => FileBody::File(Box::new(body)),
         });
         if let Some(tag) = validators.tag().and_then(|tag| HeaderValue::try_from(tag).ok()) {
             response.headers_mut().insert(header::ETAG, tag);
@@ -107,6 +111,11 @@ impl StaticFiles {
             for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE] {
                 response.headers_mut().remove(name);
             }
+        }
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            // RFC 9110 section 15.5.17.
+            let range = HeaderValue::try_from(format!("bytes */{size}")).ok()?;
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
         }
         describe(response.headers_mut(), content_type.as_deref());
         Some(response)
@@ -140,29 +149,29 @@ fn describe(headers: &mut HeaderMap, content_type: Option<&str>) {
     set(header::CACHE_CONTROL, "no-cache");
 }
 
-/// Opens files below a directory. It opens each component of a path in turn and never follows a
-/// symbolic link, so that no path leads outside the directory, even if something is renamed
-/// meanwhile.
-struct Root(Arc<OwnedFd>);
+/// Opens files below the directory for the resolver.
+struct Root(Arc<OpenFiles>);
 
 impl FileOpener for Root {
-    type File = tokio::fs::File;
-    type Future = Pin<Box<dyn Future<Output = io::Result<FileWithMetadata>> + Send>>;
+    type File = SharedFile;
+    type Future = Pin<Box<dyn Future<Output = io::Result<FileWithMetadata<SharedFile>>> + Send>>;
 
     fn open(&self, path: &Path) -> Self::Future {
-        let (root, path) = (self.0.clone(), path.to_owned());
-        // Runs on another thread, because disks may be slow.
-        let opened = tokio::task::spawn_blocking(move || open_below(&root, &path));
-        Box::pin(async { opened.await? })
+        let (files, path) = (self.0.clone(), path.to_owned());
+        Box::pin(async move {
+            let (handle, metadata) = SharedFile::open(files, &path).await?;
+            let (size, modified, is_dir) = (metadata.len(), metadata.modified().ok(), metadata.is_dir());
+            Ok(FileWithMetadata { handle, size, modified, is_dir })
+        })
     }
 }
 
-/// Opens a file or directory below `root`.
+/// Opens a path below `root`. It opens each component in turn and never follows a symbolic link, so
+/// that no path leads outside the directory, even if something is renamed meanwhile.
 ///
 /// # Errors
-/// `NotFound` for hidden files and scripts, for symbolic links, and for anything that is neither a
-/// regular file nor a directory.
-fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
+/// `NotFound` for hidden files and scripts, and for symbolic links.
+fn open_below(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     // NONBLOCK avoids waiting for the other end of a FIFO; NOCTTY avoids acquiring a controlling
     // terminal.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -174,20 +183,7 @@ fn open_below(root: &OwnedFd, path: &Path) -> io::Result<FileWithMetadata> {
         // A component that is not a directory, or is a link, is treated as missing.
         opened = openat(&opened, name, flags, Mode::empty()).map_err(|_| io::ErrorKind::NotFound)?;
     }
-    let stat = fstat(&opened)?;
-    let is_dir = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => true,
-        FileType::RegularFile => false,
-        _ => return Err(io::ErrorKind::NotFound.into()),
-    };
-    let file = File::from(lift(opened));
-    let metadata = file.metadata()?;
-    Ok(FileWithMetadata {
-        handle: tokio::fs::File::from_std(file),
-        size: metadata.len(),
-        modified: metadata.modified().ok(),
-        is_dir,
-    })
+    Ok(opened)
 }
 
 /// Whether a name is never served: hidden files, and names with a PHP extension at any place. That
