@@ -548,7 +548,8 @@ final class Server implements \Countable
      * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
      * - `refusedPending`: handshakes and plain requests refused because of maxPendingTotal (503)
      * - `paused`: times a socket was not read because of its messages that waited for PHP
-     * - `hostWaits`: times publish() or broadcast() blocked because an I/O thread was behind with deliveries
+     * - `hostWaits`: times publish() or broadcast() blocked because an I/O thread was behind with deliveries, or
+     *   join() or subscribe() because too much waited for the hub
      * - `waitingFrames`: frames that wait to be written to their sockets now
      * - `waitingBytes`: bytes that wait now on connections with waiting frames and on streamed responses, as
      *   bufferedAmount() counts them

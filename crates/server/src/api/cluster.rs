@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::api::Server;
 use crate::channel::ask::Ask;
 use crate::channel::event::{Event, Interest, PresenceMember};
 use crate::channel::mailbox::{Command, EventBatch, Item};
 use crate::cluster::history::limits_of;
+use crate::cluster::port::Port;
 use crate::cluster::wire::Up;
 use crate::connection::handle::Connection;
 use crate::error::{PublishFailed, TopicError};
@@ -114,10 +116,35 @@ impl Server {
             self.presence_changed(changed);
             if self.state.cluster.is_some() {
                 let frame = Up::Join { conn: conn.id().0, topic, member, data }.encode();
+                let bytes = frame.len();
                 self.post(0, Command::ToHub(frame));
+                self.count_posted(bytes);
+                self.let_hub_catch_up();
             }
         }
         Ok(())
+    }
+
+    /// Waits for a moment if subscriptions and changes of presence arrive faster than the hub takes them, so
+    /// that they cannot pile up without bound. A hub that hangs delays the host no further.
+    pub(crate) fn let_hub_catch_up(&self) {
+        if let Some(port) = self.state.cluster.as_ref().filter(|port| port.is_behind()) {
+            self.wait_for_hub(port);
+        }
+    }
+
+    #[cold]
+    fn wait_for_hub(&self, port: &Port) {
+        /// Longest wait of one call.
+        const LONGEST: Duration = Duration::from_millis(100);
+        /// Pause between two looks at the queue.
+        const PAUSE: Duration = Duration::from_millis(1);
+        self.flush();
+        Counters::one(&self.state.counters.host_waits);
+        let end = Instant::now() + LONGEST;
+        while port.is_behind() && Instant::now() < end && self.check_threads().is_ok() {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Ends the presence that [`Server::join`] has begun.
@@ -129,7 +156,10 @@ impl Server {
         let Some(changed) = self.state.presence().leave(conn, topic) else { return };
         self.presence_changed(changed);
         if self.state.cluster.is_some() {
-            self.post(0, Command::ToHub(Up::Leave { conn: conn.0, topic }.encode()));
+            let frame = Up::Leave { conn: conn.0, topic }.encode();
+            let bytes = frame.len();
+            self.post(0, Command::ToHub(frame));
+            self.count_posted(bytes);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::connection::handle::Connection;
 use crate::error::{PublishFailed, TopicError};
 use crate::id::Target;
 use crate::metrics::counters::Counters;
-use crate::topics::registry::Route;
+use crate::topics::registry::{Change, Route};
 use sprocket_protocol::topic::{Kind, check_name, check_topic};
 
 impl Server {
@@ -83,8 +83,13 @@ impl Server {
     /// for publications that arrive from the hub and the publish socket.
     pub(crate) fn post_topic_changes(&self) {
         self.state.counters.topics.store(self.topics.borrow().len() as u64, Ordering::Relaxed);
-        for change in self.topics.borrow_mut().take_changes() {
+        let changes = self.topics.borrow_mut().take_changes();
+        let began = changes.iter().any(|change| matches!(change, Change::Began(..)));
+        for change in changes {
             self.post(0, Command::Topic(change));
+        }
+        if began {
+            self.let_hub_catch_up();
         }
     }
 

@@ -24,12 +24,17 @@ const MOST_LOSS_REPORTS: usize = 1000;
 /// Bytes charged for a resume request in addition to its strings: the frame, and the state that the
 /// connection keeps until the answer arrives.
 const ASK: usize = size_of::<Ask>() + 128;
+/// Multiple of the limit that frames other than publications may reach before the link drops its connection,
+/// even if the hub still reads: it has fallen behind so far that the complete state is shorter.
+const MOST_CONTROL: usize = 2;
 
 /// Admission to the queue for the hub, and what the hub has reported. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Port {
     /// Bytes of admitted publications that the link has not yet moved to its pipe.
     queued: AtomicUsize,
+    /// Bytes of other frames in the queue, as of the link's last turn.
+    control: AtomicUsize,
     /// Bytes charged for resume requests that wait for their answers.
     asking: Arc<AtomicUsize>,
     /// Upper bound in bytes for `queued`, and likewise for `asking`.
@@ -48,6 +53,7 @@ impl Port {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             queued: AtomicUsize::new(0),
+            control: AtomicUsize::new(0),
             asking: Arc::default(),
             limit,
             largest: AtomicUsize::new(limit),
@@ -84,6 +90,12 @@ impl Port {
     /// Bytes of publications that wait in the queue.
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Whether subscriptions and changes of presence arrive faster than the hub takes them, so that the host
+    /// should wait.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.control.load(Ordering::Relaxed) > self.limit
     }
 
     fn release(&self, frame: usize) {
@@ -130,7 +142,8 @@ pub(crate) struct FailedForward {
 pub(crate) struct Outbound {
     queue: VecDeque<Bytes>,
     /// Bytes of the queued frames that are not publications: subscriptions, presence, resume requests.
-    /// Unlike publications they need no admission. When they exceed the limit, the link drops its
+    /// Unlike publications they need no admission: the host waits for a moment while they exceed the limit
+    /// ([`Port::is_behind`]). If the hub does not read, or they exceed twice the limit, the link drops its
     /// connection, because a new connection starts with the complete state anyway.
     control_bytes: usize,
     /// Wakes the link's task.
@@ -224,6 +237,7 @@ impl Outbound {
         if self.queue.is_empty() && self.queue.capacity() > 1024 {
             self.queue = VecDeque::new();
         }
+        port.control.store(self.control_bytes, Ordering::Relaxed);
         self.waker = Some(waker.clone());
         publications
     }
@@ -233,9 +247,14 @@ impl Outbound {
     }
 
     /// Whether the frames that are not publications exceed the limit, which happens only if the hub
-    /// has stopped reading.
+    /// reads slowly or not at all.
     pub(crate) fn is_beyond(&self, port: &Port) -> bool {
         self.control_bytes > port.limit
+    }
+
+    /// Whether these frames exceed the limit so far that the connection must be dropped at once.
+    pub(crate) fn is_far_beyond(&self, port: &Port) -> bool {
+        self.control_bytes > port.limit.saturating_mul(MOST_CONTROL)
     }
 
     /// Marks the link as connected, to a hub with or without a broker.
@@ -252,6 +271,7 @@ impl Outbound {
         self.syncs.clear();
         self.queue.retain(|frame| wire::is_publication(frame));
         self.control_bytes = 0;
+        port.control.store(0, Ordering::Relaxed);
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;
         for frame in unsent.into_iter().rev() {

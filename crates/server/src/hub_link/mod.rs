@@ -317,7 +317,12 @@ impl Link {
                 break;
             }
         }
-        let beyond = io_thread::with(|io| io.outbound.is_beyond(port)) == Some(true);
+        let state = io_thread::with(|io| (io.outbound.is_beyond(port), io.outbound.is_far_beyond(port)));
+        let (beyond, far_beyond) = state.unwrap_or_default();
+        // A hub in this process cannot be connected to again; it reads as long as this thread runs.
+        if far_beyond && self.path.is_some() {
+            return Poll::Ready(Err(io::Error::other("it reads too slowly")));
+        }
         if !beyond || pipe.taken() != self.moved.1 {
             self.moved = (Instant::now(), pipe.taken());
         } else if self.moved.0.elapsed() >= STALLED {

@@ -194,7 +194,7 @@ counters! {
     abnormal,
     /// Times reading of a socket was paused because its messages waited for the application.
     paused,
-    /// Times the application had to wait for an I/O thread that was behind with deliveries.
+    /// Times the application had to wait for an I/O thread that was behind with deliveries, or for the hub.
     host_waits,
     /// Callbacks that ended with an exception.
     callback_errors,

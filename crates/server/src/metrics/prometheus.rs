@@ -114,7 +114,7 @@ families! {
     "connections_lost_total" "Connections that ended without a close frame." { = abnormal }
     "read_pauses_total" "Times reading of a socket was paused because its messages waited for PHP." { = paused }
     "pending_full_total" "Times an I/O thread stopped reading because of maxPendingTotal." { = pending_full }
-    "publish_waits_total" "Times PHP had to wait for an I/O thread that was behind with deliveries."
+    "publish_waits_total" "Times PHP had to wait for an I/O thread that was behind with deliveries, or for the hub."
         { = host_waits }
     "tls_errors_total" "TLS handshakes that failed." { = tls_errors }
     "tls_reload_errors_total" "Changed certificate files that could not be loaded." { = tls_reload_errors }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::task::Poll;
@@ -133,5 +133,29 @@ fn the_queue_for_a_hub_that_does_not_read_is_bounded_and_the_state_resent() {
             assert!(joined.insert(topic.to_owned()), "{topic} twice");
         }
     }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_queue_for_a_hub_that_reads_slowly_is_bounded() {
+    let path = std::env::temp_dir().join(format!("sprocket-slow-hub-{}", std::process::id()));
+    let listener = StdListener::bind(&path).unwrap();
+    let greeting = std::thread::spawn(move || (raw_hub(&listener), listener));
+    let cluster = Some(ClusterMember { path: path.clone(), slot: 0 });
+    let (server, address) = start(Config { cluster, cluster_queue: 10_000, ..Config::default() });
+    let (mut slow, _listener) = greeting.join().unwrap();
+    // Reads so little that the queue grows, and so often that the link makes progress all the time.
+    let reader = std::thread::spawn(move || {
+        while slow.0.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let (_client, conn) = subscriber(&server, address, &[]);
+    for i in 0..40 {
+        server.join(&conn, &format!("room{i}"), "ann", &[b'x'; 50_000]).unwrap();
+        server.flush();
+    }
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links > 0);
+    reader.join().unwrap();
     std::fs::remove_file(path).unwrap();
 }
