@@ -14,7 +14,7 @@ mkdir("$folder/public/50%25 off?");
 mkdir("$folder/public/.well-known");
 file_put_contents("$folder/secret.txt", 'secret');
 $files = ['index.html' => '<h1>Hello</h1>', 'sub/index.html' => 'sub', '50%25 off?/index.html' => 'off', 'a b.css' => 'p {}', 'data.bin' => str_repeat('0123456789', 30_000),
-    'noext' => 'x', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known',
+    'noext' => 'x', 'empty.txt' => '', '.env' => 'secret', 'config.php' => 'secret', '.well-known/x.txt' => 'known',
     'a.php.bak' => 'secret', 'trail.php.' => 'secret', 'b.php~' => 'secret', 'c.PHTML' => 'secret', 'db.inc' => 'secret', 'd.php.txt' => 'secret'];
 foreach ($files as $name => $content) {
     file_put_contents("$folder/public/$name", $content);
@@ -69,6 +69,7 @@ show('the rest of the same', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Rang
 show('the rest of another', ask('/', headers: ['Range' => 'bytes=4-8', 'If-Range' => '"other"']));
 show('range', ask('/', headers: ['Range' => 'bytes=4-8']), 'content-range');
 show('range beyond', ask('/', headers: ['Range' => 'bytes=400-']), 'content-range');
+show('the end of nothing', ask('/empty.txt', headers: ['Range' => 'bytes=-5']), 'content-range');
 show('ranges', ask('/', headers: ['Range' => 'bytes=0-1,0-1']));
 show('the health path comes first', ask('/data.bin'));
 show('POST', ask('/', 'POST', ['Content-Length' => '0']), 'allow');
@@ -115,6 +116,7 @@ the rest of the same: 206  "Hello"
 the rest of another: 200  "<h1>Hello<\/h1>"
 range: 206 content-range: bytes 4-8/14 "Hello"
 range beyond: 416 content-range: bytes */14 ""
+the end of nothing: 200 content-range: - ""
 ranges: 200  "<h1>Hello<\/h1>"
 the health path comes first: 200  "ok\n"
 POST: 405 allow: GET "Only GET is answered here.\n"

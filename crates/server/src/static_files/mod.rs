@@ -94,7 +94,8 @@ impl StaticFiles {
         if verdict == Verdict::Failed {
             return Some(precondition_failed());
         }
-        if !validators.allow_range(&parts.headers) {
+        // An empty file has no range that a response could name.
+        if found.size == 0 || !validators.allow_range(&parts.headers) {
             builder.file_response_builder.range = None;
         }
         let size = found.size;
