@@ -170,6 +170,81 @@ fn pongs_for_a_peer_that_does_not_read_stay_well_formed() {
 }
 
 #[test]
+fn early_data_is_not_accepted() {
+    let (folder, ca) = (Folder::new("early"), Authority::new());
+    let (_server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), Config::default());
+    let mut client = ca.client();
+    client.enable_early_data = true;
+    drop(upgraded(address, client.clone(), "localhost"));
+    let mut stream = secure(address, client, "localhost");
+    // The server permits early data in its session tickets, or not (RFC 8446 section 4.6.1).
+    assert!(stream.conn.early_data().is_none());
+    stream.write_all(upgrade_head(address, "/", "").as_bytes()).unwrap();
+    assert!(head_of(&mut stream).starts_with("HTTP/1.1 101 "));
+    assert_eq!(stream.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+}
+
+/// RFC 8446 section 6.1.
+#[test]
+fn input_after_close_notify_is_ignored() {
+    let (folder, ca) = (Folder::new("after"), Authority::new());
+    let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), Config::default());
+    let mut stream = upgraded(address, ca.client(), "localhost");
+    let conn = opened(&server);
+    stream.write_all(&frame(0x81, b"last")).unwrap();
+    stream.conn.send_close_notify();
+    let mut rest = Vec::new();
+    stream.conn.write_tls(&mut rest).unwrap();
+    rest.resize(60_000, 0x17);
+    stream.sock.write_all(&rest).unwrap();
+    let Event::Message { .. } = next(&server) else { panic!("no message") };
+    server.send(&conn, b"answer", false);
+    server.flush();
+    assert_eq!(payload(&mut stream), b"answer");
+    let Event::Close { code, .. } = next(&server) else { panic!() };
+    assert_eq!(code, 1006);
+    assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0, "close_notify and FIN");
+}
+
+/// A client that announces a long handshake message holds no more memory than `SECURITY.md` says.
+#[test]
+fn incomplete_handshake_messages_are_bounded() {
+    let (folder, ca) = (Folder::new("incomplete"), Authority::new());
+    let config = Config { handshake_timeout: Duration::from_secs(60), ..Config::default() };
+    let (server, address) = serve(Tls::new(ca.identity(&folder, "localhost")), config);
+
+    let mut hello = connect(address);
+    let announced = [b"\x16\x03\x01\x40\x00\x01\x00\xf0\x00".as_slice(), &[0xaa; 0x3ffc]].concat();
+    let more = [b"\x16\x03\x01\x40\x00".as_slice(), &[0xaa; 0x4000]].concat();
+    // The server may reset the connection before all is sent.
+    let _ = hello.write_all(&[announced, more.clone(), more].concat());
+    wait_for("the handshake fails", || server.stats().tls_errors == 1);
+
+    // The same with a key update (type 24) after the handshake.
+    let mut client = ca.client();
+    client.enable_secret_extraction = true;
+    let stream = upgraded(address, client, "localhost");
+    opened(&server);
+    let (connection, mut socket) = (stream.conn, stream.sock);
+    let suite = connection.negotiated_cipher_suite().unwrap().tls13().unwrap();
+    let (first, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
+    let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another suite") };
+    let mut encrypter = suite.aead_alg.encrypter(key, iv);
+    for (i, start) in [b"\x18\x00\xf0\x00", b"...."].into_iter().enumerate() {
+        let mut fragment = vec![0xaa; 0x3000];
+        fragment[..4].copy_from_slice(start);
+        let record = rustls::crypto::cipher::OutboundPlainMessage {
+            typ: rustls::ContentType::Handshake,
+            version: rustls::ProtocolVersion::TLSv1_2,
+            payload: fragment.as_slice().into(),
+        };
+        let _ = socket.write_all(&encrypter.encrypt(record, first + i as u64).unwrap().encode());
+    }
+    let Event::Close { code, .. } = next(&server) else { panic!("no end") };
+    assert_eq!(code, 1006);
+}
+
+#[test]
 fn the_certificate_follows_the_host_name() {
     let (folder, ca) = (Folder::new("sni"), Authority::new());
     let mut tls = Tls::new(ca.identity(&folder, "default.example"));

@@ -19,5 +19,6 @@ pub(crate) mod socket;
 pub(crate) mod stall;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod tls_session;
 pub(crate) mod tls_stream;
 pub(crate) mod unix_socket;

@@ -1,8 +1,6 @@
 //! TLS on a socket, by rustls without its own buffers, so that an idle connection holds no buffer.
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError};
-use rustls::{ServerConfig, unbuffered::WriteTraffic};
+use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
@@ -13,12 +11,13 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::net::plain_socket::PlainSocket;
 use crate::net::poll_turn;
+use crate::net::tls_session::{Session, Stage, broken};
 
 /// Most bytes of one read of ciphertext: several records, so that a busy connection needs fewer system calls.
 const READ: usize = 64 << 10;
 /// Size of the first read, and the limit if the caller has no room for more plaintext. A read of 64 KiB holds
-/// up to 2,978 empty records, which take 1 ms to process; after a read with many records, the next ones are
-/// therefore smaller.
+/// up to 2,849 records of one byte, which take 1 ms to process; after a read with many records, the next ones
+/// are therefore smaller.
 const FIRST_READ: usize = 16 << 10;
 /// Size of the next read after one with many records.
 const LEAST_READ: usize = 4 << 10;
@@ -26,14 +25,12 @@ const LEAST_READ: usize = 4 << 10;
 const MANY_RECORDS: usize = 256;
 /// Reads without plaintext before other tasks get their turn.
 const EMPTY_READS: usize = 2;
-/// Most bytes of ciphertext that may wait for the rest of their record or handshake message.
-const LONGEST_INCOMPLETE: usize = 96 << 10;
-/// Most plaintext of one write.
-const WRITE: usize = 64 << 10;
-/// Most plaintext of one record (RFC 8446 section 5.1).
-const RECORD: usize = 16 << 10;
-/// Most bytes that encryption adds to a record: header, nonce, content type and tag, rounded up.
-const OVERHEAD: usize = 64;
+/// Most bytes of ciphertext that may wait during the handshake for the rest of a message, which is the
+/// ClientHello or the certificates of the client.
+const LONGEST_HANDSHAKE: usize = 32 << 10;
+/// Most bytes of ciphertext that may wait after the handshake: an incomplete record, which has up to 18,437
+/// bytes (RFC 5246 section 6.2.3), and an incomplete key update before it.
+const LONGEST_INCOMPLETE: usize = 20 << 10;
 
 thread_local! {
     /// Buffers for ciphertext read and written, shared by all connections of a thread.
@@ -78,147 +75,6 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// State of the protocol after all complete input was processed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Handshake,
-    Open,
-    Closed,
-}
-
-/// Result of processing a piece of input.
-struct Processed {
-    /// Bytes of the input that were processed.
-    used: usize,
-    /// Number of records processed.
-    records: usize,
-    result: Result<Stage, rustls::Error>,
-    /// Whether `close_notify` was received.
-    peer_closed: bool,
-}
-
-/// The protocol state of rustls, which is given its buffers with each call.
-struct Session(UnbufferedServerConnection);
-
-impl Session {
-    /// Processes all complete records. Passes plaintext to `sink` and appends data for the peer to
-    /// `outgoing`.
-    fn process(
-        &mut self,
-        input: &mut [u8],
-        outgoing: &mut Vec<u8>,
-        mut sink: impl FnMut(&[u8]),
-    ) -> Processed {
-        let mut done = Processed { used: 0, records: 0, result: Ok(Stage::Handshake), peer_closed: false };
-        loop {
-            let status = self.0.process_tls_records(&mut input[done.used..]);
-            let mut used = status.discard;
-            let end = match status.state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-                    match traffic.next_record() {
-                        Some(Ok(record)) => {
-                            used += record.discard;
-                            sink(record.payload);
-                        }
-                        Some(Err(error)) => break Some(Err(error)),
-                        None => break None,
-                    }
-                },
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing).err().map(Err),
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    done.peer_closed = true;
-                    None
-                }
-                Ok(ConnectionState::BlockedHandshake) => Some(Ok(Stage::Handshake)),
-                Ok(ConnectionState::WriteTraffic(_)) => Some(Ok(Stage::Open)),
-                Ok(ConnectionState::Closed) => {
-                    done.peer_closed = true;
-                    Some(Ok(Stage::Closed))
-                }
-                // Early data is never offered.
-                Ok(_) => Some(Err(rustls::Error::HandshakeNotComplete)),
-                Err(error) => Some(Err(error)),
-            };
-            done.used += used;
-            done.records += 1;
-            if let Some(result) = end {
-                if result.is_err() {
-                    self.alert(&mut input[done.used..], outgoing);
-                }
-                done.result = result;
-                return done;
-            }
-        }
-    }
-
-    /// Appends the alert for the peer to `outgoing` after an error. `input` must be the rest of the input
-    /// that caused the error. The library must not be called again.
-    fn alert(&mut self, input: &mut [u8], outgoing: &mut Vec<u8>) {
-        while self.0.wants_write() {
-            match self.0.process_tls_records(input).state {
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    if encode(data, outgoing).is_err() {
-                        return;
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Calls `f` with the part of the session that encrypts. `incoming` is the start of an incomplete record.
-    fn write<R>(
-        &mut self,
-        incoming: &mut [u8],
-        outgoing: &mut Vec<u8>,
-        f: impl FnOnce(WriteTraffic<'_, rustls::server::ServerConnectionData>, &mut Vec<u8>) -> R,
-    ) -> io::Result<R> {
-        loop {
-            // Nothing is discarded here: complete records were processed when they were read.
-            match self.0.process_tls_records(incoming).state {
-                Ok(ConnectionState::WriteTraffic(traffic)) => return Ok(f(traffic, outgoing)),
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing).map_err(broken)?,
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => {}
-                Ok(_) => return Err(io::ErrorKind::BrokenPipe.into()),
-                Err(error) => return Err(broken(error)),
-            }
-        }
-    }
-}
-
-/// Appends one message of the library to `outgoing`, however large it is.
-fn encode<T>(mut data: EncodeTlsData<'_, T>, outgoing: &mut Vec<u8>) -> Result<(), rustls::Error> {
-    let start = outgoing.len();
-    let mut room = 1024;
-    loop {
-        outgoing.resize(start + room, 0);
-        match data.encode(&mut outgoing[start..]) {
-            Ok(n) => {
-                outgoing.truncate(start + n);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size }))
-                if required_size > room =>
-            {
-                room = required_size;
-            }
-            Err(error) => {
-                outgoing.truncate(start);
-                return Err(rustls::Error::General(error.to_string()));
-            }
-        }
-    }
-}
-
-fn broken(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
 impl TlsStream {
     /// Performs the TLS handshake; the caller sets the time limit. An error returns the socket too, on which
     /// the alert has been written. The kind of the error is `Unsupported` if the peer speaks HTTP without
@@ -227,13 +83,13 @@ impl TlsStream {
         socket: PlainSocket,
         config: Arc<ServerConfig>,
     ) -> Result<Box<Self>, (io::Error, PlainSocket)> {
-        let session = match UnbufferedServerConnection::new(config) {
+        let session = match Session::new(config) {
             Ok(session) => session,
-            Err(error) => return Err((broken(error), socket)),
+            Err(error) => return Err((error, socket)),
         };
         let mut stream = Box::new(Self {
             socket,
-            session: Session(session),
+            session,
             outgoing: Vec::new(),
             room: FIRST_READ,
             claimed: 0,
@@ -270,12 +126,12 @@ impl TlsStream {
 
     /// The verified certificate of the client, in DER.
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
-        self.session.0.peer_certificates()?.first().map(AsRef::as_ref)
+        self.session.peer_certificate()
     }
 
     /// The application protocol that the client has negotiated (RFC 7301).
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
-        self.session.0.alpn_protocol()
+        self.session.alpn()
     }
 
     pub(crate) fn socket(&self) -> &PlainSocket {
@@ -315,6 +171,7 @@ impl TlsStream {
     /// incomplete end.
     fn take(&mut self, input: &mut [u8], out: &mut [u8]) -> io::Result<(usize, Stage)> {
         let mut filled = 0;
+        let many = count_records(input) > MANY_RECORDS;
         let plain = &mut self.plain;
         let done = self.session.process(input, &mut self.outgoing, |payload| {
             let fits = payload.len().min(out.len() - filled);
@@ -322,14 +179,15 @@ impl TlsStream {
             filled += fits;
             plain.extend_from_slice(&payload[fits..]);
         });
-        self.room = if done.records > MANY_RECORDS { LEAST_READ } else { (self.room * 2).min(READ) };
+        self.room = if many { LEAST_READ } else { (self.room * 2).min(READ) };
         self.eof |= done.peer_closed;
-        let rest = &input[done.used..];
         let stage = done.result.map_err(|error| {
             self.failed = true;
             broken(error)
         })?;
-        if rest.len() > LONGEST_INCOMPLETE {
+        let rest = if self.eof { &[][..] } else { &input[done.used..] };
+        let limit = if stage == Stage::Handshake { LONGEST_HANDSHAKE } else { LONGEST_INCOMPLETE };
+        if rest.len() > limit {
             self.failed = true;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -358,8 +216,7 @@ impl TlsStream {
             }
             let read = ready!(self.poll_records(cx, out));
             if !self.outgoing.is_empty() {
-                // Sends an alert or the response to a key update. If the socket doesn't accept all of it, the
-                // rest goes out with the next write.
+                // Sends an alert. If the socket doesn't accept all of it, the rest goes out with the next write.
                 self.flush()?;
             }
             let (n, _) = read?;
@@ -373,7 +230,7 @@ impl TlsStream {
 
     /// Writes `bufs` or a part of them. See [`TlsStream`] for writes that return `WouldBlock`.
     pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.failed {
+        if self.failed || self.closing {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if !self.outgoing.is_empty() {
@@ -387,7 +244,7 @@ impl TlsStream {
         }
         let mut scratch = SCRATCH.with_borrow_mut(|(_, write)| std::mem::take(write));
         scratch.clear();
-        let result = self.encrypt(bufs, &mut scratch).and_then(|taken| {
+        let result = self.session.encrypt(&mut self.incoming, bufs, &mut scratch).and_then(|taken| {
             let sent = send(&self.socket, &scratch)?;
             self.sent += sent as u64;
             if sent == scratch.len() {
@@ -399,28 +256,6 @@ impl TlsStream {
         });
         SCRATCH.with_borrow_mut(|(_, write)| *write = scratch);
         result
-    }
-
-    /// Encrypts up to [`WRITE`] bytes of `bufs` into `out`, and returns how many plaintext bytes those are.
-    fn encrypt(&mut self, bufs: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
-        let mut taken = 0;
-        self.session.write(&mut self.incoming, out, |mut traffic, out| {
-            for buf in bufs {
-                for piece in buf.chunks(RECORD) {
-                    let start = out.len();
-                    out.resize(start + piece.len() + OVERHEAD, 0);
-                    match traffic.encrypt(piece, &mut out[start..]) {
-                        Ok(n) => out.truncate(start + n),
-                        Err(error) => return Err(exhausted(&error)),
-                    }
-                    taken += piece.len();
-                    if taken >= WRITE {
-                        return Ok(taken);
-                    }
-                }
-            }
-            Ok(taken)
-        })?
     }
 
     /// Writes unsent ciphertext, as much as the socket accepts.
@@ -469,15 +304,8 @@ impl TlsStream {
             return true;
         }
         if !std::mem::replace(&mut self.closing, true) {
-            let mut outgoing = std::mem::take(&mut self.outgoing);
             // A failed session has no peer to notify.
-            let _ = self.session.write(&mut self.incoming, &mut outgoing, |mut traffic, out| {
-                let start = out.len();
-                out.resize(start + OVERHEAD, 0);
-                let n = traffic.queue_close_notify(&mut out[start..]).unwrap_or(0);
-                out.truncate(start + n);
-            });
-            self.outgoing = outgoing;
+            let _ = self.session.close_notify(&mut self.incoming, &mut self.outgoing);
         }
         // An error means that the connection is lost.
         if self.flush().is_ok() && !self.outgoing.is_empty() {
@@ -501,9 +329,15 @@ impl TlsStream {
     }
 }
 
-/// Converts an encryption error, such as the end of the sequence numbers.
-fn exhausted(error: &EncryptError) -> io::Error {
-    io::Error::other(error.to_string())
+/// Number of records in `input`, including one whose header alone is complete. Records without data count too:
+/// each key update among them takes the time to derive keys.
+fn count_records(mut input: &[u8]) -> usize {
+    let mut records = 0;
+    while let [_, _, _, high, low, rest @ ..] = input {
+        records += 1;
+        input = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default();
+    }
+    records
 }
 
 /// Writes until the socket accepts no more, and returns the number of bytes written.
@@ -518,4 +352,20 @@ fn send(socket: &PlainSocket, mut bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(all - bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_records_are_counted_whatever_they_hold() {
+        let empty = [23, 3, 3, 0, 0];
+        let full = [&[23, 3, 3, 1, 0][..], &[0; 256]].concat();
+        let input = [&empty[..], &full, &empty, &full[..100]].concat();
+        assert_eq!(count_records(&input), 4);
+        assert_eq!(count_records(&input[..8]), 1);
+        assert_eq!(count_records(&[]), 0);
+        assert_eq!(count_records(&[0; 100]), 20);
+    }
 }
