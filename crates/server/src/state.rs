@@ -1,6 +1,7 @@
 //! The state that all threads of one server share.
 
 use sprocket_protocol::deflate::Windows;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -82,6 +83,56 @@ pub(crate) struct State {
 pub(crate) const MAX_PASSED: usize = 64;
 
 impl State {
+    /// The state of a server that starts now, with `threads` I/O threads. `clustered`: the server has a
+    /// link to a hub.
+    ///
+    /// # Errors
+    /// The descriptors that wake the host can't be opened.
+    pub(crate) fn new(
+        config: Config,
+        tls: Option<TlsState>,
+        files: Option<StaticFiles>,
+        threads: usize,
+        clustered: bool,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            credit: Credit {
+                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
+                bytes: config.max_pending_bytes,
+            },
+            backlog: Backlog::new(config.max_pending_total, threads),
+            counters: Counters::default(),
+            closes: Closes::default(),
+            taken: Taken::default(),
+            handlers: Handlers::default(),
+            handling: AtomicU64::new(0),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            limits: Limits::new(config.max_connections, config.max_connections_per_ip),
+            notices: Arc::default(),
+            handshakes: Handshakes::new(
+                config.max_handshakes,
+                config.max_handshakes_per_ip,
+                config.max_sockets,
+            ),
+            tls,
+            windows: Arc::default(),
+            files,
+            interest: AtomicU16::new(config.interest.0),
+            events: crossbeam_channel::unbounded(),
+            waker: Waker::new()?,
+            mailboxes: (0..threads).map(|_| Default::default()).collect(),
+            next_ticket: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            working: AtomicUsize::new(threads),
+            died: AtomicBool::new(false),
+            cluster: clustered.then(|| Port::new(config.cluster_queue)),
+            presence: Mutex::default(),
+            config,
+        })
+    }
+
     /// Whether some I/O thread executes the first thread's commands more slowly than they arrive. Also
     /// delivers the commands that wait for such a thread. Called only by the first thread.
     pub(crate) fn is_crowded(&self) -> bool {

@@ -5,23 +5,14 @@ use crossbeam_channel::bounded;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
 
 use super::Server;
 use super::listeners::Listeners;
-use crate::channel::wake::Waker;
-use crate::cluster::port::Port;
 use crate::config::Config;
-use crate::connection::shared::Credit;
 use crate::error::{StartError, TlsError};
 use crate::hub_link::HubConnection;
-use crate::limits::admission::Limits;
-use crate::limits::backlog::Backlog;
-use crate::limits::handshakes::Handshakes;
-use crate::metrics::callback_times::{Handlers, Stopwatch};
-use crate::metrics::counters::{Closes, Counters, Taken};
+use crate::metrics::callback_times::Stopwatch;
 use crate::net::listener::Listener;
 use crate::net::tls::TlsState;
 use crate::publish_socket::{OpenPublishSocket, PublishListener};
@@ -66,42 +57,7 @@ impl Server {
         };
         let addresses = listeners.iter().map(|l| l.url().to_owned()).collect();
         let threads = config.io_threads.clamp(1, MAX_THREADS);
-        let state = Arc::new(State {
-            credit: Credit {
-                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
-                bytes: config.max_pending_bytes,
-            },
-            backlog: Backlog::new(config.max_pending_total, threads),
-            counters: Counters::default(),
-            closes: Closes::default(),
-            taken: Taken::default(),
-            handlers: Handlers::default(),
-            handling: AtomicU64::new(0),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-            limits: Limits::new(config.max_connections, config.max_connections_per_ip),
-            notices: Arc::default(),
-            handshakes: Handshakes::new(
-                config.max_handshakes,
-                config.max_handshakes_per_ip,
-                config.max_sockets,
-            ),
-            tls,
-            windows: Arc::default(),
-            files,
-            interest: AtomicU16::new(config.interest.0),
-            events: crossbeam_channel::unbounded(),
-            waker: Waker::new()?,
-            mailboxes: (0..threads).map(|_| Default::default()).collect(),
-            next_ticket: AtomicU64::new(1),
-            stopping: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-            working: AtomicUsize::new(threads),
-            died: AtomicBool::new(false),
-            cluster: joined.is_some().then(|| Port::new(config.cluster_queue)),
-            presence: Mutex::default(),
-            config,
-        });
+        let state = Arc::new(State::new(config, tls, files, threads, joined.is_some())?);
         let mut server = Server {
             addresses,
             process: std::process::id(),

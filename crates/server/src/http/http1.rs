@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::channel::mailbox::NewSocket;
@@ -29,6 +30,7 @@ use crate::net::listener::Preamble;
 use crate::net::plain_socket::PlainSocket;
 use crate::net::poll_turn;
 use crate::net::stall::Stall;
+use crate::net::stream::Stream;
 use crate::state::State;
 use crate::thread;
 use crate::thread::report::log_socket_failure;
@@ -62,6 +64,12 @@ struct Http1 {
 }
 
 impl Http1 {
+    /// A connection whose first request must arrive before `until`.
+    fn new(peer: Peer, until: Instant) -> Self {
+        let clock = Arc::new(RequestClock::new(peer.state.config.handshake_timeout, until));
+        Self { peer, accepted: Mutex::new(None), responses: Arc::default(), clock }
+    }
+
     /// Whether a handshake has succeeded and hyper has written all earlier responses.
     fn is_upgraded(&self) -> bool {
         self.accepted().is_some() && self.responses.is_done()
@@ -69,6 +77,22 @@ impl Http1 {
 
     fn accepted(&self) -> MutexGuard<'_, Option<Accepted>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts and logs an error of hyper if the peer has violated the protocol or a limit.
+    fn report(&self, error: &hyper::Error) {
+        let counters = &self.peer.state.counters;
+        let (counter, failure) = if self.clock.is_late() {
+            (&counters.handshake_timeouts, SocketFailure::Timeout)
+        } else if error.is_parse_too_large() {
+            (&counters.bad_requests, SocketFailure::HeaderSize)
+        } else if error.is_parse() {
+            (&counters.bad_requests, SocketFailure::Malformed)
+        } else {
+            return;
+        };
+        Counters::one(counter);
+        log_socket_failure(self.peer.origin.remote, &failure);
     }
 }
 
@@ -101,49 +125,51 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
         arrival
     };
     let Arrival { stream, origin, local, until } = arrival;
-    let config = &state.config;
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
-    let peer = Peer { state: state.clone(), origin, local, certificate, place: Arc::new(place) };
+    let peer = Peer { state, origin, local, certificate, place: Arc::new(place) };
     if stream.speaks_h2() {
         return Box::pin(http2::serve(peer, stream, until, stop)).await;
     }
-    let responses = Arc::new(Responses::default());
-    let clock = Arc::new(RequestClock::new(config.handshake_timeout, until));
-    let shared = Arc::new(Http1 {
-        peer,
-        accepted: Mutex::new(None),
-        responses: responses.clone(),
-        clock: clock.clone(),
-    });
+    let shared = Arc::new(Http1::new(peer, until));
+    let ended = serve_requests(&shared, stream, stop).await;
+    let accepted = shared.accepted().take().filter(|_| matches!(ended.result, Some(Ok(()))));
+    let incomplete = shared.responses.stream.close();
+    match accepted {
+        Some(accepted) => open_session(accepted, ended).await,
+        None => end(&shared, ended, incomplete).await,
+    }
+}
+
+/// A connection that hyper has given back.
+struct Ended {
+    /// `None` if the connection must end within a streamed response.
+    result: Option<hyper::Result<()>>,
+    io: HttpIo,
+    /// Bytes that hyper has read and not used.
+    unused: Bytes,
+}
+
+/// Has hyper serve the requests of a connection, until a handshake has succeeded or the connection
+/// ends.
+async fn serve_requests(shared: &Arc<Http1>, stream: Stream, mut stop: watch::Receiver<bool>) -> Ended {
+    let state = &shared.peer.state;
+    let config = &state.config;
     let stall = Stall::new(config.handshake_timeout, config.send_queue);
-    let mut io = HttpIo::new(stream, responses, clock, stall);
+    let mut io = HttpIo::new(stream, shared.responses.clone(), shared.clock.clone(), stall);
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut stopping = false;
     // Few requests have more than 100 headers, the limit up to which hyper parses them on its stack.
     // Allocating room for 1,024 headers takes 6.5 µs per request, where a request takes 2.3 µs on one
     // core otherwise. So the larger limit applies only when a head exceeds the smaller one.
     let mut many_headers = false;
-    let (ended, mut parts) = loop {
+    loop {
         let service = {
             let shared = shared.clone();
             hyper::service::service_fn(move |request| -> Reply { Box::pin(answer(shared.clone(), request)) })
         };
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder
-            // HttpIo limits the time of a request, and checks whether the peer is still connected.
-            .header_read_timeout(None)
-            // Writes `Content-Type` as most servers do, not `content-type`.
-            .title_case_headers(true)
-            .half_close(true)
-            .max_header_size(config.max_header_size)
-            // Hyper requires at least 8 KiB. The buffer also holds bytes that hyper has read ahead.
-            .max_buf_size((config.max_header_size + 1024).max(8192));
-        if many_headers {
-            builder.max_headers(target::MAX_HEADERS);
-        }
-        let mut connection = builder.serve_connection(io, service);
+        let mut connection = builder(config.max_header_size, many_headers).serve_connection(io, service);
         let mut notified = false;
-        let ended = poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             stopping = stopping || stopped.as_mut().poll(cx).is_ready();
             if stopping && !notified {
                 notified = true;
@@ -166,57 +192,67 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
         .await;
         let mut parts = connection.into_parts();
         // The head is too large, or has more headers than the first attempt allows: repeat it once.
-        many_headers = matches!(&ended, Some(Err(error)) if error.is_parse_too_large())
+        many_headers = matches!(&result, Some(Err(error)) if error.is_parse_too_large())
             && parts.io.rewind(&parts.read_buf);
         if !many_headers {
-            break (ended, parts);
+            return Ended { result, io: parts.io, unused: parts.read_buf };
         }
         io = parts.io;
-    };
-    let accepted = shared.accepted().take();
-    let incomplete = shared.responses.stream.close();
-    match (ended, accepted) {
-        (Some(Ok(())), Some(accepted)) => {
-            // On an error the peer is gone. Dropping the handshake then informs a host that was
-            // asked.
-            if parts.io.send(&accepted.head()).await.is_ok() {
-                let (stream, ahead) = parts.io.into_parts();
-                let early = match (parts.read_buf, ahead) {
-                    // Even an empty slice would keep hyper's buffer of 8 KiB alive.
-                    (read, ahead) if read.is_empty() => Bytes::from(ahead),
-                    (read, ahead) if ahead.is_empty() => read,
-                    (read, ahead) => [&read[..], &ahead].concat().into(),
-                };
-                thread::with(|io| io.open(accepted.upgraded(stream, early)));
-            }
-        }
-        (ended, _) => {
-            let most = if matches!(ended, Some(Ok(()))) { usize::MAX } else { AFTER_ERROR };
-            if let Some(Err(error)) = ended {
-                let counters = &state.counters;
-                if parts.read_buf.starts_with(http2::PREFACE) {
-                    // An error means that the peer is gone.
-                    let _ = parts.io.send(&http2::goaway()).await;
-                }
-                let failure = if shared.clock.is_late() {
-                    Some((&counters.handshake_timeouts, SocketFailure::Timeout))
-                } else if error.is_parse_too_large() {
-                    Some((&counters.bad_requests, SocketFailure::HeaderSize))
-                } else {
-                    error.is_parse().then_some((&counters.bad_requests, SocketFailure::Malformed))
-                };
-                if let Some((counter, failure)) = failure {
-                    Counters::one(counter);
-                    log_socket_failure(origin.remote, &failure);
-                }
-            }
-            let (stream, _) = parts.io.into_parts();
-            if incomplete {
-                return stream.reset();
-            }
-            linger(stream, config.send_queue, most).await;
-        }
     }
+}
+
+/// Hyper's settings. `max_header_size` is in bytes; `many_headers` raises the number of headers from
+/// hyper's default to [`target::MAX_HEADERS`].
+fn builder(max_header_size: usize, many_headers: bool) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        // HttpIo limits the time of a request, and checks whether the peer is still connected.
+        .header_read_timeout(None)
+        // Writes `Content-Type` as most servers do, not `content-type`.
+        .title_case_headers(true)
+        .half_close(true)
+        .max_header_size(max_header_size)
+        // Hyper requires at least 8 KiB. The buffer also holds bytes that hyper has read ahead.
+        .max_buf_size((max_header_size + 1024).max(8192));
+    if many_headers {
+        builder.max_headers(target::MAX_HEADERS);
+    }
+    builder
+}
+
+/// Sends the answer to a handshake and opens the session.
+async fn open_session(accepted: Accepted, ended: Ended) {
+    let Ended { mut io, unused, .. } = ended;
+    // On an error the peer is gone. Dropping the handshake then informs a host that was asked.
+    if io.send(&accepted.head()).await.is_err() {
+        return;
+    }
+    let (stream, ahead) = io.into_parts();
+    let early = match (unused, ahead) {
+        // Even an empty slice would keep hyper's buffer of 8 KiB alive.
+        (unused, ahead) if unused.is_empty() => Bytes::from(ahead),
+        (unused, ahead) if ahead.is_empty() => unused,
+        (unused, ahead) => [&unused[..], &ahead].concat().into(),
+    };
+    thread::with(|io| io.open(accepted.upgraded(stream, early)));
+}
+
+/// Reports why a connection ends without a WebSocket, and closes its socket. `incomplete`: the end of
+/// a streamed response is missing, which the peer learns from a reset.
+async fn end(shared: &Http1, mut ended: Ended, incomplete: bool) {
+    let most = if matches!(ended.result, Some(Ok(()))) { usize::MAX } else { AFTER_ERROR };
+    if let Some(Err(error)) = ended.result {
+        if ended.unused.starts_with(http2::PREFACE) {
+            // An error means that the peer is gone.
+            let _ = ended.io.send(&http2::goaway()).await;
+        }
+        shared.report(&error);
+    }
+    let (stream, _) = ended.io.into_parts();
+    if incomplete {
+        return stream.reset();
+    }
+    linger(stream, shared.peer.state.config.send_queue, most).await;
 }
 
 /// The service that hyper calls for each request.
@@ -246,8 +282,8 @@ async fn answer(
         Outcome::Accepted(accepted) => {
             shared.clock.decided();
             *shared.accepted() = Some(accepted);
-            // Waits for ever: `serve` takes the connection out of hyper, and drops this future with
-            // it.
+            // Waits for ever: `serve_requests` takes the connection out of hyper, and drops this
+            // future with it.
             std::future::pending().await
         }
     }
