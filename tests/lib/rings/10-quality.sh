@@ -1,4 +1,4 @@
-# Formatting, lints, order of imports, documentation, licences of the dependencies, PHP syntax
+# Formatting, lints, order of imports, lengths of files, documentation, licences of the dependencies, PHP syntax
 
 ring_uses_extension=no
 ring_needs() { want_build; } # clippy reads the binding, which needs the headers
@@ -39,6 +39,12 @@ fuzz_table() {
         <(basename -s .rs -a fuzz/fuzz_targets/*.rs | sort)
 }
 
+# Lists source files that have grown beyond what one can survey.
+file_lengths() {
+    ! find crates/*/src src php -name '*.rs' -o -name '*.php' |
+        xargs wc -l | awk '$2 != "total" && $1 > 524 { print $2 ": " $1 " lines, at most 524 are allowed" }' | grep .
+}
+
 format() {
     if cargo fmt --version >/dev/null 2>&1; then
         step "rustfmt" 120 cargo fmt --all --check
@@ -65,10 +71,11 @@ imports() {
 
 syntax() {
     step "bin/test counts passed and failed tests correctly" 60 bash tests/lib/self-test.sh
-    export -f php_syntax shell_syntax fuzz_table
+    export -f php_syntax shell_syntax fuzz_table file_lengths
     step "PHP syntax" 120 bash -c php_syntax
     step "shell syntax" 60 bash -c shell_syntax
     step "the table of fuzz targets" 60 bash -c fuzz_table
+    step "lengths of source files" 60 bash -c file_lengths
 }
 
 ring_quick() {
