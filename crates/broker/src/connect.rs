@@ -25,54 +25,49 @@ impl fmt::Debug for dyn Duplex {
     }
 }
 
-/// Connects, without TLS.
-pub(super) async fn connect(place: &Place) -> Result<Box<dyn Duplex>, String> {
+/// Connects to a server, with TLS if the scheme demands it. A TCP connection is made to the first
+/// address of the host that accepts.
+///
+/// # Errors
+/// The connection or the TLS handshake fails, or a certificate of the address can't be used. The kind
+/// is that of the system's error.
+pub(crate) async fn connect(url: &BrokerUrl, place: &Place) -> io::Result<Box<dyn Duplex>> {
     match place {
         Place::Tcp { host, port } => {
-            let failed = |error: io::Error| format!("cannot connect to {host}:{port}: {error}");
-            Ok(Box::new(connect_tcp(host, *port).await.map_err(failed)?))
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            // Batches and commands are written as a whole, so Nagle's algorithm would only delay them.
+            stream.set_nodelay(true)?;
+            if !url.tls {
+                return Ok(Box::new(stream));
+            }
+            secure(stream, url, host).await.map_err(tls_failed)
         }
-        Place::Unix(path) => {
-            let failed = |error: io::Error| format!("cannot connect to {}: {error}", path.display());
-            Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?))
-        }
+        Place::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
     }
 }
 
-/// Connects to the first address of the host that accepts.
-pub(crate) async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    // Batches and commands are written as a whole, so Nagle's algorithm would only delay them.
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// Performs the TLS handshake on a connection.
-pub(super) async fn secure(
-    stream: Box<dyn Duplex>,
-    url: &BrokerUrl,
-    place: &Place,
-) -> Result<Box<dyn Duplex>, String> {
+async fn secure(stream: TcpStream, url: &BrokerUrl, host: &str) -> io::Result<Box<dyn Duplex>> {
     // The files are read for each connection, so that a renewed certificate needs no restart.
     let for_config = url.clone();
-    let config = tokio::task::spawn_blocking(move || client_config(&for_config));
-    let config = config.await.map_err(|error| error.to_string())??;
-    let stream = TlsConnector::from(config).connect(server_name(place)?, stream).await;
-    Ok(Box::new(stream.map_err(|error| format!("TLS with {url} failed: {error}"))?))
+    let config = tokio::task::spawn_blocking(move || client_config(&for_config)).await?;
+    let config = config.map_err(io::Error::other)?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| io::Error::other(format!("{host:?} can't be a name in a certificate")))?;
+    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 
-/// The name that the server's certificate must be valid for.
-pub(crate) fn server_name(place: &Place) -> Result<ServerName<'static>, String> {
-    let host = match place {
-        Place::Tcp { host, .. } => host.as_str(),
-        Place::Unix(_) => "localhost",
-    };
-    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} can't be a name in a certificate"))
+/// Adds to an error that TLS has failed, unless it is one of the system.
+pub(crate) fn tls_failed(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(error.kind(), format!("TLS failed: {error}")),
+    }
 }
 
 /// Settings for TLS 1.2 and 1.3, with the certificates that the address names. The server's
 /// certificate is always verified.
-pub(crate) fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String> {
+fn client_config(url: &BrokerUrl) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -28,6 +28,16 @@ pub(crate) enum Place {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// User and password, or one of them. `Debug` does not show them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Credentials {

@@ -276,11 +276,14 @@ fn nats_servers_that_are_none_or_too_old_are_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        for (answer, stream) in
-            ["HTTP/1.1 400 Bad Request\r\n", "-ERR\r\n", "INFO {\"version\":\"2.1.9\"}\r\nPONG\r\n"]
-                .iter()
-                .zip(listener.incoming())
-        {
+        let answers = [
+            "HTTP/1.1 400 Bad Request\r\n",
+            "-ERR\r\n",
+            "INFO {\"version\":\"2.1.9\"}\r\nPONG\r\n",
+            "-ERR 'maximum connections exceeded'\r\n",
+            "",
+        ];
+        for (answer, stream) in answers.iter().zip(listener.incoming()) {
             use std::io::Write;
             stream.unwrap().write_all(answer.as_bytes()).unwrap();
         }
@@ -293,6 +296,10 @@ fn nats_servers_that_are_none_or_too_old_are_reported() {
         assert_eq!(node.disconnected().await, "the server does not speak the protocol of NATS");
         let reason = node.disconnected().await;
         assert!(reason.contains("NATS 2.2 or later is needed, this is 2.1.9"), "{reason}");
+        let reason = node.disconnected().await;
+        assert_eq!(reason, "NATS refuses the connection: maximum connections exceeded");
+        let closed = format!("cannot connect to 127.0.0.1:{port}: the server closed the connection");
+        assert_eq!(node.disconnected().await, closed);
     });
 }
 

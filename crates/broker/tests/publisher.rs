@@ -178,7 +178,10 @@ fn invalid_greetings_are_reported_with_their_text() {
         (b"INF", "closed"),
         // The client library panics on this input.
         (b"-ERR\r\n", "closed"),
-        (b"-ERR 'maximum connections exceeded'\r\n", "refused error: maximum connections exceeded"),
+        (
+            b"-ERR 'maximum connections exceeded'\r\n",
+            "refused error: NATS refuses the connection: maximum connections exceeded",
+        ),
         (
             info.as_bytes(),
             "refused version: NATS 2.2 or later is needed, this is 2.1.0, or its headers are turned off",
@@ -236,7 +239,7 @@ fn a_silent_server_costs_at_most_the_timeout_and_no_uncertainty() {
 fn servers_without_tls_are_unreachable() {
     let nonsense = |peer: &mut Peer| peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
     let outcome = one("rediss", nonsense, 1, PATIENCE);
-    assert!(outcome.starts_with("unreachable: "), "{outcome}");
+    assert!(outcome.starts_with("unreachable: TLS failed: "), "{outcome}");
     let nonsense = |peer: &mut Peer| {
         peer.send(INFO);
         // The first byte of a TLS handshake.

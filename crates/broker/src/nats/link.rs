@@ -5,11 +5,13 @@ use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerError,
 };
 use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use crate::connect::tls_failed;
 use crate::url::{BrokerUrl, Credentials, Place};
 
 /// Maximum number of messages that wait in a subscription: more than the library can read in one
@@ -25,22 +27,15 @@ const READ: u16 = 16 << 10;
 const GREETING: u32 = 14;
 /// The same for a connection with TLS.
 const GREETING_TLS: u32 = 24;
+/// Maximum length of an error of the server that is reported, in characters.
+const SHOWN: usize = 1000;
 /// Effectively never.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// The address of a server, for the library; `None` for a Unix socket, which NATS does not have.
-pub(crate) fn address(place: &Place) -> Option<String> {
-    match place {
-        Place::Tcp { host, port } if host.contains(':') => Some(format!("nats://[{host}]:{port}")),
-        Place::Tcp { host, port } => Some(format!("nats://{host}:{port}")),
-        Place::Unix(_) => None,
-    }
-}
 
 /// Options for the library. Its events go to `events`. After the connection has ended, it reconnects
 /// when `again` has passed. With [`NEVER`] its tasks wait until their runtime ends: a new connection
 /// would lose or repeat what was sent on the first one.
-pub(crate) fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Duration) -> ConnectOptions {
+fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Duration) -> ConnectOptions {
     let first = AtomicBool::new(true);
     let mut options = ConnectOptions::new()
         .name("sprocket")
@@ -79,14 +74,126 @@ pub(crate) fn options(url: &BrokerUrl, events: UnboundedSender<Event>, again: Du
     }
 }
 
-/// Checks that the server is recent enough.
-pub(crate) fn check(client: &Client) -> Result<(), String> {
+/// Why a connection could not be established.
+pub(crate) enum ConnectFailure {
+    /// Connecting or the TLS handshake has failed, or a certificate of the address can't be used.
+    Unreachable(io::Error),
+    /// The handshake was not complete in time.
+    TimedOut,
+    /// The server ended the connection during the handshake.
+    Closed,
+    /// The server refuses the client, or is too old: a code of one word, and a sentence.
+    Refused { code: &'static str, reason: String },
+    /// The server sends something else than the library can parse: the beginning of it, or what is
+    /// wrong with it.
+    Foreign(String),
+    /// The library cannot cope with what the server sends.
+    Malformed,
+}
+
+impl ConnectFailure {
+    fn refused(code: &'static str, error: &str) -> Self {
+        Self::Refused { code, reason: format!("NATS refuses the connection: {error}") }
+    }
+
+    /// Interprets an error of the library.
+    fn of(error: &ConnectError) -> Self {
+        let source = error.source();
+        let text = source.map_or_else(|| error.to_string(), ToString::to_string);
+        if let Some(error) = source.and_then(|source| source.downcast_ref::<ServerError>()) {
+            return Self::refused("refused", &words(error));
+        }
+        if let Some(source) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
+            return match source.kind() {
+                // The library could not parse the answer.
+                ErrorKind::InvalidInput => Self::Foreign(quoted_line(&text).to_owned()),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Closed,
+                kind => Self::Unreachable(match source.raw_os_error() {
+                    Some(number) => io::Error::from_raw_os_error(number),
+                    None => io::Error::new(kind, text),
+                }),
+            };
+        }
+        match error.kind() {
+            ConnectErrorKind::TimedOut => Self::TimedOut,
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                Self::refused("refused", &text)
+            }
+            ConnectErrorKind::Io => match text.strip_prefix("expected INFO, got ") {
+                Some("nothing") | None => Self::Closed,
+                // The server sends an error at once if it has too many connections.
+                Some(other) => match other.strip_prefix("Error(") {
+                    Some(error) => Self::refused("error", quoted(error)),
+                    None => Self::Foreign(other.to_owned()),
+                },
+            },
+            ConnectErrorKind::Tls => Self::Unreachable(tls_failed(io::Error::other(text))),
+            _ => Self::Unreachable(io::Error::other(text)),
+        }
+    }
+
+    /// Describes the failure to connect to this place.
+    fn describe(self, url: &BrokerUrl, place: &Place) -> String {
+        const FOREIGN: &str = "the server does not speak the protocol of NATS";
+        match self {
+            Self::Unreachable(error) => format!("cannot connect to {place}: {error}"),
+            Self::TimedOut => format!("no answer within {:?}", url.patience()),
+            Self::Closed => format!("cannot connect to {place}: the server closed the connection"),
+            Self::Refused { reason, .. } => reason,
+            Self::Foreign(answer) => {
+                let answer: String = answer.trim_end().chars().take(60).collect();
+                format!("{FOREIGN}: {answer:?}")
+            }
+            Self::Malformed => FOREIGN.to_owned(),
+        }
+    }
+}
+
+/// The text of an error, as the server has sent it.
+pub(crate) fn words(error: &ServerError) -> String {
+    match error {
+        ServerError::AuthorizationViolation => "Authorization Violation".to_owned(),
+        ServerError::Other(text) => text.chars().take(SHOWN).collect(),
+        other => other.to_string(),
+    }
+}
+
+/// The line that the library could not parse, from the text of its error.
+fn quoted_line(text: &str) -> &str {
+    let line = text.strip_prefix("invalid server operation: '").and_then(|line| line.strip_suffix('\''));
+    line.unwrap_or(text)
+}
+
+/// The text of the server's error, from the debug output of the library's.
+fn quoted(shown: &str) -> &str {
+    let text = shown.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+    text.map_or(shown.trim_end_matches(')'), |(text, _)| text)
+}
+
+/// Connects and performs the handshake. Returns the client, and the receiver of its events. `adjust`
+/// changes the options in which the callers differ; see [`options`] for `again`.
+pub(crate) async fn connect(
+    url: &BrokerUrl,
+    place: &Place,
+    again: Duration,
+    adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<(Client, UnboundedReceiver<Event>), ConnectFailure> {
+    let (sender, events) = mpsc::unbounded_channel();
+    let options = adjust(options(url, sender, again));
+    let turns = if url.tls { GREETING_TLS } else { GREETING };
+    let connecting = in_few_turns(options.connect(format!("nats://{place}")), turns);
+    // In a task of its own, so that a panic of the library does not end the thread.
+    let Ok(Some(connected)) = tokio::spawn(connecting).await else {
+        return Err(ConnectFailure::Malformed);
+    };
+    let client = connected.map_err(|error| ConnectFailure::of(&error))?;
     let info = client.server_info();
     if info.headers {
-        return Ok(());
+        return Ok((client, events));
     }
     let version = if info.version.is_empty() { "unknown" } else { &info.version };
-    Err(format!("NATS 2.2 or later is needed, this is {version}, or its headers are turned off"))
+    let reason = format!("NATS 2.2 or later is needed, this is {version}, or its headers are turned off");
+    Err(ConnectFailure::Refused { code: "version", reason })
 }
 
 /// The reason if JetStream does not answer.
@@ -110,21 +217,16 @@ impl Link {
 
     /// Connects and performs the handshake; see [`options`] for `again`.
     pub(super) async fn open(url: &BrokerUrl, place: &Place, again: Duration) -> Result<Self, String> {
-        let address = address(place).ok_or("NATS has no Unix sockets")?;
-        let (told, events) = mpsc::unbounded_channel();
-        let options = options(url, told, again)
-            .connection_timeout(url.patience())
-            // Each request has a timeout of its own.
-            .request_timeout(None)
-            .subscription_capacity(BEHIND)
-            .read_buffer_capacity(READ);
-        let turns = if url.tls { GREETING_TLS } else { GREETING };
-        // In a task of its own, so that a panic of the library does not end the thread.
-        let connected = tokio::spawn(in_few_turns(options.connect(address.clone()), turns)).await;
-        let foreign = "the server does not speak the protocol of NATS";
-        let connected = connected.map_err(|_| foreign.to_owned())?.ok_or(foreign)?;
-        let client = connected.map_err(|error| refused(&error, url, &address))?;
-        check(&client)?;
+        let adjust = |options: ConnectOptions| {
+            options
+                .connection_timeout(url.patience())
+                // Each request has a timeout of its own.
+                .request_timeout(None)
+                .subscription_capacity(BEHIND)
+                .read_buffer_capacity(READ)
+        };
+        let (client, events) =
+            connect(url, place, again, adjust).await.map_err(|failure| failure.describe(url, place))?;
         Ok(Self { longest: client.server_info().max_payload, client, events })
     }
 }
@@ -141,25 +243,6 @@ async fn in_few_turns<F: Future>(future: F, mut left: u32) -> Option<F::Output> 
         }
     })
     .await
-}
-
-/// Describes why the connection could not be established.
-fn refused(error: &ConnectError, url: &BrokerUrl, place: &str) -> String {
-    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "NATS refuses the connection: Authorization Violation".to_owned()
-        }
-        ConnectErrorKind::Tls => format!("TLS with {url} failed: {cause}"),
-        ConnectErrorKind::TimedOut => format!("no answer within {:?}", url.patience()),
-        _ => match cause.strip_prefix("invalid server operation: ") {
-            Some(answer) => {
-                let answer: String = answer.trim_matches(['\'', '\r', '\n']).chars().take(60).collect();
-                format!("the server does not speak the protocol of NATS: {answer:?}")
-            }
-            None => format!("cannot connect to {place}: {cause}"),
-        },
-    }
 }
 
 /// Interprets an event: an error means that the connection has ended; `Some` is an error of the

@@ -11,7 +11,6 @@ mod broker;
 mod call;
 mod driven;
 mod nats;
-mod nats_connect;
 mod publish_error;
 mod redis;
 mod stream;

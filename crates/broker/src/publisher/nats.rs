@@ -13,10 +13,9 @@ use tokio::time::{sleep, timeout_at};
 
 use super::call::Call;
 use super::driven::settle;
-use super::nats_connect;
 use super::publish_error::PublishError;
 use crate::nats::headers::{BINARY, HEADROOM};
-use crate::nats::link;
+use crate::nats::link::{self, ConnectFailure};
 use crate::subject::Subjects;
 use crate::url::{BrokerUrl, Place};
 
@@ -24,6 +23,10 @@ use crate::url::{BrokerUrl, Place};
 const LONGEST: u64 = 1 << 20;
 /// Interval at which the size of an answer is checked.
 const LOOK: Duration = Duration::from_millis(50);
+/// Capacity of the library's channels, which hold one or two messages at a time.
+const WAITING: usize = 16;
+/// Initial size of the library's read buffer in bytes.
+const BUFFER: u16 = 4096;
 /// Part of the server's error if the account may not publish to a subject.
 const NOT_PUBLISHED: &str = "Violation for Publish to ";
 /// The same for subscribing.
@@ -34,7 +37,7 @@ const NOT_SUBSCRIBED: &str = "Violation for Subscription to ";
 /// The client library does not report the answer to a `PING`. So each message is followed by a
 /// *marker*, an empty message that returns to its sender. The server handles the commands of a
 /// connection in order, so it has handled the message when the marker returns. The library never
-/// reconnects (see [`nats_connect`]): a marker cannot belong to another connection.
+/// reconnects (see [`link::NEVER`]): a marker cannot belong to another connection.
 pub(super) struct Connection {
     client: Client,
     events: UnboundedReceiver<Event>,
@@ -70,8 +73,14 @@ pub(super) async fn connect(
     let Some(subjects) = Subjects::new(prefix) else {
         return Err(call.refused("prefix", format!("{prefix:?} can't begin a subject")));
     };
-    let (client, events) = nats_connect::connect(url, place, call).await?;
-    link::check(&client).map_err(|reason| call.refused("version", reason))?;
+    let connected = link::connect(url, place, link::NEVER, |options| {
+        options
+            .connection_timeout(call.left())
+            .read_buffer_capacity(BUFFER)
+            .client_capacity(WAITING)
+            .subscription_capacity(WAITING)
+    });
+    let (client, events) = connected.await.map_err(|failure| not_connected(failure, call))?;
     let random = RandomState::new().hash_one(std::process::id());
     let marker = subjects.sync(&format!("{random:016x}"));
     let subscriber = client.subscribe(marker.clone()).await.map_err(|_| call.closed())?;
@@ -92,6 +101,17 @@ pub(super) async fn connect(
         (_, Some(error)) => Err(call.refused("refused", format!("NATS refuses the connection: {error}"))),
         (Ok(()), None) => Ok(connection),
         (Err(Ended), None) => Err(call.closed()),
+    }
+}
+
+/// The error of a call whose connection could not be established.
+fn not_connected(failure: ConnectFailure, call: &Call<'_>) -> PublishError {
+    match failure {
+        ConnectFailure::Unreachable(source) => call.unreachable(source),
+        ConnectFailure::TimedOut => call.not_taken(),
+        ConnectFailure::Closed | ConnectFailure::Malformed => call.closed(),
+        ConnectFailure::Refused { code, reason } => call.refused(code, reason),
+        ConnectFailure::Foreign(answer) => call.foreign(answer.as_bytes()),
     }
 }
 
@@ -207,7 +227,7 @@ impl Connection {
     fn answers(&mut self, event: Event, refusal: &mut Option<String>) -> Result<bool, Ended> {
         match event {
             Event::ServerError(error) => {
-                let error = nats_connect::words(&error);
+                let error = link::words(&error);
                 if !error.contains(&format!("\"{}\"", self.marker)) {
                     self.leaving |= !is_of_message(&error);
                     if !refusal.as_deref().is_some_and(is_of_message) {

@@ -9,32 +9,19 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tokio_rustls::TlsConnector;
 
 use super::unix;
-use crate::connect::{Duplex, client_config, connect_tcp, server_name};
+use crate::connect::{self, Duplex};
 use crate::url::{BrokerUrl, Place};
 
-/// Connects, with TLS if the scheme demands it.
+/// Connects, with TLS if the scheme demands it. `TimedOut`: the queue of a listener on a Unix socket
+/// had no room until `until`.
 pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {
-    match place {
-        Place::Tcp { host, port } => {
-            let stream = connect_tcp(host, *port).await?;
-            if !url.tls {
-                return Ok(Box::new(stream));
-            }
-            let config = client_config(url).map_err(io::Error::other)?;
-            let name = server_name(place).map_err(io::Error::other)?;
-            Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
-        }
-        Place::Unix(path) => {
-            // The blocking call waits for a place in the listener's queue; tokio's would fail at
-            // once.
-            let stream = StdUnixStream::from(unix::dial(path, until)?);
-            stream.set_nonblocking(true)?;
-            Ok(Box::new(UnixStream::from_std(stream)?))
-        }
-    }
+    let Place::Unix(path) = place else { return connect::connect(url, place).await };
+    // The blocking call waits for a place in the listener's queue; tokio's would fail at once.
+    let stream = StdUnixStream::from(unix::dial(path, until)?);
+    stream.set_nonblocking(true)?;
+    Ok(Box::new(UnixStream::from_std(stream)?))
 }
 
 /// The traffic of a stream since [`Traffic::begin`].

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::bounds::{Bounded, Bounds, Received};
 use super::pushes::Sender;
-use crate::connect::{connect, secure};
+use crate::connect::connect;
 use crate::driver::BATCH;
 use crate::url::{BrokerUrl, Place};
 
@@ -40,10 +40,8 @@ impl Link {
         pushes: Option<Sender>,
         bounds: Arc<Bounds>,
     ) -> Result<Self, String> {
-        let mut stream = connect(place).await?;
-        if url.tls {
-            stream = secure(stream, url, place).await?;
-        }
+        let stream = connect(url, place).await;
+        let stream = stream.map_err(|error| format!("cannot connect to {place}: {error}"))?;
         let received = Arc::new(Received::default());
         let stream = Bounded::new(stream, bounds, received.clone());
         // Each call has a timeout of its own.
