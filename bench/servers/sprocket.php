@@ -1,7 +1,8 @@
 <?php
 /**
- * The Sprocket server. Arguments: PORT echo|fan|chat [loop] [option=value …].
+ * The Sprocket server. Arguments: PORT echo|fan|chat|tls [loop] [option=value …].
  *
+ * `tls` is `echo` over TLS, with the certificate of SPROCKET_BENCH_CERTIFICATE and SPROCKET_BENCH_KEY.
  * `fan` sends each message to every connection. `chat` takes a connection's first message as the name
  * of its room and sends it back, and sends each further message to all members of the room. Both use
  * topics, or with `loop` a PHP loop over the members. Options are those of Sprocket\Options as JSON;
@@ -24,6 +25,9 @@ foreach (array_slice($argv, 3) as $argument) {
     $options[$name] = json_decode($value, true, flags: JSON_THROW_ON_ERROR);
 }
 
+if ($mode === 'tls') {
+    $options['tls'] = ['certificate' => getenv('SPROCKET_BENCH_CERTIFICATE'), 'key' => getenv('SPROCKET_BENCH_KEY')];
+}
 $scheme = 'ws';
 if (isset($options['tls'])) {
     $scheme = 'wss';
@@ -31,7 +35,7 @@ if (isset($options['tls'])) {
 }
 $server = new Server("$scheme://127.0.0.1:$port", new Options(...$options));
 
-if ($mode === 'echo') {
+if ($mode === 'echo' || $mode === 'tls') {
     $server->onMessage(static function (Connection $c, string $payload, bool $binary): void {
         $c->send($payload, $binary);
     });
@@ -76,7 +80,7 @@ if ($mode === 'echo') {
         unset($rooms[$c->data][$c->id]);
     });
 } else {
-    fwrite(STDERR, "arguments: PORT echo|fan|chat [loop] [option=value ...]\n");
+    fwrite(STDERR, "arguments: PORT echo|fan|chat|tls [loop] [option=value ...]\n");
     exit(2);
 }
 

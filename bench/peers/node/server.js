@@ -1,11 +1,16 @@
-// ws on Node, without compression. Arguments: PORT echo|fan|chat. See bench/README.md.
+// ws on Node, without compression. Arguments: PORT echo|fan|chat|tls. See bench/README.md.
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { WebSocketServer } from 'ws';
 
 const [port, mode] = process.argv.slice(2);
+const { SPROCKET_BENCH_CERTIFICATE: certificate, SPROCKET_BENCH_KEY: key } = process.env;
+const http = mode === 'tls'
+  ? createSecureServer({ cert: readFileSync(certificate), key: readFileSync(key) })
+  : createServer();
 const server = new WebSocketServer({
-  host: '127.0.0.1',
-  port: Number(port),
-  backlog: 4096,
+  server: http,
   perMessageDeflate: false,
   clientTracking: true,
 });
@@ -39,8 +44,9 @@ const handlers = {
     for (const client of rooms.get(socket.room)) client.send(data, { binary });
   },
 };
+handlers.tls = handlers.echo;
 const handle = handlers[mode];
-if (!handle) throw new Error('arguments: PORT echo|fan|chat');
+if (!handle) throw new Error('arguments: PORT echo|fan|chat|tls');
 
 server.on('connection', (socket) => {
   socket.on('message', (data, binary) => handle(socket, data, binary));
@@ -48,4 +54,6 @@ server.on('connection', (socket) => {
   // Cut connections need no handling.
   socket.on('error', () => {});
 });
-server.on('listening', () => console.log(`ready ${server.address().port}`));
+http.listen({ host: '127.0.0.1', port: Number(port), backlog: 4096 }, () => {
+  console.log(`ready ${http.address().port}`);
+});

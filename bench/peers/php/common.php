@@ -19,18 +19,30 @@ function free_port(int $wanted): int
 }
 
 /**
- * The port and the mode, which are the last two arguments.
+ * The port and the mode, which are the last two arguments. `tls` is `echo` over TLS, for servers that
+ * say that they can do it.
  *
  * @return array{int, string}
  */
-function port_and_mode(array $argv): array
+function port_and_mode(array $argv, bool $tls = false): array
 {
     [$port, $mode] = array_slice($argv, -2);
-    if (!in_array($mode, ['echo', 'fan', 'chat'], true)) {
-        fwrite(STDERR, "the last arguments are PORT echo|fan|chat\n");
+    $modes = ['echo', 'fan', 'chat', ...($tls ? ['tls'] : [])];
+    if (!in_array($mode, $modes, true)) {
+        fwrite(STDERR, 'the last arguments are PORT ' . implode('|', $modes) . "\n");
         exit(2);
     }
     return [(int) $port, $mode];
+}
+
+/**
+ * The files with the certificate and the key for the mode `tls`.
+ *
+ * @return array{string, string}
+ */
+function certificate(): array
+{
+    return [(string) getenv('SPROCKET_BENCH_CERTIFICATE'), (string) getenv('SPROCKET_BENCH_KEY')];
 }
 
 /**

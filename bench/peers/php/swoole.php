@@ -1,7 +1,7 @@
 <?php
 /**
  * Swoole in base mode with one worker, which avoids handover between processes. Arguments: PORT
- * echo|fan|chat. See bench/README.md.
+ * echo|fan|chat|tls. See bench/README.md.
  */
 declare(strict_types=1);
 
@@ -11,8 +11,10 @@ use Swoole\Http\Request;
 use Swoole\WebSocket\Frame;
 use Swoole\WebSocket\Server;
 
-[$port, $mode] = port_and_mode($argv);
-$server = new Server('127.0.0.1', $port, SWOOLE_BASE);
+[$port, $mode] = port_and_mode($argv, defined('SWOOLE_SSL'));
+[$certificate, $key] = certificate();
+$secure = $mode === 'tls';
+$server = new Server('127.0.0.1', $port, SWOOLE_BASE, SWOOLE_SOCK_TCP | ($secure ? SWOOLE_SSL : 0));
 $server->set([
     'worker_num' => 1,
     'backlog' => 4096,
@@ -21,6 +23,7 @@ $server->set([
     // Large enough that a fan-out to slow readers drops no message.
     'socket_buffer_size' => 64 << 20,
     'log_level' => SWOOLE_LOG_WARNING,
+    ...($secure ? ['ssl_cert_file' => $certificate, 'ssl_key_file' => $key] : []),
 ]);
 $audience = new Audience($mode);
 $server->on('workerStart', static function (Server $server): void {

@@ -1,6 +1,6 @@
 <?php
 /**
- * Workerman, one worker process. Arguments: AUTOLOAD PORT echo|fan|chat. See bench/README.md.
+ * Workerman, one worker process. Arguments: AUTOLOAD PORT echo|fan|chat|tls. See bench/README.md.
  */
 declare(strict_types=1);
 
@@ -10,7 +10,8 @@ require $argv[1];
 use Workerman\Connection\TcpConnection;
 use Workerman\Worker;
 
-[$port, $mode] = port_and_mode($argv);
+[$port, $mode] = port_and_mode($argv, true);
+[$certificate, $key] = certificate();
 $port = free_port($port);
 $argv = [$argv[0], 'start'];
 
@@ -22,7 +23,11 @@ Worker::$pidFile = "$state.pid";
 Worker::$logFile = "$state.log";
 Worker::$statusFile = "$state.status";
 
-$worker = new Worker("websocket://127.0.0.1:$port", ['socket' => ['backlog' => 4096, 'tcp_nodelay' => true]]);
+$worker = new Worker("websocket://127.0.0.1:$port", [
+    'socket' => ['backlog' => 4096, 'tcp_nodelay' => true],
+    ...($mode === 'tls' ? ['ssl' => ['local_cert' => $certificate, 'local_pk' => $key]] : []),
+]);
+$worker->transport = $mode === 'tls' ? 'ssl' : 'tcp';
 $worker->count = 1;
 $worker->onWorkerStart = static function () use ($port): void {
     echo "ready $port\n";

@@ -3,6 +3,7 @@
 //! `bench/run` builds the programs that this one starts, and then calls it.
 #![forbid(unsafe_code)]
 
+mod docs;
 mod machine;
 mod markdown;
 mod options;
@@ -41,7 +42,9 @@ fn run() -> Result<bool> {
         Command::Rows => runner::run(&options),
         Command::Slope => slope::run(&options),
         Command::Render => {
-            results::Results::load(&options.out)?.write(&options.out)?;
+            let results = results::Results::load(&options.out)?;
+            results.write(&options.out)?;
+            docs::insert("results", &markdown::table(&results), &options.out)?;
             Ok(true)
         }
     }

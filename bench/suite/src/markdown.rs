@@ -1,7 +1,7 @@
 //! The results as Markdown tables.
 
-use crate::results::{Measured, Results, RowResult};
-use crate::rows::{Key, Target};
+use crate::results::{Measured, Results, RowResult, TIE, median};
+use crate::rows::{Figure, Key, Target};
 use std::fmt::Write;
 
 /// The complete results.md.
@@ -9,8 +9,8 @@ pub(crate) fn page(results: &Results) -> String {
     let m = &results.machine;
     let mut page = format!(
         "# Benchmark results\n\n{}, {} cores, {}; PHP {}, Node {}, {}. {}.\n\
-         Medians of {} rounds of {} s, servers interleaved. How to read it: \
-         [docs/performance.md](../../docs/performance.md).\n\n![Ratios to raw](results.svg)\n\n",
+         Medians of {} rounds of {} s, servers interleaved. Echo has 100 connections; memory and handshakes are \
+         those of 10,000 that stay. How to read it: [docs/performance.md](../../docs/performance.md).\n\n![Ratios to raw](results.svg)\n\n",
         m.cpu, m.cores, m.kernel, m.php, m.node, m.rustc, m.date, results.rounds, results.seconds,
     );
     page += "## Summary\n\n";
@@ -26,40 +26,125 @@ pub(crate) fn page(results: &Results) -> String {
     page
 }
 
-/// One line per row, with the figure of each server and, in parentheses, its ratio to `raw`.
-pub(crate) fn summary(results: &Results) -> String {
-    let servers: Vec<&str> =
-        results.participants.iter().filter(|p| p.missing.is_none()).map(|p| p.name.as_str()).collect();
-    let mut table = format!("| work | figure | {} | target |\n", servers.join(" | "));
-    table += &format!("|---|---|{}---|\n", "---:|".repeat(servers.len()));
-    for row in &results.rows {
-        let _ = write!(table, "| {} | {} |", row.title, row.key.label());
-        for server in &servers {
-            let cell = row.of(server).map_or(String::new(), |measured| cell(row, measured));
-            let _ = write!(table, " {cell} |");
-        }
-        let _ = writeln!(table, " {} |", target(row));
-    }
-    table
+/// The servers that took part.
+fn present(results: &Results) -> Vec<&str> {
+    let present = results.participants.iter().filter(|p| p.missing.is_none());
+    present.map(|p| p.name.as_str()).collect()
 }
 
-fn cell(row: &RowResult, measured: &Measured) -> String {
-    let Some(value) = measured.median(|report| row.key.of(report)) else {
+/// All lines of the table: the figures of each row.
+fn lines(results: &Results) -> impl Iterator<Item = (&RowResult, Figure)> {
+    results.rows.iter().flat_map(|row| row.row.figures().map(move |figure| (row, figure)))
+}
+
+/// A line for each figure of each row, with the value of each server, its ratio to `raw` in parentheses,
+/// the servers that are ahead of Sprocket, and Sprocket's target.
+pub(crate) fn summary(results: &Results) -> String {
+    let servers = present(results);
+    let mut table = format!("| work | figure | {} | ahead of sprocket | target |\n", servers.join(" | "));
+    table += &format!("|---|---|{}---|---|\n", "---:|".repeat(servers.len()));
+    for (row, figure) in lines(results) {
+        let _ = write!(table, "| {} | {} |", row.row.title, figure.key.label());
+        for server in &servers {
+            let cell = row.of(server).map_or(String::new(), |measured| cell(row, figure.key, measured));
+            let _ = write!(table, " {cell} |");
+        }
+        let _ = writeln!(table, " {} | {} |", ahead(row, figure.key), target(row, figure));
+    }
+    table + "\n" + &standing(results)
+}
+
+/// Columns of the table for the documentation; results.md has all.
+const DOCUMENTED: [&str; 6] = ["raw", "sprocket", "uwebsockets", "swoole", "workerman", "node"];
+
+/// The table for the documentation: the value of `raw` with its unit, and the ratios of the others to it.
+pub(crate) fn table(results: &Results) -> String {
+    let m = &results.machine;
+    let mut table = format!(
+        "{}, {} cores, {}, PHP {}, {}; medians of {} interleaved rounds of {} s. Other processes used {:.0} % \
+         of a core.\n\n",
+        m.cpu,
+        m.cores,
+        m.kernel,
+        m.php,
+        m.date,
+        results.rounds,
+        results.seconds,
+        noise_of_others(results),
+    );
+    let servers: Vec<&str> = present(results).into_iter().filter(|name| DOCUMENTED.contains(name)).collect();
+    let names: Vec<String> = servers.iter().map(|name| format!("`{name}`")).collect();
+    table += &format!("| work | {} | ahead of `sprocket` |\n", names.join(" | "));
+    table += &format!("|---|{}---|\n", "---:|".repeat(servers.len()));
+    for (row, figure) in lines(results) {
+        let _ = write!(table, "| {} |", row.row.line_title(figure.key));
+        for server in &servers {
+            let cell = row.of(server).map_or(String::new(), |measured| ratio(row, figure.key, measured));
+            let cell = if *server == "sprocket" && !cell.is_empty() { format!("**{cell}**") } else { cell };
+            let _ = write!(table, " {cell} |");
+        }
+        let ahead: Vec<&str> = row.ahead(figure.key).into_iter().map(|(server, _)| server).collect();
+        let _ = writeln!(table, " {} |", ahead.join(", "));
+    }
+    table + "\n" + &standing(results)
+}
+
+fn cell(row: &RowResult, key: Key, measured: &Measured) -> String {
+    let Some(value) = measured.median(|report| key.of(report)) else {
         return "failed".into();
     };
-    match row.times_raw(measured) {
+    match row.times_raw(key, measured) {
         Some(ratio) => format!("{} ({ratio:.2})", significant(value)),
         None => significant(value),
     }
 }
 
-fn target(row: &RowResult) -> String {
-    let wanted = match row.target {
+/// The ratio to `raw`; for `raw`, or where there is none, the value.
+fn ratio(row: &RowResult, key: Key, measured: &Measured) -> String {
+    match (row.times_raw(key, measured), measured.median(|report| key.of(report))) {
+        (_, None) => "failed".into(),
+        (Some(ratio), Some(_)) if measured.server != "raw" => format!("{ratio:.2}"),
+        (_, Some(value)) => format!("{} {}", significant(value), key.unit()),
+    }
+}
+
+/// The servers that are ahead of Sprocket, and by which factor.
+fn ahead(row: &RowResult, key: Key) -> String {
+    let names: Vec<String> =
+        row.ahead(key).iter().map(|(server, factor)| format!("{server} {factor:.2} ×")).collect();
+    names.join(", ")
+}
+
+/// Servers that run PHP, other than Sprocket.
+const PHP: [&str; 4] = ["swoole", "workerman", "ratchet", "amphp"];
+
+/// The number of lines in which each server is ahead.
+fn standing(results: &Results) -> String {
+    let winners: Vec<Vec<&str>> = lines(results)
+        .filter(|(row, figure)| row.of("sprocket").is_some_and(|s| s.median(|r| figure.key.of(r)).is_some()))
+        .map(|(row, figure)| row.ahead(figure.key).into_iter().map(|(server, _)| server).collect())
+        .collect();
+    let count = |wins: &dyn Fn(&&str) -> bool| winners.iter().filter(|line| line.iter().any(wins)).count();
+    let servers = present(results);
+    let each = servers.iter().map(|name| (name, count(&|winner| winner == name)));
+    let each: Vec<String> = each.filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} in {n}")).collect();
+    let list = if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) };
+    format!(
+        "Another server is ahead of Sprocket in {} of {} lines{list}, another server for PHP in {}. Ahead: \
+         the median of the ratios within the rounds is above {TIE}; less is a tie.\n",
+        count(&|_| true),
+        winners.len(),
+        count(&|winner| PHP.contains(winner)),
+    )
+}
+
+fn target(row: &RowResult, figure: Figure) -> String {
+    let wanted = match figure.target {
         None => return String::new(),
         Some(Target::TimesRaw(most)) => format!("{most} × raw"),
         Some(Target::AtMost(most)) => format!("{most}"),
     };
-    match row.of("sprocket").and_then(|measured| row.reaches_target(measured)) {
+    match row.of("sprocket").and_then(|measured| row.reaches_target(figure, measured)) {
         Some(true) => format!("{wanted}: reached"),
         Some(false) => format!("{wanted}: **missed**"),
         None => wanted,
@@ -67,13 +152,14 @@ fn target(row: &RowResult) -> String {
 }
 
 fn details(results: &Results, row: &RowResult) -> String {
+    let key = row.row.main.key;
     let mut text = format!(
         "\n## {}\n\n`bench/run --rows {}`\n\n\
          | server | messages/s | CPU µs/message | user | system | p50 µs | p99 | p99.9 | peak MiB | {} |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-        row.title,
-        row.name,
-        if row.key == Key::Memory { "KiB/connection" } else { "× raw" },
+        row.row.title,
+        row.row.name,
+        if key == Key::Memory { "KiB/connection" } else { "× raw" },
     );
     for measured in &row.servers {
         let title = results.participants.iter().find(|p| p.name == measured.server);
@@ -86,9 +172,9 @@ fn details(results: &Results, row: &RowResult) -> String {
         let of = |figure: fn(&bench_common::report::Report) -> f64| {
             measured.median(figure).map_or(String::new(), significant)
         };
-        let last = match row.key {
-            Key::Memory => measured.median(|r| row.key.of(r)).map(significant),
-            _ => row.times_raw(measured).map(|ratio| format!("{ratio:.2}")),
+        let last = match key {
+            Key::Memory => measured.median(|r| key.of(r)).map(significant),
+            _ => row.times_raw(key, measured).map(|ratio| format!("{ratio:.2}")),
         };
         let _ = writeln!(
             text,
@@ -112,12 +198,18 @@ fn details(results: &Results, row: &RowResult) -> String {
     text
 }
 
+/// CPU use of other processes over all measurements: the median, in percent of a core.
+fn noise_of_others(results: &Results) -> f64 {
+    let measured = results.rows.iter().flat_map(|row| &row.servers).flat_map(|server| &server.reports);
+    median(measured.map(|(_, report)| report.noise.other_cpu).collect()).unwrap_or(0.0)
+}
+
 /// Other activity on the machine during the row.
 fn noise(row: &RowResult) -> String {
     let reports = || row.servers.iter().flat_map(|m| m.reports.iter().map(|(_, report)| report));
     let most = |figure: fn(&bench_common::report::Report) -> f64| reports().map(figure).fold(0.0, f64::max);
     let all = |figure: fn(&bench_common::report::Report) -> f64| {
-        crate::results::median(reports().map(figure).collect()).unwrap_or(0.0)
+        median(reports().map(figure).collect()).unwrap_or(0.0)
     };
     format!(
         "\nNoise, in percent of a core: other processes {:.0} (at most {:.0}), stolen {:.0} (at most {:.0}); load generator {:.0}.\n",
@@ -157,8 +249,16 @@ mod tests {
     #[test]
     fn summary_has_ratio_and_verdict() {
         let table = summary(&sample());
-        assert!(table.contains("| 4.00 (1.00) | 6.00 (1.50) | 1.25 × raw: **missed** |"), "{table}");
+        let line = "| 4.00 (1.00) | 6.00 (1.50) | 5.00 (1.25) | tt 1.20 × | 1.15 × raw: **missed** |";
+        assert!(table.contains(line), "{table}");
         assert!(!table.contains("swoole"), "a missing server has no column");
+        assert!(table.contains("ahead of Sprocket in 1 of 1 lines (tt in 1), another server for PHP in 0."));
+    }
+
+    #[test]
+    fn table_of_the_documentation_has_ratios() {
+        let table = table(&sample());
+        assert!(table.contains("| 4.00 µs | **1.50** | tt |"), "{table}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ usage: bench/run [slope|list|render] [option…]
   (nothing)           every row for every server
   slope               memory and CPU at 2,500 to 19,000 connections
   list                lists the rows
-  render              rewrites the table and the plot from results.json
+  render              rewrites the tables and the plot from results.json
 
   --rows A,B,…        only these rows; NAME* selects all that begin with NAME
   --servers A,B,…     only these servers (raw always takes part, as the reference)
@@ -20,7 +20,9 @@ usage: bench/run [slope|list|render] [option…]
   --seconds S         measured time of each (2)
   --quick             one round of one second
   --keep              keep the other rows of results.json
-  --out DIR           where results go (bench/results)";
+  --out DIR           where results go (bench/results)
+
+A complete result in bench/results also rewrites the tables in docs/performance.md.";
 
 /// The command to run.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use crate::servers::{self, Server};
 use anyhow::{Context, Result, bail};
 use bench_common::report::Report;
 use bench_common::sys;
+use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -20,6 +21,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A running server. The destructor ends it.
 pub(crate) struct Running {
     child: Child,
+    scheme: &'static str,
     port: u16,
 }
 
@@ -32,7 +34,8 @@ impl Running {
         let mut child =
             command.stdout(Stdio::piped()).stderr(log).spawn().with_context(|| format!("{command:?}"))?;
         let stdout = child.stdout.take().context("no pipe")?;
-        let mut running = Self { child, port: 0 };
+        let scheme = if mode == "tls" { "wss" } else { "ws" };
+        let mut running = Self { child, scheme, port: 0 };
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             // Reads to the end, so that a server never blocks on its output.
@@ -55,7 +58,7 @@ impl Running {
     pub(crate) fn load(&self, args: &[String]) -> Result<Report> {
         let mut command = Command::new(servers::own_program("wsload"));
         command.args(args).arg("--json");
-        command.arg("--url").arg(format!("ws://127.0.0.1:{}/", self.port));
+        command.arg("--url").arg(format!("{}://127.0.0.1:{}/", self.scheme, self.port));
         command.arg("--pid").arg(self.child.id().to_string());
         let load = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("wsload")?;
         let output = await_end(load)?;
@@ -65,6 +68,57 @@ impl Running {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+}
+
+/// A client that floods a server: the one of the tests, for which see `bench/floods`.
+pub(crate) struct Flooder {
+    /// `None` once it has ended.
+    child: Option<Child>,
+    /// Bytes that it must have sent at the end, or the server was not flooded.
+    least: u64,
+}
+
+/// A thousandth of what a server takes that does nothing else.
+const FLOOD_PER_SECOND: f64 = 20_000.0;
+
+impl Flooder {
+    /// Starts the flood of this name in `tests/php/lib/Floods.php` for `seconds`.
+    pub(crate) fn start(server: &Running, flood: &str, seconds: f64) -> Result<Self> {
+        let script = servers::bench_dir().join("../tests/php/clients/flood.php");
+        // Real flooders run on other machines. With the lowest priority, this one does not take the
+        // processor from the server and from its other clients.
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", &servers::php()]).arg(script);
+        command.arg(format!("ws://127.0.0.1:{}", server.port)).args(["", flood, &seconds.to_string()]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the flooder")?;
+        Ok(Self { child: Some(child), least: (seconds * FLOOD_PER_SECOND) as u64 })
+    }
+
+    /// Waits for the end of the flood. An error if it was none.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let output = await_end(self.child.take().context("the flooder has ended before")?)?;
+        let report: FloodReport = serde_json::from_slice(&output.stdout).context("report of the flooder")?;
+        if report.sent < self.least {
+            bail!("the flooder sent only {} bytes", report.sent);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Flooder {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only for a process that has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct FloodReport {
+    /// Number of bytes.
+    sent: u64,
 }
 
 /// The output of a load generator, if it ends in time. Its reports fit into a pipe.

@@ -1,9 +1,10 @@
 //! Runs the rounds. In each round every server runs once, freshly started.
 
+use crate::docs;
 use crate::options::Options;
-use crate::process::Running;
+use crate::process::{Flooder, Running};
 use crate::results::{Measured, Participant, Results, RowResult};
-use crate::rows::Row;
+use crate::rows::{ROWS, Row};
 use crate::servers::{self, Server};
 use anyhow::{Result, bail};
 use bench_common::report::Report;
@@ -21,6 +22,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for server in servers.iter().filter(|server| server.missing().is_some()) {
         eprintln!("missing: {} ({})", server.name, server.missing().unwrap_or_default());
     }
+    make_certificate()?;
     for row in &options.rows {
         eprintln!("\n{} ({})", row.title, row.name);
         results.put(measure_row(row, &servers, options, &logs));
@@ -29,10 +31,20 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     eprintln!("\n{}", crate::markdown::summary(&results));
     eprintln!("written: results.md, results.json, results.svg in {}", options.out.display());
+    document(&results, options)?;
     if results.rows.iter().all(|row| row.servers.iter().all(|s| s.reports.is_empty())) {
         bail!("no measurement succeeded");
     }
     Ok(results.rows.iter().all(|row| row.servers.iter().all(|s| s.failures.is_empty())))
+}
+
+/// Writes the table into the documentation, unless this is a partial or private result.
+fn document(results: &Results, options: &Options) -> Result<()> {
+    if results.rows.len() < ROWS.len() || results.of("sprocket").is_none() {
+        eprintln!("{} is left as it is, because rows are missing here", docs::FILE);
+        return Ok(());
+    }
+    docs::insert("results", &crate::markdown::table(results), &options.out)
 }
 
 /// The reference and the selected servers.
@@ -44,7 +56,16 @@ pub(crate) fn chosen(options: &Options) -> Vec<Server> {
     servers::all().into_iter().filter(wanted).collect()
 }
 
-fn measure_row(row: &Row, servers: &[Server], options: &Options, logs: &Path) -> RowResult {
+/// Makes a certificate for this run, of the kind that servers have today: ECDSA with P-256.
+fn make_certificate() -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let [certificate, key] = servers::certificate_files();
+    std::fs::write(certificate, made.cert.pem())?;
+    std::fs::write(key, made.signing_key.serialize_pem())?;
+    Ok(())
+}
+
+fn measure_row(row: &'static Row, servers: &[Server], options: &Options, logs: &Path) -> RowResult {
     let playing: Vec<&Server> =
         servers.iter().filter(|s| s.missing().is_none() && s.plays(row.mode, row.connections())).collect();
     let mut result = RowResult::new(row, playing.iter().map(|server| server.name));
@@ -82,7 +103,11 @@ fn measure(row: &Row, server: &Server, options: &Options, logs: &Path) -> Result
         let full = running.load(&timed(&args, (options.seconds / 2.0).max(0.5)))?;
         args.extend(["--rate".into(), (full.messages_per_second / 2.0).round().to_string()]);
     }
+    // The flood begins before the measured time, and ends after it.
+    let flooding = options.warmup + options.seconds + 1.0;
+    let flooder = row.flood.map(|flood| Flooder::start(&running, flood, flooding)).transpose()?;
     let report = running.load(&timed(&args, options.seconds))?;
+    flooder.map_or(Ok(()), Flooder::finish)?;
     if report.lost > 0 || report.out_of_order > 0 {
         bail!("{} deliveries lost, {} out of order", report.lost, report.out_of_order);
     }

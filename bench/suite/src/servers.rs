@@ -1,7 +1,8 @@
 //! The participants, and the commands that start them.
 //!
 //! Every server takes `PORT MODE`, listens on that port of 127.0.0.1 (0: any), prints
-//! `ready PORT`, and ends on SIGTERM.
+//! `ready PORT`, and ends on SIGTERM. In the mode `tls` it reads the names of its certificate and key from
+//! `SPROCKET_BENCH_CERTIFICATE` and `SPROCKET_BENCH_KEY`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,15 @@ pub(crate) struct Server {
     command: Result<Vec<String>, String>,
     /// Arguments after MODE.
     extra: &'static [&'static str],
-    /// The modes in which it takes part; empty for all.
+    /// The modes in which it takes part.
     modes: &'static [&'static str],
     /// Maximum number of connections.
     most: usize,
 }
+
+/// The modes without TLS, and all of them.
+const PLAIN: &[&str] = &["echo", "fan", "chat"];
+const ALL: &[&str] = &["echo", "fan", "chat", "tls"];
 
 /// Connections possible with stream_select, which can handle 1,024 descriptors.
 const SELECT: usize = 1_000;
@@ -33,7 +38,7 @@ impl Server {
 
     /// Whether this server takes part in this mode with this number of connections.
     pub(crate) fn plays(&self, mode: &str, connections: usize) -> bool {
-        connections <= self.most && (self.modes.is_empty() || self.modes.contains(&mode))
+        connections <= self.most && self.modes.contains(&mode)
     }
 
     /// The command that starts this server; `None` if it is missing.
@@ -41,6 +46,8 @@ impl Server {
         let (program, args) = self.command.as_ref().ok()?.split_first()?;
         let mut command = Command::new(program);
         command.args(args).args(["0", mode]).args(self.extra).stdin(Stdio::null());
+        let [certificate, key] = certificate_files();
+        command.env("SPROCKET_BENCH_CERTIFICATE", certificate).env("SPROCKET_BENCH_KEY", key);
         Some(command)
     }
 }
@@ -58,6 +65,11 @@ pub(crate) fn own_program(name: &str) -> PathBuf {
     here.with_file_name(name)
 }
 
+/// The files with the certificate and the key for the mode `tls`, in PEM.
+pub(crate) fn certificate_files() -> [PathBuf; 2] {
+    ["certificate.pem", "key.pem"].map(own_program)
+}
+
 /// The PHP program for Sprocket and the other PHP servers.
 pub(crate) fn php() -> String {
     env::var("SPROCKET_BENCH_PHP").unwrap_or_else(|_| "php".into())
@@ -65,15 +77,9 @@ pub(crate) fn php() -> String {
 
 /// All servers, missing or not, in the order of the table.
 pub(crate) fn all() -> Vec<Server> {
-    let all_modes: &[&str] = &[];
-    let server = |name, title, command| Server {
-        name,
-        title,
-        command,
-        extra: &[],
-        modes: all_modes,
-        most: usize::MAX,
-    };
+    let server =
+        |name, title, command| Server { name, title, command, extra: &[], modes: PLAIN, most: usize::MAX };
+    let secure = |server: Server| Server { modes: ALL, ..server };
     let sprocket = || {
         sprocket().map(|mut command| {
             command.push(text(&bench_dir().join("servers/sprocket.php")));
@@ -84,8 +90,8 @@ pub(crate) fn all() -> Vec<Server> {
     let looping = |server: Server| Server { most, ..server };
     vec![
         server("raw", "raw system calls (Rust, epoll, no library)", rust("raw")),
-        server("tt", "tokio-tungstenite (Rust)", rust("tt")),
-        server("sprocket", "Sprocket, topics", sprocket()),
+        secure(server("tt", "tokio-tungstenite (Rust)", rust("tt"))),
+        secure(server("sprocket", "Sprocket, topics", sprocket())),
         Server {
             name: "sprocket-loop",
             title: "Sprocket, a PHP loop over the members",
@@ -94,12 +100,18 @@ pub(crate) fn all() -> Vec<Server> {
             modes: &["fan", "chat"],
             most: usize::MAX,
         },
-        server("uwebsockets", "µWebSockets (C++)", uwebsockets()),
-        server("swoole", "Swoole, base mode (PHP)", swoole()),
-        looping(server("workerman", "Workerman (PHP)", composer("WORKERMAN", "workerman.php"))),
+        Server {
+            modes: if uwebsockets_has_tls() { ALL } else { PLAIN },
+            ..server("uwebsockets", "µWebSockets (C++)", uwebsockets())
+        },
+        Server {
+            modes: if swoole_has_tls() { ALL } else { PLAIN },
+            ..server("swoole", "Swoole, base mode (PHP)", swoole())
+        },
+        secure(looping(server("workerman", "Workerman (PHP)", composer("WORKERMAN", "workerman.php")))),
         looping(server("ratchet", "Ratchet (PHP)", composer("RATCHET", "ratchet.php"))),
         looping(server("amphp", "amphp/websocket-server (PHP)", composer("AMPHP", "amphp.php"))),
-        server("node", "ws (Node)", node()),
+        secure(server("node", "ws (Node)", node())),
     ]
 }
 
@@ -152,8 +164,25 @@ fn composer(name: &str, script: &str) -> Found {
     Ok(vec![php(), script, autoload])
 }
 
+/// Whether the extension was built with OpenSSL.
+fn swoole_has_tls() -> bool {
+    let Ok(command) = swoole() else {
+        return false;
+    };
+    let code = "exit((int) !defined('SWOOLE_SSL'));";
+    // The last argument is the script of the server.
+    let mut php = Command::new(&command[0]);
+    php.args(&command[1..command.len() - 1]).args(["-r", code]).status().is_ok_and(|status| status.success())
+}
+
+/// The variable names a checkout, from which `bench/run` builds the program, or a built program.
 fn uwebsockets() -> Found {
-    variable("UWEBSOCKETS")?;
-    let program = bench_dir().join("target/uwebsockets");
+    let named = variable("UWEBSOCKETS")?;
+    let program = if named.is_file() { named } else { bench_dir().join("target/uwebsockets") };
     existing(program, "program").map(|program| vec![program])
+}
+
+/// The program that `bench/run` builds has no TLS.
+fn uwebsockets_has_tls() -> bool {
+    variable("UWEBSOCKETS").is_ok_and(|named| named.is_file())
 }

@@ -87,6 +87,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let table = table(&slope);
     fs::write(options.out.join("slope.md"), &table)?;
     eprintln!("\n{table}");
+    if let Some(sprocket) = slope.servers.iter().find(|server| server.server == "sprocket") {
+        crate::docs::insert("connections", &points(sprocket), &options.out)?;
+    }
     Ok(ok)
 }
 
@@ -150,39 +153,44 @@ fn table(slope: &Slope) -> String {
         slope.rounds
     );
     for server in &slope.servers {
-        let _ = write!(
-            text,
-            "\n## {}\n\n| connections | resident MiB | KiB each | CPU µs/handshake | idle CPU % | 1 % active: CPU µs/message | p50 µs | p99 µs |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-            server.title
-        );
-        for p in &server.points {
-            let cells = [
-                p.connections as f64,
-                p.rss_kib / 1024.0,
-                p.kib_per_connection,
-                p.handshake_cpu_us,
-                p.idle_cpu_percent,
-                p.active_cpu_us,
-                p.active_p50_us,
-                p.active_p99_us,
-            ];
-            let cells: Vec<String> = cells.into_iter().map(significant).collect();
-            let _ = writeln!(text, "| {} |", cells.join(" | "));
-        }
-        let at = |n: f64| significant((server.base_kib + n * server.kib_per_connection) / 1024.0);
-        let _ = writeln!(
-            text,
-            "\nFitted: {} MiB and {} KiB a connection; on that line 100,000 connections take {} MiB \
-             and 1,000,000 take {} MiB of process memory.",
-            significant(server.base_kib / 1024.0),
-            significant(server.kib_per_connection),
-            at(1e5),
-            at(1e6),
-        );
+        let _ = write!(text, "\n## {}\n\n{}", server.title, points(server));
         for failure in &server.failures {
             let _ = writeln!(text, "\nFailed: {failure}");
         }
     }
+    text
+}
+
+/// The table of one server, and the line through its points.
+fn points(server: &ServerSlope) -> String {
+    let mut text = "| connections | resident MiB | KiB each | CPU µs/handshake | idle CPU % | \
+        1 % active: CPU µs/message | p50 µs | p99 µs |\n\
+        |---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    for p in &server.points {
+        let cells = [
+            p.connections as f64,
+            p.rss_kib / 1024.0,
+            p.kib_per_connection,
+            p.handshake_cpu_us,
+            p.idle_cpu_percent,
+            p.active_cpu_us,
+            p.active_p50_us,
+            p.active_p99_us,
+        ];
+        let cells: Vec<String> = cells.into_iter().map(significant).collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    let at = |n: f64| significant((server.base_kib + n * server.kib_per_connection) / 1024.0);
+    let _ = writeln!(
+        text,
+        "\nFitted: {} MiB and {} KiB a connection; on that line 100,000 connections take {} MiB \
+         and 1,000,000 take {} MiB of process memory.",
+        significant(server.base_kib / 1024.0),
+        significant(server.kib_per_connection),
+        at(1e5),
+        at(1e6),
+    );
     text
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn plot(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
-         <text x=\"10\" y=\"22\" font-size=\"15\">CPU time per message (median latency where noted), \
+         <text x=\"10\" y=\"22\" font-size=\"15\">CPU time per message (latency where noted), \
          as a multiple of raw system calls; shorter is better</text>\n"
     );
     legend(results, &mut svg);
@@ -89,7 +89,7 @@ fn axis(height: f64, svg: &mut String) {
 }
 
 fn bars(row: &RowResult) -> Vec<(&str, f64)> {
-    let ratio = |m| Some((row.of(m)?.server.as_str(), row.times_raw(row.of(m)?)?));
+    let ratio = |m| Some((row.of(m)?.server.as_str(), row.times_raw(row.row.main.key, row.of(m)?)?));
     let others = row.servers.iter().filter(|measured| measured.server != "raw");
     others.filter_map(|measured| ratio(&measured.server)).collect()
 }
@@ -101,8 +101,12 @@ fn group(row: &RowResult, top: f64, svg: &mut String) -> f64 {
         svg,
         "<text x=\"10\" y=\"{:.1}\">{}{}</text>",
         f64::midpoint(top, bottom) + 4.0,
-        escape(&row.title),
-        if row.key == Key::Latency { " (latency)" } else { "" }
+        escape(row.row.title),
+        match row.row.main.key {
+            Key::Latency => " (p50)",
+            Key::Tail => " (p99)",
+            Key::Cpu | Key::Memory => "",
+        }
     );
     for (i, (server, ratio)) in bars.iter().enumerate() {
         let y = top + i as f64 * BAR;
@@ -117,7 +121,7 @@ fn group(row: &RowResult, top: f64, svg: &mut String) -> f64 {
             to + 4.0,
             y + 8.0
         );
-        if let (&"sprocket", Some(Target::TimesRaw(most))) = (server, row.target) {
+        if let (&"sprocket", Some(Target::TimesRaw(most))) = (server, row.row.main.target) {
             let _ = writeln!(
                 svg,
                 "<path d=\"M{:.1} {:.1}v{}\" stroke=\"#d55e00\" stroke-width=\"2\"/>",

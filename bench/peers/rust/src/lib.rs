@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use bench_common::sys;
 use std::net::TcpListener;
 
-/// The action of a server on a message. All servers of the suite have the same three modes.
+/// The action of a server on a message. All servers of the suite have the same modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Sends the message back.
@@ -15,7 +15,11 @@ pub enum Mode {
     /// Takes a connection's first message as the name of its room and sends it back; sends each
     /// further message to all members of the room.
     Chat,
+    /// Sends the message back, over TLS; not every server can.
+    Tls,
 }
+
+const USAGE: &str = "arguments: PORT echo|fan|chat|tls";
 
 /// Reads `PORT MODE`, listens, and prints `ready PORT` for the parent process.
 pub fn start() -> Result<(TcpListener, Mode)> {
@@ -25,10 +29,11 @@ pub fn start() -> Result<(TcpListener, Mode)> {
         Some("echo") => Mode::Echo,
         Some("fan") => Mode::Fan,
         Some("chat") => Mode::Chat,
-        _ => bail!("arguments: PORT echo|fan|chat"),
+        Some("tls") => Mode::Tls,
+        _ => bail!("{USAGE}"),
     };
     sys::raise_descriptor_limit();
-    let listener = sys::listen(port.context("arguments: PORT echo|fan|chat")?)?;
+    let listener = sys::listen(port.context(USAGE)?)?;
     println!("ready {}", listener.local_addr()?.port());
     Ok((listener, mode))
 }

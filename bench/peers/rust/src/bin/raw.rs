@@ -2,7 +2,7 @@
 //! readiness, no library. It handles only complete, unfragmented data frames.
 #![forbid(unsafe_code)]
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bench_common::{frame, sys};
 use peers::{Mode, switching_protocols};
 use std::collections::HashMap;
@@ -13,6 +13,9 @@ const LISTENER: u64 = u64::MAX;
 
 fn main() -> Result<()> {
     let (listener, mode) = peers::start()?;
+    if mode == Mode::Tls {
+        bail!("this server has no TLS");
+    }
     let poll = sys::Poll::new()?;
     poll.add(listener.as_raw_fd(), sys::IN, LISTENER)?;
     let rooms = HashMap::new();
@@ -126,7 +129,8 @@ impl Server {
     fn distribute(&mut self, from: usize, out: &[u8]) {
         let poll = &self.poll;
         match self.mode {
-            Mode::Echo => {
+            // `main` has refused TLS.
+            Mode::Echo | Mode::Tls => {
                 if let Some(connection) = &mut self.connections[from] {
                     put(poll, connection, out);
                 }
