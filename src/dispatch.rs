@@ -57,7 +57,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
                 break;
             }
             let done = turn(server, BATCH)?;
-            match signals.news() {
+            match signals.new_deliveries() {
                 Some(1) => server.stop(GRACE)?,
                 Some(_) => server.stop(Duration::ZERO)?,
                 None => {}

@@ -89,9 +89,9 @@ impl MasterSignals {
         Self { stop, reload, seen, on_terminal: on_terminal() }
     }
 
-    /// How often a stop signal has arrived, if one has since the last call.
+    /// Returns how often a stop signal has arrived in all, if one has arrived since the last call.
     pub(crate) fn stop(&mut self) -> Option<u32> {
-        self.stop.as_mut().and_then(StopSignals::news)
+        self.stop.as_mut().and_then(StopSignals::new_deliveries)
     }
 
     /// Whether SIGHUP has arrived since the last call.
@@ -159,8 +159,8 @@ impl StopSignals {
         self
     }
 
-    /// How often a stop signal has arrived, if one has since the last call.
-    pub(crate) fn news(&mut self) -> Option<u32> {
+    /// Returns how often a stop signal has arrived in all, if one has arrived since the last call.
+    pub(crate) fn new_deliveries(&mut self) -> Option<u32> {
         let asked = deliveries(&STOP);
         (asked > self.seen).then(|| {
             self.seen = asked;

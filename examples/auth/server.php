@@ -1,6 +1,6 @@
 <?php
 /**
- * Who may connect is decided before the WebSocket opens.
+ * Authentication during the handshake, before the WebSocket opens.
  *
  *     php -d extension=sprocket examples/auth/server.php [host:port]
  *

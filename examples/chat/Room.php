@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 use Sprocket\Connection;
 
-/** Who is here and what was said lately. Knows nothing of HTTP or of the server. */
+/** The members of the room and its recent messages. Independent of HTTP and of the server. */
 final class Room
 {
     private const HISTORY = 50;         // messages that a newcomer gets to see

@@ -4,7 +4,7 @@
  *
  *     php -d extension=sprocket examples/event-loop/stream_select.php [host:port]
  *
- * Whatever is typed into the terminal goes to everybody who is connected.
+ * Each line typed into the terminal is sent to all connections.
  */
 
 declare(strict_types=1);

@@ -30,7 +30,7 @@ function event(int $number, string $text): string
 $say = function (string $text) use ($followers, &$recent, &$number): void {
     $recent[++$number] = $text;
     unset($recent[$number - 100]);
-    // What write() says can be passed over: who left, or reads too slowly, is told to onClose.
+    // The result of write() can be ignored: onClose reports clients that have left or read too slowly.
     foreach (clone $followers as $stream) {
         $stream->write(event($number, $text));
     }

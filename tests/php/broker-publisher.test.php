@@ -99,7 +99,7 @@ if ($redis === null) {
             $line->until('sprocket:news');
             same(['$' . strlen($text), $text], [$line->line(), $line->line()]);
         }
-        // As in docs/brokers.md.
+        // The format of docs/brokers.md.
         $line->until('sprocket:news');
         same(['$23', bin2hex("\0spk\x01" . str_repeat("\0", 17) . "\xff")], [$line->line(), bin2hex($line->line())]);
         $line->until('mine:a');
@@ -195,7 +195,7 @@ if ($nats === null) {
         for ($i = 0; $i < 100; $i++) {
             same(['MSG sprocket.news 1 ' . strlen("n $i"), "n $i"], [$line->line(), $line->line()]);
         }
-        // As in docs/brokers.md.
+        // The format of docs/brokers.md.
         same('HMSG sprocket.a%20b 1 32 33', $line->line());
         same(['NATS/1.0', 'Sprocket-Binary: 1', '', "\xff"], [$line->line(), $line->line(), $line->line(), $line->line()]);
         same(['MSG mine.a 2 0', ''], [$line->line(), $line->line()]);

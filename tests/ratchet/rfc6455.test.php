@@ -70,7 +70,7 @@ check('a frame collected byte by byte, masked, with more behind it', function ()
     same(Client::frame(1, 'Grüße'), $frame->maskPayload("\x12\x34\x56\x78")->getContents());
 });
 
-check('what is not there yet throws UnderflowException', function () {
+check('data that has not arrived throws UnderflowException', function () {
     foreach (['isFinal', 'getOpcode', 'isMasked', 'getPayloadLength', 'getPayload', 'getContents'] as $method) {
         try {
             (new Frame())->$method();

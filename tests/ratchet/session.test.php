@@ -63,7 +63,7 @@ check('another name for the cookie, in the options', function () use ($directory
     same("Ann|O'Hara;}", json_decode($client->nextText(), true)[0]);
 });
 
-check('what the application sets stays with the connection and is not written', function () use ($directory) {
+check('values that the application sets stay with the connection and are not written', function () use ($directory) {
     $server = new ServerProcess('session', [$directory, 'php', '{}']);
     $before = file_get_contents("$directory/sess_named");
     $client = Client::open($server->port, '/', ['Cookie' => 'PHPSESSID=named']);

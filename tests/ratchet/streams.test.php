@@ -135,7 +135,7 @@ check('1,000 clients of server-sent events', function () {
     }
 });
 
-check('who reads too slowly is cut, and the log says so', function () {
+check('a client that reads too slowly is cut, and the log says so', function () {
     $server = new ServerProcess('streams', ini: ['memory_limit' => '64M', 'error_log' => '', 'log_errors' => '1']);
     $socket = ask($server, '/flood');
     headOf($socket);

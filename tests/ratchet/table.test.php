@@ -312,7 +312,7 @@ if (!original()) {
     });
 }
 
-check('what onOpen sends follows the 101 in order', function () {
+check('messages that onOpen sends follow the 101 in order', function () {
     $client = Client::open(server('greeting')->port);
     same(['welcome', 'again'], [$client->nextText(), $client->nextText()]);
 });

@@ -37,7 +37,7 @@ impl Backoff {
     /// The next pause, shortened at random by up to one half, so that nodes that have lost the same
     /// broker do not return at the same instant.
     pub fn jittered(&mut self) -> Duration {
-        // `RandomState` is seeded anew by each call; no generator is needed, for it is no secret.
+        // `RandomState` is seeded anew by each call. The jitter is no secret, so this is random enough.
         let random = RandomState::new().hash_one(0) % 1000;
         self.full().mul_f64(0.5 + random as f64 / 2000.0)
     }

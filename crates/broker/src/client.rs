@@ -1,4 +1,4 @@
-//! The interface through which a node's hub uses the broker. A thread of its own keeps the connection.
+//! The interface through which a node's hub uses the broker. A separate thread owns the connection.
 
 use bytes::Bytes;
 use std::fmt::Debug;
@@ -17,21 +17,21 @@ use super::replayer::Replayer;
 use super::shared::{Shared, add};
 use super::thread;
 
-/// Number of events that may wait for the host; `event_sender.rs` bounds them in bytes, too. While
-/// so many wait, nothing is read from the broker.
+/// Maximum number of events that wait for the host; `event_sender.rs` also limits their bytes. At the
+/// limit nothing is read from the broker.
 const EVENTS: usize = 256;
-/// Bytes of control messages that may wait to be sent; further ones are dropped, as they are while
-/// there is no connection.
+/// Maximum number of bytes of control messages that wait to be sent. Further ones are dropped, as all are
+/// without a connection.
 const CONTROL: usize = 4 << 20;
 
 /// A future without borrows, which the hub runs as a task.
 pub type Replaying = Pin<Box<dyn Future<Output = Replay> + Send>>;
 
-/// A connection to a broker, as the hub uses it; tests put another one in its place. None of the
-/// methods blocks.
+/// A connection to a broker, as the hub uses it. Tests substitute an implementation of their own. No
+/// method blocks.
 pub trait BrokerClient: Debug + Send + Sync {
-    /// Declares whether the node wants the messages of a topic, or of the topics that match a
-    /// pattern. Calls are not counted: the last one decides.
+    /// Declares whether the node wants the messages of a topic, or of the topics that match a pattern.
+    /// Calls are not counted: only the last one for a name matters.
     fn interest(&self, name: &str, on: bool);
 
     /// Publishes to the other nodes. The topic must be a valid one.
@@ -57,9 +57,9 @@ pub trait BrokerClient: Debug + Send + Sync {
     /// The queue is full; the message is neither stored nor published.
     fn store(&self, topic: &str, payload: Bytes, binary: bool, limits: &History) -> Result<(), QueueFull>;
 
-    /// Reads the messages of a topic after `position`, over a connection of its own. An empty
-    /// position stands for the newest message: the replay is complete and has no entries. `limits`
-    /// must be those that the messages were [stored](BrokerClient::store) with.
+    /// Reads the messages of a topic after `position`, over a separate connection. An empty position
+    /// stands for the newest message: the replay is complete and has no entries. `limits` must be those
+    /// that the messages were [stored](BrokerClient::store) with.
     fn replay(&self, topic: &str, position: &str, limits: &History) -> Replaying;
 
     /// Waits until the broker has confirmed everything that was published.

@@ -69,7 +69,7 @@ pub fn check_prefix(kind: BrokerKind, prefix: &str) -> Result<(), BrokerUrlError
     })
 }
 
-/// Limits of what a topic keeps of its publications.
+/// Limits on the publications that a topic keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// Maximum number of publications.

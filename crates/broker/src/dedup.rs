@@ -8,12 +8,12 @@ const MOST: usize = 16_384;
 
 /// The highest number received from each node.
 ///
-/// A node numbers its publications and sends them in order. Those that the broker has not confirmed
-/// when the connection breaks it sends again, in order, before any new one. So when a number has
-/// arrived, all lower ones have arrived before it or do not concern this node.
+/// A node numbers its publications and sends them in order. When the connection breaks, it sends the
+/// unconfirmed ones again, in order, before any new one. So when a number has arrived, all lower ones
+/// have arrived before it or do not concern this node.
 #[derive(Debug, Default)]
 pub(super) struct Dedup {
-    /// Highest number of each node, and the value of `clock` when the node was last heard.
+    /// Highest number of each node, and the value of `clock` at its last publication.
     last: HashMap<u64, (u64, u64)>,
     /// Counts the publications.
     clock: u64,

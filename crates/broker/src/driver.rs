@@ -29,7 +29,7 @@ pub(super) enum Incoming {
     Loss { topic: String, reason: String },
     /// The answer to [`Driver::ping`]: the broker has processed everything that was sent before it.
     Alive,
-    /// Nothing that concerns the session.
+    /// Progress that does not concern the session.
     Nothing,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Incoming {
 pub(super) enum SendResult {
     /// The publication is queued for the next write.
     Sent,
-    /// The broker must answer something first; this publication and those behind it have to wait.
+    /// The publication, and those queued after it, must wait for an answer of the broker.
     Later,
     /// The publication cannot be sent at all, for this reason.
     Refused(String),

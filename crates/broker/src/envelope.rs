@@ -1,7 +1,7 @@
 //! The envelope of a message between nodes, for a broker without headers (Redis).
 //!
 //! ```text
-//! 0x00 's' 'p' 'k'   what tells it from a payload of somebody else
+//! 0x00 's' 'p' 'k'   distinguishes it from the payload of another program
 //! flags              bit 0: binary; the others are 0
 //! node               8 bytes, big-endian; 0: not a node
 //! number             8 bytes, big-endian; 0: not numbered
@@ -63,8 +63,8 @@ pub(super) fn seal(node: u64, number: u64, binary: bool, payload: &[u8]) -> Byte
     sealed.freeze()
 }
 
-/// A message from a sender that is not a node: without an envelope, unless it needs one to be
-/// understood.
+/// Encodes a message from a sender that is not a node: without an envelope, unless the receiver would
+/// misread the bare payload.
 pub(crate) fn plain(binary: bool, payload: &[u8]) -> Bytes {
     if !binary && payload.first() != Some(&0) {
         Bytes::copy_from_slice(payload)
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_is_opened() {
+    fn a_sealed_message_opens_to_the_same_content() {
         for (binary, payload) in
             [(false, &b"gr\xc3\xb6\xc3\x9fer"[..]), (true, b"\xff\0"), (false, b""), (true, b"text")]
         {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_it_is_a_payload() {
+    fn a_similar_beginning_is_part_of_a_plain_payload() {
         let whole = seal(1, 2, true, b"");
         for length in 0..whole.len() {
             assert_eq!(open(whole.slice(..length)).node, 0, "{length}");

@@ -1,6 +1,6 @@
-//! The thread's end of the channel of events to the host. The channel bounds the number of events;
-//! this type bounds their bytes, because the largest message of a broker is a thousand times as long
-//! as a usual one.
+//! The thread's end of the channel of events to the host. The channel bounds the number of events; this
+//! type bounds their bytes, because the largest messages of a broker are a thousand times as long as
+//! typical ones.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use super::event::FromBroker;
 /// Bytes that may wait for the host. A larger event waits until the channel is empty.
 const BYTES: usize = 8 << 20;
 
-/// The only sender in use, so that `sizes` describes what the channel holds.
+/// The only sender of the channel, so that `sizes` describes its contents.
 #[derive(Debug)]
 pub(super) struct EventSender<'a> {
     sender: &'a Sender<FromBroker>,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::envelope::{self, Body};
 
-/// Converts topics to subjects of NATS and back: each line is one.
+/// Converts each line, taken as a topic and as a subject of NATS, to the other form and back.
 pub fn subjects(data: &[u8]) {
     super::subject::harness::run(data);
 }
@@ -21,7 +21,7 @@ pub fn envelope(data: &[u8]) {
     let text = std::str::from_utf8(&body.payload).is_ok();
     assert!(body.binary || text, "text that is none");
     if body.node != 0 || body.number != 0 || body.position.is_some() {
-        // A message with an envelope: written again, it is the same.
+        // A message with an envelope must have the same bytes when it is encoded again.
         let mut again = envelope::head(body.node, body.number, data[4] != 0).to_vec();
         let position = body.position.clone().unwrap_or_default();
         again.push(u8::try_from(position.len()).expect("a byte tells its length"));

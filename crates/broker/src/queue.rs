@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::config::History;
 use super::error::QueueFull;
 
-/// Bytes that are counted for a publication in addition to its topic and payload.
+/// Bytes counted for each publication in addition to its topic and payload.
 const OVERHEAD: usize = 128;
 
 /// The recipients of a publication.
@@ -56,9 +56,9 @@ struct Sent {
     item: Arc<Item>,
     /// When it was sent for the first time.
     at: Instant,
-    /// It was already sent on an earlier connection, which broke.
+    /// Whether it was already sent on an earlier connection that broke.
     again: bool,
-    /// It is confirmed, but one before it is not.
+    /// Whether it is confirmed although an earlier one is not.
     done: bool,
 }
 
@@ -68,7 +68,8 @@ pub(super) struct Queue {
     limit: usize,
     bytes: usize,
     next: u64,
-    /// Each with the time of its first attempt, if it was sent on a connection that broke.
+    /// Publications to send, each with the time of its first attempt if it was sent on a connection that
+    /// broke.
     waiting: VecDeque<(Arc<Item>, Option<Instant>)>,
     sent: VecDeque<Sent>,
 }
@@ -134,8 +135,8 @@ impl Queue {
         Some(settled)
     }
 
-    /// Removes all publications up to this number that are not to be stored: the broker has carried
-    /// them out. Returns how many were not known to be.
+    /// Removes all publications up to this number, except those to be stored, because the broker has
+    /// carried them out. Returns how many of them were not confirmed before.
     pub(super) fn settle_to(&mut self, number: u64) -> u64 {
         let mut count = 0;
         for sent in self.sent.iter_mut().take_while(|sent| sent.item.number <= number) {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_in_bytes_by_all_that_is_not_confirmed() {
+    fn unconfirmed_publications_are_bounded_in_bytes() {
         let mut queue = Queue::new(2 * (OVERHEAD + 4));
         push(&mut queue, "abc", false).expect("room");
         push(&mut queue, "abc", false).expect("room");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_confirmed_is_sent_again_in_order() {
+    fn unconfirmed_publications_are_sent_again_in_order() {
         let mut queue = Queue::new(10_000);
         for stored in [false, true, false, true, false, false] {
             push(&mut queue, "x", stored).expect("room");

@@ -35,9 +35,10 @@ pub(super) struct Session<'a> {
     pub(super) events: Sender<FromBroker>,
     pub(super) dedup: &'a mut Dedup,
     pub(super) url: BrokerUrl,
-    /// How long the broker may be silent after a ping; it is pinged after half of that.
+    /// Maximum time that the broker may be silent. The session sends a ping after half of it.
     pub(super) patience: Duration,
-    /// When the host last made the thread wait: the session could not receive anything until then.
+    /// The last time that the host made the thread wait; the session could not receive anything before
+    /// that.
     pub(super) held_up: Rc<Cell<Instant>>,
     /// The broker has processed the first subscriptions: publications are sent from then on.
     pub(super) ready: &'a mut bool,
@@ -103,7 +104,7 @@ impl Session<'_> {
                     if received != before {
                         heard = Instant::now();
                     } else if since < self.held_up.get() {
-                        // The host held the thread up meanwhile.
+                        // The host has held the thread up in the meantime.
                     } else if pinged {
                         return Err(End::Broken(format!("the broker was silent for {:?}", self.patience)));
                     } else {

@@ -31,13 +31,13 @@ pub(super) struct Shared {
 pub(super) struct Inner {
     pub(super) queue: Queue,
     pub(super) subscriptions: Subscriptions,
-    /// Subscriptions and unsubscriptions that the broker has to be told; empty unless `linked`.
+    /// Subscriptions and unsubscriptions not sent to the broker yet; empty unless `linked`.
     pub(super) changes: VecDeque<Change>,
     /// Control messages that wait to be sent.
     pub(super) control: VecDeque<Bytes>,
     /// Their size in bytes.
     pub(super) control_bytes: usize,
-    /// A session exists and passes `changes` on.
+    /// Whether a session exists that sends `changes`.
     pub(super) linked: bool,
     /// The broker has answered the session's first ping.
     pub(super) connected: bool,

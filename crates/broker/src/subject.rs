@@ -1,8 +1,7 @@
 //! Topics as subjects of NATS.
 //!
-//! A subject consists of tokens without blanks. No token may be empty, and some characters are
-//! reserved. Reserved characters of a topic are percent-encoded, and an empty token becomes a lone
-//! `%`.
+//! A subject consists of tokens without whitespace. No token may be empty, and some characters are
+//! reserved. Reserved characters of a topic are percent-encoded, and an empty token becomes a lone `%`.
 
 /// The subjects of one application, which share a prefix.
 #[derive(Debug, Clone)]
@@ -118,7 +117,7 @@ fn decode(subject: &str) -> Option<String> {
 
 #[cfg(fuzzing)]
 pub(crate) mod harness {
-    //! Entrance of the fuzz target.
+    //! Entry point of the fuzz target.
 
     use super::Subjects;
     use sprocket_protocol::topic::{Kind, kind};

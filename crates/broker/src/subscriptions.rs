@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use sprocket_protocol::topic::{Kind, Patterns, kind};
 
-/// A change that the broker must be told.
+/// A change to the subscriptions at the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// Subscribe to this topic or pattern.
@@ -50,7 +50,7 @@ struct Subscription {
     /// Sequence number: the older of two subscriptions has the lower one.
     age: u64,
     kind: Kind,
-    /// The node wants its messages. Otherwise it is kept because of younger subscriptions.
+    /// Whether the node wants its messages. Otherwise it is kept only because of younger subscriptions.
     wanted: bool,
     /// Number of younger subscriptions that match some of the same topics.
     younger: usize,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_represents_is_kept_while_a_younger_one_overlaps() {
+    fn a_representative_is_kept_while_a_younger_subscription_overlaps() {
         let mut table = Subscriptions::default();
         for name in ["a", "*", ">", "b"] {
             table.want(name);
@@ -322,8 +322,8 @@ mod tests {
         assert_eq!(table.unwant("b"), unsubscribe(&["b"]));
     }
 
-    /// A broker with one connection to the node: commands and copies are under way for any time,
-    /// each direction in order.
+    /// A simulated broker with one connection to the node. Commands and copies may be delayed
+    /// arbitrarily, but each direction keeps its order.
     #[derive(Default)]
     struct Model {
         table: Subscriptions,

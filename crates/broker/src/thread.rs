@@ -41,10 +41,10 @@ pub(super) fn run(config: &BrokerConfig, shared: &Arc<Shared>, events: &Sender<F
     let mut dedup = Dedup::default();
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut reported = String::new();
-    // A runtime for waiting alone; sessions have runtimes of their own.
+    // This runtime only waits; sessions have runtimes of their own.
     let host = match Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => Host { runtime, shared, events: EventSender::new(events) },
-        // Reported like a broker that cannot be reached, but not tried again.
+        // This is reported like an unreachable broker, but not retried.
         Err(error) => {
             let reason = format!("cannot create a runtime: {error}");
             let _ = events.blocking_send(FromBroker::State { connected: false, reason });
@@ -152,7 +152,7 @@ impl Host<'_> {
         loop {
             let ended = library.block_on(unconstrained(async {
                 tokio::select! {
-                    // In this order, so that all events are taken before the library has a turn.
+                    // The order matters: all events are taken before the library has its turn.
                     biased;
                     end = &mut session => Some(end),
                     1.. = events.recv_many(&mut batch, EVENTS) => None,

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_invalid_part() {
         for (text, part) in [
             ("localhost:6379", "it"),
             ("http://h", "the scheme"),

@@ -152,7 +152,7 @@ fn nats_is_connected_once_all_subscriptions_are_active() {
         for n in 0..3 {
             // The proxy refuses connections until the node has all its subscriptions.
             proxy.close(true);
-            let mut node = Node::dial(BrokerConfig::new(&broker.url_at(proxy.port)));
+            let mut node = Node::start(BrokerConfig::new(&broker.url_at(proxy.port)));
             names.iter().for_each(|name| node.handle.interest(name, true));
             proxy.close(false);
             node.connected().await;
@@ -173,10 +173,10 @@ fn nats_operations_without_permission_are_reported() {
     with(config, async |broker| {
         let at = format!("127.0.0.1:{}", broker.port);
         for url in [format!("nats://{at}"), format!("nats://app:wrong@{at}")] {
-            let reason = Node::dial(BrokerConfig::new(&url)).disconnected().await;
+            let reason = Node::start(BrokerConfig::new(&url)).disconnected().await;
             assert!(reason.contains("Authorization Violation") && !reason.contains("wrong"), "{reason}");
         }
-        let reason = Node::dial(BrokerConfig::new(&format!("nats://less:pw@{at}"))).disconnected().await;
+        let reason = Node::start(BrokerConfig::new(&format!("nats://less:pw@{at}"))).disconnected().await;
         assert!(
             reason.contains("NATS denies what a node requires: ") && reason.contains("%sync"),
             "{reason}"
@@ -265,7 +265,7 @@ fn nats_over_tls_with_a_token_and_the_second_of_two_servers() {
             (format!("nats://s%2Ft@127.0.0.1:{port}"), "UnknownIssuer"),
             (format!("tls://s%2Ft@localhost:{port}?{ca}"), "not valid for name"),
         ] {
-            let reason = Node::dial(BrokerConfig::new(&url)).disconnected().await;
+            let reason = Node::start(BrokerConfig::new(&url)).disconnected().await;
             assert!(reason.contains(why), "{url}: {reason}");
         }
     });
@@ -289,7 +289,7 @@ fn nats_servers_that_are_none_or_too_old_are_reported() {
         }
     });
     run(async {
-        let mut node = Node::dial(BrokerConfig::new(&format!("nats://127.0.0.1:{port}")));
+        let mut node = Node::start(BrokerConfig::new(&format!("nats://127.0.0.1:{port}")));
         let reason = node.disconnected().await;
         assert!(reason.contains("does not speak the protocol of NATS: \"HTTP/1.1 400"), "{reason}");
         // The client library panics on this answer.

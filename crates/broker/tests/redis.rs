@@ -143,7 +143,7 @@ fn redis_operations_without_permission_are_reported() {
             (format!("redis://:wrong@{at}"), "WRONGPASS"),
             (format!("redis://app:pw@{at}/99"), "DB index is out of range"),
         ] {
-            let reason = Node::dial(BrokerConfig::new(&url)).disconnected().await;
+            let reason = Node::start(BrokerConfig::new(&url)).disconnected().await;
             assert!(reason.contains(why) && !reason.contains("wrong"), "{reason}");
         }
         Node::new(&format!("redis://:s%3Ae%40c%2Fret@{at}/3"), &[]).await;
@@ -208,7 +208,7 @@ fn redis_over_tls_and_over_a_unix_socket() {
             (format!("rediss://127.0.0.1:{}?ca=/nonexistent", broker.port), "cannot read /nonexistent"),
             (format!("redis://127.0.0.1:{}?timeout=0.3", broker.port), "connection"),
         ] {
-            let reason = Node::dial(BrokerConfig::new(&url)).disconnected().await;
+            let reason = Node::start(BrokerConfig::new(&url)).disconnected().await;
             assert!(reason.contains(why), "{url}: {reason}");
         }
     });
@@ -286,14 +286,14 @@ fn redis_servers_that_are_none_or_too_old_are_reported() {
         }
     });
     run(async {
-        let mut node = Node::dial(BrokerConfig::new(&format!("redis://127.0.0.1:{port}")));
+        let mut node = Node::start(BrokerConfig::new(&format!("redis://127.0.0.1:{port}")));
         let reason = node.disconnected().await;
         assert!(reason.contains("does not speak the protocol of Redis: "), "{reason}");
         let reason = node.disconnected().await;
         assert_eq!(reason, "Redis refuses the connection: ERR max number of clients reached");
         let reason = node.disconnected().await;
         assert!(reason.contains("Redis 6 or later is needed") && !reason.contains("geheim"), "{reason}");
-        let mut node = Node::dial(BrokerConfig::new("redis://"));
+        let mut node = Node::start(BrokerConfig::new("redis://"));
         assert!(node.disconnected().await.contains("the host must be"));
     });
 }

@@ -1,4 +1,4 @@
-//! Entrances for the fuzz targets in `fuzz/`. Not there otherwise.
+//! Entry points for the fuzz targets in `fuzz/`. Compiled only for them.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -142,7 +142,7 @@ pub fn forwarded(data: &[u8]) {
     let truth = seen.parse().ok();
     assert!(origin.remote == truth || origin.remote == proxy.remote, "{:?} is believed", origin.remote);
     assert!(name != "x-forwarded-for" || !told.is_ascii() || origin.remote == truth, "the truth is not seen");
-    // Whoever is not trusted is not believed.
+    // Headers of an untrusted peer are ignored.
     let stranger = Origin { remote: "192.0.2.9:5".parse().ok(), secure: false };
     assert_eq!(trusted.origin(&headers, stranger), stranger);
 }

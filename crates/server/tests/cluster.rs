@@ -92,7 +92,7 @@ impl Node {
     }
 
     /// Connects to the hub without being a worker.
-    fn dial(&self) -> UnixStream {
+    fn connect(&self) -> UnixStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(stream) = UnixStream::connect(self.path()) {
@@ -560,7 +560,7 @@ fn a_worker_that_does_not_read_is_disconnected_and_others_continue() {
     let (mut client, _) = subscriber(&two, other, &["t"]);
     let (_own, _) = subscriber(&one, address, &[]);
     // This worker sends its greeting and then neither reads nor writes.
-    let mut stalled = node.dial();
+    let mut stalled = node.connect();
     stalled.write_all(&hello(3, Stats::layout(), &format!("{:?}", node.config.history))).unwrap();
     // A message above the hub's limit is refused at once and ends no connection.
     let large = one.publish("t", &vec![7; 2 << 20], true, None);
@@ -737,7 +737,7 @@ fn malformed_input_closes_only_its_own_connection() {
         [&ours[..], &framed(&[&[8][..], &[0; 8 * 1001]].concat())].concat(),
     ];
     for bytes in &attempts {
-        let mut stream = node.dial();
+        let mut stream = node.connect();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         // The hub closes the connection, possibly with unread input, which makes it a reset.
@@ -753,7 +753,7 @@ fn malformed_input_closes_only_its_own_connection() {
         (hello(3, layout ^ 1, ""), "counters"),
         (hello(3, layout, "x"), "history"),
     ] {
-        let mut stream = node.dial();
+        let mut stream = node.connect();
         stream.write_all(&bytes).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

@@ -1,6 +1,6 @@
 // The chat page: one WebSocket, kept alive for as long as the page is open.
 //
-// Whatever comes from the server is put into the page as text, never as markup.
+// Data from the server is inserted into the page as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
 const log = $('log'), main = document.querySelector('main'), text = $('text');
@@ -74,8 +74,8 @@ function join() {
   transmit({ type: 'join', name, again: everJoined });
 }
 
-// What was typed and perhaps never arrived goes back to where it was typed: before what has been
-// typed since, after what came back earlier.
+// Returns unconfirmed messages to the input field: after messages that were returned earlier, and before
+// the text that was typed since.
 function giveBack(words) {
   if (!words.length) return;
   if (!text.value.startsWith(returned)) returned = '';

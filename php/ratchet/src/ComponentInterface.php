@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Ratchet;
 
 /**
- * What every component of a server is told: the life of its connections.
+ * The callbacks of every component: the beginning and the end of its connections, and errors.
  *
  * Parameters and results carry no further types, because applications implement them untyped.
  */
@@ -19,7 +19,7 @@ interface ComponentInterface
     public function onOpen(ConnectionInterface $conn);
 
     /**
-     * A connection is over: told once, and nothing after it.
+     * A connection has ended. Runs once, as the last callback of the connection.
      *
      * @throws \Exception
      */

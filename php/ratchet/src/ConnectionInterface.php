@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Ratchet;
 
 /**
- * What servers and clients see as the version of the API that this package provides.
+ * Version of the Ratchet API that this package provides, as it appears in headers.
  *
  * @var string
  */
@@ -19,7 +19,7 @@ const VERSION = 'Ratchet/0.4.4';
  *
  * @property int                                     $resourceId          Number, unique among the connections of the process.
  * @property string                                  $remoteAddress       IP address of the peer.
- * @property \Psr\Http\Message\RequestInterface     $httpRequest         Of the handshake, within a WsServer.
+ * @property \Psr\Http\Message\RequestInterface     $httpRequest         Request of the handshake, within a WsServer.
  * @property \stdClass                               $WebSocket           See WebSocket\WsConnection.
  * @property \stdClass                               $WAMP                See Wamp\WampConnection.
  * @property \Symfony\Component\HttpFoundation\Session\Session $Session Within a SessionProvider.

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Ratchet;
 
 /**
- * What a component implements to receive data.
+ * A component that receives data.
  */
 interface MessageInterface
 {

@@ -1,10 +1,10 @@
 <?php
 
 /**
- * What the benchmark loads: `server.php LAYER MODE`. LAYER is `native` (the extension's own API)
+ * The server of the benchmark: `server.php LAYER MODE`. LAYER is `native` (the extension's own API)
  * or `ratchet` (the Ratchet API: the drop-in, or the original by RATCHET_AUTOLOAD). MODE is `echo`
  * or `fanout`, where each message goes to every connection by a loop in PHP, as in Ratchet's chat.
- * Anything else is as `echo`.
+ * Any other MODE means `echo`.
  */
 
 require __DIR__ . '/../support/autoload.php';

@@ -68,7 +68,7 @@ switch ($kind) {
         $application->command = fn ($msg, $from) => $msg === 'connections' && $from->send((string) count($socket->getConnections()));
         break;
     case 'timers':
-        // Sends outside of any callback of the server, and a stream of PHP's own.
+        // Sends from a timer of the loop, outside all callbacks of the server, and adds a PHP stream.
         $loop->addPeriodicTimer(0.05, function () use ($application) {
             foreach ($application->clients as $client) {
                 $client->send('tick');

@@ -1,8 +1,8 @@
 //! Streams of JetStream for topics with history: one for all topics with the same limits.
 //!
-//! A stream stores messages under subjects of its own and republishes them, with their sequence
-//! numbers, to the subjects of the topics. So every subscriber of a topic receives its messages with
-//! their positions, whether a node has published them or somebody else.
+//! A stream stores messages under subjects of its own and republishes them, with their sequence numbers,
+//! to the subjects of the topics. So every subscriber of a topic receives its messages with their
+//! positions, whether a node or another client has published them.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -140,7 +140,7 @@ pub(super) enum Described {
         first: u64,
         last: u64,
     },
-    /// The stream exists with other settings; its settings have to be requested.
+    /// The stream exists with other settings, which must be requested separately.
     Exists,
     Failed(String),
 }

@@ -78,7 +78,7 @@ struct Sync {
     commands: usize,
     /// Number of the last publication before it.
     sent: u64,
-    /// It answers a ping of the session.
+    /// Whether its return answers a ping of the session.
     ping: bool,
 }
 
@@ -108,7 +108,8 @@ struct Nats {
     /// Subject of sync messages.
     sync: String,
     outbox: Outbox,
-    /// The session wants a ping, behind this many of the commands in the outbox.
+    /// Set if the session has requested a ping: the number of commands in the outbox that the ping
+    /// follows.
     ping: Option<usize>,
     /// A batch of commands on its way to the library.
     sending: Option<Sending>,
@@ -118,11 +119,11 @@ struct Nats {
     made: mpsc::UnboundedSender<Abortable<SubscriptionStream>>,
     fresh: mpsc::UnboundedReceiver<Abortable<SubscriptionStream>>,
     subscriptions: SelectAll<Abortable<SubscriptionStream>>,
-    /// Received, not handed to the session yet.
+    /// Received items that the session has not taken yet.
     incoming: VecDeque<Incoming>,
     /// Handles that end the subscriptions of topics and patterns.
     names: HashMap<Arc<str>, AbortHandle>,
-    /// In their order.
+    /// Sync messages that have not come back yet, oldest first.
     syncs: VecDeque<Sync>,
     /// The last number given to a subscription or sync message.
     last: u64,
@@ -189,7 +190,8 @@ impl Nats {
                     Outgoing::Subscribe(kind, subject, registration) => {
                         let subscriber = client.subscribe(subject).await;
                         let subscriber = subscriber.map_err(|error| format!("cannot subscribe: {error}"))?;
-                        // At once: its first message may arrive in the next turn of the library.
+                        // Registered at once, because its first message may arrive in the next turn of
+                        // the library.
                         let subscription = SubscriptionStream { number, kind, subscriber };
                         let _ = made.send(Abortable::new(subscription, registration));
                     }

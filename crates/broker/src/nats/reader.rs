@@ -24,8 +24,8 @@ const FETCH: u64 = 4096;
 /// Bytes of all payloads that are accepted in one replay, or the topic's own limit if that is larger.
 /// JetStream limits a topic in messages only.
 const ANSWER: usize = 64 << 20;
-/// Pause before the library reconnects after the end of a connection. It then notices that nobody
-/// uses it any more, and its tasks end, whose runtime does not.
+/// Pause before the library reconnects after the end of a connection. By then the connection is unused,
+/// which the library detects; its tasks end, although their runtime continues.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// A connection for replays.

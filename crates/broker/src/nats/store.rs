@@ -13,7 +13,7 @@ use super::outbox::{Outbox, SubscriptionKind};
 use crate::driver::{Incoming, SendResult};
 use crate::queue::Item;
 
-/// How long a stream that could not be created is not asked for again.
+/// Pause before a stream that could not be created is requested again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long JetStream may take to answer a request for a stream.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// State of a stream, as far as the server has described it on this connection.
 #[derive(Debug)]
 enum StreamState {
-    /// Asked for at this time, not answered yet.
+    /// Requested at this time; JetStream has not answered yet.
     Asked(Instant),
     /// It exists and has this epoch.
     Ready(u64),
-    /// It could not be had at this time, for this reason.
+    /// JetStream could not provide it at this time, for this reason.
     Failed(Instant, String),
 }
 
@@ -35,13 +35,13 @@ pub(super) struct Store {
     node: String,
     /// Subject below which the answers of JetStream arrive.
     inbox: String,
-    /// The inbox is subscribed to.
+    /// Whether the driver has subscribed to the inbox.
     listening: bool,
-    /// By name.
+    /// The streams by name, with their state.
     streams: HashMap<String, (HistoryStream, StreamState)>,
     /// Numbers of publications that JetStream has not answered, in their order, by subject.
     unanswered: HashMap<String, VecDeque<u64>>,
-    /// The subject of each of them.
+    /// The subject of each publication in `unanswered`, by number.
     subjects: HashMap<u64, String>,
 }
 
@@ -113,15 +113,15 @@ impl Store {
         }
     }
 
-    /// NATS refuses to publish to this subject: returns the number of the oldest unanswered
-    /// publication there, and forgets it.
+    /// Handles the refusal of NATS to publish to this subject. Removes the oldest unanswered publication
+    /// there, and returns its number.
     pub(super) fn refused(&mut self, subject: &str) -> Option<u64> {
         let number = self.unanswered.get(subject)?.front().copied()?;
         self.settle(number);
         Some(number)
     }
 
-    /// NATS refuses requests to JetStream: no stream that was asked for will be described.
+    /// Handles the refusal of NATS to pass requests to JetStream: no requested stream will be described.
     pub(super) fn fail_requests(&mut self, error: &str) {
         for (_, state) in self.streams.values_mut() {
             if matches!(state, StreamState::Asked(_)) {

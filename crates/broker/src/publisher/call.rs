@@ -132,11 +132,11 @@ mod tests {
         let (fine, dead) = (|link| Ok((Some(link), None)), |_| Err(call().closed()));
         publish(&mut { fine }).unwrap();
         publish(&mut { fine }).unwrap();
-        // Refused by a server whose connection remains usable.
+        // The server refuses the message, and its connection remains usable.
         let refused = publish(&mut |link| Ok((Some(link), Some(call().refused("no", String::new())))));
         assert!(matches!(refused, Err(PublishError::Refused { .. })));
         publish(&mut |link| if link == 1 { dead(link) } else { fine(link) }).unwrap();
-        // No second attempt after the new connection is dead, too.
+        // There is no second attempt if the new connection is dead, too.
         assert!(matches!(publish(&mut { dead }), Err(PublishError::Closed { .. })));
         // After an uncertain outcome, neither the message nor the connection is used again.
         publish(&mut { fine }).unwrap();

@@ -81,7 +81,7 @@ impl Connection {
         let refused = match answer {
             Ok(Ok(Value::Int(_))) => None,
             Ok(Ok(Value::ServerError(error))) => Some(call.refused(error.code(), words(&error))),
-            // Not an answer to `PUBLISH`.
+            // This is not an answer to `PUBLISH`.
             Ok(Ok(_)) => return Err(call.lost()),
             Ok(Err(_)) if whole => return Err(call.lost()),
             Ok(Err(_)) => return Err(call.closed()),

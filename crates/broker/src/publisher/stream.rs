@@ -19,7 +19,7 @@ use crate::url::{BrokerUrl, Place};
 pub(super) async fn connect(url: &BrokerUrl, place: &Place, until: Instant) -> io::Result<Box<dyn Duplex>> {
     let Place::Unix(path) = place else { return connect::connect(url, place).await };
     // The blocking call waits for a place in the listener's queue; tokio's would fail at once.
-    let stream = StdUnixStream::from(unix::dial(path, until)?);
+    let stream = StdUnixStream::from(unix::connect_within(path, until)?);
     stream.set_nonblocking(true)?;
     Ok(Box::new(UnixStream::from_std(stream)?))
 }
@@ -65,7 +65,7 @@ impl Traffic {
     }
 }
 
-/// The counters of a stream that somebody else owns.
+/// The counters of a stream that the client library owns.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<Traffic>>);
 

@@ -56,7 +56,7 @@ impl Publisher {
         request.extend_from_slice(payload);
         let address = Address(&self.path);
         let call = Call::begin(&address, "a publish socket", timeout);
-        let connect = || dial(&self.path, call.until).map_err(|error| call.unreachable(error));
+        let connect = || connect_within(&self.path, call.until).map_err(|error| call.unreachable(error));
         self.link.publish(connect, |link| exchange(&call, &request, link))
     }
 }
@@ -155,7 +155,7 @@ fn wait(call: &Call<'_>, link: &OwnedFd, flags: PollFlags) -> bool {
 }
 
 /// Connects to a socket. `TimedOut`: the listener's queue had no room.
-pub(super) fn dial(path: &Path, until: Instant) -> io::Result<OwnedFd> {
+pub(super) fn connect_within(path: &Path, until: Instant) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;

@@ -1,6 +1,6 @@
-//! Bounds what a Redis server may send. The client library accepts values of any size, depth and
-//! number, and reads as long as data arrives. So the framing of RESP3 is tracked at the socket, below
-//! the library.
+//! Limits the data that a Redis server may send. The client library accepts values of any size, depth and
+//! number, and reads as long as data arrives. So the framing of RESP3 is tracked at the socket, below the
+//! library.
 
 use futures_util::task::AtomicWaker;
 use std::io;
@@ -257,7 +257,8 @@ impl Scanner {
     }
 }
 
-/// Counts and notes about a stream that the library owns, shared with the wrapper around the stream.
+/// Byte count and diagnostics of a stream that the library owns, shared with the wrapper around the
+/// stream.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     bytes: AtomicU64,
@@ -291,7 +292,7 @@ pub(super) struct Bounded<S> {
     stream: S,
     scanner: Scanner,
     received: Arc<Received>,
-    /// Bytes since the stream last had nothing to read while the session had taken all messages.
+    /// Bytes read since the stream was last empty while no message waited for the session.
     turn: usize,
 }
 
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_to_the_protocol_passes_however_it_is_cut() {
+    fn valid_input_passes_however_it_is_split() {
         let answers = b"%2\r\n+server\r\n+redis\r\n+modules\r\n*1\r\n%1\r\n+name\r\n$2\r\nbf\r\n+OK\r\n\
             >3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$12\r\n*1\r\n$9999\r\nx\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n(99\r\n:-7\r\n\
             -ERR no\r\n=5\r\ntxt:a\r\n*0\r\n*1\r\n*0\r\n~1\r\n:1\r\n|1\r\n+k\r\n+v\r\n*2\r\n:1\r\n:2\r\n!3\r\nERR\r\n";
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_as_early_as_it_can_be() {
+    fn excess_is_refused_as_early_as_possible() {
         let endless = [b"+".to_vec(), vec![b'x'; LINE]].concat();
         let nested = [b"*2\r\n".to_vec(), b"*1\r\n".repeat(DEPTH)].concat();
         let many = [b"*9\r\n".to_vec(), b"*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n".repeat(9)].concat();

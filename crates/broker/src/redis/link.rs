@@ -130,8 +130,8 @@ pub(crate) fn refusal(error: &RedisError, start: &[u8]) -> Option<(String, Strin
         (Some(code), None) => code.to_owned(),
         // The server has sent an error and ended the connection while the library expected an answer.
         (None, _) if error.kind() == ErrorKind::Io => {
-            let said = String::from_utf8_lossy(start.strip_prefix(b"-")?);
-            said.lines().next().unwrap_or_default().chars().take(240).collect()
+            let error = String::from_utf8_lossy(start.strip_prefix(b"-")?);
+            error.lines().next().unwrap_or_default().chars().take(240).collect()
         }
         (None, _) => return None,
     };

@@ -94,7 +94,7 @@ struct Redis {
     /// Commands that were sent. Their answers arrive in the same order.
     sent: VecDeque<(PendingReply, Answer)>,
     heard: VecDeque<Incoming>,
-    /// The error after which this connection is useless. No command is sent any more.
+    /// The error that has made this connection useless. No further command is sent.
     useless: Option<String>,
     /// Publications refused since then, with the reasons. They are sent again on another connection,
     /// unless a later publication was carried out: there they would be taken for duplicates.
@@ -288,7 +288,8 @@ impl Driver for Redis {
     }
 
     fn publish(&mut self, item: &Item) -> SendResult {
-        // No node would accept it: this one would lose its connection whenever the message came back.
+        // No node would accept the message, and this node would lose its connection whenever the message
+        // came back.
         if item.payload.len() > self.largest {
             return SendResult::Refused(too_large(item.payload.len(), self.largest));
         }
@@ -335,7 +336,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A connection to a server that sends what the test wants.
+    /// A connection to a server that the test plays.
     async fn redis() -> (Redis, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a port").port();
@@ -348,7 +349,7 @@ mod tests {
                 let mut hello = [0; 256];
                 let read = server.read(&mut hello).await.expect("a greeting");
                 assert!(String::from_utf8_lossy(&hello[..read]).contains("HELLO"));
-                server.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n").await.expect("it listens");
+                server.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n").await.expect("the driver reads");
                 server
             });
         let link = link.expect("it answers in time").expect("it was greeted");
@@ -356,8 +357,8 @@ mod tests {
     }
 
     async fn hear(redis: &mut Redis) -> Result<Incoming, String> {
-        let heard = std::future::poll_fn(|cx| redis.poll_incoming(cx));
-        timeout(PATIENCE, heard).await.expect("something is said")
+        let incoming = std::future::poll_fn(|cx| redis.poll_incoming(cx));
+        timeout(PATIENCE, incoming).await.expect("the driver reports something")
     }
 
     /// The outcome of publications to be stored, if the server sends these answers.
@@ -369,52 +370,57 @@ mod tests {
             let history = Some(History::default());
             redis.publish(&Item { number, target, payload: "x".into(), binary: false, history });
         }
-        let mut said = answers.concat();
-        let mut told = Vec::new();
+        let mut replies = answers.concat();
+        let mut outcomes = Vec::new();
         loop {
-            let word = std::future::poll_fn(|cx| {
-                let word = redis.poll_incoming(cx);
+            let incoming = std::future::poll_fn(|cx| {
+                let incoming = redis.poll_incoming(cx);
                 // The server answers when it has all commands.
-                let asked = redis.sent.len() == answers.len() && !said.is_empty();
-                if word.is_pending() && asked { Poll::Ready(Ok(Incoming::Nothing)) } else { word }
+                let asked = redis.sent.len() == answers.len() && !replies.is_empty();
+                if incoming.is_pending() && asked { Poll::Ready(Ok(Incoming::Nothing)) } else { incoming }
             });
-            match timeout(PATIENCE, word).await.expect("something is said") {
+            match timeout(PATIENCE, incoming).await.expect("the driver reports something") {
                 Ok(Incoming::Nothing) => {
-                    server.write_all(std::mem::take(&mut said).as_bytes()).await.expect("it listens");
+                    server
+                        .write_all(std::mem::take(&mut replies).as_bytes())
+                        .await
+                        .expect("the driver reads");
                 }
-                Ok(Incoming::Confirmed(number)) => told.push(format!("{number} done")),
-                Ok(Incoming::Refused { number, .. }) => told.push(format!("{number} refused")),
+                Ok(Incoming::Confirmed(number)) => outcomes.push(format!("{number} done")),
+                Ok(Incoming::Refused { number, .. }) => outcomes.push(format!("{number} refused")),
                 Ok(other) => panic!("{other:?}"),
                 Err(reason) => {
-                    told.push(reason);
-                    return told;
+                    outcomes.push(reason);
+                    return outcomes;
                 }
             }
         }
     }
 
     #[tokio::test]
-    async fn what_another_connection_may_do_is_put_off_unless_one_behind_it_was_done() {
+    async fn transient_refusals_are_deferred_unless_a_later_publication_succeeded() {
         let (gone, stored_it) = ("-NOSCRIPT no\r\n", "$3\r\n1-1\r\n");
         assert_eq!(stored(&[gone, gone, gone]).await, ["1 refused", "NOSCRIPT no"]);
-        let told = stored(&[gone, gone, stored_it, gone]).await;
-        assert_eq!(told, ["1 refused", "2 refused", "3 done", "NOSCRIPT no"]);
-        let told = stored(&["-OOM no\r\n", gone, "-OOM no\r\n", gone]).await;
-        assert_eq!(told, ["1 refused", "2 refused", "3 refused", "NOSCRIPT no"]);
+        let outcomes = stored(&[gone, gone, stored_it, gone]).await;
+        assert_eq!(outcomes, ["1 refused", "2 refused", "3 done", "NOSCRIPT no"]);
+        let outcomes = stored(&["-OOM no\r\n", gone, "-OOM no\r\n", gone]).await;
+        assert_eq!(outcomes, ["1 refused", "2 refused", "3 refused", "NOSCRIPT no"]);
     }
 
     #[tokio::test]
-    async fn what_is_not_the_protocol_ends_the_connection() {
+    async fn invalid_input_ends_the_connection() {
         for nonsense in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+PONG\r\n:seven\r\n", ""] {
             let (mut redis, mut server) = redis().await;
             redis.ping();
-            server.write_all(nonsense.as_bytes()).await.expect("it listens");
+            server.write_all(nonsense.as_bytes()).await.expect("the driver reads");
             if nonsense.is_empty() {
                 drop(server);
             }
             loop {
                 match hear(&mut redis).await {
-                    Ok(heard) => assert!(matches!(heard, Incoming::Alive | Incoming::Nothing), "{heard:?}"),
+                    Ok(incoming) => {
+                        assert!(matches!(incoming, Incoming::Alive | Incoming::Nothing), "{incoming:?}")
+                    }
                     Err(reason) => {
                         let known = ["the server does not speak", "the connection broke: ", ENDED];
                         assert!(known.iter().any(|start| reason.starts_with(start)), "{reason}");

@@ -55,7 +55,7 @@ impl Names {
         place
     }
 
-    /// Expects the server to confirm a subscription to this channel or glob.
+    /// Records that the server must confirm a subscription to this channel or glob.
     pub(super) fn asked(&mut self, place: &[u8]) {
         self.unconfirmed += place.len();
     }

@@ -201,7 +201,7 @@ pub async fn nodes_reconnect_to_a_restarted_broker(broker: &mut Broker) {
 /// broker starts.
 pub async fn messages_wait_for_a_broker_that_starts_later(broker: &mut Broker) {
     broker.kill();
-    let mut early = Node::dial(BrokerConfig::new(&broker.url()));
+    let mut early = Node::start(BrokerConfig::new(&broker.url()));
     early.publish("t", "1");
     early.handle.broadcast("2".into(), false).unwrap();
     assert!(early.disconnected().await.contains("Connection refused"));

@@ -213,7 +213,7 @@ pub struct Node {
 
 impl Node {
     /// Creates a node without waiting for its connection.
-    pub fn dial(config: BrokerConfig) -> Self {
+    pub fn start(config: BrokerConfig) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
         let (handle, events) = connect(config, number);
@@ -226,7 +226,7 @@ impl Node {
     }
 
     pub async fn with(config: BrokerConfig, names: &[&str]) -> Self {
-        let mut node = Self::dial(config);
+        let mut node = Self::start(config);
         for name in names {
             node.handle.interest(name, true);
         }

@@ -97,7 +97,7 @@ struct Socket {
     /// The event for which it waits, and since when; see [`stamp`].
     waits: AtomicU64,
     /// Requests to which the server owes a response. The socket waits for its peer while there are none.
-    owed: AtomicU32,
+    responses_due: AtomicU32,
     /// WebSockets that it carries (HTTP/2). While there are any, it counts as a connection.
     carried: AtomicU32,
     /// Aborts its task, which closes it.
@@ -107,7 +107,7 @@ struct Socket {
 impl Socket {
     /// Whether the socket waits for its peer, and so may be displaced.
     fn waits(&self) -> bool {
-        self.owed.load(Ordering::Relaxed) == 0 && self.carried.load(Ordering::Relaxed) == 0
+        self.responses_due.load(Ordering::Relaxed) == 0 && self.carried.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -165,7 +165,7 @@ impl Handshakes {
             index,
             ip: OnceLock::new(),
             waits,
-            owed: 0.into(),
+            responses_due: 0.into(),
             carried: 0.into(),
             task: OnceLock::new(),
         });
@@ -266,14 +266,14 @@ impl HandshakePlace {
     /// Records that the server owes a response to a request whose head has arrived, until the returned value
     /// is dropped.
     pub(crate) fn owes(&self) -> Owing<'_> {
-        self.socket.owed.fetch_add(1, Ordering::Relaxed);
+        self.socket.responses_due.fetch_add(1, Ordering::Relaxed);
         Owing(self)
     }
 
     /// Records that the server has done its part and the socket now waits for its peer.
     fn waits_for(&self, wait: PeerWait) {
         self.socket.waits.store(stamp(wait, self.all.millis()), Ordering::Relaxed);
-        self.socket.owed.fetch_sub(1, Ordering::Relaxed);
+        self.socket.responses_due.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Wraps the body of a request while the server [owes](HandshakePlace::owes) a response. Whenever the
@@ -348,7 +348,7 @@ impl<B> Watched<B> {
     /// Ends a wait for the peer.
     fn end_wait(&mut self) {
         if std::mem::take(&mut self.waits) {
-            self.place.socket.owed.fetch_add(1, Ordering::Relaxed);
+            self.place.socket.responses_due.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

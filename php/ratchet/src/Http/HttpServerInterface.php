@@ -9,7 +9,7 @@ use Ratchet\ConnectionInterface;
 use Ratchet\MessageComponentInterface;
 
 /**
- * A component that gets HTTP requests: it answers with a raw response and closes, or hands on.
+ * A component that receives HTTP requests. It answers with a raw response and closes, or passes the request on.
  */
 interface HttpServerInterface extends MessageComponentInterface
 {

@@ -177,7 +177,8 @@ final class ComponentTree
     /**
      * The controllers of a router's routes: components, or names of classes. Null stands for those that cannot be
      * listed: of a matcher other than Symfony's own, or of a version of it without the protected property
-     * `$routes`, which symfony/routing 2.6 to 7.0 have (tried with 4.4, 5.4 and 7.0).
+     * `$routes`, which symfony/routing 2.6 to 7.0 have (tried with 4.4, 5.4 and 7.0). tests/ratchet/bodies.test.php
+     * fails if the installed release is without it.
      *
      * @return list<mixed>
      */
@@ -202,6 +203,9 @@ final class ComponentTree
     }
 
     /**
+     * The values of all properties, whatever their names: most of these classes belong to the application, and no
+     * version of a library is assumed.
+     *
      * @param class-string|null $below Leave out those that this class and its parents declare.
      *
      * @return list<mixed> Values of all properties, private ones of parent classes included.

@@ -474,8 +474,8 @@ final class Engine
     }
 
     /**
-     * Ends what no event reports: handshakes whose client went away, and the server once the
-     * application has closed its socket and the last connection is gone.
+     * Ends objects whose end no event reports: handshakes whose client has left, and the server once the
+     * application has closed its socket and the last connection has ended.
      */
     private function tend(): void
     {

@@ -27,7 +27,7 @@ final class Exchange
     /** Size in bytes beyond which a response is streamed before it is complete. */
     public const WHOLE = 1 << 16;
 
-    /** What components have written. */
+    /** The raw response that components have written so far. */
     public string $output = '';
 
     /** When the components accepted the handshake. */
@@ -192,7 +192,7 @@ final class Exchange
 
     /**
      * @return array<string, string> Headers with the capitals that HTTP/1.1 clients write:
-     *                               applications look into getHeaders() by such names.
+     *                               applications look up such names in the result of getHeaders().
      */
     private function headers(): array
     {

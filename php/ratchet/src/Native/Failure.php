@@ -13,8 +13,8 @@ use Ratchet\ConnectionInterface;
 final class Failure
 {
     /**
-     * Passes one to onError() of the components. What onError() itself throws is logged, and the connection
-     * is closed.
+     * Passes an exception or error to onError() of the components. If onError() itself throws, that exception
+     * is logged, and the connection is closed.
      */
     public static function tell(ComponentInterface $app, ConnectionInterface $conn, \Throwable $e): void
     {
@@ -31,7 +31,7 @@ final class Failure
     }
 
     /**
-     * Logs one that no component can handle.
+     * Logs an exception or error that no component can handle.
      */
     public static function report(\Throwable $e, string $where): void
     {

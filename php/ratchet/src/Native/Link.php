@@ -156,7 +156,8 @@ final class Link extends IoConnection
     }
 
     /**
-     * What a decorator of this package wraps, without a call of getConnection(), which a subclass may override.
+     * The connection inside a decorator of this package. Does not call getConnection(), because a subclass may
+     * override it.
      */
     private static function wrapped(AbstractConnectionDecorator $conn): ConnectionInterface
     {
@@ -168,6 +169,8 @@ final class Link extends IoConnection
 
     /**
      * The connection inside a wrapper that is not a decorator of this package: its first property that holds one.
+     * Such a wrapper is a class of the application, and may name the property as it likes, so this depends on no
+     * version of a library.
      */
     private static function property(ConnectionInterface $conn): ?ConnectionInterface
     {

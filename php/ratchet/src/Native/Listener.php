@@ -19,9 +19,10 @@ use Sprocket\Tls;
  * The listening socket inside a React server, taken over from it: React no longer accepts on it,
  * but still owns it, so that `getAddress()` and `close()` of the application's object work.
  *
- * React has no accessors for what its servers hold. Their private properties below have these names in
+ * React has no public accessor for the socket inside a server. The private properties below have these names in
  * react/socket 1.0 to 1.15 and on its branch 3.x; tests/ratchet/loop.test.php checks each class with the
- * releases that it is given. React goes on to serve a version without them, and a class that is not its own.
+ * releases that it is given. If a release lacks one of them, or the class is not one of React's, React continues to
+ * serve the socket.
  */
 final class Listener
 {
@@ -37,7 +38,7 @@ final class Listener
         private readonly mixed $resource,
         /** The loop that React's socket was made for. */
         public readonly ?LoopInterface $loop,
-        /** What the native server needs to speak TLS on it. */
+        /** The TLS settings of the native server for it; null without TLS. */
         public readonly ?Tls $tls,
         /** Why React must serve it, as a sentence for the log without its full stop; null: the native server can. */
         public readonly ?string $reason,
@@ -83,7 +84,7 @@ final class Listener
     }
 
     /**
-     * What the native server listens on.
+     * The socket and its settings, as an address for the constructor of {@see \Sprocket\Server}.
      *
      * @return resource|null|list<array{resource|null, string}>
      */

@@ -85,7 +85,7 @@ final class Settings
             'maxMessageSize' => self::maxMessageSize(),
             'maxHeaderSize' => max(16384, min(1048576, ComponentTree::maxHeaderSize($http))),
             'maxBodySize' => ComponentTree::takesBodies($app) ? self::BODY : 0,
-            // Ratchet's components may answer a request whenever they like.
+            // Ratchet sets no limit on the time that components take to answer a request.
             'handshakeTimeout' => 60.0,
             'pingInterval' => $pingInterval ?? 0.0,
             'pingTimeout' => $pingInterval ?? 20.0,

@@ -55,7 +55,7 @@ class FlashPolicy implements MessageComponentInterface
     }
 
     /**
-     * Takes back all admissions.
+     * Removes all admitted domains.
      *
      * @return FlashPolicy
      */

@@ -10,7 +10,7 @@ use React\Socket\ConnectionInterface as ReactConnection;
 /**
  * The innermost connection, which holds the dynamic properties of all layers around it.
  *
- * Those that the server sets are not declared, so that a subclass may declare its own, with types.
+ * The properties that the server sets are not declared, so that a subclass may declare them with types.
  *
  * @property int    $resourceId    Number of the connection.
  * @property string $remoteAddress IP address of the client.

@@ -202,8 +202,8 @@ class IoServer
     }
 
     /**
-     * React's class declares no such property; PHP 8.2 and later deprecate what applications and
-     * Ratchet always did.
+     * React's class does not declare the property `decor`. PHP 8.2 and later deprecate such dynamic properties,
+     * which Ratchet and its applications use.
      */
     private static function attach(ReactConnection $conn, IoConnection $inner): void
     {

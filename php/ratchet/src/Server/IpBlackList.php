@@ -39,7 +39,7 @@ class IpBlackList implements MessageComponentInterface
     }
 
     /**
-     * Takes back a block. An address that isn't blocked is no error.
+     * Unblocks an address. Has no effect on an address that is not blocked.
      *
      * @param string $ip
      *

@@ -51,9 +51,9 @@ class Topic implements \IteratorAggregate, \Countable
     /**
      * Sends an event to the subscribers.
      *
-     * @param mixed    $msg      What json_encode() takes.
-     * @param string[] $exclude  Session ids that shall not get it.
-     * @param string[] $eligible Session ids that alone shall get it; empty: all.
+     * @param mixed    $msg      Any value that json_encode() accepts.
+     * @param string[] $exclude  Session ids that do not receive it.
+     * @param string[] $eligible The only session ids that receive it; empty: all.
      *
      * @return Topic
      */

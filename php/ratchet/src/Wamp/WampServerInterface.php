@@ -31,12 +31,12 @@ interface WampServerInterface extends ComponentInterface
     public function onUnSubscribe(ConnectionInterface $conn, $topic);
 
     /**
-     * A client publishes to a topic: nobody gets it unless the application broadcasts it.
+     * A client publishes to a topic. No client receives the event unless the application broadcasts it.
      *
      * @param string|Topic $topic
      * @param mixed        $event    Decoded from JSON.
-     * @param string[]     $exclude  Session ids that shall not get it.
-     * @param string[]     $eligible Session ids that alone shall get it, if any.
+     * @param string[]     $exclude  Session ids that must not receive it.
+     * @param string[]     $eligible The only session ids that may receive it; empty: all.
      */
     public function onPublish(ConnectionInterface $conn, $topic, $event, array $exclude, array $eligible);
 }

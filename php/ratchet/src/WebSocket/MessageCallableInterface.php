@@ -8,7 +8,7 @@ use Ratchet\ConnectionInterface;
 use Ratchet\RFC6455\Messaging\MessageInterface;
 
 /**
- * What a component implements to receive messages as objects, which know whether they are binary.
+ * A component that receives messages as objects, which know whether they are binary.
  */
 interface MessageCallableInterface
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Ratchet\RFC6455\Messaging;
 
 /**
- * Tells whether a close code may stand in a close frame (RFC 6455 section 7.4).
+ * Checks whether a close code may be sent in a close frame (RFC 6455 section 7.4).
  */
 class CloseFrameChecker
 {

@@ -4,5 +4,5 @@ declare(strict_types=1);
 
 namespace Ratchet\Session\Storage;
 
-// One class does for all versions of Symfony; this name is kept for those who wrote it down.
+// One class serves all versions of Symfony. This name remains for applications that refer to it.
 class_alias(VirtualSessionStorage::class, VirtualSessionStorageForSymfony6::class);
