@@ -136,7 +136,7 @@ fn nats_other_clients_publish_and_subscribe() {
         node.publish("t", &"x".repeat(9744));
         node.publish("t", &"x".repeat(9745));
         let lost = node.lost().await;
-        assert_eq!(lost, "t: the payload has 9745 bytes, this NATS server takes 9744");
+        assert_eq!(lost, "t: the payload has 9745 bytes, but this NATS server accepts at most 9744");
         node.flush().await;
         assert_eq!(node.handle.stats().reconnects, 0);
     });

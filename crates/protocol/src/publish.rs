@@ -5,7 +5,7 @@
 //! PUBLISH text 7 5\n        kind, length of the topic, length of the payload, in bytes
 //! room.42hello              topic and payload, with nothing between or after them
 //!
-//! OK\n                      or: ERROR topic a topic has 1 to 255 bytes, this one 0\n
+//! OK\n                      or: ERROR topic a topic must be 1 to 255 bytes long, but …\n
 //! ```
 
 use std::fmt;
@@ -257,7 +257,7 @@ mod tests {
     fn an_answer_is_one_line_for_any_topic() {
         let evil = format!("a\n\u{1}{}.>.x", "é".repeat(200));
         let answer = Refusal::Topic(TopicError::TailInside(evil)).answer();
-        assert!(answer.starts_with("ERROR topic in the pattern"), "{answer}");
+        assert!(answer.starts_with("ERROR topic the token >"), "{answer}");
         assert_eq!(answer.find('\n'), Some(answer.len() - 1));
         assert!(answer.len() <= MAX_ANSWER);
     }

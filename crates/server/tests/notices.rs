@@ -150,7 +150,7 @@ fn refusals_on_the_publish_socket_are_logged_with_reason_and_option() {
     for (bytes, code, option, reason) in [
         (&b"PUBLISH text 1 1001\n"[..], "too-large", Some("sendBufferLimit"), "has 1001 bytes, 1000 are"),
         (b"GET / HTTP/1.1\r\n\r\n", "malformed", None, "a request begins with"),
-        (b"PUBLISH text 1 1\nt", "timeout", None, "did not arrive whole"),
+        (b"PUBLISH text 1 1\nt", "timeout", None, "was not complete"),
     ] {
         let line = std::cell::RefCell::new(None);
         let answers = say(bytes);

@@ -37,7 +37,7 @@ fn start_with(place: &Place, config: Config) -> (Server, SocketAddr) {
     start(Config { publish_socket: Some(socket), ..config })
 }
 
-fn connect(path: &Path) -> BufReader<UnixStream> {
+fn open_publisher(path: &Path) -> BufReader<UnixStream> {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -67,7 +67,7 @@ fn publications_reach_subscribers_without_the_host() {
         let mut clients: Vec<_> = [&["room.1"][..], &["room.*", "room.1"], &["other"], &["room.>"]]
             .map(|t| subscriber(&server, address, t))
             .into();
-        let mut publisher = connect(&place.0);
+        let mut publisher = open_publisher(&place.0);
         // From here on the host is idle.
         for i in 0..200 {
             send(&mut publisher, request("room.1", &format!("{i}")));
@@ -141,7 +141,7 @@ fn requests_may_arrive_in_pieces_or_many_at_once() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let (mut client, _) = subscriber(&server, address, &["t"]);
-    let mut publisher = connect(&place.0);
+    let mut publisher = open_publisher(&place.0);
     for byte in request("t", "slowly").bytes() {
         send(&mut publisher, [byte]);
     }
@@ -165,7 +165,7 @@ fn an_invalid_topic_or_text_is_refused_and_the_next_request_is_served() {
     let place = Place::new();
     let (server, address) = start_with(&place, Config::default());
     let (mut client, _) = subscriber(&server, address, &["t", ">"]);
-    let mut publisher = connect(&place.0);
+    let mut publisher = open_publisher(&place.0);
     let bad: [(&[u8], &str); 6] = [
         (b"PUBLISH text 0 2\nhi", "ERROR topic "),
         (b"PUBLISH text 3 2\nt.*hi", "ERROR topic "),
@@ -199,7 +199,7 @@ fn malformed_input_is_answered_and_ends_the_connection() {
         (format!("PUBLISH text 1 {}\n", limit + 1), "ERROR too-large "),
         ("PUBLISH text 1 18446744073709551615\n".to_owned(), "ERROR too-large "),
     ] {
-        let mut publisher = connect(&place.0);
+        let mut publisher = open_publisher(&place.0);
         // Earlier requests are served.
         send(&mut publisher, request("t", "first") + &bytes);
         assert_eq!(line(&mut publisher), "OK\n", "{bytes:?}");
@@ -210,7 +210,7 @@ fn malformed_input_is_answered_and_ends_the_connection() {
         let mut rest = Vec::new();
         assert!(publisher.read_to_end(&mut rest).is_err() || rest.is_empty());
     }
-    let mut publisher = connect(&place.0);
+    let mut publisher = open_publisher(&place.0);
     send(&mut publisher, request("t", &"x".repeat(limit)));
     assert_eq!(line(&mut publisher), "OK\n");
     assert_eq!(text(&mut client).len(), limit);
@@ -223,11 +223,11 @@ fn an_incomplete_request_is_never_published() {
         PublishSocket { request_timeout: Duration::from_millis(200), ..PublishSocket::new(place.0.clone()) };
     let (server, address) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
     let (mut client, _) = subscriber(&server, address, &["t"]);
-    let mut gone = connect(&place.0);
+    let mut gone = open_publisher(&place.0);
     send(&mut gone, "PUBLISH text 1 5\nthell");
     gone.get_mut().shutdown(Shutdown::Both).unwrap();
-    let mut stuck = connect(&place.0);
-    let mut idle = connect(&place.0);
+    let mut stuck = open_publisher(&place.0);
+    let mut idle = open_publisher(&place.0);
     send(&mut stuck, "PUBLISH text 1 5\nthell");
     assert!(line(&mut stuck).starts_with("ERROR timeout "));
     assert_eq!(line(&mut stuck), "");
@@ -259,18 +259,18 @@ fn a_publisher_beyond_the_limit_is_refused() {
     let place = Place::new();
     let socket = PublishSocket { max_publishers: 2, ..PublishSocket::new(place.0.clone()) };
     let (server, _) = start_with(&place, Config { publish_socket: Some(socket), ..Config::default() });
-    let mut both = [connect(&place.0), dial(&place.0)];
+    let mut both = [open_publisher(&place.0), open_publisher(&place.0)];
     for publisher in &mut both {
         send(publisher, request("t", "x"));
         assert_eq!(line(publisher), "OK\n");
     }
-    let mut third = connect(&place.0);
+    let mut third = open_publisher(&place.0);
     assert!(line(&mut third).starts_with("ERROR busy "));
     assert_eq!(line(&mut third), "");
     let [first, _] = both;
     drop(first);
     pump(&server, |_, _| {}, || server.stats().publishers == 1);
-    let mut third = connect(&place.0);
+    let mut third = open_publisher(&place.0);
     send(&mut third, request("t", "x"));
     assert_eq!(line(&mut third), "OK\n");
 }
@@ -301,8 +301,8 @@ fn the_socket_file_has_the_configured_mode_and_is_removed() {
 fn a_stop_ends_publishers() {
     let place = Place::new();
     let (server, _) = start_with(&place, Config::default());
-    let mut idle = connect(&place.0);
-    let mut begun = connect(&place.0);
+    let mut idle = open_publisher(&place.0);
+    let mut begun = open_publisher(&place.0);
     send(&mut idle, request("t", "x"));
     assert_eq!(line(&mut idle), "OK\n");
     send(&mut begun, request("t", "x") + "PUBLISH text 1 5\nthe");
@@ -416,13 +416,13 @@ fn an_announced_length_reserves_no_memory() {
     let most = i32::MAX as usize;
     let (server, _) = start_with(&place, Config { send_buffer_limit: most, ..Config::default() });
     let before = status("VmSize:");
-    let mut publishers: Vec<_> = (0..32).map(|_| connect(&place.0)).collect();
+    let mut publishers: Vec<_> = (0..32).map(|_| open_publisher(&place.0)).collect();
     for publisher in &mut publishers {
         send(publisher, format!("PUBLISH binary 1 {most}\nt and some of it"));
     }
     pump(&server, |_, _| {}, || server.stats().publishers == 32);
     // The answer to a later, small publication proves that all earlier headers were read.
-    let mut small = connect(&place.0);
+    let mut small = open_publisher(&place.0);
     for _ in 0..10 {
         send(&mut small, request("t", "x"));
         assert_eq!(line(&mut small), "OK\n");
@@ -449,7 +449,7 @@ fn incomplete_requests_are_limited_in_total_and_all_are_served() {
         for _ in 0..40 {
             let (begun, payload, held, place) = (begun.clone(), &payload, &held, &place);
             scope.spawn(move || {
-                let mut publisher = connect(&place.0);
+                let mut publisher = open_publisher(&place.0);
                 send(&mut publisher, format!("PUBLISH text 1 {SIZE}\nt"));
                 // The server does not read from publishers for which it has no memory yet.
                 let stream = publisher.get_mut();

@@ -370,9 +370,9 @@ fn each_error_names_the_file_and_the_fault() {
     };
     check(Identity { certificate: missing.clone(), ..good.clone() }, &missing, "No such file");
     check(with_key(missing.clone()), &missing, "No such file");
-    check(Identity { certificate: empty.clone(), ..good.clone() }, &empty, "no certificate");
-    check(with_key(empty.clone()), &empty, "no private key");
-    check(with_key(good.certificate.clone()), &good.certificate, "no private key");
+    check(Identity { certificate: empty.clone(), ..good.clone() }, &empty, "no PEM certificate");
+    check(with_key(empty.clone()), &empty, "no PEM private key");
+    check(with_key(good.certificate.clone()), &good.certificate, "no PEM private key");
     check(with_key(legacy.clone()), &legacy, "openssl pkcs8 -topk8");
     check(with_key(other.clone()), &other, "does not match");
 

@@ -88,7 +88,7 @@ impl HistoryStream {
         }
         let state = &answer["state"];
         let number = |value: &Value| value.as_u64().unwrap_or(0);
-        Described::Known {
+        Described::Stream {
             epoch: epoch(answer["created"].as_str().unwrap_or_default()),
             first: number(&state["first_seq"]),
             last: number(&state["last_seq"]),
@@ -135,7 +135,7 @@ impl HistoryStream {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Described {
     /// Sequence numbers of the first and the last message in the stream, and its epoch.
-    Known {
+    Stream {
         epoch: u64,
         first: u64,
         last: u64,
@@ -191,7 +191,7 @@ mod tests {
             "state": {"first_seq": 5, "last_seq": 9},
         });
         let described = |answer: Value| stream.described(answer.to_string().as_bytes());
-        assert_eq!(described(known), Described::Known { epoch: 20_260_102_030_405_120, first: 5, last: 9 });
+        assert_eq!(described(known), Described::Stream { epoch: 20_260_102_030_405_120, first: 5, last: 9 });
         assert_eq!(described(json!({"error": {"err_code": 10_058, "description": "x"}})), Described::Exists);
         for bad in
             [json!({}), json!({"error": {"err_code": 1}}), json!({"config": {"republish": {"dest": "x.>"}}})]

@@ -134,7 +134,7 @@ impl Reader {
     /// that its position is valid from then on.
     async fn described(&mut self, stream: &HistoryStream) -> Result<(u64, u64, u64), String> {
         let known = |described| match described {
-            Described::Known { epoch, first, last } => Ok((epoch, first, last)),
+            Described::Stream { epoch, first, last } => Ok((epoch, first, last)),
             Described::Failed(reason) => Err(reason),
             Described::Exists => Err(format!("the stream {} is deleted again and again", stream.name)),
         };

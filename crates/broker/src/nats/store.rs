@@ -92,7 +92,7 @@ impl Store {
             stream.described(&message.payload)
         };
         *state = match described {
-            Described::Known { epoch, .. } => StreamState::Ready(epoch),
+            Described::Stream { epoch, .. } => StreamState::Ready(epoch),
             Described::Failed(reason) => StreamState::Failed(Instant::now(), reason),
             Described::Exists => {
                 outbox.publish(stream.info(), Some(message.subject.to_string()), &[], Bytes::new(), 0);

@@ -428,12 +428,12 @@ mod tests {
         let long = [b"*9\r\n".to_vec(), b"$30\r\n0123456789012345678901234567\r\n\r\n".repeat(9)].concat();
         for (bytes, why) in [
             (&endless[..], "line"),
-            (&nested, "lists within"),
+            (&nested, "nested lists"),
             (&many, "values"),
             (&long, "more than 200 bytes"),
             (b"$201\r\n", "has 201 bytes"),
-            (b"$99999999999999999999999999\r\n", "bytes, 200 are taken"),
-            (b"*99999999999999999999999999\r\n", "values, 40 are taken"),
+            (b"$99999999999999999999999999\r\n", "bytes, but the limit is 200"),
+            (b"*99999999999999999999999999\r\n", "values, but the limit is 40"),
             (b"%21\r\n", "values"),
             (b">41\r\n", "values"),
             (&b"HTTP/1.1 400\r\n".repeat(LINE / 14 + 2), "protocol"),

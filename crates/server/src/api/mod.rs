@@ -382,7 +382,7 @@ impl Server {
             return refuse("the server is stopping");
         }
         if tls && self.state.tls.is_none() {
-            return refuse("TLS needs a certificate, and none is set");
+            return refuse("TLS needs a certificate, but none is set");
         }
         let socket = socket2::Socket::from(fd);
         let peer = socket.peer_addr()?;
