@@ -1,5 +1,5 @@
 //! The TLS protocol without I/O: rustls on buffers that the caller lends for each call, so that an idle
-//! connection holds none. [`TlsStream`](crate::net::tls_stream::TlsStream) owns one [`Session`] and the socket.
+//! connection holds none. [`TlsStream`](crate::net::tls_stream::TlsStream) owns one [`TlsSession`] and the socket.
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
@@ -9,7 +9,7 @@ use rustls::{Error, ServerConfig};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-/// Most plaintext of one call of [`Session::encrypt`], except for the end of the record that reaches it.
+/// Most plaintext of one call of [`TlsSession::encrypt`], except for the end of the record that reaches it.
 const WRITE: usize = 64 << 10;
 /// Most plaintext of one record (RFC 8446 section 5.1).
 const RECORD: usize = 16 << 10;
@@ -39,9 +39,9 @@ pub(super) struct Processed {
 }
 
 /// The server's side of one TLS connection.
-pub(super) struct Session(UnbufferedServerConnection);
+pub(super) struct TlsSession(UnbufferedServerConnection);
 
-impl Session {
+impl TlsSession {
     /// Begins the handshake.
     ///
     /// # Errors
@@ -193,13 +193,13 @@ impl Session {
 }
 
 /// Why the library did not write into the space given to it.
-enum Refused {
+enum WriteRefused {
     /// It needs this many bytes.
     TooSmall(usize),
     Failed(Error),
 }
 
-impl From<EncodeError> for Refused {
+impl From<EncodeError> for WriteRefused {
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {
@@ -210,7 +210,7 @@ impl From<EncodeError> for Refused {
     }
 }
 
-impl From<EncryptError> for Refused {
+impl From<EncryptError> for WriteRefused {
     fn from(error: EncryptError) -> Self {
         match error {
             EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => {
@@ -233,7 +233,7 @@ fn encode<T>(mut data: EncodeTlsData<'_, T>, outgoing: &mut Vec<u8>) -> Result<(
 fn append(
     outgoing: &mut Vec<u8>,
     mut room: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, WriteRefused>,
 ) -> Result<(), Error> {
     let start = outgoing.len();
     loop {
@@ -243,12 +243,12 @@ fn append(
                 outgoing.truncate(start + n);
                 return Ok(());
             }
-            Err(Refused::TooSmall(size)) if size > room => {
+            Err(WriteRefused::TooSmall(size)) if size > room => {
                 room = size;
                 continue;
             }
-            Err(Refused::TooSmall(_)) => Error::EncryptError,
-            Err(Refused::Failed(error)) => error,
+            Err(WriteRefused::TooSmall(_)) => Error::EncryptError,
+            Err(WriteRefused::Failed(error)) => error,
         };
         outgoing.truncate(start);
         return Err(error);
@@ -294,7 +294,7 @@ mod tests {
     /// A session and its client, connected by function calls.
     struct Pair {
         client: ClientConnection,
-        server: Session,
+        server: TlsSession,
         incoming: Vec<u8>,
     }
 
@@ -324,7 +324,7 @@ mod tests {
             let name = ServerName::try_from("localhost").unwrap();
             let mut pair = Self {
                 client: ClientConnection::new(Arc::new(client), name).unwrap(),
-                server: Session::new(Arc::new(server)).unwrap(),
+                server: TlsSession::new(Arc::new(server)).unwrap(),
                 incoming: Vec::new(),
             };
             while pair.receive().1 != Stage::Open {}
@@ -409,13 +409,13 @@ mod tests {
         let mut out = b"before".to_vec();
         let write = |space: &mut [u8]| {
             let size = 5000;
-            space.get_mut(..size).ok_or(Refused::TooSmall(size))?.fill(7);
+            space.get_mut(..size).ok_or(WriteRefused::TooSmall(size))?.fill(7);
             Ok(size)
         };
         append(&mut out, MESSAGE, write).unwrap();
         assert!(out.len() == 5006 && out.starts_with(b"before\x07"));
-        append(&mut out, MESSAGE, |_| Err(Refused::Failed(Error::EncryptError))).unwrap_err();
-        append(&mut out, MESSAGE, |_| Err(Refused::TooSmall(0))).unwrap_err();
+        append(&mut out, MESSAGE, |_| Err(WriteRefused::Failed(Error::EncryptError))).unwrap_err();
+        append(&mut out, MESSAGE, |_| Err(WriteRefused::TooSmall(0))).unwrap_err();
         assert_eq!(out.len(), 5006);
     }
 }

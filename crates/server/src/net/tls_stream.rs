@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::net::plain_socket::PlainSocket;
 use crate::net::poll_turn;
-use crate::net::tls_session::{Session, Stage, broken};
+use crate::net::tls_session::{Stage, TlsSession, broken};
 
 /// Most bytes of one read of ciphertext: several records, so that a busy connection needs fewer system calls.
 const READ: usize = 64 << 10;
@@ -45,7 +45,7 @@ thread_local! {
 /// unwritten are exactly those not yet accepted by the kernel.
 pub(crate) struct TlsStream {
     socket: PlainSocket,
-    session: Session,
+    session: TlsSession,
     /// Ciphertext that the kernel has not accepted yet.
     outgoing: Vec<u8>,
     /// Size of the next read.
@@ -83,7 +83,7 @@ impl TlsStream {
         socket: PlainSocket,
         config: Arc<ServerConfig>,
     ) -> Result<Box<Self>, (io::Error, PlainSocket)> {
-        let session = match Session::new(config) {
+        let session = match TlsSession::new(config) {
             Ok(session) => session,
             Err(error) => return Err((error, socket)),
         };

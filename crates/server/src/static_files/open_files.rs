@@ -25,22 +25,22 @@ use crate::net::socket::lift;
 const READ: usize = 16 << 10;
 
 /// Opens a file by its path below the directory that is served.
-type Open = fn(&OwnedFd, &Path) -> io::Result<OwnedFd>;
+type OpenFn = fn(&OwnedFd, &Path) -> io::Result<OwnedFd>;
 
 /// The open files of a server, held by its `StaticFiles` and by each response with a file.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     root: OwnedFd,
-    open: Open,
+    open: OpenFn,
     /// Most files that are open at once.
     most: usize,
-    table: Mutex<Table>,
-    /// Notified when a permit ends, and when a file joins `Table::idle`.
+    table: Mutex<FileTable>,
+    /// Notified when a permit ends, and when a file joins `FileTable::idle`.
     available: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct FileTable {
     /// Number of permits.
     permits: usize,
     /// Files that wait for their clients, by key. Keys ascend, so the first file has waited longest.
@@ -68,20 +68,20 @@ struct OpenFile {
 
 /// The state of a file, which shows whether a path still leads to the same content: device, inode,
 /// size, and modification time in seconds and nanoseconds.
-type State = (u64, u64, u64, i64, i64);
+type FileState = (u64, u64, u64, i64, i64);
 
-fn state_of(metadata: &Metadata) -> State {
+fn state_of(metadata: &Metadata) -> FileState {
     (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl OpenFiles {
     /// `root`: the directory, below which `open` opens paths. At least one file may be open.
-    pub(crate) fn new(root: OwnedFd, open: Open, most: usize) -> Arc<Self> {
+    pub(crate) fn new(root: OwnedFd, open: OpenFn, most: usize) -> Arc<Self> {
         let (table, available) = (Mutex::default(), Notify::new());
         Arc::new(Self { root, open, most: most.max(1), table, available })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, FileTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,8 +145,8 @@ pub(crate) struct SharedFile {
     files: Arc<OpenFiles>,
     path: Arc<Path>,
     /// The state when the response began.
-    state: State,
-    /// Key of the open file in [`Table::idle`], unless it was closed or a read is in progress.
+    state: FileState,
+    /// Key of the open file in [`FileTable::idle`], unless it was closed or a read is in progress.
     key: u64,
     /// Position of the next read.
     offset: u64,
@@ -207,7 +207,7 @@ impl SharedFile {
 ///
 /// # Errors
 /// The file has changed since: the rest of the response would not fit what was already sent.
-fn reopened(files: &OpenFiles, permit: Permit, path: &Path, state: State) -> io::Result<OpenFile> {
+fn reopened(files: &OpenFiles, permit: Permit, path: &Path, state: FileState) -> io::Result<OpenFile> {
     let (file, metadata) = files.open_with(permit, path)?;
     if state_of(&metadata) == state {
         return Ok(file);
