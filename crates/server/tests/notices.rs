@@ -148,7 +148,12 @@ fn refusals_on_the_publish_socket_are_logged_with_reason_and_option() {
     // One log line for each refusal; after them a flood.
     let mut expected = Vec::new();
     for (bytes, code, option, reason) in [
-        (&b"PUBLISH text 1 1001\n"[..], "too-large", Some("sendBufferLimit"), "has 1001 bytes, 1000 are"),
+        (
+            &b"PUBLISH text 1 1001\n"[..],
+            "too-large",
+            Some("sendBufferLimit"),
+            "has 1001 bytes, but the limit is 1000",
+        ),
         (b"GET / HTTP/1.1\r\n\r\n", "malformed", None, "a request begins with"),
         (b"PUBLISH text 1 1\nt", "timeout", None, "was not complete"),
     ] {
