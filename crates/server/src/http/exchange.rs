@@ -157,12 +157,10 @@ where
         return Outcome::Response(peer.refuse(&parts, refusal));
     }
     let response = match examine(&parts, &peer.state.config) {
-        Ok(RequestKind::WebSocket { accept }) => {
-            match upgrade(peer, &mut parts, accept.as_deref(), until).await {
-                Ok(accepted) => return Outcome::Accepted(accepted),
-                Err(refusal) => peer.refuse(&parts, refusal),
-            }
-        }
+        Ok(RequestKind::WebSocket { accept }) => match upgrade(peer, &mut parts, accept, until).await {
+            Ok(accepted) => return Outcome::Accepted(accepted),
+            Err(refusal) => peer.refuse(&parts, refusal),
+        },
         Ok(RequestKind::Plain) => {
             // Hyper ignores a Content-Length next to Transfer-Encoding (RFC 9112 section 6.1). A
             // proxy may have used it, and so regard what follows this request as a part of its body:
@@ -178,65 +176,104 @@ where
     Outcome::Response(response)
 }
 
+/// A well-formed handshake for which there is room.
+struct Candidate {
+    admission: Admission,
+    request: Arc<Request>,
+    subprotocol: Option<String>,
+    /// The negotiated parameters of compression.
+    params: Option<deflate::Params>,
+}
+
+impl Candidate {
+    /// Applies the limits, and negotiates the subprotocol and the compression.
+    fn admit(peer: &Peer, parts: &Parts) -> Result<Self, Refusal> {
+        let state = &peer.state;
+        if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
+        }
+        if state.backlog.is_full() {
+            return Err(overloaded());
+        }
+        let request = peer.request(parts);
+        let admission = state.limits.admit(request.remote().map(|a| a.ip())).map_err(full)?;
+        let subprotocol = negotiate(&request, &state.config)?;
+        let offered = state.config.compression.as_ref().map(|ours| {
+            let values = parts.headers.get_all("sec-websocket-extensions");
+            deflate::negotiate(values.iter().map(|value| value.as_bytes()), ours)
+        });
+        let params = offered.transpose().map_err(|deflate::Malformed| {
+            Refusal::new(Cause::Malformed, 400, "The Sec-WebSocket-Extensions header is malformed.")
+        })?;
+        Ok(Self { admission, request, subprotocol, params: params.flatten() })
+    }
+
+    /// Accepts the handshake. `accept` is the value of `Sec-WebSocket-Accept`, `None` over HTTP/2;
+    /// `host` holds the headers that the host has set.
+    fn accept(
+        self,
+        state: &State,
+        accept: Option<String>,
+        host: Vec<(String, String)>,
+        pending: Option<PendingHandshake>,
+    ) -> Accepted {
+        let Self { admission, request, subprotocol, params } = self;
+        let compression = match (params, &state.config.compression) {
+            (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
+            _ => None,
+        };
+        let own = [
+            ("Sec-WebSocket-Protocol", subprotocol.clone()),
+            ("Sec-WebSocket-Extensions", compression.as_ref().map(Agreed::answer)),
+        ];
+        let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let headers = own.chain(host).collect();
+        Accepted { admission, request, subprotocol, compression, pending, accept, headers }
+    }
+}
+
+/// Accepts the handshake of an HTTP/1.1 request at once. Returns `None` for every other request: one
+/// that is refused, is no handshake, or waits for the host's decision. In that case nothing has
+/// happened yet, and [`respond`] must answer the request.
+pub(crate) fn accept_at_once(peer: &Peer, parts: &mut Parts) -> Option<Accepted> {
+    if peer.state.wants(Interest::UPGRADE) {
+        return None;
+    }
+    target::settle(parts).ok()?;
+    let Ok(RequestKind::WebSocket { accept }) = examine(parts, &peer.state.config) else { return None };
+    let candidate = Candidate::admit(peer, parts).ok()?;
+    Some(candidate.accept(&peer.state, accept, Vec::new(), None))
+}
+
 /// Answers a well-formed handshake, after asking the host if it wants to decide. `accept` is the
 /// value of `Sec-WebSocket-Accept`, `None` over HTTP/2.
 async fn upgrade(
     peer: &Peer,
     parts: &mut Parts,
-    accept: Option<&str>,
+    accept: Option<String>,
     until: Instant,
 ) -> Result<Accepted, Refusal> {
     let state = &peer.state;
-    if state.stopping.load(Ordering::Relaxed) && !state.leaving.load(Ordering::Relaxed) {
-        return Err(Refusal::new(Cause::Stopping, 503, "The server is shutting down."));
+    let mut candidate = Candidate::admit(peer, parts)?;
+    if !state.wants(Interest::UPGRADE) {
+        return Ok(candidate.accept(state, accept, Vec::new(), None));
     }
-    if state.backlog.is_full() {
-        return Err(overloaded());
-    }
-    let request = peer.request(parts);
-    let admission = state.limits.admit(request.remote().map(|a| a.ip())).map_err(full)?;
-    let mut subprotocol = negotiate(&request, &state.config)?;
-    let offered = state.config.compression.as_ref().map(|ours| {
-        let values = parts.headers.get_all("sec-websocket-extensions");
-        deflate::negotiate(values.iter().map(|value| value.as_bytes()), ours)
-    });
-    let params = offered.transpose().map_err(|deflate::Malformed| {
-        Refusal::new(Cause::Malformed, 400, "The Sec-WebSocket-Extensions header is malformed.")
-    })?;
-    let params = params.flatten();
-    let mut headers = Vec::new();
-    let mut pending = None;
-    if state.wants(Interest::UPGRADE) {
-        discard_head(parts, &request);
-        let (question, answer) = PendingHandshake::new(state, &request);
-        match tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok) {
-            Some(Decision::Accept { subprotocol: chosen, headers: more }) => {
-                subprotocol = chosen.or(subprotocol);
-                headers = more;
-            }
-            Some(Decision::Reject(response)) => {
-                question.answered();
-                return Err(Refusal::with(Cause::Rejected, response));
-            }
-            None => {
-                let body = "The server did not decide about this handshake in time.";
-                return Err(Refusal::new(Cause::Undecided, 503, body));
-            }
+    discard_head(parts, &candidate.request);
+    let (question, answer) = PendingHandshake::new(state, &candidate.request);
+    match tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok) {
+        Some(Decision::Accept { subprotocol: chosen, headers }) => {
+            candidate.subprotocol = chosen.or(candidate.subprotocol);
+            Ok(candidate.accept(state, accept, headers, Some(question)))
         }
-        pending = Some(question);
+        Some(Decision::Reject(response)) => {
+            question.answered();
+            Err(Refusal::with(Cause::Rejected, response))
+        }
+        None => {
+            let body = "The server did not decide about this handshake in time.";
+            Err(Refusal::new(Cause::Undecided, 503, body))
+        }
     }
-    let compression = match (params, &state.config.compression) {
-        (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
-        _ => None,
-    };
-    let own = [
-        ("Sec-WebSocket-Protocol", subprotocol.clone()),
-        ("Sec-WebSocket-Extensions", compression.as_ref().map(Agreed::answer)),
-    ];
-    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let headers = own.chain(headers).collect();
-    let accept = accept.map(str::to_owned);
-    Ok(Accepted { admission, request, subprotocol, compression, pending, accept, headers })
 }
 
 /// A handshake about which the host is asked. If it is dropped before the connection opens, because

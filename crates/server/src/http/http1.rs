@@ -1,4 +1,5 @@
-//! Serves HTTP/1.1 on a socket, using hyper, until the socket becomes a WebSocket or ends.
+//! Serves HTTP/1.1 on a socket, until the socket becomes a WebSocket or ends: first by the fast path for
+//! handshakes, and if that does not apply, using hyper.
 
 use bytes::Bytes;
 use http::Method;
@@ -16,6 +17,7 @@ use crate::channel::mailbox::NewSocket;
 use crate::channel::notices::SocketFailure;
 use crate::http::body::ResponseBody;
 use crate::http::exchange::{Accepted, HttpResponse, Outcome, Peer, respond};
+use crate::http::fast_handshake::{self, First};
 use crate::http::handshake::asks_for_websocket;
 use crate::http::http2;
 use crate::http::hyper_io::HttpIo;
@@ -36,6 +38,9 @@ use crate::thread;
 use crate::thread::report::log_socket_failure;
 use crate::thread::task;
 use sprocket_protocol::forwarded::Origin;
+
+#[cfg(test)]
+mod tests;
 
 /// Starts the task that serves an accepted socket on this thread.
 pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
@@ -124,14 +129,30 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
         }
         arrival
     };
-    let Arrival { stream, origin, local, until } = arrival;
+    let Arrival { mut stream, origin, local, until } = arrival;
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
     let peer = Peer { state, origin, local, certificate, place: Arc::new(place) };
     if stream.speaks_h2() {
         return Box::pin(http2::serve(peer, stream, until, stop)).await;
     }
+    match fast_handshake::read(&peer, &mut stream, until, &mut stop).await {
+        First::Accepted(accepted) => {
+            let mut stall = Stall::new(peer.state.config.handshake_timeout, peer.state.config.send_queue);
+            // On an error the peer is gone.
+            if stall.send(&mut stream, &accepted.head()).await.is_ok() {
+                thread::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
+            }
+        }
+        // Boxed, so that a connection that waits for its first input does not need this memory.
+        First::Other(ahead) => Box::pin(serve_http(peer, stream, ahead, until, stop)).await,
+    }
+}
+
+/// Serves requests until the connection becomes a WebSocket or ends. `ahead`: input that was already
+/// read.
+async fn serve_http(peer: Peer, stream: Stream, ahead: Vec<u8>, until: Instant, stop: watch::Receiver<bool>) {
     let shared = Arc::new(Http1::new(peer, until));
-    let ended = serve_requests(&shared, stream, stop).await;
+    let ended = serve_requests(&shared, stream, ahead, stop).await;
     let accepted = shared.accepted().take().filter(|_| matches!(ended.result, Some(Ok(()))));
     let incomplete = shared.responses.stream.close();
     match accepted {
@@ -151,11 +172,16 @@ struct Ended {
 
 /// Has hyper serve the requests of a connection, until a handshake has succeeded or the connection
 /// ends.
-async fn serve_requests(shared: &Arc<Http1>, stream: Stream, mut stop: watch::Receiver<bool>) -> Ended {
+async fn serve_requests(
+    shared: &Arc<Http1>,
+    stream: Stream,
+    ahead: Vec<u8>,
+    mut stop: watch::Receiver<bool>,
+) -> Ended {
     let state = &shared.peer.state;
     let config = &state.config;
     let stall = Stall::new(config.handshake_timeout, config.send_queue);
-    let mut io = HttpIo::new(stream, shared.responses.clone(), shared.clock.clone(), stall);
+    let mut io = HttpIo::new(stream, ahead, shared.responses.clone(), shared.clock.clone(), stall);
     let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut stopping = false;
     // Few requests have more than 100 headers, the limit up to which hyper parses them on its stack.

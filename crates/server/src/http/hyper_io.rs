@@ -5,7 +5,7 @@
 //! the error.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,9 +49,11 @@ pub(crate) struct HttpIo {
 }
 
 impl HttpIo {
-    /// Wraps a stream. `stall` detects a peer that reads nothing of a response.
+    /// Wraps a stream, of which `ahead` was already read. `stall` detects a peer that reads nothing of a
+    /// response.
     pub(crate) fn new(
         stream: Stream,
+        ahead: Vec<u8>,
         responses: Arc<Responses>,
         clock: Arc<RequestClock>,
         stall: Stall,
@@ -67,7 +69,7 @@ impl HttpIo {
             timer: None,
             idle: false,
             read_pending: false,
-            ahead: Vec::new(),
+            ahead,
             ended: false,
             half_closed: false,
         }
@@ -134,12 +136,8 @@ impl HttpIo {
     }
 
     /// Writes bytes past hyper. Called only when hyper has nothing left to write.
-    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let n = poll_fn(|cx| self.stall.poll_send(&mut self.stream, cx, &[IoSlice::new(bytes)])).await?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stall.send(&mut self.stream, bytes).await
     }
 
     /// Writes the answer that replaces hyper's own.

@@ -1,5 +1,6 @@
 //! Writes with a deadline for a peer that takes no data.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,6 +28,15 @@ impl Stall {
     /// `limit` is how long the peer may take no data.
     pub(crate) fn new(limit: Duration, queue: Option<SendQueue>) -> Self {
         Self { limit, queue, written: 0, timer: None }
+    }
+
+    /// Writes all of `bytes`. Fails with `TimedOut` if the peer makes no progress within the limit.
+    pub(crate) async fn send(&mut self, stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = poll_fn(|cx| self.poll_send(stream, cx, &[IoSlice::new(bytes)])).await?;
+            bytes = &bytes[n..];
+        }
+        Ok(())
     }
 
     /// Writes, or waits until the socket has room. Fails with `TimedOut` if the peer makes no progress within
