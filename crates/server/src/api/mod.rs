@@ -390,7 +390,11 @@ impl Server {
             return refuse("not a stream socket");
         }
         socket.set_nonblocking(true)?;
-        let (fd, remote) = (lift(socket.into()), peer.as_socket());
+        let remote = peer.as_socket();
+        if remote.is_some() {
+            socket.set_tcp_nodelay(true)?;
+        }
+        let fd = lift(socket.into());
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         Counters::one(&self.state.counters.accepted);
         let thread = self.adopted.get() % self.state.mailboxes.len();

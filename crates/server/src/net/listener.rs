@@ -58,6 +58,10 @@ impl Listener {
         };
         let named = opened.and_then(|(socket, file)| {
             socket.set_nonblocking(true)?;
+            if cfg!(target_os = "linux") && socket.local_addr()?.as_socket().is_some() {
+                // Accepted sockets inherit the option, which saves a system call for each.
+                socket.set_tcp_nodelay(true)?;
+            }
             let url = url_of(&socket.local_addr()?, tls);
             Ok(Self { socket, url, file, preamble: Preamble { tls, proxy_protocol } })
         });
@@ -107,6 +111,17 @@ mod tests {
         let listener = Listener::open(Bind::Tcp("127.0.0.1:0".parse().unwrap()).into(), 8).unwrap();
         assert!(listener.url().starts_with("ws://127.0.0.1:"));
         assert!(!listener.url().ends_with(":0"));
+    }
+
+    #[test]
+    fn accepted_sockets_send_without_delay() {
+        let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for bind in [Bind::Tcp("127.0.0.1:0".parse().unwrap()), Bind::Fd(inherited.into())] {
+            let listener = Listener::open(bind.into(), 8).unwrap();
+            let _client = std::net::TcpStream::connect(listener.tcp_address().unwrap()).unwrap();
+            let (accepted, _) = crate::net::socket::accept_one(&listener.socket).unwrap();
+            assert!(socket2::SockRef::from(&accepted).tcp_nodelay().unwrap());
+        }
     }
 
     #[test]

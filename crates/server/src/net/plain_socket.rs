@@ -27,9 +27,7 @@ impl PlainSocket {
         if unix {
             return UnixStream::from_std(fd.into()).map(Self::Unix);
         }
-        let stream = TcpStream::from_std(fd.into())?;
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
+        TcpStream::from_std(fd.into()).map(Self::Tcp)
     }
 
     /// Splits off a write half of a TCP socket, to which another thread may write. Dropping the half sends

@@ -22,8 +22,8 @@ pub(crate) fn has_pending_connection(listener: &Socket) -> bool {
     poll(&mut listener, Some(&now)) != Ok(0)
 }
 
-/// Accepts a connection. Returns a non-blocking socket with a high descriptor, and the peer's address, which
-/// is `None` on a Unix socket.
+/// Accepts a connection. Returns a non-blocking socket with a high descriptor and, on TCP, with `TCP_NODELAY`,
+/// which it inherits from the listener on Linux; and the peer's address, which is `None` on a Unix socket.
 pub(crate) fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     #[cfg(target_os = "linux")]
     let (fd, remote) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
@@ -31,6 +31,8 @@ pub(crate) fn accept_one(listener: &Socket) -> io::Result<(OwnedFd, Option<Socke
     let (fd, remote) = {
         let (fd, remote) = acceptfrom_with(listener, SocketFlags::empty())?;
         rustix::io::ioctl_fionbio(&fd, true)?;
+        // Fails on a Unix socket, which has no such option.
+        let _ = socket2::SockRef::from(&fd).set_tcp_nodelay(true);
         (fd, remote)
     };
     let remote = remote.and_then(|a| SocketAddr::try_from(a).ok());
