@@ -8,7 +8,7 @@ use sprocket_server::{Connection as Handle, SendOutcome, Server as Core};
 
 use crate::errors;
 use crate::link::Link;
-use crate::request::Request;
+use crate::request::{Request, address};
 use crate::zend::{
     Call, ClassCell, Native, Owned, Prop, Result, Type, argument_value_error, string, zstr_is_utf8,
 };
@@ -72,10 +72,9 @@ impl Connection {
             value.set_long(n);
             value
         };
-        let address = handle.remote_ip().map(|ip| ip.to_canonical().to_string()).unwrap_or_default();
         object.init_prop(ID, int(handle.id().0 as i64));
         object.init_prop(REQUEST, request.value());
-        object.init_prop(REMOTE_ADDRESS, string(address.as_bytes()));
+        object.init_prop(REMOTE_ADDRESS, address(handle.remote_ip()));
         object.init_prop(REMOTE_PORT, int(i64::from(handle.remote_port())));
         object.init_prop(SUBPROTOCOL, subprotocol.map_or_else(Zval::null, |s| string(s.as_bytes())));
         object.init_prop(DATA, data);

@@ -92,12 +92,16 @@ fn request(startup: &Startup) {
         Method::new(c"header", request::header).arg(c"name", Type::STRING).returns(Type::STRING.nullable()),
         Method::new(c"headers", request::headers).returns(Type::ARRAY),
         Method::new(c"cookies", request::cookies).returns(Type::ARRAY),
-        Method::new(c"remoteAddress", |c: &Call| request::with(c, |h| request::address(h.remote())))
-            .returns(Type::STRING),
+        Method::new(c"remoteAddress", |c: &Call| {
+            request::with(c, |h| request::address(h.remote().map(|a| a.ip())))
+        })
+        .returns(Type::STRING),
         Method::new(c"remotePort", |c: &Call| request::with(c, |h| request::port(h.remote())))
             .returns(Type::INT),
-        Method::new(c"localAddress", |c: &Call| request::with(c, |h| request::address(h.local())))
-            .returns(Type::STRING),
+        Method::new(c"localAddress", |c: &Call| {
+            request::with(c, |h| request::address(h.local().map(|a| a.ip())))
+        })
+        .returns(Type::STRING),
         Method::new(c"localPort", |c: &Call| request::with(c, |h| request::port(h.local())))
             .returns(Type::INT),
         Method::new(c"scheme", request::scheme).returns(Type::STRING),

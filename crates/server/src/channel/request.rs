@@ -39,10 +39,13 @@ impl Request {
         local: Option<SocketAddr>,
         secure: bool,
     ) -> Self {
-        let mut head = Vec::with_capacity(512);
-        head.extend_from_slice(parts.method.as_str().as_bytes());
-        head.push(b' ');
+        let method = parts.method.as_str();
         let target = parts.uri.path_and_query().map_or(parts.uri.path(), |t| t.as_str());
+        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2);
+        // The exact capacity, so that the boxed slice takes over the allocation.
+        let mut head = Vec::with_capacity(method.len() + target.len() + 2 + fields.sum::<usize>());
+        head.extend_from_slice(method.as_bytes());
+        head.push(b' ');
         head.extend_from_slice(target.as_bytes());
         head.push(b'\n');
         for (name, value) in &parts.headers {

@@ -222,12 +222,14 @@ impl Candidate {
             (Some(params), Some(ours)) => Some(Agreed::new(params, &state.windows, ours)),
             _ => None,
         };
-        let own = [
-            ("Sec-WebSocket-Protocol", subprotocol.clone()),
-            ("Sec-WebSocket-Extensions", compression.as_ref().map(Agreed::answer)),
-        ];
-        let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        let headers = own.chain(host).collect();
+        let mut headers = Vec::new();
+        if let Some(subprotocol) = &subprotocol {
+            headers.push(("Sec-WebSocket-Protocol".to_owned(), subprotocol.clone()));
+        }
+        if let Some(agreed) = &compression {
+            headers.push(("Sec-WebSocket-Extensions".to_owned(), agreed.answer()));
+        }
+        headers.extend(host);
         Accepted { admission, request, subprotocol, compression, pending, accept, headers }
     }
 }

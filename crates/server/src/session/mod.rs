@@ -20,8 +20,8 @@ use sprocket_protocol::Decoder;
 use sprocket_protocol::deflate::Compressor;
 use sprocket_protocol::frame;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
@@ -212,9 +212,7 @@ impl Session {
                     Poll::Pending => return,
                     Poll::Ready(Ok(0)) => return self.hang_up(context),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => {
-                        return self.lost(context, &format!("connection lost: {error}"));
-                    }
+                    Poll::Ready(Err(error)) => return self.socket_failed(context, &error),
                 }
             }
             if context.frames_left == 0 {
@@ -340,6 +338,17 @@ impl Session {
     fn lost(&mut self, context: &mut ThreadContext, why: &str) {
         self.report(context, 1006, why.to_owned());
         self.die(context);
+    }
+
+    /// Ends the session because the socket has failed.
+    fn socket_failed(&mut self, context: &mut ThreadContext, error: &io::Error) {
+        /// The reason for the most frequent error. Formatting it takes longer than all the rest of the end.
+        static RESET: OnceLock<String> = OnceLock::new();
+        let reason = || format!("connection lost: {error}");
+        if error.kind() == io::ErrorKind::ConnectionReset {
+            return self.lost(context, RESET.get_or_init(reason));
+        }
+        self.lost(context, &reason());
     }
 
     /// Reports the end of the connection to the host, once, and removes its subscriptions.

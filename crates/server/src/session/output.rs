@@ -20,7 +20,7 @@ impl Session {
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.lost(context, &format!("connection lost: {error}")),
+                Poll::Ready(Err(error)) => self.socket_failed(context, &error),
                 Poll::Pending => return,
             }
         }
@@ -112,7 +112,7 @@ impl Session {
                     context.bytes_out += written as u64;
                     self.shared.sub_buffered(written);
                 }
-                Err(error) => return self.lost(context, &format!("connection lost: {error}")),
+                Err(error) => return self.socket_failed(context, &error),
             }
         }
         if !self.out.is_empty() {
