@@ -36,6 +36,7 @@ use crate::net::stream::Stream;
 use crate::state::State;
 use crate::thread;
 use crate::thread::report::log_socket_failure;
+use crate::thread::session_task::SessionTask;
 use crate::thread::task;
 use sprocket_protocol::forwarded::Origin;
 
@@ -51,7 +52,7 @@ pub(crate) fn serve_socket(state: &Arc<State>, socket: NewSocket) {
     let until = Instant::now() + state.config.handshake_timeout;
     let arrival = Arrival { stream, origin: Origin { remote, secure: false }, local, until };
     let register_task = place.task_registration();
-    register_task(task::spawn(serve(state.clone(), arrival, preamble, place)).abort_handle());
+    register_task(task::spawn_arrival(serve(state.clone(), arrival, preamble, place)).abort_handle());
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, std::convert::Infallible>> + Send>>;
@@ -110,22 +111,25 @@ impl Drop for Serving {
     }
 }
 
-/// Serves a socket: preamble, then the requests, then the WebSocket or the end of the socket.
-/// Continues in [`http2::serve`] if ALPN has selected HTTP/2.
-async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Preamble, place: HandshakePlace) {
-    let Some(mut stop) = thread::with(|io| io.http_began()) else { return };
+/// Serves a socket: preamble, then the requests, until it ends or becomes a WebSocket, whose task is
+/// returned. Continues in [`http2::serve`] if ALPN has selected HTTP/2.
+async fn serve(
+    state: Arc<State>,
+    arrival: Arrival<PlainSocket>,
+    preamble: Preamble,
+    place: HandshakePlace,
+) -> Option<SessionTask> {
+    let mut stop = thread::with(|io| io.http_began())?;
     let _serving = Serving;
     let arrival = if preamble.is_plain() {
         arrival.plain()
     } else {
         // Boxed, so that plain connections do not need the memory of this future.
-        let Some(arrival) = Box::pin(preamble::pass(preamble, &state, arrival, &mut stop)).await else {
-            return;
-        };
+        let arrival = Box::pin(preamble::pass(preamble, &state, arrival, &mut stop)).await?;
         if preamble.proxy_protocol && !place.identify(arrival.origin.remote.map(|address| address.ip())) {
             Counters::one(&state.counters.handshakes_refused);
             log_socket_failure(arrival.origin.remote, &SocketFailure::Address);
-            return;
+            return None;
         }
         arrival
     };
@@ -133,15 +137,15 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
     let certificate = stream.peer_certificate().map(|der| Arc::new(der.to_vec()));
     let peer = Peer { state, origin, local, certificate, place: Arc::new(place) };
     if stream.speaks_h2() {
-        return Box::pin(http2::serve(peer, stream, until, stop)).await;
+        Box::pin(http2::serve(peer, stream, until, stop)).await;
+        return None;
     }
     match fast_handshake::read(&peer, &mut stream, until, &mut stop).await {
         First::Accepted(accepted) => {
             let mut stall = Stall::new(peer.state.config.handshake_timeout, peer.state.config.send_queue);
             // On an error the peer is gone.
-            if stall.send(&mut stream, &accepted.head()).await.is_ok() {
-                thread::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
-            }
+            stall.send(&mut stream, &accepted.head()).await.ok()?;
+            thread::with(|io| io.open(accepted.upgraded(stream, Bytes::new())))
         }
         // Boxed, so that a connection that waits for its first input does not need this memory.
         First::Other(ahead) => Box::pin(serve_http(peer, stream, ahead, until, stop)).await,
@@ -150,14 +154,23 @@ async fn serve(state: Arc<State>, arrival: Arrival<PlainSocket>, preamble: Pream
 
 /// Serves requests until the connection becomes a WebSocket or ends. `ahead`: input that was already
 /// read.
-async fn serve_http(peer: Peer, stream: Stream, ahead: Vec<u8>, until: Instant, stop: watch::Receiver<bool>) {
+async fn serve_http(
+    peer: Peer,
+    stream: Stream,
+    ahead: Vec<u8>,
+    until: Instant,
+    stop: watch::Receiver<bool>,
+) -> Option<SessionTask> {
     let shared = Arc::new(Http1::new(peer, until));
     let ended = serve_requests(&shared, stream, ahead, stop).await;
     let accepted = shared.accepted().take().filter(|_| matches!(ended.result, Some(Ok(()))));
     let incomplete = shared.responses.stream.close();
     match accepted {
         Some(accepted) => open_session(accepted, ended).await,
-        None => end(&shared, ended, incomplete).await,
+        None => {
+            end(&shared, ended, incomplete).await;
+            None
+        }
     }
 }
 
@@ -247,12 +260,10 @@ fn builder(max_header_size: usize, many_headers: bool) -> hyper::server::conn::h
 }
 
 /// Sends the answer to a handshake and opens the session.
-async fn open_session(accepted: Accepted, ended: Ended) {
+async fn open_session(accepted: Accepted, ended: Ended) -> Option<SessionTask> {
     let Ended { mut io, unused, .. } = ended;
     // On an error the peer is gone. Dropping the handshake then informs a host that was asked.
-    if io.send(&accepted.head()).await.is_err() {
-        return;
-    }
+    io.send(&accepted.head()).await.ok()?;
     let (stream, ahead) = io.into_parts();
     let early = match (unused, ahead) {
         // Even an empty slice would keep hyper's buffer of 8 KiB alive.
@@ -260,7 +271,7 @@ async fn open_session(accepted: Accepted, ended: Ended) {
         (unused, ahead) if ahead.is_empty() => unused,
         (unused, ahead) => [&unused[..], &ahead].concat().into(),
     };
-    thread::with(|io| io.open(accepted.upgraded(stream, early)));
+    thread::with(|io| io.open(accepted.upgraded(stream, early)))
 }
 
 /// Reports why a connection ends without a WebSocket, and closes its socket. `incomplete`: the end of

@@ -331,7 +331,7 @@ async fn exchange(
             if let Ok(send) = reply.send_response(head, false) {
                 let (socket, carrying) = (shared.socket.clone(), peer.place.carry());
                 let stream = Stream::H2(Box::new(H2Stream::new(send, incoming, socket, carrying)));
-                threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new())));
+                threads::with(|io| io.open(accepted.upgraded(stream, Bytes::new()))).map(tokio::spawn);
             }
         }
         // Unreachable: only CONNECT is accepted as a handshake.

@@ -8,34 +8,30 @@ mod commands;
 mod delivery;
 mod open_streams;
 pub(crate) mod report;
+pub(crate) mod session_task;
 mod stopping;
 mod streams;
 pub(crate) mod task;
 mod turn;
 
 use bytes::Bytes;
-use sprocket_protocol::decoder::{self, Decoder, Role};
-use sprocket_protocol::deflate::{Agreed, Compressed, Compressor};
+use sprocket_protocol::deflate::Agreed;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::channel::event::Event;
-use crate::channel::mailbox::{Command, Item, NewSocket, Stopping};
+use crate::channel::mailbox::{Command, Item, NewSocket};
 use crate::channel::request::Request;
 use crate::cluster::port::Outbound;
-use crate::connection::handle::Connection;
-use crate::connection::shared::Shared;
 use crate::context::ThreadContext;
-use crate::id::{ConnId, Target, Ticket};
+use crate::id::{Target, Ticket};
 use crate::limits::admission::Admission;
 use crate::metrics::counters::Counters;
 use crate::net::stream::Stream;
-use crate::session::{Early, Session};
+use crate::session::Session;
 use crate::state::State;
 use crate::topics::name_index::NameIndex;
 
@@ -282,53 +278,6 @@ impl Io {
         &mut self.context
     }
 
-    /// Creates the session of an upgraded socket, emits its `Open` event, and spawns its task. If the
-    /// server is already stopping, the session is closed with 1001.
-    pub(crate) fn open(&mut self, upgraded: Upgraded) {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.sessions.push(None);
-            (self.sessions.len() - 1) as u32
-        });
-        let id = ConnId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        // The host cannot compress, so it writes directly only to connections without compression.
-        let (stream, socket) = match upgraded.compression {
-            None => upgraded.stream.share(),
-            Some(_) => (upgraded.stream, None),
-        };
-        let shared = Arc::new(Shared::new(id, self.context.index, slot, upgraded.remote, socket));
-        Counters::one(&self.context.server.counters.opened);
-        self.context.emit(Item::plain(Event::Open {
-            conn: Connection(shared.clone()),
-            ticket: upgraded.ticket,
-            request: upgraded.request,
-            subprotocol: upgraded.subprotocol,
-        }));
-        let early = Early::copy(&upgraded.early, &mut self.context);
-        let decoder = Decoder::new(decoder::Config {
-            role: Role::Server,
-            max_message_size: self.context.server.config.max_message_size,
-            compressed: upgraded.compression.as_ref().map_or(Compressed::Never, Agreed::client_sends),
-        });
-        let compressor = upgraded.compression.map(|agreed| Box::new(Compressor::new(agreed)));
-        let session =
-            Session::new(shared, stream, early, decoder, compressor, upgraded.admission, self.context.tick);
-        self.sessions[slot as usize] = Some(Box::new(session));
-        self.context.live += 1;
-        if self.len() == 1 {
-            self.first.notify_one();
-        }
-        if *self.stop.borrow() {
-            let why = if self.context.server.leaving.load(Ordering::Relaxed) {
-                Stopping::Leaving
-            } else {
-                Stopping::ForGood
-            };
-            self.close(Target { slot, id }, 1001, why.reason());
-        }
-        tokio::spawn(std::future::poll_fn(move |cx| poll_session(slot, cx)));
-    }
-
     /// Calls `f` with the target's session, if that still exists.
     pub(crate) fn with_session(&mut self, target: Target, f: impl FnOnce(&mut Session, &mut ThreadContext)) {
         if let Some(Some(session)) = self.sessions.get_mut(target.slot as usize)
@@ -432,20 +381,4 @@ impl Io {
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
-}
-
-/// Polls the session in `slot`; the body of its task. Frees the slot when the session is over.
-fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
-    with(|io| {
-        io.take_pending();
-        let Some(Some(session)) = io.sessions.get_mut(slot as usize) else { return Poll::Ready(()) };
-        let poll = session.poll(&mut io.context, cx);
-        if poll.is_ready() {
-            io.sessions[slot as usize] = None;
-            io.free.push(slot);
-        }
-        io.context.polled();
-        poll
-    })
-    .unwrap_or(Poll::Ready(()))
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::net::poll_turn;
 use crate::thread;
+use crate::thread::session_task::SessionTask;
 
 /// Spawns a task that serves a peer on this I/O thread. After each of its polls, as after those of
 /// sessions, the thread executes pending commands and publishes events that have waited too long.
@@ -16,6 +17,21 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(InTurns { task })
+}
+
+/// Like [`spawn`], for a socket that may become a WebSocket: if `arrival` returns the task of a session, the
+/// session continues in the spawned task, and the memory of `arrival` is freed.
+pub(crate) fn spawn_arrival<F>(arrival: F) -> JoinHandle<()>
+where
+    F: Future<Output = Option<SessionTask>> + Send + 'static,
+{
+    let arrival = Box::pin(InTurns { task: arrival });
+    tokio::spawn(async move {
+        let session = arrival.await;
+        if let Some(session) = session {
+            session.await;
+        }
+    })
 }
 
 pin_project! {
