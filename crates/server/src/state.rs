@@ -96,10 +96,7 @@ impl State {
         clustered: bool,
     ) -> io::Result<Self> {
         Ok(Self {
-            credit: Credit {
-                messages: u32::try_from(config.max_pending_messages).unwrap_or(u32::MAX),
-                bytes: config.max_pending_bytes,
-            },
+            credit: Credit::new(config.max_pending_messages, config.max_pending_bytes),
             backlog: Backlog::new(config.max_pending_total, threads),
             counters: Counters::default(),
             closes: Closes::default(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -41,10 +41,8 @@ pub(crate) struct Shared {
     pub(crate) allowance: AtomicUsize,
     /// A replay was requested and is not completely written; the next one must wait for it.
     pub(crate) replaying: AtomicBool,
-    /// Messages that were received and not yet taken by the host.
-    pending_messages: AtomicU32,
-    /// Bytes of these messages.
-    pending_bytes: AtomicUsize,
+    /// Messages that were received and not yet taken by the host, and their bytes; see [`Pending`].
+    pending: AtomicU64,
 }
 
 impl Shared {
@@ -68,8 +66,7 @@ impl Shared {
             buffered: AtomicUsize::new(0),
             allowance: AtomicUsize::new(0),
             replaying: AtomicBool::new(false),
-            pending_messages: AtomicU32::new(0),
-            pending_bytes: AtomicUsize::new(0),
+            pending: AtomicU64::new(0),
         }
     }
 
@@ -120,31 +117,31 @@ impl Shared {
         self.buffered.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// I/O thread: counts a message that is passed to the host.
-    pub(crate) fn add_pending(&self, bytes: usize) {
-        self.pending_messages.fetch_add(1, Ordering::Relaxed);
-        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// I/O thread: counts a message that is passed to the host. Returns whether the connection still has
+    /// credit.
+    pub(crate) fn add_pending(&self, bytes: usize, credit: &Credit) -> bool {
+        let more = Pending::one(bytes);
+        Pending(self.pending.fetch_add(more.0, Ordering::Relaxed) + more.0).is_within(credit)
     }
 
     /// Host: counts a message that was taken. Returns true if the I/O thread must be told to resume
     /// reading.
     pub(crate) fn sub_pending(&self, bytes: usize, credit: &Credit) -> bool {
-        self.pending_messages.fetch_sub(1, Ordering::SeqCst);
-        self.pending_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        let less = Pending::one(bytes);
+        let left = Pending(self.pending.fetch_sub(less.0, Ordering::SeqCst) - less.0);
         self.paused.load(Ordering::SeqCst)
-            && self.has_credit(&credit.half())
+            && left.is_within(&credit.half())
             && self.paused.swap(false, Ordering::SeqCst)
     }
 
     /// Whether messages wait for the host.
     pub(crate) fn has_pending(&self) -> bool {
-        self.pending_messages.load(Ordering::Acquire) > 0
+        self.pending.load(Ordering::Acquire) >= Pending::MESSAGE
     }
 
     /// Whether the pending messages and bytes are both below `credit`.
     pub(crate) fn has_credit(&self, credit: &Credit) -> bool {
-        self.pending_messages.load(Ordering::SeqCst) < credit.messages
-            && self.pending_bytes.load(Ordering::SeqCst) < credit.bytes
+        Pending(self.pending.load(Ordering::SeqCst)).is_within(credit)
     }
 }
 
@@ -154,18 +151,85 @@ impl From<&Shared> for Target {
     }
 }
 
+/// A number of messages and of their bytes, in one number, so that one atomic instruction changes both:
+/// each message changes them twice, on two threads.
+///
+/// Neither part can overflow. Reading pauses when the credit is used up, so that at most one message
+/// exceeds it, and [`Credit::new`] and [`Pending::one`] limit both to half of the range.
+#[derive(Debug, Clone, Copy)]
+struct Pending(u64);
+
+impl Pending {
+    /// Bits of the number of bytes: 64 GiB. The other 28 bits are those of the number of messages.
+    const BITS: u32 = 36;
+    /// One message without its bytes.
+    const MESSAGE: u64 = 1 << Self::BITS;
+    /// Half of the range of bytes, and of messages.
+    const MAX_BYTES: u64 = Self::MESSAGE / 2;
+    const MAX_MESSAGES: u32 = 1 << (u64::BITS - Self::BITS - 1);
+
+    /// One message.
+    fn one(bytes: usize) -> Self {
+        Self(Self::MESSAGE + (bytes as u64).min(Self::MAX_BYTES - 1))
+    }
+
+    /// Whether the messages and their bytes are both below `credit`.
+    fn is_within(self, credit: &Credit) -> bool {
+        self.0 >> Self::BITS < u64::from(credit.messages) && self.0 & (Self::MESSAGE - 1) < credit.bytes
+    }
+}
+
 /// The maximum of messages and bytes of one connection that may wait for the host before the socket is no
 /// longer read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Credit {
-    pub(crate) messages: u32,
-    pub(crate) bytes: usize,
+    messages: u32,
+    bytes: u64,
 }
 
 impl Credit {
+    pub(crate) fn new(messages: usize, bytes: usize) -> Self {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX).min(Pending::MAX_MESSAGES);
+        Self { messages, bytes: (bytes as u64).min(Pending::MAX_BYTES) }
+    }
+
     /// Half of the credit. Reading resumes only when less than this is pending, so that a busy connection does
     /// not pause and resume with every message.
     fn half(self) -> Self {
         Self { messages: self.messages.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credit_ends_with_the_messages_or_with_their_bytes() {
+        let conn = Shared::new(ConnId(1), 0, 0, None, None);
+        let credit = Credit::new(4, 100);
+        assert!(conn.add_pending(0, &credit) && conn.has_pending());
+        assert!(conn.add_pending(99, &credit));
+        assert!(!conn.add_pending(1, &credit), "100 bytes");
+        conn.paused.store(true, Ordering::Relaxed);
+        assert!(!conn.sub_pending(1, &credit), "more than half of the bytes still wait");
+        assert!(conn.sub_pending(99, &credit), "the I/O thread is told to resume");
+        assert!(!conn.sub_pending(0, &credit), "it is told once");
+        assert!(!conn.has_pending());
+        assert!((0..3).all(|_| conn.add_pending(0, &credit)));
+        assert!(!conn.add_pending(0, &credit), "4 messages");
+        assert!(!conn.has_credit(&credit));
+    }
+
+    #[test]
+    fn the_number_of_bytes_does_not_run_into_the_number_of_messages() {
+        let conn = Shared::new(ConnId(1), 0, 0, None, None);
+        let credit = Credit::new(usize::MAX, usize::MAX);
+        assert!(conn.add_pending(usize::MAX, &credit));
+        assert!(!conn.add_pending(usize::MAX, &credit), "one message may exceed the credit");
+        conn.sub_pending(usize::MAX, &credit);
+        conn.sub_pending(usize::MAX, &credit);
+        assert!(!conn.has_pending() && conn.has_credit(&credit));
+        assert_eq!(conn.pending.load(Ordering::Relaxed), 0);
     }
 }

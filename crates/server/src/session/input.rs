@@ -42,8 +42,7 @@ fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload,
 /// reading, if that uses up the credit.
 #[must_use]
 fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
-    shared.add_pending(bytes);
-    if shared.has_credit(&context.server.credit) {
+    if shared.add_pending(bytes, &context.server.credit) {
         return true;
     }
     if !shared.paused.swap(true, Ordering::SeqCst) {
