@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::Body;
@@ -199,7 +199,7 @@ impl Candidate {
         let admission = state.limits.admit(request.remote().map(|a| a.ip())).map_err(full)?;
         let subprotocol = negotiate(&request, &state.config)?;
         let offered = state.config.compression.as_ref().map(|ours| {
-            let values = parts.headers.get_all("sec-websocket-extensions");
+            let values = parts.headers.get_all(SEC_WEBSOCKET_EXTENSIONS);
             deflate::negotiate(values.iter().map(|value| value.as_bytes()), ours)
         });
         let params = offered.transpose().map_err(|deflate::Malformed| {

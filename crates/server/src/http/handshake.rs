@@ -1,7 +1,8 @@
 //! Checks the opening handshake (RFC 6455 section 4.2) and selects a subprotocol.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Version};
@@ -52,7 +53,7 @@ pub(crate) fn examine(parts: &Parts, config: &Config) -> Result<RequestKind, Ref
     if !has_token(&parts.headers, &CONNECTION, "upgrade") {
         return refuse(400, "The Connection header of a WebSocket handshake must contain \"Upgrade\".");
     }
-    let mut keys = parts.headers.get_all("sec-websocket-key").iter();
+    let mut keys = parts.headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) if is_key(key.as_bytes()) => Ok(key),
         (None, _) => Err("The Sec-WebSocket-Key header is missing."),
@@ -75,7 +76,7 @@ fn finish(
     if length || parts.headers.contains_key(TRANSFER_ENCODING) {
         return refuse(400, "A WebSocket handshake must not have a body.");
     }
-    let mut versions = parts.headers.get_all("sec-websocket-version").iter();
+    let mut versions = parts.headers.get_all(SEC_WEBSOCKET_VERSION).iter();
     if versions.next().map(|v| v.as_bytes()) != Some(b"13") || versions.next().is_some() {
         let body = "This server speaks version 13 of the WebSocket protocol.";
         return Err(Refusal::new(Cause::Malformed, 426, body).header("Sec-WebSocket-Version", "13"));
@@ -115,12 +116,13 @@ pub(crate) fn asks_for_websocket(parts: &Parts) -> bool {
 
 /// Whether a header that holds a list contains a token, regardless of case (RFC 9110 section 5.6.1).
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+    headers.get_all(name).iter().any(|value| {
+        // Most values are the token alone.
+        value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
+            || value
+                .to_str()
+                .is_ok_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    })
 }
 
 /// Whether `key` is the base64 encoding of 16 bytes: 22 digits and `==`. The unused bits of the last
