@@ -143,7 +143,7 @@ check('a client that reads too slowly is cut, and the log says so', function () 
     same('/flood', $closed[1]);
     that($closed[2] < 16 << 20, "PHP took $closed[2] bytes");
     $server->isRunning();
-    that(str_contains($server->stderr, 'reads its response too slowly'), $server->stderr);
+    that(str_contains($server->stderr, 'read its response too slowly'), $server->stderr);
     same(false, lengthOf($socket)[1], 'complete');
 });
 
