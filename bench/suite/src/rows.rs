@@ -135,7 +135,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     row("tls-handshakes", "Handshake over TLS", "tls", "idle --settle 0.5"),
     Row {
-        main: figure(Key::Tail),
+        main: at_most(Key::Tail, 20_000.0),
         flood: Some("ws: messages of one byte"),
         ..row(
             "fair",
