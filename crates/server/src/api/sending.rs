@@ -15,6 +15,9 @@ use crate::metrics::counters::Counters;
 /// Number of posted bytes above which they are flushed without waiting for the end of the event
 /// batch.
 const EARLY_FLUSH: usize = 256 << 10;
+/// Bytes counted for each command in addition to its frame, so that tiny messages cannot pile up in a mailbox
+/// by the ten thousand: the command, and the allocation of the frame.
+const COMMAND: usize = size_of::<Command>() + 32;
 /// Longest frame that the host's own thread writes to the socket. For a longer one the copy into the
 /// kernel costs more than the wake-up that is saved.
 const DIRECT: usize = 64 << 10;
@@ -68,7 +71,7 @@ impl Server {
 
     /// Adds to the bytes posted since the last flush, and flushes early if there are many.
     pub(crate) fn count_posted(&self, bytes: usize) {
-        let gathered = self.outgoing_bytes.get() + bytes;
+        let gathered = self.outgoing_bytes.get() + bytes + COMMAND;
         self.outgoing_bytes.set(gathered);
         if gathered > EARLY_FLUSH {
             self.flush();

@@ -167,6 +167,10 @@ impl Command {
 const MAX_PUBLICATIONS: usize = 256;
 /// Number of bytes in these publications above which the host must wait.
 const MAX_PUBLICATION_BYTES: usize = 8 << 20;
+/// Number of commands of any kind in one mailbox above which the host must wait. The frames in them count
+/// towards the limits of their connections, but a tiny frame is a small part of its command: without this
+/// limit, commands that a busy thread has not taken yet would need thirty times the bytes that are counted.
+const MAX_COMMANDS: usize = 32 << 10;
 
 /// The commands that wait for one I/O thread.
 #[derive(Debug, Default)]
@@ -184,7 +188,9 @@ struct Batch {
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.publications >= MAX_PUBLICATIONS || self.bytes >= MAX_PUBLICATION_BYTES
+        self.publications >= MAX_PUBLICATIONS
+            || self.bytes >= MAX_PUBLICATION_BYTES
+            || self.commands.len() >= MAX_COMMANDS
     }
 }
 
@@ -209,13 +215,13 @@ impl Mailbox {
     }
 
     /// Adds a command to the batch. The thread takes the batch after [`Mailbox::deliver`], or on its own if
-    /// the host is busy for long. Returns true if the command was a publication and the batch is full, so
-    /// that the host should wait for room.
+    /// the host is busy for long. Returns true if the batch holds too many commands, or if the command was a
+    /// publication and the batch is full, so that the host should wait for room.
     pub(crate) fn post(&self, command: Command) -> bool {
         let published = command.published();
         let mut batch = self.lock();
         batch.commands.push(command);
-        let Some(bytes) = published else { return false };
+        let Some(bytes) = published else { return batch.commands.len() >= MAX_COMMANDS };
         batch.publications += 1;
         batch.bytes += bytes;
         batch.is_full()
@@ -350,6 +356,17 @@ mod tests {
             (1..MAX_PUBLICATIONS).all(|_| !mailbox.post(publication(0))),
             "other commands do not count as publications"
         );
+    }
+
+    #[test]
+    fn the_host_waits_when_very_many_commands_of_any_kind_wait() {
+        let mailbox = Mailbox::default();
+        let send = || Command::Send(Target { slot: 0, id: ConnId(1) }, Bytes::new());
+        assert!((1..MAX_COMMANDS).all(|_| !mailbox.post(send())));
+        assert!(mailbox.post(send()));
+        assert!(!mailbox.wait_for_room(Duration::from_millis(1)), "nobody takes it");
+        mailbox.take(&mut Vec::new());
+        assert!(mailbox.wait_for_room(Duration::ZERO));
     }
 
     #[test]
