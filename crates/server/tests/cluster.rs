@@ -614,7 +614,7 @@ fn a_full_queue_is_reported_and_the_connection_recovers() {
     node.kill();
     pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
     for i in 0..9 {
-        publish(&server, if i % 2 == 0 { "h.1" } else { "t" }, &format!("{i}{}", "x".repeat(990)));
+        publish(&server, if i % 2 == 0 { "h.1" } else { "t" }, &format!("{i}{}", "x".repeat(860)));
     }
     let full = server.publish("t", &[b'y'; 2000], false, None);
     assert_eq!(full, Err(PublishFailed::QueueFull { delivered_here: true, limit: 10_000 }));
@@ -638,6 +638,29 @@ fn a_full_queue_is_reported_and_the_connection_recovers() {
     }
     publisher.publish("t", b"goes on", false, PATIENCE).unwrap();
     assert_eq!(text(&mut client), "goes on");
+}
+
+#[test]
+fn the_queue_limit_includes_the_overhead_of_tiny_publications() {
+    let mut node = Node::new(HubConfig::default());
+    let (server, address) = node.worker_with(0, Config { cluster_queue: 100_000, ..Config::default() });
+    let (_client, _) = subscriber(&server, address, &[]);
+    node.kill();
+    pump(&server, |_, _| {}, || server.stats().bus_lost_links == 1);
+    let accepted = (0..10_000).take_while(|_| server.publish("t", b"x", false, None).is_ok()).count();
+    assert!((500..1000).contains(&accepted), "{accepted} publications were accepted");
+}
+
+#[test]
+fn an_overlong_position_counts_as_unknown_and_is_not_kept() {
+    let node = Node::new(history(100));
+    let config = Config { cluster_queue: 10_000, ..Config::default() };
+    let (server, address) = node.worker_with(0, config);
+    let (_client, conn) = subscriber(&server, address, &[]);
+    let (_, _, current) = resume(&server, &conn, "h.1", "");
+    // The queue for requests has no room for such a position.
+    let overlong = format!("{current}{}", "0".repeat(20_000));
+    assert_eq!(resume(&server, &conn, "h.1", &overlong), (false, 0, current));
 }
 
 #[test]

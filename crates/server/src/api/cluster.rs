@@ -20,12 +20,18 @@ use crate::metrics::counters::{Counters, Stats};
 use crate::topics::registry::Route;
 use sprocket_protocol::topic::check_topic;
 
+/// Longest position in bytes that is looked up. The positions of histories are much shorter.
+const MAX_POSITION: usize = 255;
+/// A position that no history assigns; it stands for all longer ones, which may come from a client and would
+/// otherwise be kept in full until the hub has answered.
+const UNKNOWN_POSITION: &str = "?";
 /// Most bytes of data that a member may attach to its presence.
 const MAX_DATA: usize = 64 << 10;
 
 impl Server {
     /// Subscribes a connection to a topic with history, and sends it the publications after
-    /// `position`, in order, before any newer one. An empty position subscribes without a replay.
+    /// `position`, in order, before any newer one. An empty position subscribes without a replay. One of
+    /// more than 255 bytes counts as unknown, like any other that the topic never had.
     /// [`Event::Resumed`] reports the result.
     ///
     /// Publications that the connection has already received are not repeated.
@@ -49,6 +55,7 @@ impl Server {
         if !shared.is_open() {
             return Ok(());
         }
+        let position = if position.len() > MAX_POSITION { UNKNOWN_POSITION } else { position };
         let Some(room) = port.admit_question(topic, position) else {
             return self.resume_without_answer(conn, topic);
         };

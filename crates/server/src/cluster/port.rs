@@ -19,6 +19,9 @@ use crate::metrics::counters::Stats;
 /// Bytes that the link moves from the queue to its pipe at a time. The rest stays in the queue, where
 /// it still counts against the limit.
 const PIPE_FILL: usize = 256 << 10;
+/// Bytes charged for each frame in the queue in addition to its contents: its place in the queue and before
+/// that in a mailbox, and its allocation.
+const FRAME: usize = 128;
 /// Reports of lost publications that may wait for the host; further losses are only counted.
 const MOST_LOSS_REPORTS: usize = 1000;
 /// Bytes charged for a resume request in addition to its strings: the frame, and the state that the
@@ -31,9 +34,9 @@ const MOST_CONTROL: usize = 2;
 /// Admission to the queue for the hub, and what the hub has reported. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Port {
-    /// Bytes of admitted publications that the link has not yet moved to its pipe.
+    /// Bytes charged for admitted publications that the link has not yet moved to its pipe.
     queued: AtomicUsize,
-    /// Bytes of other frames in the queue, as of the link's last turn.
+    /// Bytes charged for other frames in the queue, as of the link's last turn.
     control: AtomicUsize,
     /// Bytes charged for resume requests that wait for their answers.
     asking: Arc<AtomicUsize>,
@@ -66,9 +69,10 @@ impl Port {
     /// Reserves queue space for a publication of `frame` bytes. False if the queue is full or the
     /// frame is larger than the hub accepts; if true, the frame must be passed to [`Outbound::push`].
     pub(crate) fn admit(&self, frame: usize) -> bool {
-        let before = self.queued.fetch_add(frame, Ordering::Relaxed);
-        let fits =
-            before.saturating_add(frame) <= self.limit && frame <= self.largest.load(Ordering::Relaxed);
+        let cost = frame + FRAME;
+        let before = self.queued.fetch_add(cost, Ordering::Relaxed);
+        // An empty queue accepts a publication that fills it exactly.
+        let fits = frame <= self.limit() && (before == 0 || before.saturating_add(cost) <= self.limit);
         if !fits {
             self.release(frame);
         }
@@ -87,7 +91,7 @@ impl Port {
         self.limit.min(self.largest.load(Ordering::Relaxed))
     }
 
-    /// Bytes of publications that wait in the queue.
+    /// Bytes of publications that wait in the queue, including their overhead.
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -99,7 +103,7 @@ impl Port {
     }
 
     fn release(&self, frame: usize) {
-        self.queued.fetch_sub(frame, Ordering::Relaxed);
+        self.queued.fetch_sub(frame + FRAME, Ordering::Relaxed);
     }
 
     /// A number unique in this worker, which ties an answer of the hub to its request.
@@ -141,7 +145,7 @@ pub(crate) struct FailedForward {
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     queue: VecDeque<Bytes>,
-    /// Bytes of the queued frames that are not publications: subscriptions, presence, resume requests.
+    /// Bytes charged for the queued frames that are not publications: subscriptions, presence, resume requests.
     /// Unlike publications they need no admission: the host waits for a moment while they exceed the limit
     /// ([`Port::is_behind`]). If the hub does not read, or they exceed twice the limit, the link drops its
     /// connection, because a new connection starts with the complete state anyway.
@@ -168,7 +172,7 @@ impl Outbound {
     pub(crate) fn push(&mut self, frame: Bytes) {
         let publication = wire::is_publication(&frame);
         if self.up || publication {
-            self.control_bytes += if publication { 0 } else { frame.len() };
+            self.control_bytes += if publication { 0 } else { frame.len() + FRAME };
             self.queue.push_back(frame);
             self.wake();
         }
@@ -230,7 +234,7 @@ impl Outbound {
                 publications += 1;
                 port.release(frame.len());
             } else {
-                self.control_bytes -= frame.len();
+                self.control_bytes -= frame.len() + FRAME;
             }
             pipe.push(frame);
         }
@@ -275,7 +279,7 @@ impl Outbound {
         let unsent: Vec<_> = pipe.into_unsent().into_iter().filter(|f| wire::is_publication(f)).collect();
         let again = unsent.len() as u64;
         for frame in unsent.into_iter().rev() {
-            port.queued.fetch_add(frame.len(), Ordering::Relaxed);
+            port.queued.fetch_add(frame.len() + FRAME, Ordering::Relaxed);
             self.queue.push_front(frame);
         }
         again

@@ -11,6 +11,9 @@ use crate::cluster::wire;
 
 /// Bytes of buffer space for one read.
 const READ: usize = 64 << 10;
+/// Bytes counted for each queued frame in addition to its contents: its place in the queue, whose capacity may
+/// be twice its length.
+const ENTRY: usize = 2 * size_of::<Bytes>();
 /// Frames of one vectored write.
 const PIECES: usize = 64;
 
@@ -58,9 +61,9 @@ impl Pipe {
         self.broken
     }
 
-    /// Bytes queued and not yet written.
+    /// Bytes queued and not yet written, including the overhead of each frame.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting - self.begun
+        self.waiting - self.begun + self.out.len() * ENTRY
     }
 
     /// Bytes written to the socket so far. While the value stays the same, the peer reads nothing.
