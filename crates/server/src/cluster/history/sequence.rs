@@ -20,6 +20,12 @@ const HELD: usize = 10_000;
 const MEMORY: usize = 64 << 20;
 /// Overhead in bytes of such a publication.
 const OVERHEAD: usize = 256;
+/// Limit in bytes for the states of all topics, without these publications. Beyond it, states of topics that
+/// nobody waits for are dropped early; see [`Sequences::evict`].
+const STATES: usize = 64 << 20;
+/// Memory of one topic's state in bytes, in addition to its name: its place in the table, whose capacity may
+/// be twice its length, two positions, and allocations.
+const STATE: usize = 2 * size_of::<(String, Sequence)>() + 160;
 /// Time without publications or requests after which the state of a topic is dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -51,6 +57,8 @@ pub(crate) struct Sequences {
     topics: HashMap<String, Sequence>,
     /// Bytes of the publications in `held` and `recent` of all topics.
     bytes: usize,
+    /// Bytes of the states of all topics, without these publications.
+    states: usize,
 }
 
 /// The state of a topic.
@@ -126,9 +134,49 @@ impl Sequences {
             forgot: false,
             used: now,
         };
-        let sequence = self.topics.entry(topic.to_owned()).or_insert_with(fresh);
+        if !self.topics.contains_key(topic) {
+            if self.states + topic.len() + STATE > STATES {
+                self.evict();
+            }
+            self.states += topic.len() + STATE;
+            self.topics.insert(topic.to_owned(), fresh());
+        }
+        let Some(sequence) = self.topics.get_mut(topic) else { unreachable!("it was just inserted") };
         sequence.used = now;
         sequence
+    }
+
+    /// Frees an eighth of the memory for states, so that evictions are rare. Topics that were only resumed go
+    /// first, then those whose last publication or request is the longest ago. A gap in a dropped topic is
+    /// not noticed, but the position of each connection stays valid. Topics for which an answer is
+    /// outstanding stay: requests are bounded by the number of connections, and by what the hub accepts.
+    #[cold]
+    fn evict(&mut self) {
+        let target = STATES / 8 * 7;
+        let idle = self.topics.iter().filter(|(_, sequence)| sequence.is_idle());
+        let mut ranked: Vec<_> =
+            idle.map(|(topic, sequence)| (sequence.rank(), topic.len() + STATE)).collect();
+        ranked.sort_unstable();
+        let mut left = self.states;
+        let last = ranked.into_iter().find(|(_, cost)| {
+            left -= cost;
+            left <= target
+        });
+        // If dropping all of them is not enough, `last` is `None`.
+        self.retain(|sequence| !sequence.is_idle() || last.is_some_and(|(rank, _)| sequence.rank() > rank));
+        self.topics.shrink_to(self.topics.len() * 2);
+    }
+
+    /// Keeps only the topics for which `keep` returns true.
+    fn retain(&mut self, mut keep: impl FnMut(&Sequence) -> bool) {
+        let states = &mut self.states;
+        self.topics.retain(|topic, sequence| {
+            let keep = keep(sequence);
+            if !keep {
+                *states -= topic.len() + STATE;
+            }
+            keep
+        });
     }
 
     /// The state of a topic as [`Sequences::of`] returns it, and the byte count of all topics.
@@ -268,7 +316,7 @@ impl Sequences {
     /// Drops idle topics. While the broker is disconnected, topics with delivered publications stay, so
     /// that [`Sequences::fill_all`] can fill their gaps afterwards.
     pub(crate) fn sweep(&mut self, now: Instant, connected: bool) {
-        self.topics.retain(|_, s| {
+        self.retain(|s| {
             let idle = now.saturating_duration_since(s.used) >= IDLE;
             s.filling || s.asking > 0 || !idle || !connected && s.seen.is_some()
         });
@@ -280,6 +328,16 @@ impl Sequences {
 }
 
 impl Sequence {
+    /// Whether no answer is outstanding. The state then holds no publications either.
+    fn is_idle(&self) -> bool {
+        !self.filling && self.asking == 0
+    }
+
+    /// Order in which idle topics are dropped when memory is short, lowest first.
+    fn rank(&self) -> (bool, Instant) {
+        (self.seen.is_some(), self.used)
+    }
+
     /// Records a publication as delivered, and keeps it for waiting resume requests.
     fn deliver(&mut self, message: &Positioned, bytes: &mut usize) {
         self.seen = Some(message.position.clone());
@@ -353,6 +411,29 @@ mod tests {
             assert!(!answer.complete || answer.entries.len() == 20, "{}", answer.entries.len());
         }
         assert_eq!(all.bytes, 0);
+    }
+
+    #[test]
+    fn the_memory_of_topics_is_bounded_and_those_that_were_only_resumed_are_dropped_first() {
+        let (mut all, mut now) = (Sequences::default(), Instant::now());
+        all.take("published", at(1), now);
+        all.asking("asked", now);
+        let name = |i: usize| format!("{i:0255}");
+        for i in 0..=2 * STATES / (255 + STATE) {
+            now += Duration::from_micros(1);
+            all.asking(&name(i), now);
+            all.answered(&name(i), replay(true, 7..=7, 7), now);
+            assert!(all.states <= STATES);
+        }
+        assert_eq!(all.states, all.topics.keys().map(|topic| topic.len() + STATE).sum::<usize>());
+        let newest = name(2 * STATES / (255 + STATE));
+        for topic in ["published", "asked", newest.as_str()] {
+            assert!(all.topics.contains_key(topic), "{topic}");
+        }
+        assert!(!all.topics.contains_key(&name(0)));
+        assert_eq!(all.take("published", at(3), now), Action::Fill("e-1".into()), "its gap is still noticed");
+        all.sweep(now + IDLE, true);
+        assert_eq!((all.topics.len(), all.states), (2, 14 + 2 * STATE), "those that wait for an answer stay");
     }
 
     #[test]
