@@ -136,6 +136,7 @@ pub(crate) fn topic(index: usize, error: &TopicError) -> Thrown {
 pub(crate) fn topic_or(index: usize, error: &TopicError, patterns: Option<&str>) -> Thrown {
     let must = match error {
         TopicError::Length(bytes) => format!("must be 1 to 255 bytes long, {bytes} given"),
+        TopicError::Tokens(tokens) => format!("must have at most 16 tokens, {tokens} given"),
         TopicError::TailInside(_) => "must have the token > only at its end".to_owned(),
         TopicError::Pattern(_) => match patterns {
             Some(method) => format!("must be a topic, not a pattern; {method}() takes patterns"),

@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 /// Maximum length of a name in bytes.
 const MAX_NAME: usize = 255;
+/// Maximum number of tokens in a pattern. A topic that consists of the same token throughout can match a
+/// prefix of 2^n patterns of n tokens, and [`Patterns`] visits all that exist; with 255 bytes, n would be 128.
+/// NATS recommends at most 16 tokens in a subject. Topics need no limit of their own, because the search is
+/// no deeper than the longest pattern.
+const MAX_PATTERN_TOKENS: usize = 16;
 
 /// A topic or pattern is invalid or unsuitable for an operation, or the description of a member of a
 /// topic is invalid.
@@ -19,6 +24,9 @@ pub enum TopicError {
     /// The token `>` matches the rest of a name and must be the last one.
     #[error("the token > must be the last one of a pattern, unlike in {0:?}")]
     TailInside(String),
+    /// The pattern has more than 16 tokens.
+    #[error("a pattern must have at most 16 tokens, but this one has {0}")]
+    Tokens(usize),
     /// The operation requires a topic, and the name is a pattern.
     #[error("{0:?} is a pattern, not a topic")]
     Pattern(String),
@@ -45,20 +53,25 @@ pub enum Kind {
 /// Determines the kind of a name.
 ///
 /// # Errors
-/// The name is empty, longer than 255 bytes, or has the token `>` before its end.
+/// The name is empty, longer than 255 bytes, or has the token `>` before its end, or it is a pattern of more
+/// than 16 tokens.
 pub fn kind(name: &str) -> Result<Kind, TopicError> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(TopicError::Length(name.len()));
     }
     let mut tokens = name.split('.').peekable();
-    let mut kind = Kind::Exact;
+    let (mut kind, mut count) = (Kind::Exact, 0);
     while let Some(token) = tokens.next() {
+        count += 1;
         match token {
             "*" => kind = Kind::Pattern,
             ">" if tokens.peek().is_some() => return Err(TopicError::TailInside(name.to_owned())),
             ">" => kind = Kind::Pattern,
             _ => {}
         }
+    }
+    if kind == Kind::Pattern && count > MAX_PATTERN_TOKENS {
+        return Err(TopicError::Tokens(count));
     }
     Ok(kind)
 }
@@ -78,7 +91,9 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
 pub fn check_topic(name: &str) -> Result<(), TopicError> {
     match kind(name) {
         Ok(Kind::Exact) => Ok(()),
-        Ok(Kind::Pattern) | Err(TopicError::TailInside(_)) => Err(TopicError::Pattern(name.to_owned())),
+        Ok(Kind::Pattern) | Err(TopicError::TailInside(_) | TopicError::Tokens(_)) => {
+            Err(TopicError::Pattern(name.to_owned()))
+        }
         Err(error) => Err(error),
     }
 }
@@ -99,8 +114,9 @@ pub fn fits(pattern: &str, name: &str) -> bool {
     name.next().is_none()
 }
 
-/// A set of patterns, stored as a trie of tokens. The cost of a lookup depends on the number of tokens
-/// in the topic, not on the number of patterns.
+/// A set of patterns, stored as a trie of tokens. A lookup visits the nodes whose tokens match the beginning
+/// of the topic: with few wildcards in the middle of patterns, about one for each token, whatever the number
+/// of patterns. It never visits more than 2^17, nor more than 16 for each pattern.
 #[derive(Debug, Default)]
 pub struct Patterns {
     root: Node,

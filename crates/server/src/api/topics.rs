@@ -31,7 +31,8 @@ impl Server {
     /// [`Server::subscribe`].
     ///
     /// # Errors
-    /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
+    /// The pattern is empty, longer than 255 bytes, has a token `>` before its end, or has wildcards and more
+    /// than 16 tokens.
     pub fn subscribe_pattern(&self, conn: &Connection, pattern: &str) -> Result<(), TopicError> {
         check_name(pattern)?;
         self.subscribe_name(conn, pattern)
@@ -63,7 +64,8 @@ impl Server {
     /// that covers it.
     ///
     /// # Errors
-    /// The pattern is empty, longer than 255 bytes, or has a token `>` before its end.
+    /// The pattern is empty, longer than 255 bytes, has a token `>` before its end, or has wildcards and more
+    /// than 16 tokens.
     pub fn unsubscribe_pattern(&self, conn: &Connection, pattern: &str) -> Result<(), TopicError> {
         check_name(pattern)?;
         self.unsubscribe_name(conn, pattern);
