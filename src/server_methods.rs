@@ -119,7 +119,7 @@ pub(crate) fn reload_tls(call: &Call) -> Result<()> {
     call.arity(0, 0)?;
     let server = call.this::<Server>();
     server.is_started("reloadTls")?;
-    let Some(result) = server.link.with(Core::reload_tls) else { return Ok(()) };
+    let Some(result) = server.link.with(Core::reload_tls).flatten() else { return Ok(()) };
     server.note(|| tls_reloaded(&result));
     result.map_err(|error| errors::tls(&error))
 }

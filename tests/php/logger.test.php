@@ -153,6 +153,14 @@ test('failed TLS handshakes are logged, and so are reloads of certificates, succ
     check(str_contains($message, $files['certificate']), $message);
 });
 
+test('a server without TLS does not log that certificates were reloaded', function (): void {
+    $server = new Logging([]);
+    $server->client()->open()->send('reloadTls')->message();
+    $server->child->signal(15);
+    $server->line('server.stopping');
+    same([], array_filter($server->lines, fn (array $line): bool => str_starts_with($line[3]['event'], 'tls.')), 'lines');
+});
+
 test('a PROXY header from a stranger is logged with the deciding option', function (): void {
     $server = new Logging(['listen' => 'ws://127.0.0.1:0?proxyProtocol', 'trustedProxies' => ['10.0.0.1']]);
     $server->client()->raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")->ended();

@@ -2,14 +2,24 @@
 A logger that causes another line at each call does not keep the server from its work
 --EXTENSIONS--
 sprocket
+--SKIPIF--
+<?php
+exec('openssl version', $output, $status);
+if ($status !== 0) {
+    die('skip openssl is not installed');
+}
+?>
 --FILE--
 <?php
 require __DIR__ . '/../inc/logger.inc';
+require __DIR__ . '/../../php/lib/Certificates.php';
 
-use Sprocket\{Connection, Options, Server};
+use Sprocket\{Connection, Options, Server, Tls};
 
 $calls = 0;
-$server = new Server('ws://127.0.0.1:0', new Options(logger: function () use (&$server, &$calls): void {
+$certificates = new Certificates();
+$tls = new Tls(...$certificates->issue('localhost'));
+$server = new Server('ws://127.0.0.1:0', new Options(tls: $tls, logger: function () use (&$server, &$calls): void {
     if (++$calls > 1000) {
         exit("the logger is called without end\n");
     }

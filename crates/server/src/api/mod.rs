@@ -432,12 +432,12 @@ impl Server {
     }
 
     /// Reads certificates and keys again. New connections use the new ones; open connections continue
-    /// with the old ones. Without [`tls`](crate::Config::tls) the call has no effect.
+    /// with the old ones. Without [`tls`](crate::Config::tls) nothing is read, and the result is `None`.
     ///
     /// # Errors
     /// A file can't be read, or its contents can't be used; the current certificates stay in use.
-    pub fn reload_tls(&self) -> Result<(), TlsError> {
-        self.state.tls.as_ref().map_or(Ok(()), TlsState::reload)
+    pub fn reload_tls(&self) -> Option<Result<(), TlsError>> {
+        self.state.tls.as_ref().map(TlsState::reload)
     }
 
     /// The current values of the counters of this server.
