@@ -371,7 +371,7 @@ final class Server implements \Countable
 
     /**
      * Reads certificates and keys again after they were renewed. New connections use the new ones, open
-     * connections continue. It affects only the worker that calls it: with workers, use
+     * connections continue. Does nothing on a server without {@see Tls}. It affects only the worker that calls it: with workers, use
      * {@see Tls::$reloadInterval}.
      *
      * ```php
@@ -548,8 +548,8 @@ final class Server implements \Countable
      * - `pendingFull`: times an I/O thread stopped reading because of maxPendingTotal
      * - `refusedPending`: handshakes and plain requests refused because of maxPendingTotal (503)
      * - `paused`: times a socket was not read because of its messages that waited for PHP
-     * - `hostWaits`: times publish() or broadcast() blocked because an I/O thread was behind with deliveries, or
-     *   join() or subscribe() because too much waited for the hub
+     * - `hostWaits`: times publish(), broadcast() or, after very many calls, send() blocked because an I/O thread
+     *   was behind with deliveries, or join() or subscribe() because too much waited for the hub
      * - `waitingFrames`: frames that wait to be written to their sockets now
      * - `waitingBytes`: bytes that wait now on connections with waiting frames and on streamed responses, as
      *   bufferedAmount() counts them
@@ -1372,7 +1372,7 @@ final class Connection
      *
      * Never put client input into a pattern: with `*` and `>` a client could read all topics.
      *
-     * @param string ...$patterns Each 1 to 255 bytes of UTF-8.
+     * @param string ...$patterns Each 1 to 255 bytes of UTF-8, with at most 16 tokens if it contains `*` or `>`.
      *
      * @throws ForkException In a fork of the process that started the server.
      * @throws \ValueError If a pattern is not allowed; those before it are subscribed.
@@ -1398,7 +1398,7 @@ final class Connection
      * receive positions through {@see History::$stamp} and from onResume, keep the last one, and
      * return it when they reconnect. An empty position means "from now on": a new client starts with it.
      * Positions from clients need no validation: with one that the topic never had, nothing is replayed and
-     * `$complete` is false.
+     * `$complete` is false. One of more than 255 bytes is not looked up and counts as such.
      *
      * The replay of one topic at a time may exceed {@see Options::$sendBufferLimit}. The replay of the next
      * topic begins when the previous one has been written; {@see unsubscribe()} cancels a replay that has
