@@ -122,7 +122,10 @@ mod tests {
     use crate::net::plain_socket::PlainSocket;
     use crate::state::State;
     use bytes::Bytes;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_session_outlives_its_task() {
@@ -149,7 +152,8 @@ mod tests {
             assert!(task.await.unwrap_err().is_cancelled());
             theirs.write_all(b"\x88\x80\0\0\0\0").await.unwrap();
             let mut answer = [0; 2];
-            theirs.read_exact(&mut answer).await.unwrap();
+            let answered = tokio::time::timeout(PATIENCE, theirs.read_exact(&mut answer)).await;
+            answered.expect("the session has no task").unwrap();
             assert_eq!(answer, *b"\x88\0", "the answer to the close frame");
             drop(theirs);
             while with(|io| io.len()) != Some(0) {
