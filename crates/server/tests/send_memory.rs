@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use support::*;
 
 /// `send_buffer_limit` of these tests in bytes.
-const LIMIT: usize = 4 << 20;
+const LIMIT: usize = 2 << 20;
 /// Bytes of commands that a busy I/O thread has not carried out: two full mailboxes, one of which it is
 /// carrying out.
 const COMMANDS: usize = 8 << 20;
