@@ -52,6 +52,7 @@ impl Outbox {
     }
 
     /// Appends a frame.
+    #[inline]
     pub(crate) fn push(&mut self, frame: Bytes) {
         if self.pieces.len() < FEW {
             self.pieces.push_back(frame);
@@ -199,6 +200,7 @@ impl Outbox {
     }
 
     /// Removes `n` written bytes at the front.
+    #[inline]
     fn advance(&mut self, n: usize) {
         if self.gathered.is_some() { self.advance_gathered(n) } else { self.remove(n) }
     }
@@ -224,6 +226,7 @@ impl Outbox {
     }
 
     /// Removes `n` bytes from the pieces.
+    #[inline]
     fn remove(&mut self, mut n: usize) {
         while n > 0 {
             let Some(front) = self.pieces.front_mut() else { return };
