@@ -24,13 +24,11 @@ impl Io {
         let mut frame = Fanout::new(frame);
         let mut full = Vec::new();
         for topic in topics {
-            self.turn.count(self.context.subscribers.members(*topic).len(), frame.len());
-            // Nothing in this loop may change the list of members, so full sessions are only noted, and
-            // retried after the loop.
-            for at in 0..self.context.subscribers.members(*topic).len() {
-                let slot = self.context.subscribers.members(*topic)[at];
-                self.push_published(slot, &mut frame, except, &mut full);
+            let recipients = self.take_recipients(*topic, frame.len());
+            for slot in &recipients {
+                self.push_published(*slot, &mut frame, except, &mut full);
             }
+            self.recipients = recipients;
         }
         self.retry(&full, &mut frame);
     }
@@ -43,16 +41,16 @@ impl Io {
         let mut frame = Fanout::new(frame.clone());
         let mut full = Vec::new();
         for topic in &**topics {
-            self.turn.count(self.context.subscribers.members(*topic).len(), frame.len());
             self.context.subscribers.count(*topic);
-            for at in 0..self.context.subscribers.members(*topic).len() {
-                let slot = self.context.subscribers.members(*topic)[at];
-                if let Some(Some(session)) = self.sessions.get_mut(slot as usize)
+            let recipients = self.take_recipients(*topic, frame.len());
+            for slot in &recipients {
+                if let Some(Some(session)) = self.sessions.get_mut(*slot as usize)
                     && !session.was_replayed(topics, position)
                 {
-                    self.push_published(slot, &mut frame, *except, &mut full);
+                    self.push_published(*slot, &mut frame, *except, &mut full);
                 }
             }
+            self.recipients = recipients;
         }
         self.retry(&full, &mut frame);
     }
@@ -196,6 +194,17 @@ impl Io {
             self.push_published(slot, &mut frame, except, &mut full);
         }
         self.retry(&full, &mut frame);
+    }
+
+    /// Returns the slots of a topic's subscribers, and charges the turn for a publication of `bytes` to
+    /// them. The list is a copy, so that the topic is looked up once for all recipients. The caller
+    /// returns it to `recipients`, which keeps its capacity.
+    fn take_recipients(&mut self, topic: TopicId, bytes: usize) -> Vec<u32> {
+        let mut recipients = std::mem::take(&mut self.recipients);
+        recipients.clear();
+        recipients.extend_from_slice(self.context.subscribers.members(topic));
+        self.turn.count(recipients.len(), bytes);
+        recipients
     }
 
     /// Queues a published frame in one session. Adds the slot to `full` if the session's send buffer is

@@ -86,6 +86,8 @@ pub(crate) struct Io {
     free: Vec<u32>,
     /// Slots of the sessions with frames queued by commands and not yet written.
     dirty: Vec<u32>,
+    /// Slots of the recipients of the current publication; kept between publications for its capacity.
+    recipients: Vec<u32>,
     /// Empty vector that is swapped with that of the mailbox, so that both keep their capacity.
     inbox: Vec<Command>,
     /// Number of command batches taken from the mailbox so far.
@@ -186,6 +188,7 @@ impl Io {
             sessions: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
+            recipients: Vec::new(),
             inbox: Vec::new(),
             batches: 0,
             rest: Vec::new().into_iter(),
