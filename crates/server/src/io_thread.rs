@@ -17,6 +17,12 @@ use crate::state::State;
 use crate::thread::{Io, Vital, with};
 use crate::{reclaim, tls_watch};
 
+/// Number of polls of ready tasks after which the runtime looks at its sockets. Under a flood there is always
+/// a ready task, and each poll may also deliver the publications that wait. During a flood of publications
+/// by eight connections, tokio's default of 61 makes the p99 of other clients 7 to 35 ms, and this number 9
+/// to 12 ms. At 8 it is 7 to 8 ms, but full load with 16 messages in flight costs half as much CPU time again.
+const POLLS_PER_LOOK: u32 = 16;
+
 /// Runs I/O thread `index` until the server ends. `ready` is called once, when the thread accepts
 /// sockets, or with the error that prevents it.
 pub(crate) fn run(
@@ -31,6 +37,7 @@ pub(crate) fn run(
     let (park, unpark) = (state.clone(), state.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .event_interval(POLLS_PER_LOOK)
         // Blocking threads read files: certificates that are watched, and static files.
         .max_blocking_threads(8)
         .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
