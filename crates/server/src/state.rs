@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::channel::event::Interest;
-use crate::channel::mailbox::{Events, Mailbox, Stopping};
+use crate::channel::lanes::Events;
+use crate::channel::mailbox::{Mailbox, Stopping};
 use crate::channel::notices::Notices;
 use crate::channel::wake::Waker;
 use crate::cluster::hub_config::HUB;

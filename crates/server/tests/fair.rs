@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 mod support;
 
-use sprocket_server::{Config, Event, SendOutcome, Server};
+use sprocket_server::{Config, ConnId, Event, SendOutcome, Server};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +114,48 @@ fn endless_messages_and_frames_delay_no_other_client() {
         let flooder = || Flooder::new(open(address), bytes.repeat(5_000));
         echo_while(&server, || good_clients_are_served(address, || (0..4).map(|_| flooder()).collect()));
     }
+}
+
+#[test]
+fn a_single_message_does_not_wait_for_all_those_of_connections_with_many() {
+    const FLOODERS: usize = 8;
+    const EACH: usize = 2048;
+    let (server, address) = start(Config { max_pending_messages: EACH, ..Config::default() });
+    let mut good = open(address);
+    let good_id = opened(&server).id();
+    let mut numbers: HashMap<ConnId, u32> = HashMap::new();
+    let mut flooders = Vec::new();
+    for _ in 0..FLOODERS {
+        flooders.push(open(address));
+        numbers.insert(opened(&server).id(), 0);
+    }
+    let bytes: Vec<u8> = (0..EACH as u32).flat_map(|n| frame(0x82, &n.to_be_bytes())).collect();
+    flooders.iter_mut().for_each(|flooder| flooder.write_all(&bytes).unwrap());
+    let received = |messages: usize| {
+        let deadline = Instant::now() + PATIENCE;
+        while server.stats().messages_in < messages as u64 {
+            assert!(Instant::now() < deadline, "{} messages arrived", server.stats().messages_in);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    received(FLOODERS * EACH);
+    good.write_all(&frame(0x81, b"good")).unwrap();
+    received(FLOODERS * EACH + 1);
+
+    let mut before = None;
+    for taken in 0..=FLOODERS * EACH {
+        let Event::Message { id, payload, .. } = next(&server) else { panic!("a message") };
+        if id == good_id {
+            before = Some(taken);
+        } else {
+            let number = numbers.get_mut(&id).unwrap();
+            assert_eq!(payload[..], number.to_be_bytes(), "messages of one connection keep their order");
+            *number += 1;
+        }
+    }
+    let before = before.unwrap();
+    assert!(before < EACH, "{before} messages of {} were taken before", FLOODERS * EACH);
+    drop(flooders);
 }
 
 /// Returns the code and reason with which the server closes a client that sends `bytes`.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::api::Server;
 use crate::channel::ask::Ask;
 use crate::channel::event::{Event, Interest, PresenceMember};
-use crate::channel::mailbox::{Command, EventBatch, Item};
+use crate::channel::lanes::{EventBatch, Lane};
+use crate::channel::mailbox::{Command, Item};
 use crate::cluster::history::limits_of;
 use crate::cluster::port::Port;
 use crate::cluster::wire::Up;
@@ -100,7 +101,7 @@ impl Server {
         // The receiver lives in the same State, so the channel is never disconnected.
         let bytes = item.size() as u64;
         self.state.backlog.add(bytes);
-        let _ = self.state.events.0.send(EventBatch { items: vec![item], bytes });
+        let _ = self.state.events.0.send(EventBatch { items: vec![item], lane: Lane::Sparse, bytes });
         self.state.waker.wake();
     }
 

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::channel::event::{Decision, Event, Interest, Response};
-use crate::channel::mailbox::{Answer, Closed, Command, EventBatch, Handshake, Item, NewSocket, Plain};
+use crate::channel::lanes::{EventBatch, Lanes};
+use crate::channel::mailbox::{Answer, Closed, Command, Handshake, Item, NewSocket, Plain};
 use crate::channel::wake::Slept;
 use crate::connection::direct_write::WriteResult;
 use crate::connection::shared::Shared;
@@ -94,6 +95,8 @@ pub struct Server {
     batch: RefCell<Vec<Item>>,
     /// Bytes of the backlog that this batch accounts for; released with its last item.
     batch_bytes: Cell<u64>,
+    /// Chooses the batch that follows it.
+    lanes: RefCell<Lanes>,
     /// Threads, one bit each, whose mailboxes hold commands that were posted since the last flush.
     posted: Cell<u64>,
     /// The recipient, if a single message is all that was posted: [`Server::flush`] then tries to
@@ -192,7 +195,8 @@ impl Server {
 
     /// Makes the next batch the current one. Returns `false` if none is waiting.
     fn next_batch(&self) -> bool {
-        let Ok(EventBatch { mut items, bytes }) = self.state.events.1.try_recv() else {
+        let Some(EventBatch { mut items, bytes, .. }) = self.lanes.borrow_mut().next(&self.state.events.1)
+        else {
             self.state.handling.store(0, Ordering::Release);
             return false;
         };
@@ -324,7 +328,7 @@ impl Server {
     }
 
     fn has_events(&self) -> bool {
-        !self.batch.borrow().is_empty() || !self.state.events.1.is_empty()
+        !self.batch.borrow().is_empty() || !self.lanes.borrow().is_empty() || !self.state.events.1.is_empty()
     }
 
     /// Announces that the host is about to sleep until [`Server::fd`] is readable. Returns `false` if

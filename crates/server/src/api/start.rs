@@ -63,6 +63,7 @@ impl Server {
             process: std::process::id(),
             batch: RefCell::default(),
             batch_bytes: Cell::new(0),
+            lanes: RefCell::default(),
             posted: Cell::new(0),
             single: RefCell::default(),
             outgoing_bytes: Cell::new(0),

@@ -1,7 +1,6 @@
 //! The items that an I/O thread sends to the host.
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -142,17 +141,6 @@ impl Item {
         }
     }
 }
-
-/// Items that an I/O thread passes to the host together.
-#[derive(Debug, Default)]
-pub(crate) struct EventBatch {
-    pub(crate) items: Vec<Item>,
-    /// Total size of the items, released from the backlog when the host has processed the batch.
-    pub(crate) bytes: u64,
-}
-
-/// The channel by which batches reach the host.
-pub(crate) type Events = (Sender<EventBatch>, Receiver<EventBatch>);
 
 /// The host's answer to a plain HTTP request.
 #[derive(Debug)]

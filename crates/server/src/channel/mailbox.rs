@@ -17,7 +17,7 @@ use crate::limits::handshakes::HandshakePlace;
 use crate::net::listener::Preamble;
 use crate::topics::registry::{Change, TopicId};
 
-pub(crate) use crate::channel::item::{Answer, Closed, EventBatch, Events, Handshake, Item, Plain, Question};
+pub(crate) use crate::channel::item::{Answer, Closed, Handshake, Item, Plain, Question};
 
 /// Why a server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

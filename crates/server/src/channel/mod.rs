@@ -4,6 +4,7 @@
 pub(crate) mod ask;
 pub mod event;
 pub(crate) mod item;
+pub(crate) mod lanes;
 pub(crate) mod mailbox;
 pub mod notices;
 pub mod request;

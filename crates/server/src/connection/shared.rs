@@ -117,11 +117,12 @@ impl Shared {
         self.buffered.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// I/O thread: counts a message that is passed to the host. Returns whether the connection still has
-    /// credit.
-    pub(crate) fn add_pending(&self, bytes: usize, credit: &Credit) -> bool {
+    /// I/O thread: counts a message that is passed to the host. Returns the number of messages that waited
+    /// before it, and whether the connection still has credit.
+    pub(crate) fn add_pending(&self, bytes: usize, credit: &Credit) -> (u64, bool) {
         let more = Pending::one(bytes);
-        Pending(self.pending.fetch_add(more.0, Ordering::Relaxed) + more.0).is_within(credit)
+        let before = self.pending.fetch_add(more.0, Ordering::Relaxed);
+        (before >> Pending::BITS, Pending(before + more.0).is_within(credit))
     }
 
     /// Host: counts a message that was taken. Returns true if the I/O thread must be told to resume
@@ -208,16 +209,16 @@ mod tests {
     fn the_credit_ends_with_the_messages_or_with_their_bytes() {
         let conn = Shared::new(ConnId(1), 0, 0, None, None);
         let credit = Credit::new(4, 100);
-        assert!(conn.add_pending(0, &credit) && conn.has_pending());
-        assert!(conn.add_pending(99, &credit));
-        assert!(!conn.add_pending(1, &credit), "100 bytes");
+        assert!(conn.add_pending(0, &credit).1 && conn.has_pending());
+        assert!(conn.add_pending(99, &credit).1);
+        assert!(!conn.add_pending(1, &credit).1, "100 bytes");
         conn.paused.store(true, Ordering::Relaxed);
         assert!(!conn.sub_pending(1, &credit), "more than half of the bytes still wait");
         assert!(conn.sub_pending(99, &credit), "the I/O thread is told to resume");
         assert!(!conn.sub_pending(0, &credit), "it is told once");
         assert!(!conn.has_pending());
-        assert!((0..3).all(|_| conn.add_pending(0, &credit)));
-        assert!(!conn.add_pending(0, &credit), "4 messages");
+        assert!((0..3).all(|_| conn.add_pending(0, &credit).1));
+        assert!(!conn.add_pending(0, &credit).1, "4 messages");
         assert!(!conn.has_credit(&credit));
     }
 
@@ -225,8 +226,8 @@ mod tests {
     fn the_number_of_bytes_does_not_run_into_the_number_of_messages() {
         let conn = Shared::new(ConnId(1), 0, 0, None, None);
         let credit = Credit::new(usize::MAX, usize::MAX);
-        assert!(conn.add_pending(usize::MAX, &credit));
-        assert!(!conn.add_pending(usize::MAX, &credit), "one message may exceed the credit");
+        assert!(conn.add_pending(usize::MAX, &credit).1);
+        assert!(!conn.add_pending(usize::MAX, &credit).1, "one message may exceed the credit");
         conn.sub_pending(usize::MAX, &credit);
         conn.sub_pending(usize::MAX, &credit);
         assert!(!conn.has_pending() && conn.has_credit(&credit));

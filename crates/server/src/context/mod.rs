@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::channel::event::Interest;
-use crate::channel::mailbox::{EventBatch, Item};
+use crate::channel::lanes::{EventBatch, Lane};
+use crate::channel::mailbox::Item;
 use crate::channel::notices::{LineKind, WINDOW};
 use crate::connection::shared::Shared;
 use crate::context::deadlines::Closing;
@@ -86,8 +87,8 @@ pub(crate) struct ThreadContext {
     pub(crate) waiting_bytes: u64,
     /// Frames discarded before they were written.
     pub(crate) unsent: u64,
-    /// The current batch of events for the host.
-    events: Vec<Item>,
+    /// The current batch of events for the host, by [`Lane`].
+    events: [Vec<Item>; 2],
     /// Connections that are about to end and have a deadline.
     pub(crate) closing: Closing,
     /// Number of sessions whose end has been reported but whose last frames are not written yet.
@@ -141,7 +142,7 @@ impl ThreadContext {
             waiting_frames: 0,
             waiting_bytes: 0,
             unsent: 0,
-            events: Vec::with_capacity(BATCH),
+            events: [Vec::with_capacity(BATCH), Vec::new()],
             closing,
             unwritten: 0,
             behind: false,
@@ -164,19 +165,25 @@ impl ThreadContext {
         self.behind || !self.server.mailboxes[self.index as usize].is_empty()
     }
 
-    /// Adds an item to the current batch of events for the host.
+    /// Adds an item to the current batch of events for the host, in the sparse lane.
     #[inline(always)]
     pub(crate) fn emit(&mut self, item: Item) {
+        self.emit_in(Lane::Sparse, item);
+    }
+
+    /// Adds an item to the current batch of events for the host.
+    #[inline(always)]
+    pub(crate) fn emit_in(&mut self, lane: Lane, item: Item) {
         // Inlined, because the caller knows the kind of the item and so most of its size at compile time.
         let size = item.size();
-        self.gather(item, size);
+        self.gather(lane, item, size);
     }
 
     /// Adds an item to the batch, and publishes the batch if it is full.
-    fn gather(&mut self, item: Item, size: usize) {
+    fn gather(&mut self, lane: Lane, item: Item, size: usize) {
         let early = self.share.add(size);
-        self.events.push(item);
-        let n = self.events.len();
+        self.events[lane as usize].push(item);
+        let n = self.events.iter().map(Vec::len).sum::<usize>();
         if early || n >= WAKING_BATCH || n.is_multiple_of(BATCH) && !self.server.waker.is_asleep() {
             self.publish();
         }
@@ -212,7 +219,7 @@ impl ThreadContext {
 
     /// Whether the batch has waited for [`MAX_BATCH_AGE`]. Reads the clock.
     fn has_waited(&mut self) -> bool {
-        if self.events.is_empty() {
+        if self.events.iter().all(Vec::is_empty) {
             return false;
         }
         let now = Instant::now();
@@ -224,18 +231,30 @@ impl ThreadContext {
         self.polls = 0;
         self.waiting_since = None;
         self.count();
-        if self.events.is_empty() {
+        if self.events.iter().all(Vec::is_empty) {
             return;
         }
-        let items = std::mem::replace(&mut self.events, Vec::with_capacity(BATCH));
-        let batch = EventBatch { items, bytes: self.share.take_batch() };
         if !self.attending {
             self.attending = true;
             self.attend.notify_one();
         }
-        // The receiver lives in the same State, so the channel is never disconnected.
-        let _ = self.server.events.0.send(batch);
+        let bytes = self.share.take_batch();
+        // The bulk lane waits longer, so its batch accounts for both.
+        let in_bulk = if self.events[Lane::Bulk as usize].is_empty() { 0 } else { bytes };
+        self.send(Lane::Sparse, bytes - in_bulk);
+        self.send(Lane::Bulk, in_bulk);
         self.server.waker.wake();
+    }
+
+    /// Hands the items of one lane, if there are any, to the host.
+    #[inline(always)]
+    fn send(&mut self, lane: Lane, bytes: u64) {
+        let items = &mut self.events[lane as usize];
+        if !items.is_empty() {
+            let items = std::mem::replace(items, Vec::with_capacity(BATCH));
+            // The receiver lives in the same State, so the channel is never disconnected.
+            let _ = self.server.events.0.send(EventBatch { items, lane, bytes });
+        }
     }
 
     /// Adds this thread's local counts to the shared counters.

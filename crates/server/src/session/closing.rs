@@ -59,7 +59,7 @@ impl Session {
     /// nothing to answer, the session ends at once.
     fn end_after_answers(&mut self, context: &mut ThreadContext, ending: Ending, patience: Duration) {
         if self.shared.is_open() && context.host_answers(&self.shared) {
-            context.emit(Item::Ending { conn: self.shared.clone() });
+            context.emit_in(self.lane, Item::Ending { conn: self.shared.clone() });
         } else if context.has_commands() || matches!(ending, Ending::GoingAway(_)) {
             // The host has processed all messages, but its answers may still be in the mailbox.
             let mailbox = &context.server.mailboxes[context.index as usize];

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use super::ending::Ending;
 use super::{Phase, Session};
 use crate::channel::event::Interest;
+use crate::channel::lanes::Lane;
 use crate::channel::mailbox::Item;
 use crate::connection::shared::Shared;
 use crate::context::log::{PROTOCOL, TOO_BIG};
@@ -25,7 +26,12 @@ const FLOODED: &str = "too many control frames or empty fragments";
 /// false if the connection's credit is used up, so that no further message may be delivered for now.
 #[must_use]
 #[inline(always)]
-fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload, binary }: Message) -> bool {
+fn deliver(
+    shared: &Arc<Shared>,
+    lane: &mut Lane,
+    context: &mut ThreadContext,
+    Message { payload, binary }: Message,
+) -> bool {
     context.messages_in += 1;
     context.bytes_in += payload.len() as u64;
     if !shared.delivers() {
@@ -33,16 +39,18 @@ fn deliver(shared: &Arc<Shared>, context: &mut ThreadContext, Message { payload,
         context.undelivered_bytes += payload.len() as u64;
         return true;
     }
-    let more = spend(shared, context, payload.len());
-    context.emit(Item::Message { conn: shared.clone(), payload, binary });
+    let more = spend(shared, lane, context, payload.len());
+    context.emit_in(*lane, Item::Message { conn: shared.clone(), payload, binary });
     more
 }
 
-/// Charges the connection's credit for one item that goes to the host. Returns false, and pauses
-/// reading, if that uses up the credit.
+/// Charges the connection's credit for one item that goes to the host, and chooses its lane. Returns
+/// false, and pauses reading, if that uses up the credit.
 #[must_use]
-fn spend(shared: &Shared, context: &ThreadContext, bytes: usize) -> bool {
-    if shared.add_pending(bytes, &context.server.credit) {
+fn spend(shared: &Shared, lane: &mut Lane, context: &ThreadContext, bytes: usize) -> bool {
+    let (waiting, more) = shared.add_pending(bytes, &context.server.credit);
+    *lane = lane.with_waiting(waiting);
+    if more {
         return true;
     }
     if !shared.paused.swap(true, Ordering::SeqCst) {
@@ -113,7 +121,7 @@ impl Session {
                     match self.decoder.next_whole(input) {
                         Ok(Some(message)) => {
                             left -= 1;
-                            more = deliver(&self.shared, context, message) && left > 0;
+                            more = deliver(&self.shared, &mut self.lane, context, message) && left > 0;
                         }
                         Ok(None) => break,
                         Err(error) => {
@@ -176,8 +184,8 @@ impl Session {
                     && self.has_room(context)
                 {
                     // `feed` checks the remaining credit.
-                    let _ = spend(&self.shared, context, payload.len());
-                    context.emit(Item::Pong { conn: self.shared.clone(), payload });
+                    let _ = spend(&self.shared, &mut self.lane, context, payload.len());
+                    context.emit_in(self.lane, Item::Pong { conn: self.shared.clone(), payload });
                 }
                 self.count_idle(context);
             }
@@ -189,7 +197,7 @@ impl Session {
     fn deliver_if_room(&mut self, context: &mut ThreadContext, message: Message) {
         if self.has_room(context) {
             // `feed` checks the remaining credit.
-            let _ = deliver(&self.shared, context, message);
+            let _ = deliver(&self.shared, &mut self.lane, context, message);
             return;
         }
         let bytes = message.payload.len() as u64;

@@ -25,6 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
+use crate::channel::lanes::Lane;
 use crate::channel::mailbox::{Closed, Item};
 use crate::connection::outbox::Outbox;
 use crate::connection::shared::Shared;
@@ -110,6 +111,8 @@ pub(crate) struct Session {
     /// The connection's place under the connection limits. It is passed to the host with the report of
     /// the end, so `None` means that the end has been reported.
     admission: Option<Admission>,
+    /// The lane in which the last message of this connection was passed to the host.
+    lane: Lane,
     /// Wakes the session's task.
     waker: Option<Waker>,
     /// Whether the session is on the thread's list of sessions with frames to write.
@@ -159,6 +162,7 @@ impl Session {
             progress: Progress::default(),
             unwritten: false,
             admission: Some(admission),
+            lane: Lane::Sparse,
             waker: None,
             dirty: false,
             last_received: tick,
@@ -367,7 +371,10 @@ impl Session {
             context.subscribers.leave(topic.id, self.shared.slot);
         }
         self.resumes = None;
-        context.emit(Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })));
+        context.emit_in(
+            self.lane,
+            Item::Closed(Box::new(Closed { id: self.shared.id, code, reason, admission })),
+        );
     }
 
     /// Marks the session dead and wakes its task, which drops it.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Io, Vital, with};
 use crate::channel::event::Event;
+use crate::channel::lanes::Lane;
 use crate::channel::mailbox::{Item, Stopping};
 use crate::clock;
 
@@ -72,7 +73,8 @@ impl Io {
             && self.context.server.working.fetch_sub(1, Ordering::AcqRel) == 1
         {
             self.context.log_stopped();
-            self.context.emit(Item::plain(Event::Stopped));
+            // Behind the ends of all connections, in whichever lane they are.
+            self.context.emit_in(Lane::Bulk, Item::plain(Event::Stopped));
             self.context.publish();
         }
     }
