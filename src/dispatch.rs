@@ -13,7 +13,7 @@ mod streams;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
-use sprocket_server::{Handler, Server as Core};
+use sprocket_server::{Handler, Server as Core, Wait};
 
 use self::crash::crashed;
 use self::events::dispatch;
@@ -68,7 +68,7 @@ pub(crate) fn run(object: &Owned<Server>, mut signals: StopSignals) -> Result<()
                 None => {}
             }
             if done == 0 {
-                sleep(server, NAP);
+                sleep(server, NAP, Core::serve);
             }
         }
         if announce(object, Hook::WorkerStop).is_err() {
@@ -169,7 +169,7 @@ pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i6
                 if left.is_zero() {
                     return Ok(0);
                 }
-                sleep(server, left.min(NAP));
+                sleep(server, left.min(NAP), Core::wait);
             }
         }
     });
@@ -179,13 +179,13 @@ pub(crate) fn poll(server: &Server, timeout: Duration, most: usize) -> Result<i6
     result.unwrap_or_else(|bailout| bailout.resume())
 }
 
-/// Waits for an event, the next timer or a signal, at most for `longest`.
-fn sleep(server: &Server, longest: Duration) {
+/// Waits by `wait` for an event, the next timer or a signal, at most for `longest`.
+fn sleep(server: &Server, longest: Duration, wait: fn(&Core, Option<Duration>) -> Wait) {
     let nap = server
         .timers
         .next()
         .map_or(longest, |due| due.saturating_duration_since(Instant::now()).min(longest));
-    server.link.with(|core| core.wait(Some(nap)));
+    server.link.with(|core| wait(core, Some(nap)));
 }
 
 /// Dispatches up to `most` events and the timers that are due, then flushes. Ends early after some

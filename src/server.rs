@@ -136,6 +136,7 @@ impl Server {
             .filter_map(Hook::interest)
             .fold(Interest::NONE, Interest::and);
         config.send_queue = SEND_QUEUE;
+        config.block_signals = Some(|| Box::new(SignalsBlocked::new()));
         watch_forks();
         // The I/O threads inherit the mask, so that signals reach the PHP thread.
         let wants_lines = config.interest.includes(Interest::LOG);

@@ -14,6 +14,7 @@ use crate::hub_link;
 use crate::net::listener::Listener;
 use crate::publish_socket::PublishListener;
 use crate::state::State;
+use crate::thread::reactor::Reactor;
 use crate::thread::{Io, Vital, with};
 use crate::{reclaim, tls_watch};
 
@@ -28,6 +29,7 @@ const POLLS_PER_LOOK: u32 = 16;
 pub(crate) fn run(
     state: Arc<State>,
     index: u16,
+    reactor: Option<Arc<Reactor>>,
     listeners: Vec<Listener>,
     publish: Option<PublishListener>,
     joined: Option<hub_link::HubConnection>,
@@ -35,31 +37,52 @@ pub(crate) fn run(
 ) {
     let _vital = Vital;
     let (park, unpark) = (state.clone(), state.clone());
+    let (parked, unparked) = (reactor.clone(), reactor.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(POLLS_PER_LOOK)
         // Blocking threads read files: certificates that are watched, and static files.
         .max_blocking_threads(8)
-        .on_thread_park(move || before_park(&park.mailboxes[index as usize]))
+        .on_thread_park(move || {
+            before_park(&park.mailboxes[index as usize]);
+            with(|io| {
+                io.park();
+                if let Some(reactor) = &parked {
+                    reactor.park(io);
+                }
+            });
+        })
         .on_thread_unpark(move || {
             let mailbox = &unpark.mailboxes[index as usize];
             mailbox.unparked();
+            with(|io| {
+                io.unpark();
+                if let Some(reactor) = &unparked {
+                    reactor.unpark(&unpark.waker, io);
+                }
+            });
             if mailbox.is_pending() {
                 with(Io::take_commands);
             }
         })
         .build();
     let runtime = match runtime {
-        Ok(runtime) => runtime,
+        Ok(runtime) => Arc::new(runtime),
         Err(error) => return ready(Err(error)),
     };
     let signals = Io::install(state.clone(), index, http1::serve_socket);
-    runtime.block_on(async {
+    let quit = signals.quit.clone();
+    let reactor = reactor.unwrap_or_default();
+    let _shared = reactor.share(&runtime);
+    let started = runtime.block_on(async {
         let accepting = listeners.into_iter().map(|l| accept::spawn(l, state.clone()));
         let accepting = accepting.chain(publish.map(|p| p.spawn(state.clone())));
         match accepting.collect::<io::Result<Vec<_>>>() {
             Ok(accepting) => with(|io| io.accepts(accepting)),
-            Err(error) => return ready(Err(error)),
+            Err(error) => {
+                ready(Err(error));
+                return false;
+            }
         };
         ready(Ok(()));
         tokio::spawn(collect(state.clone(), index));
@@ -80,13 +103,27 @@ pub(crate) fn run(
                 hub_link.await;
             });
         }
-        signals.quit.notified().await;
-        if index == 0 && state.cluster.is_some() {
-            flush_to_hub().await;
-        }
+        true
     });
+    if started {
+        while runtime.block_on(is_followed(&quit, &reactor)) {
+            reactor.follow(&state.mailboxes[index as usize], &state.waker);
+        }
+        if index == 0 && state.cluster.is_some() {
+            runtime.block_on(flush_to_hub());
+        }
+    }
     // Sockets must be dropped while their runtime exists.
     Io::uninstall();
+}
+
+/// Drives the thread. Returns true when the host drives it from now on, and false when it must end.
+async fn is_followed(quit: &Notify, reactor: &Reactor) -> bool {
+    tokio::select! {
+        biased;
+        () = quit.notified() => false,
+        () = reactor.leaving() => true,
+    }
 }
 
 /// Waits up to a second until the hub has received everything queued for it. If the hub runs in this

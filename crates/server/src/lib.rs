@@ -50,6 +50,7 @@
 //! metrics/                                counters, callback times, Prometheus text
 //! reclaim.rs  id.rs  error.rs             return of freed memory; ids; error types
 //! indexed.rs  clock.rs                    a list with an index; bounds of durations
+//! blocking.rs                             work that may block, on other threads
 //! ```
 #![forbid(unsafe_code)]
 
@@ -59,6 +60,7 @@ extern crate self as sprocket_server;
 
 mod accept;
 pub mod api;
+mod blocking;
 mod channel;
 mod clock;
 pub mod cluster;
@@ -90,6 +92,7 @@ mod topics;
 mod support;
 
 pub use api::{Listeners, SendOutcome, Server, Stopper, Wait};
+pub use blocking::BlockSignals;
 pub use channel::event;
 pub use channel::event::{Decision, Event, Interest, PresenceMember, Refused, Response};
 pub use channel::notices;

@@ -1,5 +1,6 @@
 //! Returns freed memory to the operating system after a peak of load.
 
+use crate::blocking;
 use std::time::Duration;
 
 /// Interval between two checks of the load.
@@ -22,7 +23,7 @@ pub(crate) async fn watch(reclaim: Option<fn()>, events: impl Fn() -> u64) {
         if since < LOAD && !(idle && since == 0) {
             // The call may take long, so it runs on a thread of its own. A panic in it has already been
             // reported.
-            let _ = tokio::task::spawn_blocking(reclaim).await;
+            let _ = blocking::spawn(reclaim).await;
         }
         idle = since == 0;
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::metrics::counters::Counters;
 use crate::state::State;
 use crate::thread::report::log_tls_reloaded;
@@ -15,7 +16,7 @@ pub(crate) async fn watch(state: Arc<State>) {
     loop {
         let state = state.clone();
         // Runs on another thread: files may be slow, and decrypting a key takes long by design.
-        let check = tokio::task::spawn_blocking(move || {
+        let check = blocking::spawn(move || {
             let Some(tls) = &state.tls else { return (last, None) };
             let current = Some(tls.stamps());
             let reloaded = (last.is_some() && last != current).then(|| tls.reload());

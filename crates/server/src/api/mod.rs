@@ -11,6 +11,7 @@ mod stop;
 mod stopper;
 mod streams;
 mod topics;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -41,6 +42,7 @@ use crate::net::listener::Preamble;
 use crate::net::socket::lift;
 use crate::net::tls::TlsState;
 use crate::state::State;
+use crate::thread::reactor::Reactor;
 use crate::topics::registry::Topics;
 
 pub use listeners::Listeners;
@@ -63,12 +65,22 @@ pub enum SendOutcome {
 /// Why [`Server::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Events are waiting.
+    /// Events are waiting, or may be.
     Ready,
     /// The timeout has passed.
     TimedOut,
     /// A signal arrived.
     Interrupted,
+}
+
+impl From<Slept> for Wait {
+    fn from(slept: Slept) -> Self {
+        match slept {
+            Slept::Woken => Self::Ready,
+            Slept::TimedOut => Self::TimedOut,
+            Slept::Interrupted => Self::Interrupted,
+        }
+    }
 }
 
 /// A plain HTTP request that the host has received and not answered yet.
@@ -86,6 +98,8 @@ struct UnansweredRequest {
 #[derive(Debug)]
 pub struct Server {
     pub(crate) state: Arc<State>,
+    /// The reactor of the first I/O thread.
+    reactor: Arc<Reactor>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
     /// URLs of the listeners, see [`Server::addresses`].
     addresses: Vec<String>,
@@ -327,53 +341,6 @@ impl Server {
         written == length
     }
 
-    fn has_events(&self) -> bool {
-        !self.batch.borrow().is_empty() || !self.lanes.borrow().is_empty() || !self.state.events.1.is_empty()
-    }
-
-    /// Announces that the host is about to sleep until [`Server::fd`] is readable. Returns `false` if
-    /// events are waiting: the host must then not sleep (the descriptor is readable in this case,
-    /// too).
-    pub fn prepare_sleep(&self) -> bool {
-        let waker = &self.state.waker;
-        waker.reset();
-        waker.watch();
-        if self.has_events() {
-            waker.awake();
-            waker.signal();
-            return false;
-        }
-        true
-    }
-
-    /// Flushes, then blocks until events are waiting, `timeout` has passed, or a signal arrives.
-    /// `None` waits without limit.
-    pub fn wait(&self, timeout: Option<Duration>) -> Wait {
-        self.flush();
-        if self.has_events() {
-            return Wait::Ready;
-        }
-        match self.state.waker.sleep(timeout, || self.has_events()) {
-            Slept::Woken => Wait::Ready,
-            Slept::TimedOut => Wait::TimedOut,
-            Slept::Interrupted => Wait::Interrupted,
-        }
-    }
-
-    /// The descriptor by which an event loop of the host (such as PHP's Revolt or React) waits for
-    /// events. It is readable while events are waiting, once [`Server::prepare_sleep`] has been
-    /// called after the last [`Server::next_event`]. The host must not read from it.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.state.waker.fd()
-    }
-
-    /// Makes [`Server::fd`] readable at `when`, for a host that runs an event loop of its own and
-    /// must wake it for its timers. Each call replaces the previous time; `None` removes it.
-    pub fn notify_at(&self, when: Option<Instant>) {
-        self.post(0, Command::NotifyAt(when));
-        self.flush();
-    }
-
     /// Serves a connected stream socket, TCP or Unix, that the host has accepted itself, as though a
     /// listener had accepted it. With `tls` the connection begins with a TLS handshake.
     ///
@@ -489,6 +456,7 @@ impl Server {
         const PATIENCE: Duration = Duration::from_millis(100);
         let mailbox = &self.state.mailboxes[thread as usize];
         mailbox.deliver();
+        self.reactor.recall();
         Counters::one(&self.state.counters.host_waits);
         while self.check_threads().is_ok() && !mailbox.wait_for_room(PATIENCE) {}
         if self.check_threads().is_err() {
@@ -508,6 +476,7 @@ impl Drop for Server {
             mailbox.post(Command::Quit);
             mailbox.deliver();
         }
+        self.reactor.recall();
         for thread in std::mem::take(&mut *self.threads) {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Server;
 use super::listeners::Listeners;
+use crate::blocking;
 use crate::config::Config;
 use crate::error::{StartError, TlsError};
 use crate::hub_link::HubConnection;
@@ -33,6 +34,7 @@ impl Server {
     pub fn start(mut config: Config, listeners: impl Into<Listeners>) -> Result<Server, StartError> {
         keep_freed_memory();
         config.bound_times();
+        blocking::block_signals_by(config.block_signals);
         let backlog = config.backlog;
         let tls = config.tls.take().map(TlsState::load).transpose()?;
         let Listeners { clients, publishers } = listeners.into();
@@ -72,6 +74,7 @@ impl Server {
             topics: RefCell::new(Topics::new(threads)),
             adopted: Cell::new(0),
             stopwatch: Stopwatch::default(),
+            reactor: Arc::default(),
             cut_at: Cell::new(None),
             threads: ManuallyDrop::new(Vec::with_capacity(threads)),
             state,
@@ -95,13 +98,14 @@ impl Server {
         let (ready, started) = bounded(threads);
         for index in 0..threads {
             let (state, ready) = (self.state.clone(), ready.clone());
+            let reactor = (index == 0).then(|| self.reactor.clone());
             let (listeners, publish) = (std::mem::take(&mut listeners), publish.take());
             let joined = joined.take();
             let handle =
                 std::thread::Builder::new().name(format!("sprocket-io-{index}")).spawn(move || {
                     // The receiver outlives the threads' answers, of which there is one each.
                     let ready = |result| drop(ready.send(result));
-                    crate::io_thread::run(state, index as u16, listeners, publish, joined, ready);
+                    crate::io_thread::run(state, index as u16, reactor, listeners, publish, joined, ready);
                 })?;
             self.threads.push(handle);
         }

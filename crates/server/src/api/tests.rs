@@ -1,12 +1,15 @@
-//! Tests that need access to the inside of a server: the death of I/O threads.
+//! Tests that need access to the inside of a server: the death of I/O threads, and hosts that drive the
+//! reactor of one.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{Server, Wait};
 use crate::channel::mailbox::Command;
 use crate::config::Config;
 use crate::error::ThreadDied;
+use crate::event::Event;
 use crate::support::*;
 
 /// Makes an I/O thread panic at its next batch of commands: directly, or in a task that it spawns.
@@ -63,4 +66,84 @@ fn publishing_to_a_dead_thread_neither_blocks_nor_accumulates_commands() {
     let mut waiting = Vec::new();
     server.state.mailboxes[0].take(&mut waiting);
     assert!(waiting.len() < 20, "{} commands remain in the mailbox of a dead thread", waiting.len());
+}
+
+/// Exchanges messages with the client, as a host that echoes them, until it drives the reactor.
+fn drive(server: &Server, client: &mut TcpStream, conn: &crate::Connection) {
+    let deadline = Instant::now() + PATIENCE;
+    let before = server.reactor.drives();
+    while server.reactor.drives().wrapping_sub(before) < 3 {
+        assert!(Instant::now() < deadline, "the host never drove the reactor");
+        server.reactor.accept();
+        client.write_all(&frame(0x81, b"ping")).unwrap();
+        loop {
+            match server.next_event() {
+                Some(Event::Message { payload, .. }) => {
+                    server.send(conn, &payload, false);
+                    break server.flush();
+                }
+                Some(event) => panic!("{event:?}"),
+                None => drop(server.serve(Some(PATIENCE))),
+            }
+        }
+        // What the host has sent leaves when it waits again.
+        server.serve(Some(Duration::from_millis(1)));
+        assert_eq!(text(client), "ping");
+    }
+}
+
+#[test]
+fn clients_are_served_while_a_host_that_drives_is_busy() {
+    let (server, address) = start(Config::default());
+    let (mut client, conn) = (open(address), opened(&server));
+    for _ in 0..3 {
+        drive(&server, &mut client, &conn);
+        // From here on, the host does not call the server.
+        client.write_all(&frame(0x89, b"alive")).unwrap();
+        assert_eq!(read_frame(&mut client), (0x8a, b"alive".to_vec()));
+    }
+}
+
+#[test]
+fn a_host_that_drives_ends_its_wait_when_another_thread_stops_the_server() {
+    let (server, address) = start(Config::default());
+    let (mut client, conn) = (open(address), opened(&server));
+    drive(&server, &mut client, &conn);
+    let stopper = server.stopper();
+    let stopping = std::thread::spawn(move || stopper.stop(Duration::ZERO));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match server.next_event() {
+            Some(Event::Stopped) => break,
+            Some(_) => {}
+            None => assert_ne!(server.serve(Some(PATIENCE)), Wait::TimedOut),
+        }
+        assert!(Instant::now() < deadline);
+    }
+    stopping.join().unwrap();
+}
+
+#[test]
+fn a_host_that_drives_survives_a_panic_of_its_thread_and_learns_of_it() {
+    for in_task in [false, true] {
+        let (server, address) = start(Config::default());
+        let (mut client, conn) = (open(address), opened(&server));
+        drive(&server, &mut client, &conn);
+        kill(&server, 0, in_task);
+        let deadline = Instant::now() + PATIENCE;
+        while server.check_threads() == Ok(()) {
+            assert!(Instant::now() < deadline, "the host was not woken");
+            assert_ne!(server.serve(Some(PATIENCE)), Wait::TimedOut, "the host was not woken");
+        }
+        drop(server);
+    }
+}
+
+#[test]
+fn a_server_whose_host_drives_ends_when_it_is_dropped() {
+    let (server, address) = start(Config::default());
+    let (mut client, conn) = (open(address), opened(&server));
+    drive(&server, &mut client, &conn);
+    drop(server);
+    assert!(at_end(&mut client));
 }

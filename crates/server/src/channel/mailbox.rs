@@ -318,6 +318,11 @@ impl Mailbox {
         true
     }
 
+    /// Whether the thread is parked or about to park.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
+    }
+
     /// I/O thread: announces that it is running again.
     pub(crate) fn unparked(&self) {
         self.parked.store(false, Ordering::Relaxed);

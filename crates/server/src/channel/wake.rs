@@ -11,6 +11,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task;
 use std::time::Duration;
 
 use rustix::event::Timespec;
@@ -24,6 +26,8 @@ const AWAKE: u32 = 0;
 const SLEEPING: u32 = 1;
 /// The host waits for the descriptor.
 const WATCHING: u32 = 2;
+/// The host drives the reactor of an I/O thread, and waits there.
+const DRIVING: u32 = 3;
 
 /// The reason why a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(crate) struct Waker {
     state: AtomicU32,
     /// The descriptor was written to and not yet read.
     signaled: AtomicBool,
+    /// Wakes the host while it drives a reactor.
+    driver: Mutex<Option<task::Waker>>,
 }
 
 impl Waker {
@@ -54,7 +60,8 @@ impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
         let read = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { read, state: AtomicU32::new(AWAKE), signaled: AtomicBool::new(false) })
+        let (state, signaled) = (AtomicU32::new(AWAKE), AtomicBool::new(false));
+        Ok(Self { read, state, signaled, driver: Mutex::default() })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -65,7 +72,7 @@ impl Waker {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         let (state, signaled) = (AtomicU32::new(AWAKE), AtomicBool::new(false));
-        Ok(Self { read, write, state, signaled })
+        Ok(Self { read, write, state, signaled, driver: Mutex::default() })
     }
 
     /// The descriptor for a foreign event loop. It becomes readable when a watching host is woken, and stays
@@ -98,6 +105,11 @@ impl Waker {
                 use rustix::thread::futex;
                 // It is no error if the host has stopped waiting in the meantime.
                 let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
+            }
+            DRIVING => {
+                if let Some(driver) = &*self.driver() {
+                    driver.wake_by_ref();
+                }
             }
             AWAKE => {}
             _ => self.write_fd(),
@@ -133,6 +145,23 @@ impl Waker {
     /// after this call.
     pub(crate) fn watch(&self) {
         self.announce(WATCHING);
+    }
+
+    /// Announces that the host drives a reactor, and is woken by `waker`. The host must check for events
+    /// once more after this call.
+    pub(crate) fn drive(&self, waker: &task::Waker) {
+        self.driver().get_or_insert_with(|| waker.clone()).clone_from(waker);
+        self.reset();
+        self.announce(DRIVING);
+    }
+
+    /// Whether the host drives a reactor.
+    pub(crate) fn is_driving(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == DRIVING
+    }
+
+    fn driver(&self) -> MutexGuard<'_, Option<task::Waker>> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores the state and issues the fence that [`Waker::wake`] pairs with.

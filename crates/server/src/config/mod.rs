@@ -2,6 +2,7 @@
 
 pub(crate) mod origin;
 
+use crate::blocking::BlockSignals;
 use crate::channel::event::Interest;
 use crate::clock;
 use sprocket_protocol::deflate::Compression;
@@ -104,6 +105,9 @@ pub struct Config {
     /// Returns freed memory to the kernel if there is much of it. A separate thread calls this every few
     /// seconds while the load is low.
     pub reclaim: Option<fn()>,
+    /// Blocks signals on the host's thread while it spawns a thread, which it does when
+    /// [`Server::serve`](crate::Server::serve) serves connections. `None` if signals may reach any thread.
+    pub block_signals: Option<BlockSignals>,
     /// Maximum number of sockets without a WebSocket, that is, of handshakes and plain HTTP connections. Above
     /// it, a new socket displaces one that waits for its peer.
     pub max_handshakes: usize,
@@ -215,6 +219,7 @@ impl Default for Config {
             cluster_queue: DEFAULT_QUEUE,
             send_queue: None,
             reclaim: None,
+            block_signals: None,
             max_handshakes: usize::MAX,
             max_handshakes_per_ip: 0,
             max_sockets: usize::MAX,

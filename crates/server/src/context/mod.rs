@@ -234,9 +234,9 @@ impl ThreadContext {
         if self.events.iter().all(Vec::is_empty) {
             return;
         }
-        if !self.attending {
-            self.attending = true;
-            self.attend.notify_one();
+        // While the host drives the reactor, it executes its commands itself.
+        if !self.attending && !self.server.waker.is_driving() {
+            self.start_attending();
         }
         let bytes = self.share.take_batch();
         // The bulk lane waits longer, so its batch accounts for both.
@@ -255,6 +255,12 @@ impl ThreadContext {
             // The receiver lives in the same State, so the channel is never disconnected.
             let _ = self.server.events.0.send(EventBatch { items, lane, bytes });
         }
+    }
+
+    /// Starts the task that executes the commands of an awake host.
+    pub(crate) fn start_attending(&mut self) {
+        self.attending = true;
+        self.attend.notify_one();
     }
 
     /// Adds this thread's local counts to the shared counters.

@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncSeek;
 use tokio::sync::Notify;
 
+use crate::blocking;
 use crate::net::socket::lift;
 
 /// Bytes of one read, which wait in memory for the client.
@@ -167,7 +168,7 @@ impl SharedFile {
         let permit = files.permit().await;
         let opening = {
             let (files, path) = (files.clone(), path.clone());
-            tokio::task::spawn_blocking(move || files.open_with(permit, &path))
+            blocking::spawn(move || files.open_with(permit, &path))
         };
         let (file, metadata) = opening.await??;
         let (state, key) = (state_of(&metadata), files.keep(file));
@@ -186,7 +187,7 @@ impl SharedFile {
             };
             let reading = {
                 let files = files.clone();
-                tokio::task::spawn_blocking(move || {
+                blocking::spawn(move || {
                     let file = match file {
                         Ok(file) => file,
                         Err(permit) => reopened(&files, permit, &path, state)?,

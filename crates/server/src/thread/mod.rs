@@ -6,7 +6,9 @@
 
 mod commands;
 mod delivery;
+mod load;
 mod open_streams;
+pub(crate) mod reactor;
 pub(crate) mod report;
 pub(crate) mod session_task;
 mod stopping;
@@ -18,10 +20,13 @@ use bytes::Bytes;
 use sprocket_protocol::deflate::Agreed;
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Context;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, Sleep};
 
 use crate::channel::mailbox::{Command, Item, NewSocket};
 use crate::channel::request::Request;
@@ -35,18 +40,19 @@ use crate::session::Session;
 use crate::state::State;
 use crate::topics::name_index::NameIndex;
 
+use load::Load;
 use open_streams::Streams;
 use turn::Turn;
 
 thread_local! {
-    static IO: RefCell<Option<Io>> = const { RefCell::new(None) };
+    static IO: RefCell<Option<Box<Io>>> = const { RefCell::new(None) };
 }
 
 /// Calls `f` with the state of the current I/O thread. Returns `None` before [`Io::install`] and after
 /// [`Io::uninstall`]. A panic in `f` may leave the state inconsistent, so it ends the server.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Io) -> R) -> Option<R> {
     let _vital = Vital;
-    IO.with_borrow_mut(|io| io.as_mut().map(f))
+    IO.with_borrow_mut(|io| io.as_deref_mut().map(f))
 }
 
 // The runtime catches a panic in a task and continues without that task. The thread would then no longer
@@ -129,6 +135,12 @@ pub(crate) struct Io {
     pub(crate) outbound: Outbound,
     /// Commands were put into the mailboxes of other threads, and those threads were not woken yet.
     posted: bool,
+    /// Load of the thread, which decides whether the host drives its reactor.
+    load: Load,
+    /// Ends a wait of the host, while it drives the reactor. It may elapse early.
+    wait: Option<Pin<Box<Sleep>>>,
+    /// The thread has been woken, and no connection has been served since.
+    is_idle: bool,
 }
 
 /// The notifications that the long-lived tasks of a thread wait for.
@@ -171,8 +183,18 @@ impl Io {
             suppressed: io.context.suppressed.began(),
             attend: io.context.attend.clone(),
         };
-        IO.set(Some(io));
+        IO.set(Some(Box::new(io)));
         signals
+    }
+
+    /// Takes the state from the calling thread, to pass it to another one.
+    fn detach() -> Option<Box<Self>> {
+        IO.take()
+    }
+
+    /// Gives the calling thread the state that another thread has detached.
+    fn attach(io: Option<Box<Self>>) {
+        IO.set(io);
     }
 
     /// Drops the state of the calling thread.
@@ -209,18 +231,57 @@ impl Io {
             name_index: NameIndex::default(),
             outbound: Outbound::default(),
             posted: false,
+            load: Load::default(),
+            wait: None,
+            is_idle: false,
         }
     }
 
     /// Ends one poll of a task other than a session: executes pending commands and publishes events that
     /// have waited. `long`: the poll used up its turn.
     pub(crate) fn end_turn(&mut self, long: bool) {
+        self.is_idle = false;
         self.take_pending();
         if long {
             self.context.publish();
         } else {
             self.context.polled();
         }
+    }
+
+    /// The thread is about to park. If it does so a second time without having served a connection, a
+    /// signal may have woken it, which a host that drives the reactor must handle.
+    pub(crate) fn park(&mut self) {
+        if self.is_idle && self.context.server.waker.is_driving() {
+            self.context.server.waker.wake();
+        }
+    }
+
+    /// The thread is running again.
+    pub(crate) fn unpark(&mut self) {
+        self.is_idle = true;
+    }
+
+    /// The host begins to drive the reactor, until `due`.
+    fn begin_driving(&mut self, due: Option<Instant>) {
+        self.is_idle = false;
+        let Some(due) = due else { return };
+        match &mut self.wait {
+            // Setting a timer costs more than an early end of some waits.
+            Some(wait) if wait.deadline() <= due && !wait.is_elapsed() => {}
+            Some(wait) => wait.as_mut().reset(due),
+            None => self.wait = Some(Box::pin(tokio::time::sleep_until(due))),
+        }
+    }
+
+    /// Whether the wait of a host that drives the reactor is over.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> bool {
+        self.wait.as_mut().is_some_and(|wait| wait.as_mut().poll(cx).is_ready())
+    }
+
+    /// Starts to execute the commands of an awake host without being woken for them.
+    fn start_attending(&mut self) {
+        self.context.start_attending();
     }
 
     /// Executes pending commands, unless an earlier batch is unfinished: otherwise each task would
@@ -299,8 +360,8 @@ impl Io {
     }
 
     /// Checks the ending connections that are due for a check. Returns the time of the next check.
-    pub(crate) fn check_closing(&mut self) -> Option<tokio::time::Instant> {
-        let now = tokio::time::Instant::now();
+    pub(crate) fn check_closing(&mut self) -> Option<Instant> {
+        let now = Instant::now();
         for target in self.context.closing.take_due(now) {
             self.with_session(target, |session, context| session.check_close(context, now));
         }

@@ -108,6 +108,7 @@ fn poll_session(slot: u32, cx: &mut Context<'_>) -> Poll<()> {
             io.sessions[slot as usize] = None;
             io.free.push(slot);
         }
+        io.is_idle = false;
         io.context.polled();
         poll
     })
