@@ -3,8 +3,11 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test may panic and tell")]
+#[path = "support/memory.rs"]
+mod memory;
 mod support;
 
+use memory::{alone, memory};
 use sprocket_server::{Config, Connection, SendOutcome, Server, SlowConsumer};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -15,22 +18,6 @@ const LIMIT: usize = 2 << 20;
 /// Bytes of commands that a busy I/O thread has not carried out: two full mailboxes, one of which it is
 /// carrying out.
 const COMMANDS: usize = 8 << 20;
-
-/// The anonymous memory of this process in bytes.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
-}
-
-/// Runs an ignored test by its name in a process of its own, so that memory of other tests is not measured.
-fn alone(name: &str) {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", name, "--ignored", "--nocapture"]).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-    println!("{printed}");
-}
 
 /// Fills the buffer of a client that does not read by calling `fill` until it returns true. Checks the memory
 /// that this takes.

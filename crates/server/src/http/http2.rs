@@ -25,6 +25,7 @@ use crate::http::body::ResponseBody;
 use crate::http::exchange::{HttpResponse, Outcome, Peer, overloaded, respond};
 use crate::metrics::counters::Counters;
 use crate::net::h2_charge::RequestCharge;
+use crate::net::h2_frame_limit::FrameLimit;
 use crate::net::h2_progress::{H2Progress, H2Socket};
 use crate::net::h2_socket::H2Io;
 use crate::net::h2_stream::{H2Stream, Incoming, lost, poll_room};
@@ -397,6 +398,7 @@ async fn send_body(
 ) -> io::Result<()> {
     let config = &shared.peer.state.config;
     let mut progress = H2Progress::new(shared.socket.clone());
+    let frames = FrameLimit::default();
     while let Some(frame) = poll_fn(|cx| poll_body(body, stream, cx)).await {
         let Ok(mut data) = frame?.into_data() else { continue };
         while !data.is_empty() {
@@ -405,7 +407,7 @@ async fn send_body(
             let room = loop {
                 let room = poll_fn(|cx| match body.poll_cut(cx) {
                     true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                    false => poll_room(stream, cx),
+                    false => poll_room(stream, &frames, cx),
                 });
                 match tokio::time::timeout(config.handshake_timeout, room).await {
                     Ok(room) => break room?.min(data.len()),
@@ -414,7 +416,7 @@ async fn send_body(
                 }
             };
             progress.add(room);
-            stream.send_data(data.split_to(room), false).map_err(lost)?;
+            stream.send_data(frames.frame(data.split_to(room)), false).map_err(lost)?;
         }
         body.flushed();
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::limits::handshakes::Carrying;
+use crate::net::h2_frame_limit::FrameLimit;
 use crate::net::h2_inlet::SMALL;
 use crate::net::h2_progress::{H2Progress, H2Socket, InUse};
 use crate::net::progress::{OutputSnapshot, SendQueue};
@@ -20,6 +21,8 @@ const WRITE: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct H2Stream {
     send: SendStream<Bytes>,
+    /// Limits the frames that wait inside the h2 library.
+    frames: FrameLimit,
     incoming: Incoming,
     progress: H2Progress,
     socket: Arc<H2Socket>,
@@ -36,8 +39,15 @@ impl H2Stream {
         socket: Arc<H2Socket>,
         carrying: Carrying,
     ) -> Self {
-        let progress = H2Progress::new(socket.clone());
-        Self { send, incoming, progress, _in_use: socket.use_stream(), socket, _carrying: carrying }
+        Self {
+            send,
+            frames: FrameLimit::default(),
+            incoming,
+            progress: H2Progress::new(socket.clone()),
+            _in_use: socket.use_stream(),
+            socket,
+            _carrying: carrying,
+        }
     }
 
     /// Whether the connection is not read for lack of room.
@@ -60,7 +70,7 @@ impl H2Stream {
     }
 
     /// Writes as much as the peer's windows and the connection's buffer have room for, at most 64 KiB.
-    /// Returns `WouldBlock` if that is nothing.
+    /// Returns `WouldBlock` if that is nothing, or if too many frames wait.
     pub(crate) fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let all = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE);
         if all == 0 {
@@ -68,7 +78,7 @@ impl H2Stream {
         }
         self.send.reserve_capacity(all);
         let room = self.send.capacity().min(all);
-        if room == 0 {
+        if room == 0 || self.frames.is_reached() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut data = BytesMut::with_capacity(room);
@@ -76,14 +86,14 @@ impl H2Stream {
             let left = room - data.len();
             data.extend_from_slice(&buf[..buf.len().min(left)]);
         }
-        self.send.send_data(data.freeze(), false).map_err(lost)?;
+        self.send.send_data(self.frames.frame(data.freeze()), false).map_err(lost)?;
         self.progress.add(room);
         Ok(room)
     }
 
     /// Waits for room after `WouldBlock`.
     pub(crate) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        poll_room(&mut self.send, cx).map_ok(drop)
+        poll_room(&mut self.send, &self.frames, cx).map_ok(drop)
     }
 
     /// Ends the server's direction of the stream.
@@ -93,8 +103,14 @@ impl H2Stream {
     }
 }
 
-/// Waits until a part of the capacity requested with `reserve_capacity` is available, and returns its bytes.
-pub(crate) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+/// Waits until a part of the capacity requested with `reserve_capacity` is available and a frame may be sent.
+/// Returns the bytes of that capacity.
+pub(crate) fn poll_room(
+    send: &mut SendStream<Bytes>,
+    frames: &FrameLimit,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    ready!(frames.poll_below(cx));
     loop {
         match send.capacity() {
             0 => {}

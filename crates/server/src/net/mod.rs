@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod flood;
 pub(crate) mod h2_charge;
+pub(crate) mod h2_frame_limit;
 pub(crate) mod h2_inlet;
 pub(crate) mod h2_meter;
 pub(crate) mod h2_progress;
