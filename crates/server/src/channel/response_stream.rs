@@ -54,7 +54,7 @@ impl ResponseStream {
     }
 
     /// Number of body bytes that were written by the host and not yet accepted by the kernel, or over
-    /// HTTP/2 by the connection's buffer of 64 KiB.
+    /// HTTP/2 by the connection's buffer, which takes at most 64 KiB and 32 DATA frames of a stream.
     pub fn buffered_amount(&self) -> usize {
         self.0.flow().waiting()
     }
