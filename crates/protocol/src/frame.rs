@@ -113,6 +113,33 @@ pub fn message(payload: &[u8], binary: bool) -> Bytes {
     encode(data(binary), false, payload)
 }
 
+/// Length in bytes of the frame that [`message`] returns for a payload of `payload` bytes.
+#[must_use]
+#[inline]
+pub fn message_length(payload: usize) -> usize {
+    let header = match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    header + payload
+}
+
+/// Appends the frame that [`message`] returns to `out`.
+pub fn append_message(out: &mut Vec<u8>, payload: &[u8], binary: bool) {
+    append(out, FIN | u8::from(data(binary)), payload);
+}
+
+/// Length in bytes of the frame that `bytes` begins with. Frames whose header is incomplete, or whose length
+/// exceeds that of `bytes`, end with `bytes`.
+#[must_use]
+pub fn first_length(bytes: &[u8]) -> usize {
+    let length = Header::parse(bytes).map(|header| (header.size as u64).saturating_add(header.length));
+    length
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(bytes.len(), |length| length.min(bytes.len()))
+}
+
 /// Encodes a complete message whose payload is compressed (RFC 7692 section 6.1).
 #[must_use]
 pub fn compressed(payload: &[u8], binary: bool) -> Bytes {
@@ -167,28 +194,27 @@ pub fn close(status: Option<(u16, &str)>) -> Bytes {
 
 /// Encodes an unmasked frame with FIN set.
 fn encode(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Bytes {
-    let first = FIN | if rsv1 { RSV1 } else { 0 } | u8::from(opcode);
     // The exact capacity lets `Bytes` take over the allocation without a copy.
-    let sized = |header: usize| Vec::with_capacity(header + payload.len());
-    let mut out;
+    let mut out = Vec::with_capacity(message_length(payload.len()));
+    append(&mut out, FIN | if rsv1 { RSV1 } else { 0 } | u8::from(opcode), payload);
+    Bytes::from(out)
+}
+
+/// Appends an unmasked frame with this first byte.
+#[inline(always)]
+fn append(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     match payload.len() {
-        length @ 0..=125 => {
-            out = sized(2);
-            out.extend_from_slice(&[first, length as u8]);
-        }
+        length @ 0..=125 => out.extend_from_slice(&[first, length as u8]),
         length @ 126..=0xffff => {
             let [high, low] = (length as u16).to_be_bytes();
-            out = sized(4);
             out.extend_from_slice(&[first, 126, high, low]);
         }
         length => {
-            out = sized(10);
             out.extend_from_slice(&[first, 127]);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
     out.extend_from_slice(payload);
-    Bytes::from(out)
 }
 
 #[cfg(test)]
@@ -204,6 +230,25 @@ mod tests {
         assert_eq!(&ping(b"x")[..], b"\x89\x01x");
         assert_eq!(&pong(b"x")[..], b"\x8a\x01x");
         assert_eq!(&compressed(b"hi", false)[..], b"\xc1\x02hi");
+    }
+
+    #[test]
+    fn appended_messages_are_the_frames_that_are_encoded_one_by_one() {
+        let mut all = Vec::new();
+        let mut frames = Vec::new();
+        for length in [0, 1, 125, 126, 65535, 65536] {
+            append_message(&mut all, &vec![7; length], length % 2 == 0);
+            frames.push(message(&vec![7; length], length % 2 == 0));
+            assert_eq!(frames.last().map(Bytes::len), Some(message_length(length)));
+        }
+        assert!(all == frames.concat());
+        let mut rest = &all[..];
+        for frame in frames {
+            assert_eq!(first_length(rest), frame.len());
+            assert_eq!(first_length(&rest[..1]), 1, "an incomplete header");
+            rest = &rest[frame.len()..];
+        }
+        assert_eq!(first_length(rest), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Ticket(pub u64);
 
 /// The position of a connection in the table of its thread. The slot may be reused, so it refers to the
 /// connection only if the connection in it has this id.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) slot: u32,
     pub(crate) id: ConnId,

@@ -128,6 +128,32 @@ fn a_client_that_does_not_offer_it_gets_none() {
 }
 
 #[test]
+fn small_messages_sent_together_are_compressed_one_by_one() {
+    let compression = Compression { context_takeover: true, threshold: 0, ..Compression::default() };
+    let (server, address) = start(config(compression));
+    let mut client = negotiated(address);
+    let conn = opened(&server);
+    let payload = |i: usize| text(i).as_bytes()[..i * 9].to_vec();
+    for i in 0..100 {
+        assert_eq!(server.send(&conn, &payload(i), false), SendOutcome::Sent);
+    }
+    server.flush();
+    let mut codec = Decompress::new(false);
+    let mut compressed = 0;
+    for i in 0..100 {
+        match read_frame(&mut client) {
+            (0xc1, data) => {
+                compressed += 1;
+                assert!(inflate(&mut codec, &data) == payload(i), "message {i}");
+            }
+            (first, data) => assert!((first, data) == (0x81, payload(i)), "message {i}"),
+        }
+    }
+    assert!(compressed > 50);
+    pump(&server, |_, event| panic!("{event:?}"), || conn.buffered_amount() == 0);
+}
+
+#[test]
 fn the_answer_matches_the_offer() {
     let (_shared, shared) = start(shared());
     let (_takeover, takeover) = start(takeover());

@@ -61,6 +61,39 @@ fn a_peer_that_stops_reading_gets_everything_in_order() {
 }
 
 #[test]
+fn messages_sent_together_arrive_in_order_among_other_commands() {
+    let (server, address) = start(Config::default());
+    let mut client = open(address);
+    let conn = opened(&server);
+    let mut other = open(address);
+    let other_conn = opened(&server);
+    let payload = |i: usize| vec![i as u8; i % 7 * 40 + if i % 50 == 49 { 2000 } else { 0 }];
+    for i in 0..500 {
+        assert_eq!(server.send(&conn, &payload(i), i % 3 == 0), SendOutcome::Sent);
+        match i % 30 {
+            10 => assert!(server.ping(&conn, &[i as u8])),
+            20 => assert_eq!(server.send(&other_conn, &payload(i), true), SendOutcome::Sent),
+            // The thread may take what was sent so far, or not.
+            25 => server.flush(),
+            _ => {}
+        }
+    }
+    server.close(&conn, 1000, "done");
+    server.flush();
+    for i in 0..500 {
+        assert!(read_frame(&mut client) == (if i % 3 == 0 { 0x82 } else { 0x81 }, payload(i)), "message {i}");
+        if i % 30 == 10 {
+            assert_eq!(read_frame(&mut client), (0x89, vec![i as u8]));
+        }
+        if i % 30 == 20 {
+            assert_eq!(read_frame(&mut other), (0x82, payload(i)));
+        }
+    }
+    assert_eq!(read_close(&mut client), (1000, "done".to_owned()));
+    pump(&server, |_, _| {}, || server.stats().messages_out == 516 && conn.buffered_amount() == 0);
+}
+
+#[test]
 fn no_message_follows_the_close_frame_of_a_stop() {
     for _ in 0..20 {
         let (server, address) = start(Config::default());

@@ -34,8 +34,7 @@ use crate::channel::wake::Slept;
 use crate::connection::direct_write::WriteResult;
 use crate::connection::shared::Shared;
 use crate::error::{ForkError, TlsError};
-use crate::id::Target;
-use crate::id::Ticket;
+use crate::id::{ConnId, Target, Ticket};
 use crate::metrics::callback_times::{Handler, Stopwatch};
 use crate::metrics::counters::{Counters, Stats};
 use crate::net::listener::Preamble;
@@ -116,6 +115,8 @@ pub struct Server {
     /// The recipient, if a single message is all that was posted: [`Server::flush`] then tries to
     /// write it to the socket on the host's own thread.
     single: RefCell<Option<Arc<Shared>>>,
+    /// The recipient of the last command that was posted, if that sends a message.
+    last_sent: Cell<Option<ConnId>>,
     /// Bytes of messages posted since the last flush.
     outgoing_bytes: Cell<usize>,
     /// Handshakes that the host has received and not decided about.
@@ -441,6 +442,7 @@ impl Server {
     /// while the mailbox is full.
     pub(crate) fn post(&self, thread: u16, command: Command) {
         self.single.take();
+        self.last_sent.set(None);
         let full = self.state.mailboxes[thread as usize].post(command);
         self.posted.set(self.posted.get() | 1 << thread);
         if full {

@@ -5,7 +5,7 @@ use sprocket_protocol::frame;
 use std::sync::atomic::Ordering;
 
 use super::{SendOutcome, Server};
-use crate::channel::mailbox::Command;
+use crate::channel::mailbox::{Command, MERGE_UP_TO};
 use crate::config::SlowConsumer;
 use crate::connection::handle::Connection;
 use crate::connection::shared::Shared;
@@ -47,19 +47,35 @@ impl Server {
                 }
             };
         }
-        let frame = frame::message(payload, binary);
-        if shared.add_buffered(frame.len()) + frame.len() >= limit / 4 {
+        let bytes = frame::message_length(payload.len());
+        if shared.add_buffered(bytes) + bytes >= limit / 4 {
             shared.drain_wanted.store(true, Ordering::Relaxed);
         }
-        let bytes = frame.len();
-        let direct =
-            self.posted.get() == 0 && bytes <= DIRECT && !shared.drain_wanted.load(Ordering::Relaxed);
-        self.post(shared.thread, Command::Send(Target::from(&**shared), frame));
-        if direct {
-            *self.single.borrow_mut() = Some(shared.clone());
+        if !self.merge(shared, payload, binary) {
+            let direct =
+                self.posted.get() == 0 && bytes <= DIRECT && !shared.drain_wanted.load(Ordering::Relaxed);
+            self.post(shared.thread, Command::Send(Target::from(&**shared), frame::message(payload, binary)));
+            self.last_sent.set(Some(shared.id));
+            if direct {
+                *self.single.borrow_mut() = Some(shared.clone());
+            }
         }
         self.count_posted(bytes);
         SendOutcome::Sent
+    }
+
+    /// Appends a small message to the command of the previous one, if that was the last command posted and
+    /// went to the same connection; see [`Mailbox::merge`](crate::channel::mailbox::Mailbox::merge).
+    #[inline]
+    fn merge(&self, conn: &Shared, payload: &[u8], binary: bool) -> bool {
+        let merged = self.last_sent.get() == Some(conn.id)
+            && payload.len() <= MERGE_UP_TO
+            && self.state.mailboxes[conn.thread as usize].merge(Target::from(conn), payload, binary);
+        if merged {
+            self.single.take();
+            self.posted.set(self.posted.get() | 1 << conn.thread);
+        }
+        merged
     }
 
     /// Whether a message sent now can still precede the close frame.

@@ -68,6 +68,7 @@ impl Server {
             lanes: RefCell::default(),
             posted: Cell::new(0),
             single: RefCell::default(),
+            last_sent: Cell::default(),
             outgoing_bytes: Cell::new(0),
             upgrades: RefCell::default(),
             requests: RefCell::default(),

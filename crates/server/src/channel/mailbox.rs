@@ -2,6 +2,7 @@
 //! opposite direction is in [`item`](crate::channel::item).
 
 use bytes::Bytes;
+use sprocket_protocol::frame;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -43,6 +44,8 @@ impl Stopping {
 pub(crate) enum Command {
     /// Send a data frame or message, which is already counted in `buffered`.
     Send(Target, Bytes),
+    /// Send this number of such frames, which follow each other in the buffer.
+    SendMany(Target, Vec<u8>, u32),
     /// Write the rest of a frame that the host has partly written itself.
     Unwritten(Target),
     /// Send a ping, or an unsolicited pong.
@@ -172,6 +175,12 @@ const MAX_PUBLICATION_BYTES: usize = 8 << 20;
 /// limit, commands that a busy thread has not taken yet would need thirty times the bytes that are counted.
 const MAX_COMMANDS: usize = 32 << 10;
 
+/// Longest payload, in bytes, of a message that [`Mailbox::merge`] should append: the copy of a longer one
+/// costs more than its command.
+pub(crate) const MERGE_UP_TO: usize = 1024;
+/// Number of bytes in one [`Command::SendMany`], about, above which no message is appended.
+const MAX_MERGED: usize = 16 << 10;
+
 /// The commands that wait for one I/O thread.
 #[derive(Debug, Default)]
 struct Batch {
@@ -225,6 +234,31 @@ impl Mailbox {
         batch.publications += 1;
         batch.bytes += bytes;
         batch.is_full()
+    }
+
+    /// Appends a message to the last command if that sends messages to the same connection, so that
+    /// consecutive small messages share one command and one allocation. Returns false if the message needs
+    /// a command of its own.
+    pub(crate) fn merge(&self, target: Target, payload: &[u8], binary: bool) -> bool {
+        let mut batch = self.lock();
+        let Some(last) = batch.commands.last_mut() else { return false };
+        match last {
+            Command::SendMany(to, frames, count)
+                if *to == target && frames.len() + payload.len() <= MAX_MERGED =>
+            {
+                frame::append_message(frames, payload, binary);
+                *count += 1;
+                true
+            }
+            Command::Send(to, first) if *to == target && first.len() <= MERGE_UP_TO => {
+                let mut frames = Vec::with_capacity(first.len() + 4 * (payload.len() + 4));
+                frames.extend_from_slice(first);
+                frame::append_message(&mut frames, payload, binary);
+                *last = Command::SendMany(target, frames, 2);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Another I/O thread: adds a command without ever blocking. Before producing more commands, that thread
@@ -372,6 +406,34 @@ mod tests {
         assert!(!mailbox.wait_for_room(Duration::from_millis(1)), "nobody takes it");
         mailbox.take(&mut Vec::new());
         assert!(mailbox.wait_for_room(Duration::ZERO));
+    }
+
+    #[test]
+    fn consecutive_messages_to_one_connection_share_a_command() {
+        let mailbox = Mailbox::default();
+        let (target, other) = (Target { slot: 0, id: ConnId(1) }, Target { slot: 0, id: ConnId(2) });
+        let merge = |target| mailbox.merge(target, b"more", false);
+        assert!(!merge(target), "there is no message");
+        mailbox.post(Command::Send(target, frame::message(b"first", true)));
+        assert!(!merge(other) && merge(target) && merge(target));
+        mailbox.pass(Command::Resume(other));
+        assert!(!merge(target), "another command follows");
+        let mut batch = Vec::new();
+        mailbox.take(&mut batch);
+        assert!(!merge(target), "the batch is taken");
+        let Some(Command::SendMany(to, frames, 3)) = batch.first() else { panic!("{batch:?}") };
+        assert_eq!((*to, &frames[..]), (target, &b"\x82\x05first\x81\x04more\x81\x04more"[..]));
+    }
+
+    #[test]
+    fn the_size_of_a_command_with_many_messages_is_limited() {
+        let mailbox = Mailbox::default();
+        let target = Target { slot: 0, id: ConnId(1) };
+        mailbox.post(Command::Send(target, frame::message(&[0; MERGE_UP_TO + 1], true)));
+        assert!(!mailbox.merge(target, b"", true), "the first message is long");
+        mailbox.post(Command::Send(target, frame::message(&[0; 1000], true)));
+        assert_eq!((0..100).take_while(|_| mailbox.merge(target, &[0; 1000], true)).count(), 15);
+        assert!(mailbox.take_back().is_none(), "the host does not write several messages itself");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the bytes that wait in it.
 
 use bytes::{Buf, Bytes};
+use sprocket_protocol::frame;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
@@ -24,8 +25,11 @@ const FEW: usize = 32;
 /// Frames in the order in which they are written. Each session holds one outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Frames, and buffers of gathered frames. `gathered` knows which of the pieces are buffers.
+    /// Frames, several frames that were sent together, and buffers of gathered frames. `gathered` knows which
+    /// of the pieces are such buffers. They are behind all frames that were sent together.
     pieces: VecDeque<Bytes>,
+    /// Number of frames sent together in addition to the number of their pieces.
+    together: usize,
     /// The first piece is partly written. A frame must be completed.
     begun: bool,
     /// The socket was full at the last attempt to write.
@@ -48,7 +52,7 @@ impl Outbox {
 
     /// Number of frames that wait, including one that is partly written.
     pub(crate) fn len(&self) -> usize {
-        self.pieces.len() + self.gathered.as_ref().map_or(0, |gathered| gathered.additional())
+        self.pieces.len() + self.together + self.gathered.as_ref().map_or(0, |gathered| gathered.additional())
     }
 
     /// Appends a frame.
@@ -58,6 +62,26 @@ impl Outbox {
             self.pieces.push_back(frame);
         } else {
             self.push_behind_many(frame);
+        }
+    }
+
+    /// Appends `count` frames that follow each other.
+    pub(crate) fn push_many(&mut self, frames: Bytes, count: usize) {
+        if self.pieces.len() < FEW && self.gathered.is_none() {
+            self.pieces.push_back(frames);
+            self.together += count - 1;
+        } else {
+            self.push_one_by_one(&frames);
+        }
+    }
+
+    /// [`Outbox::push_many`] for an outbox in which frames are gathered.
+    #[cold]
+    fn push_one_by_one(&mut self, mut frames: &[u8]) {
+        while !frames.is_empty() {
+            let (frame, rest) = frames.split_at(frame::first_length(frames));
+            self.push(Bytes::copy_from_slice(frame));
+            frames = rest;
         }
     }
 
@@ -185,6 +209,7 @@ impl Outbox {
         self.seal();
         let all: usize = self.pieces.iter().map(Bytes::len).sum();
         self.pieces.truncate(usize::from(self.begun));
+        self.together = 0;
         if let Some(gathered) = self.gathered.take()
             && let Some(unwritten) = gathered.unwritten(self.first)
             && let Some(front) = self.pieces.front_mut()
@@ -231,196 +256,58 @@ impl Outbox {
         while n > 0 {
             let Some(front) = self.pieces.front_mut() else { return };
             if n < front.len() {
+                if self.together > 0 && !self.begun {
+                    return self.begin_together(n);
+                }
                 front.advance(n);
                 self.begun = true;
                 return;
             }
             n -= front.len();
-            self.pieces.pop_front();
+            let done = self.pieces.pop_front();
+            if self.pieces.is_empty() {
+                self.together = 0;
+            } else if self.together > 0 && !self.begun {
+                self.together -= done.map_or(0, |done| additional(&done));
+            }
             self.first = self.first.wrapping_add(1);
             self.begun = false;
         }
     }
+
+    /// Removes `n` bytes of the first piece, which is longer and not begun yet. If they end within one of
+    /// several frames, the rest of that frame becomes a piece of its own.
+    #[cold]
+    fn begin_together(&mut self, n: usize) {
+        let Some(front) = self.pieces.front_mut() else { return };
+        let (mut start, mut end) = (0, frame::first_length(front));
+        while end <= n {
+            self.together -= 1;
+            start = end;
+            end += frame::first_length(&front[end..]);
+        }
+        self.begun = n > start;
+        if self.begun && end < front.len() {
+            let mut rest = front.split_to(end);
+            rest.advance(n);
+            self.together -= 1;
+            self.first = self.first.wrapping_sub(1);
+            self.pieces.push_front(rest);
+        } else {
+            front.advance(n);
+        }
+    }
+}
+
+/// Number of frames that follow the first one in a piece that is not begun.
+fn additional(mut piece: &[u8]) -> usize {
+    let mut frames = 0_usize;
+    while !piece.is_empty() {
+        piece = &piece[frame::first_length(piece)..];
+        frames += 1;
+    }
+    frames.saturating_sub(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::plain_socket::PlainSocket;
-    use std::io::Read;
-
-    async fn pair() -> (Stream, std::os::unix::net::UnixStream) {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let stream = tokio::net::UnixStream::from_std(ours).unwrap();
-        stream.writable().await.unwrap();
-        (PlainSocket::Unix(stream).into(), theirs)
-    }
-
-    fn run(test: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-    }
-
-    #[test]
-    fn frames_of_all_sizes_arrive_in_order() {
-        run(async {
-            let (mut stream, theirs) = pair().await;
-            let sizes = [3, 900, 1024, 5000, 1, 1, 70_000, 10, 2000, 40];
-            let frames: Vec<Bytes> =
-                sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n].into()).collect();
-            let mut outbox = Outbox::default();
-            frames.iter().for_each(|f| outbox.push(f.clone()));
-            let reader = reader(theirs);
-            let mut scratch = Vec::new();
-            let mut written = 0;
-            while !outbox.is_empty() {
-                written += outbox.write_to(&mut stream, &mut scratch).unwrap();
-                tokio::task::yield_now().await;
-            }
-            drop(stream);
-            let all = reader.join().unwrap();
-            assert_eq!(all, frames.concat());
-            assert_eq!(written, all.len());
-        });
-    }
-
-    /// Reads everything that is sent to a socket, on a thread of its own.
-    fn reader(mut theirs: std::os::unix::net::UnixStream) -> std::thread::JoinHandle<Vec<u8>> {
-        std::thread::spawn(move || {
-            let mut all = Vec::new();
-            theirs.read_to_end(&mut all).unwrap();
-            all
-        })
-    }
-
-    #[test]
-    fn many_frames_arrive_in_order_and_are_counted() {
-        run(async {
-            let (mut stream, theirs) = pair().await;
-            let sizes = [3, 3, 4, 128, 3, 129, 5, 6000, 2, 128, 3];
-            let frame = |i: usize| Bytes::from(vec![i as u8; sizes[i % sizes.len()]]);
-            let mut outbox = Outbox::default();
-            let (mut expected, mut frames) = (Vec::new(), 0);
-            let mut push = |outbox: &mut Outbox, count: usize| {
-                for _ in 0..count {
-                    expected.extend_from_slice(&frame(frames));
-                    outbox.push(frame(frames));
-                    frames += 1;
-                }
-                (expected.len(), frames)
-            };
-            push(&mut outbox, 9000);
-            assert_eq!(outbox.len(), 9000);
-            let mut written = outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
-            // The socket is full. Further frames join those that wait.
-            let (bytes, frames) = push(&mut outbox, 9000);
-            let mut ends = (0..frames).scan(0, |end, i| {
-                *end += frame(i).len();
-                Some(*end)
-            });
-            let complete = ends.position(|end| end > written).unwrap();
-            assert_eq!(outbox.len(), frames - complete, "completely written frames are not counted");
-            let reader = reader(theirs);
-            while !outbox.is_empty() {
-                written += outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
-                tokio::task::yield_now().await;
-            }
-            assert_eq!((written, outbox.len()), (bytes, 0));
-            assert!(outbox.gathered.is_none() && outbox.pieces.capacity() == 0);
-            drop(stream);
-            assert!(reader.join().unwrap() == expected);
-        });
-    }
-
-    #[test]
-    fn discard_keeps_a_partly_written_frame_among_gathered_ones() {
-        for (written, kept) in [(0, 0), (4, 0), (6, 2), (4 * FEW, 0), (4 * FEW + 1, 3), (4 * FEW + 400, 0)] {
-            let mut outbox = Outbox::default();
-            (0..2000).for_each(|i| outbox.push(vec![i as u8; 4].into()));
-            outbox.skip(written.min(4 * FEW));
-            outbox.skip(written.saturating_sub(4 * FEW));
-            let left = outbox.len();
-            assert_eq!(left, 2000 - written / 4);
-            assert_eq!(outbox.discard(), 8000 - written - kept, "{written} bytes are written");
-            assert_eq!(outbox.pieces.iter().map(Bytes::len).sum::<usize>(), kept);
-            assert_eq!((outbox.len(), outbox.is_empty()), (usize::from(kept > 0), kept == 0));
-            outbox.push(Bytes::from_static(b"close"));
-            assert_eq!(outbox.len(), usize::from(kept > 0) + 1);
-        }
-    }
-
-    #[test]
-    fn pongs_among_gathered_frames_are_replaced() {
-        let mut outbox = Outbox { blocked: true, ..Outbox::default() };
-        let mut expected = Vec::new();
-        for i in 0..100 {
-            outbox.push(vec![i; 3].into());
-            expected.extend_from_slice(&[i; 3]);
-        }
-        outbox.skip(48);
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"first")), 0);
-        outbox.push(Bytes::from_static(b"more"));
-        outbox.push_rest(Bytes::from_static(b"rest"));
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"second")), 5);
-        outbox.seal();
-        let expected = [b"rest", &expected[48..], b"second", b"more"].concat();
-        assert_eq!(outbox.pieces.iter().flatten().copied().collect::<Vec<_>>(), expected);
-        outbox.skip(expected.len() - 4);
-        outbox.blocked = true;
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"third")), 0, "the earlier one is written");
-        assert_eq!(outbox.len(), 2);
-    }
-
-    #[test]
-    fn a_pong_replaces_the_last_one_while_the_socket_is_full() {
-        run(async {
-            let (mut stream, _theirs) = pair().await;
-            let mut outbox = Outbox::default();
-            let pong = |i: u8| Bytes::from(vec![0x8a, 1, i]);
-            (0..3).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 0));
-            assert_eq!(outbox.pieces.len(), 3, "each ping is answered");
-            outbox.push(Bytes::from(vec![7; 4 << 20]));
-            outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
-            assert!(outbox.blocked && outbox.pieces.len() == 1);
-            assert_eq!(outbox.push_pong(pong(3)), 0);
-            outbox.push(Bytes::from_static(b"text"));
-            (4..100).for_each(|i| assert_eq!(outbox.push_pong(pong(i)), 3));
-            assert_eq!(outbox.pieces.len(), 3);
-            assert_eq!(outbox.pieces[1], pong(99));
-        });
-    }
-
-    #[test]
-    fn discard_keeps_a_partly_written_frame() {
-        run(async {
-            let (mut stream, theirs) = pair().await;
-            let big = Bytes::from(vec![7; 4 << 20]);
-            let mut outbox = Outbox::default();
-            outbox.push(big.clone());
-            outbox.push(Bytes::from_static(b"never"));
-            let written = outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
-            assert!(written > 0 && written < big.len());
-            assert_eq!(outbox.discard(), 5);
-            let reader = reader(theirs);
-            while !outbox.is_empty() {
-                outbox.write_to(&mut stream, &mut Vec::new()).unwrap();
-                tokio::task::yield_now().await;
-            }
-            drop(stream);
-            assert_eq!(reader.join().unwrap().len(), big.len());
-        });
-    }
-
-    #[test]
-    fn an_encrypted_pong_is_not_replaced() {
-        let mut outbox = Outbox { blocked: true, ..Outbox::default() };
-        outbox.push(Bytes::from_static(b"ten bytes."));
-        outbox.push_pong(Bytes::from_static(b"first"));
-        outbox.keep(10);
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"second")), 5);
-        outbox.keep(11);
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"third")), 0);
-        assert_eq!(outbox.push_pong(Bytes::from_static(b"fourth")), 5);
-        assert_eq!(outbox.pieces.iter().skip(1).collect::<Vec<_>>(), ["second", "fourth"]);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The write side of a session: queueing frames, and writing them as far as the socket accepts them.
 
 use bytes::Bytes;
+use sprocket_protocol::frame;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -39,6 +40,25 @@ impl Session {
         // The compressor never returns a longer frame.
         self.shared.sub_buffered(counted - frame.len());
         self.push(frame)
+    }
+
+    /// Queues `count` messages whose frames follow each other, as [`Session::send`] does.
+    pub(crate) fn send_many(&mut self, context: &mut ThreadContext, mut frames: Bytes, count: usize) -> bool {
+        if self.compressor.is_some() {
+            let mut queued = false;
+            while !frames.is_empty() {
+                let frame = frames.split_to(frame::first_length(&frames));
+                // A part of the buffer would keep the whole of it.
+                queued = self.send(context, Bytes::copy_from_slice(&frame));
+            }
+            return queued;
+        }
+        if !matches!(self.phase, Phase::Open | Phase::Answering) {
+            self.shared.sub_buffered(frames.len());
+            return false;
+        }
+        self.out.push_many(frames, count);
+        true
     }
 
     /// Queues a frame, which [`Session::flush`] writes. Returns false if the session is already closing;

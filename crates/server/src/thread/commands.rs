@@ -80,6 +80,13 @@ impl Io {
                 context.messages_out += u64::from(queued);
                 queued
             }),
+            Command::SendMany(target, frames, count) => self.push(target, |session, context| {
+                let queued = session.send_many(context, frames.into(), count as usize);
+                if queued {
+                    context.messages_out += u64::from(count);
+                }
+                queued
+            }),
             Command::Unwritten(target) => self.push(target, |session, _| session.settle()),
             Command::Ping(target, frame) => self.push(target, |session, _| session.push_ping(frame)),
             Command::Close(target, code, reason) => self.close(target, code, &reason),
