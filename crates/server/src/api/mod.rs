@@ -307,6 +307,8 @@ impl Server {
     /// threads fetch what was posted before by themselves, after some milliseconds.
     pub fn flush(&self) {
         self.outgoing_bytes.set(0);
+        // The thread has most likely taken the command before the next message is sent.
+        self.last_sent.set(None);
         let mut posted = self.posted.take();
         if let Some(conn) = self.single.take()
             && self.write(&conn)
