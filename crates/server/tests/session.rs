@@ -438,6 +438,25 @@ fn a_slow_peers_messages_are_dropped_and_a_drain_event_follows() {
 }
 
 #[test]
+fn a_drain_event_follows_a_dropped_message_though_the_host_writes_the_one_before() {
+    let config = Config { send_buffer_limit: 1000, slow_consumer: SlowConsumer::Drop, ..Config::default() };
+    let (server, address) = start(config);
+    server.set_interest(Interest::DRAIN, true);
+    let mut client = open(address);
+    let conn = opened(&server);
+    for _ in 0..20 {
+        // The I/O thread most likely rests after this.
+        server.wait(Some(Duration::from_millis(1)));
+        assert_eq!(server.send(&conn, b"first", true), SendOutcome::Sent);
+        assert_eq!(server.send(&conn, &[0; 1000], true), SendOutcome::Dropped);
+        server.flush();
+        assert_eq!(read_frame(&mut client), (0x82, b"first".to_vec()));
+        let Event::Drain { id } = next(&server) else { panic!() };
+        assert_eq!(id, conn.id());
+    }
+}
+
+#[test]
 fn a_flood_waits_in_the_socket_without_loss() {
     let config = Config { max_pending_messages: 10, ..Config::default() };
     let (server, address) = start(config);

@@ -36,8 +36,12 @@ impl Server {
         if waiting > 0 && then > limit && shared.exceeds(then, limit) {
             return match self.state.config.slow_consumer {
                 SlowConsumer::Drop => {
-                    shared.drain_wanted.store(true, Ordering::Relaxed);
                     Counters::one(&self.state.counters.slow_dropped);
+                    // The waiting bytes may be written already, or be about to be written by this thread. The
+                    // I/O thread must therefore check the flag once more.
+                    if !shared.drain_wanted.swap(true, Ordering::AcqRel) {
+                        self.post(shared.thread, Command::Resume(Target::from(&**shared)));
+                    }
                     SendOutcome::Dropped
                 }
                 SlowConsumer::Close => {
