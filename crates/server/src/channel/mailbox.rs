@@ -251,7 +251,7 @@ impl Mailbox {
                 true
             }
             Command::Send(to, first) if *to == target && first.len() <= MERGE_UP_TO => {
-                let mut frames = Vec::with_capacity(first.len() + 4 * (payload.len() + 4));
+                let mut frames = Vec::with_capacity(first.len() + 2 * (payload.len() + 4));
                 frames.extend_from_slice(first);
                 frame::append_message(&mut frames, payload, binary);
                 *last = Command::SendMany(target, frames, 2);
