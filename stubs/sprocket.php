@@ -618,7 +618,7 @@ final class Server implements \Countable
     /**
      * Sets a timer that calls a callback once. Timers run within {@see run()} and {@see poll()}, and make
      * {@see stream()} readable when they are due. A timer that is set before run() runs in every worker.
-     * Times are exact to about a millisecond.
+     * Times are exact to about two milliseconds.
      *
      * @param float $seconds Delay in seconds, 0 to 1000000000; with 0 the timer is due at once.
      * @param callable(): void $callback

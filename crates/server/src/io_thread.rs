@@ -38,11 +38,18 @@ pub(crate) fn run(
     let _vital = Vital;
     let (park, unpark) = (state.clone(), state.clone());
     let (parked, unparked) = (reactor.clone(), reactor.clone());
+    let block = state.config.block_signals;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(POLLS_PER_LOOK)
         // Blocking threads read files: certificates that are watched, and static files.
         .max_blocking_threads(8)
+        // Also for threads that libraries spawn, perhaps while the host drives: signals reach the host alone.
+        .on_thread_start(move || {
+            if let Some(block) = block {
+                std::mem::forget(block());
+            }
+        })
         .on_thread_park(move || {
             before_park(&park.mailboxes[index as usize]);
             with(|io| {

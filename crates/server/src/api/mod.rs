@@ -485,5 +485,6 @@ impl Drop for Server {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
+        self.state.waker.end_driving();
     }
 }

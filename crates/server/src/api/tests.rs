@@ -140,10 +140,12 @@ fn a_host_that_drives_survives_a_panic_of_its_thread_and_learns_of_it() {
 }
 
 #[test]
-fn a_server_whose_host_drives_ends_when_it_is_dropped() {
+fn a_server_whose_host_has_driven_frees_its_state_when_it_is_dropped() {
     let (server, address) = start(Config::default());
     let (mut client, conn) = (open(address), opened(&server));
     drive(&server, &mut client, &conn);
-    drop(server);
+    let state = std::sync::Arc::downgrade(&server.state);
+    drop((server, conn));
     assert!(at_end(&mut client));
+    assert!(state.upgrade().is_none(), "the state outlives the server");
 }

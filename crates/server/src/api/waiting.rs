@@ -22,7 +22,7 @@ impl Server {
     /// connections itself, if the server has a single I/O thread: this saves waking one thread for
     /// the other. The I/O thread takes over when the host has not called again for two milliseconds.
     ///
-    /// While the host serves connections, `timeout` is rounded up to a millisecond, and
+    /// While the host serves connections, a `timeout` may end up to two milliseconds late, and
     /// [`Wait::Ready`] is returned after a signal.
     pub fn serve(&self, timeout: Option<Duration>) -> Wait {
         self.flush();

@@ -155,6 +155,13 @@ impl Waker {
         self.announce(DRIVING);
     }
 
+    /// Forgets how to wake a host that drives. That waker holds the runtime's handle, whose park callbacks
+    /// hold the state that owns this value.
+    pub(crate) fn end_driving(&self) {
+        let driver = self.driver().take();
+        drop(driver);
+    }
+
     /// Whether the host drives a reactor.
     pub(crate) fn is_driving(&self) -> bool {
         self.state.load(Ordering::Relaxed) == DRIVING

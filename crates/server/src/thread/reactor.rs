@@ -156,7 +156,6 @@ impl Reactor {
             return None;
         }
         let driving = Driving { reactor: self, waker };
-        let _vital = Vital;
         Io::attach(lock(&self.io).take());
         let runtime = lock(&self.runtime).clone()?;
         let due = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
@@ -170,12 +169,21 @@ impl Reactor {
                 return Poll::Ready(Slept::Woken);
             }
             match due.and_then(|_| with(|io| io.poll_wait(cx))) {
+                // A timer of an earlier wait may end first.
+                Some(true) if due.is_some_and(|due| due > tokio::time::Instant::now()) => {
+                    Poll::Ready(Slept::Woken)
+                }
                 Some(true) => Poll::Ready(Slept::TimedOut),
                 _ => Poll::Pending,
             }
         });
-        // `Vital` has reported a panic, and the host learns of it from `check_threads`.
-        let slept = catch_unwind(AssertUnwindSafe(|| runtime.block_on(served)));
+        // `Vital` reports a panic, and the host learns of it from `check_threads`.
+        let slept = catch_unwind(AssertUnwindSafe(|| {
+            let _vital = Vital;
+            runtime.block_on(served)
+        }));
+        // The I/O thread may end as soon as the reactor is vacant, and must then own the last reference.
+        drop(runtime);
         drop(driving);
         Some(slept.unwrap_or(Slept::Woken))
     }
