@@ -24,6 +24,9 @@ use crate::thread;
 
 /// Most headers of a head on the fast path. Browsers send about 15, and proxies add a few.
 const MAX_HEADERS: usize = 48;
+/// Number of bytes that the first read takes at most, as many as with hyper. A connection that must wait for
+/// room keeps them.
+const FIRST_READ: usize = 8 << 10;
 
 /// The first input of a connection.
 pub(crate) enum First {
@@ -59,7 +62,8 @@ pub(crate) async fn read(
 fn poll_first(peer: &Peer, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<First> {
     let taken = thread::with(|io| std::mem::take(&mut io.context().read));
     let mut buffer = taken.unwrap_or_default();
-    let first = match stream.poll_read(cx, &mut buffer) {
+    let most = buffer.len().min(FIRST_READ);
+    let first = match stream.poll_read(cx, &mut buffer[..most]) {
         Poll::Pending => Poll::Pending,
         // Hyper encounters the end or the error again.
         Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(First::Other(Vec::new())),
