@@ -19,13 +19,13 @@ use crate::channel::request::Request;
 use crate::channel::upload::{self, BodyError};
 use crate::http::body::ResponseBody;
 use crate::http::handshake::{RequestKind, asks_for_websocket, examine, negotiate};
-use crate::http::refusal::{Cause, Refusal, text};
+use crate::http::refusal::{Cause, Refusal, full, text};
 use crate::http::stream_body::StreamBody;
 use crate::http::switching;
 use crate::http::target;
 use crate::http::transfer_coding;
 use crate::id::Ticket;
-use crate::limits::admission::{Admission, Full as LimitReached};
+use crate::limits::admission::Admission;
 use crate::limits::handshakes::HandshakePlace;
 use crate::metrics::counters::Counters;
 use crate::metrics::prometheus;
@@ -442,15 +442,6 @@ fn begin_stream(
 /// The refusal of a request that the host has dropped.
 fn dropped() -> Refusal {
     Refusal::new(Cause::Dropped, 500, "The server could not answer.")
-}
-
-/// The refusal of a client that exceeds a limit on connections.
-fn full(full: LimitReached) -> Refusal {
-    let refusal = match full {
-        LimitReached::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
-        LimitReached::Address => Refusal::new(Cause::Address, 429, "Too many connections from this address."),
-    };
-    refusal.header("Retry-After", "5")
 }
 
 /// The refusal of a plain request that neither the host nor a file answers.

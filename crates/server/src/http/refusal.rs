@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use crate::channel::event::{Refused, Response};
 use crate::channel::notices::{Level, Line, LineKind, peer_of};
 use crate::channel::request::Request;
+use crate::limits::admission::Full as LimitReached;
 use crate::metrics::counters::Counters;
 use crate::thread;
 
@@ -222,4 +223,13 @@ impl Refusal {
 pub(crate) fn text(status: u16, body: &str) -> Response {
     let headers = vec![("Content-Type".to_owned(), "text/plain; charset=utf-8".to_owned())];
     Response { status, headers, body: format!("{body}\n").into_bytes().into() }
+}
+
+/// The refusal of a client that exceeds a limit on connections.
+pub(crate) fn full(full: LimitReached) -> Refusal {
+    let refusal = match full {
+        LimitReached::Server => Refusal::new(Cause::Connections, 503, "Too many connections."),
+        LimitReached::Address => Refusal::new(Cause::Address, 429, "Too many connections from this address."),
+    };
+    refusal.header("Retry-After", "5")
 }
