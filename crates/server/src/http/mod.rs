@@ -2,7 +2,8 @@
 //! to the end of the last response.
 //!
 //! `preamble` handles PROXY headers and TLS handshakes; `fast_handshake` accepts most WebSockets; `http1`
-//! and `http2` drive the libraries hyper and h2 for everything else; `exchange` answers each request, whichever version of HTTP it uses.
+//! and `http2` drive the libraries hyper and h2 for everything else; `exchange` answers each request,
+//! whichever version of HTTP it uses.
 
 pub(crate) mod body;
 pub(crate) mod exchange;
